@@ -1,0 +1,67 @@
+from .activations import feature_maps, filters
+from .attribution import occlusion, saliency
+from .embedding import Embeddings, embed, project
+from .errors import (
+    ConvscopeError,
+    ImageError,
+    Interrupted,
+    LayerError,
+    ModelError,
+    OutputError,
+    ParameterError,
+    TargetError,
+)
+from .images import ImageSet, load_images
+from .models import Layer, Model, Preprocessing, load_model
+from .registry import ATTRIBUTIONS
+from .report import report
+from .results import (
+    Attribution,
+    FeatureMaps,
+    Filters,
+    Neighbors,
+    Prediction,
+    Projection,
+    Provenance,
+    Result,
+    Visualization,
+)
+from .samples import write_samples
+from .synthesis import visualize
+
+__all__ = [
+    "ATTRIBUTIONS",
+    "Attribution",
+    "ConvscopeError",
+    "Embeddings",
+    "FeatureMaps",
+    "Filters",
+    "ImageError",
+    "ImageSet",
+    "Interrupted",
+    "Layer",
+    "LayerError",
+    "Model",
+    "ModelError",
+    "Neighbors",
+    "OutputError",
+    "ParameterError",
+    "Prediction",
+    "Preprocessing",
+    "Projection",
+    "Provenance",
+    "Result",
+    "TargetError",
+    "Visualization",
+    "embed",
+    "feature_maps",
+    "filters",
+    "load_images",
+    "load_model",
+    "occlusion",
+    "project",
+    "report",
+    "saliency",
+    "visualize",
+    "write_samples",
+]

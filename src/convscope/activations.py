@@ -1,0 +1,119 @@
+"""What is inside: the filters of a layer, and the feature maps that it makes of an image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .errors import LayerError
+from .models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
+from .results import Array, FeatureMaps, Filters
+
+
+def filters(model: Model | nn.Module, layer: str | None = None) -> Filters:
+    """The weights of a convolution.
+
+    In the first layer a filter is a small image and shows what it looks for: edges, colors, gratings. Deeper
+    filters have one plane for each channel below and are hard to read; look at `feature_maps` instead.
+
+    Args:
+        model: a `Model` or a module.
+        layer: name of a convolution; by default the first one.
+
+    Returns:
+        `Filters` with values (O, I, kH, kW), the raw weights; I is the number of input channels of one group.
+
+    Raises:
+        LayerError: there is no such layer, or it is not a convolution.
+
+    Cost: none, no forward pass.
+
+    Example:
+        >>> filters(nn.Conv2d(3, 8, 5)).values.shape
+        (8, 3, 5, 5)
+    """
+    started = time.perf_counter()
+    model = as_model(model)
+    convolutions = {name: m for name, m in model.module.named_modules() if isinstance(m, nn.Conv2d)}
+    if not convolutions:
+        raise LayerError(f"{model.name} has no convolution, so there are no filters to show")
+    name = next(iter(convolutions)) if layer is None else layer
+    if name not in convolutions:
+        known = dict(model.module.named_modules())
+        what = f"is a {type(known[name]).__name__}, not a convolution" if name in known else "does not exist"
+        raise LayerError(f"layer {name!r} {what}; convolutions: {', '.join(list(convolutions)[:12])}")
+    return Filters(
+        values=convolutions[name].weight.detach().float().cpu().numpy().copy(),
+        layer=name,
+        provenance=model.provenance("filters", {"layer": name}, started),
+    )
+
+
+def feature_maps(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    layer: str | Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> FeatureMaps:
+    """Where each channel of a layer fires on an image.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        layer: one name or several, as `Model.layers` lists them; by default the last spatial layer.
+        progress: called with (images done, images in all).
+
+    Returns:
+        `FeatureMaps`: ``values[layer]`` is (N, C, H, W) float32, raw activations, or (N, D) for a vector layer.
+
+    Raises:
+        LayerError: there is no such layer.
+
+    Cost: one forward pass an image, only as far as the deepest layer asked for; all maps are held in memory.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+        >>> feature_maps(net, torch.zeros(2, 3, 8, 8), layer="1")["1"].shape
+        (2, 4, 8, 8)
+    """
+    started = time.perf_counter()
+    model = as_model(model)
+    inputs = model.inputs(images)
+    layers = _choose(model, inputs.shape, layer)
+    maps: dict[str, list[Array]] = {found.name: [] for found in layers}
+    pixels: list[Array] = []
+    names: list[str] = []
+    with evaluating(model.module), torch.inference_mode():
+        for batch in model.batches(inputs):
+            tensors = run_to(model.module, batch.x, list(maps))
+            for found in layers:
+                values = as_maps(tensors[found.name], found).float().cpu()
+                maps[found.name].append(np.ascontiguousarray(values.numpy()))
+            pixels.append(model.to_pixels(batch.x))
+            names.extend(batch.names)
+            if progress:
+                progress(batch.positions[-1] + 1, len(inputs))
+    return FeatureMaps(
+        values={name: np.concatenate(parts) for name, parts in maps.items()},
+        images=np.concatenate(pixels),
+        names=tuple(names),
+        provenance=model.provenance("feature_maps", {"layer": list(maps)}, started, skipped=inputs.skipped),
+    )
+
+
+def _choose(model: Model, shape: tuple[int, int, int], layer: str | Sequence[str] | None) -> list[Layer]:
+    structure = model.structure(shape)
+    if layer is None:
+        if structure.last_spatial is None:
+            raise LayerError(f"{model.name} has no layer with a spatial map; name a layer")
+        return [structure.last_spatial]
+    names = [layer] if isinstance(layer, str) else list(dict.fromkeys(layer))
+    if not names:
+        raise LayerError("no layer was named: give one name, several, or None for the last spatial layer")
+    return [structure.find(name) for name in names]

@@ -1,0 +1,41 @@
+"""What convscope raises: every error says what was given, what was expected, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ConvscopeError(Exception):
+    """The base of all errors that convscope raises on purpose."""
+
+
+class ImageError(ConvscopeError):
+    """An image could not be read or does not fit the network; the message names the file."""
+
+
+class ModelError(ConvscopeError):
+    """A network could not be loaded, wrapped or run."""
+
+
+class LayerError(ConvscopeError):
+    """A layer name is unknown, or the layer does not have what was asked of it."""
+
+
+class TargetError(ConvscopeError):
+    """A target does not name a score of this network."""
+
+
+class ParameterError(ConvscopeError):
+    """An option is outside its range."""
+
+
+class OutputError(ConvscopeError):
+    """A result could not be written or read back."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during long work; ``result`` holds what was finished before it."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("interrupted; the finished part is in .result")
+        self.result = result

@@ -1,0 +1,246 @@
+"""Open, orient and convert images: the one place that reads image files.
+
+An opened image is a NumPy array (H, W, C): uint8 in 0..255, or float32 in [0, 1]. Files and PIL images
+always open as uint8 (H, W, 3): the EXIF orientation applied, transparency laid over a stated background,
+16-bit samples scaled to 8, the first frame of an animation. Nothing here knows about networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .errors import ImageError
+
+Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Color: TypeAlias = tuple[int, int, int]
+WHITE: Color = (255, 255, 255)
+
+# Pillow's own limit for a single image, made an error: 8-bit RGB of this size takes about 270 MB.
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One image that has not been opened yet: its name for messages, its label, and where it comes from."""
+
+    name: str
+    content: Path | Image.Image | Pixels
+    label: str | None = None
+
+
+class ImageSet(Sequence[Pixels]):
+    """Images that are opened when they are looked at, so a folder of any size takes no memory.
+
+    Indexing opens one image and returns an array (H, W, C). ``skip_errors`` tells a long run to go on
+    after an image that cannot be read (the default for folders) instead of raising.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, background: Color = WHITE, skip_errors: bool = False):
+        self.sources = tuple(sources)
+        self.background = background
+        self.skip_errors = skip_errors
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageSet: ...
+    def __getitem__(self, index: int | slice) -> Pixels | ImageSet:
+        if isinstance(index, slice):
+            return ImageSet(self.sources[index], background=self.background, skip_errors=self.skip_errors)
+        return open_image(self.sources[index], background=self.background)
+
+    def __iter__(self) -> Iterator[Pixels]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        classes = len({label for label in self.labels if label is not None})
+        return f"ImageSet({len(self)} images, {classes} labels)"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(source.name for source in self.sources)
+
+    @property
+    def labels(self) -> tuple[str | None, ...]:
+        return tuple(source.label for source in self.sources)
+
+
+def load_images(
+    source: Any, *, background: Color = WHITE, on_error: Literal["raise", "skip"] | None = None
+) -> ImageSet:
+    """Collect images from a path, a folder, a PIL image, an array, or a sequence of these.
+
+    A folder is searched recursively, in sorted order, without hidden files; the name of its first-level
+    folder becomes an image's label. Nothing is opened yet: files are read when the set is indexed.
+
+    Args:
+        source: path of a file or folder; PIL image; array (H, W), (H, W, C) or (N, H, W, C), uint8 in
+            0..255 or float in [0, 1]; or a sequence of these.
+        background: the color (0..255) that shows through transparent pixels.
+        on_error: "raise" or "skip" an image that cannot be read; by default folders skip, all else raises.
+
+    Returns:
+        An `ImageSet` of N images.
+
+    Raises:
+        ImageError: the path does not exist, the folder holds no files, or the type is not an image.
+
+    Example:
+        >>> load_images(np.zeros((2, 8, 8, 3), np.uint8))
+        ImageSet(2 images, 0 labels)
+    """
+    if isinstance(source, ImageSet):
+        return source
+    sources = list(_find(source))
+    if not sources:
+        raise ImageError(f"no images were given (an empty {type(source).__name__})")
+    is_folder = isinstance(source, str | Path) and Path(source).is_dir()
+    skip = is_folder if on_error is None else on_error == "skip"
+    return ImageSet(sources, background=background, skip_errors=skip)
+
+
+def _find(source: Any) -> Iterator[Source]:
+    if isinstance(source, str | Path):
+        yield from _find_path(Path(source))
+    elif isinstance(source, Source):
+        yield source
+    elif isinstance(source, Image.Image):
+        yield Source(Path(getattr(source, "filename", "") or "image").name, source)
+    elif isinstance(source, np.ndarray):
+        if source.ndim == 4:
+            yield from (Source(f"image {i}", pixels) for i, pixels in enumerate(source))
+        else:
+            yield Source("image", source)
+    elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
+        for i, item in enumerate(source):
+            for found in _find(item):
+                name = f"image {i}" if found.name == "image" else found.name
+                yield Source(name, found.content, found.label)
+    else:
+        raise ImageError(
+            f"cannot read images from a {type(source).__name__}: give a path, a folder, a PIL image, "
+            "an array (H, W, C), or a list of these"
+        )
+
+
+def _find_path(path: Path) -> Iterator[Source]:
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
+        if not inside:
+            raise ImageError(f"{path}: the folder holds no files")
+        for file in inside:
+            parts = file.relative_to(path).parts
+            yield Source(str(file), file, parts[0] if len(parts) > 1 else None)
+    elif path.exists():
+        yield Source(str(path), path)
+    else:
+        raise ImageError(f"{path}: no such file or folder")
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def open_image(source: Source, *, background: Color = WHITE) -> Pixels:
+    """Open one image as uint8 (H, W, 3), or check and pass on an array; `ImageError` names what failed."""
+    if isinstance(source.content, np.ndarray):
+        return _check_array(source.content, source.name)
+    if isinstance(source.content, Image.Image):
+        return _from_pil(source.content, background, source.name)
+    return _read_file(source.content, background)
+
+
+def _read_file(path: Path, background: Color) -> Pixels:
+    """Read the header with Pillow, the pixels with torchvision's JPEG decoder where it applies."""
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        with Image.open(path) as image:
+            _check_size(image.size, str(path))
+            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+                pixels = _decode_jpeg(path)
+                if pixels is not None:
+                    return pixels
+            return _from_pil(image, background, str(path))
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image, or of a kind that cannot be read") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path}: more than {MAX_PIXELS:,} pixels; scale it down first") from None
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
+        raise ImageError(f"{path}: cannot be read ({error})") from error
+
+
+def _decode_jpeg(path: Path) -> Pixels | None:
+    """The fast path; None where torchvision cannot decode the file, and Pillow has to say why."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+    try:
+        data: torch.Tensor = read_file(str(path))
+        decoded = decode_jpeg(data, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    except RuntimeError:
+        return None
+    return decoded.permute(1, 2, 0).contiguous().numpy()
+
+
+def _from_pil(image: Image.Image, background: Color, name: str) -> Pixels:
+    _check_size(image.size, name)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        return np.repeat(_scale_to_8_bits(upright, name)[:, :, None], 3, axis=2)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        canvas = Image.new("RGBA", upright.size, (*background, 255))
+        upright = Image.alpha_composite(canvas, upright)
+    return np.array(upright.convert("RGB"))
+
+
+def _scale_to_8_bits(image: Image.Image, name: str) -> Pixels:
+    """Gray samples of more than 8 bits: integers are 16-bit (divided by 257), floats are in [0, 1]."""
+    samples = np.asarray(image).astype(np.float64)
+    low, high = float(samples.min()), float(samples.max())
+    full = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= full):
+        raise ImageError(
+            f"{name}: samples from {low:g} to {high:g} in a {image.mode!r} image, expected 0 to {full:g}; "
+            "scale it and pass it as a float array in [0, 1]"
+        )
+    return np.rint(samples * (255.0 / full)).astype(np.uint8)
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} is more than {MAX_PIXELS:,} pixels; scale it down first"
+        )
+
+
+def _check_array(array: Pixels, name: str) -> Pixels:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise ImageError(f"{name}: an array of shape {array.shape}; expected (H, W) or (H, W, C)")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(f"{name}: an array of {array.dtype}; expected uint8 in 0..255 or float in [0, 1]")
+    if not (array.min() >= 0 and array.max() <= 1):  # written so that NaN fails too
+        raise ImageError(
+            f"{name}: float values from {array.min():g} to {array.max():g}; expected [0, 1] (divide "
+            "by 255?). For an input that is already preprocessed, pass a torch tensor (N, C, H, W)"
+        )
+    return array.astype(np.float32)

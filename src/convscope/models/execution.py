@@ -1,0 +1,106 @@
+"""Run a network and leave it as it was: training flags, hooks and gradients restored, also after an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time being; every submodule gets its own flag back."""
+    training = [child for child in module.modules() if child.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+@contextmanager
+def hooks() -> Iterator[list[RemovableHandle]]:
+    """A list to put hook handles in; all are removed at the end."""
+    handles: list[RemovableHandle] = []
+    try:
+        yield handles
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def differentiable(module: nn.Module) -> Iterator[None]:
+    """Gradients with respect to inputs, and to nothing else, whatever mode the caller is in.
+
+    Parameters are frozen for the time being, so that no backward pass keeps what only their gradients need.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for p in trainable:
+            p.requires_grad_(False)
+        with evaluating(module), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for p in trainable:
+            p.requires_grad_(True)
+
+
+class _Finished(Exception):  # noqa: N818 -- a signal, not an error
+    """Raised by a hook when everything that was asked for has been computed."""
+
+
+def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Run a network until the named layers have been computed, and no further.
+
+    Args:
+        module: the network, in the mode in which it is to run.
+        x: its input (N, C, H, W).
+        names: layers as `Layer.name` has them: "layer2", "relu:1" for a module's second call, "fc:input".
+
+    Returns:
+        Their tensors, as the modules hold them, with their autograd graph where gradients are on. A layer
+        before the last is copied, as a later in-place operation would overwrite it.
+    """
+    found: dict[str, torch.Tensor] = {}
+    wanted = set(names)
+
+    def keep(name: str, tensor: torch.Tensor) -> None:
+        last = len(found) == len(wanted) - 1
+        found[name] = tensor if last else tensor.clone()
+        if last:
+            raise _Finished
+
+    with hooks() as attached:
+        for path in {name.partition(":")[0] for name in names}:
+            child = module.get_submodule(path)
+            attached.extend(_watch(child, path, wanted, keep))
+        try:
+            module(x)
+        except _Finished:
+            pass
+    return found
+
+
+def _watch(child: nn.Module, path: str, wanted: set[str], keep: Any) -> Iterator[RemovableHandle]:
+    calls = {"in": 0, "out": 0}
+
+    def count(which: str) -> str:
+        calls[which] += 1
+        return f"{path}:{calls[which] - 1}" if calls[which] > 1 else path
+
+    def entering(_: nn.Module, given: tuple[Any, ...]) -> None:
+        if (name := f"{count('in')}:input") in wanted:
+            keep(name, given[0])
+
+    def leaving(_: nn.Module, given: tuple[Any, ...], output: torch.Tensor) -> None:
+        if (name := count("out")) in wanted:
+            keep(name, output)
+
+    yield child.register_forward_pre_hook(entering)
+    yield child.register_forward_hook(leaving)

@@ -1,0 +1,149 @@
+"""From whatever a user calls images to batches of preprocessed tensors, decoded beside the forward pass."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import ImageError
+from ..images import ImageSet, load_images
+from .preprocessing import Preprocessing
+
+_WORKERS = max(1, min(4, os.cpu_count() or 1))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``x`` (n, C, H, W) preprocessed; ``positions`` are the places of its images among all that were given."""
+
+    x: torch.Tensor
+    positions: tuple[int, ...]
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+
+
+class Inputs:
+    """The images of one call: counted and named at once, opened and preprocessed a batch at a time.
+
+    After iterating, ``skipped`` names the images that could not be read, with the reason.
+    """
+
+    def __init__(self, images: Any, preprocessing: Preprocessing | None, n_channels: int | None) -> None:
+        self.skipped: list[str] = []
+        self._preprocessing = preprocessing
+        self._tensor: torch.Tensor | None = None
+        self._set: ImageSet | None = None
+        if isinstance(images, torch.Tensor):
+            self._tensor = check_tensor(images, n_channels)
+            self.names = tuple(f"image {i}" for i in range(len(images)))
+        else:
+            self._set = load_images(images)
+            if preprocessing is None:
+                raise ImageError(
+                    "how this network wants its images is not known: wrap it as Model(module, input_size=(H, W), "
+                    "mean=[...], std=[...]), or pass a preprocessed tensor (N, C, H, W)"
+                )
+            self.names = self._set.names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every preprocessed image."""
+        if self._tensor is not None:
+            channels, height, width = self._tensor.shape[1:]
+            return channels, height, width
+        assert self._preprocessing is not None
+        return (self._preprocessing.n_channels, *self._preprocessing.input_size)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` images."""
+        read = 0
+        for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size):
+            read += len(batch.names)
+            yield batch
+        if not read:
+            raise ImageError(f"none of the {len(self)} images could be read; the first: {self.skipped[0]}")
+
+    def _from_tensor(self, size: int) -> Iterator[Batch]:
+        assert self._tensor is not None
+        for first in range(0, len(self), size):
+            x = self._tensor[first : first + size].detach()
+            places = range(first, first + len(x))
+            yield Batch(x, tuple(places), tuple(self.names[i] for i in places), (None,) * len(x))
+
+    def _from_files(self, size: int) -> Iterator[Batch]:
+        assert self._set is not None
+        ready: list[tuple[int, torch.Tensor]] = []
+        for i, result in _ahead(self._open, len(self), 2 * size):
+            if isinstance(result, ImageError):
+                if not self._set.skip_errors:
+                    raise result
+                self.skipped.append(str(result))
+            else:
+                ready.append((i, result))
+            if len(ready) == size:
+                yield self._collect(ready)
+                ready = []
+        if ready:
+            yield self._collect(ready)
+
+    def _open(self, i: int) -> torch.Tensor | ImageError:
+        assert self._set is not None and self._preprocessing is not None
+        try:
+            return self._preprocessing.apply(self._set[i], self.names[i])
+        except ImageError as error:
+            return error
+
+    def _collect(self, ready: list[tuple[int, torch.Tensor]]) -> Batch:
+        assert self._set is not None
+        places = tuple(i for i, _ in ready)
+        labels = self._set.labels
+        return Batch(
+            torch.stack([x for _, x in ready]),
+            places,
+            tuple(self.names[i] for i in places),
+            tuple(labels[i] for i in places),
+        )
+
+
+def check_tensor(x: torch.Tensor, n_channels: int | None) -> torch.Tensor:
+    """A preprocessed batch (N, C, H, W) of floats, or `ImageError`."""
+    if x.ndim != 4 or 0 in x.shape:
+        raise ImageError(
+            f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is (N, C, H, W), one image is x[None]. "
+            "Pictures that are not preprocessed: pass an array (H, W, C), a PIL image or a path"
+        )
+    if not x.is_floating_point():
+        raise ImageError(f"a tensor of {x.dtype}; a preprocessed batch is floating-point")
+    if n_channels is not None and x.shape[1] != n_channels:
+        raise ImageError(f"a tensor of {x.shape[1]} channels, but the network takes {n_channels}")
+    if not bool(torch.isfinite(x).all()):
+        raise ImageError("the tensor holds NaN or infinite values")
+    return x
+
+
+def _ahead(run: Callable[[int], Any], n: int, lookahead: int) -> Iterator[tuple[int, Any]]:
+    """run(0), run(1), ... in order, computed by threads at most ``lookahead`` ahead of what is taken."""
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="convscope-open") as pool:
+        waiting: deque[tuple[int, Future[Any]]] = deque()
+        following = iter(range(n))
+        try:
+            for i in following:
+                waiting.append((i, pool.submit(run, i)))
+                if len(waiting) > lookahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()

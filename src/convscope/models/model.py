@@ -1,0 +1,252 @@
+"""`Model`: a network with its preprocessing, its labels and its layers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import ModelError, ParameterError
+from ..results import Array, Prediction, Provenance
+from .batching import fitting_batch
+from .execution import evaluating
+from .inputs import Batch, Inputs
+from .layers import Layer, Structure, structure
+from .preprocessing import Preprocessing, from_timm
+from .targets import check_output
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+class Model:
+    """A network, how it wants its images, and what its classes are called.
+
+    Nothing about the module is changed: it keeps its mode, its hooks and its gradients through every call.
+
+    Args:
+        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
+        input_size: (height, width) of its input in pixels. Images are resized to cover it and cut in the
+            center. Without input_size, mean and std only preprocessed tensors are accepted.
+        mean, std: one value a channel, for pixel values in [0, 1]; their number is the number of channels.
+        labels: names of the K classes, in order.
+        preprocessing: all of input_size, mean and std at once, with resizing and cropping stated.
+        name: what results call it; by default the class name of the module.
+        device: "cpu", "cuda", "mps": where the module is moved to; by default it stays where it is.
+
+    Raises:
+        ParameterError: sizes or means do not fit each other.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+        >>> model = Model(net, input_size=(8, 8), mean=[0.5], std=[0.5], labels=["no", "yes"])
+        >>> [layer.name for layer in model.layers()]
+        ['0', '1', '2', '3']
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_size: tuple[int, int] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        preprocessing: Preprocessing | None = None,
+        name: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
+        stated = [value is not None for value in (input_size, mean, std)]
+        if any(stated) and (not all(stated) or preprocessing is not None):
+            raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
+        if input_size is not None and mean is not None and std is not None:
+            height, width = input_size
+            size = (int(height), int(width))
+            preprocessing = Preprocessing(size, tuple(map(float, mean)), tuple(map(float, std)), resize_px=size)
+        self.module = module if device is None else module.to(device)
+        self.preprocessing = preprocessing
+        self.labels = tuple(labels) if labels is not None else None
+        self.name = name or type(module).__name__
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
+        n_classes = f", {len(self.labels)} labels" if self.labels else ""
+        return f"Model({self.name}, {size}{n_classes}, {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in _tensors(self.module)), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((p.dtype for p in _tensors(self.module) if p.is_floating_point()), torch.float32)
+
+    @property
+    def n_channels(self) -> int | None:
+        """Channels of an input: those of the preprocessing, or those that the first convolution takes."""
+        if self.preprocessing is not None:
+            return self.preprocessing.n_channels
+        return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
+
+    def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
+        """Every layer that puts out a feature map or a vector, in the order in which they run.
+
+        Found by running the network once on a blank image; the answer is remembered. ``input_size`` is
+        needed only where the model does not know its own.
+        """
+        return list(self.structure(self._shape(input_size)).layers)
+
+    def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
+        """The layers and the special ones among them, for inputs of this (C, H, W)."""
+        return structure(self.module, shape or self._shape(None), self.device)
+
+    def _shape(self, input_size: tuple[int, int] | None) -> tuple[int, int, int]:
+        size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
+        if size is None:
+            raise ParameterError("the input size of this network is not known: give input_size=(H, W)")
+        return (self.n_channels or 3, *size)
+
+    def inputs(self, images: Any) -> Inputs:
+        """The images of a call; see `convscope.load_images` for what they can be.
+
+        A torch tensor (N, C, H, W) is taken as already preprocessed.
+        """
+        return Inputs(images, self.preprocessing, self.n_channels)
+
+    def fitting_batch(self, shape: tuple[int, int, int], *, backward: bool = False) -> int:
+        """Images of this (C, H, W) that fit in memory at once."""
+        return fitting_batch(self.structure(shape).n_values, self.device, backward=backward)
+
+    def batches(self, inputs: Inputs, *, backward: bool = False) -> Iterator[Batch]:
+        """The images of a call in batches that fit, on the device, in the type and layout of the network."""
+        size = self.fitting_batch(inputs.shape, backward=backward)
+        for batch in inputs.batches(size):
+            yield replace(batch, x=self.prepare(batch.x))
+
+    def prepare(self, x: torch.Tensor) -> torch.Tensor:
+        """A batch (N, C, H, W) as the network runs fastest on it; the values are the same."""
+        layout = self.structure((x.shape[1], x.shape[2], x.shape[3])).memory_format
+        return x.to(self.device, self.dtype, memory_format=layout)
+
+    def predict(self, images: Any, *, progress: Progress | None = None) -> Prediction:
+        """The class scores of images.
+
+        Args:
+            images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+            progress: called with (images done, images in all).
+
+        Returns:
+            A `Prediction`; its ``.top(k)`` gives (label, index, probability, score) for each image.
+
+        Cost: one forward pass an image.
+        """
+        started = time.perf_counter()
+        inputs = self.inputs(images)
+        scores: list[Array] = []
+        names: list[str] = []
+        with evaluating(self.module), torch.inference_mode():
+            for batch in self.batches(inputs):
+                scores.append(check_output(self.module(batch.x)).float().cpu().numpy())
+                names.extend(batch.names)
+                if progress:
+                    progress(batch.positions[-1] + 1, len(inputs))
+        all_scores = np.concatenate(scores)
+        return Prediction(
+            scores=all_scores,
+            labels=self.class_names(all_scores.shape[1]),
+            names=tuple(names),
+            provenance=self.provenance("predict", {}, started, skipped=inputs.skipped),
+        )
+
+    def class_names(self, n_classes: int) -> tuple[str, ...]:
+        """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
+        if self.labels is None:
+            return tuple(f"class {i}" for i in range(n_classes))
+        if len(self.labels) != n_classes:
+            raise ModelError(f"{len(self.labels)} labels for a network with {n_classes} classes")
+        return self.labels
+
+    def to_pixels(self, x: torch.Tensor) -> Array:
+        """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
+
+        Where mean and std are not known, each image's own range is shown. Other than three channels are
+        shown as their average, in gray.
+        """
+        x = x.detach().float().cpu()
+        if self.preprocessing is not None:
+            x = self.preprocessing.to_unit(x)
+        else:
+            low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
+            x = (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+        if x.shape[1] != 3:
+            x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return np.ascontiguousarray(pixels.numpy())
+
+    def provenance(
+        self,
+        method: str,
+        parameters: Mapping[str, Any],
+        started: float,
+        *,
+        notes: Sequence[str] = (),
+        skipped: Sequence[str] = (),
+    ) -> Provenance:
+        """Where a result comes from; ``started`` is ``time.perf_counter()`` at its beginning."""
+        return Provenance(
+            method=method,
+            parameters=dict(parameters),
+            model={
+                "name": self.name,
+                "weights_sha256": weights_digest(self.module),
+                "preprocessing": vars(self.preprocessing) if self.preprocessing else None,
+            },
+            device=str(self.device),
+            versions={name: importlib.metadata.version(name) for name in ("convscope", "torch", "numpy")},
+            seconds=time.perf_counter() - started,
+            notes=tuple(notes),
+            skipped=tuple(skipped),
+        )
+
+
+def as_model(model: Model | nn.Module) -> Model:
+    """A `Model` as it is; a bare module wrapped, with its own data configuration where timm has put one."""
+    if isinstance(model, Model):
+        return model
+    if hasattr(model, "pretrained_cfg") and isinstance(model, nn.Module):
+        from timm.data import resolve_data_config
+
+        return Model(model, preprocessing=from_timm(resolve_data_config({}, model=model)))
+    return Model(model)
+
+
+_Versions: TypeAlias = tuple[tuple[int, int], ...]
+_DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers, computed again only after one of them has changed."""
+    tensors = _tensors(module)
+    versions = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+    known = _DIGESTS.get(module)
+    if known is None or known[0] != versions:
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(memoryview(flat.numpy()))
+        known = (versions, digest.hexdigest())
+        _DIGESTS[module] = known
+    return known[1]
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -1,0 +1,131 @@
+"""From a picture to a network's input and back: resize, crop, channels, normalization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as geometry
+
+from ..errors import ImageError, ParameterError
+from ..images import Pixels
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a network wants its pictures.
+
+    The image is resized to cover ``resize_px`` (height, width), keeping its proportions, and ``input_size``
+    is cut from its center; ``crop="squash"`` resizes to ``input_size`` without keeping them. Then
+    (value - mean) / std for each channel, with values in [0, 1].
+    """
+
+    input_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize_px: tuple[int, int]
+    interpolation: Interpolation = "bilinear"
+    crop: Literal["center", "squash"] = "center"
+
+    def __post_init__(self) -> None:
+        if min(*self.input_size, *self.resize_px) < 1:
+            raise ParameterError(f"input_size={self.input_size}: expected (height, width) of at least 1 pixel")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ParameterError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}; expected one of each per channel"
+            )
+        if not all(s > 0 for s in self.std):
+            raise ParameterError(f"std={self.std}: expected positive values")
+
+    @property
+    def n_channels(self) -> int:
+        return len(self.mean)
+
+    def apply(self, pixels: Pixels, name: str = "image") -> torch.Tensor:
+        """(H, W, C) uint8 or float in [0, 1] -> (C, H, W) float32, as the network takes it."""
+        pixels = self._match_channels(pixels, name)
+        if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
+            # The same steps on the same library as torchvision's and timm's own: bit for bit their result.
+            cut = np.atleast_3d(np.asarray(self._fit(Image.fromarray(pixels.squeeze()))))
+            x = torch.from_numpy(cut.transpose(2, 0, 1).copy()).float().div(255)
+        else:
+            scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+            planes = (pixels / scale).astype(np.float32).transpose(2, 0, 1)
+            x = torch.from_numpy(np.stack([np.asarray(self._fit(Image.fromarray(p))) for p in planes]))
+        return (x - self._column(self.mean)) / self._column(self.std)
+
+    def from_unit(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C, H, W) in [0, 1] -> normalized."""
+        return (x - self._column(self.mean).to(x)) / self._column(self.std).to(x)
+
+    def to_unit(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C, H, W) normalized -> [0, 1], not clipped."""
+        return x * self._column(self.std).to(x) + self._column(self.mean).to(x)
+
+    def _column(self, values: tuple[float, ...]) -> torch.Tensor:
+        return torch.tensor(values)[:, None, None]
+
+    def _fit(self, image: Image.Image) -> Image.Image:
+        mode = InterpolationMode(self.interpolation)
+        if self.crop == "squash":
+            return geometry.resize(image, list(self.input_size), mode)
+        rows, columns = self.resize_px
+        if rows == columns:
+            image = geometry.resize(image, [rows], mode)
+        else:
+            ratio = max(rows / image.height, columns / image.width)
+            image = geometry.resize(image, [round(image.height * ratio), round(image.width * ratio)], mode)
+        return geometry.center_crop(image, list(self.input_size))
+
+    def _match_channels(self, pixels: Pixels, name: str) -> Pixels:
+        have, want = pixels.shape[2], self.n_channels
+        if have == want:
+            return pixels
+        if have == 1 and want == 3:
+            return np.repeat(pixels, 3, axis=2)
+        if have == 3 and want == 1:
+            luma = pixels @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's "L"
+            if pixels.dtype == np.uint8:
+                return np.asarray(np.rint(luma).astype(np.uint8)[:, :, None])
+            return np.asarray(luma.astype(np.float32)[:, :, None])
+        raise ImageError(f"{name}: {have} channels, but the network takes {want}")
+
+
+def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+    """The size to resize to, so that the crop is ``crop_pct`` of it (timm's rounding)."""
+    return (math.floor(input_size[0] / crop_pct), math.floor(input_size[1] / crop_pct))
+
+
+def from_timm(cfg: dict[str, Any]) -> Preprocessing:
+    """A timm model's own data configuration (``timm.data.resolve_data_config``)."""
+    height, width = cfg["input_size"][-2:]
+    crop = cfg.get("crop_mode", "center")
+    if crop not in ("center", "squash"):
+        raise ParameterError(f"crop_mode={crop!r} of this timm model is not supported; preprocess it yourself")
+    return Preprocessing(
+        input_size=(height, width),
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        resize_px=covering((height, width), cfg["crop_pct"]),
+        interpolation=cfg["interpolation"],
+        crop=crop,
+    )
+
+
+def from_torchvision(transform: Any) -> Preprocessing:
+    """A torchvision weight's own transform (``weights.transforms()``)."""
+    crop, resize = transform.crop_size[0], transform.resize_size[0]
+    return Preprocessing(
+        input_size=(crop, crop),
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        resize_px=(resize, resize),
+        interpolation=transform.interpolation.value,
+    )
