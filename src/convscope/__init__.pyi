@@ -1,5 +1,5 @@
 from .activations import feature_maps, filters
-from .attribution import occlusion, saliency
+from .attribution import ATTRIBUTIONS, occlusion, saliency
 from .embedding import Embeddings, embed, project
 from .errors import (
     ConvscopeError,
@@ -13,7 +13,6 @@ from .errors import (
 )
 from .images import ImageSet, load_images
 from .models import Layer, Model, Preprocessing, load_model
-from .registry import ATTRIBUTIONS
 from .report import report
 from .results import (
     Attribution,

@@ -91,11 +91,11 @@ def feature_maps(
     names: list[str] = []
     with evaluating(model.module), torch.inference_mode():
         for batch in model.batches(inputs):
+            pixels.append(model.to_pixels(batch.x))  # before the run, which may be in-place
             tensors = run_to(model.module, batch.x, list(maps))
             for found in layers:
                 values = as_maps(tensors[found.name], found).float().cpu()
                 maps[found.name].append(np.ascontiguousarray(values.numpy()))
-            pixels.append(model.to_pixels(batch.x))
             names.extend(batch.names)
             if progress:
                 progress(batch.positions[-1] + 1, len(inputs))

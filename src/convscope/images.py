@@ -7,13 +7,15 @@ always open as uint8 (H, W, 3): the EXIF orientation applied, transparency laid 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
 
@@ -84,7 +86,7 @@ def load_images(
 
     Args:
         source: path of a file or folder; PIL image; array (H, W), (H, W, C) or (N, H, W, C), uint8 in
-            0..255 or float in [0, 1]; or a sequence of these.
+            0..255 or float in [0, 1]; or a sequence or iterator of these.
         background: the color (0..255) that shows through transparent pixels.
         on_error: "raise" or "skip" an image that cannot be read; by default folders skip, all else raises.
 
@@ -103,24 +105,26 @@ def load_images(
     sources = list(_find(source))
     if not sources:
         raise ImageError(f"no images were given (an empty {type(source).__name__})")
-    is_folder = isinstance(source, str | Path) and Path(source).is_dir()
+    is_folder = isinstance(source, str | os.PathLike) and Path(source).is_dir()
     skip = is_folder if on_error is None else on_error == "skip"
     return ImageSet(sources, background=background, skip_errors=skip)
 
 
 def _find(source: Any) -> Iterator[Source]:
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         yield from _find_path(Path(source))
     elif isinstance(source, Source):
         yield source
     elif isinstance(source, Image.Image):
         yield Source(Path(getattr(source, "filename", "") or "image").name, source)
-    elif isinstance(source, np.ndarray):
+    elif isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
         if source.ndim == 4:
             yield from (Source(f"image {i}", pixels) for i, pixels in enumerate(source))
         else:
             yield Source("image", source)
-    elif isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
+    elif isinstance(source, np.ndarray) and source.ndim == 1:  # of names, as a table's column gives them
+        yield from _find(source.tolist())
+    elif isinstance(source, Sequence | Iterator) and not isinstance(source, bytes | bytearray):
         for i, item in enumerate(source):
             for found in _find(item):
                 name = f"image {i}" if found.name == "image" else found.name
@@ -128,22 +132,31 @@ def _find(source: Any) -> Iterator[Source]:
     else:
         raise ImageError(
             f"cannot read images from a {type(source).__name__}: give a path, a folder, a PIL image, "
-            "an array (H, W, C), or a list of these"
+            "a numeric array (H, W, C), or a list of these"
         )
 
 
 def _find_path(path: Path) -> Iterator[Source]:
-    if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
-        if not inside:
-            raise ImageError(f"{path}: the folder holds no files")
-        for file in inside:
-            parts = file.relative_to(path).parts
-            yield Source(str(file), file, parts[0] if len(parts) > 1 else None)
-    elif path.exists():
+    try:
+        is_folder = path.is_dir()
+        if not is_folder and not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if not is_folder:
         yield Source(str(path), path)
-    else:
-        raise ImageError(f"{path}: no such file or folder")
+        return
+    inside = sorted(p for p in path.rglob("*") if _is_file(p) and not _is_hidden(p.relative_to(path)))
+    if not inside:
+        raise ImageError(f"{path}: the folder holds no files")
+    for file in inside:
+        parts = file.relative_to(path).parts
+        yield Source(str(file), file, parts[0] if len(parts) > 1 else None)
+
+
+def _is_file(path: Path) -> bool:
+    """A file, or a link that leads nowhere: that is an image which is missing, and has to be heard of."""
+    return path.is_file() or (path.is_symlink() and not path.is_dir() and not os.path.exists(path))
 
 
 def _is_hidden(relative: Path) -> bool:
@@ -155,43 +168,34 @@ def open_image(source: Source, *, background: Color = WHITE) -> Pixels:
     if isinstance(source.content, np.ndarray):
         return _check_array(source.content, source.name)
     if isinstance(source.content, Image.Image):
-        return _from_pil(source.content, background, source.name)
+        with _naming(source.name):
+            return _from_pil(source.content, background, source.name)
     return _read_file(source.content, background)
 
 
 def _read_file(path: Path, background: Color) -> Pixels:
-    """Read the header with Pillow, the pixels with torchvision's JPEG decoder where it applies."""
-    try:
+    with _naming(str(path)):
+        if path.exists() and not path.is_file():  # reading a pipe would wait forever
+            raise ImageError(f"{path}: not a file")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
         with Image.open(path) as image:
-            _check_size(image.size, str(path))
-            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-                pixels = _decode_jpeg(path)
-                if pixels is not None:
-                    return pixels
             return _from_pil(image, background, str(path))
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever goes wrong in reading an image becomes an `ImageError` that names it."""
+    try:
+        yield
     except ImageError:
         raise
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image, or of a kind that cannot be read") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path}: more than {MAX_PIXELS:,} pixels; scale it down first") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image, or of a kind that cannot be read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"{name}: more than {MAX_PIXELS:,} pixels; scale it down first") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
-        raise ImageError(f"{path}: cannot be read ({error})") from error
-
-
-def _decode_jpeg(path: Path) -> Pixels | None:
-    """The fast path; None where torchvision cannot decode the file, and Pillow has to say why."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file
-
-    try:
-        data: torch.Tensor = read_file(str(path))
-        decoded = decode_jpeg(data, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    except RuntimeError:
-        return None
-    return decoded.permute(1, 2, 0).contiguous().numpy()
+        raise ImageError(f"{name}: cannot be read ({error})") from error
 
 
 def _from_pil(image: Image.Image, background: Color, name: str) -> Pixels:
@@ -224,9 +228,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {width} x {height} is more than {MAX_PIXELS:,} pixels; scale it down first"
-        )
+        raise ImageError(f"{name}: {width} x {height} is more than {MAX_PIXELS:,} pixels; scale it down first")
 
 
 def _check_array(array: Pixels, name: str) -> Pixels:

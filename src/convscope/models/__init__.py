@@ -7,7 +7,7 @@ from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model
 from .preprocessing import Preprocessing
-from .targets import Score, Target, Targets, check_output, find_class, resolve
+from .targets import Score, Target, Targets, check_output, describe, find_class, resolve
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -26,6 +26,7 @@ __all__ = [
     "best_device",
     "check_output",
     "check_tensor",
+    "describe",
     "differentiable",
     "evaluating",
     "find_class",

@@ -37,7 +37,7 @@ def load_model(
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
             or the path of a whole pickled model (only with trust_pickle).
-        pretrained: load the published weights; False gives random ones.
+        pretrained: load the published weights; False gives random ones, always the same.
         weights: a state dict of your own, .pt, .pth or .safetensors, instead of the published weights. The
             number of classes is read from it.
         labels: class names in order, where the network's own do not apply.
@@ -52,7 +52,10 @@ def load_model(
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
     source, _, architecture = str(name).partition(":")
-    with torch.inference_mode(False):  # so that the weights can take part in gradients later
+    # Outside inference mode, so that the weights can take part in gradients later; seeded, so that random ones
+    # are the same every time, and the caller's random state is not used up.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         if str(name) in PACKAGED:
             model = _packaged(str(name), weights, pretrained)
         elif source in ("torchvision", "timm") and architecture:
@@ -64,9 +67,16 @@ def load_model(
             raise ModelError(_unknown(str(name)))
     if labels is not None:
         model.labels = tuple(labels)
-    model.module.to(torch.device(device) if device is not None else best_device())
+    _move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
+
+
+def _move(module: nn.Module, device: str | torch.device) -> None:
+    try:
+        module.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by what it was compiled for
+        raise ModelError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
 
 
 def best_device() -> torch.device:
@@ -79,8 +89,17 @@ def best_device() -> torch.device:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, PACKAGED)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    import timm
+    from torchvision import models
+
+    known = [
+        *PACKAGED,
+        *(f"torchvision:{n}" for n in models.list_models(module=models)),
+        *(f"timm:{n}" for n in timm.list_models()),
+    ]
+    wanted = name.rpartition(":")[2]
+    near = [full for full in known if full.rpartition(":")[2] == wanted] or difflib.get_close_matches(name, known)
+    hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     return f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
 
 

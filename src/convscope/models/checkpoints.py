@@ -27,8 +27,9 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: holds more than weights (a whole pickled model?), and loading it could run any code. "
-            "Save model.state_dict() instead, or, if you trust the file, load_model(PATH, trust_pickle=True)"
+            f"{path}: holds more than weights (a whole pickled model?) or is damaged, and loading it could "
+            "run any code. Save model.state_dict() instead, or, if you trust the file, "
+            "load_model(PATH, trust_pickle=True)"
         ) from error
     except Exception as error:
         raise ModelError(f"{path}: not a readable checkpoint ({error})") from error
@@ -65,7 +66,9 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(v, torch.Tensor) for key, v in content.items()
+    ):
         raise ModelError(f"{path}: no state dict (a mapping from names to tensors) in it")
     if all(key.startswith("module.") for key in content):  # saved from DataParallel
         return {key.removeprefix("module."): tensor for key, tensor in content.items()}
@@ -75,7 +78,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
 def fit_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
     """Load a state dict; `ModelError` lists what does not fit."""
     own = module.state_dict()
-    missing = [key for key in own if key not in weights]
+    # Checkpoints from before PyTorch 0.4.1 have no such counters, and evaluation does not use them.
+    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     extra = [key for key in weights if key not in own]
     reshaped = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
@@ -89,4 +93,4 @@ def fit_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str
     ]
     if problems:
         raise ModelError(f"{source}: the weights are of another network ({'; '.join(problems)})")
-    module.load_state_dict(weights)
+    module.load_state_dict(weights, strict=False)

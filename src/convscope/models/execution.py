@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from ..errors import LayerError
+
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
@@ -66,6 +68,9 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
     Returns:
         Their tensors, as the modules hold them, with their autograd graph where gradients are on. A layer
         before the last is copied, as a later in-place operation would overwrite it.
+
+    Raises:
+        LayerError: the network came to its end without them.
     """
     found: dict[str, torch.Tensor] = {}
     wanted = set(names)
@@ -83,8 +88,9 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
         try:
             module(x)
         except _Finished:
-            pass
-    return found
+            return found
+    missing = ", ".join(repr(name) for name in names if name not in found)
+    raise LayerError(f"{missing}: did not run on this input; model.layers() lists what does")
 
 
 def _watch(child: nn.Module, path: str, wanted: set[str], keep: Any) -> Iterator[RemovableHandle]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import ImageError
-from ..images import ImageSet, load_images
+from ..images import ImageSet, Pixels, load_images
 from .preprocessing import Preprocessing
 
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
@@ -55,6 +55,11 @@ class Inputs:
         return len(self.names)
 
     @property
+    def preprocessed(self) -> bool:
+        """Whether a tensor was given, so that values are in the network's units."""
+        return self._tensor is not None
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every preprocessed image."""
         if self._tensor is not None:
@@ -75,13 +80,14 @@ class Inputs:
     def _from_tensor(self, size: int) -> Iterator[Batch]:
         assert self._tensor is not None
         for first in range(0, len(self), size):
-            x = self._tensor[first : first + size].detach()
+            # A copy, as a network that begins with an in-place operation would change the caller's tensor.
+            x = self._tensor[first : first + size].detach().clone()
             places = range(first, first + len(x))
             yield Batch(x, tuple(places), tuple(self.names[i] for i in places), (None,) * len(x))
 
     def _from_files(self, size: int) -> Iterator[Batch]:
         assert self._set is not None
-        ready: list[tuple[int, torch.Tensor]] = []
+        ready: list[tuple[int, Pixels]] = []
         for i, result in _ahead(self._open, len(self), 2 * size):
             if isinstance(result, ImageError):
                 if not self._set.skip_errors:
@@ -95,19 +101,21 @@ class Inputs:
         if ready:
             yield self._collect(ready)
 
-    def _open(self, i: int) -> torch.Tensor | ImageError:
-        assert self._set is not None and self._preprocessing is not None
+    def _open(self, i: int) -> Pixels | ImageError:
+        assert self._set is not None
+        assert self._preprocessing is not None
         try:
-            return self._preprocessing.apply(self._set[i], self.names[i])
+            return self._preprocessing.fit(self._set[i], self.names[i])
         except ImageError as error:
             return error
 
-    def _collect(self, ready: list[tuple[int, torch.Tensor]]) -> Batch:
+    def _collect(self, ready: list[tuple[int, Pixels]]) -> Batch:
         assert self._set is not None
+        assert self._preprocessing is not None
         places = tuple(i for i, _ in ready)
         labels = self._set.labels
         return Batch(
-            torch.stack([x for _, x in ready]),
+            self._preprocessing.normalize([pixels for _, pixels in ready]),
             places,
             tuple(self.names[i] for i in places),
             tuple(labels[i] for i in places),

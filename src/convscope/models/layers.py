@@ -62,7 +62,15 @@ class Structure:
         raise LayerError(f"no layer {name!r}; there are, among others: {hint} (model.layers() lists all)")
 
 
-_POOLING = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_POOLING = (
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Identity,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+)
 _WEIGHTED = (nn.Linear, nn.Conv2d)
 
 # Remembered as long as the module lives, so that a bare module is not run again at every call.
@@ -72,9 +80,10 @@ _SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Structure]] = 
 def structure(module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> Structure:
     """The structure of a module for inputs of this (C, H, W), from one run on a blank image."""
     known = _SEEN.setdefault(module, {})
-    if shape not in known:
-        known[shape] = _run(module, shape, device)
-    return known[shape]
+    key = (*shape, *map(id, module.modules()))  # a network with another head is run again
+    if key not in known:
+        known[key] = _run(module, shape, device)
+    return known[key]
 
 
 def _run(module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> Structure:
@@ -104,9 +113,7 @@ def _record(
         with mode:
             module(image)
     n_values = recorder.n_values + image.numel()
-    return Structure(
-        tuple(recorder.layers), recorder.last_spatial, recorder.features, n_values, memory_format
-    )
+    return Structure(tuple(recorder.layers), recorder.last_map, recorder.features, n_values, memory_format)
 
 
 class _Recorder:
@@ -115,18 +122,23 @@ class _Recorder:
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.features: Layer | None = None
-        self.last_spatial: Layer | None = None
         self.n_values = 0
+        self._before_classifier: Layer | None = None
         self._spatial: Layer | None = None
         self._calls: dict[str, int] = defaultdict(int)
         self._pooled: tuple[int, tuple[int, ...]] | None = None
 
+    @property
+    def last_map(self) -> Layer | None:
+        """The last map before the classifier, or of all where nothing spatial comes before the last weights."""
+        return self._before_classifier or self._spatial
+
     def hook(self, name: str, mode: GeometryMode) -> Any:
         def finished(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-            if not isinstance(output, torch.Tensor):
-                return
             call = self._calls[name]
             self._calls[name] += 1
+            if not isinstance(output, torch.Tensor):
+                return
             layer = self._layer(f"{name}:{call}" if call else name, module, output, mode.of(output))
             if layer is None:
                 return
@@ -138,7 +150,7 @@ class _Recorder:
                 self._pooled = place if isinstance(module, _POOLING) else None
             if isinstance(module, _WEIGHTED) and given and isinstance(given[0], torch.Tensor):
                 self.features = self._layer(f"{layer.name}:input", module, given[0], mode.of(given[0]))
-                self.last_spatial = self._spatial
+                self._before_classifier = self._spatial
             # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
             if layer.is_spatial and place != self._pooled:
                 self._spatial = layer

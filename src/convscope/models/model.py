@@ -69,9 +69,15 @@ class Model:
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
-            height, width = input_size
-            size = (int(height), int(width))
-            preprocessing = Preprocessing(size, tuple(map(float, mean)), tuple(map(float, std)), resize_px=size)
+            try:
+                height, width = (int(side) for side in input_size)
+                means, stds = tuple(map(float, mean)), tuple(map(float, std))
+            except (TypeError, ValueError):
+                raise ParameterError(
+                    f"input_size={input_size!r}, mean={mean!r}, std={std!r}: expected (height, width), and lists "
+                    "of one number a channel"
+                ) from None
+            preprocessing = Preprocessing((height, width), means, stds, resize_px=(height, width))
         self.module = module if device is None else module.to(device)
         self.preprocessing = preprocessing
         self.labels = tuple(labels) if labels is not None else None
@@ -103,16 +109,17 @@ class Model:
         Found by running the network once on a blank image; the answer is remembered. ``input_size`` is
         needed only where the model does not know its own.
         """
-        return list(self.structure(self._shape(input_size)).layers)
+        return list(self.structure(self.input_shape(input_size)).layers)
 
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
         """The layers and the special ones among them, for inputs of this (C, H, W)."""
-        return structure(self.module, shape or self._shape(None), self.device)
+        return structure(self.module, shape or self.input_shape(), self.device)
 
-    def _shape(self, input_size: tuple[int, int] | None) -> tuple[int, int, int]:
+    def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+        """(C, H, W) of an input, for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give input_size=(H, W)")
+            raise ParameterError("the input size of this network is not known: give it as (H, W)")
         return (self.n_channels or 3, *size)
 
     def inputs(self, images: Any) -> Inputs:
@@ -229,20 +236,24 @@ def as_model(model: Model | nn.Module) -> Model:
     return Model(model)
 
 
-_Versions: TypeAlias = tuple[tuple[int, int], ...]
+_Versions: TypeAlias = tuple[tuple[int, int, float], ...]
 _DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()
 
 
 def weights_digest(module: nn.Module) -> str:
     """SHA-256 over all parameters and buffers, computed again only after one of them has changed."""
     tensors = _tensors(module)
-    versions = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+    # Changes through ``.data`` leave the version as it is; a sample of the values tells them at hardly any cost.
+    with torch.no_grad():
+        versions = tuple(
+            (t.data_ptr(), 0 if t.is_inference() else t._version, float(t.flatten()[::997].sum())) for t in tensors
+        )
     known = _DIGESTS.get(module)
     if known is None or known[0] != versions:
         digest = hashlib.sha256()
         for tensor in tensors:
             flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(memoryview(flat.numpy()))
+            digest.update(flat.numpy().data)
         known = (versions, digest.hexdigest())
         _DIGESTS[module] = known
     return known[1]

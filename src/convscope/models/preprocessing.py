@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from torchvision.transforms import functional as geometry
 from ..errors import ImageError, ParameterError
 from ..images import Pixels
 
+# Resized, an image may be this many times as large as the crop before only the crop is made of it.
+_LARGEST_RESIZED = 32
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 
@@ -23,7 +27,7 @@ class Preprocessing:
     """How a network wants its pictures.
 
     The image is resized to cover ``resize_px`` (height, width), keeping its proportions, and ``input_size``
-    is cut from its center; ``crop="squash"`` resizes to ``input_size`` without keeping them. Then
+    is cut from its center; ``crop="squash"`` resizes to ``resize_px`` without keeping them. Then
     (value - mean) / std for each channel, with values in [0, 1].
     """
 
@@ -50,16 +54,30 @@ class Preprocessing:
 
     def apply(self, pixels: Pixels, name: str = "image") -> torch.Tensor:
         """(H, W, C) uint8 or float in [0, 1] -> (C, H, W) float32, as the network takes it."""
+        return self.normalize([self.fit(pixels, name)])[0]
+
+    def fit(self, pixels: Pixels, name: str = "image") -> Pixels:
+        """(H, W, C) uint8 or float in [0, 1] -> resized and cut to ``input_size``, (H, W, C) of the same kind."""
         pixels = self._match_channels(pixels, name)
         if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
             # The same steps on the same library as torchvision's and timm's own: bit for bit their result.
-            cut = np.atleast_3d(np.asarray(self._fit(Image.fromarray(pixels.squeeze()))))
-            x = torch.from_numpy(cut.transpose(2, 0, 1).copy()).float().div(255)
-        else:
-            scale = 255.0 if pixels.dtype == np.uint8 else 1.0
-            planes = (pixels / scale).astype(np.float32).transpose(2, 0, 1)
-            x = torch.from_numpy(np.stack([np.asarray(self._fit(Image.fromarray(p))) for p in planes]))
-        return (x - self._column(self.mean)) / self._column(self.std)
+            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            return np.atleast_3d(np.array(self._fit(image)))
+        planes = _to_unit_range(pixels).transpose(2, 0, 1)
+        return np.stack([np.asarray(self._fit(Image.fromarray(p))) for p in planes], axis=2)
+
+    def normalize(self, cuts: Sequence[Pixels]) -> torch.Tensor:
+        """What `fit` has made of n images -> (n, C, H, W) float32, as the network takes it.
+
+        A batch at a time and in place, as one image at a time costs as much as decoding it: every thread that
+        opens images would bring threads of its own along.
+        """
+        alike = all(cut.dtype == np.uint8 for cut in cuts)
+        stacked = torch.from_numpy(np.stack(cuts if alike else [_to_unit_range(cut) for cut in cuts]))
+        x = stacked.permute(0, 3, 1, 2).float()
+        if alike:
+            x = x.div_(255)
+        return x.sub_(self._column(self.mean)).div_(self._column(self.std))
 
     def from_unit(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C, H, W) in [0, 1] -> normalized."""
@@ -74,15 +92,28 @@ class Preprocessing:
 
     def _fit(self, image: Image.Image) -> Image.Image:
         mode = InterpolationMode(self.interpolation)
-        if self.crop == "squash":
-            return geometry.resize(image, list(self.input_size), mode)
+        height, width = self.input_size
+        rows, columns = self._resized(image.height, image.width)
+        if rows * columns <= _LARGEST_RESIZED * height * width:
+            cut: Image.Image = geometry.center_crop(geometry.resize(image, [rows, columns], mode), [height, width])
+            return cut
+        # A strip: all of it, resized, could fill the memory. Make only the part that is cut out.
+        top, left = round((rows - height) / 2), round((columns - width) / 2)
+        y, x = image.height / rows, image.width / columns
+        box = (left * x, top * y, (left + width) * x, (top + height) * y)
+        return image.resize((width, height), Image.Resampling[self.interpolation.upper()], box)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after resizing, rounded as torchvision does for squares and timm for the rest."""
         rows, columns = self.resize_px
-        if rows == columns:
-            image = geometry.resize(image, [rows], mode)
-        else:
-            ratio = max(rows / image.height, columns / image.width)
-            image = geometry.resize(image, [round(image.height * ratio), round(image.width * ratio)], mode)
-        return geometry.center_crop(image, list(self.input_size))
+        if self.crop == "squash":
+            return rows, columns
+        if rows != columns:
+            ratio = min(height / rows, width / columns)
+            return round(height / ratio), round(width / ratio)
+        if width <= height:
+            return int(rows * height / width), rows
+        return rows, int(rows * width / height)
 
     def _match_channels(self, pixels: Pixels, name: str) -> Pixels:
         have, want = pixels.shape[2], self.n_channels
@@ -96,6 +127,11 @@ class Preprocessing:
                 return np.asarray(np.rint(luma).astype(np.uint8)[:, :, None])
             return np.asarray(luma.astype(np.float32)[:, :, None])
         raise ImageError(f"{name}: {have} channels, but the network takes {want}")
+
+
+def _to_unit_range(pixels: Pixels) -> Pixels:
+    scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    return np.asarray((pixels / scale).astype(np.float32))
 
 
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:

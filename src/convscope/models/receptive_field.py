@@ -58,16 +58,16 @@ def union(parts: list[Geometry]) -> Geometry:
     )
 
 
-class GeometryMode(TorchDispatchMode):
+class GeometryMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follow the geometry of ``image`` (1, C, H, W) through everything that is computed from it."""
 
     def __init__(self, image: torch.Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._known[image] = Geometry()
 
     def of(self, tensor: torch.Tensor) -> Geometry | None:
-        found: Geometry | None = self._known.get(tensor)
+        found: Geometry | None = self._known.get(tensor)  # type: ignore[no-untyped-call]
         return found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -120,6 +120,14 @@ def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before
         # One row for the image: all positions were flattened into it. More rows: one for each position.
         rows = args[1] if name == "addmm" else args[0]
         return before.globally() if rows.shape[0] == 1 else before
+    if name == "slice" and source.ndim == 4 and len(args) > 4:
+        axes = (1, 2) if before.channels_last else (2, 3)
+        skip = [args[4] if args[1] % 4 == axis else 1 for axis in axes]
+        return before.slide((1, 1), (skip[0], skip[1]))
+    if name == "native_group_norm" or (name == "native_layer_norm" and len(args[1]) > 1):
+        return before.globally()
+    if name == "native_batch_norm" and args[5]:  # by the statistics of this image, as instance norm does
+        return before.globally()
     if name.startswith(_GLOBAL) and out.shape != source.shape:
         return before.globally()
     if name.startswith(("bmm", "baddbmm", "_softmax", "_scaled_dot_product")):

@@ -45,6 +45,17 @@ class Targets:
         return values.gather(1, chosen[:, None])[:, 0]
 
 
+def describe(target: Target) -> str | int | list[OneTarget] | None:
+    """A target as provenance records it."""
+    if callable(target):
+        return str(getattr(target, "__name__", type(target).__name__))
+    if isinstance(target, np.ndarray | torch.Tensor):
+        return list(target.reshape(-1).tolist())
+    if target is None or isinstance(target, str):
+        return target
+    return [t if isinstance(t, str) else int(t) for t in target] if isinstance(target, Sequence) else int(target)
+
+
 def check_output(output: object) -> torch.Tensor:
     """The class scores (N, K) of a network, or `ModelError`."""
     if not isinstance(output, torch.Tensor):

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -39,7 +39,12 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Result:
-    """The base of all results: shows itself, saves itself, and says where it comes from."""
+    """The base of all results: shows itself, saves itself, and says where it comes from.
+
+    ``has_picture`` is False for a kind that `convscope.render` does not draw: it shows and saves itself without.
+    """
+
+    has_picture: ClassVar[bool] = True
 
     provenance: Provenance
 
@@ -50,9 +55,11 @@ class Result:
         return f"{type(self).__name__}({', '.join(parts)})\n  {self.provenance.caption}"
 
     def _repr_html_(self) -> str:
+        alt = html.escape(repr(self), quote=True)
+        if not self.has_picture:
+            return f"<pre>{alt}</pre>"
         from ..render import data_uri  # results show themselves through render; see the import contract
 
-        alt = html.escape(repr(self), quote=True)
         caption = html.escape(self.provenance.caption)
         return f'<figure><img src="{data_uri(self)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
 
@@ -79,7 +86,7 @@ class Result:
 def _describe(result: Result, name: str) -> str | None:
     value = getattr(result, name)
     if isinstance(value, np.ndarray):
-        if value.size and np.issubdtype(value.dtype, np.floating):
+        if np.issubdtype(value.dtype, np.floating) and not np.isnan(value).all():
             return f"{name}: {value.shape} from {np.nanmin(value):.4g} to {np.nanmax(value):.4g}"
         return f"{name}: {value.shape} {value.dtype}"
     if isinstance(value, Mapping):

@@ -1,4 +1,7 @@
-"""Results on disk: a directory of arrays.npz, picture.png and manifest.json, written all at once or not at all."""
+"""Results on disk: a directory of arrays.npz, picture.png and manifest.json, written all at once or not at all.
+
+A field whose metadata says ``{"saved": False}`` is left out and comes back with its default.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +24,24 @@ from .base import Provenance, Result
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 FORMAT = 1
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 _KEY = ":"  # an array inside a mapping is stored as "field:key"
 
 
 def save(result: Result, directory: str | Path) -> Path:
     """Write a result into a new directory. Refuses one that exists and holds anything."""
+    with new_directory(directory) as partial:
+        _write(result, partial)
+    return Path(directory)
+
+
+@contextmanager
+def new_directory(directory: str | Path) -> Iterator[Path]:
+    """A hidden directory beside ``directory`` to write into; it takes that name when all went well, or vanishes.
+
+    Raises:
+        OutputError: the directory exists and holds anything, or cannot be written.
+    """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OutputError(f"{directory}: exists already; choose another output or remove it")
@@ -32,21 +51,21 @@ def save(result: Result, directory: str | Path) -> Path:
     except OSError as error:
         raise OutputError(f"{directory}: cannot be written ({error.strerror})") from error
     try:
-        _write(result, partial)
+        yield partial
         partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         os.replace(partial, directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return directory
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only if something went wrong
 
 
 def _write(result: Result, directory: Path) -> None:
-    from ..render import save_png
-
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     values: dict[str, Any] = {}
     for f in fields(result):
+        if not f.metadata.get("saved", True):
+            continue
         value = getattr(result, f.name)
         if isinstance(value, np.ndarray):
             arrays[f.name] = value
@@ -55,7 +74,10 @@ def _write(result: Result, directory: Path) -> None:
         elif f.name != "provenance":
             values[f.name] = value
     np.savez_compressed(directory / "arrays.npz", **arrays)  # type: ignore[arg-type]
-    save_png(result, directory / "picture.png")
+    if result.has_picture:
+        from ..render import save_png
+
+        save_png(result, directory / "picture.png")
     manifest = {
         "format": FORMAT,
         "kind": type(result).__name__,
@@ -70,22 +92,32 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
     directory = Path(directory)
     try:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        stored = np.load(directory / "arrays.npz", allow_pickle=False)
-        known = {c.__name__: c for c in (kind, *_descendants(kind))}
+        with np.load(directory / "arrays.npz", allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        known: dict[str, type[AnyResult]] = {c.__name__: c for c in (kind, *_descendants(kind))}
         found = known[manifest["kind"]]
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in manifest["values"].items()}
-        for key in stored.files:
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in manifest["values"].items()
+        }
+        for key, array in arrays.items():
             name, _, inner = key.partition(_KEY)
             if inner:
-                values.setdefault(name, {})[inner] = stored[key]
+                values.setdefault(name, {})[inner] = array
             else:
-                values[name] = stored[key]
-        origin = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["provenance"].items()}
+                values[name] = array
+        origin: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in manifest["provenance"].items()
+        }
         return found(provenance=Provenance(**origin), **values)
     except FileNotFoundError as error:
         raise OutputError(f"{directory}: not a saved result ({Path(error.filename).name} is missing)") from error
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except _DAMAGE as error:
         raise OutputError(f"{directory}: not a saved {kind.__name__} ({error})") from error
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples: its lists were tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _descendants(kind: type[Any]) -> list[type[Any]]:

@@ -16,7 +16,7 @@ class Ranked(NamedTuple):
     """One class of a prediction, with its rank given by its place in the list."""
 
     label: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     probability: float
     score: float
 
@@ -100,7 +100,7 @@ class Attribution(Result):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Visualization(Result):
-    """What a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, H, W) as the network takes it.
+    """What a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, H, W) for the network.
 
     ``scores`` (steps + 1,) is the target's score before the first and after each step; ``frames``
     (F, H, W, 3) uint8 the pictures on the way, F = 0 unless asked for.
@@ -129,11 +129,12 @@ class Neighbors(Result):
     labels: tuple[str | None, ...]
     query_thumbnails: Array
     thumbnails: Array
+    query_labels: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Projection(Result):
-    """Points in few dimensions: ``coordinates`` (N, n_components), ``explained_variance_ratio`` (n_components,)."""
+    """Points in few dimensions: ``coordinates`` (N, D), ``explained_variance_ratio`` (D,)."""
 
     coordinates: Array
     explained_variance_ratio: Array

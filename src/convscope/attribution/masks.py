@@ -1,0 +1,109 @@
+"""What occlusion hides: windows on a grid, superpixels, or masks of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from ..results import Array
+
+Pair: TypeAlias = tuple[int, int]
+Shape: TypeAlias = Literal["rectangle", "ellipse", "superpixel"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """M masks (H, W), True where the image is hidden, made when they are asked for and never all at once."""
+
+    n: int
+    batch: Callable[[int, int], torch.Tensor]
+
+    def __len__(self) -> int:
+        return self.n
+
+
+def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle") -> Masks:
+    """A window at every place of a grid, row by row.
+
+    Places are 0, stride, 2 * stride, ... as far as the last one that is needed to reach the border, where the
+    window is cut. An ellipse is the one inscribed in the window.
+    """
+    tops, lefts = starts(size[0], window[0], stride[0]), starts(size[1], window[1], stride[1])
+    places = torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts)).reshape(-1, 2)
+    rows, columns = torch.arange(size[0]), torch.arange(size[1])
+
+    def batch(first: int, end: int) -> torch.Tensor:
+        down = rows[None, :] - places[first:end, :1]  # (m, H): how far each row lies below the window's top
+        right = columns[None, :] - places[first:end, 1:]
+        if shape == "ellipse":
+            # Pixel centers, in units of the half axes from the middle of the window.
+            y = (down + 0.5) / (window[0] / 2) - 1
+            x = (right + 0.5) / (window[1] / 2) - 1
+            return (y**2)[:, :, None] + (x**2)[:, None, :] <= 1
+        inside_y = (down >= 0) & (down < window[0])
+        inside_x = (right >= 0) & (right < window[1])
+        return inside_y[:, :, None] & inside_x[:, None, :]
+
+    return Masks(len(places), batch)
+
+
+def starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along one side, so that every pixel is covered."""
+    return list(range(0, max(length - window, 0) + stride, stride))
+
+
+def superpixels(pixels: Array, window: Pair) -> Masks:
+    """One mask for each SLIC superpixel of a picture (H, W, 3), about as many as windows side by side.
+
+    Source: Achanta et al., SLIC superpixels, 2012, as scikit-image computes it (compactness 10).
+    """
+    from skimage.segmentation import slic
+
+    height, width = pixels.shape[:2]
+    n_segments = max(1, round(height * width / (window[0] * window[1])))
+    labels = slic(pixels, n_segments=n_segments, compactness=10, start_label=0)
+    return segments(np.asarray(labels))
+
+
+def segments(labels: Array) -> Masks:
+    """One mask for each number in a label image (H, W)."""
+    numbers, numbered = np.unique(labels, return_inverse=True)
+    places = torch.from_numpy(numbered.reshape(labels.shape))
+
+    def batch(first: int, end: int) -> torch.Tensor:
+        return places[None] == torch.arange(first, end)[:, None, None]
+
+    return Masks(len(numbers), batch)
+
+
+def given(masks: Array, size: Pair) -> Masks:
+    """Masks of the user's own, (M, H, W) of booleans."""
+    if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
+        raise ParameterError(f"masks of shape {masks.shape}; expected (M, {size[0]}, {size[1]}), M at least 1")
+    if masks.dtype != np.bool_:
+        raise ParameterError(f"masks of {masks.dtype}; expected booleans, True where the image is hidden")
+    return Masks(len(masks), lambda first, end: torch.from_numpy(masks[first:end]))
+
+
+def check_windows(size: Pair, window: int | Pair, stride: int | Pair | None) -> tuple[Pair, Pair]:
+    """Window and stride as pairs; half a window is the default stride."""
+    window = as_pair(window, "window")
+    stride = (max(1, window[0] // 2), max(1, window[1] // 2)) if stride is None else as_pair(stride, "stride")
+    if window[0] > size[0] or window[1] > size[1]:
+        raise ParameterError(f"window={window}: larger than the image the network sees, {size}")
+    if stride[0] > window[0] or stride[1] > window[1]:
+        raise ParameterError(f"stride={stride}: larger than window={window}, so some pixels would not be covered")
+    return window, stride
+
+
+def as_pair(value: int | Pair, name: str) -> Pair:
+    """(height, width) from one number for both, or two."""
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, int | np.integer) and v >= 1 for v in pair):
+        raise ParameterError(f"{name}={value!r}: expected pixels, one number or (height, width), at least 1")
+    return (int(pair[0]), int(pair[1]))

@@ -1,0 +1,97 @@
+"""Which pixels matter, by the gradient of the score with respect to the image."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from ..errors import ParameterError
+from ..models import Model, Progress, Score, Target, as_model, describe, differentiable, resolve
+from ..registry import register
+from ..results import Attribution
+from .maps import Maps
+from .scores import finite
+
+Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
+
+
+@register
+def saliency(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    kind: Kind = "absolute",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """How much the score would change with each pixel: the gradient of the score.
+
+    Quick and sharp, but local: it says what an infinitely small change does, not what the network would
+    say without the pixel. Noisy for most networks; a saturated score has little gradient anywhere.
+
+        absolute:          max over channels c of |dS/dx_c|
+        signed:            sum over channels of dS/dx_c
+        input_x_gradient:  sum over channels of x_c * dS/dx_c   (x as the network takes it, 0 = mean image)
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        kind: "absolute", "signed" or "input_x_gradient".
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W): score units per unit of the normalized input, or score units for
+        "input_x_gradient"; never negative for "absolute".
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward and one backward pass an image; no parameter's gradient is computed.
+
+    Example:
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+        >>> saliency(linear, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
+        Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box, 2016, arXiv 1605.01713.
+    """
+    started = time.perf_counter()
+    if kind not in ("absolute", "signed", "input_x_gradient"):
+        raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
+    model = as_model(model)
+    inputs = model.inputs(images)
+    maps = Maps()
+    for batch in model.batches(inputs, backward=True):
+        with differentiable(model.module):
+            x = batch.x.clone().requires_grad_()
+            output = model.module(x)
+            chosen = resolve(
+                target, output, model.labels, positions=batch.positions, n_images=len(inputs), score=score
+            )
+            reached = finite(chosen.of(output), batch.names)
+            (gradient,) = torch.autograd.grad(reached.sum(), x)
+        values = _per_pixel(gradient, batch.x, kind)
+        maps.add(values, reached, model.to_pixels(batch.x), batch.names, chosen.names)
+        if progress:
+            progress(batch.positions[-1] + 1, len(inputs))
+    parameters = {"target": describe(target), "kind": kind, "score": score}
+    return maps.result(model.provenance("saliency", parameters, started, skipped=inputs.skipped))
+
+
+def _per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:
+    """One number a pixel out of one for each channel: (N, C, H, W) -> (N, H, W)."""
+    if kind == "absolute":
+        return gradient.abs().amax(dim=1)
+    if kind == "signed":
+        return gradient.sum(dim=1)
+    return (gradient * x).sum(dim=1)

@@ -1,0 +1,290 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperCommand, TyperGroup
+
+from .console import (
+    EXIT_INTERRUPTED,
+    free_output,
+    notes,
+    out,
+    print_json,
+    progress_bar,
+    reporting,
+    show,
+    staged_progress,
+    summary,
+)
+from .methods import build, example, method_summaries
+from .options import AsJson, Device, Images, ModelName, Output, Random, Weights, chosen_images, chosen_model
+
+
+class _WithMethods(TyperGroup):
+    """Adds a command for each method; only the one that is called is built, as that imports torch."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *method_summaries()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in method_summaries():
+            return TyperCommand(cmd_name, help=method_summaries()[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in method_summaries():
+            single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+            single.command(args[0], epilog=example(args[0]))(build(args[0]))
+            return args[0], typer.main.get_command(single), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="convscope",
+    cls=_WithMethods,
+    help="Look inside a convolutional neural network.",
+    epilog="Example: convscope report photo.jpg --output out/report.html",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"convscope {version('convscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: convscope report cat.jpg cup.jpg --collection photos/ --output out/report.html")
+@reporting
+def report(
+    images: Images,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("out/report.html"),
+    collection: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images (first-level folders are labels) for neighbors and a map."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class index or label; by default the predicted class.")
+    ] = None,
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+) -> None:
+    """Everything about a few images in one self-contained HTML file."""
+    from convscope.report import report as write_report
+
+    model = chosen_model(locals())
+    chosen: Any = int(target) if target is not None and target.isdigit() else target
+    with staged_progress() as step:
+        written = write_report(
+            model, chosen_images(images), output=output, collection=collection, target=chosen, progress=step
+        )
+    out.print(f"report written to {escape(str(written))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: convscope predict photos/ --top 3 --json")
+@reporting
+def predict(
+    images: Images,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show for each image.")] = 5,
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """The highest classes of each image, with probability and score."""
+    model = chosen_model(locals())
+    with progress_bar("predict") as step:
+        prediction = model.predict(chosen_images(images), progress=step)
+    ranked = prediction.top(top)
+    if as_json:
+        print_json(
+            {name: [r._asdict() for r in rows] for name, rows in zip(prediction.names, ranked, strict=True)}
+        )
+    for name, rows in zip(prediction.names, ranked, strict=True):
+        if not as_json:
+            out.print(_table(name, ("probability", "score", "class"), [
+                (f"{r.probability:.1%}", f"{r.score:.2f}", f"{r.label} ({r.index})") for r in rows
+            ]))  # fmt: skip
+    notes(prediction.provenance)
+
+
+@app.command(epilog="Example: convscope layers --model torchvision:resnet50 --random-weights")
+@reporting
+def layers(
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every layer of a network, in the order in which they run."""
+    model = chosen_model(locals())
+    structure = model.structure()
+    if as_json:
+        print_json([vars(layer) for layer in structure.layers])
+        return
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.shape)),
+            "whole image" if layer.receptive_field is None else " x ".join(map(str, layer.receptive_field)),
+        )
+        for layer in structure.layers
+    ]
+    out.print(_table(model.name, ("layer", "kind", "shape", "receptive field"), rows))
+    for what, found in (("last spatial layer", structure.last_spatial), ("feature vector", structure.features)):
+        out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
+
+
+@app.command(epilog="Example: convscope embed photos/ --output out/vectors")
+@reporting
+def embed(
+    images: Images,
+    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
+    output: Output = None,
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """The feature vector of every image, for `neighbors` and `project`."""
+    place = free_output(output, "embed")
+    embeddings = _embedded(images, locals(), layer=layer, save_partial=place)
+    show(embeddings, embeddings.save(place), as_json)
+
+
+@app.command(epilog="Example: convscope neighbors out/vectors photo.jpg --k 5 --space pixel")
+@reporting
+def neighbors(
+    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
+    query: Annotated[list[str], typer.Argument(help="Image files, or row numbers of the collection.")],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
+    metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What near means.")] = "cosine",
+    space: Annotated[
+        Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
+    ] = "feature",
+    output: Output = None,
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """The images that the network thinks are most like another, with their scores."""
+    place = free_output(output, "neighbors")
+    given = locals()
+    embeddings = _collection(collection, given)
+    asked: Any = [int(q) for q in query]if all(q.isdigit() for q in query) else _embedded(
+        [Path(q) for q in query], given, layer=embeddings.layer
+    )  # fmt: skip
+    found = embeddings.neighbors(asked, k=k, metric=metric, space=space)
+    saved = found.save(place)
+    if as_json:
+        print_json(
+            summary(found)
+            | {"indices": found.indices.tolist(), "scores": found.scores.tolist(), "output": str(saved)}
+        )
+        return
+    for q, name in enumerate(found.query_names):
+        rows = [
+            (f"{found.scores[q, i]:.4f}", str(found.labels[row] or ""), found.names[row])
+            for i, row in enumerate(found.indices[q])
+        ]
+        out.print(_table(name, (metric, "label", "image"), rows))
+    out.print(f"written to {escape(str(saved))}", soft_wrap=True)
+    notes(found.provenance)
+
+
+@app.command(epilog="Example: convscope project out/vectors --output out/map")
+@reporting
+def project(
+    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
+    method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
+    n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
+    output: Output = None,
+    model_name: ModelName = "efficientnet-lite0",
+    weights: Weights = None,
+    random: Random = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """A map of a collection: feature vectors in two dimensions, with the variance that is left."""
+    from convscope.embedding import project as project_vectors
+
+    place = free_output(output, "project")
+    projection = project_vectors(_collection(collection, locals()), method=method, n_components=n_components)
+    show(projection, projection.save(place), as_json)
+
+
+@app.command(epilog="Example: convscope samples out/samples")
+@reporting
+def samples(
+    directory: Annotated[Path, typer.Argument(help="New folder to write.")],
+    seed: Annotated[int, typer.Option(help="Of the random crops.")] = 0,
+) -> None:
+    """Real photos, and a labelled folder of crops of them, to try things on."""
+    from convscope.samples import write_samples
+
+    with progress_bar("samples") as step:
+        written = write_samples(directory, seed=seed, progress=step)
+    out.print(f"photos in {escape(str(written / 'photos'))}, labelled crops in {escape(str(written / 'crops'))}")
+
+
+def _collection(path: Path, given: dict[str, Any]) -> Any:
+    """Saved embeddings, or a folder of images embedded now."""
+    from convscope.embedding import Embeddings
+
+    if (path / "manifest.json").is_file():
+        return Embeddings.load(path)
+    return _embedded([path], given)
+
+
+def _embedded(
+    images: list[Path], given: dict[str, Any], *, layer: str | None = None, save_partial: Path | None = None
+) -> Any:
+    from convscope.embedding import embed as embed_images
+    from convscope.errors import Interrupted
+
+    model = chosen_model(given)
+    with progress_bar("embed") as step:
+        try:
+            return embed_images(model, chosen_images(images), layer=layer, progress=step)
+        except Interrupted as interrupted:
+            if save_partial is None:
+                raise
+            show(interrupted.result, interrupted.result.save(save_partial), as_json=False)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

@@ -1,0 +1,143 @@
+"""What commands have in common: progress bars, exit codes, where results go, how they are printed."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+out = Console()
+err = Console(stderr=True)
+
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+
+
+def reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """An error of the library ends a command with its message and no traceback; Ctrl-C keeps what is done."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from convscope.errors import ConvscopeError
+
+        try:
+            command(*args, **kwargs)
+        except ConvscopeError as error:
+            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(EXIT_ERROR) from None
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return run
+
+
+class _Rate(ProgressColumn):
+    """Units a second, once there is something to divide."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error with a count, a rate and the time left; nothing where that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield step
+
+
+@contextmanager
+def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """The same for work in named stages, one bar a stage."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def step(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield step
+
+
+def free_output(chosen: Path | None, command: str) -> Path:
+    """Where a result goes: the chosen place, which must be free, or the first free one under out/."""
+    from convscope.errors import OutputError
+
+    if chosen is not None:
+        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+            raise OutputError(f"{chosen}: exists already; choose another --output or remove it")
+        return chosen
+    places = (Path("out") / (command if n == 1 else f"{command}-{n}") for n in range(1, 10_000))
+    return next(place for place in places if not place.exists())
+
+
+def show(result: Any, saved: Path | None, as_json: bool) -> None:
+    """Print what came out, where it was written, and what had to be left out."""
+    if as_json:
+        print_json(summary(result) | {"output": str(saved) if saved else None})
+    else:
+        out.print(escape(repr(result)), highlight=False, soft_wrap=True)
+        if saved:
+            out.print(f"written to {escape(str(saved))} (picture.png, arrays.npz, manifest.json)", soft_wrap=True)
+    notes(result.provenance)
+
+
+def notes(provenance: Any) -> None:
+    """Remarks and skipped images, on standard error."""
+    for note in provenance.notes:
+        err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if provenance.skipped:
+        err.print(f"skipped {len(provenance.skipped)} that could not be read:", highlight=False)
+        for reason in provenance.skipped[:20]:
+            err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+        if len(provenance.skipped) > 20:
+            err.print(f"  and {len(provenance.skipped) - 20} more (all in manifest.json)", highlight=False)
+
+
+def summary(result: Any) -> dict[str, Any]:
+    """A result as JSON can hold it: shapes and ranges instead of arrays."""
+    import numpy as np
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            about: dict[str, Any] = {"shape": list(value.shape), "dtype": str(value.dtype)}
+            if value.size and np.issubdtype(value.dtype, np.number):
+                about |= {"min": float(value.min()), "max": float(value.max())}
+            return about
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value
+
+    shown = {f.name: plain(getattr(result, f.name)) for f in fields(result) if f.init and f.name != "provenance"}
+    return {"kind": type(result).__name__} | shown | {"provenance": asdict(result.provenance)}
+
+
+def print_json(data: Any) -> None:
+    """To standard output, as it is: no colors, no wrapping."""
+    typer.echo(json.dumps(data, indent=2, default=str))

@@ -1,0 +1,201 @@
+"""Commands made from the library's functions: their options from the signature, their help from the docstring.
+
+Listing the commands must not import torch, so names and summaries are read from the source text; a
+command's function is imported when the command is looked at or run.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from .console import EXIT_INTERRUPTED, free_output, progress_bar, reporting, show
+from .options import AsJson, Device, ModelName, Output, Random, Weights, chosen_images, chosen_model
+
+PACKAGE = Path(__file__).parent.parent
+# Functions (model, what it looks at, *, options) -> result, beside every registered attribution.
+_OTHERS = {"filters": "activations.py", "feature_maps": "activations.py", "visualize": "synthesis/visualize.py"}
+
+
+@cache
+def method_summaries() -> dict[str, str]:
+    """Command name -> first line of its function's docstring, without importing anything."""
+    registered = {path.stem: path.relative_to(PACKAGE) for path in sorted((PACKAGE / "attribution").glob("*.py"))}
+    found = {}
+    for name, path in ({k: Path(v) for k, v in _OTHERS.items()} | registered).items():
+        tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                found[name.replace("_", "-")] = (ast.get_docstring(node) or "").split("\n")[0]
+    return found
+
+
+# One meaning for one name, everywhere in the library: what the text of an option becomes.
+def _target(text: str) -> Any:
+    """A class index, (channel, row, column), or a label."""
+    if re.fullmatch(r"\d+(,\d+,\d+)?", text):
+        numbers = tuple(int(part) for part in text.split(","))
+        return numbers[0] if len(numbers) == 1 else numbers
+    return text
+
+
+def _pair(text: str) -> Any:
+    """One number, or two as HEIGHT,WIDTH."""
+    if not re.fullmatch(r"\d+([,x]\d+)?", text):
+        raise typer.BadParameter(f"{text!r}: expected pixels, 32 or 32,16 (height,width)")
+    numbers = tuple(int(part) for part in re.split("[,x]", text))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _number_or_text(text: str) -> Any:
+    """A number, or a name or path."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "target": _target,
+    "window": _pair,
+    "stride": _pair,
+    "size_px": _pair,
+    "baseline": _number_or_text,
+}
+_SEVERAL = ("target", "layer")  # options that may be given more than once, for a list
+
+
+def build(command: str) -> Callable[..., None]:
+    """The function behind a command, with the signature that the command line reads."""
+    import convscope
+
+    method: Callable[..., Any] = getattr(convscope, command.replace("-", "_"))
+    hints = typing.get_type_hints(method)
+    help_of = argument_help(method)
+    parameters = list(inspect.signature(method).parameters.values())
+    positional = [p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    shared = [
+        _parameter(name, kind, default)
+        for name, kind, default in (
+            ("model_name", ModelName, "efficientnet-lite0"),
+            ("weights", Weights, None),
+            ("random", Random, False),
+            ("device", Device, None),
+            ("output", Output, None),
+            ("as_json", AsJson, False),
+        )
+    ]
+    own = [
+        _option(p, hints[p.name], help_of.get(p.name, ""), several=p.name in _SEVERAL and "images" in positional)
+        for p in parameters[1:]
+        if p.name not in ("progress", *positional)
+    ]
+
+    @reporting
+    def run(**given: Any) -> None:
+        options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
+        looked_at = [_argument(name, given[name]) for name in positional]
+        output = free_output(given["output"], command)
+        model = chosen_model(given)
+        if "progress" not in hints:
+            result = method(model, *looked_at, **options)
+        else:
+            with progress_bar(command) as step:
+                try:
+                    result = method(model, *looked_at, progress=step, **options)
+                except convscope.Interrupted as interrupted:
+                    show(interrupted.result, interrupted.result.save(output), given["as_json"])
+                    raise typer.Exit(EXIT_INTERRUPTED) from None
+        show(result, result.save(output), given["as_json"])
+
+    arguments = [
+        _parameter(name, _ARGUMENTS[name], None if name == "target" else inspect.Parameter.empty)
+        for name in positional
+    ]
+    signature = [*arguments, *own, *shared]
+    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in signature}
+    run.__doc__ = _description(inspect.getdoc(method) or "")
+    return run
+
+
+def _description(doc: str) -> str:
+    """A docstring up to its Args, each paragraph on one line so that the terminal wraps it; formulas as they are."""
+    paragraphs = doc.split("\n\nArgs:")[0].split("\n\n")
+    return "\n\n".join("\b\n" + text if text.startswith("    ") else " ".join(text.split()) for text in paragraphs)
+
+
+_ARGUMENTS: dict[str, Any] = {
+    "images": Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)],
+    "target": Annotated[
+        str | None,
+        typer.Argument(help="Class index or label; with --layer a channel, CHANNEL,ROW,COLUMN, or nothing: all of it."),
+    ],
+}
+
+
+def example(command: str) -> str:
+    """A line to copy, at the end of the help."""
+    sample = {"filters": "", "visualize": " espresso"}.get(command, " photo.jpg")
+    return f"Example: convscope {command}{sample} --output out/{command}"
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name == "images":
+        return chosen_images(value)
+    return None if value is None else _target(value)
+
+
+def _value(name: str, value: Any) -> Any:
+    parse = _PARSERS.get(name, lambda text: text)
+    if isinstance(value, list):
+        values = [parse(text) for text in value]
+        return values[0] if len(values) == 1 else values or None
+    return parse(value) if isinstance(value, str) else value
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(parameter: inspect.Parameter, hint: Any, help_text: str, *, several: bool) -> inspect.Parameter:
+    """One keyword of a method as an option: numbers and choices as such, everything else as text."""
+    default = parameter.default
+    choices = _choices(hint)
+    if several:
+        kind: Any = list[str]
+        default = None
+    elif parameter.name in _PARSERS or not (hint in (int, float, bool) or choices):
+        kind = str
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    else:
+        kind = choices or hint
+    flag = "--" + parameter.name.replace("_", "-")
+    annotation: Any = Annotated[kind | None if default is None else kind, typer.Option(flag, help=help_text)]
+    return _parameter(parameter.name, annotation, default)
+
+
+def _choices(hint: Any) -> Any:
+    """The names that an annotation allows, where it is nothing but names (and arrays, not for a command line)."""
+    parts = (hint,) if typing.get_origin(hint) is Literal else typing.get_args(hint)
+    names = [a for part in parts if typing.get_origin(part) is Literal for a in typing.get_args(part)]
+    return Literal[tuple(names)] if names and Any not in parts and float not in parts else None
+
+
+def argument_help(method: Callable[..., Any]) -> dict[str, str]:
+    """The texts of a Google-style Args section, by parameter."""
+    section = re.search(r"\nArgs:\n    (.*?)(\n\n\w|\Z)", inspect.getdoc(method) or "", re.DOTALL)
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n    (?=\w)", section.group(1)) if section else ():
+        names, _, text = entry.partition(":")
+        for name in names.split(","):
+            found[name.strip()] = " ".join(text.split()).replace("[", "\\[")
+    return found

@@ -1,0 +1,281 @@
+"""`embed`: many images to feature vectors, and `Embeddings`, which finds the alike among them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import Interrupted, LayerError, ParameterError
+from ..models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
+from ..results import Array, Neighbors, Result
+from .neighbors import Metric, search
+
+Space: TypeAlias = Literal["feature", "pixel"]
+
+THUMBNAIL_PX = 64
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Embeddings(Result):
+    """Feature vectors of N images: ``vectors`` (N, D) float32, what a network's ``layer`` makes of each.
+
+    ``thumbnails`` (N, 64, 64, 3) uint8 are the centers of what the network saw; flattened, they are the pixel
+    space that feature space is compared with. ``model`` is the network that made them, so that new images can
+    be embedded to be searched for; it is not saved, and None after `load`. To see embeddings, draw their
+    `neighbors` or a `convscope.project`.
+    """
+
+    has_picture: ClassVar[bool] = False
+
+    vectors: Array
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+    layer: str
+    model: Model | None = field(default=None, metadata={"saved": False})
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def neighbors(
+        self, query: Any, *, k: int = 5, metric: Metric = "cosine", space: Space = "feature"
+    ) -> Neighbors:
+        """The k images nearest to each query, by exact search.
+
+        Args:
+            query: a row number or a name of these embeddings, or a list of them: each row's own image is left
+                out. Or other `Embeddings` of the same network; a float array (D,) or (Q, D) of vectors; or
+                images (see `convscope.load_images`), which are embedded first.
+            k: neighbors of each query; fewer where there are not so many images.
+            metric: "cosine" similarity, blind to a vector's length, or "euclidean" distance.
+            space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
+
+        Returns:
+            `Neighbors`: ``indices`` (Q, K) and ``scores`` (Q, K), nearest first; equal scores go by row. A zero
+            vector is similar to none: its cosine is 0.
+
+        Raises:
+            ParameterError: an option out of range, a row that is not there, vectors of another length or
+                another network, images where no model is remembered.
+
+        Cost: Q * N * D multiplications, a block at a time; one forward pass for each new image.
+
+        Example:
+            >>> found = embed(nn.Sequential(nn.Conv2d(3, 4, 8)), torch.rand(3, 3, 8, 8), layer="0").neighbors(0)
+            >>> found.indices.shape
+            (1, 2)
+        """
+        started = time.perf_counter()
+        if space not in get_args(Space):
+            raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
+        queries, own_rows = self._queries(query, space)
+        indices, scores = search(_points(self, space), _points(queries, space), k, metric, own_rows)
+        parameters = {"layer": self.layer, "k": k, "metric": metric, "space": space}
+        seconds = time.perf_counter() - started
+        skipped = () if own_rows is not None else queries.provenance.skipped
+        return Neighbors(
+            indices=indices,
+            scores=scores,
+            metric=metric,
+            space=space,
+            query_names=queries.names,
+            names=self.names,
+            labels=self.labels,
+            query_labels=queries.labels,
+            query_thumbnails=queries.thumbnails,
+            thumbnails=self.thumbnails,
+            provenance=replace(
+                self.provenance, method="neighbors", parameters=parameters, seconds=seconds, skipped=skipped
+            ),
+        )
+
+    def label_precision(self, k: int = 5, *, metric: Metric = "cosine", space: Space = "feature") -> float:
+        """The mean share of the k images nearest to an image that have its label, in [0, 1].
+
+        Every labeled image is the query once and is left out of its own neighbors.
+        """
+        labels = np.array(self.labels, dtype=object)
+        rows = np.flatnonzero([label is not None for label in self.labels])
+        if not len(rows):
+            raise ParameterError("no image has a label; embed a folder whose subfolders are the labels")
+        found = self.neighbors(rows, k=k, metric=metric, space=space).indices
+        return float((labels[found] == labels[rows][:, None]).mean())
+
+    def _queries(self, query: Any, space: Space) -> tuple[Embeddings, Array | None]:
+        """Whatever a query is, as embeddings; and its rows, where it is among these."""
+        rows = self._rows(query)
+        if rows is not None:
+            return self._take(rows), rows
+        if isinstance(query, Embeddings):
+            self._check_alike(query)
+            return query, None
+        if isinstance(query, np.ndarray) and np.issubdtype(query.dtype, np.floating) and query.ndim <= 2:
+            if space == "pixel":
+                raise ParameterError("a vector has no pixels: space='pixel' takes rows, images or Embeddings")
+            return self._of_vectors(query), None
+        if self.model is None:
+            what = repr(str(query)) if isinstance(query, str | Path) else f"a {type(query).__name__}"
+            raise ParameterError(
+                f"{what} is none of the embedded images, and no model is at hand to embed it (it is not "
+                "saved); pass embed(model, query) instead, with the model and layer of these embeddings"
+            )
+        return embed(self.model, query, layer=self.layer), None
+
+    def _rows(self, query: Any) -> Array | None:
+        """Row numbers, if the query is made of row numbers or of names; None for anything else."""
+        if isinstance(query, np.ndarray):
+            items = query.tolist() if query.ndim < 2 and query.dtype.kind in "iu" else [None]
+            items = items if isinstance(items, list) else [items]
+        else:
+            is_list = isinstance(query, Sequence) and not isinstance(query, str | bytes)
+            items = list(query) if is_list else [query]
+        if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
+            rows = np.array(items, np.int64)
+            if rows.min() < 0 or rows.max() >= len(self):
+                raise ParameterError(f"query={query}: expected rows from 0 to {len(self) - 1}")
+            return rows
+        if items and all(isinstance(i, str | Path) for i in items):
+            places = {name: row for row, name in reversed(list(enumerate(self.names)))}
+            if all(str(i) in places for i in items):
+                return np.array([places[str(i)] for i in items])
+        return None
+
+    def _take(self, rows: Array) -> Embeddings:
+        return replace(
+            self,
+            vectors=self.vectors[rows],
+            names=tuple(self.names[i] for i in rows),
+            labels=tuple(self.labels[i] for i in rows),
+            thumbnails=self.thumbnails[rows],
+        )
+
+    def _of_vectors(self, vectors: Array) -> Embeddings:
+        """Bare vectors as embeddings, with blank thumbnails."""
+        vectors = np.atleast_2d(vectors)
+        self._check_length(vectors)
+        n = len(vectors)
+        blank = np.full((n, THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
+        names = tuple(f"vector {i}" for i in range(n))
+        return replace(self, vectors=vectors, names=names, labels=(None,) * n, thumbnails=blank)
+
+    def _check_alike(self, other: Embeddings) -> None:
+        mine, theirs = (e.provenance.model.get("weights_sha256") for e in (self, other))
+        if other.layer != self.layer or (mine and theirs and mine != theirs):
+            raise ParameterError(
+                f"the query was embedded by {other.provenance.model.get('name')} at {other.layer!r}, these by "
+                f"{self.provenance.model.get('name')} at {self.layer!r}; vectors of different networks or layers "
+                "cannot be compared"
+            )
+        self._check_length(other.vectors)
+
+    def _check_length(self, vectors: Array) -> None:
+        if vectors.shape[1] != self.vectors.shape[1]:
+            raise ParameterError(
+                f"vectors of {vectors.shape[1]} dimensions as query; these embeddings have {self.vectors.shape[1]}"
+            )
+
+
+def _points(embeddings: Embeddings, space: Space) -> Array:
+    if space == "feature":
+        return embeddings.vectors
+    return embeddings.thumbnails.reshape(len(embeddings), -1)
+
+
+def embed(
+    model: Model | nn.Module, images: Any, *, layer: str | None = None, progress: Progress | None = None
+) -> Embeddings:
+    """Feature vectors of images: what a late layer makes of them.
+
+    Two images that the network thinks are alike have vectors that point the same way, however different their
+    pixels are. An image's vector is the layer's output; of a spatial layer, each channel's mean over the map.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed. A file of a folder
+            that cannot be read is left out and listed in ``provenance.skipped``.
+        layer: a name from `Model.layers`; by default what the classifier takes in. In torchvision's VGG and
+            AlexNet, "classifier.4" gives the 4096 values of the last hidden layer.
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Embeddings` with vectors (N, D) float32, raw activations.
+
+    Raises:
+        LayerError: there is no such layer, or no layer with weights to choose by default.
+        ImageError: an image that is not in a folder cannot be read, or none can.
+        Interrupted: Ctrl-C after the first batch; its ``result`` holds the `Embeddings` made so far.
+
+    Cost: one forward pass an image, only as far as the layer. Besides the result, memory for one batch.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+        >>> embed(net, torch.zeros(5, 3, 8, 8)).vectors.shape
+        (5, 144)
+    """
+    started = time.perf_counter()
+    model = as_model(model)
+    inputs = model.inputs(images)
+    found = _choose(model, inputs.shape, layer)
+    vectors = np.empty((len(inputs), found.shape[0]), np.float32)
+    thumbnails = np.empty((len(inputs), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+    done: list[tuple[str, str | None]] = []
+
+    def result() -> Embeddings:
+        n = len(done)
+        return Embeddings(
+            vectors=vectors[:n],
+            names=tuple(name for name, _ in done),
+            labels=tuple(label for _, label in done),
+            thumbnails=thumbnails[:n],
+            layer=found.name,
+            model=model,
+            provenance=model.provenance("embed", {"layer": found.name}, started, skipped=inputs.skipped),
+        )
+
+    try:
+        with evaluating(model.module), torch.inference_mode():
+            for batch in model.batches(inputs):
+                rows = slice(len(done), len(done) + len(batch.names))
+                thumbnails[rows] = _thumbnails(model, batch.x)
+                vectors[rows] = _vectors(model, batch.x, found)
+                done.extend(zip(batch.names, batch.labels, strict=True))
+                if progress:
+                    progress(batch.positions[-1] + 1, len(inputs))
+    except KeyboardInterrupt as interrupt:
+        if not done:
+            raise
+        raise Interrupted(result()) from interrupt
+    return result()
+
+
+def _choose(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
+    structure = model.structure(shape)
+    if layer is not None:
+        return structure.find(layer)
+    if structure.features is None:
+        raise LayerError(f"{model.name} has no layer with weights that takes in a feature vector; name a layer")
+    return structure.features
+
+
+def _vectors(model: Model, x: torch.Tensor, layer: Layer) -> Array:
+    values = as_maps(run_to(model.module, x, [layer.name])[layer.name], layer).float()
+    if values.ndim == 4:
+        values = values.mean(dim=(2, 3))
+    return values.cpu().numpy()
+
+
+def _thumbnails(model: Model, x: torch.Tensor) -> Array:
+    """Preprocessed (N, C, H, W) -> the center square, area-averaged, uint8 (N, 64, 64, 3)."""
+    rows, columns = x.shape[2:]
+    side = min(rows, columns)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    center = x[:, :, top : top + side, left : left + side].float()
+    return model.to_pixels(F.interpolate(center, size=(THUMBNAIL_PX, THUMBNAIL_PX), mode="area"))

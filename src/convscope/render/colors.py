@@ -1,0 +1,103 @@
+"""From values to colors: which limits, which color map, and what lies outside the limits.
+
+Three maps, each with one meaning everywhere: `SIGNED` for values around zero (red is positive, blue is
+negative, near-white is zero), `IMPORTANCE` for relevance without a sign and `ACTIVATION` for feature maps
+(both perceptually uniform: equal steps of the value look equally far apart; dark is zero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Colormap
+
+from ..results import Array
+
+SIGNED = "RdBu_r"
+IMPORTANCE = "inferno"
+ACTIVATION = "viridis"
+
+# A few pixels can be ten times as strong as all others (gradients do that) and would leave the rest black.
+# Where the maximum stands out from this percentile by more than this factor, the percentile is the limit.
+PERCENTILE = 99.5
+STANDS_OUT = 1.25
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear scale from ``low`` to ``high`` with its color map; ``extend`` says on which side it clips."""
+
+    low: float
+    high: float
+    map_name: str
+    extend: Literal["neither", "min", "max", "both"] = "neither"
+
+    @property
+    def is_signed(self) -> bool:
+        return self.low < 0
+
+    @property
+    def map(self) -> Colormap:
+        return color_map(self.map_name)
+
+    def colors(self, values: Array) -> Array:
+        """Values (...) -> uint8 (..., 3)."""
+        spread = self.high - self.low
+        place = (np.nan_to_num(np.asarray(values, np.float64)) - self.low) / spread
+        rgba = self.map(np.clip(place, 0, 1), bytes=True)
+        return np.ascontiguousarray(rgba[..., :3])
+
+    def strength(self, values: Array) -> Array:
+        """How far from zero, as a part of the limit: (...) in 0..1."""
+        magnitude = np.abs(np.nan_to_num(np.asarray(values, np.float64)))
+        return np.clip(magnitude / max(abs(self.low), abs(self.high)), 0, 1)
+
+    def gradient(self, stops: int = 17) -> tuple[str, ...]:
+        """Colors from low to high as "#rrggbb", for a color bar drawn by something else than matplotlib."""
+        colors = self.colors(np.linspace(self.low, self.high, stops))
+        return tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
+
+
+@cache
+def color_map(name: str) -> Colormap:
+    """A color map with an odd number of colors, so that zero in a signed scale is exactly its middle."""
+    return colormaps[name].resampled(257)
+
+
+def fit_scale(values: Array, map_name: str, *, signed: bool | None = None) -> Scale:
+    """The scale that shows these values: from zero, or symmetric around it where they have a sign.
+
+    ``signed=None`` looks whether a value is negative; signed values always get the map `SIGNED`.
+    """
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if signed is None:
+        signed = low < 0
+    limit = _limit(finite if signed else finite.clip(min=0))
+    beyond = (signed and low < -limit, high > limit)
+    extend: Literal["neither", "min", "max", "both"] = (
+        "both" if all(beyond) else "min" if beyond[0] else "max" if beyond[1] else "neither"
+    )
+    return Scale(-limit if signed else 0.0, limit, SIGNED if signed else map_name, extend)
+
+
+def _limit(values: Array) -> float:
+    """The largest magnitude, or where it stands out the 99.5th percentile; 1 where everything is zero."""
+    if not values.size:
+        return 1.0
+    magnitude = np.abs(values)
+    largest, usual = float(magnitude.max()), float(np.percentile(magnitude, PERCENTILE))
+    if largest < np.finfo(np.float32).tiny:
+        return 1.0
+    return usual if usual > 0 and largest > STANDS_OUT * usual else largest
+
+
+def zero_centered(values: Array, limit: Array | float) -> Array:
+    """Weights as gray or RGB, uint8 of the same shape: middle gray (128) is zero, white is +limit."""
+    safe = np.where(np.asarray(limit) > 0, limit, 1.0)
+    return np.clip(np.rint(128 + 127 * np.nan_to_num(values) / safe), 0, 255).astype(np.uint8)

@@ -1,0 +1,150 @@
+"""Feature maps: a grid of channels on one scale, one channel over the photo, or the bars of a vector layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import ParameterError
+from ..results import Array, FeatureMaps
+from .colors import ACTIVATION, Scale, fit_scale
+from .grids import columns_for, corner, magnify, tile
+from .overlays import enlarge, overlay
+from .style import (
+    ACCENT,
+    SOFT,
+    WRONG,
+    color_bar,
+    cut_note,
+    heading,
+    headline,
+    new_figure,
+    pick,
+    plain_axes,
+    short_name,
+    show,
+    text,
+)  # fmt: skip
+
+CHANNELS, UNITS = 24, 20
+ROWS, COLUMNS = 4, 4
+
+
+def channel_tiles(
+    result: FeatureMaps, layer: str, n: int = 0, *, by: str = "mean", channels: int = CHANNELS
+) -> tuple[list[int], Array, Scale]:
+    """The most active channels of image n: their numbers, their maps in color (K, H, W, 3), their one scale."""
+    chosen = [int(c) for c in result.order(layer, n, by)[:channels]]
+    maps = result.values[layer][n][chosen]
+    scale = fit_scale(maps, ACTIVATION)
+    return chosen, scale.colors(maps), scale
+
+
+def top_units(result: FeatureMaps, layer: str, n: int = 0, units: int = UNITS) -> list[tuple[int, float]]:
+    """The units of a vector layer with the highest values for image n."""
+    return [(int(u), float(result.values[layer][n][u])) for u in result.order(layer, n)[:units]]
+
+
+def draw_feature_maps(
+    ax: Axes,
+    result: FeatureMaps,
+    *,
+    n: int = 0,
+    layer: str | None = None,
+    by: str = "mean",
+    channels: int = CHANNELS,
+    channel: int | None = None,
+) -> None:
+    """One layer of one image: the grid of its channels, or with ``channel`` that one over the photo."""
+    (n,) = pick(n, len(result.images), 1)
+    layer = _layer(result, layer)
+    maps = result.values[layer][n]
+    if maps.ndim == 1:
+        _draw_units(ax, result, layer, n)
+    elif channel is not None:
+        _draw_channel(ax, result, layer, n, channel)
+    else:
+        _draw_grid(ax, result, layer, n, by, channels)
+
+
+def _draw_grid(ax: Axes, result: FeatureMaps, layer: str, n: int, by: str, channels: int) -> None:
+    chosen, tiles, scale = channel_tiles(result, layer, n, by=by, channels=channels)
+    tiles = magnify(tiles, 56)
+    columns, gap = columns_for(len(chosen)), max(2, tiles.shape[2] // 24)
+    band = max(10, round(0.24 * tiles.shape[2]))  # white room under each tile for its number
+    tiles = np.pad(tiles, ((0, 0), (0, band), (0, 0), (0, 0)), constant_values=255)
+    show(ax, tile(tiles, columns, gap=gap), sharp=True)
+    size = (tiles.shape[1], tiles.shape[2])
+    for i, number in enumerate(chosen):
+        top, left = corner(i, columns, size, gap)
+        ax.text(left, top + size[0] - band * 0.45, str(number), va="center", **text(size=6, color=SOFT))
+    count, height, width = result.values[layer][n].shape
+    heading(ax, layer, f"{len(chosen)} of {count} channels, highest {by} first · {height}×{width}")
+    color_bar(ax, scale, "activation")
+
+
+def _draw_channel(ax: Axes, result: FeatureMaps, layer: str, n: int, channel: int) -> None:
+    maps = result.values[layer][n]
+    if not 0 <= channel < len(maps):
+        raise ParameterError(f"channel={channel}: layer {layer} has {len(maps)} channels, 0 to {len(maps) - 1}")
+    scale = fit_scale(maps[channel], ACTIVATION)
+    photo = result.images[n]
+    show(ax, overlay(photo, enlarge(maps[channel], (photo.shape[0], photo.shape[1])), scale))
+    heading(ax, f"{layer}, channel {channel}", f"{maps.shape[1]}×{maps.shape[2]}, enlarged to the photo")
+    color_bar(ax, scale, "activation")
+
+
+def _draw_units(ax: Axes, result: FeatureMaps, layer: str, n: int) -> None:
+    units = top_units(result, layer, n)
+    places = np.arange(len(units))
+    values = [value for _, value in units]
+    ax.barh(places, values, height=0.7, color=[ACCENT if v >= 0 else WRONG for v in values])
+    ax.set_yticks(places, [str(unit) for unit, _ in units])
+    ax.invert_yaxis()
+    plain_axes(ax, grid="x")
+    ax.set_ylabel("unit", **text(size=7.5, color=SOFT))
+    ax.set_xlabel("activation", **text(size=7.5, color=SOFT))
+    heading(ax, layer, f"{len(units)} of {len(result.values[layer][n])} units, highest first")
+
+
+def compose_feature_maps(
+    result: FeatureMaps,
+    *,
+    n: int | Sequence[int] | None = None,
+    layer: str | None = None,
+    by: str = "mean",
+    channels: int = CHANNELS,
+    channel: int | None = None,
+) -> Figure:
+    """One row an image: the photo, then each layer."""
+    rows = pick(n, len(result.images), ROWS)
+    layers = [_layer(result, layer)] if layer is not None else list(result.layers)[:COLUMNS]
+    figure = new_figure(2.4 + 5.0 * len(layers), 0.9 + 3.9 * len(rows))
+    axes = figure.subplots(
+        len(rows), 1 + len(layers), squeeze=False, gridspec_kw={"width_ratios": [2.0] + [4.6] * len(layers)}
+    )
+    for row, i in zip(axes, rows, strict=True):
+        show(row[0], result.images[i])
+        row[0].set_anchor("N")
+        heading(row[0], short_name(result.names[i], 24), "as the network saw it")
+        for ax, name in zip(row[1:], layers, strict=True):
+            draw_feature_maps(ax, result, n=i, layer=name, by=by, channels=channels, channel=channel)
+            ax.set_anchor("NW")
+    notes = cut_note(len(rows), len(result.images), "images") if n is None else []
+    notes += cut_note(len(layers), len(result.layers), "layers") if layer is None else []
+    title = "Feature maps: where each channel fires" if channel is None else "Feature map: where the channel fires"
+    if channel is None and any(result.values[name].ndim == 4 for name in layers):
+        notes.append("All channels of a grid share one color scale.")
+    headline(figure, title, result, notes)
+    return figure
+
+
+def _layer(result: FeatureMaps, layer: str | None) -> str:
+    if layer is None:
+        return result.layers[0]
+    if layer not in result.values:
+        raise ParameterError(f"layer={layer!r}: the result holds {', '.join(result.layers)}")
+    return layer

@@ -1,0 +1,93 @@
+"""A result of any kind as a picture: which drawing belongs to which kind."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import OutputError, ParameterError
+from ..results import Attribution, FeatureMaps, Filters, Neighbors, Prediction, Projection, Result, Visualization
+from .attributions import compose_attribution, draw_attribution
+from .maps import compose_feature_maps, draw_feature_maps
+from .neighbors import compose_neighbors, draw_neighbors
+from .projections import compose_projection, draw_projection
+from .scores import compose_prediction, compose_visualization, draw_prediction, draw_visualization
+from .weights import compose_filters, draw_filters
+
+# kind of result -> (one axes of it, the whole figure)
+PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
+    Attribution: (draw_attribution, compose_attribution),
+    FeatureMaps: (draw_feature_maps, compose_feature_maps),
+    Filters: (draw_filters, compose_filters),
+    Neighbors: (draw_neighbors, compose_neighbors),
+    Prediction: (draw_prediction, compose_prediction),
+    Projection: (draw_projection, compose_projection),
+    Visualization: (draw_visualization, compose_visualization),
+}
+DPI = 150
+
+
+def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw the main panel of a result into one axes, a new pyplot figure without one. Never calls show.
+
+    Args:
+        result: any result.
+        ax: matplotlib axes to draw into.
+        **options: ``n``, the image (attributions, feature maps, predictions) or the queries (neighbors);
+            ``layer``, ``by``, ``channels``, ``channel`` (feature maps); ``scale``, ``tiles`` (filters);
+            ``k`` (predictions); ``thumbnails`` (projections).
+
+    Returns:
+        The axes.
+    """
+    draw, _ = _find(result)
+    if ax is None:
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots(layout="constrained")[1]
+    draw(ax, result, **options)
+    return ax
+
+
+def figure(result: Result, **options: Any) -> Figure:
+    """The complete picture of a result: all panels, headline and caption. Options as in `plot`.
+
+    The figure is not known to pyplot, so it needs no closing.
+    """
+    _, compose = _find(result)
+    return compose(result, **options)
+
+
+def save_png(result: Result, path: str | Path, **options: Any) -> Path:
+    """Write the complete picture as a PNG file on white. An existing file is replaced."""
+    path = Path(path)
+    try:
+        path.write_bytes(_png(figure(result, **options)))
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def data_uri(result: Result, **options: Any) -> str:
+    """The complete picture as "data:image/png;base64,...", to stand inside HTML."""
+    return "data:image/png;base64," + base64.b64encode(_png(figure(result, **options), dpi=110)).decode("ascii")
+
+
+def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:
+    for kind in type(result).__mro__:
+        if kind in PICTURES:
+            return PICTURES[kind]
+    known = ", ".join(kind.__name__ for kind in PICTURES)
+    raise ParameterError(f"a {type(result).__name__} has no picture; these have: {known}")
+
+
+def _png(picture: Figure, dpi: int = DPI) -> bytes:
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,127 @@
+"""How every figure looks: ink, type, white space; and text that cannot break a drawing."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import ParameterError
+from ..results import Array, Result
+from .colors import Scale
+
+INK, SOFT, LINE = "#1d1d1f", "#66666b", "#d8d8dc"
+ACCENT, WRONG = "#0072b2", "#d55e00"  # blue and vermilion of Okabe and Ito: told apart by every kind of eye
+FONT = "DejaVu Sans"  # comes with matplotlib, so pictures are the same on every machine
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure (inches) outside of pyplot: nothing has to be closed, nothing stays open."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(w_pad=0.1, h_pad=0.1, wspace=0.02, hspace=0.04)  # type: ignore[call-arg]
+    return figure
+
+
+def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = ()) -> None:
+    """What the figure is, above it; where it comes from, below it."""
+    width = int(figure.get_figwidth() * 14)
+    figure.suptitle(fold(title, int(width * 0.62)), x=0.015, ha="left", **text(size=12, weight="bold"))
+    below = [result.provenance.caption, *notes, *result.provenance.notes]
+    lines = "\n".join(fold(line, width) for line in below)
+    figure.supxlabel(lines, x=0.015, ha="left", linespacing=1.4, **text(size=7, color=SOFT))
+
+
+def heading(ax: Axes, title: str, note: str = "") -> None:
+    """A title flush left, with a quieter second line."""
+    ax.set_title(printable(title), loc="left", pad=17 if note else 6, **text(size=9))
+    if note:
+        ax.annotate(
+            printable(note), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
+            **text(size=7.5, color=SOFT),
+        )  # fmt: skip
+
+
+def show(ax: Axes, image: Array, *, sharp: bool = False) -> None:
+    """A picture without ticks or frame; ``sharp`` keeps pixels square instead of smoothing them."""
+    ax.imshow(image, interpolation="nearest" if sharp else "antialiased")
+    ax.set_axis_off()
+
+
+def color_bar(ax: Axes, scale: Scale, label: str) -> None:
+    """A color bar as high as the picture, with an arrow on the side where values were clipped."""
+    place = ax.inset_axes((1.03, 0, 0.04, 1))
+    mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.map)
+    bar = ax.figure.colorbar(mappable, cax=place, extend=scale.extend, extendfrac=0.04)
+    bar.outline.set(edgecolor=LINE, linewidth=0.5)  # so that a pale end is seen on white
+    bar.locator = MaxNLocator(4, symmetric=scale.is_signed)
+    bar.update_ticks()
+    place.tick_params(labelsize=7, labelcolor=SOFT, color=LINE, length=2, labelfontfamily=FONT)
+    place.yaxis.get_offset_text().set(size=7, color=SOFT)
+    place.set_ylabel(fold(label, 34), **text(size=7.5, color=SOFT))
+
+
+def plain_axes(ax: Axes, *, grid: str | None = None) -> None:
+    """Axes for a chart: no box, quiet ticks, at most a pale grid in the direction that is read."""
+    ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    ax.tick_params(labelsize=7.5, labelcolor=SOFT, color=LINE, length=0, labelfontfamily=FONT)
+    if grid is not None:
+        ax.grid(True, axis=grid, color=LINE, linewidth=0.6)  # type: ignore[arg-type]
+        ax.set_axisbelow(True)
+
+
+def text(*, size: float = 8, color: str = INK, weight: str = "normal") -> dict[str, Any]:
+    """Keywords of every text: "$" and "_" in a file name are not mathematics."""
+    return {"fontsize": size, "color": color, "fontweight": weight, "fontfamily": FONT, "parse_math": False}
+
+
+def short_name(name: str, width: int = 30) -> str:
+    """The last part of a path, its middle cut out where it is long."""
+    name = PurePath(name).name or name
+    keep = width // 2 - 1
+    return name if len(name) <= width else f"{name[:keep]}…{name[-keep:]}"
+
+
+def short_label(label: str, width: int = 34) -> str:
+    """The first of the synonyms that ImageNet labels consist of, cut where it is long."""
+    return textwrap.shorten(label.split(",")[0] or label, width, placeholder="…") or label[:width]
+
+
+def fold(line: str, width: int) -> str:
+    return textwrap.fill(printable(line), max(20, width))
+
+
+def printable(line: str) -> str:
+    """The text with a replacement sign for what the font cannot draw, which would be a warning."""
+    return "".join(c if c == "\n" or _has_glyph(c) else "\ufffd" for c in line)
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    return character.isprintable() and get_font(findfont(FontProperties(FONT))).get_char_index(ord(character)) > 0
+
+
+def pick(n: int | Sequence[int] | None, count: int, limit: int) -> list[int]:
+    """The images that option ``n`` names; without it the first ones up to the limit."""
+    if n is None:
+        return list(range(min(count, limit)))
+    chosen = [n] if isinstance(n, int) else list(n)
+    for i in chosen:
+        if not 0 <= i < count:
+            raise ParameterError(f"n={i}: the result holds {count} images, 0 to {count - 1}")
+    return chosen
+
+
+def cut_note(shown: int, count: int, what: str) -> list[str]:
+    """One line that says what was left out, or none."""
+    return [f"The first {shown} of {count} {what} are shown."] if shown < count else []

@@ -1,0 +1,5 @@
+"""Results as one self-contained HTML file."""
+
+from .write import report
+
+__all__ = ["report"]

@@ -1,0 +1,59 @@
+"""The collection's section: nearest images in feature space beside pixel space, and the map of all."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from ..render import data_uri, image_uri, neighbor_rows, query_label
+from ..results import Neighbors
+from .compose import NEIGHBORS, Collection
+from .figures import caption, number
+
+View = dict[str, Any]
+
+
+def collection_view(collection: Collection) -> View:
+    """Everything the template shows of a collection."""
+    spaces = [("feature space", collection.feature), ("pixel space", collection.pixel)]
+    rows = [(name, result, neighbor_rows(result)) for name, result in spaces]
+    queries = [
+        {
+            "name": _name(collection.feature.query_names[q]),
+            "label": query_label(collection.feature, q) or "",
+            "uri": image_uri(collection.feature.query_thumbnails[q], "jpeg"),
+            "spaces": [
+                {"name": name, "neighbors": [_neighbor(result, one) for one in found[q]]}
+                for name, result, found in rows
+            ],
+        }
+        for q in range(len(collection.feature.indices))
+    ]
+    projection = collection.projection
+    kept = float(projection.explained_variance_ratio[:2].sum())
+    return {
+        "count": len(collection.embeddings),
+        "k": NEIGHBORS,
+        "metric": collection.feature.metric,
+        "precision": [number(100 * share, ".0f") for share in collection.precision or ()],
+        "queries": queries,
+        "captions": [*caption(collection.feature), *caption(collection.pixel)],
+        "projection": data_uri(projection),
+        "kept": number(100 * kept, ".1f"),
+        "method": str(projection.provenance.parameters.get("method", "")),
+        "projection_caption": caption(projection),
+    }
+
+
+def _neighbor(result: Neighbors, one: Any) -> View:
+    return {
+        "name": one.label or _name(one.name),
+        "score": number(one.score, ".3f"),
+        "is_wrong": one.is_wrong,
+        "uri": image_uri(result.thumbnails[one.row], "jpeg"),
+        "alt": f"{_name(one.name)}{', label ' + one.label if one.label else ''}",
+    }
+
+
+def _name(name: str) -> str:
+    return PurePath(name).name or name

@@ -1,0 +1,161 @@
+"""What a report holds: which methods run, on which images, layers and targets. Nothing is drawn here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from ..activations import feature_maps, filters
+from ..attribution import occlusion, saliency
+from ..embedding import Embeddings, embed, project
+from ..errors import LayerError
+from ..images import load_images
+from ..models import Model, Target
+from ..results import Attribution, FeatureMaps, Filters, Neighbors, Prediction, Projection, Visualization
+from ..synthesis import visualize
+
+StageProgress: TypeAlias = Callable[[str, int, int], None]
+
+IMAGES = 12  # shown in detail; every image costs an occlusion run
+LAYERS = 4
+VISUALIZATIONS = 4
+QUERIES = 5
+NEIGHBORS = 5
+MEASURED = 2000  # embeddings up to here are compared all with all, for the share of right neighbors
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How the images of a collection lie: the nearest of a few, in both spaces, and a map of all.
+
+    ``precision`` is the share of the nearest images that have the query's label, (feature space, pixel space);
+    None without labels.
+    """
+
+    embeddings: Embeddings
+    feature: Neighbors
+    pixel: Neighbors
+    projection: Projection
+    precision: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All results of a report. ``n_given`` images were given; those beyond `IMAGES` are left out."""
+
+    prediction: Prediction
+    occlusion: Attribution
+    saliency: Attribution
+    maps: FeatureMaps | None
+    filters: Filters | None
+    visualizations: tuple[Visualization, ...]
+    n_targets: int
+    collection: Collection | None
+    n_given: int
+    seconds: float
+
+
+def compose(
+    model: Model,
+    images: Any,
+    *,
+    collection: Any = None,
+    target: Target = None,
+    layers: Sequence[str] | None = None,
+    progress: StageProgress | None = None,
+) -> Contents:
+    """Run every method of the report, the quick ones first, so that a mistake in the call shows soon."""
+    started = time.perf_counter()
+
+    def stage(name: str) -> Any:
+        return partial(progress, name) if progress else None
+
+    shown, n_given = _first(images)
+    target = _first_targets(target)
+    prediction = model.predict(shown, progress=stage("predict"))
+    pictures = saliency(model, shown, target=target, progress=stage("saliency"))
+    names = list(layers) if layers is not None else choose_layers(model, pictures.images.shape[1:3])
+    maps = feature_maps(model, shown, layer=names, progress=stage("feature maps")) if names else None
+    lying = None if collection is None else _collect(model, collection, stage("embed"))
+    hidden = occlusion(model, shown, target=target, progress=stage("occlusion"))
+    wanted = _distinct_targets(target, prediction)
+    liked = tuple(
+        visualize(model, one, progress=stage(f"visualize {i + 1}"))
+        for i, one in enumerate(wanted[:VISUALIZATIONS])
+    )
+    return Contents(
+        prediction=prediction,
+        occlusion=hidden,
+        saliency=pictures,
+        maps=maps,
+        filters=_filters(model),
+        visualizations=liked,
+        n_targets=len(wanted),
+        collection=lying,
+        n_given=n_given,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def choose_layers(model: Model, size: tuple[int, int]) -> list[str]:
+    """One layer of each resolution, the last of it; at most `LAYERS`, from the finest to the coarsest."""
+    structure = model.structure((model.n_channels or 3, size[0], size[1]))
+    last_of: dict[tuple[int, ...], str] = {}
+    for layer in structure.layers:
+        if layer.is_spatial:
+            last_of[layer.shape[1:]] = layer.name
+    if structure.last_spatial is not None:  # what follows it at its resolution is pooling
+        last_of[structure.last_spatial.shape[1:]] = structure.last_spatial.name
+    names = list(last_of.values())
+    places = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).round().astype(int)
+    return [names[i] for i in places]
+
+
+def _first(images: Any) -> tuple[Any, int]:
+    """The images that are shown in detail, and how many there are."""
+    found = images if isinstance(images, torch.Tensor) else load_images(images)
+    return found[:IMAGES], len(found)
+
+
+def _first_targets(target: Target) -> Target:
+    return list(target)[:IMAGES] if isinstance(target, Sequence) and not isinstance(target, str) else target
+
+
+def _distinct_targets(target: Target, prediction: Prediction) -> list[Any]:
+    """What to visualize: every target once, or every predicted class."""
+    if target is None:
+        return list(dict.fromkeys(row[0].index for row in prediction.top(1)))
+    if callable(target) or isinstance(target, str | int):
+        return [target]
+    return list(dict.fromkeys(target)) if isinstance(target, Sequence) else [target]
+
+
+def _filters(model: Model) -> Filters | None:
+    try:
+        return filters(model)
+    except LayerError:
+        return None  # a network without convolutions: the section is left out
+
+
+def _collect(model: Model, collection: Any, progress: Any) -> Collection:
+    embeddings = collection if isinstance(collection, Embeddings) else embed(model, collection, progress=progress)
+    queries = np.unique(np.linspace(0, len(embeddings) - 1, min(QUERIES, len(embeddings))).round().astype(int))
+    precision = None
+    if len(embeddings) <= MEASURED and len(set(embeddings.labels) - {None}) > 1:
+        precision = (
+            embeddings.label_precision(NEIGHBORS, space="feature"),
+            embeddings.label_precision(NEIGHBORS, space="pixel"),
+        )
+    return Collection(
+        embeddings=embeddings,
+        feature=embeddings.neighbors(queries.tolist(), k=NEIGHBORS, space="feature"),
+        pixel=embeddings.neighbors(queries.tolist(), k=NEIGHBORS, space="pixel"),
+        projection=project(embeddings),
+        precision=precision,
+    )

@@ -1,0 +1,107 @@
+"""Figures of one image: attribution maps with their color bars, and feature maps as grids of tiles."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..render import (
+    Scale,
+    attribution_map,
+    attribution_overlay,
+    attribution_scale,
+    channel_tiles,
+    image_uri,
+    is_grainy,
+    top_units,
+    unit,
+)
+from ..results import Attribution, FeatureMaps, Result
+
+View = dict[str, Any]
+
+TILE_PX = 112  # tiles are seen at about this size; sending more pixels would only make the file larger
+
+
+def caption(result: Result) -> list[str]:
+    """Method, parameters and time, then the remarks: what stands under every figure."""
+    return [result.provenance.caption, *result.provenance.notes]
+
+
+def number(value: float, spec: str = ".3g") -> str:
+    """A number for people; a dash for what is none."""
+    if not math.isfinite(value):
+        return "–"
+    text = format(value, spec)
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # no "−0.00"
+
+
+def attribution_views(result: Attribution, n: int) -> list[View]:
+    """The overlay; before it, where that would be illegible alone, the map by itself."""
+    scale = attribution_scale(result, n)
+    method = result.provenance.method
+    about = {
+        "method": method,
+        "target": result.targets[n],
+        "score": number(float(result.scores[n]), ".2f"),
+        "bar": color_bar(scale, unit(result.provenance)),
+        "caption": caption(result),
+        "is_zero": not result.values[n].any(),
+    }
+    views = [
+        {**about, "kind": "over the photo", "uri": image_uri(attribution_overlay(result, n)), "is_sharp": False}
+    ]
+    if is_grainy(result.values[n]):
+        views.insert(
+            0, {**about, "kind": "by itself", "uri": image_uri(attribution_map(result, n)), "is_sharp": True}
+        )
+    return views
+
+
+def color_bar(scale: Scale, label: str) -> View:
+    """What a page needs to draw a color bar: the colors and the numbers at its ends and in the middle."""
+    below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
+    middle = 0.0 if scale.is_signed else scale.high / 2
+    return {
+        "colors": ", ".join(scale.gradient()),
+        "low": ("≤ " if below else "") + number(scale.low),
+        "middle": number(middle),
+        "high": ("≥ " if above else "") + number(scale.high),
+        "label": label,
+    }
+
+
+def layer_views(result: FeatureMaps, n: int) -> list[View]:
+    """Each layer of image n: tiles of the most active channels, or the bars of a vector layer."""
+    n_tiles = 24 if len(result.images) <= 4 else 12  # many images: fewer tiles of each, for the file's sake
+    views = []
+    for layer in result.layers:
+        values = result.values[layer][n]
+        if values.ndim == 1:
+            views.append({"layer": layer, "units": _units(result, layer, n), "tiles": [], "count": len(values)})
+            continue
+        chosen, tiles, scale = channel_tiles(result, layer, n, channels=n_tiles)
+        views.append(
+            {
+                "layer": layer,
+                "units": [],
+                "tiles": [
+                    {"channel": c, "uri": image_uri(tile, at_most_px=TILE_PX)}
+                    for c, tile in zip(chosen, tiles, strict=True)
+                ],
+                "count": len(values),
+                "size": f"{values.shape[1]}×{values.shape[2]}",
+                "bar": color_bar(scale, "activation"),
+                "caption": caption(result),
+            }
+        )
+    return views
+
+
+def _units(result: FeatureMaps, layer: str, n: int) -> list[View]:
+    units = top_units(result, layer, n, 12)
+    largest = max((abs(value) for _, value in units if math.isfinite(value)), default=0.0) or 1.0
+    return [
+        {"unit": u, "value": number(v), "width": f"{100 * abs(v) / largest:.1f}" if math.isfinite(v) else "0"}
+        for u, v in units
+    ]

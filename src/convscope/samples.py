@@ -1,0 +1,127 @@
+"""Real photos to try things on, with no download: they lie in two packages that convscope needs anyway.
+
+Ten are from the wheel of scikit-image; the docstrings of ``skimage.data`` tell who took each, most without any
+restriction (NASA, Brooklyn Museum, CC0 by their photographers). The motorcycle is from the Middlebury 2014 stereo
+benchmark (Scharstein et al.). Two are from the wheel of scikit-learn, under Creative Commons Attribution 2.0; its
+``sklearn/datasets/images/README.txt`` names their sources.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from .errors import ParameterError
+from .images import Pixels, load_images
+from .models import Progress
+from .results.files import new_directory
+
+# name -> (package, file inside it)
+PHOTOS: dict[str, tuple[str, str]] = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "camera": ("skimage", "data/camera.png"),
+    "cat": ("skimage", "data/chelsea.png"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "coins": ("skimage", "data/coins.png"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+    "galaxies": ("skimage", "data/hubble_deep_field.jpg"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "retina": ("skimage", "data/retina.jpg"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+    "temple": ("sklearn", "datasets/images/china.jpg"),
+    "tissue": ("skimage", "data/ihc.png"),
+}
+
+LONGEST_PX = 500  # of a crop
+_AREA = (0.4, 0.9)  # a crop's share of the photo
+_ASPECT = (3 / 4, 4 / 3)  # width / height
+_BRIGHTNESS = (0.6, 1.4)
+_QUALITY = 92
+
+
+def sample_photos() -> dict[str, Pixels]:
+    """The twelve photos of `PHOTOS`, uint8 (H, W, 3) each, from 303 x 384 to 1411 x 1411 pixels.
+
+    They lie in the wheels of scikit-image and scikit-learn; nothing is downloaded.
+
+    Example:
+        >>> sample_photos()["cat"].shape
+        (300, 451, 3)
+    """
+    return {name: _open(name) for name in PHOTOS}
+
+
+def write_samples(
+    directory: str | Path, *, n_variants: int = 16, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """Write a folder of images whose right neighbors are known.
+
+    ``photos/`` holds the twelve photos as they are, ``crops/NAME/`` random views of each: 40 to 90 % of the
+    area, width to height from 3:4 to 4:3, at most 500 pixels long, half of them mirrored, brightness times 0.6
+    to 1.4, JPEG quality 92. Views of one photo differ in their pixels, yet show the same thing. Give
+    ``directory/crops`` to `embed`: the names become the labels. The photos come from the installed
+    scikit-image and scikit-learn; nothing is downloaded.
+
+    Args:
+        directory: a new or empty one; it appears only when all is written.
+        n_variants: views of each photo; the first n are the same whatever n is.
+        seed: for the views; the same seed gives the same pixels.
+        progress: called with (images done, images in all).
+
+    Returns:
+        The directory.
+
+    Raises:
+        OutputError: the directory holds anything, or cannot be written.
+
+    Cost: about 3 ms a view.
+    """
+    if n_variants < 1:
+        raise ParameterError(f"n_variants={n_variants}: expected at least 1")
+    n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
+    with new_directory(directory) as partial:
+        (partial / "photos").mkdir()
+        for n, name in enumerate(PHOTOS):
+            with resources.as_file(_file(name)) as original:
+                shutil.copyfile(original, partial / "photos" / f"{name}{original.suffix}")
+            folder = partial / "crops" / name
+            folder.mkdir(parents=True)
+            photo = Image.fromarray(_open(name))
+            for v in range(n_variants):
+                view = _view(photo, np.random.default_rng([seed, n, v]))
+                view.save(folder / f"{name}-{v:02d}.jpg", quality=_QUALITY)
+            n_done += 1 + n_variants
+            if progress:
+                progress(n_done, n_images)
+    return Path(directory)
+
+
+def _file(name: str) -> Traversable:
+    package, file = PHOTOS[name]
+    return resources.files(package) / file
+
+
+def _open(name: str) -> Pixels:
+    with resources.as_file(_file(name)) as path:
+        return load_images(path)[0]
+
+
+def _view(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """One random view: a part of the photo, perhaps mirrored, darker or brighter."""
+    while True:  # drawn again until it fits inside
+        area = rng.uniform(*_AREA) * photo.width * photo.height
+        aspect = np.exp(rng.uniform(*np.log(_ASPECT)))
+        width, height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if width <= photo.width and height <= photo.height:
+            break
+    left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
+    view = photo.crop((left, top, left + width, top + height))
+    view.thumbnail((LONGEST_PX, LONGEST_PX))
+    if rng.random() < 0.5:
+        view = ImageOps.mirror(view)
+    return ImageEnhance.Brightness(view).enhance(rng.uniform(*_BRIGHTNESS))

@@ -1,0 +1,71 @@
+"""What is to be maximized: the score of a class, or the activation of a layer, a channel or a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from ..errors import TargetError
+from ..models import Layer, Model, Target, as_maps, resolve, run_to
+
+# A class or callable without a layer; with one: None, a channel, or (channel, row, column).
+Liked: TypeAlias = Target | tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``value`` maps an input (1, C, H, W) to a scalar; ``name`` says in words what it is."""
+
+    name: str
+    value: Callable[[torch.Tensor], torch.Tensor]
+
+
+def class_score(model: Model, target: Liked, shape: tuple[int, int, int]) -> Objective:
+    """The score of a class before softmax, or whatever a callable makes of the output."""
+    if target is None:
+        raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        raise TargetError(f"target={target!r}: one picture has one target; call visualize for each")
+    with torch.no_grad():
+        output = model.module(model.prepare(torch.zeros(1, *shape)))
+    chosen = resolve(target, output, model.labels)
+    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x))[0])
+
+
+def activation(model: Model, layer: Layer, target: Liked) -> Objective:
+    """The activation of a layer, computed no further than that layer.
+
+    target None: mean of the squared activations of the whole layer (as in DeepDream); a channel: its mean over
+    the map; (channel, row, column): one unit.
+    """
+    place = _place(layer, target)
+
+    def maps(x: torch.Tensor) -> torch.Tensor:
+        return as_maps(run_to(model.module, x, [layer.name])[layer.name], layer)[0]
+
+    if not place:
+        return Objective(layer.name, lambda x: maps(x).square().mean())
+    name = f"{layer.name}, channel {place[0]}"
+    if len(place) == 3:
+        name += f", unit ({place[1]}, {place[2]})"
+    return Objective(name, lambda x: maps(x)[place].mean())
+
+
+def _place(layer: Layer, target: Liked) -> tuple[int, ...]:
+    """Where in the layer: (), (channel,) or (channel, row, column), checked against its shape."""
+    if target is None:
+        return ()
+    place = target if isinstance(target, tuple | list) else (target,)
+    whole = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in place)
+    if not whole or len(place) not in (1, len(layer.shape)):
+        raise TargetError(
+            f"target={target!r} in layer {layer.name}: expected a channel, or (channel, row, column) of a map"
+        )
+    indices = tuple(int(i) for i in place)
+    if not all(0 <= i < n for i, n in zip(indices, layer.shape, strict=False)):
+        raise TargetError(f"target={target!r}: layer {layer.name} has the shape {layer.shape}")
+    return indices

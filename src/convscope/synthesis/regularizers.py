@@ -1,0 +1,32 @@
+"""What keeps a picture from turning into noise: small operations on it between or inside the steps.
+
+Source: Yosinski, Clune, Nguyen, Fuchs, Lipson: Understanding neural networks through deep visualization, 2015,
+arXiv 1506.06579 (blur, small pixels); Mordvintsev, Olah, Tyka: Inceptionism, 2015 (jitter).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torchvision.transforms import functional as filters
+
+
+def blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A Gaussian of ``sigma`` pixels over (1, C, H, W): takes away the high frequencies that ascent likes."""
+    reach = min(math.ceil(3 * sigma), min(image.shape[-2:]) - 1)
+    blurred: torch.Tensor = filters.gaussian_blur(image, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
+    return blurred
+
+
+def clear_small(image: torch.Tensor, share: float) -> torch.Tensor:
+    """Set the ``share`` of pixels with the smallest norm over channels to zero, so only what matters stays."""
+    norm = image.norm(dim=1, keepdim=True)
+    return image * (norm > torch.quantile(norm, share))
+
+
+def shift(image: torch.Tensor, jitter_px: int, generator: torch.Generator) -> torch.Tensor:
+    """The image moved by up to ``jitter_px`` each way, what leaves on one side coming back on the other."""
+    down, right = torch.randint(-jitter_px, jitter_px + 1, (2,), generator=generator).tolist()
+    rolled: torch.Tensor = image.roll((down, right), dims=(2, 3))
+    return rolled

@@ -1,0 +1,50 @@
+"""Fixtures that many tests share: the installed network, two photographs, and a few tiny networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import nn
+
+from convscope.models import Model, load_model
+
+
+@pytest.fixture(scope="session")
+def lite0() -> Model:
+    """The real ImageNet network that is installed with convscope."""
+    return load_model(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def cat() -> np.ndarray:
+    """A photograph of a cat, uint8 (300, 451, 3)."""
+    return skimage.data.chelsea()
+
+
+@pytest.fixture(scope="session")
+def coffee() -> np.ndarray:
+    """A photograph of an espresso cup, uint8 (400, 600, 3)."""
+    return skimage.data.coffee()
+
+
+@pytest.fixture
+def tiny() -> Model:
+    """Two convolutions and a classifier of 3 classes on 16 x 16 RGB, random but the same every time."""
+    return Model(tiny_network(), input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=["a", "b", "c"])
+
+
+def tiny_network(n_channels: int = 3, n_classes: int = 3) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(n_channels, 4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 6, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, n_classes),
+        )

@@ -1,0 +1,152 @@
+"""What every registered attribution method promises, checked for all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import convscope.attribution
+from convscope import ATTRIBUTIONS, Attribution, ImageError, ModelError, TargetError
+from convscope.models import Model
+from tests.conftest import tiny_network
+
+METHODS = [pytest.param(method, id=name) for name, method in ATTRIBUTIONS.items()]
+# On the 16-px images of these tests; every other option is at its default.
+OPTIONS: dict[str, dict[str, Any]] = {"occlusion": {"window": 8}}
+
+Method = Callable[..., Attribution]
+
+
+def run(method: Method, *args: Any, **options: Any) -> Attribution:
+    return method(*args, **OPTIONS.get(method.__name__, {}), **options)
+
+
+def test_the_registry_and_the_package_name_the_same_methods() -> None:
+    assert set(ATTRIBUTIONS) == set(convscope.attribution.__all__) - {"ATTRIBUTIONS"}
+    assert len(ATTRIBUTIONS) >= 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_channels", [1, 3, 12])
+def test_shape_type_and_finite_values(method: Method, n_channels: int) -> None:
+    found = run(method, tiny_network(n_channels), torch.randn(3, n_channels, 16, 16))
+    assert found.values.shape == (3, 16, 16)
+    assert found.values.dtype == np.float32
+    assert np.isfinite(found.values).all()
+    assert found.images.shape == (3, 16, 16, 3)
+    assert found.scores.shape == (3,)
+    assert len(found.targets) == len(found.names) == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_gives_what_its_images_give_one_by_one(method: Method, tiny: Model) -> None:
+    x = torch.randn(5, 3, 16, 16)
+    together = run(method, tiny, x).values
+    alone = np.concatenate([run(method, tiny, x[i : i + 1]).values for i in range(len(x))])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_call_gives_the_same_numbers_and_leaves_random_states_alone(method: Method, tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    before = torch.get_rng_state()
+    first, second = run(method, tiny, x), run(method, tiny, x)
+    assert np.array_equal(first.values, second.values)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_is_left_as_it_was(method: Method, fails: bool) -> None:
+    net = tiny_network()
+    net.train()
+    net[2].eval()
+    net[3].weight.requires_grad_(False)
+    net[0].weight.grad = torch.ones_like(net[0].weight)
+    net[1].register_forward_hook(lambda *_: None)
+    x = torch.randn(1, 3, 16, 16)
+    given = x.clone()
+
+    def target(output: torch.Tensor) -> torch.Tensor:
+        if fails:
+            raise RuntimeError("a target that fails")
+        return output[:, 0]
+
+    def state() -> Any:
+        return (
+            [(m.training, list(m._forward_hooks), list(m._forward_pre_hooks)) for m in net.modules()],
+            [(p.requires_grad, None if p.grad is None else p.grad.sum().item()) for p in net.parameters()],
+            {k: v.sum().item() for k, v in net.state_dict().items()},
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+        )
+
+    before = state()
+    if fails:
+        with pytest.raises(RuntimeError, match="a target that fails"):
+            run(method, net, x, target=target)
+    else:
+        run(method, net, x, target=target)
+    assert state() == before
+    assert torch.equal(x, given)
+    assert not x.requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_targets_by_index_label_list_and_callable_agree(method: Method, tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    expected = run(method, tiny, x, target=1)
+    assert expected.targets == ("b", "b")
+    for target in ("b", "B", [1, "b"], np.int64(1), np.array([1, 1]), torch.tensor([1, 1]), lambda out: out[:, 1]):
+        np.testing.assert_allclose(run(method, tiny, x, target=target).values, expected.values, rtol=0, atol=1e-6)
+    predicted = tiny.module(x).argmax(1).tolist()
+    assert run(method, tiny, x).targets == tuple("abc"[i] for i in predicted)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_image_moves_the_targets_of_the_others(method: Method, tiny: Model, tmp_path: Any) -> None:
+    """A list of targets belongs to the images as they were given, also where one cannot be read."""
+    from PIL import Image
+
+    for i in range(3):
+        Image.fromarray(np.full((16, 16, 3), 80 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    found = run(method, tiny, tmp_path, target=[0, 1, 2])
+    assert found.targets == ("a", "c")
+    assert len(found.provenance.skipped) == 1
+    assert "1.png" in found.provenance.skipped[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_zero_map_is_a_result(method: Method) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2 * 256, 2))
+    nn.init.zeros_(net[2].weight)
+    found = run(method, net, torch.randn(1, 3, 16, 16), target=0)
+    assert not found.values.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_input_ends_in_a_clear_error(method: Method, tiny: Model) -> None:
+    x = torch.zeros(1, 3, 16, 16)
+    cases: list[tuple[type[Exception], Any, Any, dict[str, Any]]] = [
+        (ImageError, tiny, torch.zeros(3, 16, 16), {}),
+        (ImageError, tiny, torch.zeros(1, 4, 16, 16), {}),
+        (ImageError, tiny, torch.full((1, 3, 16, 16), float("nan")), {}),
+        (ImageError, tiny, "no/such/file.png", {}),
+        (ImageError, tiny, [], {}),
+        (ImageError, tiny_network(), np.zeros((16, 16, 3), np.uint8), {}),
+        (TargetError, tiny, x, {"target": 3}),
+        (TargetError, tiny, x, {"target": "zebra"}),
+        (TargetError, tiny, x, {"target": [0, 1]}),
+        (TargetError, tiny, x, {"target": lambda out: out.sum()}),
+        (ModelError, nn.Conv2d(3, 4, 3), x, {"target": 0}),
+        (ModelError, "resnet50", x, {}),
+    ]
+    for error, model, images, options in cases:
+        with pytest.raises(error):
+            run(method, model, images, **options)

@@ -1,0 +1,171 @@
+"""Nearest neighbors: the same as scikit-learn's, whatever the query is; and what they are good for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+
+from convscope.embedding import Embeddings, embed, neighbors
+from convscope.embedding.neighbors import search
+from convscope.errors import ParameterError
+from convscope.models import Model
+
+from .conftest import make_embeddings
+
+METRICS = ["cosine", "euclidean"]
+
+
+def peer(points: np.ndarray, queries: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    model = NearestNeighbors(n_neighbors=k, metric=metric, algorithm="brute").fit(points.astype(np.float64))
+    distances, indices = model.kneighbors(queries.astype(np.float64))
+    return indices, 1 - distances if metric == "cosine" else distances
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_equal_to_scikit_learn(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "_ROWS", 37)  # many blocks, the last of them not full
+    monkeypatch.setattr(neighbors, "_QUERIES", 8)
+    rng = np.random.default_rng(0)
+    points, queries = rng.normal(size=(200, 20)).astype(np.float32), rng.normal(size=(30, 20)).astype(np.float32)
+    for k in (1, 7, 60, 200):
+        indices, scores = search(points, queries, k, metric)
+        expected_indices, expected_scores = peer(points, queries, k, metric)
+        np.testing.assert_array_equal(indices, expected_indices)
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+        assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("space", ["feature", "pixel"])
+def test_real_embeddings_equal_scikit_learn_and_leave_out_the_query(
+    views: Embeddings, metric: str, space: str
+) -> None:
+    points = views.vectors if space == "feature" else views.thumbnails.reshape(96, -1) / 255.0
+    rows = [0, 40, 95]
+    found = views.neighbors(rows, k=6, metric=metric, space=space)
+    indices, scores = peer(points, points[rows], 7, metric)
+    np.testing.assert_array_equal(indices[:, 0], rows)
+    np.testing.assert_array_equal(found.indices, indices[:, 1:])
+    np.testing.assert_allclose(found.scores, scores[:, 1:], rtol=1e-5)
+    assert (found.metric, found.space) == (metric, space)
+    assert found.query_names == tuple(views.names[i] for i in rows)
+    assert found.query_labels == tuple(views.labels[i] for i in rows)
+
+
+whole_numbers = arrays(
+    np.float32, st.tuples(st.integers(2, 30), st.integers(1, 6)), elements=st.integers(-100, 100).map(float)
+)
+
+
+@given(points=whole_numbers, data=st.data())
+def test_the_nearest_to_a_vector_of_the_set_is_itself(points: np.ndarray, data: st.DataObject) -> None:
+    row = data.draw(st.integers(0, len(points) - 1))
+    indices, scores = search(points, points[[row]], 1, "euclidean")
+    np.testing.assert_array_equal(points[indices[0, 0]], points[row])
+    assert scores[0, 0] == 0
+    indices, scores = search(points, points[[row]], 1, "cosine")
+    if points[row].any():
+        assert scores[0, 0] == pytest.approx(1, abs=1e-6)
+        lengths = np.linalg.norm(points[[row, indices[0, 0]]], axis=1)
+        assert points[row] @ points[indices[0, 0]] == pytest.approx(lengths.prod(), rel=1e-5)
+    else:
+        assert (indices[0, 0], scores[0, 0]) == (0, 0)
+
+
+@given(points=whole_numbers, metric=st.sampled_from(METRICS), k=st.integers(1, 40))
+def test_scores_are_sorted_and_ties_go_by_row(points: np.ndarray, metric: str, k: int) -> None:
+    twice = np.concatenate([points, points])
+    indices, scores = search(twice, points, k, metric)
+    assert indices.shape == (len(points), min(k, len(twice)))
+    order = scores if metric == "euclidean" else -scores
+    steps = np.diff(order, axis=1)
+    assert (steps >= 0).all()
+    assert (np.diff(indices, axis=1)[steps == 0] > 0).all()
+
+
+def test_a_zero_vector_is_similar_to_none() -> None:
+    found = make_embeddings(np.array([[0, 0], [1, 0], [-1, 0]])).neighbors([0, 1], k=2)
+    np.testing.assert_array_equal(found.scores, [[0, 0], [0, -1]])
+    np.testing.assert_array_equal(found.indices, [[1, 2], [0, 2]])
+
+
+def test_every_kind_of_query(tiny: Model, tmp_path: object) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype(np.uint8)
+    images = embed(tiny, pictures)
+    by_row = images.neighbors(4, k=3)
+    for same in ([4], np.array([4]), np.int64(4), "image 4", ["image 4"], range(4, 5)):
+        np.testing.assert_array_equal(images.neighbors(same, k=3).indices, by_row.indices)
+    new = images.neighbors(pictures[4], k=4)  # a picture is new: what is equal to it is found
+    assert new.indices[0].tolist() == [4, *by_row.indices[0]]
+    for same in (images.vectors[4], images.vectors[[4]], embed(tiny, pictures[4]), Image.fromarray(pictures[4])):
+        np.testing.assert_array_equal(images.neighbors(same, k=4).indices, new.indices)
+    x = tiny.inputs(pictures[4])
+    tensor = next(iter(x.batches(1))).x
+    np.testing.assert_array_equal(images.neighbors(tensor, k=4).indices, new.indices)
+    assert images.neighbors([0, 2, 5], k=3).indices.shape == (3, 3)
+    assert images.neighbors(images.vectors[:2]).query_thumbnails.shape == (2, 64, 64, 3)
+
+
+def test_k_beyond_all_is_cut_to_what_there_is() -> None:
+    images = make_embeddings(np.eye(4))
+    assert images.neighbors(0, k=99).indices.shape == (1, 3)
+    assert images.neighbors(np.ones(4), k=99).indices.shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "message"),
+    [
+        (4, {}, "rows from 0 to 3"),
+        (-1, {}, "rows from 0 to 3"),
+        (0, {"k": 0}, "k=0"),
+        (0, {"metric": "manhattan"}, "'cosine' or 'euclidean'"),
+        (0, {"space": "color"}, "'feature' or 'pixel'"),
+        (np.ones(5), {}, "5 dimensions"),
+        (np.ones(4), {"space": "pixel"}, "no pixels"),
+        (np.array([np.nan, 0, 0, 0]), {}, "NaN"),
+        ("missing.jpg", {}, "missing.jpg"),
+    ],
+)
+def test_what_cannot_be_searched_for(query: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        make_embeddings(np.eye(4)).neighbors(query, **options)
+
+
+def test_other_networks_and_layers_do_not_compare(tiny: Model) -> None:
+    x = torch.randn(3, 3, 16, 16)
+    images = embed(tiny, x)
+    with pytest.raises(ParameterError, match="cannot be compared"):
+        images.neighbors(embed(tiny, x, layer="5"))
+    with torch.no_grad():
+        tiny.module[0].weight.mul_(2)
+    with pytest.raises(ParameterError, match="cannot be compared"):
+        images.neighbors(embed(tiny, x))
+
+
+def test_one_image_alone_has_no_neighbor() -> None:
+    with pytest.raises(ParameterError, match="embed more"):
+        make_embeddings(np.eye(1)).neighbors(0)
+
+
+def test_label_precision_counts_the_same_label() -> None:
+    images = make_embeddings(np.array([[0.0], [1], [2], [10], [11]]), labels=("a", "a", "b", "b", None))
+    # nearest: 0 -> 1 (a), 1 -> 0 (a), 2 -> 1 (a), 3 -> 4 (none); the unlabeled one is no query
+    assert images.label_precision(1, metric="euclidean") == pytest.approx(2 / 4)
+    with pytest.raises(ParameterError, match="no image has a label"):
+        make_embeddings(np.eye(3)).label_precision()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_views_of_a_photo_are_found_far_better_by_features_than_by_pixels(views: Embeddings, metric: str) -> None:
+    by_feature = views.label_precision(7, metric=metric)  # seven others of eight views
+    by_pixel = views.label_precision(7, metric=metric, space="pixel")
+    print(f"{metric}: {by_feature:.3f} by features, {by_pixel:.3f} by pixels")
+    assert by_feature > 0.97
+    assert by_pixel < 0.6
+    assert by_feature - by_pixel > 0.4

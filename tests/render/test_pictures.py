@@ -1,0 +1,156 @@
+"""Every kind of result has a picture, in pyplot, as a figure, as a PNG, with names that try to break it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from PIL import Image
+
+from convscope.errors import OutputError, ParameterError
+from convscope.render import attribution_scale, data_uri, figure, filter_tiles, neighbor_rows, plot, save_png
+from convscope.render.attributions import is_grainy, is_signed
+from convscope.render.projections import PALETTE, label_styles, place_beside, round_robin
+from convscope.render.style import printable, short_label, short_name
+from convscope.results import Result
+
+from .results import attribution, every_kind, feature_maps, filters, neighbors, projection
+
+KINDS = every_kind()
+IDS = [f"{type(result).__name__} {i}" for i, result in enumerate(KINDS)]
+
+
+@pytest.mark.parametrize("result", KINDS, ids=IDS)
+def test_every_kind_has_a_picture(result: Result, tmp_path: Path) -> None:
+    path = save_png(result, tmp_path / "picture.png")
+    image = np.asarray(Image.open(path).convert("RGB"))
+    assert (image[0] == 255).all(), "the background is not white"
+    assert image.std() > 5, "the picture is empty"
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("result", KINDS, ids=IDS)
+def test_plot_draws_into_given_axes_and_leaves_the_rest_alone(result: Result) -> None:
+    ax = Figure().subplots()
+    assert plot(result, ax) is ax
+    assert ax.has_data()
+    assert pyplot.get_fignums() == []
+
+
+def test_plot_without_axes_makes_a_pyplot_figure() -> None:
+    ax = plot(KINDS[0])
+    try:
+        assert pyplot.get_fignums() == [ax.figure.number]
+    finally:
+        pyplot.close("all")
+
+
+def test_data_uri_is_a_png() -> None:
+    head, _, body = data_uri(KINDS[0]).partition(",")
+    assert head == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(body))).format == "PNG"
+
+
+def test_figure_says_what_it_is_and_where_it_comes_from() -> None:
+    drawn = figure(attribution(np.ones((2, 8, 8)), score="logit"))
+    assert "Occlusion" in drawn.get_suptitle()
+    assert "occlusion(score=logit) on tiny, 0.50 s" in drawn.get_supxlabel()
+    assert "a remark" in drawn.get_supxlabel()
+    assert "own color scale" in drawn.get_supxlabel()
+
+
+def test_unknown_images_channels_layers_and_scales_are_refused() -> None:
+    with pytest.raises(ParameterError, match="holds 2 images"):
+        figure(attribution(np.ones((2, 8, 8))), n=2)
+    with pytest.raises(ParameterError, match="5 channels"):
+        figure(feature_maps(), layer="conv", channel=5)
+    with pytest.raises(ParameterError, match="conv, fc"):
+        figure(feature_maps(), layer="none")
+    with pytest.raises(ParameterError, match="'common' or 'each'"):
+        figure(filters(), scale="own")
+
+
+def test_one_channel_over_the_photo() -> None:
+    assert "channel 2" in figure(feature_maps(), layer="conv", channel=2).axes[1].get_title(loc="left")
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="missing"):
+        save_png(KINDS[0], tmp_path / "missing" / "picture.png")
+
+
+def test_a_signed_method_stays_signed_where_its_values_happen_to_be_positive() -> None:
+    positive = np.ones((1, 4, 4))
+    assert is_signed(attribution(positive))
+    assert is_signed(attribution(positive, "saliency", kind="signed"))
+    assert not is_signed(attribution(positive, "saliency", kind="absolute"))
+    assert attribution_scale(attribution(positive), 0).low == -1
+
+
+def test_noise_is_grainy_and_windows_are_not() -> None:
+    rng = np.random.default_rng(0)
+    assert is_grainy(rng.normal(size=(32, 32)))
+    assert not is_grainy(rng.normal(size=(4, 4)).repeat(16, axis=0).repeat(16, axis=1))
+    assert not is_grainy(np.zeros((4, 4)))
+
+
+def test_filters_share_a_scale_or_have_their_own() -> None:
+    result = filters()
+    result.values[0] *= 0.01
+    _, each = filter_tiles(result)
+    _, common = filter_tiles(result, scale="common")
+    assert np.ptp(each[0].astype(int)) > 100
+    assert np.ptp(common[0].astype(int)) < 10
+    assert len(filter_tiles(filters(count=200))[1]) == 64
+    assert filter_tiles(filters(20, 40))[0][17] == "1←1"
+
+
+def test_only_a_known_other_label_is_wrong() -> None:
+    assert [[one.is_wrong for one in row] for row in neighbor_rows(neighbors())] == [[False, True], [False, False]]
+    assert not any(one.is_wrong for row in neighbor_rows(neighbors(())) for one in row)
+
+
+def test_labels_are_told_apart_by_color_and_then_by_shape() -> None:
+    styles = label_styles([f"label {i:02d}" for i in range(30)] + [None])
+    distinct = list(styles.values())[: 4 * len(PALETTE)]
+    assert len(set(distinct)) == 4 * len(PALETTE)
+    assert styles["label 29"] == styles["label 28"]
+
+
+def test_thumbnails_cover_neither_points_nor_one_another() -> None:
+    points = np.random.default_rng(0).uniform(0, 400, (60, 2))
+    bounds = np.array([[0.0, 0.0], [400.0, 400.0]])
+    placed = place_beside(points, range(60), 30, bounds)
+    centers = np.array([points[i] + shift for i, shift in placed.items()])
+    assert len(centers) > 5
+    assert (centers >= 15).all()
+    assert (centers <= 385).all()
+    for i, center in enumerate(centers):
+        assert (np.abs(points - center).max(axis=1) >= 15).all()
+        assert (np.abs(np.delete(centers, i, axis=0) - center).max(axis=1) >= 30).all()
+    assert round_robin(["a", "a", "b", None]) == [0, 2, 3, 1]
+
+
+def test_names_are_cut_and_made_drawable() -> None:
+    assert short_name("folder/cat.png") == "cat.png"
+    assert len(short_name("x" * 100)) <= 30
+    assert short_label("tabby, tabby cat") == "tabby"
+    assert short_label(", odd")
+    assert printable("猫\x07a") == "\ufffd\ufffda"
+
+
+def test_variance_is_on_the_axes() -> None:
+    ax = plot(projection(), Figure().subplots())
+    assert ax.get_xlabel() == "component 1 (50.0% of the variance)"
+
+
+def test_importing_render_does_not_import_torch() -> None:
+    code = "import sys, convscope.render; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

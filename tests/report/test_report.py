@@ -1,0 +1,221 @@
+"""The report: one file that stands alone, opens everywhere, and cannot be broken by the names in it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from convscope.errors import LayerError, OutputError, TargetError
+from convscope.models import Model
+from convscope.report import report
+from convscope.report.compose import IMAGES, choose_layers
+from convscope.report.figures import number
+from convscope.report.page import _curve
+
+EVIL = "<script>alert(1)<&'.png".replace("/", "")
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text outside of style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.style: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("img", "meta", "br", "polyline"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> does not close what is open"
+
+    def handle_data(self, data: str) -> None:
+        (self.style if "style" in self._open else self.text).append(data)
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def write_photo(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+        )  # fmt: skip
+    labels = ["<b>bold</b>", "dog & cat", "c"]
+    return Model(net, input_size=(32, 32), mean=[0.5] * 3, std=[0.25] * 3, labels=labels, name="<i>net</i>")
+
+
+@pytest.fixture(scope="module")
+def made(model: Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[tuple[str, int, int]]]:
+    """A report with all its sections, over names that want to be tags."""
+    folder = tmp_path_factory.mktemp("report")
+    write_photo(folder / "photos" / EVIL, 0)
+    write_photo(folder / "photos" / "plain.png", 1)
+    (folder / "photos" / "<img src=x>.txt").write_text("no image")
+    for i in range(6):
+        write_photo(folder / "all" / ("<u>" if i % 2 else "even") / f"{i}.png", i)
+    calls: list[tuple[str, int, int]] = []
+    output = report(
+        model,
+        folder / "photos",
+        output=folder / "new" / "deep" / "report.html",
+        collection=folder / "all",
+        progress=lambda *call: calls.append(call),
+    )
+    return output, output.read_text(encoding="utf-8"), calls
+
+
+def test_nothing_is_loaded_from_anywhere(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    assert "http" not in made[1].replace("http-equiv", "")
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        for name in ("src", "href", "srcset", "poster", "action", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/", "#")), (tag, name, value[:60])
+    assert not re.search(r"url\(|@import", "".join(page.style))
+    assert not any("url(" in (attributes.get("style") or "") for _, attributes in page.tags)
+
+
+def test_every_picture_has_a_text(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    pictures = page.of("img")
+    assert len(pictures) > 20
+    assert all("alt" in picture for picture in pictures)
+    decorative = [picture for picture in pictures if not picture["alt"]]
+    assert all(picture.get("class") == "inline" for picture in decorative)
+    assert all(svg["aria-label"] for svg in page.of("svg"))
+
+
+def test_names_and_labels_are_text_not_tags(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    text = "".join(page.text)
+    for name in (EVIL, "<img src=x>.txt", "<i>net</i>", "<u>"):
+        assert name in text
+    assert "<b>bold</b>" in text
+    assert not {"i", "u", "script"} & {tag for tag, _ in page.tags}
+
+
+def test_it_follows_light_and_dark_and_fits_a_phone(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    metas = {meta.get("name"): meta.get("content") for meta in page.of("meta")}
+    assert metas["color-scheme"] == "light dark"
+    assert metas["viewport"] == "width=device-width, initial-scale=1"
+    style = "".join(page.style)
+    light, dark = re.search(
+        r":root \{(.*?)\}.*?prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}", style, re.S
+    ).groups()
+    colors = set(re.findall(r"--\w+", light))
+    assert set(re.findall(r"--\w+", dark)) == colors
+    assert set(re.findall(r"var\((--\w+)\)", style)) <= colors
+
+
+def test_headings_and_contents_belong_together(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    assert len(page.of("h1")) == 1
+    sections = [section["id"] for section in page.of("section")]
+    assert sections == ["images", "maps", "filters", "visualizations", "neighbors", "projection"]
+    assert [link["href"] for link in page.of("a")] == [f"#{name}" for name in sections]
+
+
+def test_every_figure_says_how_it_was_made(made: tuple[Path, str, Any]) -> None:
+    text = "".join(Page(made[1]).text)
+    for method in (
+        "predict",
+        "occlusion",
+        "saliency",
+        "feature_maps",
+        "filters",
+        "visualize",
+        "neighbors",
+        "project",
+    ):
+        assert re.search(rf"{method}\(.*\) on <i>net</i>, \d+\.\d\d s", text), method
+    assert "space=pixel" in text
+    assert not re.search(r"\bnan\b|\binf\b|\bNone\b|Undefined", text, re.I)
+
+
+def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
+    text = "".join(Page(made[1]).text)
+    assert "1 image could not be read" in text
+    assert "2 shown of 3 given" in text
+
+
+def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
+    stages = list(dict.fromkeys(stage for stage, _, _ in made[2]))
+    assert stages[:5] == ["predict", "saliency", "feature maps", "embed", "occlusion"]
+    assert all(0 < done <= total for _, done, total in made[2])
+
+
+def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model, tmp_path: Path) -> None:
+    output = tmp_path / "report.html"
+    output.write_text("old")
+    report(model, np.zeros((20, 20, 3), np.uint8), output=output, layers=["0", "7"], target="c")
+    text = output.read_text(encoding="utf-8")
+    assert "old" not in text[:3]
+    assert 'id="neighbors"' not in text
+    assert "unit " in text
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_failure_keeps_the_older_report(model: Model, tmp_path: Path) -> None:
+    output = tmp_path / "report.html"
+    output.write_text("old")
+    with pytest.raises(TargetError):
+        report(model, np.zeros((20, 20, 3), np.uint8), output=output, target="no such class")
+    with pytest.raises(LayerError):
+        report(model, np.zeros((20, 20, 3), np.uint8), output=output, layers=["no such layer"])
+    assert output.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_folder_is_no_output(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        report(model, np.zeros((20, 20, 3), np.uint8), output=tmp_path)
+
+
+def test_many_images_are_cut_and_the_cut_is_told(model: Model, tmp_path: Path) -> None:
+    images = torch.zeros(IMAGES + 3, 3, 32, 32)
+    output = report(model, images, output=tmp_path / "report.html", target=[0] * (IMAGES + 3))
+    page = Page(output.read_text(encoding="utf-8"))
+    assert f"the first {IMAGES} are shown in detail, 3 are left out" in "".join(page.text)
+    assert len([a for a in page.of("article") if a.get("class") == "image"]) == IMAGES
+
+
+def test_one_layer_of_each_resolution(model: Model) -> None:
+    assert choose_layers(model, (32, 32)) == ["1", "4"]
+
+
+def test_numbers_for_people() -> None:
+    assert [number(v, ".2f") for v in (-0.001, -1.5, float("nan"), float("inf"))] == ["0.00", "−1.50", "–", "–"]
+
+
+def test_the_curve_goes_from_corner_to_corner() -> None:
+    assert _curve([0.0, 1.0, 2.0]) == "0.0,29.0 50.0,15.0 100.0,1.0"
+    assert _curve([1.0, 1.0]).endswith("100.0,29.0")
+    assert _curve([1.0]) == ""

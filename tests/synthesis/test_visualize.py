@@ -1,0 +1,157 @@
+"""Feature visualization: the formula, the targets, and that the objective rises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convscope import Interrupted, LayerError, ParameterError, TargetError, visualize
+from convscope.models import Model
+from convscope.synthesis import regularizers
+from tests.conftest import tiny_network
+
+PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
+
+
+def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
+    """argmax of w·I - l2 ||I||^2 is w / (2 l2)."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2, bias=False))
+    found = visualize(net, 1, size_px=4, steps=2000, step_size=0.02, l2=0.5, **PLAIN)
+    expected = net[1].weight.detach()[1].reshape(3, 4, 4)
+    torch.testing.assert_close(torch.tensor(found.input), expected, rtol=0, atol=1e-3)
+    assert found.scores[-1] == pytest.approx(float(expected.square().sum()), abs=1e-3)
+
+
+def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Model) -> None:
+    found = visualize(tiny, 2, steps=3)
+    with torch.no_grad():
+        assert found.scores[0] == pytest.approx(float(tiny.module(torch.zeros(1, 3, 16, 16))[0, 2]), abs=1e-6)
+        assert found.scores[-1] == pytest.approx(
+            float(tiny.module(torch.tensor(found.input)[None])[0, 2]), abs=1e-5
+        )
+    assert found.scores.shape == (4,)
+
+
+def test_the_score_rises_on_the_real_network(lite0: Model) -> None:
+    found = visualize(lite0, "daisy", steps=12, size_px=96)
+    assert found.scores[-1] > found.scores[0] + 3
+    assert found.target == "daisy"
+
+
+def test_the_penalty_keeps_the_picture_small(tiny: Model) -> None:
+    norms = [np.square(visualize(tiny, 0, steps=40, l2=l2, **PLAIN).input).sum() for l2 in (0.0, 1e-3, 1e-1)]
+    assert norms[0] > norms[1] > norms[2]
+
+
+def test_pixels_stay_between_black_and_white(tiny: Model) -> None:
+    found = visualize(tiny, 0, steps=20, step_size=5.0, **PLAIN)
+    assert found.input.min() >= -2 - 1e-6  # (0 - 0.5) / 0.25
+    assert found.input.max() <= 2 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(None, "0"), (2, "0, channel 2"), ((2, 5, 9), "0, channel 2, unit (5, 9)")]
+)
+def test_a_layer_a_channel_or_a_unit_can_be_the_target(tiny: Model, target: object, name: str) -> None:
+    found = visualize(tiny, target, layer="0", steps=1, **PLAIN)  # type: ignore[arg-type]
+    assert found.target == name
+    with torch.no_grad():
+        maps = tiny.module[0](torch.tensor(found.input)[None])[0]
+    expected = {None: maps.square().mean(), 2: maps[2].mean()}.get(target, maps[2, 5, 9])  # type: ignore[call-overload]
+    assert found.scores[-1] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_unit_changes_only_what_it_sees(tiny: Model) -> None:
+    found = visualize(tiny, (1, 8, 8), layer="0", steps=5, **PLAIN)
+    changed = np.argwhere(np.abs(found.input).max(axis=0) > 0)
+    assert changed.min(axis=0).tolist() == [7, 7]
+    assert changed.max(axis=0).tolist() == [9, 9]
+
+
+def test_the_forward_pass_stops_at_the_layer(tiny: Model) -> None:
+    calls: list[int] = []
+    tiny.layers()  # found by one whole run, before counting
+    handle = tiny.module[3].register_forward_hook(lambda *_: calls.append(1))
+    visualize(tiny, 0, layer="1", steps=2)
+    handle.remove()
+    assert calls == []
+
+
+def test_same_seed_same_picture_and_the_network_is_left_alone(tiny: Model) -> None:
+    tiny.module.train()
+    before = torch.get_rng_state()
+    one, two, other = (visualize(tiny, 0, steps=6, start="noise", seed=s).input for s in (3, 3, 4))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert tiny.module.training
+    assert all(p.grad is None and p.requires_grad for p in tiny.module.parameters())
+
+
+def test_starting_from_an_image(tiny: Model) -> None:
+    white = np.full((16, 16, 3), 255, np.uint8)
+    found = visualize(tiny, 0, start=white, steps=1, step_size=0.0)
+    assert np.array_equal(found.image, white)
+
+
+def test_frames_are_spread_over_the_steps(tiny: Model) -> None:
+    found = visualize(tiny, 0, steps=10, n_frames=3)
+    assert found.frames.shape == (3, 16, 16, 3)
+    assert np.array_equal(found.frames[-1], found.image)
+    assert len(np.unique(found.frames[0])) == 1  # the zero image
+
+
+def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        visualize(tiny, 0, steps=10, progress=stop)
+    assert "interrupted after 4 of 10" in caught.value.result.provenance.notes[0]
+    assert len(caught.value.result.scores) == 5
+
+
+def test_small_pixels_are_cleared_and_large_ones_kept() -> None:
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert torch.equal(regularizers.clear_small(image, 0.5).flatten()[8:], image.flatten()[8:])
+    assert not regularizers.clear_small(image, 0.5).flatten()[:8].any()
+
+
+def test_a_shift_moves_and_loses_nothing() -> None:
+    image = torch.randn(1, 3, 9, 9)
+    moved = regularizers.shift(image, 4, torch.Generator().manual_seed(1))
+    assert not torch.equal(moved, image)
+    assert torch.equal(moved.flatten().sort().values, image.flatten().sort().values)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "message"),
+    [
+        (None, {}, TargetError, "nothing to maximize"),
+        ([0, 1], {}, TargetError, "one picture has one target"),
+        (7, {}, TargetError, "classes 0 to 2"),
+        (4, {"layer": "0"}, TargetError, r"the shape \(4, 16, 16\)"),
+        ((0, 1), {"layer": "0"}, TargetError, "expected a channel"),
+        ("b", {"layer": "0"}, TargetError, "expected a channel"),
+        (0, {"layer": "nine"}, LayerError, "no layer 'nine'"),
+        (0, {"steps": 0}, ParameterError, "steps=0"),
+        (0, {"l2": -1.0}, ParameterError, "l2=-1"),
+        (0, {"blur": float("nan")}, ParameterError, "blur=nan"),
+        (0, {"clear": 1.0}, ParameterError, "clear=1"),
+        (0, {"start": np.zeros((16, 16, 3), np.uint8), "size_px": 8}, ParameterError, "size_px"),
+    ],
+)
+def test_bad_options_are_refused(
+    tiny: Model, target: object, options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        visualize(tiny, target, **options)  # type: ignore[arg-type]
+
+
+def test_a_bare_module_needs_a_size() -> None:
+    with pytest.raises(ParameterError, match="input size"):
+        visualize(tiny_network(), 0, steps=1)
+    assert visualize(tiny_network(), 0, steps=1, size_px=(8, 12)).image.shape == (8, 12, 3)
