@@ -26,7 +26,7 @@ $(STAMP)-dev: pyproject.toml | $(filter $(VENV)/bin/python,$(PYTHON))
 
 demo: $(STAMP) ## look inside a real network: two real photos -> out/report.html
 	@test -d $(SAMPLES) || $(PYTHON) -m convscope samples $(SAMPLES)
-	$(PYTHON) -m convscope report $(SAMPLES)/photos/chelsea.* $(SAMPLES)/photos/coffee.* \
+	$(PYTHON) -m convscope report $(SAMPLES)/photos/cat.png $(SAMPLES)/photos/coffee.png \
 	    --collection $(SAMPLES)/crops --output out/report.html
 
 test: $(STAMP)-dev ## run the whole test suite

@@ -13,10 +13,10 @@ import argparse
 import captum.attr
 import numpy as np
 import torch
-from interleaved import HEADER, interleaved, row
 from torchvision import models
 
 from convscope import occlusion
+from interleaved import HEADER, interleaved, row
 
 
 def compare(name: str, rounds: int) -> None:

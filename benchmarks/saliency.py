@@ -11,10 +11,10 @@ import argparse
 
 import captum.attr
 import torch
-from interleaved import HEADER, interleaved, row
 from torchvision.models import resnet50
 
 from convscope import saliency
+from interleaved import HEADER, interleaved, row
 
 
 def main() -> None:

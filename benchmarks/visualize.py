@@ -13,11 +13,11 @@ import contextlib
 import io
 
 import torch
-from interleaved import HEADER, interleaved, row
 from lucent.optvis import render
 from torchvision.models import resnet18
 
 from convscope import visualize
+from interleaved import HEADER, interleaved, row
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import tiny_network
+from tests.oracles.occlusion import occlusion as by_definition
 from torch import nn
 
 from convscope import Interrupted, ParameterError, TargetError, occlusion
 from convscope.attribution import masks
 from convscope.models import Model
-from tests.conftest import tiny_network
-from tests.oracles.occlusion import occlusion as by_definition
 
 
 class OneConv(nn.Module):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.conftest import tiny_network
 from torch import nn
 
 import convscope.attribution
 from convscope import ATTRIBUTIONS, Attribution, ImageError, ModelError, TargetError
 from convscope.models import Model
-from tests.conftest import tiny_network
 
 METHODS = [pytest.param(method, id=name) for name, method in ATTRIBUTIONS.items()]
 # On the 16-px images of these tests; every other option is at its default.

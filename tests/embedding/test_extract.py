@@ -174,6 +174,13 @@ def test_the_model_is_left_as_it_was(tiny: Model) -> None:
     assert all(torch.equal(weights[name], t) for name, t in tiny.module.state_dict().items())
 
 
+def test_dropout_is_off_whatever_the_mode() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2)).train()
+    x = torch.randn(2, 3, 8, 8)
+    np.testing.assert_array_equal(embed(net, x).vectors, embed(net, x).vectors)
+    assert (embed(net, x).vectors != 0).all()
+
+
 def test_saved_and_read_back(views: Embeddings, tmp_path: Path) -> None:
     views.save(tmp_path / "views")
     for kind in (Embeddings, Result):

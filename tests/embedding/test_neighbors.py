@@ -89,6 +89,19 @@ def test_scores_are_sorted_and_ties_go_by_row(points: np.ndarray, metric: str, k
     assert (np.diff(indices, axis=1)[steps == 0] > 0).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_blocks_change_nothing(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).integers(0, 3, (50, 3)).astype(np.float32)  # many ties
+    rows = np.arange(50)[::-1]
+    whole = search(points, points[rows], 9, metric, rows)
+    monkeypatch.setattr(neighbors, "_ROWS", 7)
+    monkeypatch.setattr(neighbors, "_QUERIES", 4)
+    in_blocks = search(points, points[rows], 9, metric, rows)
+    assert not (in_blocks[0] == rows[:, None]).any()
+    np.testing.assert_array_equal(in_blocks[0], whole[0])
+    np.testing.assert_array_equal(in_blocks[1], whole[1])
+
+
 def test_a_zero_vector_is_similar_to_none() -> None:
     found = make_embeddings(np.array([[0, 0], [1, 0], [-1, 0]])).neighbors([0, 1], k=2)
     np.testing.assert_array_equal(found.scores, [[0, 0], [0, -1]])

@@ -29,19 +29,21 @@ def layers_of(module: nn.Module, size: int) -> dict[str, Layer]:
     [
         ("alexnet", 224, "features.12", 195),
         ("vgg16", 224, "features.30", 212),
-        ("resnet18", 224, "layer4", 435),
-        ("resnet50", 224, "layer4", 483),
         ("inception_v3", 299, "Mixed_7c", 1311),
     ],
 )
 def test_they_are_those_of_araujo_norris_and_sim(network: str, size: int, layer: str, published: int) -> None:
-    """Computing receptive fields of convolutional neural networks, Distill 2019, table 1.
+    """Computing receptive fields of convolutional neural networks, Distill 2019."""
+    assert layers_of(on_meta(network), size)[layer].receptive_field == (published, published)
 
-    Their ResNets (slim's v1) have the stride in another convolution than torchvision's: there the value is that
-    of torchvision's own strides, checked by hand.
+
+@pytest.mark.parametrize(("network", "by_hand"), [("resnet18", 435), ("resnet50", 427)])
+def test_residual_networks_follow_their_longest_path(network: str, by_hand: int) -> None:
+    """7x7/2 and 3x3/2 see 11 pixels, 4 apart; then come 4, 4, 4, 4 or 3, 4, 6, 3 convolutions of 3x3.
+
+    The stride of a stage is in its first 3x3 convolution (the published 483 of ResNet50 has it in the last).
     """
-    found = layers_of(on_meta(network), size)[layer].receptive_field
-    assert found == (published, published)
+    assert layers_of(on_meta(network), 224)["layer4"].receptive_field == (by_hand, by_hand)
 
 
 @pytest.mark.parametrize("network", ["alexnet", "resnet18"])
@@ -59,8 +61,8 @@ def poisoned(module: nn.Module, n_channels: int, size: int) -> dict[str, tuple[i
     for name, child in module.named_modules():
         if name:
             child.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, out.detach().clone()))
-    rows = torch.zeros(size, n_channels, size, size)
-    columns = rows.clone()
+    # A whole line is poisoned at once, so the other side need not be long.
+    rows, columns = torch.zeros(size, n_channels, size, 32), torch.zeros(size, n_channels, 32, size)
     for i in range(size):
         rows[i, :, i, :] = float("nan")
         columns[i, :, :, i] = float("nan")
@@ -88,16 +90,10 @@ class Branches(nn.Module):
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
+        self.mix = nn.Conv2d(2 * len(branches), 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([branch(x) for branch in self.branches], dim=1)[:, : x.shape[1]]
-
-
-class Reverse(nn.Module):
-    """Channels in another order, so that the cut of `Branches` keeps some of each branch."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, torch.arange(x.shape[1] - 1, -1, -1)]
+        return self.mix(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
 def conv(kernel: tuple[int, int], stride: int = 1, dilation: int = 1) -> nn.Module:
@@ -107,9 +103,13 @@ def conv(kernel: tuple[int, int], stride: int = 1, dilation: int = 1) -> nn.Modu
 
 odd = st.sampled_from([1, 3, 5])
 convolutions = st.builds(conv, st.tuples(odd, odd), st.sampled_from([1, 1, 2]), st.sampled_from([1, 1, 2]))
-pools = st.sampled_from([nn.MaxPool2d(2), nn.AvgPool2d(3, 2, 1), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2, 1, 1)])
+pools = st.one_of(
+    st.builds(nn.MaxPool2d, st.just(2)),
+    st.builds(nn.AvgPool2d, st.just(3), st.just(2), st.just(1)),
+    st.builds(nn.MaxPool2d, st.just(3), st.sampled_from([1, 2]), st.just(1), st.sampled_from([1, 2])),
+)
 same = st.builds(conv, st.tuples(odd, odd), st.just(1), st.sampled_from([1, 2]))
-pointwise = st.sampled_from([nn.ReLU(), nn.ReLU(inplace=True), nn.BatchNorm2d(2), nn.Identity(), Reverse()])
+pointwise = st.one_of(st.builds(nn.ReLU, st.booleans()), st.builds(nn.BatchNorm2d, st.just(2)))
 blocks = st.one_of(
     convolutions,
     pools,
@@ -119,11 +119,11 @@ blocks = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(blocks, min_size=1, max_size=4))
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(st.lists(blocks, min_size=1, max_size=3))
 def test_they_are_what_a_poisoned_pixel_shows(parts: list[nn.Module]) -> None:
-    size = 96
-    module = nn.Sequential(*parts).eval()
+    size = 128
+    module = nn.Sequential(conv((1, 1)), *parts).eval()
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.5, 1.0)
     expected = poisoned(module, 2, size)
@@ -138,18 +138,18 @@ def test_they_are_what_a_poisoned_pixel_shows(parts: list[nn.Module]) -> None:
     [
         nn.GroupNorm(1, 2),
         nn.InstanceNorm2d(2),
-        nn.LayerNorm([2, 24, 24]),
+        nn.LayerNorm([2, 32, 32]),
         nn.Softmax2d(),
         nn.Upsample(scale_factor=2, mode="nearest"),
         nn.AdaptiveAvgPool2d(1),
-        nn.AdaptiveAvgPool2d(24),
+        nn.AdaptiveAvgPool2d(32),
     ],
     ids=lambda m: type(m).__name__,
 )
-def test_what_mixes_all_positions_depends_on_the_whole_image(mixing: nn.Module) -> None:
+def test_other_layers_are_what_a_poisoned_pixel_shows(mixing: nn.Module) -> None:
     module = nn.Sequential(conv((3, 3)), mixing).eval()
-    expected = poisoned(module, 2, 24)["1"]
-    found = layers_of(module, 24)["1"].receptive_field
+    expected = poisoned(module, 2, 32)["1"]
+    found = layers_of(module, 32)["1"].receptive_field
     assert found == expected
 
 

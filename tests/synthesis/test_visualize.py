@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.conftest import tiny_network
 from torch import nn
 
 from convscope import Interrupted, LayerError, ParameterError, TargetError, visualize
 from convscope.models import Model
 from convscope.synthesis import regularizers
-from tests.conftest import tiny_network
 
 PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
 

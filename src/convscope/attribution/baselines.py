@@ -6,10 +6,9 @@ import math
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torchvision.transforms import functional as filters
 
 from ..errors import ParameterError
-from ..models import Model, check_tensor
+from ..models import Model, check_tensor, gaussian_blur
 
 Baseline: TypeAlias = float | Literal["mean", "blur", "noise"] | Any
 
@@ -50,9 +49,7 @@ def _named(name: str, image: torch.Tensor, seed: int) -> torch.Tensor:
         return torch.zeros_like(image)
     if name == "blur":
         sigma = max(0.5, BLUR_SHARE * min(image.shape[-2:]))
-        reach = min(math.ceil(3 * sigma), min(image.shape[-2:]) - 1)  # reflection needs a larger image
-        blurred: torch.Tensor = filters.gaussian_blur(image, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
-        return blurred
+        return gaussian_blur(image, sigma)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
     noise = torch.rand(image.shape, generator=generator).to(image)
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)

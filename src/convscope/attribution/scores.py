@@ -59,5 +59,7 @@ def finite(scores: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
     bad = (~torch.isfinite(scores)).nonzero()
     if len(bad):
         i = int(bad[0, 0])
-        raise ModelError(f"{names[i]}: the network's score is {float(scores[i].detach())}; there is nothing to explain")
+        raise ModelError(
+            f"{names[i]}: the network's score is {float(scores[i].detach())}; there is nothing to explain"
+        )
     return scores

@@ -96,11 +96,17 @@ def report(
 
     model = chosen_model(locals())
     chosen: Any = int(target) if target is not None and target.isdigit() else target
+    looked_at = chosen_images(images)
     with staged_progress() as step:
         written = write_report(
-            model, chosen_images(images), output=output, collection=collection, target=chosen, progress=step
+            model, looked_at, output=output, collection=collection, target=chosen, progress=step
         )
+    prediction = model.predict(looked_at)
+    for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
+        found = " or ".join(f"{r.label} ({r.probability:.0%})" for r in ranked)
+        out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
     out.print(f"report written to {escape(str(written))}", soft_wrap=True)
+    notes(prediction.provenance)
 
 
 @app.command(epilog="Example: convscope predict photos/ --top 3 --json")

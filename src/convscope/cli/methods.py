@@ -128,7 +128,7 @@ def build(command: str) -> Callable[..., None]:
 
 
 def _description(doc: str) -> str:
-    """A docstring up to its Args, each paragraph on one line so that the terminal wraps it; formulas as they are."""
+    """A docstring up to its Args, each paragraph on one line for the terminal to wrap; formulas as they are."""
     paragraphs = doc.split("\n\nArgs:")[0].split("\n\n")
     return "\n\n".join("\b\n" + text if text.startswith("    ") else " ".join(text.split()) for text in paragraphs)
 
@@ -137,7 +137,7 @@ _ARGUMENTS: dict[str, Any] = {
     "images": Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)],
     "target": Annotated[
         str | None,
-        typer.Argument(help="Class index or label; with --layer a channel, CHANNEL,ROW,COLUMN, or nothing: all of it."),
+        typer.Argument(help="Class index or label; with --layer a channel, CHANNEL,ROW,COLUMN, or nothing."),
     ],
 }
 
@@ -155,11 +155,10 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def _value(name: str, value: Any) -> Any:
-    parse = _PARSERS.get(name, lambda text: text)
     if isinstance(value, list):
-        values = [parse(text) for text in value]
+        values = [_value(name, text) for text in value]
         return values[0] if len(values) == 1 else values or None
-    return parse(value) if isinstance(value, str) else value
+    return _PARSERS[name](value) if name in _PARSERS and isinstance(value, str) else value
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -179,7 +178,8 @@ def _option(parameter: inspect.Parameter, hint: Any, help_text: str, *, several:
     else:
         kind = choices or hint
     flag = "--" + parameter.name.replace("_", "-")
-    annotation: Any = Annotated[kind | None if default is None else kind, typer.Option(flag, help=help_text)]
+    option: Any = typer.Option
+    annotation: Any = Annotated[kind | None if default is None else kind, option(flag, help=help_text)]
     return _parameter(parameter.name, annotation, default)
 
 

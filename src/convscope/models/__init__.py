@@ -6,7 +6,7 @@ from .execution import differentiable, evaluating, run_to
 from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, gaussian_blur
 from .targets import Score, Target, Targets, check_output, describe, find_class, resolve
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "differentiable",
     "evaluating",
     "find_class",
+    "gaussian_blur",
     "in_batches",
     "load_model",
     "resolve",

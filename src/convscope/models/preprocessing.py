@@ -134,6 +134,13 @@ def _to_unit_range(pixels: Pixels) -> Pixels:
     return np.asarray((pixels / scale).astype(np.float32))
 
 
+def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A Gaussian of ``sigma`` pixels over (..., C, H, W), mirrored at the border."""
+    reach = min(math.ceil(3 * sigma), min(x.shape[-2:]) - 1)  # mirroring needs a larger image
+    blurred: torch.Tensor = geometry.gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
+    return blurred
+
+
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
     """The size to resize to, so that the crop is ``crop_pct`` of it (timm's rounding)."""
     return (math.floor(input_size[0] / crop_pct), math.floor(input_size[1] / crop_pct))

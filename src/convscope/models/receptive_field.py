@@ -124,6 +124,8 @@ def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before
         axes = (1, 2) if before.channels_last else (2, 3)
         skip = [args[4] if args[1] % 4 == axis else 1 for axis in axes]
         return before.slide((1, 1), (skip[0], skip[1]))
+    if name == "_softmax" and source.ndim == 4 and args[1] % 4 == (3 if before.channels_last else 1):
+        return before  # over the channels of each position
     if name == "native_group_norm" or (name == "native_layer_norm" and len(args[1]) > 1):
         return before.globally()
     if name == "native_batch_norm" and args[5]:  # by the statistics of this image, as instance norm does

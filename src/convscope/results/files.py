@@ -43,9 +43,9 @@ def new_directory(directory: str | Path) -> Iterator[Path]:
         OutputError: the directory exists and holds anything, or cannot be written.
     """
     directory = Path(directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OutputError(f"{directory}: exists already; choose another output or remove it")
     try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise OutputError(f"{directory}: exists already; choose another output or remove it")
         directory.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     except OSError as error:
@@ -92,7 +92,7 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
     directory = Path(directory)
     try:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        with np.load(directory / "arrays.npz", allow_pickle=False) as stored:
+        with open(directory / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         known: dict[str, type[AnyResult]] = {c.__name__: c for c in (kind, *_descendants(kind))}
         found = known[manifest["kind"]]

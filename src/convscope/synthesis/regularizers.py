@@ -6,23 +6,13 @@ arXiv 1506.06579 (blur, small pixels); Mordvintsev, Olah, Tyka: Inceptionism, 20
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torchvision.transforms import functional as filters
-
-
-def blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A Gaussian of ``sigma`` pixels over (1, C, H, W): takes away the high frequencies that ascent likes."""
-    reach = min(math.ceil(3 * sigma), min(image.shape[-2:]) - 1)
-    blurred: torch.Tensor = filters.gaussian_blur(image, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
-    return blurred
 
 
 def clear_small(image: torch.Tensor, share: float) -> torch.Tensor:
     """Set the ``share`` of pixels with the smallest norm over channels to zero, so only what matters stays."""
     norm = image.norm(dim=1, keepdim=True)
-    return image * (norm > torch.quantile(norm, share))
+    return torch.where(norm > torch.quantile(norm, share), image, 0.0)
 
 
 def shift(image: torch.Tensor, jitter_px: int, generator: torch.Generator) -> torch.Tensor:

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from ..errors import Interrupted, ModelError, ParameterError
-from ..models import Model, Progress, as_model, describe, differentiable
+from ..models import Model, Progress, as_model, describe, differentiable, gaussian_blur
 from ..results import Array, Visualization
 from .objectives import Liked, Objective, activation, class_score
-from .regularizers import blur as blurred
 from .regularizers import clear_small, shift
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
@@ -182,7 +181,7 @@ def _sigma(blur: float, progress: float) -> float:
 
 def _regularize(image: torch.Tensor, blur: float, clear: float) -> None:
     if blur:
-        image.copy_(blurred(image, blur))
+        image.copy_(gaussian_blur(image, blur))
     if clear:
         image.copy_(clear_small(image, clear))
 

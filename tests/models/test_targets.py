@@ -1,0 +1,104 @@
+"""Targets: indices, labels, lists, callables, or the predicted class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from convscope import ModelError, ParameterError, TargetError
+from convscope.models import check_output, describe, find_class, resolve
+
+LABELS = ("tench, Tinca tinca", "tabby", "tiger cat", "tabby cat", "crane", "crane")
+OUTPUT = torch.tensor([[0.0, 1, 2, 3, 4, 9], [7.0, 1, 2, 3, 4, 5]])
+
+
+def indices(target: object, **options: object) -> list[int]:
+    return resolve(target, OUTPUT, LABELS, **options).indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, [5, 0]),
+        (2, [2, 2]),
+        (np.int64(2), [2, 2]),
+        (np.array(2), [2, 2]),
+        (torch.tensor(2), [2, 2]),
+        ("tabby", [1, 1]),
+        (" Tabby ", [1, 1]),
+        ("Tinca tinca", [0, 0]),
+        ("tench", [0, 0]),
+        ([1, "tiger cat"], [1, 2]),
+        (np.array([1, 2]), [1, 2]),
+        (torch.tensor([1, 2]), [1, 2]),
+        (np.array(["tabby", "tiger cat"]), [1, 2]),
+    ],
+)
+def test_a_target_may_be_given_in_many_ways(target: object, expected: list[int]) -> None:
+    assert indices(target) == expected
+    describe(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (6, "classes 0 to 5"),
+        (-1, "classes 0 to 5"),
+        (1.5, "no target"),
+        ([1.5, 2], "classes 0 to 5"),
+        (True, "index or a label"),
+        ("taby", "did you mean 'tabby'"),
+        ("crane", r"label of classes \[4, 5\]"),
+        ("zzz", "no class has the label"),
+        ([1], "1 targets for 2 images"),
+        ([1, None], "index or a label"),
+        (object(), "no target"),
+        ({1, 2}, "no target"),
+    ],
+)
+def test_what_names_no_class_is_an_error(target: object, says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        indices(target)
+
+
+def test_a_label_needs_labels() -> None:
+    with pytest.raises(TargetError, match="no labels"):
+        find_class("tabby", 6, None)
+
+
+def test_a_list_is_for_all_images_and_a_batch_takes_its_part() -> None:
+    assert indices([3, 4, 1, 2], positions=[2, 3], n_images=4) == [1, 2]
+    with pytest.raises(TargetError, match="2 targets for 4 images"):
+        indices([1, 2], positions=[2, 3], n_images=4)
+
+
+def test_scores_are_logits_or_probabilities() -> None:
+    assert_close(resolve(None, OUTPUT, LABELS).of(OUTPUT), torch.tensor([9.0, 7.0]))
+    found = resolve(1, OUTPUT, LABELS, score="probability").of(OUTPUT)
+    assert_close(found, OUTPUT.softmax(1)[:, 1])
+    with pytest.raises(ParameterError, match="score='loss'"):
+        resolve(1, OUTPUT, LABELS, score="loss")
+
+
+def test_rows_can_be_variants_of_one_image() -> None:
+    targets = resolve([2, 4], OUTPUT, LABELS)
+    assert targets.of(OUTPUT).tolist() == [2, 4]
+    assert targets.of(OUTPUT, image=1).tolist() == [4, 4]
+    assert targets.names == ("tiger cat", "crane")
+
+
+def test_a_callable_gives_one_score_a_row() -> None:
+    targets = resolve(lambda out: out.sum(1), OUTPUT, None)
+    assert targets.of(OUTPUT).tolist() == [19, 22]
+    for bad in (lambda out: out, lambda out: out.sum(), lambda out: 3):
+        with pytest.raises(TargetError, match="one score a row"):
+            resolve(bad, OUTPUT, None).of(OUTPUT)
+
+
+def test_class_scores_are_a_matrix() -> None:
+    assert check_output(OUTPUT) is OUTPUT
+    for bad in ({"out": OUTPUT}, OUTPUT[0], OUTPUT[None]):
+        with pytest.raises(ModelError, match="class scores"):
+            check_output(bad)

@@ -1,0 +1,202 @@
+"""Results on disk: all or nothing, bit for bit, and never over something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convscope.render
+from convscope import Attribution, FeatureMaps, Filters, OutputError, Prediction, Provenance, Result
+
+PROVENANCE = Provenance(
+    method="feature_maps",
+    parameters={"layer": ["a", "classifier:input"], "path": Path("x")},
+    model={"name": "net", "weights_sha256": "00", "preprocessing": None},
+    device="cpu",
+    versions={"torch": "2"},
+    seconds=0.5,
+    notes=("one",),
+    skipped=("bad.jpg: not an image",),
+)
+
+
+def maps() -> FeatureMaps:
+    rng = np.random.default_rng(0)
+    values = {
+        "relu:1": rng.normal(size=(2, 3, 4, 5)).astype(np.float32),
+        "classifier:input": np.array([[np.nan, np.inf, -0.0, 1e-45], [1, 2, 3, 4]], np.float32),
+        "blocks.0/a": np.zeros((2, 1, 1, 2), np.float32),
+    }
+    images = rng.integers(0, 256, (2, 4, 5, 3), np.uint8)
+    return FeatureMaps(values=values, images=images, names=("a.jpg", "ü/b.jpg"), provenance=PROVENANCE)
+
+
+def attribution() -> Attribution:
+    values = np.random.default_rng(0).normal(size=(1, 4, 5)).astype(np.float32)
+    images = np.zeros((1, 4, 5, 3), np.uint8)
+    return Attribution(
+        values=values,
+        targets=("cat",),
+        scores=np.ones(1, np.float32),
+        images=images,
+        names=("a",),
+        provenance=PROVENANCE,
+    )
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn is not what is tested here."""
+    monkeypatch.setattr(convscope.render, "save_png", lambda result, path: path.write_bytes(b"png"))
+
+
+def test_what_is_saved_is_read_back_bit_for_bit(tmp_path: Path, no_picture: None) -> None:
+    saved = maps()
+    assert saved.save(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
+    found = FeatureMaps.load(tmp_path / "new" / "deep")
+    assert found.layers == saved.layers
+    for name in saved.layers:
+        assert found[name].dtype == saved[name].dtype
+        assert found[name].tobytes() == saved[name].tobytes()
+    assert found.images.tobytes() == saved.images.tobytes()
+    assert found.names == saved.names
+    assert found.provenance.notes == ("one",)
+    assert found.provenance.skipped == PROVENANCE.skipped
+    assert found.provenance.parameters == {"layer": ["a", "classifier:input"], "path": "x"}
+
+
+def test_a_real_prediction_is_saved_with_its_picture(tmp_path: Path, lite0: object, cat: np.ndarray) -> None:
+    saved = lite0.predict(cat)
+    found = Prediction.load(saved.save(tmp_path / "out"))
+    assert found.scores.tobytes() == saved.scores.tobytes()
+    assert found.labels == saved.labels
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["arrays.npz", "manifest.json", "picture.png"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["kind"] == "Prediction"
+
+
+def test_a_result_can_be_read_without_knowing_its_kind(tmp_path: Path, no_picture: None) -> None:
+    attribution().save(tmp_path / "a")
+    assert isinstance(Result.load(tmp_path / "a"), Attribution)
+    assert isinstance(Attribution.load(str(tmp_path / "a")), Attribution)
+    with pytest.raises(OutputError, match="not a saved Filters"):
+        Filters.load(tmp_path / "a")
+
+
+def test_it_refuses_to_write_over_anything(tmp_path: Path, no_picture: None) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    attribution().save(tmp_path / "again")
+    for taken in ("full", "file", "again"):
+        with pytest.raises(OutputError, match=f"{taken}: exists already"):
+            attribution().save(tmp_path / taken)
+    assert (tmp_path / "full" / "precious").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    attribution().save(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("drawing"), KeyboardInterrupt(), OSError(28, "No space left on device")]
+)
+def test_a_failure_in_the_middle_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(result: object, path: Path) -> None:
+        path.write_bytes(b"half a picture")
+        raise error
+
+    monkeypatch.setattr(convscope.render, "save_png", fail)
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        attribution().save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_was_taken_meanwhile_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_process(result: object, path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").touch()
+
+    monkeypatch.setattr(convscope.render, "save_png", other_process)
+    with pytest.raises(OutputError, match="out: cannot be written"):
+        attribution().save(tmp_path / "out")
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "theirs"]
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path, no_picture: None) -> None:
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError):
+            attribution().save(impossible)
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path, no_picture: None) -> None:
+    before = os.umask(0o022)
+    try:
+        attribution().save(tmp_path / "out")
+        assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o755
+        assert os.umask(0o022) == 0o022, "the umask is as it was"
+    finally:
+        os.umask(before)
+
+
+# --- reading what is damaged -------------------------------------------------------------------------------
+
+
+def damage_manifest(text: str) -> object:
+    return lambda path: (path / "manifest.json").write_text(text)
+
+
+def without(key: str) -> object:
+    def damage(path: Path) -> None:
+        manifest = json.loads((path / "manifest.json").read_text())
+        del manifest[key]
+        (path / "manifest.json").write_text(json.dumps(manifest))
+
+    return damage
+
+
+DAMAGES = {
+    "no manifest": lambda path: (path / "manifest.json").unlink(),
+    "no arrays": lambda path: (path / "arrays.npz").unlink(),
+    "empty manifest": damage_manifest(""),
+    "half a manifest": damage_manifest('{"format": 1, "kind": "Attrib'),
+    "a list": damage_manifest("[]"),
+    "null": damage_manifest("null"),
+    "values are null": damage_manifest('{"kind": "Attribution", "values": null, "provenance": {}}'),
+    "unknown kind": damage_manifest('{"kind": "Nonsense", "values": {}, "provenance": {}}'),
+    "no values": without("values"),
+    "no provenance": without("provenance"),
+    "no kind": without("kind"),
+    "not text": lambda path: (path / "manifest.json").write_bytes(b"\xff\xfe\x00"),
+    "empty arrays": lambda path: (path / "arrays.npz").write_bytes(b""),
+    "not a zip": lambda path: (path / "arrays.npz").write_bytes(b"nonsense"),
+    "half a zip": lambda path: (path / "arrays.npz").write_bytes((path / "arrays.npz").read_bytes()[:300]),
+    "flipped bits": lambda path: (path / "arrays.npz").write_bytes(
+        bytes(b ^ 255 if 60 < i < 120 else b for i, b in enumerate((path / "arrays.npz").read_bytes()))
+    ),
+    "a pickle": lambda path: np.savez(path / "arrays.npz", values=np.array([{"a": 1}], object)),
+    "one array too few": lambda path: np.savez(path / "arrays.npz", values=np.zeros(3)),
+    "one array too many": lambda path: np.savez(path / "arrays.npz", more=np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_an_error_naming_the_directory(tmp_path: Path, no_picture: None, damage: str) -> None:
+    attribution().save(tmp_path / "out")
+    DAMAGES[damage](tmp_path / "out")
+    with pytest.raises(OutputError, match=r"out: not a saved"):
+        Attribution.load(tmp_path / "out")
+
+
+def test_what_was_never_saved_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "no", tmp_path / "file"):
+        with pytest.raises(OutputError, match="not a saved"):
+            Result.load(place)
