@@ -9,7 +9,6 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from skimage import data
 
 from convscope import Model, feature_maps, filters, load_model, occlusion, saliency, visualize
 from convscope.render import attribution_map, attribution_overlay, channel_tiles, figure, plot
+from convscope.results import Array
 
 HERE = Path(__file__).parent
 INK, SOFT = "#1d1d1f", "#66666b"
@@ -29,7 +29,8 @@ def draw_filters(model: Model) -> Figure:
 
 
 def draw_feature_maps(model: Model) -> Figure:
-    return figure(feature_maps(model, data.coffee(), layer=["blocks.1", "blocks.3"]), channels=15)
+    result = feature_maps(model, data.coffee(), layer=["blocks.1.1.bn1", "bn2"])
+    return figure(result, by="max")
 
 
 def draw_saliency(model: Model) -> Figure:
@@ -37,77 +38,81 @@ def draw_saliency(model: Model) -> Figure:
 
 
 def draw_occlusion(model: Model) -> Figure:
-    """One photo under four choices of window and baseline."""
-    choices: list[dict[str, Any]] = [{"window": 32}, {"window": 64}, {"window": 64, "baseline": "noise"}]
-    results = [occlusion(model, data.coffee(), **choice) for choice in choices]
+    """One photo under three choices of window and baseline, and one whose parts can replace each other."""
+    coffee, cat = data.coffee(), data.chelsea()
+    results = [
+        occlusion(model, coffee, window=32),
+        occlusion(model, coffee, window=64),
+        occlusion(model, coffee, window=64, baseline="noise"),
+        occlusion(model, cat, window=64),
+    ]
     drawing = Figure(figsize=(13.5, 3.3), layout="constrained", facecolor="white")
-    axes = drawing.subplots(1, 4)
-    axes[0].imshow(results[0].images[0])
-    axes[0].set_title("as the network saw it", loc="left", fontsize=9, color=INK)
-    for ax, result in zip(axes[1:], results, strict=True):
-        plot(result, ax)
+    for ax, result in zip(drawing.subplots(1, 4), results, strict=True):
         options = result.provenance.parameters
-        ax.set_title(f"window {options['window'][0]}, baseline {options['baseline']}", loc="left", fontsize=9, color=INK)
-    for ax in axes:
-        ax.set_axis_off()
+        plot(result, ax)
+        _title(ax, f"{result.targets[0]} · window {options['window'][0]}, baseline {options['baseline']}")
     return drawing
 
 
 def draw_visualize(model: Model) -> Figure:
-    """The same target with the defaults, and by plain ascent."""
-    made = visualize(model, "espresso")
-    plain = visualize(model, "espresso", blur=0, jitter_px=0)
-    cat = visualize(model, "tiger cat")
-    drawing = Figure(figsize=(10.2, 3.9), layout="constrained", facecolor="white")
-    for ax, result, what in zip(
-        drawing.subplots(1, 3), (made, cat, plain), ("defaults", "defaults", "blur=0, jitter_px=0"), strict=True
-    ):
+    """Two targets with the defaults, and one of them by plain ascent."""
+    results = [
+        ("espresso", visualize(model, "espresso")),
+        ("tiger cat", visualize(model, "tiger cat")),
+        ("espresso · blur=0, jitter_px=0", visualize(model, "espresso", blur=0, jitter_px=0)),
+    ]
+    drawing = Figure(figsize=(9.6, 3.7), layout="constrained", facecolor="white")
+    for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
         plot(result, ax)
-        ax.set_xlabel(what)
-        ax.text(0, 1.03, what, transform=ax.transAxes, va="top", fontsize=8, color=SOFT)
+        _title(ax, title)
     return drawing
 
 
 def draw_hero(model: Model) -> Figure:
     """One row for the README: the photo, and what four methods see in it."""
     photo = data.coffee()
-    hidden = occlusion(model, photo)
+    hidden = occlusion(model, photo, window=48, stride=8)
     gradient = saliency(model, photo)
-    _, tiles, _ = channel_tiles(feature_maps(model, photo, layer="blocks.1"), "blocks.1", channels=16)
+    layer = "blocks.1.1.bn1"
+    _, tiles, _ = channel_tiles(feature_maps(model, photo, layer=layer), layer, by="max", channels=25)
     liked = visualize(model, "espresso")
     panels = [
-        (hidden.images[0], "photo"),
-        (attribution_overlay(hidden, 0), "occlusion"),
-        (attribution_map(gradient, 0), "saliency"),
-        (_grid(tiles, 4), "feature maps"),
-        (liked.image, "what “espresso” looks like"),
+        (hidden.images[0], "Photo", "as the network sees it"),
+        (attribution_overlay(hidden, 0), "Occlusion", "red: hiding it lowers the score"),
+        (attribution_map(gradient, 0), "Saliency", "bright: a small change counts"),
+        (_grid(tiles, 5), "Feature maps", "25 channels of an early layer"),
+        (liked.image, "Visualization", "made to score high as “espresso”"),
     ]
-    drawing = Figure(figsize=(16, 3.72), facecolor="white")
-    side, gap = 0.1848, 0.0095
-    for i, (pixels, caption) in enumerate(panels):
-        ax = drawing.add_axes((0.019 + i * (side + gap), 0.135, side, side * 16 / 3.72))
-        _bare(ax, pixels)
-        ax.text(0, -0.035, caption, transform=ax.transAxes, va="top", fontsize=13, color=SOFT)
+    width, height, side, gap = 1600, 392, 296, 18  # pixels
+    left = (width - len(panels) * side - (len(panels) - 1) * gap) / 2
+    drawing = Figure(figsize=(width / 100, height / 100), facecolor="white")
+    for i, (pixels, title, note) in enumerate(panels):
+        x = left + i * (side + gap)
+        ax = drawing.add_axes((x / width, 1 - (side + 24) / height, side / width, side / height))
+        ax.imshow(pixels, interpolation="antialiased")
+        ax.set_axis_off()
+        drawing.text(x / width, 44 / height, title, fontsize=11.5, color=INK, fontweight="bold")
+        drawing.text(x / width, 21 / height, note, fontsize=10, color=SOFT)
     return drawing
 
 
-def _grid(tiles: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """Tiles (K, h, w, 3) on white; K fills the grid."""
+def _title(ax: Axes, title: str) -> None:
+    """In place of the panel's own title, above its second line."""
+    ax.set_title(title, loc="left", pad=17, fontsize=9, color=INK)
+
+
+def _grid(tiles: Array, columns: int, gap: int = 2) -> Array:
+    """Tiles (K, h, w, 3) with white between them; K fills whole rows."""
     framed = np.pad(tiles, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     height, width = framed.shape[1:3]
     rows = framed.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
-    return rows.reshape(-1, columns * width, 3)[:-gap, :-gap]
-
-
-def _bare(ax: Axes, pixels: np.ndarray) -> None:
-    ax.imshow(pixels, interpolation="antialiased")
-    ax.set_axis_off()
+    return np.asarray(rows.reshape(-1, columns * width, 3)[:-gap, :-gap])
 
 
 # name -> (drawing, dots per inch, file type)
 PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "filters": (draw_filters, 110, "png"),
-    "feature-maps": (draw_feature_maps, 90, "png"),
+    "feature-maps": (draw_feature_maps, 90, "jpg"),
     "saliency": (draw_saliency, 90, "jpg"),
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),

@@ -111,6 +111,8 @@ def load_images(
 
 
 def _find(source: Any) -> Iterator[Source]:
+    if isinstance(source, str) and not source:  # which would mean the current folder
+        raise ImageError("an empty path was given")
     if isinstance(source, str | os.PathLike):
         yield from _find_path(Path(source))
     elif isinstance(source, Source):

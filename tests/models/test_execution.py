@@ -149,9 +149,9 @@ def test_so_does_a_call_that_fails(call: str) -> None:
 
 
 def test_a_network_that_begins_in_place_leaves_the_callers_tensor_alone() -> None:
-    net = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
-    # One channel, or channels last already: what no conversion would copy.
-    x = torch.randn(2, 1, 4, 4).contiguous(memory_format=torch.channels_last)
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    # Channels last already, so that no conversion copies it.
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     before = x.clone()
     maps = feature_maps(net, x, layer="1")
     Model(net).predict(x)

@@ -72,7 +72,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """The same for work in named stages, one bar a stage."""
+    """The same for work in named stages, one bar a stage; where that is no terminal, the name of each stage."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         tasks: dict[str, Any] = {}
@@ -80,6 +80,8 @@ def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
         def step(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
+                if not err.is_terminal:
+                    err.print(f"{stage} ...", highlight=False)
             bar.update(tasks[stage], completed=done, total=total)
 
         yield step

@@ -104,11 +104,15 @@ def compose(
 
 
 def choose_layers(model: Model, size: tuple[int, int]) -> list[str]:
-    """One layer of each resolution, the last of it; at most `LAYERS`, from the finest to the coarsest."""
+    """One layer of each resolution; at most `LAYERS`, from the finest to the coarsest.
+
+    Of a resolution, the last of the outermost layers: a stage's output rather than something inside the next one.
+    """
     structure = model.structure((model.n_channels or 3, size[0], size[1]))
     last_of: dict[tuple[int, ...], str] = {}
     for layer in structure.layers:
-        if layer.is_spatial:
+        best = last_of.get(layer.shape[1:])
+        if layer.is_spatial and (best is None or layer.name.count(".") <= best.count(".")):
             last_of[layer.shape[1:]] = layer.name
     if structure.last_spatial is not None:  # what follows it at its resolution is pooling
         last_of[structure.last_spatial.shape[1:]] = structure.last_spatial.name
