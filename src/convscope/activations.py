@@ -99,6 +99,8 @@ def feature_maps(
             names.extend(batch.names)
             if progress:
                 progress(batch.positions[-1] + 1, len(inputs))
+    if progress and inputs.skipped:
+        progress(len(inputs), len(inputs))  # the last images may be among those
     return FeatureMaps(
         values={name: np.concatenate(parts) for name, parts in maps.items()},
         images=np.concatenate(pixels),

@@ -246,6 +246,7 @@ def test_interrupting_keeps_the_finished_images(tiny: Model) -> None:
         ({"window": 8, "baseline": True}, "baseline=True"),
         ({"window": 8, "baseline": float("nan")}, "baseline=nan"),
         ({"window": 8, "baseline": torch.zeros(3, 4, 4)}, "a baseline of shape"),
+        ({"window": 8, "baseline": "men"}, "'mean', 'blur', 'noise'"),
     ],
 )
 def test_bad_options_are_refused(tiny: Model, options: dict[str, object], message: str) -> None:

@@ -12,12 +12,12 @@ from tests.conftest import tiny_network
 from torch import nn
 
 import convscope.attribution
-from convscope import ATTRIBUTIONS, Attribution, ImageError, ModelError, TargetError
+from convscope import ATTRIBUTIONS, Attribution, ImageError, Interrupted, ModelError, TargetError
 from convscope.models import Model
 
 METHODS = [pytest.param(method, id=name) for name, method in ATTRIBUTIONS.items()]
 # On the 16-px images of these tests; every other option is at its default.
-OPTIONS: dict[str, dict[str, Any]] = {"occlusion": {"window": 8}}
+OPTIONS: dict[str, dict[str, Any]] = {"occlusion": {"window": 8, "stride": 8}}
 
 Method = Callable[..., Attribution]
 
@@ -131,11 +131,62 @@ def test_a_zero_map_is_a_result(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_network_that_begins_in_place_gives_what_its_twin_gives(method: Method) -> None:
+    def network(inplace: bool) -> nn.Module:
+        net = tiny_network()
+        return nn.Sequential(nn.LeakyReLU(0.1, inplace=inplace), net)
+
+    x = torch.randn(2, 3, 16, 16)
+    expected, found = run(method, network(False), x), run(method, network(True), x)
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
+    assert np.array_equal(found.images, expected.images)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("labels", [["a", "b"], list("abcd")])
+def test_labels_of_another_number_are_refused(method: Method, labels: list[str]) -> None:
+    model = Model(tiny_network(), labels=labels)
+    with pytest.raises(ModelError, match=f"{len(labels)} labels for a network with 3 classes"):
+        run(method, model, torch.randn(1, 3, 16, 16), target="b")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_callable_may_take_any_output(method: Method) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny_network()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"out": self.net(x)}
+
+    x, named = torch.randn(2, 3, 16, 16), Named()
+    found = run(method, named, x, target=lambda output: output["out"][:, 1])
+    np.testing.assert_allclose(found.values, run(method, named.net, x, target=1).values, rtol=0, atol=1e-6)
+    with pytest.raises(ModelError, match="returns a dict"):
+        run(method, named, x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupting_keeps_what_is_finished(method: Method, tiny: Model) -> None:
+    def stop(done: int, total: int) -> None:
+        if done >= total * 2 / 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run(method, tiny, torch.randn(24, 3, 16, 16), progress=stop)
+    n = len(caught.value.result.values)
+    assert 0 < n < 24
+    assert caught.value.result.provenance.notes == (f"interrupted after {n} of 24 images",)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_bad_input_ends_in_a_clear_error(method: Method, tiny: Model) -> None:
     x = torch.zeros(1, 3, 16, 16)
     cases: list[tuple[type[Exception], Any, Any, dict[str, Any]]] = [
         (ImageError, tiny, torch.zeros(3, 16, 16), {}),
         (ImageError, tiny, torch.zeros(1, 4, 16, 16), {}),
+        (ModelError, tiny_network(), torch.zeros(1, 4, 16, 16), {}),
         (ImageError, tiny, torch.full((1, 3, 16, 16), float("nan")), {}),
         (ImageError, tiny, "no/such/file.png", {}),
         (ImageError, tiny, [], {}),

@@ -178,3 +178,21 @@ def test_differentiable_freezes_parameters_for_the_time_being(mode: Callable[[],
         assert gradient.abs().sum() > 0
     with untouched(net), pytest.raises(ValueError, match="x"), differentiable(net):
         raise ValueError("x")
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_gives_the_same_bits_while_gradients_are_taken(
+    memory_format: torch.memory_format, affine: bool
+) -> None:
+    norm = nn.BatchNorm2d(8, eps=1e-3, affine=affine).eval()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.01, 2)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    x = torch.randn(3, 8, 9, 9).to(memory_format=memory_format)
+    with torch.no_grad():
+        expected = norm(x)
+    with differentiable(norm):
+        assert torch.equal(norm(x), expected)

@@ -19,7 +19,7 @@ PREPROCESSING = Preprocessing((4, 4), (0.0,), (1.0,), (4, 4))
 
 
 def inputs(images: object) -> Inputs:
-    return Inputs(images, PREPROCESSING, 1)
+    return Inputs(images, PREPROCESSING)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

@@ -71,6 +71,8 @@ def test_other_channels_than_three(n_channels: int) -> None:
     with pytest.raises(ImageError, match=f"2 channels, but the network takes {n_channels}"):
         model.predict(np.zeros((9, 7, 2), np.float32))
     with pytest.raises(ImageError, match=f"2 channels, but the network takes {n_channels}"):
+        model.predict(torch.zeros(1, 2, 8, 8))
+    with pytest.raises(ModelError, match="cannot be run on an input of shape"):
         Model(linear(n_channels)).predict(torch.zeros(1, 2, 8, 8))
 
 

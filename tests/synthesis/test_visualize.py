@@ -10,7 +10,7 @@ from torch import nn
 
 from convscope import Interrupted, LayerError, ParameterError, TargetError, visualize
 from convscope.models import Model
-from convscope.synthesis import regularizers
+from convscope.synthesis import transforms
 
 PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
 
@@ -116,13 +116,13 @@ def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:
 
 def test_small_pixels_are_cleared_and_large_ones_kept() -> None:
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert torch.equal(regularizers.clear_small(image, 0.5).flatten()[8:], image.flatten()[8:])
-    assert not regularizers.clear_small(image, 0.5).flatten()[:8].any()
+    assert torch.equal(transforms.clear_small(image, 0.5).flatten()[8:], image.flatten()[8:])
+    assert not transforms.clear_small(image, 0.5).flatten()[:8].any()
 
 
 def test_a_shift_moves_and_loses_nothing() -> None:
     image = torch.randn(1, 3, 9, 9)
-    moved = regularizers.shift(image, 4, torch.Generator().manual_seed(1))
+    moved = transforms.shift(image, 4, torch.Generator().manual_seed(1))
     assert not torch.equal(moved, image)
     assert torch.equal(moved.flatten().sort().values, image.flatten().sort().values)
 

@@ -1,27 +1,37 @@
-"""The maps of one call, collected a batch at a time and put together at the end."""
+"""The maps of one call, collected a batch at a time; Ctrl-C keeps those that are finished."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..results import Array, Attribution, Provenance
+from ..errors import Interrupted
+from ..models import Inputs, Model
+from ..results import Array, Attribution
 
 
 class Maps:
-    """What an attribution method has found so far."""
+    """What an attribution method has found so far, and what its result will say of itself."""
 
-    def __init__(self) -> None:
-        self._values: list[Array] = []
-        self._scores: list[Array] = []
-        self._images: list[Array] = []
-        self._names: list[str] = []
-        self._targets: list[str] = []
-
-    def __len__(self) -> int:
-        return len(self._names)
+    def __init__(
+        self,
+        method: str,
+        parameters: Mapping[str, Any],
+        model: Model,
+        inputs: Inputs,
+        *,
+        unit: str,
+        signed: bool = True,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._method, self._parameters, self._model, self._inputs = method, parameters, model, inputs
+        self._unit, self._signed = unit, signed
+        self._batches: list[tuple[Array, Array, Array, Sequence[str], Sequence[str]]] = []
 
     def add(
         self,
@@ -32,18 +42,34 @@ class Maps:
         targets: Sequence[str],
     ) -> None:
         """Take in n images: values (n, H, W), scores (n,), images (n, H, W, 3) as the network saw them."""
-        self._values.append(values.detach().float().cpu().numpy())
-        self._scores.append(scores.detach().float().cpu().numpy())
-        self._images.append(images)
-        self._names.extend(names)
-        self._targets.extend(targets)
+        self._batches.append((_array(values), _array(scores), images, names, targets))
 
-    def result(self, provenance: Provenance) -> Attribution:
+    @contextmanager
+    def kept_on_interrupt(self) -> Iterator[None]:
+        """Around the work: on Ctrl-C, `Interrupted` carries the images that are finished."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            n = sum(len(batch[0]) for batch in self._batches)
+            if not n:
+                raise
+            raise Interrupted(self.result(f"interrupted after {n} of {len(self._inputs)} images")) from None
+
+    def result(self, *notes: str) -> Attribution:
+        values, scores, images, names, targets = zip(*self._batches, strict=True)
         return Attribution(
-            values=np.concatenate(self._values),
-            targets=tuple(self._targets),
-            scores=np.concatenate(self._scores),
-            images=np.concatenate(self._images),
-            names=tuple(self._names),
-            provenance=provenance,
+            values=np.concatenate(values),
+            targets=tuple(name for batch in targets for name in batch),
+            scores=np.concatenate(scores),
+            images=np.concatenate(images),
+            names=tuple(name for batch in names for name in batch),
+            unit=self._unit,
+            signed=self._signed,
+            provenance=self._model.provenance(
+                self._method, self._parameters, self._started, notes=notes, skipped=self._inputs.skipped
+            ),
         )
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return tensor.detach().float().cpu().numpy()

@@ -90,8 +90,10 @@ def given(masks: Array, size: Pair) -> Masks:
     return Masks(len(masks), lambda first, end: torch.from_numpy(masks[first:end]))
 
 
-def check_windows(size: Pair, window: int | Pair, stride: int | Pair | None) -> tuple[Pair, Pair]:
-    """Window and stride as pairs; half a window is the default stride."""
+def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
+    """Window and stride as pairs, with their defaults: 32 px or a quarter of the side, and half a window."""
+    if window is None:
+        window = (min(32, max(1, size[0] // 4)), min(32, max(1, size[1] // 4)))
     window = as_pair(window, "window")
     stride = (max(1, window[0] // 2), max(1, window[1] // 2)) if stride is None else as_pair(stride, "stride")
     if window[0] > size[0] or window[1] > size[1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import Interrupted, ParameterError
+from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target, as_model, describe, evaluating, resolve
 from ..registry import register
 from ..results import Array, Attribution
-from .baselines import Baseline, fill
+from .baselines import Baseline, baseline_of, describe_baseline
 from .maps import Maps
 from .masks import Masks, Pair, Shape, check_windows, given, superpixels, windows
 from .scores import finite, scores_of_variants
@@ -29,7 +28,7 @@ def occlusion(
     images: Any,
     *,
     target: Target = None,
-    window: int | Pair = (32, 32),
+    window: int | Pair | None = None,
     stride: int | Pair | None = None,
     baseline: Baseline = "mean",
     shape: Shape | Array = "rectangle",
@@ -53,7 +52,8 @@ def occlusion(
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
         target: class index, label, a list of one for each image, a callable from the output (N, K) to
             scores (N,), or nothing for the predicted class.
-        window: pixels of the network's input, one number or (height, width).
+        window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
+            the input's side where that is less.
         stride: pixels from one window to the next, at most the window; by default half of it.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
             a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
@@ -83,54 +83,52 @@ def occlusion(
     References:
         Zeiler, Fergus: Visualizing and understanding convolutional networks, 2013, arXiv 1311.2901.
     """
-    started = time.perf_counter()
     model = as_model(model)
     inputs = model.inputs(images)
     masks_of, about = _shapes(shape, inputs.shape[1:], window, stride)
-    fixed_baseline = isinstance(baseline, str | int | float)
+    hide = baseline_of(model, baseline, preprocessed=inputs.preprocessed, seed=seed)
     parameters = {
         "target": describe(target),
         **about,
-        "baseline": baseline if fixed_baseline else "image",
+        "baseline": describe_baseline(baseline),
         "score": score,
         "seed": seed if isinstance(baseline, str) and baseline == "noise" else None,
     }
-    maps = Maps()
+    maps = Maps("occlusion", parameters, model, inputs, unit=f"fall of the score when hidden ({score})")
     windows_done = 0
-    try:
+    with maps.kept_on_interrupt():
         for batch in model.batches(inputs):
             with evaluating(model.module), torch.inference_mode():
-                output = model.module(batch.x)
+                output = model.module(batch.x.clone())  # a copy, as its first operation may be in place
                 chosen = resolve(
-                    target, output, model.labels, positions=batch.positions, n_images=len(inputs), score=score
+                    target,
+                    output,
+                    model.labels,
+                    n_batch=len(batch.x),
+                    positions=batch.positions,
+                    n_images=len(inputs),
+                    score=score,
                 )
-                whole = finite(chosen.of(output), batch.names)
+                whole = finite(chosen.of(output, len(batch.x)), batch.names)
                 pixels = model.to_pixels(batch.x)
                 for i, image in enumerate(batch.x):
-                    filler = fill(model, baseline, image, preprocessed=inputs.preprocessed, seed=seed)
                     masks = masks_of(pixels[i])
                     left = len(inputs) - batch.positions[i]
                     step = _shifted(progress, windows_done, windows_done + left * len(masks))
-                    scores = scores_of_variants(
-                        model, image, filler, masks, partial(chosen.of, image=i), progress=step
-                    )
+                    score_of = partial(chosen.of, image=i)
+                    scores = scores_of_variants(model, image, hide(image), masks, score_of, progress=step)
                     drops = finite(float(whole[i]) - scores, batch.names[i : i + 1] * len(masks))
                     values = average_over_masks(drops, masks)
                     here = slice(i, i + 1)
                     maps.add(values[None], whole[here], pixels[here], batch.names[here], chosen.names[here])
                     windows_done += len(masks)
-    except KeyboardInterrupt:
-        if not maps:
-            raise
-        notes = [f"interrupted after {len(maps)} of {len(inputs)} images"]
-        raise Interrupted(
-            maps.result(model.provenance("occlusion", parameters, started, notes=notes, skipped=inputs.skipped))
-        ) from None
-    return maps.result(model.provenance("occlusion", parameters, started, skipped=inputs.skipped))
+    if progress and inputs.skipped:
+        progress(windows_done, windows_done)  # the last images may be among those
+    return maps.result()
 
 
 def _shapes(
-    shape: Shape | Array, size: Pair, window: int | Pair, stride: int | Pair | None
+    shape: Shape | Array, size: Pair, window: int | Pair | None, stride: int | Pair | None
 ) -> tuple[Callable[[Array], Masks], dict[str, Any]]:
     """How to make an image's masks from its pixels, and what to say of them in the provenance."""
     if isinstance(shape, np.ndarray | torch.Tensor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -65,27 +64,42 @@ def saliency(
         Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
         Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box, 2016, arXiv 1605.01713.
     """
-    started = time.perf_counter()
     if kind not in ("absolute", "signed", "input_x_gradient"):
         raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
     model = as_model(model)
     inputs = model.inputs(images)
-    maps = Maps()
-    for batch in model.batches(inputs, backward=True):
-        with differentiable(model.module):
-            x = batch.x.clone().requires_grad_()
-            output = model.module(x)
-            chosen = resolve(
-                target, output, model.labels, positions=batch.positions, n_images=len(inputs), score=score
-            )
-            reached = finite(chosen.of(output), batch.names)
-            (gradient,) = torch.autograd.grad(reached.sum(), x)
-        values = _per_pixel(gradient, batch.x, kind)
-        maps.add(values, reached, model.to_pixels(batch.x), batch.names, chosen.names)
-        if progress:
-            progress(batch.positions[-1] + 1, len(inputs))
     parameters = {"target": describe(target), "kind": kind, "score": score}
-    return maps.result(model.provenance("saliency", parameters, started, skipped=inputs.skipped))
+    maps = Maps("saliency", parameters, model, inputs, unit=_UNITS[kind].format(score), signed=kind != "absolute")
+    with maps.kept_on_interrupt():
+        for batch in model.batches(inputs, backward=True):
+            with differentiable(model.module):
+                x = batch.x.clone().requires_grad_()
+                output = model.module(x.clone())  # a copy, as its first operation may be in place
+                chosen = resolve(
+                    target,
+                    output,
+                    model.labels,
+                    n_batch=len(batch.x),
+                    positions=batch.positions,
+                    n_images=len(inputs),
+                    score=score,
+                )
+                reached = finite(chosen.of(output, len(x)), batch.names)
+                (gradient,) = torch.autograd.grad(reached.sum(), x)
+            values = _per_pixel(gradient, batch.x, kind)
+            maps.add(values, reached, model.to_pixels(batch.x), batch.names, chosen.names)
+            if progress:
+                progress(batch.positions[-1] + 1, len(inputs))
+    if progress and inputs.skipped:
+        progress(len(inputs), len(inputs))  # the last images may be among those
+    return maps.result()
+
+
+_UNITS = {
+    "absolute": "|change in score| per unit of input ({})",
+    "signed": "change in score per unit of input ({})",
+    "input_x_gradient": "change in score ({})",
+}
 
 
 def _per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:

@@ -7,6 +7,7 @@ the same scores can take its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -18,20 +19,20 @@ from .masks import Masks
 def scores_of_variants(
     model: Model,
     image: torch.Tensor,
-    filler: torch.Tensor,
+    baseline: torch.Tensor,
     masks: Masks,
-    score: Callable[[torch.Tensor], torch.Tensor],
+    score: Callable[[Any, int], torch.Tensor],
     *,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """The score of every variant of an image in which one mask is filled.
+    """The score of every variant of an image in which one mask is hidden.
 
     Args:
         model: the network, in evaluation mode.
         image: (C, H, W), preprocessed, on the model's device.
-        filler: (C, H, W), what shows where a mask hides the image.
+        baseline: (C, H, W), what shows where a mask hides the image.
         masks: M masks, made a batch at a time.
-        score: from outputs (m, ...) to scores (m,).
+        score: from the network's output for m variants, and m, to scores (m,).
         progress: called with the number of variants done.
 
     Returns:
@@ -40,15 +41,17 @@ def scores_of_variants(
     Cost: M forward passes, in batches that fit in memory.
     """
     scores = torch.empty(len(masks), dtype=torch.float64)
-    height, width = image.shape[-2:]
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    prepare = model.preparation(shape)
+    # Put together as (m, H, W, C), which is channels-last already: no copy on the way into the network.
+    shown, behind = (t.permute(1, 2, 0).contiguous() for t in (image, baseline))
 
     def run(first: int, end: int) -> None:
-        hidden = masks.batch(first, end).to(image.device)[:, None]
-        variants = model.prepare(torch.where(hidden, filler, image))
-        scores[first:end] = score(model.module(variants)).double().cpu()
+        hidden = masks.batch(first, end).to(image.device)
+        variants = torch.where(hidden[..., None], behind, shown).permute(0, 3, 1, 2)
+        scores[first:end] = score(model.module(prepare(variants)), end - first).double().cpu()
 
-    size = model.fitting_batch((image.shape[0], height, width))
-    for done in in_batches(len(masks), size, run):
+    for done in in_batches(len(masks), model.fitting_batch(shape), run):
         if progress:
             progress(done)
     return scores

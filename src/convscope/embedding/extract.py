@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 
 from ..errors import Interrupted, LayerError, ParameterError
 from ..models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
@@ -277,5 +277,6 @@ def _thumbnails(model: Model, x: torch.Tensor) -> Array:
     rows, columns = x.shape[2:]
     side = min(rows, columns)
     top, left = (rows - side) // 2, (columns - side) // 2
-    center = x[:, :, top : top + side, left : left + side].float()
-    return model.to_pixels(F.interpolate(center, size=(THUMBNAIL_PX, THUMBNAIL_PX), mode="area"))
+    pixels = model.to_pixels(x[:, :, top : top + side, left : left + side])
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
+    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BOX)) for p in pixels])

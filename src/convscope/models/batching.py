@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-# Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU 4 to 8 images are
-# fastest; 32 take up to twice the time an image, as the maps no longer fit its caches.
-_LARGEST_ON_CPU = 8
+# Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU 4 images are
+# fastest, 8 with a backward pass; 32 take up to twice the time an image, as the maps no longer fit its caches.
+_LARGEST_FORWARD, _LARGEST_BACKWARD = 4, 8
 _LARGEST_ELSEWHERE = 64
 _SHARE = 0.25  # of the free memory
 
@@ -26,7 +26,7 @@ def fitting_batch(n_values: int, device: torch.device, *, backward: bool = False
     bytes_per_image = 4 * n_values * (2 if backward else 0.25)
     largest = _LARGEST_ELSEWHERE
     if device.type == "cpu":
-        largest = _LARGEST_ON_CPU
+        largest = _LARGEST_BACKWARD if backward else _LARGEST_FORWARD
     return int(max(1, min(largest, _SHARE * free_memory(device) / bytes_per_image)))
 
 

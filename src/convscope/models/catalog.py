@@ -55,13 +55,17 @@ def load_model(
     # Outside inference mode, so that the weights can take part in gradients later; seeded, so that random ones
     # are the same every time, and the caller's random state is not used up.
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         if str(name) in PACKAGED:
             model = _packaged(str(name), weights, pretrained)
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
         elif Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).exists():
+            if weights is not None:
+                raise ModelError(
+                    f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
+                )
             model = as_model(read_module(name, trust_pickle=trust_pickle))
         else:
             raise ModelError(_unknown(str(name)))

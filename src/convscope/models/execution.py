@@ -56,15 +56,16 @@ def differentiable(module: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-class _AffineBatchNorm(TorchFunctionMode):  # type: ignore[no-untyped-call]
-    """Batch norm with fixed statistics is x * scale + shift, whose backward pass is a fifth of its own on a CPU."""
+class _AffineBatchNorm(TorchFunctionMode):
+    """Batch norm with fixed statistics is x * scale + shift, whose backward pass is cheaper on a CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.batch_norm:
             given = _BATCH_NORM.bind(*args, **(kwargs or {})).arguments
             if not given.get("training", False):
-                names = ("input", "running_mean", "running_var", "weight", "bias")
-                return _affine(*(given.get(name) for name in names), eps=given.get("eps", 1e-5))
+                statistics = given["running_mean"], given["running_var"]
+                weights = given.get("weight"), given.get("bias")
+                return _affine(given["input"], *statistics, *weights, eps=given.get("eps", 1e-5))
         return func(*args, **(kwargs or {}))
 
 
@@ -79,8 +80,9 @@ def _affine(
     bias: torch.Tensor | None,
     eps: float,
 ) -> torch.Tensor:
+    """Bit for bit what batch norm gives: another rounding can put a unit on the other side of its ReLU."""
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
-    shift = -mean * scale if bias is None else bias - mean * scale
+    shift = torch.addcmul(torch.zeros_like(mean) if bias is None else bias, mean, scale, value=-1)
     column = (-1, *(1 for _ in x.shape[2:]))
     return torch.addcmul(shift.reshape(column), x, scale.reshape(column))
 

@@ -34,13 +34,13 @@ class Inputs:
     After iterating, ``skipped`` names the images that could not be read, with the reason.
     """
 
-    def __init__(self, images: Any, preprocessing: Preprocessing | None, n_channels: int | None) -> None:
+    def __init__(self, images: Any, preprocessing: Preprocessing | None) -> None:
         self.skipped: list[str] = []
         self._preprocessing = preprocessing
         self._tensor: torch.Tensor | None = None
         self._set: ImageSet | None = None
         if isinstance(images, torch.Tensor):
-            self._tensor = check_tensor(images, n_channels)
+            self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None)
             self.names = tuple(f"image {i}" for i in range(len(images)))
         else:
             self._set = load_images(images)
@@ -71,6 +71,7 @@ class Inputs:
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of at most ``size`` images."""
         read = 0
+        self.skipped.clear()
         for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size):
             read += len(batch.names)
             yield batch
@@ -113,16 +114,15 @@ class Inputs:
         assert self._set is not None
         assert self._preprocessing is not None
         places = tuple(i for i, _ in ready)
-        labels = self._set.labels
         return Batch(
             self._preprocessing.normalize([pixels for _, pixels in ready]),
             places,
             tuple(self.names[i] for i in places),
-            tuple(labels[i] for i in places),
+            tuple(self._set.sources[i].label for i in places),
         )
 
 
-def check_tensor(x: torch.Tensor, n_channels: int | None) -> torch.Tensor:
+def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | None = None) -> torch.Tensor:
     """A preprocessed batch (N, C, H, W) of floats, or `ImageError`."""
     if x.ndim != 4 or 0 in x.shape:
         raise ImageError(
@@ -133,6 +133,8 @@ def check_tensor(x: torch.Tensor, n_channels: int | None) -> torch.Tensor:
         raise ImageError(f"a tensor of {x.dtype}; a preprocessed batch is floating-point")
     if n_channels is not None and x.shape[1] != n_channels:
         raise ImageError(f"a tensor of {x.shape[1]} channels, but the network takes {n_channels}")
+    if n_images is not None and len(x) != n_images:
+        raise ImageError(f"a tensor of {len(x)} images; expected {n_images}")
     if not bool(torch.isfinite(x).all()):
         raise ImageError("the tensor holds NaN or infinite values")
     return x

@@ -41,7 +41,7 @@ class Structure:
     """What one run of a network shows: its layers, and the two that methods look for by themselves.
 
     ``last_spatial`` is the last feature map before any pooling or classifier; ``features`` is what the
-    classifier (the last layer with weights) takes in, the image's feature vector. ``values`` counts the
+    classifier (the last layer with weights) takes in, the image's feature vector. ``n_values`` counts the
     numbers that all layers put out for one image, the measure of the memory that a run takes.
     ``memory_format`` is channels-last, which is faster, where the network can be run in it.
     """

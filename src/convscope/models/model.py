@@ -7,7 +7,7 @@ import importlib.metadata
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ from .execution import evaluating
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure, structure
 from .preprocessing import Preprocessing, from_timm
-from .targets import check_output
+from .targets import check_output, class_names
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -127,7 +127,7 @@ class Model:
 
         A torch tensor (N, C, H, W) is taken as already preprocessed.
         """
-        return Inputs(images, self.preprocessing, self.n_channels)
+        return Inputs(images, self.preprocessing)
 
     def fitting_batch(self, shape: tuple[int, int, int], *, backward: bool = False) -> int:
         """Images of this (C, H, W) that fit in memory at once."""
@@ -136,13 +136,17 @@ class Model:
     def batches(self, inputs: Inputs, *, backward: bool = False) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
         size = self.fitting_batch(inputs.shape, backward=backward)
+        prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size):
-            yield replace(batch, x=self.prepare(batch.x))
+            yield replace(batch, x=prepare(batch.x))
 
-    def prepare(self, x: torch.Tensor) -> torch.Tensor:
-        """A batch (N, C, H, W) as the network runs fastest on it; the values are the same."""
-        layout = self.structure((x.shape[1], x.shape[2], x.shape[3])).memory_format
-        return x.to(self.device, self.dtype, memory_format=layout)
+    def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function that puts batches (N, C, H, W) of this shape where and how the network runs fastest on them.
+
+        The device, the type and the layout change, the values do not.
+        """
+        device, dtype, layout = self.device, self.dtype, self.structure(shape).memory_format
+        return lambda x: x.to(device, dtype, memory_format=layout)
 
     def predict(self, images: Any, *, progress: Progress | None = None) -> Prediction:
         """The class scores of images.
@@ -166,21 +170,15 @@ class Model:
                 names.extend(batch.names)
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))
+        if progress and inputs.skipped:
+            progress(len(inputs), len(inputs))  # the last images may be among those
         all_scores = np.concatenate(scores)
         return Prediction(
             scores=all_scores,
-            labels=self.class_names(all_scores.shape[1]),
+            labels=class_names(self.labels, all_scores.shape[1]),
             names=tuple(names),
             provenance=self.provenance("predict", {}, started, skipped=inputs.skipped),
         )
-
-    def class_names(self, n_classes: int) -> tuple[str, ...]:
-        """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
-        if self.labels is None:
-            return tuple(f"class {i}" for i in range(n_classes))
-        if len(self.labels) != n_classes:
-            raise ModelError(f"{len(self.labels)} labels for a network with {n_classes} classes")
-        return self.labels
 
     def to_pixels(self, x: torch.Tensor) -> Array:
         """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
@@ -215,10 +213,10 @@ class Model:
             model={
                 "name": self.name,
                 "weights_sha256": weights_digest(self.module),
-                "preprocessing": vars(self.preprocessing) if self.preprocessing else None,
+                "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),
-            versions={name: importlib.metadata.version(name) for name in ("convscope", "torch", "numpy")},
+            versions={name: importlib.metadata.version(name) for name in _VERSIONS},
             seconds=time.perf_counter() - started,
             notes=tuple(notes),
             skipped=tuple(skipped),
@@ -235,6 +233,8 @@ def as_model(model: Model | nn.Module) -> Model:
         return Model(model, preprocessing=from_timm(resolve_data_config({}, model=model)))
     return Model(model)
 
+
+_VERSIONS = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
 
 _Versions: TypeAlias = tuple[tuple[int, int, float], ...]
 _DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()

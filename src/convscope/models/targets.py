@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -26,23 +26,24 @@ class Targets:
     names: tuple[str, ...]
     score: Score
 
-    def of(self, output: torch.Tensor, image: int | None = None) -> torch.Tensor:
-        """The scores (M,) of an output (M, K).
+    def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
+        """The scores (M,) of the network's output for M = ``n_rows`` inputs, (M, K) or whatever a callable takes.
 
-        Row m belongs to image m of the batch; with ``image`` given, all rows are variants of that one image.
+        M is the length of the output where it is not given. Row m belongs to image m of the batch; with ``image`` given, all rows are variants of that one image.
         """
+        n_rows = len(output) if n_rows is None else n_rows
         if self.function is not None:
             scores = self.function(output)
-            rows = len(output)
-            if not isinstance(scores, torch.Tensor) or scores.shape != (rows,):
+            if not isinstance(scores, torch.Tensor) or scores.shape != (n_rows,):
                 found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-                raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({rows},)")
+                raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({n_rows},)")
             return scores
         assert self.indices is not None
         values = output.softmax(dim=1) if self.score == "probability" else output
         indices = self.indices.to(output.device)
-        chosen = indices.expand(len(output)) if image is None else indices[image].expand(len(output))
-        return values.gather(1, chosen[:, None])[:, 0]
+        chosen = indices.expand(n_rows) if image is None else indices[image].expand(n_rows)
+        picked: torch.Tensor = values.gather(1, chosen[:, None])[:, 0]
+        return picked
 
 
 def describe(target: Target) -> str | int | list[OneTarget] | None:
@@ -54,6 +55,15 @@ def describe(target: Target) -> str | int | list[OneTarget] | None:
     if target is None or isinstance(target, str):
         return target
     return [t if isinstance(t, str) else int(t) for t in target] if isinstance(target, Sequence) else int(target)
+
+
+def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
+    """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
+    if labels is None:
+        return tuple(f"class {i}" for i in range(n_classes))
+    if len(labels) != n_classes:
+        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes")
+    return tuple(labels)
 
 
 def check_output(output: object) -> torch.Tensor:
@@ -73,9 +83,10 @@ def check_output(output: object) -> torch.Tensor:
 
 def resolve(
     target: Target,
-    output: torch.Tensor,
+    output: Any,
     labels: Sequence[str] | None,
     *,
+    n_batch: int | None = None,
     positions: Sequence[int] | None = None,
     n_images: int | None = None,
     score: Score = "logit",
@@ -85,26 +96,29 @@ def resolve(
     Args:
         target: class index, label, one of these for each image, a callable (N, K) -> (N,), or None for
             the class with the highest score of each image.
-        output: the network's output for the batch, (N, K).
+        output: the network's output for the batch, (N, K); whatever it is where the target is a callable.
         labels: names of the K classes, or None.
+        n_batch: images in the batch; by default the length of the output.
         positions: places of the batch's images among all images, to pick from a list of targets.
         n_images: number of all images; a list of targets has to be as long.
         score: "logit" (before softmax) or "probability".
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
+    n_batch = len(output) if n_batch is None else n_batch
     if callable(target):
-        name = getattr(target, "__name__", type(target).__name__)
-        return Targets(None, target, (name,) * len(output), score)
+        if score != "logit":
+            raise ParameterError("score='probability' has no meaning for a callable: let it return probabilities")
+        return Targets(None, target, (str(describe(target)),) * n_batch, score)
     n_classes = check_output(output).shape[1]
+    names = class_names(labels, n_classes)
     if target is None:
         indices = output.argmax(dim=1).tolist()
     elif isinstance(target, str) or _is_index(target):
-        indices = [find_class(target, n_classes, labels)] * len(output)  # type: ignore[arg-type]
+        indices = [find_class(target, n_classes, labels)] * n_batch  # type: ignore[arg-type]
     else:
-        indices = _of_list(target, len(output), n_classes, labels, positions, n_images)
-    names = tuple(labels[i] if labels else f"class {i}" for i in indices)
-    return Targets(torch.tensor(indices), None, names, score)
+        indices = _of_list(target, n_batch, n_classes, labels, positions, n_images)
+    return Targets(torch.tensor(indices), None, tuple(names[i] for i in indices), score)
 
 
 def _of_list(

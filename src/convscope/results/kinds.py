@@ -96,6 +96,8 @@ class Attribution(Result):
     scores: Array
     images: Array
     names: tuple[str, ...]
+    unit: str = "score"
+    signed: bool = True
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -13,7 +13,7 @@ from ..errors import TargetError
 from ..models import Layer, Model, Target, as_maps, resolve, run_to
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
-Liked: TypeAlias = Target | tuple[int, int, int]
+ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,20 @@ class Objective:
     value: Callable[[torch.Tensor], torch.Tensor]
 
 
-def class_score(model: Model, target: Liked, shape: tuple[int, int, int]) -> Objective:
+def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, int]) -> Objective:
     """The score of a class before softmax, or whatever a callable makes of the output."""
     if target is None:
         raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
     if isinstance(target, Sequence) and not isinstance(target, str):
         raise TargetError(f"target={target!r}: one picture has one target; call visualize for each")
     with torch.no_grad():
-        output = model.module(model.prepare(torch.zeros(1, *shape)))
+        output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
     chosen = resolve(target, output, model.labels)
-    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x))[0])
+    # A copy, as the network's first operation may be in place.
+    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x.clone()), 1)[0])
 
 
-def activation(model: Model, layer: Layer, target: Liked) -> Objective:
+def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective:
     """The activation of a layer, computed no further than that layer.
 
     target None: mean of the squared activations of the whole layer (as in DeepDream); a channel: its mean over
@@ -45,7 +46,7 @@ def activation(model: Model, layer: Layer, target: Liked) -> Objective:
     place = _place(layer, target)
 
     def maps(x: torch.Tensor) -> torch.Tensor:
-        return as_maps(run_to(model.module, x, [layer.name])[layer.name], layer)[0]
+        return as_maps(run_to(model.module, x.clone(), [layer.name])[layer.name], layer)[0]
 
     if not place:
         return Objective(layer.name, lambda x: maps(x).square().mean())
@@ -55,7 +56,7 @@ def activation(model: Model, layer: Layer, target: Liked) -> Objective:
     return Objective(name, lambda x: maps(x)[place].mean())
 
 
-def _place(layer: Layer, target: Liked) -> tuple[int, ...]:
+def _place(layer: Layer, target: ObjectiveTarget) -> tuple[int, ...]:
     """Where in the layer: (), (channel,) or (channel, row, column), checked against its shape."""
     if target is None:
         return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,21 +13,21 @@ from torch import nn
 from ..errors import Interrupted, ModelError, ParameterError
 from ..models import Model, Progress, as_model, describe, differentiable, gaussian_blur
 from ..results import Array, Visualization
-from .objectives import Liked, Objective, activation, class_score
-from .regularizers import clear_small, shift
+from .objectives import Objective, ObjectiveTarget, activation, class_score
+from .transforms import clear_small, shift
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
 
 # The picture is smoothed and cleared every few steps, so that the ascent can build on it in between. A wide
 # blur at first lets large shapes form; it narrows as the steps go on, and details come in.
-REGULARIZE_EVERY = 4
+TRANSFORM_EVERY = 4
 FINAL_BLUR = 0.5
 NOISE = 0.1  # standard deviation of the noise start, in normalized units
 
 
 def visualize(
     model: Model | nn.Module,
-    target: Liked,
+    target: ObjectiveTarget,
     *,
     layer: str | None = None,
     steps: int = 256,
@@ -68,7 +69,8 @@ def visualize(
         jitter_px: the picture is moved by up to so many pixels before each step; 0 for none.
         start: "zero", "noise", or an image.
         size_px: side of the picture, or (height, width); by default the size of the network's input.
-        n_frames: pictures on the way to keep, evenly spread over the steps.
+        n_frames: pictures on the way to keep, evenly spread over the steps, the last of them finished; at
+            most steps + 1.
         seed: of jitter and noise.
         progress: called with (steps done, steps in all).
 
@@ -95,6 +97,8 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
+    if n_frames > steps + 1:
+        raise ParameterError(f"n_frames={n_frames}: there are {steps + 1} pictures from the first to the last")
     _check(steps=steps, n_frames=n_frames, step_size=step_size, l2=l2)
     _check(blur=blur, clear=clear, jitter_px=jitter_px)
     generator = torch.Generator().manual_seed(seed)
@@ -108,11 +112,13 @@ def visualize(
         "clear": clear,
         "jitter_px": jitter_px,
         "start": start if isinstance(start, str) and start in ("zero", "noise") else "image",
+        "size_px": size_px,
+        "n_frames": n_frames or None,
         "seed": seed,
     }
     scores: list[float] = []
     frames: list[Array] = []
-    keep = set(np.linspace(0, steps, n_frames, dtype=int).tolist())
+    keep = set(np.linspace(steps, 0, n_frames).round().astype(int).tolist())  # the finished picture always
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
         shape = (image.shape[1], image.shape[2], image.shape[3])
@@ -142,8 +148,8 @@ def visualize(
                     frames.append(model.to_pixels(image)[0])
                 scores.append(_ascend(ascent, image, objective, l2, jitter_px, generator))
                 with torch.no_grad():
-                    if (step + 1) % REGULARIZE_EVERY == 0:
-                        _regularize(image, _sigma(blur, step / steps), clear)
+                    if (step + 1) % TRANSFORM_EVERY == 0:
+                        _transform(image, _sigma(blur, step / steps), clear)
                     if limits is not None:
                         image.clamp_(*limits)
                 if progress:
@@ -179,7 +185,7 @@ def _sigma(blur: float, progress: float) -> float:
     return blur + (min(blur, FINAL_BLUR) - blur) * progress
 
 
-def _regularize(image: torch.Tensor, blur: float, clear: float) -> None:
+def _transform(image: torch.Tensor, blur: float, clear: float) -> None:
     if blur:
         image.copy_(gaussian_blur(image, blur))
     if clear:
@@ -198,6 +204,8 @@ def _first(
     else:
         if size_px is not None:
             raise ParameterError("size_px: a picture that starts from an image has that image's size")
+        if isinstance(start, str) and not Path(start).exists():
+            raise ParameterError(f"start={start!r}: expected 'zero', 'noise', an image, or the path of one")
         inputs = model.inputs(start)
         if len(inputs) != 1:
             raise ParameterError(f"start: {len(inputs)} images; expected one")
