@@ -34,6 +34,10 @@ def main() -> None:
     def ours() -> torch.Tensor:
         return torch.from_numpy(saliency(module, x, target=target).values)
 
+    times = interleaved({"ours": ours, "captum": captums}, options.rounds)
+    print(f"{options.rounds} rounds, {torch.get_num_threads()} threads")
+    print(HEADER)
+    print(row("saliency, ResNet50, batch 8 (Captum)", times, "ours", "captum", 0.75))
     exact = captum.attr.Saliency(copy.deepcopy(module).double()).attribute(
         x[:1].double().requires_grad_(), target=target[:1]
     )
@@ -42,10 +46,6 @@ def main() -> None:
         float((found.double() - exact.amax(dim=1)).abs().max() / largest)
         for found in (ours()[:1], captums()[:1].amax(dim=1))
     ]
-    times = interleaved({"ours": ours, "captum": captums}, options.rounds)
-    print(f"{options.rounds} rounds, {torch.get_num_threads()} threads")
-    print(HEADER)
-    print(row("saliency, ResNet50, batch 8 (Captum)", times, "ours", "captum", 0.75))
     # A network with random weights has many units near zero, where rounding decides on which side they are.
     print(f"distance from float64, of the largest value: ours {errors[0]:.1e}, Captum {errors[1]:.1e}")
 
