@@ -39,7 +39,7 @@ check: $(STAMP)-dev ## ruff, mypy and the import contracts
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m importlinter.cli lint
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 format: $(STAMP)-dev ## format the code
 	$(PYTHON) -m ruff check --fix .
