@@ -29,7 +29,8 @@ class Targets:
     def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
         """The scores (M,) of the network's output for M = ``n_rows`` inputs, (M, K) or whatever a callable takes.
 
-        M is the length of the output where it is not given. Row m belongs to image m of the batch; with ``image`` given, all rows are variants of that one image.
+        M is the length of the output where it is not given. Row m belongs to image m of the batch; with
+        ``image`` given, all rows are variants of that one image.
         """
         n_rows = len(output) if n_rows is None else n_rows
         if self.function is not None:
