@@ -3,6 +3,7 @@
 from .batching import in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import differentiable, evaluating, run_to
+from .folding import folded_batch_norm
 from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model
@@ -30,6 +31,7 @@ __all__ = [
     "differentiable",
     "evaluating",
     "find_class",
+    "folded_batch_norm",
     "gaussian_blur",
     "in_batches",
     "load_model",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError
+from .folding import batch_norm_of, scale_and_shift
 
 
 @contextmanager
@@ -57,34 +56,18 @@ def differentiable(module: nn.Module) -> Iterator[None]:
 
 
 class _AffineBatchNorm(TorchFunctionMode):
-    """Batch norm with fixed statistics is x * scale + shift, whose backward pass is cheaper on a CPU."""
+    """Batch norm with fixed statistics as x * scale + shift, whose backward pass is cheaper on a CPU.
+
+    The values are those of batch norm bit for bit: another rounding can put a unit on the other side of its ReLU.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.batch_norm:
-            given = _BATCH_NORM.bind(*args, **(kwargs or {})).arguments
-            if not given.get("training", False):
-                statistics = given["running_mean"], given["running_var"]
-                weights = given.get("weight"), given.get("bias")
-                return _affine(given["input"], *statistics, *weights, eps=given.get("eps", 1e-5))
-        return func(*args, **(kwargs or {}))
-
-
-_BATCH_NORM = inspect.signature(functional.batch_norm)
-
-
-def _affine(
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    var: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    eps: float,
-) -> torch.Tensor:
-    """Bit for bit what batch norm gives: another rounding can put a unit on the other side of its ReLU."""
-    scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
-    shift = torch.addcmul(torch.zeros_like(mean) if bias is None else bias, mean, scale, value=-1)
-    column = (-1, *(1 for _ in x.shape[2:]))
-    return torch.addcmul(shift.reshape(column), x, scale.reshape(column))
+        norm = batch_norm_of(func, args, kwargs or {})
+        if norm is None:
+            return func(*args, **(kwargs or {}))
+        x, *fixed = norm
+        scale, shift = (t.reshape(-1, *(1 for _ in x.shape[2:])) for t in scale_and_shift(*fixed))
+        return torch.addcmul(shift, x, scale)
 
 
 class _Finished(BaseException):
