@@ -15,7 +15,7 @@ from convscope import Attribution, FeatureMaps, Filters, OutputError, Prediction
 
 PROVENANCE = Provenance(
     method="feature_maps",
-    parameters={"layer": ["a", "classifier:input"], "path": Path("x")},
+    parameters={"layer": ("a", "classifier:input"), "path": Path("x")},
     model={"name": "net", "weights_sha256": "00", "preprocessing": None},
     device="cpu",
     versions={"torch": "2"},
@@ -67,7 +67,7 @@ def test_what_is_saved_is_read_back_bit_for_bit(tmp_path: Path, no_picture: None
     assert found.names == saved.names
     assert found.provenance.notes == ("one",)
     assert found.provenance.skipped == PROVENANCE.skipped
-    assert found.provenance.parameters == {"layer": ["a", "classifier:input"], "path": "x"}
+    assert found.provenance.parameters == {"layer": ("a", "classifier:input"), "path": "x"}
 
 
 def test_a_real_prediction_is_saved_with_its_picture(tmp_path: Path, lite0: object, cat: np.ndarray) -> None:
@@ -84,7 +84,7 @@ def test_a_result_can_be_read_without_knowing_its_kind(tmp_path: Path, no_pictur
     attribution().save(tmp_path / "a")
     assert isinstance(Result.load(tmp_path / "a"), Attribution)
     assert isinstance(Attribution.load(str(tmp_path / "a")), Attribution)
-    with pytest.raises(OutputError, match="not a saved Filters"):
+    with pytest.raises(OutputError, match="holds a result of the kind Attribution, not Filters"):
         Filters.load(tmp_path / "a")
 
 

@@ -27,6 +27,9 @@ from .methods import build, example, method_summaries
 from .options import AsJson, Device, Images, ModelName, Output, Random, Weights, chosen_images, chosen_model
 
 
+SHOWN = 12  # images whose classes `report` prints, as many as it shows in detail
+
+
 class _WithMethods(TyperGroup):
     """Adds a command for each method; only the one that is called is built, as that imports torch."""
 
@@ -101,7 +104,7 @@ def report(
         written = write_report(
             model, looked_at, output=output, collection=collection, target=chosen, progress=step
         )
-    prediction = model.predict(looked_at)
+    prediction = model.predict(looked_at[:SHOWN])
     for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
         found = " or ".join(f"{r.label} ({r.probability:.0%})" for r in ranked)
         out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
@@ -205,9 +208,9 @@ def neighbors(
     place = free_output(output, "neighbors")
     given = locals()
     embeddings = _collection(collection, given)
-    asked: Any = [int(q) for q in query]if all(q.isdigit() for q in query) else _embedded(
-        [Path(q) for q in query], given, layer=embeddings.layer
-    )  # fmt: skip
+    asked: Any = [int(q) for q in query if q.isdigit()]
+    if len(asked) < len(query):  # not all are row numbers: then all are images
+        asked = _embedded([Path(q) for q in query], given, layer=embeddings.layer)
     found = embeddings.neighbors(asked, k=k, metric=metric, space=space)
     saved = found.save(place)
     if as_json:
@@ -215,14 +218,14 @@ def neighbors(
             summary(found)
             | {"indices": found.indices.tolist(), "scores": found.scores.tolist(), "output": str(saved)}
         )
-        return
-    for q, name in enumerate(found.query_names):
-        rows = [
-            (f"{found.scores[q, i]:.4f}", str(found.labels[row] or ""), found.names[row])
-            for i, row in enumerate(found.indices[q])
-        ]
-        out.print(_table(name, (metric, "label", "image"), rows))
-    out.print(f"written to {escape(str(saved))}", soft_wrap=True)
+    else:
+        for q, name in enumerate(found.query_names):
+            rows = [
+                (f"{found.scores[q, i]:.4f}", str(found.labels[row] or ""), found.names[row])
+                for i, row in enumerate(found.indices[q])
+            ]
+            out.print(_table(name, (metric, "label", "image"), rows))
+        out.print(f"written to {escape(str(saved))}", soft_wrap=True)
     notes(found.provenance)
 
 
@@ -253,12 +256,12 @@ def samples(
     directory: Annotated[Path, typer.Argument(help="New folder to write.")],
     seed: Annotated[int, typer.Option(help="Of the random crops.")] = 0,
 ) -> None:
-    """Real photos, and a labelled folder of crops of them, to try things on."""
+    """Real photos, and a labeled folder of crops of them, to try things on."""
     from convscope.samples import write_samples
 
     with progress_bar("samples") as step:
         written = write_samples(directory, seed=seed, progress=step)
-    out.print(f"photos in {escape(str(written / 'photos'))}, labelled crops in {escape(str(written / 'crops'))}")
+    out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
 
 
 def _collection(path: Path, given: dict[str, Any]) -> Any:

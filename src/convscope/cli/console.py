@@ -106,7 +106,8 @@ def show(result: Any, saved: Path | None, as_json: bool) -> None:
     else:
         out.print(escape(repr(result)), highlight=False, soft_wrap=True)
         if saved:
-            out.print(f"written to {escape(str(saved))} (picture.png, arrays.npz, manifest.json)", soft_wrap=True)
+            files = ", ".join(sorted(path.name for path in saved.iterdir()))
+            out.print(f"written to {escape(str(saved))} ({files})", soft_wrap=True)
     notes(result.provenance)
 
 
@@ -136,7 +137,11 @@ def summary(result: Any) -> dict[str, Any]:
             return {key: plain(item) for key, item in value.items()}
         return value
 
-    shown = {f.name: plain(getattr(result, f.name)) for f in fields(result) if f.init and f.name != "provenance"}
+    shown = {
+        f.name: plain(getattr(result, f.name))
+        for f in fields(result)
+        if f.metadata.get("saved", True) and f.name != "provenance"
+    }
     return {"kind": type(result).__name__} | shown | {"provenance": asdict(result.provenance)}
 
 

@@ -47,15 +47,17 @@ class Targets:
         return picked
 
 
-def describe(target: Target) -> str | int | list[OneTarget] | None:
+def describe(target: Target) -> str | int | tuple[OneTarget, ...] | None:
     """A target as provenance records it."""
     if callable(target):
         return str(getattr(target, "__name__", type(target).__name__))
     if isinstance(target, np.ndarray | torch.Tensor):
-        return list(target.reshape(-1).tolist())
+        return tuple(target.reshape(-1).tolist())
     if target is None or isinstance(target, str):
         return target
-    return [t if isinstance(t, str) else int(t) for t in target] if isinstance(target, Sequence) else int(target)
+    if isinstance(target, Sequence):
+        return tuple(t if isinstance(t, str) else int(t) for t in target)
+    return int(target)
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A field whose metadata says ``{"saved": False}`` is left out and comes back with
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -24,7 +25,17 @@ from .base import Provenance, Result
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 FORMAT = 1
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    ImportError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    EOFError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _KEY = ":"  # an array inside a mapping is stored as "field:key"
 
 
@@ -81,6 +92,7 @@ def _write(result: Result, directory: Path) -> None:
     manifest = {
         "format": FORMAT,
         "kind": type(result).__name__,
+        "module": type(result).__module__,
         "values": values,
         "provenance": asdict(result.provenance),
     }
@@ -94,34 +106,39 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         with open(directory / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        known: dict[str, type[AnyResult]] = {c.__name__: c for c in (kind, *_descendants(kind))}
-        found = known[manifest["kind"]]
-        values: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in manifest["values"].items()
-        }
+        if manifest["format"] != FORMAT:
+            raise OutputError(f"{directory}: written in format {manifest['format']}, this version reads {FORMAT}")
+        found = _class_of(manifest, kind, directory)
+        values: dict[str, Any] = _tuples(manifest["values"])
         for key, array in arrays.items():
             name, _, inner = key.partition(_KEY)
             if inner:
                 values.setdefault(name, {})[inner] = array
             else:
                 values[name] = array
-        origin: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in manifest["provenance"].items()
-        }
-        return found(provenance=Provenance(**origin), **values)
+        return found(provenance=Provenance(**_tuples(manifest["provenance"])), **values)
     except FileNotFoundError as error:
         raise OutputError(f"{directory}: not a saved result ({Path(error.filename).name} is missing)") from error
     except _DAMAGE as error:
         raise OutputError(f"{directory}: not a saved {kind.__name__} ({error})") from error
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+def _class_of(manifest: Mapping[str, Any], kind: type[AnyResult], directory: Path) -> type[AnyResult]:
+    """The class that a manifest names: a result of convscope's own, and of the kind that was asked for."""
+    name, module = str(manifest["kind"]), str(manifest["module"])
+    if module.split(".")[0] != "convscope":
+        raise OutputError(f"{directory}: holds a {module}.{name}, which is no result of convscope")
+    found = getattr(importlib.import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise OutputError(f"{directory}: holds a result of the kind {name}, not {kind.__name__}")
+    return found
+
+
+def _tuples(value: Any) -> Any:
     """JSON knows no tuples: its lists were tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _descendants(kind: type[Any]) -> list[type[Any]]:
-    return [c for child in kind.__subclasses__() for c in (child, *_descendants(child))]
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _umask() -> int:
