@@ -26,7 +26,6 @@ from .console import (
 from .methods import build, example, method_summaries
 from .options import AsJson, Device, Images, ModelName, Output, Random, Weights, chosen_images, chosen_model
 
-
 SHOWN = 12  # images whose classes `report` prints, as many as it shows in detail
 
 
