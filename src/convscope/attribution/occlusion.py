@@ -17,7 +17,7 @@ from ..results import Array, Attribution
 from .baselines import Baseline, baseline_of, describe_baseline
 from .maps import Maps
 from .masks import Masks, Pair, Shape, check_windows, given, superpixels, windows
-from .scores import finite, scores_of_variants
+from .scores import finite, score_drops
 
 _MASKS_AT_ONCE = 64
 
@@ -116,8 +116,8 @@ def occlusion(
                     left = len(inputs) - batch.positions[i]
                     step = _shifted(progress, windows_done, windows_done + left * len(masks))
                     score_of = partial(chosen.of, image=i)
-                    scores = scores_of_variants(model, image, hide(image), masks, score_of, progress=step)
-                    drops = finite(float(whole[i]) - scores, batch.names[i : i + 1] * len(masks))
+                    drops = score_drops(model, image, hide(image), masks, score_of, progress=step)
+                    drops = finite(drops, batch.names[i : i + 1] * len(masks))
                     values = average_over_masks(drops, masks)
                     here = slice(i, i + 1)
                     maps.add(values[None], whole[here], pixels[here], batch.names[here], chosen.names[here])

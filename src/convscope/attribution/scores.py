@@ -1,6 +1,6 @@
 """Scores of variants of an image: the one place where hidden pixels become numbers.
 
-`scores_of_variants` is all that occlusion knows about running a network, so that a faster way of computing
+`score_drops` is all that occlusion knows about running a network, so that a faster way of computing
 the same scores can take its place.
 """
 
@@ -16,7 +16,7 @@ from ..models import Model, folded_batch_norm, in_batches
 from .masks import Masks
 
 
-def scores_of_variants(
+def score_drops(
     model: Model,
     image: torch.Tensor,
     baseline: torch.Tensor,
@@ -25,7 +25,7 @@ def scores_of_variants(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """The score of every variant of an image in which one mask is hidden.
+    """S(image) - S(variant) for every variant of an image in which one mask is hidden.
 
     Args:
         model: the network, in evaluation mode.
@@ -38,7 +38,8 @@ def scores_of_variants(
     Returns:
         (M,) float64 on the CPU.
 
-    Cost: M + 1 forward passes, in batches that fit in memory, batch norm folded into the convolutions.
+    Cost: M + 2 forward passes, in batches that fit in memory, batch norm folded into the convolutions; the
+    whole image goes the same way, so that rounding is the same on both sides of the difference.
     """
     scores = torch.empty(len(masks), dtype=torch.float64)
     shape = (image.shape[0], image.shape[1], image.shape[2])
@@ -51,11 +52,12 @@ def scores_of_variants(
         variants = torch.where(hidden[..., None], behind, shown).permute(0, 3, 1, 2)
         scores[first:end] = score(model.module(prepare(variants)), end - first).double().cpu()
 
-    with folded_batch_norm(model.module, prepare(image[None])):
+    with folded_batch_norm(model.module, prepare(image[None].clone())):
+        whole = score(model.module(prepare(image[None].clone())), 1).double().cpu()
         for done in in_batches(len(masks), model.fitting_batch(shape), run):
             if progress:
                 progress(done)
-    return scores
+    return whole - scores
 
 
 def finite(scores: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
