@@ -75,3 +75,12 @@ def test_errors_say_what_is_wrong(tiny: Model) -> None:
         tiny.module[-1].bias[:] = float("nan")
     with pytest.raises(ModelError, match="image 0: the network's score is nan"):
         saliency(tiny, x, target=0)
+
+
+def test_a_score_without_a_gradient_is_an_error() -> None:
+    class Detached(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.detach().flatten(1)
+
+    with pytest.raises(ModelError, match="no gradient with respect to its input"):
+        saliency(Detached(), torch.ones(1, 1, 2, 2), target=0)

@@ -195,6 +195,9 @@ def test_bad_input_ends_in_a_clear_error(method: Method, tiny: Model) -> None:
         (TargetError, tiny, x, {"target": "zebra"}),
         (TargetError, tiny, x, {"target": [0, 1]}),
         (TargetError, tiny, x, {"target": lambda out: out.sum()}),
+        (TargetError, tiny, x, {"target": (i for i in range(1))}),
+        (TargetError, tiny, x, {"target": {1}}),
+        (TargetError, tiny, x, {"target": [None]}),
         (ModelError, nn.Conv2d(3, 4, 3), x, {"target": 0}),
         (ModelError, "resnet50", x, {}),
     ]

@@ -47,8 +47,8 @@ class Targets:
         return picked
 
 
-def describe(target: Target) -> str | int | tuple[OneTarget, ...] | None:
-    """A target as provenance records it."""
+def describe(target: Any) -> str | int | tuple[OneTarget, ...] | None:
+    """A target as provenance records it; what is none is left to `resolve` to refuse."""
     if callable(target):
         return str(getattr(target, "__name__", type(target).__name__))
     if isinstance(target, np.ndarray | torch.Tensor):
@@ -56,8 +56,8 @@ def describe(target: Target) -> str | int | tuple[OneTarget, ...] | None:
     if target is None or isinstance(target, str):
         return target
     if isinstance(target, Sequence):
-        return tuple(t if isinstance(t, str) else int(t) for t in target)
-    return int(target)
+        return tuple(int(t) if isinstance(t, int | np.integer) else str(t) for t in target)
+    return int(target) if isinstance(target, int | np.integer) else type(target).__name__
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
