@@ -74,21 +74,25 @@ class FeatureMaps(Result):
         return self.values[layer]
 
     def order(self, layer: str, n: int = 0, by: str = "mean") -> Array:
-        """Channels of image n, the most active first, by the "mean" or the "max" of each map."""
+        """Channels of image n, the most active first, by the "mean" or the "max" of each map.
+
+        Equal maxima, as ReLU6 makes them, go by the mean; equal means by the channel's number.
+        """
         if by not in ("mean", "max"):
             raise ParameterError(f"by={by!r}: expected 'mean' or 'max'")
         maps = self.values[layer][n]
         flat = maps.reshape(len(maps), -1)
-        strength = flat.mean(axis=1) if by == "mean" else flat.max(axis=1)
-        return np.argsort(-strength, kind="stable")
+        mean = flat.mean(axis=1)
+        return np.lexsort((-mean, -flat.max(axis=1))) if by == "max" else np.argsort(-mean, kind="stable")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Attribution(Result):
-    """Relevance per pixel: ``values`` (N, H, W) float32, signed, in score units, at the network's input size.
+    """Relevance per pixel: ``values`` (N, H, W) float32, raw, at the network's input size.
 
     ``targets`` says whose score is explained, one an image; ``scores`` (N,) are the scores of the whole
-    images; ``images`` (N, H, W, 3) uint8 is what the network saw.
+    images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed``: whether the method can find
+    negative values, which speak against the target; ``unit`` is what a value is measured in.
     """
 
     values: Array
@@ -104,8 +108,9 @@ class Attribution(Result):
 class Visualization(Result):
     """What a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, H, W) for the network.
 
-    ``scores`` (steps + 1,) is the target's score before the first and after each step; ``frames``
-    (F, H, W, 3) uint8 the pictures on the way, F = 0 unless asked for.
+    ``scores`` (steps + 1,): ``scores[t]`` with t < steps is the score that step t went up from, of the picture
+    as the jitter had shifted it then; the last one is the finished picture's. ``frames`` (F, H, W, 3) uint8
+    are the pictures on the way, F = 0 unless asked for.
     """
 
     image: Array
