@@ -477,3 +477,10 @@ def test_opening_leaves_the_array_alone() -> None:
     before = array.copy()
     open_image(Source("x", array))
     np.testing.assert_array_equal(array, before)
+
+
+def test_postscript_under_an_image_name_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    with pytest.raises(ImageError, match=r"holiday\.jpg: not an image"):
+        load_images(path)[0]

@@ -29,6 +29,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Only what Pillow decodes by itself: EPS, which it knows by content, would go to Ghostscript, which runs it.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA", "ICO")
 _RGB = 3  # torchvision's ImageReadMode.RGB
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -193,7 +195,7 @@ def _read_file(path: Path, background: Color) -> Pixels:
             raise ImageError(f"{path}: not a file")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             _check_size(image.size, str(path))
             if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
                 pixels = _decode_jpeg(path.read_bytes())
