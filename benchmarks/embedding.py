@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +22,7 @@ from convscope.embedding import embed
 from convscope.images import load_images
 from convscope.models import Model, evaluating, load_model, run_to
 from convscope.samples import sample_photos
+from interleaved import Runs, interleaved, ratio
 
 TARGET = 1.15
 SIZE = (500, 375)  # width, height
@@ -51,12 +50,6 @@ def forward(model: Model, batches: list[torch.Tensor], layer: str) -> None:
             run_to(model.module, x, [layer])
 
 
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=200, help="images")
@@ -70,20 +63,17 @@ def main() -> None:
         write_jpegs(folder, options.n)
         layer = embed(model, folder).layer  # warms up: files, the network's structure, its digest
         batches = [batch.x for batch in model.batches(model.inputs(folder))]
-        runs: dict[str, Callable[[], object]] = {
+        runs: Runs = {
             "decode": lambda: decode(folder),
             "forward": lambda: forward(model, batches, layer),
             "embed": lambda: embed(model, folder),
         }
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(options.repeats):
-            for name, run in runs.items():
-                times[name].append(seconds(run))
+        times = interleaved(runs, options.repeats, warm_up=False)
+    times["sum"] = [a + b for a, b in zip(times["decode"], times["forward"], strict=True)]
     print(f"{model.name}, {options.n} JPEGs of {SIZE[0]} x {SIZE[1]}, {options.repeats} rounds, 2 threads")
     for name, values in times.items():
         print(f"{name:8} {median(values):7.3f} s  {median(values) / options.n * 1e3:6.2f} ms an image")
-    ratios = [c / (a + b) for a, b, c in zip(*times.values(), strict=True)]
-    print(f"embed / (decode + forward): {median(ratios):.2f} (target: at most {TARGET})")
+    print(f"embed / (decode + forward): {ratio(times, 'embed', 'sum'):.2f} (target: at most {TARGET})")
 
 
 if __name__ == "__main__":

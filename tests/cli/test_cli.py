@@ -1,28 +1,65 @@
-"""The command line as a process: what a stranger types, and what comes back."""
+"""The command line: what a stranger types, and what comes back.
+
+`run` starts a real process, which takes seconds to import torch; `invoke` calls the same commands in this one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
+import typing
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from convscope import ATTRIBUTIONS, Attribution
+import convscope.embedding
+from convscope import ATTRIBUTIONS, Attribution, Interrupted, Visualization, embed
+from convscope.cli import console
+from convscope.cli.app import app, project
 from convscope.cli.methods import argument_help, method_summaries
+from convscope.cli.options import DEFAULT_MODEL, chosen_target
+from convscope.embedding.projection import METHODS
+from convscope.errors import OutputError
 
 # A small network, so that a command takes little more than the time to import torch.
 SMALL = ["--model", "torchvision:shufflenet_v2_x0_5", "--random-weights", "--device", "cpu"]
 
 
+PLAIN = {"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}
+
+
 def run(*args: object, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb", "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-W", "ignore", "-m", "convscope", *map(str, args)]
+    environment = {**os.environ, **PLAIN}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment)
+
+
+def invoke(*args: object) -> Any:
+    """The same in this process: ``exit_code``, ``stdout`` and ``stderr``."""
+    return CliRunner().invoke(app, [str(a) for a in args], env=PLAIN, catch_exceptions=False)
+
+
+def words(text: str) -> str:
+    """What a terminal shows, without the boxes and the line breaks."""
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of its own to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -67,15 +104,40 @@ def test_every_registered_method_is_a_command() -> None:
 
 @pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
 def test_every_option_has_the_help_of_its_docstring(name: str) -> None:
-    texts = argument_help(ATTRIBUTIONS[name])
-    done = run(name, "--help")
-    assert done.returncode == 0
-    assert f"Example: convscope {name} photo.jpg" in done.stdout
-    shown = " ".join(done.stdout.replace("│", " ").split())
-    for option, text in texts.items():
+    done = invoke(name, "--help")
+    assert done.exit_code == 0
+    shown = words(done.stdout)
+    assert f"Example: convscope {name} photo.jpg" in shown
+    for option, text in argument_help(ATTRIBUTIONS[name]).items():
         if option not in ("model", "images", "progress"):
-            assert f"--{option.replace('_', '-')}" in done.stdout
-            assert text[:24].rsplit(" ", 1)[0] in shown
+            assert f"--{option.replace('_', '-')}" in shown
+            assert text.replace("\\[", "[")[:20].strip() in shown
+
+
+def test_the_text_of_an_option_starts_with_a_capital_letter() -> None:
+    def method() -> None: ...
+
+    method.__doc__ = """A method.
+
+    Args:
+        kind: first of
+            all.
+        other: "a" or [b].
+    """
+    assert argument_help(method) == {"kind": "First of all.", "other": '"a" or \\[b].'}
+
+
+def test_what_is_listed_twice_so_that_help_stays_light_is_the_same() -> None:
+    assert DEFAULT_MODEL == convscope.models.DEFAULT_MODEL
+    hints = typing.get_type_hints(project)
+    assert typing.get_args(hints["method"]) == tuple(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"), [("7", 7), ("7,1,2", (7, 1, 2)), ("tabby", "tabby"), ("1,2", "1,2"), (None, None)]
+)
+def test_a_target_is_an_index_a_unit_or_a_label(text: str | None, target: Any) -> None:
+    assert chosen_target(text) == target
 
 
 def test_predict_as_json_skips_and_lists_what_it_cannot_read(photos: Path) -> None:
@@ -88,7 +150,7 @@ def test_predict_as_json_skips_and_lists_what_it_cannot_read(photos: Path) -> No
     assert "broken.jpg" in done.stderr
 
 
-def test_a_method_writes_its_result_and_never_over_another(photos: Path, tmp_path: Path) -> None:
+def test_a_method_writes_its_result_and_never_over_another(photos: Path, here: Path) -> None:
     image = photos / "cat" / "one.jpg"
     done = run(
         "occlusion",
@@ -102,56 +164,128 @@ def test_a_method_writes_its_result_and_never_over_another(photos: Path, tmp_pat
         "-o",
         "map",
         *SMALL,
-        cwd=tmp_path,
+        cwd=here,
     )
     assert done.returncode == 0, done.stderr
-    saved = Attribution.load(tmp_path / "map")
+    saved = Attribution.load(here / "map")
     assert saved.provenance.parameters["window"] == (112, 56)
     assert saved.provenance.parameters["baseline"] == "blur"
-    assert (tmp_path / "map" / "picture.png").stat().st_size > 1000
-    again = run("occlusion", image, "-o", "map", *SMALL, cwd=tmp_path)
-    assert again.returncode == 1
+    assert (here / "map" / "picture.png").stat().st_size > 1000
+    again = invoke("occlusion", image, "-o", "map", *SMALL)
+    assert again.exit_code == 1
     assert "map: exists already" in again.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["map", "photos"]
+    assert sorted(p.name for p in here.iterdir()) == ["map", "photos"]
 
 
-def test_without_an_output_the_first_free_folder_under_out_is_taken(tmp_path: Path) -> None:
+def test_without_an_output_the_first_free_folder_under_out_is_taken(here: Path) -> None:
     for place in ("filters", "filters-2"):
-        done = run("filters", "--json", *SMALL, cwd=tmp_path)
+        done = invoke("filters", "--json", *SMALL)
         assert json.loads(done.stdout)["output"] == f"out/{place}"
-        assert (tmp_path / "out" / place / "manifest.json").is_file()
+        assert (here / "out" / place / "manifest.json").is_file()
 
 
-def test_several_targets_and_layers(photos: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_made_is_known_before_the_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/map: cannot be made, as .*file is a file"):
+        console.free_output(Path("file/map"), "occlusion")
+    assert console.free_output(Path("new/deep/map"), "occlusion") == Path("new/deep/map")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match=r"new/map: cannot be made, as .* is not writable"):
+        console.free_output(Path("new/map"), "occlusion")
+    with pytest.raises(OutputError, match="out/occlusion: cannot be made"):
+        console.free_output(None, "occlusion")
+
+
+def test_several_targets_and_layers(photos: Path, here: Path) -> None:
     images = [photos / "cat" / "one.jpg", photos / "cup" / "one.jpg"]
-    options = ["--target", "3", "--target", "4", "-o", "s", "--json"]
-    done = run("saliency", *images, *options, *SMALL, cwd=tmp_path)
+    done = invoke("saliency", *images, "--target", "3", "--target", "4", "-o", "s", "--json", *SMALL)
     assert json.loads(done.stdout)["provenance"]["parameters"]["target"] == [3, 4]
     options = ["--layer", "conv1", "--layer", "conv5.2", "-o", "f", "--json"]
-    done = run("feature-maps", images[0], *options, *SMALL, cwd=tmp_path)
+    done = invoke("feature-maps", images[0], *options, *SMALL)
     assert set(json.loads(done.stdout)["values"]) == {"conv1", "conv5.2"}
 
 
-def test_visualize_a_channel(tmp_path: Path) -> None:
-    options = ["--layer", "conv1", "--steps", "2", "--size-px", "48", "--json"]
-    done = run("visualize", "3", *options, *SMALL, cwd=tmp_path)
+def test_visualize_a_channel(here: Path) -> None:
+    done = invoke("visualize", "3", "--layer", "conv1", "--steps", "2", "--size-px", "48", "--json", *SMALL)
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
-def test_embed_then_neighbors_then_project(photos: Path, tmp_path: Path) -> None:
-    assert run("embed", photos, "-o", "vectors", cwd=tmp_path).returncode == 0
-    found = json.loads(run("neighbors", "vectors", "0", "--k", "1", "-o", "n", "--json", cwd=tmp_path).stdout)
+def test_embed_then_neighbors_then_project(photos: Path, here: Path) -> None:
+    done = invoke("embed", photos, "-o", "vectors")
+    assert "written to vectors (arrays.npz, manifest.json)" in done.stdout
+    assert "broken.jpg" in done.stderr
+    cat, cup = photos / "cat" / "one.jpg", photos / "cup" / "one.jpg"
+    found = json.loads(invoke("neighbors", "vectors", 0, "--k", 1, "-o", "row", "--json").stdout)
     assert found["indices"] == [[1]]  # the mirrored cat
     assert found["scores"][0][0] > 0.9
-    query = photos / "cup" / "one.jpg"
-    done = run("neighbors", "vectors", query, "--k", "1", "-o", "m", "--json", cwd=tmp_path)
+    done = invoke("neighbors", "vectors", cup, 0, "--k", 1, "-o", "name", "--json")
+    assert json.loads(done.stdout)["indices"] == [[3], [1]]  # an image of the collection is no neighbor of itself
+    (here / "new.jpg").write_bytes(cup.read_bytes())
+    done = invoke("neighbors", "vectors", "new.jpg", cat, "--k", 1, "-o", "new", "--json")
+    assert json.loads(done.stdout)["indices"] == [[2], [0]]
+    done = invoke("project", "vectors", "--seed", 1, "-o", "p", "--json")
+    found = json.loads(done.stdout)
+    assert found["coordinates"]["shape"] == [4, 2]
+    assert found["provenance"]["parameters"]["seed"] == 1
+
+
+def test_neighbors_in_a_folder_of_images_load_one_network_and_list_what_is_skipped(
+    photos: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load_model = convscope.models.load_model
+
+    def counted(*args: Any, **options: Any) -> Any:
+        loaded.append(args)
+        return load_model(*args, **options)
+
+    monkeypatch.setattr("convscope.models.load_model", counted)
+    (here / "new.jpg").write_bytes((photos / "cup" / "one.jpg").read_bytes())
+    done = invoke("neighbors", photos, "new.jpg", "--k", 1, "-o", "n", "--json", *SMALL)
     assert json.loads(done.stdout)["indices"] == [[2]]
-    done = run("project", "vectors", "-o", "p", "--json", cwd=tmp_path)
-    assert json.loads(done.stdout)["coordinates"]["shape"] == [4, 2]
+    assert len(loaded) == 1
+    assert done.stderr.count("skipped 1") == 1
+    assert "broken.jpg" in done.stderr
+
+
+def test_json_of_embeddings_has_what_is_saved(photos: Path, here: Path) -> None:
+    found = json.loads(invoke("embed", photos / "cat", "-o", "v", "--json", *SMALL).stdout)
+    assert found["vectors"]["shape"] == [2, 1024]
+    assert "model" not in found
+
+
+def test_an_interrupted_embed_prints_json_too(photos: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(model: Any, images: Any, **options: Any) -> None:
+        raise Interrupted(embed(model, images[:1]))
+
+    monkeypatch.setattr(convscope.embedding, "embed", interrupted)
+    done = invoke("embed", photos / "cat", "-o", "v", "--json", *SMALL)
+    assert done.exit_code == 130
+    found = json.loads(done.stdout)
+    assert (found["output"], found["vectors"]["shape"][0]) == ("v", 1)
+
+
+def test_report_says_what_each_image_is(photos: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def written(model: Any, images: Any, *, output: Path, **options: Any) -> Path:
+        given.update(options)
+        return output
+
+    monkeypatch.setattr(import_module("convscope.report"), "report", written)
+    images = [photos / "cup" / "one.jpg"] * 13
+    done = invoke("report", *images, "--target", 504)
+    assert given["target"] == 504
+    lines = [line for line in done.stdout.splitlines() if line.startswith(f"{images[0]}: espresso (")]
+    assert len(lines) == 12
+    assert " or " in lines[0]
+    assert "report written to out/report.html" in done.stdout
 
 
 def test_layers_as_json() -> None:
-    found = json.loads(run("layers", "--json", *SMALL).stdout)
+    found = json.loads(invoke("layers", "--json", *SMALL).stdout)
     assert found[0] == {
         "name": "conv1.0",
         "kind": "Conv2d",
@@ -164,21 +298,76 @@ def test_layers_as_json() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["predict", "no/such.jpg"], 1, "no/such.jpg: no such file or folder"),
         (["layers", "--model", "resnet"], 1, "no network 'resnet'"),
         (["saliency", "{photo}", "--target", "tigr", "-o", "x"], 1, "did you mean"),
         (["saliency", "{photo}", "--kind", "loud"], 2, "loud"),
         (["occlusion", "{photo}", "--window", "a"], 2, "expected pixels"),
         (["filters", "--layer", "nine"], 1, "layer 'nine' does not exist"),
+        (["filters", "-o", "{photo}/map"], 1, "one.jpg is a file; choose another --output"),
         (["neighbors", "{photo}", "0"], 1, "no neighbor to find"),
-        (["nonsense"], 2, "nonsense"),
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(
-    arguments: list[str], code: int, message: str, photos: Path, tmp_path: Path
+    arguments: list[str], code: int, message: str, photos: Path, here: Path
 ) -> None:
-    done = run(*[a.format(photo=photos / "cat" / "one.jpg") for a in arguments], cwd=tmp_path)
+    done = invoke(*[a.format(photo=photos / "cat" / "one.jpg") for a in arguments])
+    assert done.exit_code == code, done.stderr
+    assert message in words(done.stderr)
+    assert [p.name for p in here.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [(["predict", "no/such.jpg"], 1, "no/such.jpg: no such file or folder"), (["nonsense"], 2, "nonsense")],
+)
+def test_a_process_that_fails_leaves_no_traceback(
+    arguments: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+def test_ctrl_c_saves_the_picture_so_far(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    options = ["--layer", "conv1", "--steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
+    code = (  # where tests run in the background, a child would ignore Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from convscope.cli import main; main()"
+    )
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, "visualize", "3", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )
+    os.close(terminal)
+    try:
+        shown = read_until(screen, b"/100000")  # the progress bar counts steps: the work is under way
+        process.send_signal(signal.SIGINT)
+        stdout, _ = process.communicate(timeout=60)
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds
+            while more := os.read(screen, 65536):
+                shown += more
+    finally:
+        process.kill()
+        os.close(screen)
+    assert process.returncode == 130, shown
+    assert "written to v (arrays.npz, manifest.json, picture.png)" in stdout
+    assert b"interrupted after" in shown
+    assert b"Traceback" not in shown
+    assert 1 < len(Visualization.load(tmp_path / "v").scores) < 100_000
+
+
+def read_until(screen: int, wanted: bytes, seconds: float = 100) -> bytes:
+    seen = b""
+    ends = time.monotonic() + seconds
+    while wanted not in seen:
+        assert time.monotonic() < ends, seen
+        if select.select([screen], [], [], 1)[0]:
+            seen += os.read(screen, 65536)
+    return seen

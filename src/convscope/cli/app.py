@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,21 +13,33 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
 from .console import (
-    EXIT_INTERRUPTED,
     free_output,
     notes,
     out,
     print_json,
     progress_bar,
     reporting,
+    saving_partial,
     show,
+    show_place,
+    skipped,
     staged_progress,
     summary,
 )
 from .methods import build, example, method_summaries
-from .options import AsJson, Device, Images, ModelName, Output, Random, Weights, chosen_images, chosen_model
-
-SHOWN = 12  # images whose classes `report` prints, as many as it shows in detail
+from .options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Device,
+    Images,
+    ModelName,
+    Output,
+    Random,
+    Weights,
+    chosen_images,
+    chosen_model,
+    chosen_target,
+)
 
 
 class _WithMethods(TyperGroup):
@@ -88,22 +101,27 @@ def report(
     target: Annotated[
         str | None, typer.Option(help="Class index or label; by default the predicted class.")
     ] = None,
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
 ) -> None:
     """Everything about a few images in one self-contained HTML file."""
     from convscope.report import report as write_report
+    from convscope.report.compose import IMAGES
 
-    model = chosen_model(locals())
-    chosen: Any = int(target) if target is not None and target.isdigit() else target
+    model = chosen_model(model_name, weights, random, device)
     looked_at = chosen_images(images)
     with staged_progress() as step:
         written = write_report(
-            model, looked_at, output=output, collection=collection, target=chosen, progress=step
+            model,
+            looked_at,
+            output=output,
+            collection=collection,
+            target=chosen_target(target),
+            progress=step,
         )
-    prediction = model.predict(looked_at[:SHOWN])
+    prediction = model.predict(looked_at[:IMAGES])
     for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
         found = " or ".join(f"{r.label} ({r.probability:.0%})" for r in ranked)
         out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
@@ -116,14 +134,14 @@ def report(
 def predict(
     images: Images,
     top: Annotated[int, typer.Option(min=1, help="Classes to show for each image.")] = 5,
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """The highest classes of each image, with probability and score."""
-    model = chosen_model(locals())
+    model = chosen_model(model_name, weights, random, device)
     with progress_bar("predict") as step:
         prediction = model.predict(chosen_images(images), progress=step)
     ranked = prediction.top(top)
@@ -142,14 +160,14 @@ def predict(
 @app.command(epilog="Example: convscope layers --model torchvision:resnet50 --random-weights")
 @reporting
 def layers(
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Every layer of a network, in the order in which they run."""
-    model = chosen_model(locals())
+    model = chosen_model(model_name, weights, random, device)
     structure = model.structure()
     if as_json:
         print_json([vars(layer) for layer in structure.layers])
@@ -174,7 +192,7 @@ def embed(
     images: Images,
     layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
     output: Output = None,
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
@@ -182,7 +200,9 @@ def embed(
 ) -> None:
     """The feature vector of every image, for `neighbors` and `project`."""
     place = free_output(output, "embed")
-    embeddings = _embedded(images, locals(), layer=layer, save_partial=place)
+    model = chosen_model(model_name, weights, random, device)
+    with saving_partial(place, as_json):
+        embeddings = _embedded(model, images, layer)
     show(embeddings, embeddings.save(place), as_json)
 
 
@@ -190,14 +210,20 @@ def embed(
 @reporting
 def neighbors(
     collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
-    query: Annotated[list[str], typer.Argument(help="Image files, or row numbers of the collection.")],
+    query: Annotated[
+        list[str],
+        typer.Argument(
+            help="Row numbers or image names of the collection, each left out of its own neighbors. If any is "
+            "something else, all are read as image files and embedded."
+        ),
+    ],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What near means.")] = "cosine",
     space: Annotated[
         Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
     ] = "feature",
     output: Output = None,
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
@@ -205,26 +231,17 @@ def neighbors(
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
     place = free_output(output, "neighbors")
-    given = locals()
-    embeddings = _collection(collection, given)
-    asked: Any = [int(q) for q in query if q.isdigit()]
-    if len(asked) < len(query):  # not all are row numbers: then all are images
-        asked = _embedded([Path(q) for q in query], given, layer=embeddings.layer)
-    found = embeddings.neighbors(asked, k=k, metric=metric, space=space)
+    model = cache(lambda: chosen_model(model_name, weights, random, device))
+    embeddings = _collection(collection, model)
+    found = embeddings.neighbors(_queries(query, embeddings, model), k=k, metric=metric, space=space)
     saved = found.save(place)
     if as_json:
-        print_json(
-            summary(found)
-            | {"indices": found.indices.tolist(), "scores": found.scores.tolist(), "output": str(saved)}
-        )
+        values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()}
+        print_json(summary(found) | values | {"output": str(saved)})
     else:
-        for q, name in enumerate(found.query_names):
-            rows = [
-                (f"{found.scores[q, i]:.4f}", str(found.labels[row] or ""), found.names[row])
-                for i, row in enumerate(found.indices[q])
-            ]
-            out.print(_table(name, (metric, "label", "image"), rows))
-        out.print(f"written to {escape(str(saved))}", soft_wrap=True)
+        for table in _neighbor_tables(found):
+            out.print(table)
+        show_place(saved)
     notes(found.provenance)
 
 
@@ -234,8 +251,9 @@ def project(
     collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
     method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
     output: Output = None,
-    model_name: ModelName = "efficientnet-lite0",
+    model_name: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     random: Random = False,
     device: Device = None,
@@ -245,7 +263,8 @@ def project(
     from convscope.embedding import project as project_vectors
 
     place = free_output(output, "project")
-    projection = project_vectors(_collection(collection, locals()), method=method, n_components=n_components)
+    embeddings = _collection(collection, lambda: chosen_model(model_name, weights, random, device))
+    projection = project_vectors(embeddings, method=method, n_components=n_components, seed=seed)
     show(projection, projection.save(place), as_json)
 
 
@@ -263,30 +282,41 @@ def samples(
     out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
 
 
-def _collection(path: Path, given: dict[str, Any]) -> Any:
+def _collection(path: Path, model: Callable[[], Any]) -> Any:
     """Saved embeddings, or a folder of images embedded now."""
     from convscope.embedding import Embeddings
 
     if (path / "manifest.json").is_file():
         return Embeddings.load(path)
-    return _embedded([path], given)
+    embeddings = _embedded(model(), [path])
+    skipped(embeddings.provenance)
+    return embeddings
 
 
-def _embedded(
-    images: list[Path], given: dict[str, Any], *, layer: str | None = None, save_partial: Path | None = None
-) -> Any:
+def _queries(query: list[str], embeddings: Any, model: Callable[[], Any]) -> Any:
+    """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
+    row_of = {name: row for row, name in enumerate(embeddings.names)}
+    rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
+    if None not in rows:
+        return rows
+    return _embedded(model(), [Path(q) for q in query], embeddings.layer)
+
+
+def _embedded(model: Any, images: list[Path], layer: str | None = None) -> Any:
     from convscope.embedding import embed as embed_images
-    from convscope.errors import Interrupted
 
-    model = chosen_model(given)
     with progress_bar("embed") as step:
-        try:
-            return embed_images(model, chosen_images(images), layer=layer, progress=step)
-        except Interrupted as interrupted:
-            if save_partial is None:
-                raise
-            show(interrupted.result, interrupted.result.save(save_partial), as_json=False)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+        return embed_images(model, chosen_images(images), layer=layer, progress=step)
+
+
+def _neighbor_tables(found: Any) -> Iterator[Table]:
+    """A table for each query: score, label and name of its neighbors."""
+    for name, indices, scores in zip(found.query_names, found.indices, found.scores, strict=True):
+        rows = [
+            (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
+            for row, score in zip(indices, scores, strict=True)
+        ]
+        yield _table(name, (found.metric, "label", "image"), rows)
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

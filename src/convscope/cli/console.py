@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -91,6 +92,7 @@ def free_output(chosen: Path | None, command: str) -> Path:
     """Where a result goes: the chosen place, which must be free, or the first free one under out/."""
     from convscope.errors import OutputError
 
+    _check_writable(chosen or Path("out") / command)
     if chosen is not None:
         if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
             raise OutputError(f"{chosen}: exists already; choose another --output or remove it")
@@ -99,22 +101,54 @@ def free_output(chosen: Path | None, command: str) -> Path:
     return next(place for place in places if not place.exists())
 
 
-def show(result: Any, saved: Path | None, as_json: bool) -> None:
+def _check_writable(place: Path) -> None:
+    """Whether a folder can be made there, before the long run whose result it is for."""
+    from convscope.errors import OutputError
+
+    nearest = next(parent for parent in place.absolute().parents if os.path.exists(parent))
+    if not os.path.isdir(nearest):
+        raise OutputError(f"{place}: cannot be made, as {nearest} is a file; choose another --output")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{place}: cannot be made, as {nearest} is not writable; choose another --output")
+
+
+@contextmanager
+def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
+    """Around long work: on Ctrl-C what is finished is saved and shown before the command ends."""
+    from convscope.errors import Interrupted
+
+    try:
+        yield
+    except Interrupted as interrupted:
+        show(interrupted.result, interrupted.result.save(place), as_json)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def show(result: Any, saved: Path, as_json: bool) -> None:
     """Print what came out, where it was written, and what had to be left out."""
     if as_json:
-        print_json(summary(result) | {"output": str(saved) if saved else None})
+        print_json(summary(result) | {"output": str(saved)})
     else:
         out.print(escape(repr(result)), highlight=False, soft_wrap=True)
-        if saved:
-            files = ", ".join(sorted(path.name for path in saved.iterdir()))
-            out.print(f"written to {escape(str(saved))} ({files})", soft_wrap=True)
+        show_place(saved)
     notes(result.provenance)
+
+
+def show_place(saved: Path) -> None:
+    """Print where a result was written, and as which files."""
+    files = ", ".join(sorted(file.name for file in saved.iterdir()))
+    out.print(f"written to {escape(str(saved))} ({files})", highlight=False, soft_wrap=True)
 
 
 def notes(provenance: Any) -> None:
     """Remarks and skipped images, on standard error."""
     for note in provenance.notes:
         err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    skipped(provenance)
+
+
+def skipped(provenance: Any) -> None:
+    """The images that could not be read, on standard error."""
     if provenance.skipped:
         err.print(f"skipped {len(provenance.skipped)} that could not be read:", highlight=False)
         for reason in provenance.skipped[:20]:

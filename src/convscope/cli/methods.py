@@ -17,8 +17,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import EXIT_INTERRUPTED, free_output, progress_bar, reporting, show
-from .options import AsJson, Device, ModelName, Output, Random, Weights, chosen_images, chosen_model
+from .console import free_output, progress_bar, reporting, saving_partial, show
+from .options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Device,
+    ModelName,
+    Output,
+    Random,
+    Weights,
+    chosen_images,
+    chosen_model,
+    chosen_target,
+)
 
 PACKAGE = Path(__file__).parent.parent
 # Functions (model, what it looks at, *, options) -> result, beside every registered attribution.
@@ -38,15 +49,6 @@ def method_summaries() -> dict[str, str]:
     return found
 
 
-# One meaning for one name, everywhere in the library: what the text of an option becomes.
-def _target(text: str) -> Any:
-    """A class index, (channel, row, column), or a label."""
-    if re.fullmatch(r"\d+(,\d+,\d+)?", text):
-        numbers = tuple(int(part) for part in text.split(","))
-        return numbers[0] if len(numbers) == 1 else numbers
-    return text
-
-
 def _pair(text: str) -> Any:
     """One number, or two as HEIGHT,WIDTH."""
     if not re.fullmatch(r"\d+([,x]\d+)?", text):
@@ -63,8 +65,9 @@ def _number_or_text(text: str) -> Any:
         return text
 
 
+# One meaning for one name, everywhere in the library: what the text of an option becomes.
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "target": _target,
+    "target": chosen_target,
     "window": _pair,
     "stride": _pair,
     "size_px": _pair,
@@ -85,7 +88,7 @@ def build(command: str) -> Callable[..., None]:
     shared = [
         _parameter(name, kind, default)
         for name, kind, default in (
-            ("model_name", ModelName, "efficientnet-lite0"),
+            ("model_name", ModelName, DEFAULT_MODEL),
             ("weights", Weights, None),
             ("random", Random, False),
             ("device", Device, None),
@@ -104,16 +107,12 @@ def build(command: str) -> Callable[..., None]:
         options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
         looked_at = [_argument(name, given[name]) for name in positional]
         output = free_output(given["output"], command)
-        model = chosen_model(given)
+        model = chosen_model(given["model_name"], given["weights"], given["random"], given["device"])
         if "progress" not in hints:
             result = method(model, *looked_at, **options)
         else:
-            with progress_bar(command) as step:
-                try:
-                    result = method(model, *looked_at, progress=step, **options)
-                except convscope.Interrupted as interrupted:
-                    show(interrupted.result, interrupted.result.save(output), given["as_json"])
-                    raise typer.Exit(EXIT_INTERRUPTED) from None
+            with saving_partial(output, given["as_json"]), progress_bar(command) as step:
+                result = method(model, *looked_at, progress=step, **options)
         show(result, result.save(output), given["as_json"])
 
     arguments = [
@@ -151,7 +150,7 @@ def example(command: str) -> str:
 def _argument(name: str, value: Any) -> Any:
     if name == "images":
         return chosen_images(value)
-    return None if value is None else _target(value)
+    return chosen_target(value)
 
 
 def _value(name: str, value: Any) -> Any:
@@ -191,11 +190,12 @@ def _choices(hint: Any) -> Any:
 
 
 def argument_help(method: Callable[..., Any]) -> dict[str, str]:
-    """The texts of a Google-style Args section, by parameter."""
+    """The texts of a Google-style Args section, by parameter, each with a capital letter."""
     section = re.search(r"\nArgs:\n    (.*?)(\n\n\w|\Z)", inspect.getdoc(method) or "", re.DOTALL)
     found: dict[str, str] = {}
     for entry in re.split(r"\n    (?=\w)", section.group(1)) if section else ():
         names, _, text = entry.partition(":")
+        line = " ".join(text.split()).replace("[", "\\[")
         for name in names.split(","):
-            found[name.strip()] = " ".join(text.split()).replace("[", "\\[")
+            found[name.strip()] = line[:1].upper() + line[1:]
     return found

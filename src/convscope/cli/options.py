@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+DEFAULT_MODEL = "efficientnet-lite0"  # of convscope.models, where reading it would import torch
+
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="efficientnet-lite0, torchvision:NAME, timm:NAME.", rich_help_panel="Network"
+        "--model", "-m", help=f"{DEFAULT_MODEL}, torchvision:NAME, timm:NAME.", rich_help_panel="Network"
     ),
 ]
 Weights = Annotated[
@@ -34,13 +36,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 
 
-def chosen_model(given: Mapping[str, Any]) -> Any:
+def chosen_model(model_name: str, weights: Path | None, random: bool, device: str | None) -> Any:
     """The network that the shared options name."""
     from convscope.models import load_model
 
-    return load_model(
-        given["model_name"], weights=given["weights"], pretrained=not given["random"], device=given["device"]
-    )
+    return load_model(model_name, weights=weights, pretrained=not random, device=device)
 
 
 def chosen_images(paths: list[Path]) -> Any:
@@ -48,3 +48,11 @@ def chosen_images(paths: list[Path]) -> Any:
     from convscope.images import load_images
 
     return load_images(paths[0]) if len(paths) == 1 else load_images(paths, on_error="skip")
+
+
+def chosen_target(text: str | None) -> Any:
+    """A class index, (channel, row, column), or a label; None for the predicted class."""
+    if text is None or not re.fullmatch(r"\d+(,\d+,\d+)?", text):
+        return text
+    numbers = tuple(int(part) for part in text.split(","))
+    return numbers[0] if len(numbers) == 1 else numbers
