@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,13 @@ def test_a_zero_vector_is_similar_to_none() -> None:
     found = make_embeddings(np.array([[0, 0], [1, 0], [-1, 0]])).neighbors([0, 1], k=2)
     np.testing.assert_array_equal(found.scores, [[0, 0], [0, -1]])
     np.testing.assert_array_equal(found.indices, [[1, 2], [0, 2]])
+
+
+def test_a_vector_as_query_has_left_out_no_files() -> None:
+    points = make_embeddings(np.eye(3))
+    points = dataclasses.replace(points, provenance=dataclasses.replace(points.provenance, skipped=("bad.jpg",)))
+    assert points.neighbors(np.ones(3), k=1).provenance.skipped == ()
+    assert points.neighbors(points, k=1).provenance.skipped == ("bad.jpg",)
 
 
 def test_every_kind_of_query(tiny: Model, tmp_path: object) -> None:

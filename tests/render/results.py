@@ -27,7 +27,9 @@ def photos(n: int, size: int = 12) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def attribution(values: np.ndarray, method: str = "occlusion", **parameters: Any) -> Attribution:
+def attribution(
+    values: np.ndarray, method: str = "occlusion", *, signed: bool = True, unit: str = "score", **parameters: Any
+) -> Attribution:
     n = len(values)
     return Attribution(
         values=values.astype(np.float32),
@@ -35,6 +37,8 @@ def attribution(values: np.ndarray, method: str = "occlusion", **parameters: Any
         scores=np.ones(n, np.float32),
         images=photos(n, values.shape[1]),
         names=tuple(f"folder/<b>$\\bad_{i}$ 猫.png" for i in range(n)),
+        signed=signed,
+        unit=unit,
         provenance=provenance(method, **parameters),
     )
 
@@ -45,8 +49,10 @@ def feature_maps(n: int = 2) -> FeatureMaps:
     return FeatureMaps(values=values, images=photos(n), names=("a",) * n, provenance=provenance("feature_maps"))
 
 
-def filters(planes: int = 3, count: int = 6) -> Filters:
+def filters(planes: int = 3, count: int = 6, faint: int = 0) -> Filters:
+    """The first ``faint`` ones have nearly no weights."""
     values = np.random.default_rng(2).normal(size=(count, planes, 3, 3)).astype(np.float32)
+    values[:faint] *= 1e-6
     return Filters(values=values, layer="conv", provenance=provenance("filters"))
 
 
@@ -100,7 +106,7 @@ def every_kind() -> list[Result]:
     noise = np.random.default_rng(5).normal(size=(2, 12, 12))
     return [
         attribution(noise),
-        attribution(np.abs(noise), "saliency", kind="absolute"),
+        attribution(np.abs(noise), "saliency", signed=False),
         attribution(np.zeros((1, 12, 12))),
         attribution(np.full((1, 12, 12), 3.0), "saliency"),
         feature_maps(),

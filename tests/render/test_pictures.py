@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from PIL import Image
 
 from convscope.errors import OutputError, ParameterError
 from convscope.render import attribution_scale, data_uri, figure, filter_tiles, neighbor_rows, plot, save_png
-from convscope.render.attributions import is_grainy, is_signed
+from convscope.render.attributions import is_grainy
 from convscope.render.projections import PALETTE, label_styles, place_beside, round_robin
-from convscope.render.style import printable, short_label, short_name
+from convscope.render.style import decimal, printable, short_label, short_name
 from convscope.results import Result
 
 from .results import attribution, every_kind, feature_maps, filters, neighbors, projection
@@ -88,10 +89,30 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_signed_method_stays_signed_where_its_values_happen_to_be_positive() -> None:
     positive = np.ones((1, 4, 4))
-    assert is_signed(attribution(positive))
-    assert is_signed(attribution(positive, "saliency", kind="signed"))
-    assert not is_signed(attribution(positive, "saliency", kind="absolute"))
     assert attribution_scale(attribution(positive), 0).low == -1
+    assert attribution_scale(attribution(positive, signed=False), 0).low == 0
+    assert attribution_scale(attribution(-positive, signed=False), 0).low == -1, "a negative value is never hidden"
+
+
+def test_the_color_bar_has_the_unit_that_the_method_gives() -> None:
+    ax = plot(attribution(np.ones((1, 4, 4)), unit="apples"), Figure().subplots())
+    assert "apples" in [child.get_ylabel() for child in ax.child_axes]
+
+
+def test_a_score_that_rounds_to_zero_has_no_sign() -> None:
+    assert [decimal(v) for v in (-0.001, 0.001, -0.006, np.float32(1.5), float("nan"), float("inf"))] == [
+        "0.00", "0.00", "-0.01", "1.50", "nan", "inf",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 8, 8), (1, 24, 8, 8), (1, 3, 4, 16), (1, 24, 16, 4)])
+def test_rows_are_as_high_as_what_is_in_them(shape: tuple[int, ...]) -> None:
+    """Between the lowest panel and the caption there is no blank band."""
+    result = dataclasses.replace(feature_maps(1), values={"conv": np.random.default_rng(0).normal(size=shape)})
+    drawn = figure(result)
+    drawn.canvas.draw()
+    lowest = min(ax.get_position(original=False).y0 for ax in drawn.axes) * drawn.get_figheight()
+    assert lowest < 1.5, f"{lowest} inches"
 
 
 def test_noise_is_grainy_and_windows_are_not() -> None:
@@ -110,6 +131,17 @@ def test_filters_share_a_scale_or_have_their_own() -> None:
     assert np.ptp(common[0].astype(int)) < 10
     assert len(filter_tiles(filters(count=200))[1]) == 64
     assert filter_tiles(filters(20, 40))[0][17] == "1←1"
+
+
+@pytest.mark.parametrize("planes", [1, 3, 20])
+def test_filters_of_nearly_no_weights_stay_gray_and_that_is_said(planes: int) -> None:
+    result = filters(planes, faint=2)
+    names, tiles = filter_tiles(result)
+    for name, picture in zip(names, tiles, strict=True):
+        assert (np.ptp(picture) == 0) == (name.split("←")[0] in ("0", "1"))
+        assert picture.mean() == 128 or np.ptp(picture) > 50
+    assert "Gray throughout: 2 with" in figure(result).get_supxlabel()
+    assert "Gray throughout" not in figure(filters(planes)).get_supxlabel()
 
 
 def test_only_a_known_other_label_is_wrong() -> None:

@@ -175,7 +175,7 @@ def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
 def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
     output.write_text("old")
-    report(model, np.zeros((20, 20, 3), np.uint8), output=output, layers=["0", "7"], target="c")
+    report(model, np.zeros((20, 20, 3), np.uint8), output=output, layer=["0", "7"], target="c")
     text = output.read_text(encoding="utf-8")
     assert "old" not in text[:3]
     assert 'id="neighbors"' not in text
@@ -189,7 +189,7 @@ def test_a_failure_keeps_the_older_report(model: Model, tmp_path: Path) -> None:
     with pytest.raises(TargetError):
         report(model, np.zeros((20, 20, 3), np.uint8), output=output, target="no such class")
     with pytest.raises(LayerError):
-        report(model, np.zeros((20, 20, 3), np.uint8), output=output, layers=["no such layer"])
+        report(model, np.zeros((20, 20, 3), np.uint8), output=output, layer=["no such layer"])
     assert output.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
@@ -205,6 +205,18 @@ def test_many_images_are_cut_and_the_cut_is_told(model: Model, tmp_path: Path) -
     page = Page(output.read_text(encoding="utf-8"))
     assert f"the first {IMAGES} are shown in detail, 3 are left out" in "".join(page.text)
     assert len([a for a in page.of("article") if a.get("class") == "image"]) == IMAGES
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_targets_are_taken_as_arrays_and_a_layer_by_its_name(model: Model, tmp_path: Path, kind: Any) -> None:
+    images = torch.zeros(IMAGES + 1, 3, 32, 32)
+    targets = [0, 2] * (IMAGES // 2) + [1]
+    output = report(model, images, output=tmp_path / "report.html", target=kind(targets), layer="4")
+    text = "".join(Page(output.read_text(encoding="utf-8")).text)
+    assert re.search(r"feature_maps\(layer=\('4',\)\)", text)
+    assert "visualize(target=0" in text
+    assert "visualize(target=2" in text
+    assert "visualize(target=1" not in text, "it belongs to an image that is left out"
 
 
 def test_one_layer_of_each_resolution(model: Model) -> None:

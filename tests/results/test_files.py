@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import convscope.render
-from convscope import Attribution, FeatureMaps, Filters, OutputError, Prediction, Provenance, Result
+from convscope import Attribution, Embeddings, FeatureMaps, Filters, OutputError, Prediction, Provenance, Result
 
 PROVENANCE = Provenance(
     method="feature_maps",
@@ -84,8 +87,62 @@ def test_a_result_can_be_read_without_knowing_its_kind(tmp_path: Path, no_pictur
     attribution().save(tmp_path / "a")
     assert isinstance(Result.load(tmp_path / "a"), Attribution)
     assert isinstance(Attribution.load(str(tmp_path / "a")), Attribution)
-    with pytest.raises(OutputError, match="holds a result of the kind Attribution, not Filters"):
+    with pytest.raises(OutputError, match="holds an Attribution, not a Filters"):
         Filters.load(tmp_path / "a")
+
+
+def test_a_process_that_has_not_seen_the_kind_reads_it(tmp_path: Path) -> None:
+    Embeddings(
+        vectors=np.zeros((1, 2), np.float32),
+        names=("a",),
+        labels=(None,),
+        thumbnails=np.zeros((1, 64, 64, 3), np.uint8),
+        layer="fc:input",
+        provenance=PROVENANCE,
+    ).save(tmp_path / "a")
+    code = "import sys; from convscope import Result; print(type(Result.load(sys.argv[1])).__name__)"
+    run = [sys.executable, "-c", code, str(tmp_path / "a")]
+    assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "Embeddings\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [
+        ("os", "system"),
+        ("convscope.__main__", "main"),
+        ("convscope_other", "Attribution"),
+        ("convscope.no_such", "Attribution"),
+        ("convscope.results", "Provenance"),
+        ("convscope.results", "__all__"),
+    ],
+)
+def test_only_results_of_its_own_are_made_from_a_file(
+    tmp_path: Path, no_picture: None, module: str, kind: str
+) -> None:
+    attribution().save(tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "module": module, "kind": kind}))
+    with pytest.raises(OutputError, match=r"a: (holds|not a saved)"):
+        Result.load(tmp_path / "a")
+
+
+def test_another_format_is_told(tmp_path: Path, no_picture: None) -> None:
+    attribution().save(tmp_path / "a")
+    text = (tmp_path / "a" / "manifest.json").read_text()
+    (tmp_path / "a" / "manifest.json").write_text(text.replace('"format": 1', '"format": 2'))
+    with pytest.raises(OutputError, match="written in format 2, this version reads 1"):
+        Attribution.load(tmp_path / "a")
+
+
+def test_tuples_come_back_as_tuples_and_the_caption_as_it_was(tmp_path: Path, no_picture: None) -> None:
+    parameters = {"window": (32, 32), "deep": {"sizes": ((1, 2), (3,))}, "target": None, "seed": 0}
+    model = {"name": "net", "preprocessing": {"mean": (0.5, 0.25)}}
+    origin = dataclasses.replace(PROVENANCE, parameters=parameters, model=model)
+    saved = dataclasses.replace(attribution(), provenance=origin, signed=False, unit="score units")
+    found = Attribution.load(saved.save(tmp_path / "a"))
+    assert found.provenance == origin
+    assert found.provenance.caption == origin.caption
+    assert (found.signed, found.unit) == (False, "score units")
 
 
 def test_it_refuses_to_write_over_anything(tmp_path: Path, no_picture: None) -> None:

@@ -34,7 +34,10 @@ def test_the_caption_leaves_out_options_that_were_not_given() -> None:
 
 def test_a_result_shows_shapes_and_ranges_in_one_line_and_its_caption_in_another() -> None:
     text = repr(Filters(values=np.array([[[[-1.0, 2.5]]]], np.float32), layer="conv1", provenance=provenance()))
-    assert text == "Filters(values: (1, 1, 1, 2) from -1 to 2.5)\n  occlusion(window=(8, 8)) on net, 1.23 s"
+    assert (
+        text
+        == "Filters(values: (1, 1, 1, 2) from -1 to 2.5, layer: conv1)\n  occlusion(window=(8, 8)) on net, 1.23 s"
+    )
     maps = FeatureMaps(
         values={"a": np.zeros((1, 2, 3, 4)), "b:input": np.zeros((1, 5))},
         images=np.zeros((1, 6, 6, 3), np.uint8),
@@ -83,6 +86,9 @@ def test_channels_are_ordered_by_a_stated_strength() -> None:
                        provenance=provenance())  # fmt: skip
     assert maps.order("a").tolist() == [1, 0, 2]
     assert maps.order("a", by="max").tolist() == [0, 1, 2]
+    full = np.array([[[[6, 0]], [[6, 6]], [[6, 3]], [[7, 0]]]], np.float32)
+    saturated = dataclasses.replace(maps, values={"a": full})
+    assert saturated.order("a", by="max").tolist() == [3, 1, 2, 0], "equal maxima go by the mean"
     with pytest.raises(ParameterError, match="by='median'"):
         maps.order("a", by="median")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
@@ -17,6 +16,7 @@ from ..errors import Interrupted, LayerError, ParameterError
 from ..models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
 from ..results import Array, Neighbors, Result
 from .neighbors import Metric, search
+from .queries import check_alike, check_length, rows_of
 
 Space: TypeAlias = Literal["feature", "pixel"]
 
@@ -111,11 +111,11 @@ class Embeddings(Result):
 
     def _queries(self, query: Any, space: Space) -> tuple[Embeddings, Array | None]:
         """Whatever a query is, as embeddings; and its rows, where it is among these."""
-        rows = self._rows(query)
+        rows = rows_of(query, self.names)
         if rows is not None:
             return self._take(rows), rows
         if isinstance(query, Embeddings):
-            self._check_alike(query)
+            check_alike(self, query)
             return query, None
         if isinstance(query, np.ndarray) and np.issubdtype(query.dtype, np.floating) and query.ndim <= 2:
             if space == "pixel":
@@ -129,25 +129,6 @@ class Embeddings(Result):
             )
         return embed(self.model, query, layer=self.layer), None
 
-    def _rows(self, query: Any) -> Array | None:
-        """Row numbers, if the query is made of row numbers or of names; None for anything else."""
-        if isinstance(query, np.ndarray):
-            items = query.tolist() if query.ndim < 2 and query.dtype.kind in "iu" else [None]
-            items = items if isinstance(items, list) else [items]
-        else:
-            is_list = isinstance(query, Sequence) and not isinstance(query, str | bytes)
-            items = list(query) if is_list else [query]
-        if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
-            rows = np.array(items, np.int64)
-            if rows.min() < 0 or rows.max() >= len(self):
-                raise ParameterError(f"query={query}: expected rows from 0 to {len(self) - 1}")
-            return rows
-        if items and all(isinstance(i, str | Path) for i in items):
-            places = {name: row for row, name in reversed(list(enumerate(self.names)))}
-            if all(str(i) in places for i in items):
-                return np.array([places[str(i)] for i in items])
-        return None
-
     def _take(self, rows: Array) -> Embeddings:
         return replace(
             self,
@@ -160,27 +141,12 @@ class Embeddings(Result):
     def _of_vectors(self, vectors: Array) -> Embeddings:
         """Bare vectors as embeddings, with blank thumbnails."""
         vectors = np.atleast_2d(vectors)
-        self._check_length(vectors)
+        check_length(self, vectors)
         n = len(vectors)
         blank = np.full((n, THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
         names = tuple(f"vector {i}" for i in range(n))
-        return replace(self, vectors=vectors, names=names, labels=(None,) * n, thumbnails=blank)
-
-    def _check_alike(self, other: Embeddings) -> None:
-        mine, theirs = (e.provenance.model.get("weights_sha256") for e in (self, other))
-        if other.layer != self.layer or (mine and theirs and mine != theirs):
-            raise ParameterError(
-                f"the query was embedded by {other.provenance.model.get('name')} at {other.layer!r}, these by "
-                f"{self.provenance.model.get('name')} at {self.layer!r}; vectors of different networks or layers "
-                "cannot be compared"
-            )
-        self._check_length(other.vectors)
-
-    def _check_length(self, vectors: Array) -> None:
-        if vectors.shape[1] != self.vectors.shape[1]:
-            raise ParameterError(
-                f"vectors of {vectors.shape[1]} dimensions as query; these embeddings have {self.vectors.shape[1]}"
-            )
+        origin = replace(self.provenance, skipped=())  # what these embeddings left out, the vectors did not
+        return replace(self, vectors=vectors, names=names, labels=(None,) * n, thumbnails=blank, provenance=origin)
 
 
 def _points(embeddings: Embeddings, space: Space) -> Array:
@@ -228,7 +194,7 @@ def embed(
     thumbnails = np.empty((len(inputs), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
     done: list[tuple[str, str | None]] = []
 
-    def result() -> Embeddings:
+    def result(*notes: str) -> Embeddings:
         n = len(done)
         return Embeddings(
             vectors=vectors[:n],
@@ -237,7 +203,9 @@ def embed(
             thumbnails=thumbnails[:n],
             layer=found.name,
             model=model,
-            provenance=model.provenance("embed", {"layer": found.name}, started, skipped=inputs.skipped),
+            provenance=model.provenance(
+                "embed", {"layer": found.name}, started, notes=notes, skipped=inputs.skipped
+            ),
         )
 
     try:
@@ -252,7 +220,9 @@ def embed(
     except KeyboardInterrupt as interrupt:
         if not done:
             raise
-        raise Interrupted(result()) from interrupt
+        raise Interrupted(result(f"interrupted after {len(done)} of {len(inputs)} images")) from interrupt
+    if progress:
+        progress(len(inputs), len(inputs))  # also where the last images could not be read
     return result()
 
 

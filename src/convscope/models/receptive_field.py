@@ -2,19 +2,23 @@
 
 A `GeometryMode` watches a run at the level of ATen operations, so that functional code (residual additions,
 ``F.relu``, concatenations) is seen as well as modules. Each tensor carries a `Geometry`: how many input
-pixels one of its values can depend on, and how many pixels apart two neighboring values lie.
+pixels one of its values can depend on at most, and how many pixels apart two neighboring values lie.
 
-    convolution, pooling:  size += (kernel - 1) * dilation * step,   step *= stride
+    convolution, pooling:  extent += (kernel - 1) * dilation * step,   step *= stride
+    resizing:              step *= size before / size after; see `Geometry.resize`
     several inputs:        the largest of each
     global operations:     the whole image
 
-(Araujo, Norris, Sim: Computing receptive fields of convolutional neural networks, Distill 2019.)
+(Araujo, Norris, Sim: Computing receptive fields of convolutional neural networks, Distill 2019.) Exact where
+nothing is resized, an upper bound where something is. Branches are taken to have a common center, as padding by
+half a kernel gives them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,37 +26,71 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 Pair = tuple[int, int]
+Reals = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """``size`` and ``step`` in input pixels (height, width); ``whole``: depends on all of the image."""
+    """``extent`` and ``step`` in input pixels (height, width); ``whole``: depends on all of the image.
 
-    size: Pair = (1, 1)
-    step: tuple[float, float] = (1.0, 1.0)
+    ``slack``: how many more pixels neighboring values reach because their places were rounded; see `resize`.
+    """
+
+    extent: Reals = (1.0, 1.0)
+    step: Reals = (1.0, 1.0)
+    slack: Reals = (0.0, 0.0)
     whole: bool = False
     channels_last: bool = False
 
-    def slide(self, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Geometry:
-        size = tuple(
-            int(s + (k - 1) * d * j) for s, k, d, j in zip(self.size, kernel, dilation, self.step, strict=True)
-        )
-        step = tuple(j * s for j, s in zip(self.step, stride, strict=True))
-        return Geometry((size[0], size[1]), (step[0], step[1]), self.whole, self.channels_last)
+    @property
+    def size(self) -> Pair:
+        """The extent in whole pixels; as the truth is a whole number, it is not above it."""
+        return (math.floor(self.extent[0] + 1e-6), math.floor(self.extent[1] + 1e-6))
 
-    def scale(self, factor: tuple[float, float]) -> Geometry:
-        step = (self.step[0] / factor[0], self.step[1] / factor[1])
-        return Geometry(self.size, step, self.whole, self.channels_last)
+    def slide(self, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Geometry:
+        extent, slack = list(self.extent), list(self.slack)
+        for axis in (0, 1):
+            if kernel[axis] > 1:
+                extent[axis] += (kernel[axis] - 1) * dilation[axis] * self.step[axis] + slack[axis]
+                slack[axis] = 0.0
+        step = (self.step[0] * stride[0], self.step[1] * stride[1])
+        return replace(self, extent=(extent[0], extent[1]), slack=(slack[0], slack[1]), step=step)
+
+    def spread(self, factor: Pair) -> Geometry:
+        """Zeros between the values, as a transposed convolution puts them."""
+        return replace(self, step=(self.step[0] / factor[0], self.step[1] / factor[1]))
+
+    def resize(self, before: Pair, after: Pair) -> Geometry:
+        """The nearest value copied to each place, from ``before`` (height, width) values to ``after``.
+
+        Two values m places apart are copies of values up to m * before / after apart, rounded up, which adds at
+        most (q - 1) / q steps, q = after / gcd(before, after). One value by itself depends on nothing more: this
+        is slack, which counts once several are combined.
+        """
+        step, slack = list(self.step), list(self.slack)
+        for axis in (0, 1):
+            q = after[axis] // math.gcd(before[axis], after[axis])
+            slack[axis] += self.step[axis] * (q - 1) / q
+            step[axis] *= before[axis] / after[axis]
+        return replace(self, step=(step[0], step[1]), slack=(slack[0], slack[1]))
+
+    def settled(self) -> Geometry:
+        """With the slack in the extent: seen from where a value is, not from where it was copied from."""
+        extent = (self.extent[0] + self.slack[0], self.extent[1] + self.slack[1])
+        return replace(self, extent=extent, slack=(0.0, 0.0))
 
     def globally(self) -> Geometry:
-        return Geometry(self.size, self.step, True, self.channels_last)
+        return replace(self, whole=True)
 
 
 def union(parts: list[Geometry]) -> Geometry:
     """What depends on several tensors depends on all that they depend on."""
+    if any(p.slack != parts[0].slack for p in parts):
+        parts = [p.settled() for p in parts]
     return Geometry(
-        (max(p.size[0] for p in parts), max(p.size[1] for p in parts)),
+        (max(p.extent[0] for p in parts), max(p.extent[1] for p in parts)),
         (max(p.step[0] for p in parts), max(p.step[1] for p in parts)),
+        parts[0].slack,
         any(p.whole for p in parts),
         parts[0].channels_last,
     )
@@ -88,59 +126,94 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-# Attention mixes all positions; so does whatever sums over them.
-_GLOBAL = ("bmm", "baddbmm", "_softmax", "_scaled_dot_product", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
+# Operations that mix all positions, whatever their arguments are, by the beginnings of their names.
+_MIXING = (
+    "bmm", "baddbmm", "_scaled_dot_product", "native_group_norm", "grid_sampler", "col2im", "unfold", "index",
+    "_fft",
+)  # fmt: skip
+
+# Operations that mix along dimensions, and the place of these among the arguments. Without them: along all.
+_ALONG = {
+    "mean": 1, "sum": 1, "nansum": 1, "prod": 1, "amax": 1, "amin": 1, "max": 1, "min": 1, "median": 1,
+    "argmax": 1, "argmin": 1, "any": 1, "all": 1, "logsumexp": 1, "var": 1, "std": 1, "var_mean": 1, "std_mean": 1,
+    "norm": 2, "linalg_vector_norm": 2, "_softmax": 1, "_safe_softmax": 1, "_log_softmax": 1, "cumsum": 1,
+    "cumprod": 1, "sort": 1, "topk": 2, "flip": 1, "roll": 2, "index_select": 1, "gather": 1,
+}  # fmt: skip
 
 
 def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
     """The geometry behind one operation; whatever is not named here works value by value."""
     name = func._schema.name.removeprefix("aten::")
     if name in ("convolution", "_convolution"):
-        stride, dilation, transposed = _pair(args[3]), _pair(args[5]), args[6]
-        kernel = _pair(args[1].shape[2:])
+        kernel, stride, dilation, transposed = _pair(args[1].shape[2:]), _pair(args[3]), _pair(args[5]), args[6]
         if transposed:
-            return before.scale(stride).slide(kernel, (1, 1), dilation)
+            return before.spread(stride).slide(kernel, (1, 1), dilation)
         return before.slide(kernel, stride, dilation)
     if name in ("max_pool2d_with_indices", "avg_pool2d"):
         kernel = _pair(args[1])
         stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
         dilation = _pair(args[4]) if name.startswith("max") and len(args) > 4 else (1, 1)
         return before.slide(kernel, stride, dilation)
-    if name.startswith("upsample") and out.ndim == 4:
-        factor = (out.shape[2] / source.shape[2], out.shape[3] / source.shape[3])
-        return before.scale(factor)
-    if name in ("permute", "transpose") and source.ndim == 4 and out.ndim == 4:
-        order = list(args[1]) if name == "permute" else None
-        if order in ([0, 2, 3, 1], [0, 3, 1, 2]):
-            return Geometry(before.size, before.step, before.whole, order == [0, 2, 3, 1])
-        return before
-    if name in ("mean", "sum", "amax") and source.ndim == 4 and not _over_channels(args, before):
-        return before.globally()
-    if name in ("addmm", "mm"):
-        # One row for the image: all positions were flattened into it. More rows: one for each position.
-        rows = args[1] if name == "addmm" else args[0]
-        return before.globally() if rows.shape[0] == 1 else before
+    if name == "im2col":
+        return before.slide(_pair(args[1]), _pair(args[4]), _pair(args[2]))
+    if "upsample" in name and source.ndim == out.ndim == 4:
+        return _resized(name, args, source, out, before)
+    if name == "pixel_shuffle":
+        return before.resize((1, 1), _pair(args[1]))
+    if name == "pixel_unshuffle":
+        return before.slide(_pair(args[1]), _pair(args[1]))
+    if name == "permute" and source.ndim == 4 and list(args[1]) in ([0, 2, 3, 1], [0, 3, 1, 2]):
+        return replace(before, channels_last=list(args[1]) == [0, 2, 3, 1])
     if name == "slice" and source.ndim == 4 and len(args) > 4:
         axes = (1, 2) if before.channels_last else (2, 3)
         skip = [args[4] if args[1] % 4 == axis else 1 for axis in axes]
         return before.slide((1, 1), (skip[0], skip[1]))
-    if name == "_softmax" and source.ndim == 4 and args[1] % 4 == (3 if before.channels_last else 1):
-        return before  # over the channels of each position
-    if name == "native_group_norm" or (name == "native_layer_norm" and len(args[1]) > 1):
-        return before.globally()
-    if name == "native_batch_norm" and args[5]:  # by the statistics of this image, as instance norm does
-        return before.globally()
-    if name.startswith(_GLOBAL) and out.shape != source.shape:
-        return before.globally()
-    if name.startswith(("bmm", "baddbmm", "_softmax", "_scaled_dot_product")):
-        return before.globally()
-    return before
+    return before.globally() if _is_global(name, args, source, out, before) else before
 
 
-def _over_channels(args: Any, before: Geometry) -> bool:
-    dims = args[1] if len(args) > 1 else None
-    axis = 3 if before.channels_last else 1
-    return isinstance(dims, list | tuple) and [d % 4 for d in dims] == [axis]
+def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
+    """Nearest copies one value, bilinear mixes 2 of each direction, bicubic 4, antialiased as many as it takes.
+
+    With aligned corners the gaps between values are resized, one fewer than the values.
+    """
+    have, want = _pair(source.shape[2:]), _pair(out.shape[2:])
+    if "nearest" in name:
+        return before.resize(have, want)
+    if args[2]:
+        have, want = (have[0] - 1 or 1, have[1] - 1 or 1), (want[0] - 1 or 1, want[1] - 1 or 1)
+    radius = 1 if "bilinear" in name else 2
+    kernel = [2 * radius, 2 * radius]
+    if name.endswith("_aa"):
+        kernel = [2 * math.ceil(radius * max(1.0, h / w)) + 1 for h, w in zip(have, want, strict=True)]
+    return before.slide((kernel[0], kernel[1]), (1, 1)).resize(have, want)
+
+
+def _is_global(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> bool:
+    """Whether every position sees all others."""
+    if name in _ALONG:
+        dims = args[_ALONG[name]] if len(args) > _ALONG[name] else None
+        return not _spare_positions(dims, source, before)
+    if name in ("addmm", "mm"):
+        # One row for the image: all positions were flattened into it. More rows: one for each position.
+        return int(args[1 if name == "addmm" else 0].shape[0]) == 1
+    if name == "native_layer_norm":
+        return len(args[1]) > 1 or (source.ndim == 4 and not before.channels_last)
+    if name == "native_batch_norm":
+        return bool(args[5])  # by the statistics of this image, as instance norm does
+    if name in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
+        return out.shape != source.shape
+    if name in ("view", "_unsafe_view"):
+        places = slice(1, 3) if before.channels_last else slice(-2, None)
+        return source.ndim == 4 and out.ndim > 4 and out.shape[places] != source.shape[places]  # cut into blocks
+    return name.startswith(_MIXING)
+
+
+def _spare_positions(dims: Any, source: torch.Tensor, before: Geometry) -> bool:
+    """Whether these are dimensions of a map (N, C, H, W) or (N, H, W, C) other than its height and width."""
+    chosen = [dims] if isinstance(dims, int) else dims
+    if source.ndim != 4 or not isinstance(chosen, list | tuple) or not chosen:
+        return False
+    return {d % 4 for d in chosen} <= {0, 3 if before.channels_last else 1}
 
 
 def _pair(value: Any) -> Pair:

@@ -8,17 +8,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import Array, Attribution, Provenance
+from ..results import Array, Attribution
 from .colors import IMPORTANCE, PERCENTILE, Scale, fit_scale
 from .overlays import overlay
-from .style import color_bar, cut_note, heading, headline, new_figure, pick, short_label, short_name, show
+from .style import color_bar, cut_note, decimal, heading, headline, new_figure, pick, short_label, short_name, show
 
 LIMIT = 8
 
 
 def attribution_scale(result: Attribution, n: int) -> Scale:
-    """The scale of one image's map: each image has its own, for scores of different images differ."""
-    return fit_scale(result.values[n], IMPORTANCE, signed=is_signed(result))
+    """The scale of one image's map: each image has its own, for scores of different images differ.
+
+    A method that can find negative values has a scale around zero, also where there happen to be none.
+    """
+    return fit_scale(result.values[n], IMPORTANCE, signed=True if result.signed else None)
 
 
 def attribution_overlay(result: Attribution, n: int) -> Array:
@@ -31,13 +34,6 @@ def attribution_map(result: Attribution, n: int) -> Array:
     return attribution_scale(result, n).colors(result.values[n])
 
 
-def is_signed(result: Attribution) -> bool:
-    """Whether negative values mean something, also where this result happens to hold none."""
-    if bool((result.values < 0).any()) or result.provenance.method == "occlusion":
-        return True
-    return bool(result.provenance.parameters.get("kind", "absolute") != "absolute")
-
-
 def is_grainy(values: Array) -> bool:
     """Whether neighboring pixels differ about as much as any pixels do: illegible over a photo."""
     spread = np.abs(values - values.mean()).mean()
@@ -45,26 +41,12 @@ def is_grainy(values: Array) -> bool:
     return bool(steps > 0.3 * spread)
 
 
-def unit(provenance: Provenance) -> str:
-    """What a value of the map is measured in."""
-    score = provenance.parameters.get("score", "logit")
-    if provenance.method == "occlusion":
-        return f"fall of the score when hidden ({score})"
-    if provenance.method == "saliency":
-        kind = provenance.parameters.get("kind", "absolute")
-        if kind == "absolute":
-            return f"|change in score| per unit of input ({score})"
-        if kind == "signed":
-            return f"change in score per unit of input ({score})"
-    return f"change in score ({score})"
-
-
 def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0) -> None:
     """The overlay of one image, with its color bar."""
     (n,) = pick(n, len(result.values), 1)
     show(ax, attribution_overlay(result, n))
     heading(ax, short_label(result.targets[n]), _score(result, n))
-    color_bar(ax, attribution_scale(result, n), unit(result.provenance))
+    color_bar(ax, attribution_scale(result, n), result.unit)
 
 
 def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = None) -> Figure:
@@ -100,8 +82,8 @@ def _title(result: Attribution) -> str:
 
 def _score(result: Attribution, n: int) -> str:
     if not result.values[n].any():
-        return f"score {result.scores[n]:.2f} · all values are 0"
-    return f"score {result.scores[n]:.2f}"
+        return f"score {decimal(result.scores[n])} · all values are 0"
+    return f"score {decimal(result.scores[n])}"
 
 
 def _range(result: Attribution, n: int) -> str:

@@ -31,6 +31,8 @@ from .style import (
 
 CHANNELS, UNITS = 24, 20
 ROWS, COLUMNS = 4, 4
+PHOTO_INCHES, LAYER_INCHES, CHART_INCHES = 2.0, 4.1, 3.4  # widths of photo and grid, height of a bar chart
+BAND = 0.24  # of a tile's width: white room under it for its number
 
 
 def channel_tiles(
@@ -74,7 +76,7 @@ def _draw_grid(ax: Axes, result: FeatureMaps, layer: str, n: int, by: str, chann
     chosen, tiles, scale = channel_tiles(result, layer, n, by=by, channels=channels)
     tiles = magnify(tiles, 56)
     columns, gap = columns_for(len(chosen)), max(2, tiles.shape[2] // 24)
-    band = max(10, round(0.24 * tiles.shape[2]))  # white room under each tile for its number
+    band = max(10, round(BAND * tiles.shape[2]))
     tiles = np.pad(tiles, ((0, 0), (0, band), (0, 0), (0, 0)), constant_values=255)
     show(ax, tile(tiles, columns, gap=gap), sharp=True)
     size = (tiles.shape[1], tiles.shape[2])
@@ -122,7 +124,9 @@ def compose_feature_maps(
     """One row an image: the photo, then each layer."""
     rows = pick(n, len(result.images), ROWS)
     layers = [_layer(result, layer)] if layer is not None else list(result.layers)[:COLUMNS]
-    figure = new_figure(2.4 + 5.0 * len(layers), 0.9 + 3.9 * len(rows))
+    grid = 1 if channel is not None else channels
+    tall = max(_inches(result, name, grid) for name in (None, *layers))
+    figure = new_figure(2.4 + 5.0 * len(layers), 0.9 + (tall + 0.5) * len(rows))
     axes = figure.subplots(
         len(rows), 1 + len(layers), squeeze=False, gridspec_kw={"width_ratios": [2.0] + [4.6] * len(layers)}
     )
@@ -140,6 +144,21 @@ def compose_feature_maps(
         notes.append("All channels of a grid share one color scale.")
     headline(figure, title, result, notes)
     return figure
+
+
+def _inches(result: FeatureMaps, layer: str | None, channels: int) -> float:
+    """How tall a layer is drawn with so many channels, one as the photo is; without a layer, the photo itself."""
+    height, width = result.images.shape[1:3]
+    if layer is None:
+        return float(PHOTO_INCHES * height / width)
+    maps = result.values[layer]
+    if maps.ndim == 2:
+        return CHART_INCHES
+    count = min(channels, maps.shape[1])
+    if channels > 1:
+        height, width = maps.shape[2] + round(BAND * maps.shape[3]), maps.shape[3]
+    columns = columns_for(count)
+    return float(LAYER_INCHES * -(-count // columns) * height / (columns * width))
 
 
 def _layer(result: FeatureMaps, layer: str | None) -> str:

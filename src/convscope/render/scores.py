@@ -14,6 +14,7 @@ from .style import (
     LINE,
     SOFT,
     cut_note,
+    decimal,
     heading,
     headline,
     new_figure,
@@ -38,7 +39,7 @@ def draw_prediction(ax: Axes, result: Prediction, *, n: int = 0, k: int = 5) -> 
         ax.barh(place, 1, height=0.34, color="#f0f0f2")
         ax.barh(place, entry.probability, height=0.34, color=ACCENT)
         ax.text(0, place - 0.24, printable(short_label(entry.label, 44)), va="bottom", **text(size=8))
-        numbers = f"{entry.probability:.1%}   score {entry.score:.2f}"
+        numbers = f"{entry.probability:.1%}   score {decimal(entry.score)}"
         ax.text(1, place - 0.24, numbers, va="bottom", ha="right", **text(size=7, color=SOFT))
     ax.set(xlim=(0, 1), ylim=(len(ranked) - 0.7, -0.75))
     ax.set_axis_off()
@@ -64,12 +65,13 @@ def compose_prediction(result: Prediction, *, n: int | Sequence[int] | None = No
 def draw_visualization(ax: Axes, result: Visualization) -> None:
     """The picture alone."""
     show(ax, result.image)
-    note = f"score {result.scores[0]:.2f} → {result.scores[-1]:.2f}" if len(result.scores) else ""
+    scores = [decimal(score) for score in result.scores]
+    note = f"score {scores[0]} → {scores[-1]}" if scores else ""
     heading(ax, short_label(result.target), note)
 
 
 def draw_scores(ax: Axes, result: Visualization) -> None:
-    """The target's score after each step."""
+    """The score that each step went up from, and the finished picture's."""
     steps = np.arange(len(result.scores))
     ax.plot(steps, result.scores, color=ACCENT, linewidth=1.6, solid_capstyle="round")
     ax.plot(steps[-1:], result.scores[-1:], "o", color=ACCENT, markersize=4)

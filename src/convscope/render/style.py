@@ -85,6 +85,11 @@ def text(*, size: float = 8, color: str = INK, weight: str = "normal") -> dict[s
     return {"fontsize": size, "color": color, "fontweight": weight, "fontfamily": FONT, "parse_math": False}
 
 
+def decimal(value: float) -> str:
+    """With two decimals; what rounds to zero has no sign."""
+    return f"{round(float(value), 2) + 0.0:.2f}"
+
+
 def short_name(name: str, width: int = 30) -> str:
     """The last part of a path, its middle cut out where it is long."""
     name = PurePath(name).name or name

@@ -16,6 +16,7 @@ from .style import heading, headline, new_figure, show
 
 TILES = 64
 PLANES = 16  # input channels shown where a filter is not a color picture
+FAINT = 1e-4  # of the largest filter's norm: below it a filter is as good as zero, and its pattern is noise
 FilterScale = Literal["common", "each"]
 
 
@@ -27,8 +28,8 @@ def filter_tiles(result: Filters, *, scale: FilterScale = "each", tiles: int = T
 
     Args:
         result: the filters.
-        scale: "each" filter on its own scale, so that its pattern is seen; or one "common" scale, so that
-            strong and weak filters are told apart.
+        scale: "each" filter on its own scale, so that its pattern is seen, but gray where its norm is less than
+            1e-4 of the largest; or one "common" scale, so that strong and weak filters are told apart.
         tiles: how many pictures at most.
     """
     if scale not in ("common", "each"):
@@ -38,17 +39,27 @@ def filter_tiles(result: Filters, *, scale: FilterScale = "each", tiles: int = T
     if planes == 3:
         shown = weights[:tiles].transpose(0, 2, 3, 1)
         names = [str(i) for i in range(len(shown))]
-        return names, zero_centered(shown, _limits(shown, scale))
+        return names, zero_centered(shown, _limits(result, shown, scale))
     across = min(planes, PLANES)
     shown = weights[: max(1, tiles // across), :across]
-    gray = zero_centered(shown, _limits(shown, scale)).reshape(-1, *shown.shape[2:])
+    gray = zero_centered(shown, _limits(result, shown, scale)).reshape(-1, *shown.shape[2:])
     names = [f"{o}" if planes == 1 else f"{o}←{i}" for o in range(len(shown)) for i in range(across)]
     return names, np.repeat(gray[..., None], 3, axis=3)
 
 
-def _limits(weights: Array, scale: FilterScale) -> Array:
-    axis = None if scale == "common" else tuple(range(1, weights.ndim))
-    return np.asarray(np.abs(weights).max(axis=axis, keepdims=True))
+def _limits(result: Filters, shown: Array, scale: FilterScale) -> Array:
+    """The weight that is white: of all that are shown, or of each filter; none where a filter is faint."""
+    if scale == "common":
+        return np.asarray(np.abs(shown).max(keepdims=True))
+    limits = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
+    return np.where(is_faint(result)[: len(shown), None, None, None], np.inf, limits)
+
+
+def is_faint(result: Filters) -> Array:
+    """(O,) whether a filter's norm is less than 1e-4 of the largest."""
+    finite = np.nan_to_num(result.values, posinf=0, neginf=0)
+    norms = np.linalg.norm(finite.reshape(len(finite), -1), axis=1)
+    return np.asarray(norms < FAINT * norms.max(initial=0))
 
 
 def filter_summary(result: Filters, count: int) -> str:
@@ -89,5 +100,10 @@ def compose_filters(result: Filters, *, scale: FilterScale = "each", tiles: int 
     colors = (
         "color shows the weights of red, green and blue" if result.values.shape[1] == 3 else "white is positive"
     )
-    headline(figure, "Filters: the weights", result, [f"{own}; middle gray is zero, {colors}."])
+    notes = [f"{own}; middle gray is zero, {colors}."]
+    if scale == "each" and is_faint(result).any():
+        notes.append(
+            f"Gray throughout: {is_faint(result).sum()} with less than {FAINT:g} of the largest filter's norm."
+        )
+    headline(figure, "Filters: the weights", result, notes)
     return figure

@@ -67,7 +67,7 @@ def compose(
     *,
     collection: Any = None,
     target: Target = None,
-    layers: Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
 ) -> Contents:
     """Run every method of the report, the quick ones first, so that a mistake in the call shows soon."""
@@ -80,8 +80,8 @@ def compose(
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
     pictures = saliency(model, shown, target=target, progress=stage("saliency"))
-    names = list(layers) if layers is not None else choose_layers(model, pictures.images.shape[1:3])
-    maps = feature_maps(model, shown, layer=names, progress=stage("feature maps")) if names else None
+    chosen = choose_layers(model, pictures.images.shape[1:3]) if layer is None else layer
+    maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
     lying = None if collection is None else _collect(model, collection, stage("embed"))
     hidden = occlusion(model, shown, target=target, progress=stage("occlusion"))
     wanted = _distinct_targets(target, prediction)
@@ -127,7 +127,10 @@ def _first(images: Any) -> tuple[Any, int]:
     return found[:IMAGES], len(found)
 
 
-def _first_targets(target: Target) -> Target:
+def _first_targets(target: Any) -> Target:
+    """The targets of the images that are shown, as plain numbers and labels."""
+    if isinstance(target, np.ndarray | np.generic | torch.Tensor):
+        target = target.tolist()
     return list(target)[:IMAGES] if isinstance(target, Sequence) and not isinstance(target, str) else target
 
 

@@ -14,7 +14,6 @@ from ..render import (
     image_uri,
     is_grainy,
     top_units,
-    unit,
 )
 from ..results import Attribution, FeatureMaps, Result
 
@@ -44,7 +43,7 @@ def attribution_views(result: Attribution, n: int) -> list[View]:
         "method": method,
         "target": result.targets[n],
         "score": number(float(result.scores[n]), ".2f"),
-        "bar": color_bar(scale, unit(result.provenance)),
+        "bar": color_bar(scale, result.unit),
         "caption": caption(result),
         "is_zero": not result.values[n].any(),
     }

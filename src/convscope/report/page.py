@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..render import filter_summary, filter_tiles, image_uri
+from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
 from .compose import Contents
@@ -112,6 +112,7 @@ def _filters(contents: Contents) -> View | None:
         "summary": filter_summary(contents.filters, len(names)),
         "tiles": [{"name": name, "uri": image_uri(tile)} for name, tile in zip(names, tiles, strict=True)],
         "caption": caption(contents.filters),
+        "n_faint": int(is_faint(contents.filters).sum()),
         "is_color": contents.filters.values.shape[1] == 3,
     }
 

@@ -23,7 +23,7 @@ def report(
     output: str | Path,
     collection: Any = None,
     target: Target = None,
-    layers: Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
 ) -> Path:
     """Look at a network from all sides and write what is seen into one HTML file.
@@ -39,7 +39,8 @@ def report(
         output: path of the HTML file. Its folder is made; a file that is there is replaced.
         collection: a folder or other images, or `Embeddings` made before, among which neighbors are found.
         target: what the maps explain and what is visualized; by default each image's predicted class.
-        layers: names of layers to show feature maps of; by default one of each resolution, at most 4.
+        layer: one name or several, of the layers to show feature maps of; by default one of each resolution, at
+            most 4.
         progress: called with (stage, done, total), where the stage is "occlusion", "embed" and so on. Unlike
             elsewhere it takes the name of the stage, as one call runs many methods.
 
@@ -56,7 +57,7 @@ def report(
     output = Path(output)
     _check(output)
     contents = compose(
-        as_model(model), images, collection=collection, target=target, layers=layers, progress=progress
+        as_model(model), images, collection=collection, target=target, layer=layer, progress=progress
     )
     _replace(output, page(contents))
     return output

@@ -91,6 +91,8 @@ def _describe(result: Result, name: str) -> str | None:
         return f"{name}: {value.shape} {value.dtype}"
     if isinstance(value, Mapping):
         return f"{name}: " + "; ".join(f"{key} {array.shape}" for key, array in value.items())
+    if isinstance(value, str):
+        return f"{name}: {value}"
     if isinstance(value, tuple) and value:
         return f"{name}: {', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}"
     return None

@@ -126,11 +126,12 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
 def _class_of(manifest: Mapping[str, Any], kind: type[AnyResult], directory: Path) -> type[AnyResult]:
     """The class that a manifest names: a result of convscope's own, and of the kind that was asked for."""
     name, module = str(manifest["kind"]), str(manifest["module"])
-    if module.split(".")[0] != "convscope":
+    parts = module.split(".")
+    if parts[0] != "convscope" or any(part.startswith("_") for part in parts):  # convscope.__main__ would run
         raise OutputError(f"{directory}: holds a {module}.{name}, which is no result of convscope")
     found = getattr(importlib.import_module(module), name)
     if not (isinstance(found, type) and issubclass(found, kind)):
-        raise OutputError(f"{directory}: holds a result of the kind {name}, not {kind.__name__}")
+        raise OutputError(f"{directory}: holds {_a(name)}, not {_a(kind.__name__)}")
     return found
 
 
@@ -139,6 +140,10 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
 
 
 def _umask() -> int:

@@ -1,0 +1,56 @@
+"""Queries: which rows of the embeddings they are, and whether other embeddings can be compared with these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ParameterError
+from ..results import Array
+
+if TYPE_CHECKING:
+    from .extract import Embeddings
+
+
+def rows_of(query: Any, names: Sequence[str]) -> Array | None:
+    """Row numbers, if the query is made of row numbers or of names; None for anything else."""
+    items = _items(query)
+    if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
+        rows = np.array(items, np.int64)
+        if rows.min() < 0 or rows.max() >= len(names):
+            raise ParameterError(f"query={query}: expected rows from 0 to {len(names) - 1}")
+        return rows
+    if items and all(isinstance(i, str | Path) for i in items):
+        places = {name: row for row, name in reversed(list(enumerate(names)))}
+        if all(str(i) in places for i in items):
+            return np.array([places[str(i)] for i in items])
+    return None
+
+
+def _items(query: Any) -> list[Any]:
+    """What is in a list or an array of integers; anything else is one thing."""
+    if isinstance(query, np.ndarray):
+        return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
+    is_list = isinstance(query, Sequence) and not isinstance(query, str | bytes)
+    return list(query) if is_list else [query]
+
+
+def check_alike(embeddings: Embeddings, query: Embeddings) -> None:
+    """`ParameterError` where the two are of different networks or layers."""
+    mine, theirs = (e.provenance.model.get("weights_sha256") for e in (embeddings, query))
+    if query.layer != embeddings.layer or (mine and theirs and mine != theirs):
+        raise ParameterError(
+            f"the query was embedded by {query.provenance.model.get('name')} at {query.layer!r}, these by "
+            f"{embeddings.provenance.model.get('name')} at {embeddings.layer!r}; vectors of different networks or "
+            "layers cannot be compared"
+        )
+    check_length(embeddings, query.vectors)
+
+
+def check_length(embeddings: Embeddings, vectors: Array) -> None:
+    have, given = embeddings.vectors.shape[1], vectors.shape[1]
+    if given != have:
+        raise ParameterError(f"vectors of {given} dimensions as query; these embeddings have {have}")
