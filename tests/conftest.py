@@ -11,6 +11,12 @@ from torch import nn
 from convscope.models import Model, load_model
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random numbers in every run of a test."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def lite0() -> Model:
     """The real ImageNet network that is installed with convscope."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,22 @@ def test_the_network_is_left_as_it_was(method: Method, fails: bool) -> None:
     assert state() == before
     assert torch.equal(x, given)
     assert not x.requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_may_share_a_network_in_training_mode(method: Method) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 3)
+    ).train()
+    x = torch.randn(2, 3, 16, 16)
+    expected = run(method, net, x, target=0).values
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: run(method, net, x, target=0).values, range(24)))
+    for values in found:
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())
+    assert int(net[1].num_batches_tracked) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)

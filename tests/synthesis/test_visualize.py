@@ -18,7 +18,7 @@ PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
 def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
     """argmax of w·I - l2 ||I||^2 is w / (2 l2)."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2, bias=False))
-    found = visualize(net, 1, size_px=4, steps=2000, step_size=0.02, l2=0.5, **PLAIN)
+    found = visualize(net, 1, size_px=4, steps=2000, step_size=0.01, l2=0.5, **PLAIN)
     expected = net[1].weight.detach()[1].reshape(3, 4, 4)
     torch.testing.assert_close(torch.tensor(found.input), expected, rtol=0, atol=1e-3)
     assert found.scores[-1] == pytest.approx(float(expected.square().sum()), abs=1e-3)

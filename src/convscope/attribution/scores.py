@@ -52,7 +52,7 @@ def score_drops(
         variants = torch.where(hidden[..., None], behind, shown).permute(0, 3, 1, 2)
         scores[first:end] = score(model.module(prepare(variants)), end - first).double().cpu()
 
-    with folded_batch_norm(model.module, prepare(image[None].clone())):
+    with folded_batch_norm(lambda: model.module(prepare(image[None].clone()))):
         whole = score(model.module(prepare(image[None].clone())), 1).double().cpu()
         for done in in_batches(len(masks), model.fitting_batch(shape), run):
             if progress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,14 +19,27 @@ from .folding import batch_norm_of, scale_and_shift
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time being; every submodule gets its own flag back."""
-    training = [child for child in module.modules() if child.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child in training:
-            child.training = True
+    """Evaluation mode for the time being; every submodule gets its own flag back.
+
+    One thread at a time: flags and hooks belong to the module, and another thread would see them change.
+    """
+    with _lock_of(module):
+        training = [child for child in module.modules() if child.training]
+        module.eval()
+        try:
+            yield
+        finally:
+            for child in training:
+                child.training = True
+
+
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+def _lock_of(module: nn.Module) -> threading.RLock:
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(module, threading.RLock())
 
 
 @contextmanager
@@ -44,15 +59,15 @@ def differentiable(module: nn.Module) -> Iterator[None]:
 
     Parameters are frozen for the time being, so that no backward pass keeps what only their gradients need.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    try:
-        for p in trainable:
-            p.requires_grad_(False)
-        with evaluating(module), torch.inference_mode(False), torch.enable_grad(), _AffineBatchNorm():
+    with evaluating(module), torch.inference_mode(False), torch.enable_grad(), _AffineBatchNorm():
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        try:
+            for p in trainable:
+                p.requires_grad_(False)
             yield
-    finally:
-        for p in trainable:
-            p.requires_grad_(True)
+        finally:
+            for p in trainable:
+                p.requires_grad_(True)
 
 
 class _AffineBatchNorm(TorchFunctionMode):

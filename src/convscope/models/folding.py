@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -42,15 +41,15 @@ def scale_and_shift(
 
 
 @contextmanager
-def folded_batch_norm(module: nn.Module, example: torch.Tensor) -> Iterator[int]:
-    """Run the module with its batch norms folded where that is exact; yields how many are.
+def folded_batch_norm(run: Callable[[], object]) -> Iterator[int]:
+    """Inside, a network runs with its batch norms folded where that is exact; yields how many are.
 
-    Which they are is found by one run on ``example``: a convolution whose output goes into one batch norm
-    and nowhere else, both called once.
+    Which they are is found by one call of ``run``, which runs the network: a convolution whose output goes
+    into one batch norm and nowhere else, both called once.
     """
     watching = _Watching()
     with watching:
-        module(example)
+        run()
     folding = _Folding(watching.pairs())
     with folding:
         yield len(folding.convolutions)
@@ -111,9 +110,12 @@ class _Folding(TorchFunctionMode):
         self._norms = {id(norm[0]) for _, norm in pairs}
         for args, norm in pairs:
             weight, bias = args[_CONV_WEIGHT], args[_CONV_BIAS] if len(args) > _CONV_BIAS else None
-            scale, shift = scale_and_shift(*norm)
-            folded_bias = shift if bias is None else torch.addcmul(shift, bias, scale)
-            self.convolutions[id(weight)] = (weight * scale[:, None, None, None], folded_bias)
+            # Put together in float64 (on the CPU, as not every device has it), so that only the result is rounded.
+            exact: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in norm]
+            scale, shift = scale_and_shift(*exact)
+            folded_weight = weight.cpu().double() * scale[:, None, None, None]
+            folded_bias = shift if bias is None else shift + bias.cpu().double() * scale
+            self.convolutions[id(weight)] = (folded_weight.to(weight), folded_bias.to(weight))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.conv2d and len(args) > _CONV_WEIGHT:
