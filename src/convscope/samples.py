@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from .errors import ParameterError
+from .checks import as_count
 from .images import Pixels, load_images
 from .models import Progress
 from .results.files import new_directory
@@ -81,8 +81,7 @@ def write_samples(
 
     Cost: about 3 ms a view.
     """
-    if n_variants < 1:
-        raise ParameterError(f"n_variants={n_variants}: expected at least 1")
+    n_variants, seed = as_count(n_variants, "n_variants", 1), as_count(seed, "seed")
     n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
     with new_directory(directory) as partial:
         (partial / "photos").mkdir()

@@ -261,3 +261,12 @@ def test_bad_options_are_refused(tiny: Model, options: dict[str, object], messag
 def test_bad_targets_are_refused(target: object, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         occlusion(tiny_network(), torch.zeros(1, 3, 16, 16), target=target, window=8)  # type: ignore[arg-type]
+
+
+def test_masks_may_be_views_and_tensors(tiny: Model) -> None:
+    masks = np.zeros((2, 16, 16), bool)
+    masks[0, :4] = masks[1, :, :8] = True
+    x = torch.randn(1, 3, 16, 16)
+    expected = occlusion(tiny, x, target=0, shape=masks).values
+    np.testing.assert_array_equal(occlusion(tiny, x, target=0, shape=masks[::-1]).values, expected)
+    np.testing.assert_array_equal(occlusion(tiny, x, target=0, shape=torch.from_numpy(masks)).values, expected)

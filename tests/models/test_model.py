@@ -220,3 +220,24 @@ def test_without_mean_and_std_each_image_is_shown_in_its_own_range() -> None:
 def test_with_mean_and_std_the_picture_is_that_of_the_file_and_is_clipped(tiny: Model) -> None:
     x = torch.tensor([-9.0, 0.0, 9.0])[None, :, None, None].expand(1, 3, 4, 4)
     np.testing.assert_array_equal(tiny.to_pixels(x)[0, 0, 0], [0, 128, 255])
+
+
+@pytest.mark.parametrize("labels", [{0: "no", 1: "yes"}, "no", ["no", 1], 7])
+def test_labels_are_a_list_of_names(labels: object) -> None:
+    with pytest.raises(ParameterError, match="labels"):
+        Model(linear(), labels=labels)
+
+
+def test_a_compiled_network_is_looked_at_as_it_was() -> None:
+    net = linear()
+    assert [layer.name for layer in Model(torch.compile(net)).layers((8, 8))] == ["0", "1", "2"]
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ModelError, match="device='xpu:7'"):
+        Model(linear(), device="xpu:7")
+
+
+def test_other_numbers_of_rows_than_images_are_an_error() -> None:
+    with pytest.raises(ModelError, match="1 rows of scores for 3 images"):
+        Model(Gives(lambda scores: scores.mean(dim=0, keepdim=True))).predict(torch.zeros(3, 3, 8, 8))

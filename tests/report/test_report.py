@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convscope.errors import LayerError, OutputError, TargetError
+from convscope.errors import ImageError, LayerError, OutputError, TargetError
 from convscope.models import Model
 from convscope.report import report
-from convscope.report.compose import IMAGES, choose_layers
+from convscope.report.compose import IMAGES, QUERIES, choose_layers
 from convscope.report.figures import number
 from convscope.report.page import _curve
 
@@ -168,7 +169,7 @@ def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
 
 def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in made[2]))
-    assert stages[:5] == ["predict", "saliency", "feature maps", "embed", "occlusion"]
+    assert stages[:5] == ["predict", "feature maps", "embed", "occlusion", "saliency"]
     assert all(0 < done <= total for _, done, total in made[2])
 
 
@@ -220,7 +221,7 @@ def test_targets_are_taken_as_arrays_and_a_layer_by_its_name(model: Model, tmp_p
 
 
 def test_one_layer_of_each_resolution(model: Model) -> None:
-    assert choose_layers(model, (32, 32)) == ["1", "4"]
+    assert choose_layers(model, (3, 32, 32)) == ["1", "4"]
 
 
 def test_numbers_for_people() -> None:
@@ -231,3 +232,29 @@ def test_the_curve_goes_from_corner_to_corner() -> None:
     assert _curve([0.0, 1.0, 2.0]) == "0.0,29.0 50.0,15.0 100.0,1.0"
     assert _curve([1.0, 1.0]).endswith("100.0,29.0")
     assert _curve([1.0]) == ""
+
+
+def test_the_given_images_are_the_first_queries(made: tuple[Path, str, Any]) -> None:
+    queries = [img["alt"] for img in Page(made[1]).of("img") if img["alt"].startswith("query ")]
+    assert queries[:2] == [f"query {EVIL}", "query plain.png"]
+    assert len(queries) == QUERIES
+
+
+def test_a_collection_that_is_not_there_is_an_error_before_the_work(model: Model, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    with pytest.raises(ImageError, match="nowhere"):
+        report(
+            model,
+            np.zeros((9, 9, 3), np.uint8),
+            output=tmp_path / "r.html",
+            collection=tmp_path / "nowhere",
+            progress=lambda *call: calls.append(call),
+        )
+    assert calls == []
+
+
+def test_names_that_are_not_unicode_can_be_written(model: Model, tmp_path: Path) -> None:
+    image = tmp_path / os.fsdecode(b"caf\xe9.png")
+    write_photo(image, 0)
+    text = report(model, image, output=tmp_path / "r.html", layer="0").read_text(encoding="utf-8")
+    assert "caf\\udce9.png" in text

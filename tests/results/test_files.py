@@ -225,6 +225,7 @@ DAMAGES = {
     "empty manifest": damage_manifest(""),
     "half a manifest": damage_manifest('{"format": 1, "kind": "Attrib'),
     "a list": damage_manifest("[]"),
+    "a deep one": damage_manifest('{"values": ' + "[" * 100_000),
     "null": damage_manifest("null"),
     "values are null": damage_manifest('{"kind": "Attribution", "values": null, "provenance": {}}'),
     "unknown kind": damage_manifest('{"kind": "Nonsense", "values": {}, "provenance": {}}'),

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import tiny_network
 from torch import nn
 
-from convscope import Interrupted, LayerError, ParameterError, TargetError, visualize
+from convscope import Interrupted, LayerError, ModelError, ParameterError, TargetError, visualize
 from convscope.models import Model
 from convscope.synthesis import transforms
 
@@ -155,3 +155,46 @@ def test_a_bare_module_needs_a_size() -> None:
     with pytest.raises(ParameterError, match="input size"):
         visualize(tiny_network(), 0, steps=1)
     assert visualize(tiny_network(), 0, steps=1, size_px=(8, 12)).image.shape == (8, 12, 3)
+
+
+class Shut(nn.Module):
+    """A ReLU that no input opens, or a score without a way back."""
+
+    def __init__(self, detached: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.detached = detached
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = (self.weight * x.mean(dim=(1, 2, 3)) - 100).relu()[:, None]
+        return score.detach() if self.detached else score
+
+
+def test_a_score_that_no_pixel_changes_is_noted() -> None:
+    (note,) = visualize(Shut(detached=False), 0, size_px=4, steps=3, **PLAIN).provenance.notes
+    assert note.startswith("the score stayed at 0")
+    assert (
+        visualize(Model(nn.Sequential(nn.Flatten(), nn.Linear(48, 1))), 0, size_px=4, steps=3).provenance.notes
+        == ()
+    )
+
+
+def test_a_score_without_a_gradient_is_an_error() -> None:
+    with pytest.raises(ModelError, match="has no gradient"):
+        visualize(Shut(detached=True), 0, size_px=4, steps=3)
+
+
+def test_weights_made_in_inference_mode_are_an_error() -> None:
+    with torch.inference_mode():
+        net = Shut(detached=False)
+    with pytest.raises(ModelError, match="inference_mode"):
+        visualize(net, 0, size_px=4, steps=3)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"size_px": -1}, {"size_px": "big"}, {"steps": 1.5}, {"n_frames": True}, {"jitter_px": "2"}, {"seed": -1}],
+)
+def test_numbers_of_another_kind_are_errors(tiny: Model, option: dict[str, object]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(option))):
+        visualize(tiny, 0, **option)

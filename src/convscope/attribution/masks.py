@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
+from ..checks import Pair, as_pair
 from ..errors import ParameterError
 from ..results import Array
 
-Pair: TypeAlias = tuple[int, int]
 Shape: TypeAlias = Literal["rectangle", "ellipse", "superpixel"]
 
 
@@ -87,7 +87,7 @@ def given(masks: Array, size: Pair) -> Masks:
         raise ParameterError(f"masks of shape {masks.shape}; expected (M, {size[0]}, {size[1]}), M at least 1")
     if masks.dtype != np.bool_:
         raise ParameterError(f"masks of {masks.dtype}; expected booleans, True where the image is hidden")
-    return Masks(len(masks), lambda first, end: torch.from_numpy(masks[first:end]))
+    return Masks(len(masks), lambda first, end: torch.from_numpy(masks[first:end].copy()))
 
 
 def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
@@ -101,11 +101,3 @@ def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | No
     if stride[0] > window[0] or stride[1] > window[1]:
         raise ParameterError(f"stride={stride}: larger than window={window}, so some pixels would not be covered")
     return window, stride
-
-
-def as_pair(value: int | Pair, name: str) -> Pair:
-    """(height, width) from one number for both, or two."""
-    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, int | np.integer) and v >= 1 for v in pair):
-        raise ParameterError(f"{name}={value!r}: expected pixels, one number or (height, width), at least 1")
-    return (int(pair[0]), int(pair[1]))

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..checks import Pair, as_count
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target, as_model, describe, evaluating, resolve
 from ..registry import register
 from ..results import Array, Attribution
 from .baselines import Baseline, baseline_of, describe_baseline
 from .maps import Maps
-from .masks import Masks, Pair, Shape, check_windows, given, superpixels, windows
+from .masks import Masks, Shape, check_windows, given, superpixels, windows
 from .scores import finite, score_drops
 
 _MASKS_AT_ONCE = 64
@@ -86,7 +87,7 @@ def occlusion(
     model = as_model(model)
     inputs = model.inputs(images)
     masks_of, about = _shapes(shape, inputs.shape[1:], window, stride)
-    hide = baseline_of(model, baseline, preprocessed=inputs.preprocessed, seed=seed)
+    hide = baseline_of(model, baseline, preprocessed=inputs.preprocessed, seed=as_count(seed, "seed"))
     parameters = {
         "target": describe(target),
         **about,
@@ -132,7 +133,7 @@ def _shapes(
 ) -> tuple[Callable[[Array], Masks], dict[str, Any]]:
     """How to make an image's masks from its pixels, and what to say of them in the provenance."""
     if isinstance(shape, np.ndarray | torch.Tensor):
-        fixed = given(np.asarray(shape), size)
+        fixed = given(shape.detach().cpu().numpy() if isinstance(shape, torch.Tensor) else shape, size)
         return lambda pixels: fixed, {"shape": f"{len(fixed)} masks"}
     window, stride = check_windows(size, window, stride)
     if shape == "superpixel":

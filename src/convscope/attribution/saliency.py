@@ -7,8 +7,18 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from ..errors import ModelError, ParameterError
-from ..models import Model, Progress, Score, Target, as_model, describe, differentiable, resolve
+from ..errors import ParameterError
+from ..models import (
+    Model,
+    Progress,
+    Score,
+    Target,
+    as_model,
+    check_differentiable,
+    describe,
+    differentiable,
+    resolve,
+)
 from ..registry import register
 from ..results import Attribution
 from .maps import Maps
@@ -85,11 +95,7 @@ def saliency(
                     score=score,
                 )
                 reached = finite(chosen.of(output, len(x)), batch.names)
-                if not reached.requires_grad:
-                    raise ModelError(
-                        f"the score of {model.name} has no gradient with respect to its input (is it detached?); "
-                        "occlusion works without one"
-                    )
+                check_differentiable(reached, model.name)
                 (gradient,) = torch.autograd.grad(reached.sum(), x)
             values = _per_pixel(gradient, batch.x, kind)
             maps.add(values, reached, model.to_pixels(batch.x), batch.names, chosen.names)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,19 +26,7 @@ from .console import (
     summary,
 )
 from .methods import build, example, method_summaries
-from .options import (
-    DEFAULT_MODEL,
-    AsJson,
-    Device,
-    Images,
-    ModelName,
-    Output,
-    Random,
-    Weights,
-    chosen_images,
-    chosen_model,
-    chosen_target,
-)
+from .options import AsJson, Images, Network, Output, chosen_images, chosen_target, with_network
 
 
 class _WithMethods(TyperGroup):
@@ -91,7 +78,9 @@ def _main(
 
 @app.command(epilog="Example: convscope report cat.jpg cup.jpg --collection photos/ --output out/report.html")
 @reporting
+@with_network
 def report(
+    model: Network,
     images: Images,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("out/report.html"),
     collection: Annotated[
@@ -101,27 +90,22 @@ def report(
     target: Annotated[
         str | None, typer.Option(help="Class index or label; by default the predicted class.")
     ] = None,
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
 ) -> None:
     """Everything about a few images in one self-contained HTML file."""
     from convscope.report import report as write_report
     from convscope.report.compose import IMAGES
 
-    model = chosen_model(model_name, weights, random, device)
     looked_at = chosen_images(images)
     with staged_progress() as step:
         written = write_report(
-            model,
+            model(),
             looked_at,
             output=output,
             collection=collection,
             target=chosen_target(target),
             progress=step,
         )
-    prediction = model.predict(looked_at[:IMAGES])
+    prediction = model().predict(looked_at[:IMAGES])
     for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
         found = " or ".join(f"{r.label} ({r.probability:.0%})" for r in ranked)
         out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
@@ -131,19 +115,17 @@ def report(
 
 @app.command(epilog="Example: convscope predict photos/ --top 3 --json")
 @reporting
+@with_network
 def predict(
+    model: Network,
     images: Images,
     top: Annotated[int, typer.Option(min=1, help="Classes to show for each image.")] = 5,
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """The highest classes of each image, with probability and score."""
-    model = chosen_model(model_name, weights, random, device)
+    network = model()
     with progress_bar("predict") as step:
-        prediction = model.predict(chosen_images(images), progress=step)
+        prediction = network.predict(chosen_images(images), progress=step)
     ranked = prediction.top(top)
     if as_json:
         print_json(
@@ -159,16 +141,13 @@ def predict(
 
 @app.command(epilog="Example: convscope layers --model torchvision:resnet50 --random-weights")
 @reporting
+@with_network
 def layers(
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
+    model: Network,
     as_json: AsJson = False,
 ) -> None:
     """Every layer of a network, in the order in which they run."""
-    model = chosen_model(model_name, weights, random, device)
-    structure = model.structure()
+    structure = model().structure()
     if as_json:
         print_json([vars(layer) for layer in structure.layers])
         return
@@ -181,34 +160,34 @@ def layers(
         )
         for layer in structure.layers
     ]
-    out.print(_table(model.name, ("layer", "kind", "shape", "receptive field"), rows))
+    out.print(_table(model().name, ("layer", "kind", "shape", "receptive field"), rows))
     for what, found in (("last spatial layer", structure.last_spatial), ("feature vector", structure.features)):
         out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
 
 
 @app.command(epilog="Example: convscope embed photos/ --output out/vectors")
 @reporting
+@with_network
 def embed(
+    model: Network,
     images: Images,
     layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
     output: Output = None,
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """The feature vector of every image, for `neighbors` and `project`."""
     place = free_output(output, "embed")
-    model = chosen_model(model_name, weights, random, device)
+    network = model()
     with saving_partial(place, as_json):
-        embeddings = _embedded(model, images, layer)
+        embeddings = _embedded(network, images, layer)
     show(embeddings, embeddings.save(place), as_json)
 
 
 @app.command(epilog="Example: convscope neighbors out/vectors photo.jpg --k 5 --space pixel")
 @reporting
+@with_network
 def neighbors(
+    model: Network,
     collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
     query: Annotated[
         list[str],
@@ -223,15 +202,10 @@ def neighbors(
         Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
     ] = "feature",
     output: Output = None,
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
     place = free_output(output, "neighbors")
-    model = cache(lambda: chosen_model(model_name, weights, random, device))
     embeddings = _collection(collection, model)
     found = embeddings.neighbors(_queries(query, embeddings, model), k=k, metric=metric, space=space)
     saved = found.save(place)
@@ -247,23 +221,21 @@ def neighbors(
 
 @app.command(epilog="Example: convscope project out/vectors --output out/map")
 @reporting
+@with_network
 def project(
+    model: Network,
     collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
     method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
     output: Output = None,
-    model_name: ModelName = DEFAULT_MODEL,
-    weights: Weights = None,
-    random: Random = False,
-    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """A map of a collection: feature vectors in two dimensions, with the variance that is left."""
     from convscope.embedding import project as project_vectors
 
     place = free_output(output, "project")
-    embeddings = _collection(collection, lambda: chosen_model(model_name, weights, random, device))
+    embeddings = _collection(collection, model)
     projection = project_vectors(embeddings, method=method, n_components=n_components, seed=seed)
     show(projection, projection.save(place), as_json)
 
@@ -282,7 +254,7 @@ def samples(
     out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
 
 
-def _collection(path: Path, model: Callable[[], Any]) -> Any:
+def _collection(path: Path, model: Network) -> Any:
     """Saved embeddings, or a folder of images embedded now."""
     from convscope.embedding import Embeddings
 
@@ -293,7 +265,7 @@ def _collection(path: Path, model: Callable[[], Any]) -> Any:
     return embeddings
 
 
-def _queries(query: list[str], embeddings: Any, model: Callable[[], Any]) -> Any:
+def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
     row_of = {name: row for row, name in enumerate(embeddings.names)}
     rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]

@@ -18,18 +18,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .console import free_output, progress_bar, reporting, saving_partial, show
-from .options import (
-    DEFAULT_MODEL,
-    AsJson,
-    Device,
-    ModelName,
-    Output,
-    Random,
-    Weights,
-    chosen_images,
-    chosen_model,
-    chosen_target,
-)
+from .options import AsJson, Network, Output, chosen_images, chosen_target, parameter, set_parameters, with_network
 
 PACKAGE = Path(__file__).parent.parent
 # Functions (model, what it looks at, *, options) -> result, beside every registered attribution.
@@ -86,12 +75,8 @@ def build(command: str) -> Callable[..., None]:
     parameters = list(inspect.signature(method).parameters.values())
     positional = [p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     shared = [
-        _parameter(name, kind, default)
+        parameter(name, kind, default)
         for name, kind, default in (
-            ("model_name", ModelName, DEFAULT_MODEL),
-            ("weights", Weights, None),
-            ("random", Random, False),
-            ("device", Device, None),
             ("output", Output, None),
             ("as_json", AsJson, False),
         )
@@ -102,28 +87,25 @@ def build(command: str) -> Callable[..., None]:
         if p.name not in ("progress", *positional)
     ]
 
-    @reporting
-    def run(**given: Any) -> None:
+    def run(model: Network, **given: Any) -> None:
         options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
         looked_at = [_argument(name, given[name]) for name in positional]
         output = free_output(given["output"], command)
-        model = chosen_model(given["model_name"], given["weights"], given["random"], given["device"])
+        network = model()
         if "progress" not in hints:
-            result = method(model, *looked_at, **options)
+            result = method(network, *looked_at, **options)
         else:
             with saving_partial(output, given["as_json"]), progress_bar(command) as step:
-                result = method(model, *looked_at, progress=step, **options)
+                result = method(network, *looked_at, progress=step, **options)
         show(result, result.save(output), given["as_json"])
 
     arguments = [
-        _parameter(name, _ARGUMENTS[name], None if name == "target" else inspect.Parameter.empty)
+        parameter(name, _ARGUMENTS[name], None if name == "target" else inspect.Parameter.empty)
         for name in positional
     ]
-    signature = [*arguments, *own, *shared]
-    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in signature}
+    set_parameters(run, [*arguments, *own, *shared])
     run.__doc__ = _description(inspect.getdoc(method) or "")
-    return run
+    return reporting(with_network(run))
 
 
 def _description(doc: str) -> str:
@@ -160,26 +142,22 @@ def _value(name: str, value: Any) -> Any:
     return _PARSERS[name](value) if name in _PARSERS and isinstance(value, str) else value
 
 
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _option(parameter: inspect.Parameter, hint: Any, help_text: str, *, several: bool) -> inspect.Parameter:
+def _option(given: inspect.Parameter, hint: Any, help_text: str, *, several: bool) -> inspect.Parameter:
     """One keyword of a method as an option: numbers and choices as such, everything else as text."""
-    default = parameter.default
+    default = given.default
     choices = _choices(hint)
     if several:
         kind: Any = list[str]
         default = None
-    elif parameter.name in _PARSERS or not (hint in (int, float, bool) or choices):
+    elif given.name in _PARSERS or not (hint in (int, float, bool) or choices):
         kind = str
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
     else:
         kind = choices or hint
-    flag = "--" + parameter.name.replace("_", "-")
+    flag = "--" + given.name.replace("_", "-")
     option: Any = typer.Option
     annotation: Any = Annotated[kind | None if default is None else kind, option(flag, help=help_text)]
-    return _parameter(parameter.name, annotation, default)
+    return parameter(given.name, annotation, default)
 
 
 def _choices(hint: Any) -> Any:

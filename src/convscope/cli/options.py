@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -32,15 +35,53 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="New folder for the result; by default out/COMMAND.", show_default=False),
 ]
+Network: TypeAlias = Callable[[], Any]  # loads it the first time
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 
 
-def chosen_model(model_name: str, weights: Path | None, random: bool, device: str | None) -> Any:
-    """The network that the shared options name."""
-    from convscope.models import load_model
+_NETWORK: dict[str, tuple[Any, Any]] = {
+    "model_name": (ModelName, DEFAULT_MODEL),
+    "weights": (Weights, None),
+    "random": (Random, False),
+    "device": (Device, None),
+}
 
-    return load_model(model_name, weights=weights, pretrained=not random, device=device)
+
+def with_network(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that name a network, in place of its parameter ``model``.
+
+    The command gets a function that loads the network the first time that it is called.
+    """
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        name, weights, random, device = (given.pop(option) for option in _NETWORK)
+
+        @functools.cache
+        def model() -> Any:
+            from convscope.models import load_model
+
+            return load_model(name, weights=weights, pretrained=not random, device=device)
+
+        command(model=model, **given)
+
+    own = inspect.signature(command, eval_str=True).parameters
+    options = [parameter(name, kind, default) for name, (kind, default) in _NETWORK.items()]
+    set_parameters(run, [*(p for p in own.values() if p.name != "model"), *options])
+    return run
+
+
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """A parameter of a command, as typer reads it."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def set_parameters(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> None:
+    """Say what options a command has that takes any."""
+    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in keywords}
 
 
 def chosen_images(paths: list[Path]) -> Any:

@@ -2,7 +2,7 @@
 
 from .batching import in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
-from .execution import differentiable, evaluating, run_to
+from .execution import check_differentiable, differentiable, evaluating, run_to
 from .folding import folded_batch_norm
 from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
@@ -25,6 +25,7 @@ __all__ = [
     "as_maps",
     "as_model",
     "best_device",
+    "check_differentiable",
     "check_output",
     "check_tensor",
     "describe",

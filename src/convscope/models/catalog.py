@@ -13,8 +13,10 @@ from torch import nn
 
 from ..errors import ModelError
 from .checkpoints import fit_weights, read_module, read_weights
+from .execution import move
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
+from .targets import check_labels
 
 DEFAULT_MODEL = "efficientnet-lite0"
 
@@ -61,7 +63,7 @@ def load_model(
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
-        elif Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).exists():
+        elif Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
@@ -70,17 +72,10 @@ def load_model(
         else:
             raise ModelError(_unknown(str(name)))
     if labels is not None:
-        model.labels = tuple(labels)
-    _move(model.module, device if device is not None else best_device())
+        model.labels = check_labels(labels)
+    move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
-
-
-def _move(module: nn.Module, device: str | torch.device) -> None:
-    try:
-        module.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:  # torch raises either, by what it was compiled for
-        raise ModelError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
 
 
 def best_device() -> torch.device:

@@ -39,6 +39,11 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
     """A whole pickled network: runs whatever code the file asks for, so only with ``trust_pickle=True``."""
     path = _existing(path)
+    if path.suffix == ".safetensors":
+        raise ModelError(
+            f"{path}: holds weights alone; give their architecture, load_model('torchvision:NAME' or 'timm:NAME', "
+            "weights=PATH)"
+        )
     if not trust_pickle:
         raise ModelError(
             f"{path}: a file alone is a network only if it is a pickled model, and loading that can run any "

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from ..errors import LayerError
+from ..errors import LayerError, ModelError
 from .folding import batch_norm_of, scale_and_shift
 
 
@@ -59,6 +59,11 @@ def differentiable(module: nn.Module) -> Iterator[None]:
 
     Parameters are frozen for the time being, so that no backward pass keeps what only their gradients need.
     """
+    if any(t.is_inference() for t in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            f"the weights of {type(module).__name__} were made inside torch.inference_mode, so that there are no "
+            "gradients; build the network outside of it"
+        )
     with evaluating(module), torch.inference_mode(False), torch.enable_grad(), _AffineBatchNorm():
         trainable = [p for p in module.parameters() if p.requires_grad]
         try:
@@ -68,6 +73,15 @@ def differentiable(module: nn.Module) -> Iterator[None]:
         finally:
             for p in trainable:
                 p.requires_grad_(True)
+
+
+def check_differentiable(score: torch.Tensor, name: str) -> None:
+    """`ModelError` where a score has lost its way back to the input."""
+    if not score.requires_grad:
+        raise ModelError(
+            f"the score of {name} has no gradient with respect to its input (is it detached?); occlusion works "
+            "without one"
+        )
 
 
 class _AffineBatchNorm(TorchFunctionMode):
@@ -147,3 +161,11 @@ def _watch(child: nn.Module, path: str, wanted: set[str], keep: Any) -> Iterator
 
     yield child.register_forward_pre_hook(entering)
     yield child.register_forward_hook(leaving)
+
+
+def move(module: nn.Module, device: str | torch.device) -> None:
+    """Put a module on a device; `ModelError` where there is none such."""
+    try:
+        module.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by what it was compiled for
+        raise ModelError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error

@@ -17,11 +17,11 @@ from torch import nn
 from ..errors import ModelError, ParameterError
 from ..results import Array, Prediction, Provenance
 from .batching import fitting_batch
-from .execution import evaluating
+from .execution import evaluating, move
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure, structure
 from .preprocessing import Preprocessing, from_timm
-from .targets import check_output, class_names
+from .targets import check_labels, check_output, class_names
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -78,9 +78,12 @@ class Model:
                     "of one number a channel"
                 ) from None
             preprocessing = Preprocessing((height, width), means, stds, resize_px=(height, width))
-        self.module = module if device is None else module.to(device)
+        # A compiled module is looked at as it was: nothing can be hooked inside what it was compiled to.
+        self.module: nn.Module = getattr(module, "_orig_mod", module)
+        if device is not None:
+            move(self.module, device)
         self.preprocessing = preprocessing
-        self.labels = tuple(labels) if labels is not None else None
+        self.labels = check_labels(labels)
         self.name = name or type(module).__name__
 
     def __repr__(self) -> str:
@@ -166,7 +169,7 @@ class Model:
         names: list[str] = []
         with evaluating(self.module), torch.inference_mode():
             for batch in self.batches(inputs):
-                scores.append(check_output(self.module(batch.x)).float().cpu().numpy())
+                scores.append(check_output(self.module(batch.x), len(batch.x)).float().cpu().numpy())
                 names.extend(batch.names)
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -60,6 +60,21 @@ def describe(target: Any) -> str | int | tuple[OneTarget, ...] | None:
     return int(target) if isinstance(target, int | np.integer) else type(target).__name__
 
 
+def check_labels(labels: object) -> tuple[str, ...] | None:
+    """Class names as a tuple, or `ParameterError`."""
+    if labels is None:
+        return None
+    if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable):
+        raise ParameterError(
+            f"labels: a {type(labels).__name__}; expected a list of names in the order of the classes"
+        )
+    names = tuple(labels)
+    for name in names:
+        if not isinstance(name, str):
+            raise ParameterError(f"labels: {name!r} among them; expected names, as strings")
+    return names
+
+
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
     """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
     if labels is None:
@@ -69,8 +84,8 @@ def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
     return tuple(labels)
 
 
-def check_output(output: object) -> torch.Tensor:
-    """The class scores (N, K) of a network, or `ModelError`."""
+def check_output(output: object, n_batch: int | None = None) -> torch.Tensor:
+    """The class scores (N, K) of a network for a batch of N images, or `ModelError`."""
     if not isinstance(output, torch.Tensor):
         raise ModelError(
             f"the network returns a {type(output).__name__}, not a tensor of class scores (N, K); "
@@ -81,6 +96,8 @@ def check_output(output: object) -> torch.Tensor:
             f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
             "give a callable as target that turns it into N scores"
         )
+    if n_batch is not None and len(output) != n_batch:
+        raise ModelError(f"the network returns {len(output)} rows of scores for {n_batch} images")
     return output
 
 
@@ -113,7 +130,7 @@ def resolve(
         if score != "logit":
             raise ParameterError("score='probability' has no meaning for a callable: let it return probabilities")
         return Targets(None, target, (str(describe(target)),) * n_batch, score)
-    n_classes = check_output(output).shape[1]
+    n_classes = check_output(output, n_batch).shape[1]
     names = class_names(labels, n_classes)
     if target is None:
         indices = output.argmax(dim=1).tolist()

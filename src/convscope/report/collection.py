@@ -15,34 +15,38 @@ View = dict[str, Any]
 
 def collection_view(collection: Collection) -> View:
     """Everything the template shows of a collection."""
-    spaces = [("feature space", collection.feature), ("pixel space", collection.pixel)]
-    rows = [(name, result, neighbor_rows(result)) for name, result in spaces]
-    queries = [
-        {
-            "name": _name(collection.feature.query_names[q]),
-            "label": query_label(collection.feature, q) or "",
-            "uri": image_uri(collection.feature.query_thumbnails[q], "jpeg"),
-            "spaces": [
-                {"name": name, "neighbors": [_neighbor(result, one) for one in found[q]]}
-                for name, result, found in rows
-            ],
-        }
-        for q in range(len(collection.feature.indices))
-    ]
+    feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
     return {
         "count": len(collection.embeddings),
         "k": NEIGHBORS,
-        "metric": collection.feature.metric,
+        "metric": feature.metric,
         "precision": [number(100 * share, ".0f") for share in collection.precision or ()],
-        "queries": queries,
-        "captions": [*caption(collection.feature), *caption(collection.pixel)],
+        "queries": [query for pair in collection.nearest for query in _queries(*pair)],
+        "captions": [*caption(feature), *caption(pixel)],
         "projection": data_uri(projection),
         "kept": number(100 * kept, ".1f"),
         "method": str(projection.provenance.parameters.get("method", "")),
         "projection_caption": caption(projection),
     }
+
+
+def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
+    """Each query with its nearest images in both spaces."""
+    rows = [("feature space", feature, neighbor_rows(feature)), ("pixel space", pixel, neighbor_rows(pixel))]
+    return [
+        {
+            "name": _name(feature.query_names[q]),
+            "label": query_label(feature, q) or "",
+            "uri": image_uri(feature.query_thumbnails[q], "jpeg"),
+            "spaces": [
+                {"name": name, "neighbors": [_neighbor(result, one) for one in found[q]]}
+                for name, result, found in rows
+            ],
+        }
+        for q in range(len(feature.indices))
+    ]
 
 
 def _neighbor(result: Neighbors, one: Any) -> View:

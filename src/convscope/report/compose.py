@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..activations import feature_maps, filters
-from ..attribution import occlusion, saliency
+from ..attribution import ATTRIBUTIONS
 from ..embedding import Embeddings, embed, project
 from ..errors import LayerError
 from ..images import load_images
@@ -25,7 +25,7 @@ StageProgress: TypeAlias = Callable[[str, int, int], None]
 IMAGES = 12  # shown in detail; every image costs an occlusion run
 LAYERS = 4
 VISUALIZATIONS = 4
-QUERIES = 5
+QUERIES = 5  # of the neighbors: the images of the report, and of the collection as many as are missing
 NEIGHBORS = 5
 MEASURED = 2000  # embeddings up to here are compared all with all, for the share of right neighbors
 
@@ -34,13 +34,13 @@ MEASURED = 2000  # embeddings up to here are compared all with all, for the shar
 class Collection:
     """How the images of a collection lie: the nearest of a few, in both spaces, and a map of all.
 
-    ``precision`` is the share of the nearest images that have the query's label, (feature space, pixel space);
-    None without labels.
+    ``nearest`` pairs neighbors in feature space with those in pixel space: first of the images that the report is
+    about, then of some of the collection's own. ``precision`` is the share of the nearest images that have the
+    query's label, (feature space, pixel space); None without labels.
     """
 
     embeddings: Embeddings
-    feature: Neighbors
-    pixel: Neighbors
+    nearest: tuple[tuple[Neighbors, Neighbors], ...]
     projection: Projection
     precision: tuple[float, float] | None
 
@@ -50,8 +50,7 @@ class Contents:
     """All results of a report. ``n_given`` images were given; those beyond `IMAGES` are left out."""
 
     prediction: Prediction
-    occlusion: Attribution
-    saliency: Attribution
+    attributions: tuple[Attribution, ...]
     maps: FeatureMaps | None
     filters: Filters | None
     visualizations: tuple[Visualization, ...]
@@ -77,13 +76,16 @@ def compose(
         return partial(progress, name) if progress else None
 
     shown, n_given = _first(images)
+    if not isinstance(collection, Embeddings | torch.Tensor | None):
+        collection = load_images(collection)  # a folder that is not there shows now
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
-    pictures = saliency(model, shown, target=target, progress=stage("saliency"))
-    chosen = choose_layers(model, pictures.images.shape[1:3]) if layer is None else layer
+    chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer
     maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
-    lying = None if collection is None else _collect(model, collection, stage("embed"))
-    hidden = occlusion(model, shown, target=target, progress=stage("occlusion"))
+    lying = None if collection is None else _collect(model, collection, shown, stage("embed"))
+    explained = tuple(
+        method(model, shown, target=target, progress=stage(name)) for name, method in ATTRIBUTIONS.items()
+    )
     wanted = _distinct_targets(target, prediction)
     liked = tuple(
         visualize(model, one, progress=stage(f"visualize {i + 1}"))
@@ -91,8 +93,7 @@ def compose(
     )
     return Contents(
         prediction=prediction,
-        occlusion=hidden,
-        saliency=pictures,
+        attributions=explained,
         maps=maps,
         filters=_filters(model),
         visualizations=liked,
@@ -103,12 +104,12 @@ def compose(
     )
 
 
-def choose_layers(model: Model, size: tuple[int, int]) -> list[str]:
-    """One layer of each resolution; at most `LAYERS`, from the finest to the coarsest.
+def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
+    """One layer of each resolution, for inputs (C, H, W); at most `LAYERS`, from the finest to the coarsest.
 
     Of a resolution, the last of the outermost layers: a stage's output rather than something inside the next one.
     """
-    structure = model.structure((model.n_channels or 3, size[0], size[1]))
+    structure = model.structure(shape)
     last_of: dict[tuple[int, ...], str] = {}
     for layer in structure.layers:
         best = last_of.get(layer.shape[1:])
@@ -150,9 +151,11 @@ def _filters(model: Model) -> Filters | None:
         return None  # a network without convolutions: the section is left out
 
 
-def _collect(model: Model, collection: Any, progress: Any) -> Collection:
+def _collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
     embeddings = collection if isinstance(collection, Embeddings) else embed(model, collection, progress=progress)
-    queries = np.unique(np.linspace(0, len(embeddings) - 1, min(QUERIES, len(embeddings))).round().astype(int))
+    asked = embed(model, shown, layer=embeddings.layer)
+    n_own = min(max(QUERIES - len(asked), 0), len(embeddings))
+    own = np.unique(np.linspace(0, len(embeddings) - 1, n_own).round().astype(int)).tolist()
     precision = None
     if len(embeddings) <= MEASURED and len(set(embeddings.labels) - {None}) > 1:
         precision = (
@@ -161,8 +164,13 @@ def _collect(model: Model, collection: Any, progress: Any) -> Collection:
         )
     return Collection(
         embeddings=embeddings,
-        feature=embeddings.neighbors(queries.tolist(), k=NEIGHBORS, space="feature"),
-        pixel=embeddings.neighbors(queries.tolist(), k=NEIGHBORS, space="pixel"),
+        nearest=tuple(
+            (
+                embeddings.neighbors(query, k=NEIGHBORS, space="feature"),
+                embeddings.neighbors(query, k=NEIGHBORS, space="pixel"),
+            )
+            for query in ([asked, own] if own else [asked])
+        ),
         projection=project(embeddings),
         precision=precision,
     )

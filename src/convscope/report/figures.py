@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
+from ..attribution import ATTRIBUTIONS
 from ..render import (
     Scale,
     attribution_map,
@@ -33,6 +35,13 @@ def number(value: float, spec: str = ".3g") -> str:
         return "–"
     text = format(value, spec)
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # no "−0.00"
+
+
+def method_view(result: Attribution) -> View:
+    """What a method does and how its colors are read, for the head of the section: its docstring's first words."""
+    method = result.provenance.method
+    summary, intuition = (inspect.getdoc(ATTRIBUTIONS[method]) or "").split("\n\n")[:2]
+    return {"name": method, "text": f"{summary} {intuition}", "is_signed": result.signed}
 
 
 def attribution_views(result: Attribution, n: int) -> list[View]:

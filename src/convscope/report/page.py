@@ -13,7 +13,7 @@ from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
 from .compose import Contents
-from .figures import attribution_views, caption, layer_views, number
+from .figures import attribution_views, caption, layer_views, method_view, number
 
 View = dict[str, Any]
 HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ def page(contents: Contents) -> str:
         filters=_filters(contents),
         visualizations=[_visualization(v) for v in contents.visualizations],
         n_targets=contents.n_targets,
-        window=contents.occlusion.provenance.parameters.get("window"),
+        methods=[method_view(result) for result in contents.attributions],
         collection=collection_view(contents.collection) if contents.collection else None,
     )
 
@@ -96,9 +96,9 @@ def _image(contents: Contents, n: int) -> View:
     ]
     return {
         "name": PurePath(name).name or name,
-        "photo": image_uri(contents.saliency.images[n], "jpeg"),
+        "photo": image_uri(contents.attributions[0].images[n], "jpeg"),
         "top": top,
-        "maps": [*attribution_views(contents.occlusion, n), *attribution_views(contents.saliency, n)],
+        "maps": [view for result in contents.attributions for view in attribution_views(result, n)],
         "layers": layer_views(contents.maps, n) if contents.maps else [],
     }
 

@@ -81,7 +81,8 @@ def _replace(output: Path, text: str) -> None:
     partial = None
     try:
         descriptor, partial = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # A file name need not be Unicode; what cannot be written is shown as \\udcff.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.chmod(partial, output.stat().st_mode & 0o777 if output.exists() else 0o644)  # mkstemp makes it private
         os.replace(partial, output)

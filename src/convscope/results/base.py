@@ -86,6 +86,8 @@ class Result:
 def _describe(result: Result, name: str) -> str | None:
     value = getattr(result, name)
     if isinstance(value, np.ndarray):
+        if value.size == 1:
+            return f"{name}: {value.item():.4g}"
         if np.issubdtype(value.dtype, np.floating) and not np.isnan(value).all():
             return f"{name}: {value.shape} from {np.nanmin(value):.4g} to {np.nanmax(value):.4g}"
         return f"{name}: {value.shape} {value.dtype}"

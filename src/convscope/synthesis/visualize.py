@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..checks import Pair, as_count, as_number, as_pair
 from ..errors import Interrupted, ModelError, ParameterError
-from ..models import Model, Progress, as_model, describe, differentiable, gaussian_blur
+from ..models import Model, Progress, as_model, check_differentiable, describe, differentiable, gaussian_blur
 from ..results import Array, Visualization
 from .objectives import Objective, ObjectiveTarget, activation, class_score
 from .transforms import clear_small, shift
@@ -37,7 +38,7 @@ def visualize(
     clear: float = 0.0,
     jitter_px: int = 32,
     start: Start = "zero",
-    size_px: int | tuple[int, int] | None = None,
+    size_px: int | Pair | None = None,
     n_frames: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -97,11 +98,22 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
+    steps, n_frames, jitter_px = (
+        as_count(steps, "steps", 1),
+        as_count(n_frames, "n_frames"),
+        as_count(jitter_px, "jitter_px"),
+    )
+    step_size, l2, blur, clear = (
+        as_number(step_size, "step_size"),
+        as_number(l2, "l2"),
+        as_number(blur, "blur"),
+        as_number(clear, "clear"),
+    )
+    if clear >= 1:
+        raise ParameterError(f"clear={clear}: expected a share of the pixels, less than 1")
     if n_frames > steps + 1:
         raise ParameterError(f"n_frames={n_frames}: there are {steps + 1} pictures from the first to the last")
-    _check(steps=steps, n_frames=n_frames, step_size=step_size, l2=l2)
-    _check(blur=blur, clear=clear, jitter_px=jitter_px)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_count(seed, "seed"))
     parameters = {
         "target": describe(target),
         "layer": layer,
@@ -132,6 +144,10 @@ def visualize(
         def result(notes: tuple[str, ...] = ()) -> Visualization:
             with torch.no_grad():
                 scores.append(float(objective.value(image)))
+            if len(set(scores)) == 1:  # as a dead unit, or one whose ReLU is shut at the start
+                notes += (
+                    f"the score stayed at {scores[0]:.4g}: no pixel changes it from this start; try another",
+                )
             return Visualization(
                 image=model.to_pixels(image)[0],
                 input=image.detach()[0].float().cpu().contiguous().numpy(),
@@ -172,6 +188,7 @@ def _ascend(
     """One step up S(I) - l2 * ||I||^2; returns S(I) as it was before it."""
     seen = shift(image, jitter_px, generator) if jitter_px else image
     value = objective.value(seen)
+    check_differentiable(value, objective.name)
     (image.grad,) = torch.autograd.grad(value - l2 * image.square().sum(), image)
     score = float(value.detach())
     if not np.isfinite(score):
@@ -192,12 +209,10 @@ def _transform(image: torch.Tensor, blur: float, clear: float) -> None:
         image.copy_(clear_small(image, clear))
 
 
-def _first(
-    model: Model, start: Start, size_px: int | tuple[int, int] | None, generator: torch.Generator
-) -> torch.Tensor:
+def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
     """The picture to begin with, (1, C, H, W), ready to take gradients."""
     if isinstance(start, str) and start in ("zero", "noise"):
-        shape = model.input_shape((size_px, size_px) if isinstance(size_px, int) else size_px)
+        shape = model.input_shape(None if size_px is None else as_pair(size_px, "size_px"))
         x = torch.zeros(1, *shape)
         if start == "noise":
             x = NOISE * torch.randn(x.shape, generator=generator)
@@ -220,12 +235,3 @@ def _limits(model: Model, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         return None
     black = torch.zeros_like(image[0, :, :1, :1])
     return model.preprocessing.from_unit(black), model.preprocessing.from_unit(black + 1)
-
-
-def _check(**options: float) -> None:
-    for name, value in options.items():
-        least = 1 if name == "steps" else 0
-        if not (np.isfinite(value) and value >= least):
-            raise ParameterError(f"{name}={value}: expected at least {least}")
-    if not options.get("clear", 0) < 1:
-        raise ParameterError(f"clear={options['clear']}: expected a share of the pixels, less than 1")
