@@ -3,7 +3,7 @@
 from .batching import in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, run_to
-from .folding import folded_batch_norm
+from .folding import folded_batch_norm, scale_and_shift
 from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model
@@ -38,4 +38,5 @@ __all__ = [
     "load_model",
     "resolve",
     "run_to",
+    "scale_and_shift",
 ]

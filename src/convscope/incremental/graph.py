@@ -1,0 +1,227 @@
+"""A network as a list of operations: exported, with what never changes computed once, and batch norm folded."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind
+
+from ..errors import ConvscopeError
+from ..models import scale_and_shift
+
+aten = torch.ops.aten
+
+_VIEWS = {
+    operator.getitem, aten.view.default, aten.reshape.default, aten.transpose.int, aten.permute.default,
+    aten.flatten.using_ints, aten.unsqueeze.default, aten.squeeze.dim, aten.slice.Tensor, aten.select.int,
+    aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.expand.default, aten.detach.default,
+    aten.alias.default, aten.unbind.int, aten.contiguous.default, aten.to.dtype, aten.narrow.default,
+}  # fmt: skip
+_DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
+_NOTHING = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default, aten.contiguous.default}
+# What a tensor's layout forbids to `view` is allowed to `reshape`.
+_RESHAPES = {aten.view.default, aten._unsafe_view.default}
+
+
+class NoGraph(ConvscopeError):
+    """The network cannot be taken apart into operations; the message says why."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``nodes`` in the order in which they run, the network's input first, its output last.
+
+    ``constants`` holds what does not depend on the input, by node.
+    """
+
+    nodes: tuple[fx.Node, ...]
+    constants: dict[fx.Node, Any]
+
+    @property
+    def input(self) -> fx.Node:
+        return self.nodes[0]
+
+    @property
+    def output(self) -> Any:
+        return self.nodes[-1].args[0][0]  # type: ignore[index]
+
+
+def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
+    """The operations that a module runs on a batch of images like this one (C, H, W).
+
+    Raises:
+        NoGraph: torch.export cannot follow it, or its output depends on more than its one input.
+    """
+    program = _exported(module, image)
+    graph = program.graph
+    inputs, constants = _placeholders(program)
+    if len(inputs) != 1:
+        raise NoGraph(f"it takes {len(inputs)} inputs")
+    _without_mutation(graph)
+    _simplify(graph, inputs[0])
+    graph.eliminate_dead_code()
+    with torch.no_grad():
+        _compute_constants(graph, inputs[0], constants)
+        _fold_batch_norm(graph, constants)
+    _fuse_activations(graph, constants)
+    graph.eliminate_dead_code()
+    live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
+    if len(live[-1].args[0]) != 1 or not isinstance(live[-1].args[0][0], fx.Node) or live[-1].args[0][0] in constants:
+        raise NoGraph("it does not return one tensor that depends on its input")
+    return Graph(tuple(live), constants)
+
+
+def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
+    """Exported for batches of any size; without in-place operations on views, which are hard to undo by hand."""
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            # A copy, as its first operation may be in place.
+            batch = image.detach().clone()[None].expand(2, -1, -1, -1).contiguous()
+            program = export(module, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
+            return program.run_decompositions({}) if _mutates_a_view(program.graph) else program
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise NoGraph(lines[0]) from error
+
+
+def _placeholders(program: ExportedProgram) -> tuple[list[fx.Node], dict[fx.Node, Any]]:
+    """The network's inputs, and its parameters, buffers and constants by node."""
+    inputs, constants = [], {}
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    for node, spec in zip(nodes, program.graph_signature.input_specs, strict=True):
+        if spec.kind == InputKind.USER_INPUT:
+            inputs.append(node)
+        elif spec.target in program.state_dict:
+            constants[node] = program.state_dict[spec.target].detach()
+        else:
+            constants[node] = program.constants[spec.target]
+    return inputs, constants
+
+
+def _in_place(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _mutates_a_view(graph: fx.Graph) -> bool:
+    """Whether anything is changed in place that another node sees under another name."""
+    for node in graph.nodes:
+        if _in_place(node):
+            changed = node.args[0]
+            family = [changed, *changed.users]
+            if any(other.op == "call_function" and other.target in _VIEWS for other in family):
+                return True
+            if not hasattr(aten, node.target._schema.name.removeprefix("aten::")[:-1]):
+                return True
+    return False
+
+
+def _without_mutation(graph: fx.Graph) -> None:
+    """relu_ as relu: who uses the changed tensor afterwards uses the result."""
+    for node in graph.nodes:
+        if _in_place(node):
+            packet = getattr(aten, node.target._schema.name.removeprefix("aten::")[:-1])
+            node.target = getattr(packet, node.target._overloadname)
+            after = set(_following(node))
+            node.args[0].replace_all_uses_with(node, delete_user_cb=lambda user, after=after: user in after)
+
+
+def _following(node: fx.Node) -> Iterable[fx.Node]:
+    node = node.next
+    while node.op != "root":
+        yield node
+        node = node.next
+
+
+def _simplify(graph: fx.Graph, given: fx.Node) -> None:
+    """Without dropout and what else does nothing here."""
+    for node in graph.nodes:
+        off = node.target in _DROPOUTS and not node.args[2]
+        if off or (node.target in _NOTHING and len(node.args) == 1 and not node.kwargs):
+            node.replace_all_uses_with(node.args[0])
+        if node.target is aten.sym_size.int and node.args[1] == 0:  # all batches are the input's
+            node.args = (given, 0)
+        if node.target in _RESHAPES:
+            node.target = aten.reshape.default
+
+
+def _compute_constants(graph: fx.Graph, given: fx.Node, constants: dict[fx.Node, Any]) -> None:
+    """Run at once what depends on parameters alone, such as standardized weights."""
+    for node in graph.nodes:
+        if node.op != "call_function" or any(other not in constants for other in node.all_input_nodes):
+            continue
+        constants[node] = evaluate(node, constants.__getitem__)
+
+
+def evaluate(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+    """What an operation gives for these values of its arguments."""
+    args = fx.map_arg(node.args, value_of)
+    return node.target(*args, **fx.map_arg(node.kwargs, value_of))  # type: ignore[operator]
+
+
+def _fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
+    """A batch norm right after a convolution, and after nothing else, becomes part of its weights."""
+    for node in list(graph.nodes):
+        norm = batch_norm_arguments(node)
+        if norm is None:
+            continue
+        convolution, fixed = norm[0], norm[1:]
+        if convolution.target not in CONVOLUTIONS or len(convolution.users) != 1:
+            continue
+        x, weight, bias, *rest = (*convolution.args, None)[: max(3, len(convolution.args))]
+        if weight not in constants or any(isinstance(f, fx.Node) and f not in constants for f in fixed):
+            continue
+        exact = [constants[f].double() if isinstance(f, fx.Node) else f for f in fixed]
+        scale, shift = scale_and_shift(*exact)
+        folded = constants[weight].double() * scale.reshape(-1, *[1] * (constants[weight].ndim - 1))
+        shifted = shift if bias is None else shift + constants[bias].double() * scale
+        with graph.inserting_before(convolution):
+            new_weight, new_bias = (graph.placeholder(f"{node.name}_{what}") for what in ("weight", "bias"))
+        constants[new_weight] = folded.to(constants[weight])
+        constants[new_bias] = shifted.to(constants[weight])
+        convolution.args = (x, new_weight, new_bias, *rest)
+        for result in list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]:  # a tuple, or the map itself
+            result.replace_all_uses_with(convolution)
+            graph.erase_node(result)
+        if node.target is _NATIVE_BATCH_NORM:
+            graph.erase_node(node)
+
+
+def _fuse_activations(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
+    """An activation that alone uses a convolution is run with it; ``meta["then"]`` of the convolution names it."""
+    for node in list(graph.nodes):
+        if node.target not in ACTIVATIONS:
+            continue
+        convolution = node.args[0]
+        fixed = convolution.target in CONVOLUTIONS and convolution.args[1] in constants
+        if fixed and len(convolution.users) == 1 and "then" not in convolution.meta:
+            convolution.meta["then"] = (node.target, node.args[1:], dict(node.kwargs))
+            node.replace_all_uses_with(convolution)
+            graph.erase_node(node)
+
+
+ACTIVATIONS = {
+    aten.relu.default, aten.hardtanh.default, aten.hardswish.default, aten.silu.default, aten.gelu.default,
+    aten.leaky_relu.default, aten.sigmoid.default, aten.tanh.default, aten.hardsigmoid.default,
+    aten.elu.default, aten.mish.default, aten.clamp.default, aten.relu6.default,
+}  # fmt: skip
+CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
+_NATIVE_BATCH_NORM = aten._native_batch_norm_legit_no_training.default
+
+
+def batch_norm_arguments(node: fx.Node) -> tuple[Any, ...] | None:
+    """(input, mean, var, weight, bias, eps) where this is a batch norm with fixed statistics."""
+    if node.target is _NATIVE_BATCH_NORM:
+        x, weight, bias, mean, var, _, eps = node.args
+        return x, mean, var, weight, bias, eps
+    if node.target is aten.batch_norm.default and not node.args[5]:
+        x, weight, bias, mean, var, _, _, eps, _ = node.args
+        return x, mean, var, weight, bias, eps
+    return None

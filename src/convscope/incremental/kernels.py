@@ -1,0 +1,110 @@
+"""Convolution as it is fastest on small parts: weights put in order once, the activation in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+aten = torch.ops.aten
+# Names that oneDNN has for activations that it can run in the pass of the convolution.
+_FUSED = {
+    aten.relu.default: "relu",
+    aten.hardtanh.default: "hardtanh",
+    aten.hardswish.default: "hardswish",
+    aten.silu.default: "swish",
+    aten.sigmoid.default: "sigmoid",
+    aten.tanh.default: "tanh",
+}
+
+
+_ONE_PASS_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()
+
+
+class Convolution:
+    """A convolution with fixed weights, and perhaps an activation after it."""
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: tuple[int, int],
+        before: tuple[int, int],
+        after: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None,
+    ) -> None:
+        self.weight, self.bias, self.stride, self.before, self.dilation = weight, bias, stride, before, dilation
+        self._after, self._groups, self._then = after, groups, then
+        self._packed: Any = None
+        self._attribute = _fused(then)
+
+    @classmethod
+    def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Convolution:
+        """The convolution of a node; its weights have to be constants."""
+        given = dict(zip(("x", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False))
+        weight = constants[given["weight"]]  # type: ignore[index]
+        bias = given.get("bias")
+        stride, dilation = (_pair(given.get(name, 1)) for name in ("stride", "dilation"))
+        padding = given.get("padding", 0)
+        if isinstance(padding, str):
+            total = [(size - 1) * d if padding == "same" else 0 for size, d in zip(weight.shape[2:], dilation, strict=True)]
+            before, after = (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
+        else:
+            before = after = _pair(padding)
+        return cls(
+            weight,
+            None if bias is None else constants[bias],  # type: ignore[index]
+            stride,
+            before,
+            after,
+            dilation,
+            int(given.get("groups", 1)),  # type: ignore[call-overload]
+            node.meta.get("then"),
+        )
+
+    def __call__(self, x: torch.Tensor, *, inside: bool) -> torch.Tensor:
+        """Of maps (B, C, H, W); ``inside``: their border is in them already."""
+        padding = (0, 0) if inside else self.before
+        if not inside and self.before != self._after:
+            (top, left), (bottom, right) = self.before, self._after
+            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
+        if self._attribute is not None and x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES:
+            return self._one_pass(x, padding)
+        out = functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self._groups)
+        if self._then is None:
+            return out
+        target, args, kwargs = self._then
+        return target(out, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def _one_pass(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
+        """By oneDNN's own operation, as torch.compile does: plain `conv2d` puts the weights in order at every call."""
+        if self._packed is None:
+            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                self.weight.to_mkldnn(), padding, self.stride, self.dilation, self._groups, list(x.shape)
+            )
+        name, scalars = self._attribute  # type: ignore[misc]
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+            x, self._packed, self.bias, padding, self.stride, self.dilation, self._groups, name, scalars, None
+        )
+
+
+def _fused(then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None) -> tuple[str, list[float]] | None:
+    """The activation as oneDNN names it; None where it cannot run it in the same pass."""
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return None
+    if then is None:
+        return "none", []
+    target, args, kwargs = then
+    if target not in _FUSED or kwargs:
+        return None
+    return _FUSED[target], list(args) or ([-1.0, 1.0] if target is aten.hardtanh.default else [])
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    values = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    return (int(values[0]), int(values[-1]))
