@@ -70,7 +70,9 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     with torch.no_grad():
         _compute_constants(graph, inputs[0], constants)
         _fold_batch_norm(graph, constants)
+        _plain_batch_norm(graph, constants)
     _fuse_activations(graph, constants)
+    _reuse_memory(graph)
     graph.eliminate_dead_code()
     live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
     if len(live[-1].args[0]) != 1 or not isinstance(live[-1].args[0][0], fx.Node) or live[-1].args[0][0] in constants:
@@ -142,10 +144,12 @@ def _following(node: fx.Node) -> Iterable[fx.Node]:
 
 def _simplify(graph: fx.Graph, given: fx.Node) -> None:
     """Without dropout and what else does nothing here."""
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         off = node.target in _DROPOUTS and not node.args[2]
         if off or (node.target in _NOTHING and len(node.args) == 1 and not node.kwargs):
             node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)  # as random operations are not taken for dead code
+            continue
         if node.target is aten.sym_size.int and node.args[1] == 0:  # all batches are the input's
             node.args = (given, 0)
         if node.target in _RESHAPES:
@@ -192,6 +196,67 @@ def _fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
             graph.erase_node(result)
         if node.target is _NATIVE_BATCH_NORM:
             graph.erase_node(node)
+
+
+def _plain_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
+    """What could not be folded, as x * scale + shift."""
+    for node in list(graph.nodes):
+        norm = batch_norm_arguments(node)
+        if norm is None or any(isinstance(f, fx.Node) and f not in constants for f in norm[1:]):
+            continue
+        scale, shift = scale_and_shift(*(constants[f] if isinstance(f, fx.Node) else f for f in norm[1:]))
+        results = list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]
+        n_dims = results[0].meta["val"].ndim
+        with graph.inserting_before(node):
+            placeholders = [graph.placeholder(f"{node.name}_{what}") for what in ("scale", "shift")]
+            affine = graph.call_function(scaled, (norm[0], *placeholders))
+        affine.meta = dict(results[0].meta)
+        for placeholder, value in zip(placeholders, (scale, shift), strict=True):
+            constants[placeholder] = value.reshape(-1, *[1] * (n_dims - 2))
+        for result in results:
+            result.replace_all_uses_with(affine)
+            graph.erase_node(result)
+        if results[0] is not node:
+            graph.erase_node(node)
+
+
+def scaled(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x * scale + shift."""
+    return torch.addcmul(shift, x, scale)
+
+
+def scaled_(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x * scale + shift, in the place of x."""
+    return torch.addcmul(shift, x, scale, out=x)
+
+
+def _reuse_memory(graph: fx.Graph) -> None:
+    """In place where nothing else sees the tensor: no new memory, which costs as much as the operation itself."""
+    for node in graph.nodes:
+        if node.target not in _IN_PLACE or not isinstance(node.args[0], fx.Node):
+            continue
+        source = node.args[0]
+        before, after = source.meta.get("val"), node.meta["val"]
+        if (
+            source.target in _FRESH
+            and len(source.users) == 1
+            and sum(arg is source for arg in node.args) == 1
+            and isinstance(before, torch.Tensor)
+            and (before.shape, before.dtype) == (after.shape, after.dtype)
+        ):
+            node.target = _IN_PLACE[node.target]
+
+
+_IN_PLACE = {
+    scaled: scaled_, aten.relu.default: aten.relu_.default, aten.hardtanh.default: aten.hardtanh_.default,
+    aten.silu.default: aten.silu_.default, aten.hardswish.default: aten.hardswish_.default,
+    aten.gelu.default: aten.gelu_.default, aten.add.Tensor: aten.add_.Tensor, aten.mul.Tensor: aten.mul_.Tensor,
+}  # fmt: skip
+# Operations that put out memory of their own, which is nobody else's.
+_FRESH = {
+    *_IN_PLACE.keys(), *_IN_PLACE.values(), aten.conv2d.default, aten.conv2d.padding, aten.cat.default,
+    aten.linear.default, aten.layer_norm.default, aten.max_pool2d.default, aten.avg_pool2d.default,
+}  # fmt: skip
 
 
 def _fuse_activations(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from .geometry import Axis, Repeating, Sliding, Whole
-from .graph import aten, evaluate
+from .graph import aten, evaluate, scaled, scaled_
 from .kernels import Convolution
 
 Dims: TypeAlias = tuple[int, int]
@@ -127,11 +127,10 @@ def _for(*targets: Any) -> Callable[[Any], Any]:
     aten.sqrt.default, aten.square.default, aten.pow.Tensor_Scalar, aten.clone.default, aten.to.dtype,
     aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.add.Scalar, aten.sub.Scalar,
     aten.mul.Scalar, aten.div.Scalar, aten.rsub.Scalar, aten.maximum.default, aten.minimum.default,
-    aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default,
+    aten.relu_.default, aten.hardtanh_.default, aten.silu_.default, aten.hardswish_.default, aten.gelu_.default,
+    aten.add_.Tensor, aten.mul_.Tensor, scaled, scaled_,
 )  # fmt: skip
 def _pointwise(node: fx.Node, known: Known) -> Rule:
-    if node.target is aten.batch_norm.default and node.args[5]:
-        raise Unknown("batch norm with the statistics of the batch")
     spatial = _common(node, known)
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
