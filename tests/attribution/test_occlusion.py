@@ -131,7 +131,7 @@ def test_a_constant_network_gives_zeros() -> None:
 
 
 def test_an_ellipse_is_the_one_inscribed_in_its_window() -> None:
-    ellipse = masks.windows((6, 10), (6, 10), (6, 10), shape="ellipse").batch(0, 1)[0].numpy()
+    ellipse = masks.windows((6, 10), (6, 10), (6, 10), shape="ellipse").some(np.arange(1))[0].numpy()
     y, x = np.mgrid[0:6, 0:10] + 0.5
     assert np.array_equal(ellipse, ((y - 3) / 3) ** 2 + ((x - 5) / 5) ** 2 <= 1)
     assert np.array_equal(ellipse, ellipse[::-1, ::-1])
@@ -140,7 +140,7 @@ def test_an_ellipse_is_the_one_inscribed_in_its_window() -> None:
 def test_superpixels_hide_every_pixel_once(lite0: Model, cat: np.ndarray) -> None:
     pixels = lite0.to_pixels(next(lite0.batches(lite0.inputs(cat))).x)[0]
     found = masks.superpixels(pixels, (56, 56))
-    cover = found.batch(0, len(found)).sum(dim=0)
+    cover = found.some(np.arange(len(found))).sum(dim=0)
     assert (cover == 1).all()
     assert 8 <= len(found) <= 32
 

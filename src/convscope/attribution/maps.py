@@ -31,6 +31,8 @@ class Maps:
         self._started = time.perf_counter()
         self._method, self._parameters, self._model, self._inputs = method, parameters, model, inputs
         self._unit, self._signed = unit, signed
+        self.measured: dict[str, Any] = {}
+        self.notes: list[str] = []
         self._batches: list[tuple[Array, Array, Array, Sequence[str], Sequence[str]]] = []
 
     def add(
@@ -56,6 +58,7 @@ class Maps:
             raise Interrupted(self.result(f"interrupted after {n} of {len(self._inputs)} images")) from None
 
     def result(self, *notes: str) -> Attribution:
+        """What was found; ``measured`` and ``notes`` are the method's own remarks so far."""
         values, scores, images, names, targets = zip(*self._batches, strict=True)
         return Attribution(
             values=np.concatenate(values),
@@ -66,7 +69,12 @@ class Maps:
             unit=self._unit,
             signed=self._signed,
             provenance=self._model.provenance(
-                self._method, self._parameters, self._started, notes=notes, skipped=self._inputs.skipped
+                self._method,
+                self._parameters,
+                self._started,
+                measured=self.measured,
+                notes=(*self.notes, *notes),
+                skipped=self._inputs.skipped,
             ),
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from ..checks import Pair, as_pair
 from ..errors import ParameterError
 from ..results import Array
 
+Whole: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Shape: TypeAlias = Literal["rectangle", "ellipse", "superpixel"]
+
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,31 @@ class Masks:
     """M masks (H, W), True where the image is hidden, made when they are asked for and never all at once."""
 
     n: int
-    batch: Callable[[int, int], torch.Tensor]
+    some: Callable[[Whole], torch.Tensor]  # the masks of these numbers, (m, H, W)
 
     def __len__(self) -> int:
         return self.n
+
+    def __iter__(self) -> Iterator[tuple[Whole, torch.Tensor]]:
+        """Numbers and masks, some at a time."""
+        for first in range(0, self.n, _AT_ONCE):
+            numbers = np.arange(first, min(first + _AT_ONCE, self.n))
+            yield numbers, self.some(numbers)
+
+    def rectangles(self) -> Whole:
+        """The rectangle around each mask, (M, 4): top, left, bottom, right (not included)."""
+        return np.concatenate([_around(masks.numpy()) for _, masks in self])
+
+
+def _around(masks: Array) -> Whole:
+    """Around each of these masks (m, H, W); one pixel where nothing is hidden."""
+    sides = []
+    for hidden in (np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))):
+        start = hidden.argmax(axis=1)
+        end = np.where(hidden.any(axis=1), hidden.shape[1] - hidden[:, ::-1].argmax(axis=1), 1)
+        sides.append((start, end))
+    (top, bottom), (left, right) = sides
+    return np.stack([top, left, bottom, right], axis=1)
 
 
 def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle") -> Masks:
@@ -37,9 +61,9 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
     places = torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts)).reshape(-1, 2)
     rows, columns = torch.arange(size[0]), torch.arange(size[1])
 
-    def batch(first: int, end: int) -> torch.Tensor:
-        down = rows[None, :] - places[first:end, :1]  # (m, H): how far each row lies below the window's top
-        right = columns[None, :] - places[first:end, 1:]
+    def some(numbers: Whole) -> torch.Tensor:
+        down = rows[None, :] - places[numbers, :1]  # (m, H): how far each row lies below the window's top
+        right = columns[None, :] - places[numbers, 1:]
         if shape == "ellipse":
             # Pixel centers, in units of the half axes from the middle of the window.
             y = (down + 0.5) / (window[0] / 2) - 1
@@ -49,7 +73,7 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
         inside_x = (right >= 0) & (right < window[1])
         return inside_y[:, :, None] & inside_x[:, None, :]
 
-    return Masks(len(places), batch)
+    return Masks(len(places), some)
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
@@ -75,10 +99,7 @@ def segments(labels: Array) -> Masks:
     numbers, numbered = np.unique(labels, return_inverse=True)
     places = torch.from_numpy(numbered.reshape(labels.shape))
 
-    def batch(first: int, end: int) -> torch.Tensor:
-        return places[None] == torch.arange(first, end)[:, None, None]
-
-    return Masks(len(numbers), batch)
+    return Masks(len(numbers), lambda some: places[None] == torch.from_numpy(some)[:, None, None])
 
 
 def given(masks: Array, size: Pair) -> Masks:
@@ -87,7 +108,7 @@ def given(masks: Array, size: Pair) -> Masks:
         raise ParameterError(f"masks of shape {masks.shape}; expected (M, {size[0]}, {size[1]}), M at least 1")
     if masks.dtype != np.bool_:
         raise ParameterError(f"masks of {masks.dtype}; expected booleans, True where the image is hidden")
-    return Masks(len(masks), lambda first, end: torch.from_numpy(masks[first:end].copy()))
+    return Masks(len(masks), lambda numbers: torch.from_numpy(masks[numbers]))
 
 
 def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:

@@ -4,8 +4,8 @@
 of each operation how it runs on a part, `plan` puts these together, `run` carries it out.
 """
 
-from .graph import NoGraph
-from .plan import Layout, Plan
+from .graph import GraphError
+from .plan import Changes, Layout, Plan, plan_of
 from .run import Run
 
-__all__ = ["Layout", "NoGraph", "Plan", "Run"]
+__all__ = ["Changes", "GraphError", "Layout", "Plan", "Run", "plan_of"]

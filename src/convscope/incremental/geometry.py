@@ -31,7 +31,7 @@ class Axis(Protocol):
         """Stretches of the output start and end at multiples of this."""
 
     def changed(self, start: Whole, end: Whole) -> tuple[Whole, Whole]:
-        """The output's stretch that a change of the input's stretch can reach; start >= end where there is none."""
+        """The stretch of the output that a change of the input's can reach; start >= end where there is none."""
 
     def needed(self, start: Whole, size: int) -> tuple[Whole, int]:
         """First place and number of places of the input, borders included, that ``size`` outputs are made of."""
@@ -123,6 +123,6 @@ class Repeating:
 
 
 def fit(start: Whole, end: Whole, n: int, step: int = 1) -> tuple[Whole, int]:
-    """Stretches of one common size, inside 0 ... n, that cover those given; ``step`` places for those that are empty."""
+    """Stretches of one size, inside 0 ... n, that cover those given; ``step`` places for those that are empty."""
     size = max(step, int((end - start).max(initial=0)))
     return np.clip(np.minimum(start, n - size), 0, None), size

@@ -30,7 +30,7 @@ _NOTHING = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.defaul
 _RESHAPES = {aten.view.default, aten._unsafe_view.default}
 
 
-class NoGraph(ConvscopeError):
+class GraphError(ConvscopeError):
     """The network cannot be taken apart into operations; the message says why."""
 
 
@@ -57,13 +57,13 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     """The operations that a module runs on a batch of images like this one (C, H, W).
 
     Raises:
-        NoGraph: torch.export cannot follow it, or its output depends on more than its one input.
+        GraphError: torch.export cannot follow it, or its output depends on more than its one input.
     """
     program = _exported(module, image)
     graph = program.graph
     inputs, constants = _placeholders(program)
     if len(inputs) != 1:
-        raise NoGraph(f"it takes {len(inputs)} inputs")
+        raise GraphError(f"it takes {len(inputs)} inputs")
     _without_mutation(graph)
     _simplify(graph, inputs[0])
     graph.eliminate_dead_code()
@@ -75,8 +75,12 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     _reuse_memory(graph)
     graph.eliminate_dead_code()
     live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
-    if len(live[-1].args[0]) != 1 or not isinstance(live[-1].args[0][0], fx.Node) or live[-1].args[0][0] in constants:
-        raise NoGraph("it does not return one tensor that depends on its input")
+    if (
+        len(live[-1].args[0]) != 1
+        or not isinstance(live[-1].args[0][0], fx.Node)
+        or live[-1].args[0][0] in constants
+    ):
+        raise GraphError("it does not return one tensor that depends on its input")
     return Graph(tuple(live), constants)
 
 
@@ -91,7 +95,7 @@ def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
             return program.run_decompositions({}) if _mutates_a_view(program.graph) else program
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise NoGraph(lines[0]) from error
+            raise GraphError(lines[0]) from error
 
 
 def _placeholders(program: ExportedProgram) -> tuple[list[fx.Node], dict[fx.Node, Any]]:
@@ -191,7 +195,9 @@ def _fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
         constants[new_weight] = folded.to(constants[weight])
         constants[new_bias] = shifted.to(constants[weight])
         convolution.args = (x, new_weight, new_bias, *rest)
-        for result in list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]:  # a tuple, or the map itself
+        for result in (
+            list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]
+        ):  # a tuple, or the map itself
             result.replace_all_uses_with(convolution)
             graph.erase_node(result)
         if node.target is _NATIVE_BATCH_NORM:

@@ -21,7 +21,7 @@ _FUSED = {
 }
 
 
-_ONE_PASS_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()
+_ONE_PASS_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()  # type: ignore[no-untyped-call]
 
 
 class Convolution:
@@ -46,24 +46,29 @@ class Convolution:
     @classmethod
     def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Convolution:
         """The convolution of a node; its weights have to be constants."""
-        given = dict(zip(("x", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False))
-        weight = constants[given["weight"]]  # type: ignore[index]
+        given: dict[str, Any] = dict(
+            zip(("x", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
+        )
+        weight = constants[given["weight"]]
         bias = given.get("bias")
         stride, dilation = (_pair(given.get(name, 1)) for name in ("stride", "dilation"))
         padding = given.get("padding", 0)
         if isinstance(padding, str):
-            total = [(size - 1) * d if padding == "same" else 0 for size, d in zip(weight.shape[2:], dilation, strict=True)]
+            total = [
+                (size - 1) * d if padding == "same" else 0
+                for size, d in zip(weight.shape[2:], dilation, strict=True)
+            ]
             before, after = (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
         else:
             before = after = _pair(padding)
         return cls(
             weight,
-            None if bias is None else constants[bias],  # type: ignore[index]
+            None if bias is None else constants[bias],
             stride,
             before,
             after,
             dilation,
-            int(given.get("groups", 1)),  # type: ignore[call-overload]
+            int(given.get("groups", 1)),
             node.meta.get("then"),
         )
 
@@ -82,10 +87,11 @@ class Convolution:
         return target(out, *args, **kwargs)  # type: ignore[no-any-return]
 
     def _one_pass(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
-        """By oneDNN's own operation, as torch.compile does: plain `conv2d` puts the weights in order at every call."""
+        """By oneDNN's own operation, as torch.compile does: `conv2d` puts the weights in order at every call."""
         if self._packed is None:
-            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.to_mkldnn(), padding, self.stride, self.dilation, self._groups, list(x.shape)
+            reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self._packed = reorder(
+                self.weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
             )
         name, scalars = self._attribute  # type: ignore[misc]
         return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import weakref
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
 
+from ..models import weights_digest
 from .geometry import Whole, fit
 from .graph import CONVOLUTIONS, Graph, aten, graph_of
 from .kernels import Convolution
-from .rules import Known, Rects, Rule, Unknown, is_number, maps_of, rule_of, shape_of
+from .rules import Known, Rects, Rule, UnknownOperationError, is_number, maps_of, rule_of, shape_of
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
 WHOLE = 0.75
@@ -21,10 +23,24 @@ WHOLE = 0.75
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch of variants: ``rows`` are their numbers; ``parts`` what is computed again of each map, None for all."""
+    """A batch of variants: ``rows`` are their numbers; ``parts`` what is computed again of each map, None: all."""
 
     rows: Whole
     parts: dict[fx.Node, Rects | None]
+
+
+# The last plan of each network, as taking it apart costs a second; it goes when the network goes.
+_PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan]] = weakref.WeakKeyDictionary()
+
+
+def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> Plan:
+    """The plan of a network for images like this one, remembered until its weights change; see `Plan`."""
+    about = (image.shape, image.dtype, image.device, dtype, *map(id, module.modules()), weights_digest(module))
+    known = _PLANS.get(module)
+    if known is None or known[0] != about:
+        known = (about, Plan(module, image, dtype))
+        _PLANS[module] = known
+    return known[1]
 
 
 class Plan:
@@ -32,15 +48,21 @@ class Plan:
 
     Args:
         module: in evaluation mode.
-        image: an image (C, H, W) of that size, of the type and on the device that it is run with.
+        image: an image (C, H, W) of that size, of the module's type and on its device.
+        dtype: what is computed with; by default the image's type.
 
     Raises:
-        NoGraph: torch.export cannot take the network apart.
+        GraphError: torch.export cannot take the network apart.
     """
 
-    def __init__(self, module: nn.Module, image: torch.Tensor) -> None:
+    def __init__(self, module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         self.graph: Graph = graph_of(module, image)
+        self.dtype = dtype or image.dtype
         constants = self.graph.constants
+        if self.dtype != image.dtype:
+            for node, value in constants.items():
+                if isinstance(value, torch.Tensor) and value.is_floating_point():
+                    constants[node] = value.to(self.dtype)
         self.convolutions = {
             node: Convolution.of(node, constants)
             for node in self.graph.nodes
@@ -54,39 +76,18 @@ class Plan:
             try:
                 self.rules[node] = rule_of(node, self.known)
                 spatial[node] = self.rules[node].spatial
-            except Unknown as reason:
+            except UnknownOperationError as reason:
                 self.reasons[node] = str(reason)
+        self._macs = {node: macs for node in self.graph.nodes if (macs := _macs(node, self))}
         self.last_uses = _last_uses(self.graph)
 
-    def layouts(self, rectangles: Whole, size: int) -> Iterator[Layout]:
-        """Batches of at most ``size`` variants, those together that change alike.
+    def changes(self, rectangles: Whole) -> Changes:
+        """What variants change that differ from an image in these rectangles.
 
         Args:
-            rectangles: (M, 4) top, left, bottom, right (not included) of what each variant changes.
+            rectangles: (M, 4) top, left, bottom, right (not included).
         """
-        down, across = _Reach(self, rectangles[:, 0], rectangles[:, 2], 0), _Reach(self, rectangles[:, 1], rectangles[:, 3], 1)
-        order = np.lexsort((across.kind, down.kind))
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            yield Layout(rows, self._parts(down, across, rows))
-
-    def _parts(self, down: _Reach, across: _Reach, rows: Whole) -> dict[fx.Node, Rects | None]:
-        parts: dict[fx.Node, Rects | None] = {}
-        for node in (self.graph.input, *self.graph.nodes[1:-1]):
-            rule = self.rules.get(node)
-            is_whole = is_number(node) or node in self.reasons or any(parts[s] is None for s in self.sources(node))
-            parts[node] = None if is_whole else self._rects(node, rule, down, across, rows)
-        return parts
-
-    def _rects(self, node: fx.Node, rule: Rule | None, down: _Reach, across: _Reach, rows: Whole) -> Rects | None:
-        height, width = self.size(node)
-        steps = (1, 1) if rule is None or rule.axes is None else (rule.axes[0].step, rule.axes[1].step)
-        top, n_rows = fit(*down.of(node, rows), height, steps[0])
-        left, n_columns = fit(*across.of(node, rows), width, steps[1])
-        is_input = node is self.graph.input
-        if not is_input and n_rows * n_columns >= WHOLE * height * width:
-            return None
-        return Rects(top, left, n_rows, n_columns)
+        return Changes(self, rectangles)
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         return maps_of(node, self.known)
@@ -98,20 +99,14 @@ class Plan:
 
     def macs(self, layout: Layout | None = None) -> float:
         """Multiply-accumulate operations of convolutions and linear layers, for one image or for one variant."""
-        total = 0.0
-        for node in self.graph.nodes:
-            part = layout.parts.get(node) if layout else None
-            share = 1.0
-            if part is not None:
-                height, width = self.size(node)
-                share = part.height * part.width / (height * width)
-            total += share * _macs(node, self)
-        return total
+        return sum(self._macs[node] * self._share(node, layout) for node in self._macs)
 
-    def ratio(self, layouts: Sequence[Layout]) -> float:
-        """How many times fewer multiplications this takes than whole networks."""
-        n = sum(len(layout.rows) for layout in layouts)
-        return n * self.macs() / sum(len(layout.rows) * self.macs(layout) for layout in layouts)
+    def _share(self, node: fx.Node, layout: Layout | None) -> float:
+        part = layout.parts[node] if layout else None
+        if part is None:
+            return 1.0
+        height, width = self.size(node)
+        return part.height * part.width / (height * width)
 
     def explain(self) -> str:
         """Where and why whole maps are computed whatever the rectangle, and the multiplications from there on."""
@@ -122,13 +117,15 @@ class Plan:
         ]
         if not blamed:
             return "every operation is run on parts"
-        dense = sum(_macs(node, self) for node in self.reasons) / max(self.macs(), 1)
+        dense = sum(self._macs.get(node, 0) for node in self.reasons) / max(self.macs(), 1)
         return f"{dense:.0%} of the multiplications on whole maps, from here on:\n" + "\n".join(blamed)
 
 
 def _last_uses(graph: Graph) -> dict[fx.Node, list[fx.Node]]:
     """After which node others are needed no more."""
-    last = {source: node for node in graph.nodes for source in node.all_input_nodes if source not in graph.constants}
+    last = {
+        source: node for node in graph.nodes for source in node.all_input_nodes if source not in graph.constants
+    }
     found: dict[fx.Node, list[fx.Node]] = {}
     for source, node in last.items():
         found.setdefault(node, []).append(source)
@@ -141,6 +138,44 @@ def _macs(node: fx.Node, plan: Plan) -> float:
     if node.target is aten.linear.default:
         return float(prod(shape_of(node)) * shape_of(node.args[0])[-1])  # type: ignore[arg-type]
     return 0.0
+
+
+class Changes:
+    """What variants of an image change that differ from it in M rectangles, all along the network."""
+
+    def __init__(self, plan: Plan, rectangles: Whole) -> None:
+        self._plan = plan
+        self._down = _Reach(plan, rectangles[:, 0], rectangles[:, 2], 0)
+        self._across = _Reach(plan, rectangles[:, 1], rectangles[:, 3], 1)
+        # Variants that change alike stand together, so that a batch of them has little to compute in common.
+        self.order: Whole = np.lexsort((self._across.kind, self._down.kind))
+
+    def layout(self, rows: Whole) -> Layout:
+        """The batch of the variants with these numbers."""
+        plan, parts = self._plan, dict[fx.Node, Rects | None]()
+        for node in plan.graph.nodes[:-1]:
+            is_whole = node is not plan.graph.input and node not in plan.rules
+            if is_whole or any(parts[source] is None for source in plan.sources(node)):
+                parts[node] = None
+            else:
+                parts[node] = self._rects(node, rows)
+        return Layout(rows, parts)
+
+    def _rects(self, node: fx.Node, rows: Whole) -> Rects | None:
+        """Rectangles of one size around what each variant changes; None where that is most of the map."""
+        (height, width), rule = self._plan.size(node), self._plan.rules.get(node)
+        steps = (1, 1) if rule is None or rule.axes is None else (rule.axes[0].step, rule.axes[1].step)
+        top, n_rows = fit(*self._down.of(node, rows), height, steps[0])
+        left, n_columns = fit(*self._across.of(node, rows), width, steps[1])
+        if rule is not None and n_rows * n_columns >= WHOLE * height * width:
+            return None
+        return Rects(top, left, n_rows, n_columns)
+
+    def ratio(self, size: int) -> float:
+        """How many times fewer multiplications this takes than whole networks do, in batches of this size."""
+        batches = [self.order[first : first + size] for first in range(0, len(self.order), size)]
+        spent = sum(len(rows) * self._plan.macs(self.layout(rows)) for rows in batches)
+        return len(self.order) * self._plan.macs() / max(spent, 1.0)
 
 
 class _Reach:

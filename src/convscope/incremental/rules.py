@@ -45,9 +45,9 @@ class Rects:
 class Rule:
     """How a node runs on parts of maps.
 
-    ``spatial`` are the dimensions of rows and columns in its output. ``axes`` says which rows and columns of its one
-    input an output is made of; None: the same ones, of all its inputs. ``run`` computes the part: from the values of
-    the arguments, or, with ``axes``, from the input's part and the rectangles of the output.
+    ``spatial`` are the dimensions of rows and columns in its output. ``axes`` says which rows and columns of its
+    one input an output is made of; None: the same ones, of all its inputs. ``run`` computes the part: from the
+    values of the arguments, or, with ``axes``, from the input's part and the rectangles of the output.
     """
 
     spatial: Dims
@@ -55,7 +55,12 @@ class Rule:
     run: Callable[..., Any]
 
 
-class Unknown(Exception):
+def is_at_its_place(rule: Rule) -> bool:
+    """Whether every output is made of the input at its own place alone."""
+    return rule.axes is None or all(isinstance(axis, Sliding) and axis.is_trivial for axis in rule.axes)
+
+
+class UnknownOperationError(Exception):
     """This operation has to be run on whole maps; the message says why."""
 
 
@@ -72,12 +77,12 @@ _RULES: dict[Any, Callable[[fx.Node, Known], Rule]] = {}
 
 
 def rule_of(node: fx.Node, known: Known) -> Rule:
-    """The rule for a node, or `Unknown`."""
+    """The rule for a node, or `UnknownOperationError`."""
     if node.target not in _RULES:
-        raise Unknown("no rule for this operation")
+        raise UnknownOperationError("no rule for this operation")
     for source in maps_of(node, known):
         if source not in known.spatial:
-            raise Unknown(f"its input {source.name} is no map")
+            raise UnknownOperationError(f"its input {source.name} is no map")
     return _RULES[node.target](node, known)
 
 
@@ -135,7 +140,7 @@ def _pointwise(node: fx.Node, known: Known) -> Rule:
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
         if isinstance(value, torch.Tensor) and any(_size_at(value, d, node) > 1 for d in spatial):
-            raise Unknown(f"its constant {constant.name} has rows and columns of its own")
+            raise UnknownOperationError(f"its constant {constant.name} has rows and columns of its own")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
@@ -145,7 +150,7 @@ def _common(node: fx.Node, known: Known) -> Dims:
     spatial = known.spatial[sources[0]]
     shapes = {(known.spatial[s], len(shape_of(s)), *(shape_of(s)[d] for d in known.spatial[s])) for s in sources}
     if len(shapes) != 1:
-        raise Unknown("its inputs are maps of different sizes")
+        raise UnknownOperationError("its inputs are maps of different sizes")
     return spatial
 
 
@@ -160,9 +165,9 @@ def _along_channels(node: fx.Node, known: Known) -> Rule:
     spatial = _common(node, known)
     dim = arguments(node)["dim"]
     if dim % len(shape_of(node)) in (0, *spatial):
-        raise Unknown("it goes along the batch, the rows or the columns")
+        raise UnknownOperationError("it goes along the batch, the rows or the columns")
     if len(maps_of(node, known)) != len(node.all_input_nodes):
-        raise Unknown("it joins a map and a constant")
+        raise UnknownOperationError("it joins a map and a constant")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
@@ -176,7 +181,7 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
     spatial = _common(node, known)
     n_last = len(node.args[1]) if node.target is aten.layer_norm.default else 1  # type: ignore[arg-type]
     if max(spatial) >= len(shape_of(node)) - n_last:
-        raise Unknown("it goes along the rows or the columns")
+        raise UnknownOperationError("it goes along the rows or the columns")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
@@ -185,13 +190,13 @@ def _reordered(node: fx.Node, known: Known) -> Rule:
     (spatial,) = {known.spatial[s] for s in maps_of(node, known)}
     n_dims = len(shape_of(node))
     if node.target is aten.permute.default:
-        order = [dim % n_dims for dim in node.args[1]]  # type: ignore[union-attr]
+        order = [dim % n_dims for dim in arguments(node)["dims"]]
     else:
         order = list(range(n_dims))
         first, second = (int(dim) % n_dims for dim in node.args[1:3])  # type: ignore[arg-type]
         order[first], order[second] = order[second], order[first]
     if order[0] != 0:
-        raise Unknown("it moves the batch")
+        raise UnknownOperationError("it moves the batch")
     moved = (order.index(spatial[0]), order.index(spatial[1]))
     return Rule(moved, None, lambda value_of: evaluate(node, value_of))
 
@@ -210,7 +215,7 @@ def _reshaped(node: fx.Node, known: Known) -> Rule:
         )
     if spatial == (1, 2) and after[:3] == before[:3]:
         return Rule(spatial, None, lambda value_of: _to(value_of(source), lambda x: (*x.shape[:3], *after[3:])))
-    raise Unknown("it joins rows and columns with other dimensions")
+    raise UnknownOperationError("it joins rows and columns with other dimensions")
 
 
 def _to(x: torch.Tensor, sizes: Callable[[torch.Tensor], tuple[int, ...]]) -> torch.Tensor:
@@ -237,7 +242,7 @@ def _one_map(node: fx.Node, known: Known) -> fx.Node:
     """The one input of an operation that slides over (N, C, H, W)."""
     sources = maps_of(node, known)
     if len(sources) != 1 or known.spatial[sources[0]] != (2, 3) or len(shape_of(sources[0])) != 4:
-        raise Unknown("its input is not one map (N, C, H, W)")
+        raise UnknownOperationError("its input is not one map (N, C, H, W)")
     return sources[0]
 
 
@@ -252,12 +257,12 @@ def _max_pool(node: fx.Node, known: Known) -> Rule:
     kernel, dilation, padding = (_pair(options[name]) for name in ("kernel_size", "dilation", "padding"))
     stride = _pair(options["stride"] or kernel)
     axes = [
-        Sliding(shape_of(source)[2 + i], shape_of(node)[2 + i], kernel[i], stride[i], padding[i], dilation[i], -np.inf)
+        Sliding(
+            shape_of(source)[2 + i], shape_of(node)[2 + i], kernel[i], stride[i], padding[i], dilation[i], -np.inf
+        )
         for i in (0, 1)
     ]
-    return Rule(
-        (2, 3), (axes[0], axes[1]), lambda part, _: torch.max_pool2d(part, kernel, stride, 0, dilation)
-    )
+    return Rule((2, 3), (axes[0], axes[1]), lambda part, _: torch.max_pool2d(part, kernel, stride, 0, dilation))
 
 
 @_for(aten.avg_pool2d.default)
@@ -303,7 +308,7 @@ def _adaptive_pool(node: fx.Node, known: Known) -> Rule:
     source = _one_map(node, known)
     sizes, outs = shape_of(source)[2:], shape_of(node)[2:]
     if any(size % out for size, out in zip(sizes, outs, strict=True)):
-        raise Unknown("its regions differ in size")
+        raise UnknownOperationError("its regions differ in size")
     kernel = (sizes[0] // outs[0], sizes[1] // outs[1])
     axes = [Sliding(sizes[i], outs[i], kernel[i], kernel[i]) for i in (0, 1)]
     return _averaging(axes, kernel, kernel, [np.full(outs[i], float(kernel[i])) for i in (0, 1)])
@@ -311,23 +316,26 @@ def _adaptive_pool(node: fx.Node, known: Known) -> Rule:
 
 # --- other sizes -----------------------------------------------------------------------------------------------
 
-_MODES = {"constant": None, "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
-
 
 @_for(
     aten.pad.default, aten.constant_pad_nd.default, aten.reflection_pad2d.default, aten.replication_pad2d.default
 )
 def _padded(node: fx.Node, known: Known) -> Rule:
     source, options = _one_map(node, known), arguments(node)
-    amounts = [*options.get("pad", options.get("padding")), 0, 0][:4]
-    if len(options.get("pad", ())) > 4:
-        raise Unknown("it pads more than rows and columns")
-    by_target = {aten.reflection_pad2d.default: "reflect", aten.replication_pad2d.default: "replicate"}
+    given: list[int] = options["pad"] if "pad" in options else options["padding"]
+    amounts = [*given, 0, 0][:4]
+    if len(given) > 4:
+        raise UnknownOperationError("it pads more than rows and columns")
+    by_target: dict[Any, str] = {
+        aten.reflection_pad2d.default: "reflect",
+        aten.replication_pad2d.default: "replicate",
+    }
     mode = by_target.get(node.target, options.get("mode", "constant"))
     border = float(options.get("value") or 0.0) if mode == "constant" else mode
     left, _, top, _ = amounts
     axes = [
-        Sliding(shape_of(source)[2 + i], shape_of(node)[2 + i], before=(top, left)[i], border=border) for i in (0, 1)
+        Sliding(shape_of(source)[2 + i], shape_of(node)[2 + i], before=(top, left)[i], border=border)
+        for i in (0, 1)
     ]
     return Rule((2, 3), (axes[0], axes[1]), lambda part, _: part)
 
@@ -337,7 +345,7 @@ def _upsampled(node: fx.Node, known: Known) -> Rule:
     source = _one_map(node, known)
     sizes, outs = shape_of(source)[2:], shape_of(node)[2:]
     if any(out % size for size, out in zip(sizes, outs, strict=True)):
-        raise Unknown("not a whole number of times as large")
+        raise UnknownOperationError("not a whole number of times as large")
     rows, columns = Repeating(sizes[0], outs[0] // sizes[0]), Repeating(sizes[1], outs[1] // sizes[1])
 
     def run(part: torch.Tensor, _: Rects) -> torch.Tensor:

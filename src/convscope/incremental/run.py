@@ -12,7 +12,7 @@ from torch import fx
 from .geometry import OUTSIDE, Axis, Sliding, Whole
 from .graph import evaluate
 from .plan import Layout, Plan
-from .rules import Rects, Rule, shape_of
+from .rules import Rects, Rule, is_at_its_place, shape_of
 
 
 class Run:
@@ -21,15 +21,16 @@ class Run:
     Args:
         plan: of the network.
         image: (C, H, W), as the plan was made for.
-        layouts: all that will be asked for; of the image's activations only those are kept that one of them reads.
+
+    Cost: one forward pass; the memory of those activations of which parts are read later.
     """
 
-    def __init__(self, plan: Plan, image: torch.Tensor, layouts: list[Layout]) -> None:
+    def __init__(self, plan: Plan, image: torch.Tensor) -> None:
         self._plan = plan
         self._borders = _borders(plan)
         self._kept: dict[fx.Node, torch.Tensor] = {}  # (H * W, C), and a row for each value of a border
-        read = {source for layout in layouts for source in _read(plan, layout)}
-        values = _Values(plan, image[None].to(memory_format=torch.channels_last))
+        read = set(_read(plan))
+        values = _Values(plan, image[None].to(plan.dtype, memory_format=torch.channels_last))
         for node in plan.graph.nodes[:-1]:
             if node is not plan.graph.input:
                 values.put(node, values.whole(node))
@@ -151,14 +152,12 @@ def _wanted(rule: Rule, out: Rects) -> Rects:
     return Rects(top, left, height, width)
 
 
-def _read(plan: Plan, layout: Layout) -> Iterator[fx.Node]:
-    """The maps of which a batch of variants needs more than its own parts."""
+def _read(plan: Plan) -> Iterator[fx.Node]:
+    """The maps of which more than a part that is there already may be needed."""
     for node in plan.graph.nodes[1:-1]:
-        out = layout.parts[node]
-        for source in plan.sources(node):
-            have = layout.parts[source]
-            if have is not None and (out is None or not have.same_as(_wanted(plan.rules[node], out))):
-                yield source
+        rule, sources = plan.rules.get(node), plan.sources(node)
+        if rule is None or len(sources) > 1 or not is_at_its_place(rule):
+            yield from (source for source in sources if source in plan.known.spatial)
 
 
 def _border(axes: tuple[Axis, Axis]) -> float:
@@ -171,7 +170,9 @@ def _borders(plan: Plan) -> dict[fx.Node, list[float]]:
     """The constants that are read outside each map."""
     found: dict[fx.Node, list[float]] = {}
     for node, rule in plan.rules.items():
-        if rule.axes is not None and all(isinstance(a, Sliding) and not isinstance(a.border, str) for a in rule.axes):
+        if rule.axes is not None and all(
+            isinstance(a, Sliding) and not isinstance(a.border, str) for a in rule.axes
+        ):
             known = found.setdefault(plan.sources(node)[0], [])
             if _border(rule.axes) not in known:
                 known.append(_border(rule.axes))

@@ -6,7 +6,7 @@ from .execution import check_differentiable, differentiable, evaluating, run_to
 from .folding import folded_batch_norm, scale_and_shift
 from .inputs import Batch, Inputs, check_tensor
 from .layers import Layer, Structure, as_maps
-from .model import Model, Progress, as_model
+from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
 from .targets import Score, Target, Targets, check_output, describe, find_class, resolve
 
@@ -39,4 +39,5 @@ __all__ = [
     "resolve",
     "run_to",
     "scale_and_shift",
+    "weights_digest",
 ]

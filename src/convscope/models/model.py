@@ -132,9 +132,11 @@ class Model:
         """
         return Inputs(images, self.preprocessing)
 
-    def fitting_batch(self, shape: tuple[int, int, int], *, backward: bool = False) -> int:
+    def fitting_batch(
+        self, shape: tuple[int, int, int], *, backward: bool = False, at_most: int | None = None
+    ) -> int:
         """Images of this (C, H, W) that fit in memory at once."""
-        return fitting_batch(self.structure(shape).n_values, self.device, backward=backward)
+        return fitting_batch(self.structure(shape).n_values, self.device, backward=backward, at_most=at_most)
 
     def batches(self, inputs: Inputs, *, backward: bool = False) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
@@ -206,6 +208,7 @@ class Model:
         parameters: Mapping[str, Any],
         started: float,
         *,
+        measured: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         skipped: Sequence[str] = (),
     ) -> Provenance:
@@ -221,6 +224,7 @@ class Model:
             device=str(self.device),
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},
             seconds=time.perf_counter() - started,
+            measured=dict(measured or {}),
             notes=tuple(notes),
             skipped=tuple(skipped),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -17,8 +17,9 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 class Provenance:
     """Where a result comes from: enough to make it again, and to doubt it.
 
-    ``model`` names the network, the SHA-256 of its weights and its preprocessing; ``notes`` holds
-    remarks that the reader of the result should see; ``skipped`` the images that could not be read.
+    ``model`` names the network, the SHA-256 of its weights and its preprocessing; ``measured`` holds what the
+    method chose and found about its own run; ``notes`` remarks that the reader of the result should see;
+    ``skipped`` the images that could not be read.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Provenance:
     seconds: float
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def caption(self) -> str:
