@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hypothesis import settings
 from torch import nn
 
 from convscope.models import Model, load_model
+
+
+# For a long look: pytest tests/incremental -k random --hypothesis-profile=thorough
+settings.register_profile("thorough", max_examples=5000, print_blob=True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,78 @@
+"""Outputs for variants of an image: against the whole network run on each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.incremental.networks import HEADS, LAYERS, network
+from torch import nn
+
+from convscope.incremental import Plan, Run
+
+
+# PyTorch's own remark on even kernels; it comes once in a process.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+
+
+def rectangles(size: tuple[int, int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Random ones of all sizes, (n, 4) top, left, bottom, right."""
+    tops, lefts = rng.integers(0, size[0], n), rng.integers(0, size[1], n)
+    largest = rng.integers(1, 9)
+    bottoms = np.minimum(tops + rng.integers(1, largest + 1, n), size[0])
+    rights = np.minimum(lefts + rng.integers(1, largest + 1, n), size[1])
+    return np.stack([tops, lefts, bottoms, rights], axis=1)
+
+
+def both_ways(module: nn.Module, size: tuple[int, int], seed: int, at_once: int = 5) -> tuple[torch.Tensor, ...]:
+    """Outputs for 9 variants from the engine and from the whole network, and for the image itself."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(3, *size, generator=generator)
+    where = rectangles(size, 9, rng)
+    variants = image.repeat(len(where), 1, 1, 1)
+    for variant, (top, left, bottom, right) in zip(variants, where, strict=True):
+        variant[:, top:bottom, left:right] = torch.randn(3, bottom - top, right - left, generator=generator)
+    with torch.inference_mode():
+        expected, whole = module(variants.clone()), module(image[None].clone())
+        plan = Plan(module, image)
+        run, changes = Run(plan, image), plan.changes(where)
+        found = torch.empty_like(expected)
+        for first in range(0, len(where), at_once):
+            layout = changes.layout(changes.order[first : first + at_once])
+            part = layout.parts[plan.graph.input]
+            assert part is not None
+            given = [
+                variants[row, :, y : y + part.height, x : x + part.width]
+                for row, y, x in zip(layout.rows, part.top, part.left, strict=True)
+            ]
+            found[layout.rows] = run.outputs(layout, torch.stack(given))
+    return found, expected, run.output, whole
+
+
+def assert_same(module: nn.Module, size: tuple[int, int], seed: int, at_once: int = 5) -> None:
+    found, expected, own, whole = both_ways(module, size, seed, at_once)
+    span = max(float(np.ptp(torch.cat([expected, whole]).numpy())), 1e-3)
+    torch.testing.assert_close(own, whole, atol=2e-5 * span, rtol=0)
+    torch.testing.assert_close(found, expected, atol=2e-5 * span, rtol=0)
+
+
+@given(
+    names=st.lists(st.sampled_from(sorted(LAYERS)), max_size=9),
+    head=st.sampled_from(sorted(HEADS)),
+    size=st.tuples(st.integers(6, 24), st.integers(6, 24)),
+    seed=st.integers(0, 10**6),
+    at_once=st.integers(1, 9),
+)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_random_networks(names: list[str], head: str, size: tuple[int, int], seed: int, at_once: int) -> None:
+    assert_same(network(names, head, size, seed), size, seed, at_once)
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_layer_between_two_convolutions(name: str, seed: int) -> None:
+    size = (18, 21)
+    assert_same(network(["same", name, "convolution"], "pooled", size, seed), size, seed)
