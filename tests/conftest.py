@@ -11,7 +11,6 @@ from torch import nn
 
 from convscope.models import Model, load_model
 
-
 # For a long look: pytest tests/incremental -k random --hypothesis-profile=thorough
 settings.register_profile("thorough", max_examples=5000, print_blob=True)
 

@@ -131,14 +131,12 @@ def _average_pool(c: int, rng: random.Random) -> nn.Module:
 
 def _padding(c: int, rng: random.Random) -> nn.Module:
     amounts = [rng.randint(-1, 3) for _ in range(4)]
+    value = rng.choice([0.0, 0.7])
     if rng.random() < 0.5:
-        return Call(lambda x: functional.pad(x, amounts, value=rng_value))
+        return Call(lambda x: functional.pad(x, amounts, value=value))
     mode = rng.choice(["reflect", "replicate", "circular"])
     amounts = [max(a, 0) for a in amounts]
     return Call(lambda x: functional.pad(x, amounts, mode=mode))
-
-
-rng_value = 0.7
 
 
 def _body(c: int, rng: random.Random) -> nn.Module:

@@ -77,15 +77,23 @@ def test_fitted_stretches_are_of_one_size_and_cover(pairs: list[tuple[int, int]]
     stretches = np.array(pairs) // step * step
     start, size = fit(stretches[:, 0], stretches[:, 1], 20, step)
     full = stretches[:, 1] > stretches[:, 0]
-    assert (start >= 0).all() and (start + size <= 20).all()
-    assert (start[full] <= stretches[full, 0]).all() and (start[full] + size >= stretches[full, 1]).all()
+    assert (start >= 0).all()
+    assert (start + size <= 20).all()
+    assert (start[full] <= stretches[full, 0]).all()
+    assert (start[full] + size >= stretches[full, 1]).all()
     assert size == max(step, (stretches[:, 1] - stretches[:, 0]).max())
-    assert (start % step == 0).all() and size % step == 0
+    assert (start % step == 0).all()
+    assert size % step == 0
 
 
 @pytest.mark.parametrize(
-    "axis, is_trivial",
-    [(Sliding(5, 5), True), (Sliding(5, 5, kernel=3, before=1), False), (Sliding(5, 3, stride=2), False), (Sliding(5, 4), False)],
-)  # fmt: skip
+    ("axis", "is_trivial"),
+    [
+        (Sliding(5, 5), True),
+        (Sliding(5, 5, kernel=3, before=1), False),
+        (Sliding(5, 3, stride=2), False),
+        (Sliding(5, 4), False),
+    ],
+)
 def test_what_leaves_every_place_where_it_is(axis: Sliding, is_trivial: bool) -> None:
     assert axis.is_trivial == is_trivial

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tests.incremental.networks import lively
 from torch import nn
 from torchvision import models
 
 from convscope import Model, occlusion
+from tests.incremental.networks import lively
 
 SMALL = ["squeezenet1_1", "shufflenet_v2_x1_0", "timm:tf_efficientnet_lite0", "mnasnet1_0"]
 OTHERS = [

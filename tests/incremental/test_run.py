@@ -7,11 +7,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.incremental.networks import HEADS, LAYERS, network
 from torch import nn
 
 from convscope.incremental import Plan, Run
-
+from tests.incremental.networks import HEADS, LAYERS, network
 
 # PyTorch's own remark on even kernels; it comes once in a process.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")

@@ -22,7 +22,8 @@ from .masks import Masks, Whole
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
-Scores: TypeAlias = Callable[[Any, int], torch.Tensor]  # from the output for m variants, and m, to scores (m,)
+# From the network's output for m variants, and m, to scores (m,), or (m, T) of T targets.
+Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
 
 GAIN = 1.1  # below this predicted ratio "auto" runs whole networks
 # Numbers that a network puts out for one image, times variants: below that, planning costs more than it saves.
@@ -136,11 +137,12 @@ class Scorer:
             image: (C, H, W), preprocessed, on the model's device; the model is in evaluation mode.
             baseline: (C, H, W), what shows where a mask hides the image.
             masks: M masks, made a batch at a time.
-            scores: from the network's output for m variants, and m, to scores (m,).
+            scores: from the network's output for m variants, and m, to scores (m,), or (m, T): several targets
+                cost no more than one.
             progress: called with the number of variants done.
 
         Returns:
-            (M,) float64 on the CPU.
+            (M,) or (M, T) float64 on the CPU.
 
         Cost: M + 2 forward passes, or what is left of them; in batches that fit in memory.
         """
@@ -156,7 +158,9 @@ class Scorer:
                 f"incremental inference was off by {self.measured['deviation']:.1e} of the output's range, so "
                 "whole networks were run; please report this network"
             )
-            self._engine, self.measured = "dense", {"precision": self._precision, "engine": "dense"}
+            self._engine = "dense"
+            for name in ("predicted_ratio", "measured_ratio", "deviation"):
+                del self.measured[name]
             return self.drops(image, baseline, masks, scores, progress=progress)
         return found
 
@@ -208,7 +212,8 @@ class Scorer:
 def _drops(way: Way, scores: Scores, progress: Callable[[int], None] | None) -> tuple[torch.Tensor, float]:
     """S(image) - S(variant) for all variants, and the seconds that it took."""
     started = time.perf_counter()
-    found = torch.empty(len(way.order), dtype=torch.float64)
+    whole = scores(way.whole, 1).double().cpu()
+    found = torch.empty((len(way.order), *whole.shape[1:]), dtype=torch.float64)
 
     def run(first: int, end: int) -> None:
         numbers = way.order[first:end]
@@ -217,7 +222,7 @@ def _drops(way: Way, scores: Scores, progress: Callable[[int], None] | None) -> 
     for done in in_batches(len(way.order), way.size, run):
         if progress:
             progress(done)
-    return scores(way.whole, 1).double().cpu() - found, time.perf_counter() - started
+    return whole - found, time.perf_counter() - started
 
 
 def finite(scores: torch.Tensor, names: Sequence[str]) -> torch.Tensor:

@@ -218,7 +218,10 @@ def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Whole, a
 
 
 def _same_for_all(places: Whole, size: int) -> slice | None:
-    """Where 0 ... size - 1 stand in every row, if it is the same stretch in all."""
+    """Where 0 ... size - 1 stand in every row, if they stand there once, in order, at one place in all."""
     start = int((places[0] >= 0).argmax())
     stretch = places[:, start : start + size]
-    return slice(start, start + size) if stretch.shape[1] == size and (stretch == np.arange(size)).all() else None
+    if stretch.shape[1] != size or not (stretch == np.arange(size)).all():
+        return None
+    n_inside = np.count_nonzero((places >= 0) & (places < size))  # more where a mirrored border repeats some
+    return slice(start, start + size) if n_inside == stretch.size else None

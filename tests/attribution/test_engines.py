@@ -1,0 +1,207 @@
+"""The engines of occlusion: the same scores either way, and what is said about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.incremental.networks import SqueezeExcite, lively
+from torch import nn
+
+from convscope import Interrupted, Model, ParameterError, occlusion
+from convscope.attribution import scores as engines
+from convscope.attribution.masks import windows
+from convscope.attribution.scores import Scorer
+from convscope.incremental import Run, kernels
+
+SIZE = (20, 24)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    layers = [
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+    ]  # fmt: skip
+    return lively(nn.Sequential(*layers), (3, *SIZE))
+
+
+def image(n: int = 1) -> torch.Tensor:
+    return torch.randn(n, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+MASKS = np.random.default_rng(0).random((7, *SIZE)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": 6},
+        {"window": (5, 7), "stride": (3, 2)},
+        {"window": 6, "shape": "ellipse", "baseline": "noise"},
+        {"window": 8, "shape": "superpixel", "baseline": "blur"},
+        {"shape": MASKS},
+        {"window": 4, "score": "probability"},
+        {"window": 4, "target": lambda out: out[:, 0] - out[:, 1]},
+    ],
+)
+def test_both_engines_give_the_same(net: nn.Module, options: dict[str, Any]) -> None:
+    x = image(2)
+    found, expected = (occlusion(net, x, engine=engine, **options) for engine in ("incremental", "dense"))
+    assert found.provenance.measured["engine"] == "incremental"
+    assert expected.provenance.measured == {"precision": "float32", "engine": "dense"}
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6 * np.ptp(expected.values) + 1e-7)
+
+
+def test_both_engines_give_the_same_on_a_real_network_and_photo(lite0: Model, coffee: np.ndarray) -> None:
+    found, expected = (
+        occlusion(lite0, coffee, target="espresso", window=48, stride=31, engine=engine)
+        for engine in ("incremental", "dense")
+    )
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-4 * np.ptp(expected.values))
+    measured = found.provenance.measured
+    assert measured["predicted_ratio"] > 1.3
+    assert measured["measured_ratio"] > 0
+    assert 0 <= measured["deviation"] < 1e-5
+
+
+def test_auto_takes_the_incremental_engine_where_it_pays(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert occlusion(net, image(), window=6).provenance.measured["engine"] == "dense"  # too little to do
+    monkeypatch.setattr(engines, "WORK", 0)
+    assert occlusion(net, image(), window=6).provenance.measured["engine"] == "incremental"
+
+
+def test_auto_runs_whole_networks_where_nearly_all_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "WORK", 0)
+    squeezed = nn.Sequential(
+        nn.Conv2d(3, 6, 1), SqueezeExcite(6), nn.Conv2d(6, 30, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    measured = occlusion(squeezed.eval(), image(), window=6).provenance.measured
+    assert measured["engine"] == "dense"
+    assert 1 <= measured["predicted_ratio"] < 1.1
+    forced = occlusion(squeezed, image(), window=6, engine="incremental").provenance.measured
+    assert forced["engine"] == "incremental"
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean([2, 3]) if float(x.sum()) > 1e9 else x.amax([2, 3])
+
+
+def test_a_network_that_cannot_be_taken_apart_is_run_whole_with_a_note() -> None:
+    found = occlusion(Branching(), image(), target=0, window=6, engine="incremental")
+    expected = occlusion(Branching(), image(), target=0, window=6, engine="dense")
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.provenance.measured["engine"] == "dense"
+    assert "cannot be taken apart" in found.provenance.notes[0]
+    assert expected.provenance.notes == ()
+
+
+def test_a_wrong_answer_is_noticed_and_put_right(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = Run.outputs
+    monkeypatch.setattr(Run, "outputs", lambda self, layout, parts: outputs(self, layout, parts) + 0.1)
+    found = occlusion(net, image(2), target=0, window=6, engine="incremental")
+    expected = occlusion(net, image(2), target=0, window=6, engine="dense")
+    np.testing.assert_array_equal(found.values, expected.values)
+    (note,) = found.provenance.notes
+    assert "incremental inference was off by" in note
+    assert found.provenance.measured["engine"] == "dense"
+
+
+@pytest.mark.parametrize("engine", ["incremental", "dense"])
+def test_bfloat16_says_how_far_it_is_off(net: nn.Module, engine: Any) -> None:
+    exact = occlusion(net, image(), target=0, window=6, engine="dense").values
+    found = occlusion(net, image(), target=0, window=6, engine=engine, precision="bfloat16")
+    assert 0 < found.provenance.measured["deviation"] < 0.05
+    assert found.provenance.measured["precision"] == "bfloat16"
+    assert found.values.dtype == np.float32
+    assert 0 < np.abs(found.values - exact).max() < 0.1
+
+
+def test_a_batch_that_does_not_fit_is_made_smaller(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = occlusion(net, image(), target=0, window=6, engine="incremental").values
+    outputs, sizes = Run.outputs, []
+
+    def scarce(self: Run, layout: Any, parts: torch.Tensor) -> torch.Tensor:
+        if len(parts) > 4:
+            raise torch.OutOfMemoryError
+        sizes.append(len(parts))
+        return outputs(self, layout, parts)
+
+    monkeypatch.setattr(Run, "outputs", scarce)
+    np.testing.assert_allclose(
+        occlusion(net, image(), target=0, window=6, engine="incremental").values, expected, rtol=0, atol=1e-6
+    )
+    assert max(sizes) == 4
+
+
+def test_ctrl_c_keeps_finished_images(net: nn.Module) -> None:
+    def stop(done: int, total: int) -> None:
+        if done > 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        occlusion(net, image(3), target=0, window=6, engine="incremental", progress=stop)
+    kept = caught.value.result
+    assert len(kept.values) == 1
+    assert kept.provenance.measured["engine"] == "incremental"
+
+
+def test_several_targets_cost_one_pass(net: nn.Module) -> None:
+    model, x = Model(net), image()[0]
+    masks = windows(SIZE, (6, 6), (3, 3))
+    scorer = Scorer(model, "incremental", "float32")
+    with torch.inference_mode():
+        together = scorer.drops(x, torch.zeros_like(x), masks, lambda out, _: out)
+        alone = [scorer.drops(x, torch.zeros_like(x), masks, lambda out, _, k=k: out[:, k]) for k in range(3)]
+    assert together.shape == (len(masks), 3)
+    torch.testing.assert_close(together, torch.stack(alone, dim=1), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_without_onednn_it_is_the_same(net: nn.Module, monkeypatch: pytest.MonkeyPatch, one_pass: bool) -> None:
+    expected = occlusion(net, image(), target=0, window=6, engine="dense").values
+    if not one_pass:
+        monkeypatch.setattr(kernels, "_ONE_PASS_TYPES", ())
+    net[0].weight.data += 0  # another network to the memory of plans
+    found = occlusion(Model(net), image(), target=0, window=6, engine="incremental").values
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_networks_in_float64(net: nn.Module) -> None:
+    x = image().double()
+    found, expected = (occlusion(net.double(), x, target=0, window=6, engine=e) for e in ("incremental", "dense"))
+    assert found.provenance.measured["deviation"] < 1e-12
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-7)
+
+
+def test_the_network_is_as_it_was(net: nn.Module) -> None:
+    net.train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    flags = [(p.requires_grad, p.grad) for p in net.parameters()]
+    x = image()
+    given = x.clone()
+    occlusion(net, x, target=0, window=6, engine="incremental")
+    assert all(m.training and not m._forward_hooks for m in net.modules())
+    assert [(p.requires_grad, p.grad) for p in net.parameters()] == flags
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert torch.equal(x, given)
+
+
+def test_what_was_measured_is_in_the_manifest(net: nn.Module, tmp_path: Path) -> None:
+    occlusion(net, image(), target=0, window=6, engine="incremental").save(tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(manifest["provenance"]["measured"]) == {
+        "engine", "precision", "predicted_ratio", "measured_ratio", "deviation"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [{"engine": "fast"}, {"precision": "int8"}])
+def test_other_engines_and_precisions_are_errors(net: nn.Module, option: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(option))):
+        occlusion(net, image(), window=6, **option)
