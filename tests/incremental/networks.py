@@ -178,6 +178,13 @@ LAYERS: dict[str, Callable[[int, random.Random], nn.Module]] = {
     "adaptive": lambda c, rng: nn.AdaptiveAvgPool2d(rng.choice([4, 6, 8])),
     "twice": lambda c, rng: Twice(_body(c, rng)),
     "softmax": lambda c, rng: nn.Softmax(dim=rng.choice([1, 1, 2])),
+    "constants": lambda c, rng: rng.choice(
+        [
+            Call(lambda x: x * torch.linspace(0.5, 1, x.shape[3])),
+            Call(lambda x: x + torch.linspace(0, 1, x.shape[1])[:, None, None]),
+            Call(lambda x: x + torch.linspace(0, 1, x.shape[2])[:, None]),
+        ]
+    ),
     "unknown": lambda c, rng: Call(lambda x: x + x.cumsum(dim=3)),
 }  # fmt: skip
 HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {

@@ -21,7 +21,15 @@ _FUSED = {
 }
 
 
-_ONE_PASS_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()  # type: ignore[no-untyped-call]
+def _one_pass_types() -> tuple[torch.dtype, ...]:
+    """The types that oneDNN computes with on this processor."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # type: ignore[no-untyped-call]
+        return ()
+    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if has_bfloat16 else (torch.float32,)
+
+
+_ONE_PASS_TYPES = _one_pass_types()
 
 
 class Convolution:
@@ -38,8 +46,11 @@ class Convolution:
         groups: int,
         then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None,
     ) -> None:
-        self.weight, self.bias, self.stride, self.before, self.dilation = weight, bias, stride, before, dilation
-        self._after, self._groups, self._then = after, groups, then
+        self.kernel = (weight.shape[2], weight.shape[3])
+        self.macs_each = weight[0].numel()  # multiplications for one number of the output
+        self.stride, self.before, self.dilation = stride, before, dilation
+        self._weight: torch.Tensor | None = weight
+        self._bias, self._after, self._groups, self._then = bias, after, groups, then
         self._packed: Any = None
         self._attribute = _fused(then)
 
@@ -80,7 +91,8 @@ class Convolution:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
         if self._attribute is not None and x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES:
             return self._one_pass(x, padding)
-        out = functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self._groups)
+        assert self._weight is not None
+        out = functional.conv2d(x, self._weight, self._bias, self.stride, padding, self.dilation, self._groups)
         if self._then is None:
             return out
         target, args, kwargs = self._then
@@ -88,27 +100,28 @@ class Convolution:
 
     def _one_pass(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """By oneDNN's own operation, as torch.compile does: `conv2d` puts the weights in order at every call."""
-        if self._packed is None:
+        if self._weight is not None:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             self._packed = reorder(
-                self.weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
+                self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
             )
+            self._weight = None  # a device and a type are a plan's own, so it is not needed again
         name, scalars = self._attribute  # type: ignore[misc]
         return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
-            x, self._packed, self.bias, padding, self.stride, self.dilation, self._groups, name, scalars, None
+            x, self._packed, self._bias, padding, self.stride, self.dilation, self._groups, name, scalars, None
         )
 
 
 def _fused(then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None) -> tuple[str, list[float]] | None:
-    """The activation as oneDNN names it; None where it cannot run it in the same pass."""
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-        return None
+    """The activation and its numbers as oneDNN has them; None where it cannot run it in the same pass."""
     if then is None:
         return "none", []
     target, args, kwargs = then
     if target not in _FUSED or kwargs:
         return None
-    return _FUSED[target], list(args) or ([-1.0, 1.0] if target is aten.hardtanh.default else [])
+    if target is aten.hardtanh.default:
+        return "hardtanh", [float(value) for value in (*args, *(-1.0, 1.0)[len(args) :])]
+    return _FUSED[target], []
 
 
 def _pair(value: Any) -> tuple[int, int]:

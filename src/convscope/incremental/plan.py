@@ -68,6 +68,10 @@ class Plan:
             for node in self.graph.nodes
             if node.target in CONVOLUTIONS and node.args[1] in constants
         }
+        for node in self.convolutions:  # which hold them now, in another order and not twice
+            weight = node.args[1]
+            if all(user in self.convolutions for user in weight.users):  # type: ignore[union-attr]
+                constants[weight] = None  # type: ignore[index]
         self.rules: dict[fx.Node, Rule] = {}
         self.reasons: dict[fx.Node, str] = {}  # why a node is run on whole maps
         spatial = {self.graph.input: (2, 3)}
@@ -134,7 +138,7 @@ def _last_uses(graph: Graph) -> dict[fx.Node, list[fx.Node]]:
 
 def _macs(node: fx.Node, plan: Plan) -> float:
     if node in plan.convolutions:
-        return float(prod(shape_of(node)) * prod(plan.convolutions[node].weight.shape[1:]))
+        return float(prod(shape_of(node)) * plan.convolutions[node].macs_each)
     if node.target is aten.linear.default:
         return float(prod(shape_of(node)) * shape_of(node.args[0])[-1])  # type: ignore[arg-type]
     return 0.0

@@ -137,6 +137,10 @@ def _for(*targets: Any) -> Callable[[Any], Any]:
 )  # fmt: skip
 def _pointwise(node: fx.Node, known: Known) -> Rule:
     spatial = _common(node, known)
+    if (
+        node.target is aten.prelu.default
+    ):  # its weights go along the channels, unlike other constants of one dimension
+        return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
         if isinstance(value, torch.Tensor) and any(_size_at(value, d, node) > 1 for d in spatial):
@@ -157,7 +161,7 @@ def _common(node: fx.Node, known: Known) -> Dims:
 def _size_at(constant: torch.Tensor, dim: int, node: fx.Node) -> int:
     """How large a constant is along a dimension of the output that it is spread over."""
     place = dim - len(shape_of(node)) + constant.ndim
-    return constant.shape[place] if constant.ndim > 1 and place >= 0 else 1
+    return constant.shape[place] if place >= 0 else 1
 
 
 @_for(aten.cat.default, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.softmax.int)
@@ -230,9 +234,15 @@ def _convolution(node: fx.Node, known: Known) -> Rule:
     source = _one_map(node, known)
     kernel = known.convolutions[node]
     (top, left), stride, dilation = kernel.before, kernel.stride, kernel.dilation
-    size = kernel.weight.shape[2:]
     axes = [
-        Sliding(shape_of(source)[2 + i], shape_of(node)[2 + i], size[i], stride[i], (top, left)[i], dilation[i])
+        Sliding(
+            shape_of(source)[2 + i],
+            shape_of(node)[2 + i],
+            kernel.kernel[i],
+            stride[i],
+            (top, left)[i],
+            dilation[i],
+        )
         for i in (0, 1)
     ]
     return Rule((2, 3), (axes[0], axes[1]), lambda part, _: kernel(part, inside=True))
