@@ -129,6 +129,14 @@ def _average_pool(c: int, rng: random.Random) -> nn.Module:
     )
 
 
+def _diagonal(x: torch.Tensor) -> torch.Tensor:
+    """A view of what is then changed in place."""
+    y = x * 1.5
+    seen = y.diagonal(dim1=2, dim2=3)
+    y.relu_()
+    return y + seen.mean(2)[:, :, None, None]
+
+
 def _padding(c: int, rng: random.Random) -> nn.Module:
     amounts = [rng.randint(-1, 3) for _ in range(4)]
     value = rng.choice([0.0, 0.7])
@@ -174,7 +182,19 @@ LAYERS: dict[str, Callable[[int, random.Random], nn.Module]] = {
     "channels last": lambda c, rng: ChannelsLast(c),
     "dropout": lambda c, rng: rng.choice([nn.Dropout(0.5), nn.Dropout2d(0.5, inplace=True)]),
     "numbers": lambda c, rng: Call(lambda x: 2.0 - (x * 0.5 + 1) / 3),
-    "upsampling": lambda c, rng: nn.Upsample(scale_factor=2, mode=rng.choice(["nearest", "bilinear"])),
+    "upsampling": lambda c, rng: nn.Upsample(
+        scale_factor=rng.choice([2, 2, 3, 1.1, 2.1]), mode=rng.choice(["nearest", "nearest", "bilinear"])
+    ),
+    "slices": lambda c, rng: Call(lambda x: torch.cat([x[:, :1], x[:, 1].unsqueeze(1) * 2, x[:, 2:]], 1)),
+    "batch and channels": lambda c, rng: Call(
+        lambda x: x.reshape(x.shape[0] * 2, c // 2, *x.shape[2:]).sigmoid().reshape(x.shape)
+    ),
+    "cast": lambda c, rng: Call(lambda x: (x * 2).float() + x.to(torch.float64).to(torch.float32)),
+    "diagonal": lambda c, rng: Call(_diagonal),
+    "other activations": lambda c, rng: rng.choice(
+        [nn.CELU(), nn.Threshold(0.1, 0.2), nn.LogSigmoid(), nn.Hardshrink(), nn.Softshrink(),
+         nn.ChannelShuffle(2)]
+    ),
     "adaptive": lambda c, rng: nn.AdaptiveAvgPool2d(rng.choice([4, 6, 8])),
     "twice": lambda c, rng: Twice(_body(c, rng)),
     "softmax": lambda c, rng: nn.Softmax(dim=rng.choice([1, 1, 2])),
@@ -192,6 +212,8 @@ HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "mean": lambda c, h, w: nn.Sequential(Call(lambda x: x.mean([2, 3])), nn.Linear(c, 3)),
     "flat": lambda c, h, w: nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, 3)),
     "convolution": lambda c, h, w: nn.Sequential(nn.Conv2d(c, 3, (h, w)), nn.Flatten()),
+    "map": lambda c, h, w: nn.Conv2d(c, 3, 3, padding=1),
+    "activations": lambda c, h, w: nn.ReLU(),
 }
 
 
@@ -200,8 +222,12 @@ def network(names: list[str], head: str, size: tuple[int, int], seed: int) -> nn
     rng = random.Random(seed)
     torch.manual_seed(seed)
     channels = rng.choice([2, 4, 6])
-    layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1)]
-    x = torch.randn(2, channels, *size)
+    first = nn.Conv2d(
+        3, channels, kernel_size=rng.choice([1, 3]), stride=rng.choice([1, 1, 2]), padding=rng.randint(0, 1)
+    )
+    layers: list[nn.Module] = [nn.BatchNorm2d(3), nn.SiLU()] * rng.randint(0, 1) + [first]
+    with torch.no_grad():
+        x = first(torch.randn(2, 3, *size))
     for name in names:
         layer = LAYERS[name](channels, rng).eval()
         try:

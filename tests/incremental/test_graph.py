@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torchvision.models import googlenet
 
 from convscope.incremental import GraphError, Plan, plan_of
 from convscope.incremental.graph import aten, graph_of
@@ -85,13 +86,33 @@ def test_weights_made_of_parameters_are_made_once() -> None:
     assert_same(net, SIZE, 0)
 
 
-def test_convolutions_whose_weights_depend_on_the_image_are_run_whole() -> None:
+def test_convolutions_whose_weights_depend_on_the_image_have_no_rule() -> None:
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.conv2d(x, x.mean([0, 2, 3]).reshape(1, 3, 1, 1)).mean([2, 3])
 
-    with pytest.raises((GraphError, AssertionError)):  # a batch shares the weights: not even whole runs agree
-        assert_same(Net(), SIZE, 0)
+    plan = Plan(Net(), IMAGE)
+    assert aten.conv2d.default in [node.target for node in plan.reasons]
+    assert plan.convolutions == {}
+
+
+def test_what_torchvision_does_to_the_image_of_its_published_weights_has_rules() -> None:
+    net = googlenet(weights=None, init_weights=False, aux_logits=False, transform_input=True).eval()
+    plan = Plan(net, torch.zeros(3, 64, 64))
+    assert [node.target for node in plan.reasons] == [aten.flatten.using_ints, aten.linear.default]
+
+
+class Autocasting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return x.float().mean([2, 3])
+
+
+def test_whatever_export_does_not_know_is_a_graph_error_and_remembered() -> None:
+    net = Autocasting()
+    for _ in range(2):
+        with pytest.raises(GraphError, match=r"\w{3}"):
+            plan_of(net, IMAGE)
 
 
 def test_the_batch_is_not_baked_in() -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 def rectangles(size: tuple[int, int], n: int, rng: np.random.Generator) -> np.ndarray:
     """Random ones of all sizes, (n, 4) top, left, bottom, right."""
     tops, lefts = rng.integers(0, size[0], n), rng.integers(0, size[1], n)
-    largest = rng.integers(1, 9)
+    largest = rng.choice([1, 4, 8, max(size)])
     bottoms = np.minimum(tops + rng.integers(1, largest + 1, n), size[0])
     rights = np.minimum(lefts + rng.integers(1, largest + 1, n), size[1])
     return np.stack([tops, lefts, bottoms, rights], axis=1)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from ..checks import Pair, as_pair
 from ..errors import ParameterError
+from ..incremental import Ints
 from ..results import Array
 
-Whole: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Shape: TypeAlias = Literal["rectangle", "ellipse", "superpixel"]
 
 _AT_ONCE = 64
@@ -24,23 +25,24 @@ class Masks:
     """M masks (H, W), True where the image is hidden, made when they are asked for and never all at once."""
 
     n: int
-    some: Callable[[Whole], torch.Tensor]  # the masks of these numbers, (m, H, W)
+    some: Callable[[Ints], torch.Tensor]  # the masks of these numbers, (m, H, W)
 
     def __len__(self) -> int:
         return self.n
 
-    def __iter__(self) -> Iterator[tuple[Whole, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Ints, torch.Tensor]]:
         """Numbers and masks, some at a time."""
         for first in range(0, self.n, _AT_ONCE):
             numbers = np.arange(first, min(first + _AT_ONCE, self.n))
             yield numbers, self.some(numbers)
 
-    def rectangles(self) -> Whole:
+    @cached_property
+    def rectangles(self) -> Ints:
         """The rectangle around each mask, (M, 4): top, left, bottom, right (not included)."""
         return np.concatenate([_around(masks.numpy()) for _, masks in self])
 
 
-def _around(masks: Array) -> Whole:
+def _around(masks: Array) -> Ints:
     """Around each of these masks (m, H, W); one pixel where nothing is hidden."""
     sides = []
     for hidden in (np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))):
@@ -61,7 +63,7 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
     places = torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts)).reshape(-1, 2)
     rows, columns = torch.arange(size[0]), torch.arange(size[1])
 
-    def some(numbers: Whole) -> torch.Tensor:
+    def some(numbers: Ints) -> torch.Tensor:
         down = rows[None, :] - places[numbers, :1]  # (m, H): how far each row lies below the window's top
         right = columns[None, :] - places[numbers, 1:]
         if shape == "ellipse":

@@ -16,9 +16,10 @@ from ..models import Model, Progress, Score, Target, as_model, describe, evaluat
 from ..registry import register
 from ..results import Array, Attribution
 from .baselines import Baseline, baseline_of, describe_baseline
+from .engines import Engine, Precision
 from .maps import Maps
 from .masks import Masks, Shape, check_windows, given, superpixels, windows
-from .scores import Engine, Precision, Scorer, finite
+from .scores import Scorer, finite
 
 
 @register
@@ -164,10 +165,9 @@ def average_over_masks(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.T
         size: (H, W).
     """
     total, cover = torch.zeros((2, *size), dtype=torch.float64)
-    rectangles = masks.rectangles()
     for numbers, hidden in masks:
         for number, mask in zip(numbers, hidden, strict=True):
-            top, left, bottom, right = rectangles[number]
+            top, left, bottom, right = masks.rectangles[number]
             here = (slice(top, bottom), slice(left, right))
             total[here] += drops[number] * mask[here]
             cover[here] += mask[here]

@@ -1,115 +1,41 @@
 """Scores of variants of an image: the one place where hidden pixels become numbers.
 
-`Scorer.drops` is all that occlusion knows about running a network. Two engines put out the same: "dense" runs the
-whole network on every variant, "incremental" only what the hidden part changed.
+`Scorer.drops` is all that occlusion knows about running a network.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError
-from ..incremental import Changes, GraphError, Plan, Run, plan_of
-from ..models import Model, folded_batch_norm, in_batches
-from .masks import Masks, Whole
+from ..incremental import Changes, GraphError, Plan, plan_of
+from ..models import Model, in_batches
+from .engines import AT_ONCE, Engine, Precision, Variants, Way, dense, incremental
+from .masks import Masks
 
-Engine: TypeAlias = Literal["auto", "incremental", "dense"]
-Precision: TypeAlias = Literal["float32", "bfloat16"]
 # From the network's output for m variants, and m, to scores (m,), or (m, T) of T targets.
 Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
 
 GAIN = 1.1  # below this predicted ratio "auto" runs whole networks
 # Numbers that a network puts out for one image, times variants: below that, planning costs more than it saves.
 WORK = 3e8
+ROUGH = 0.05  # the same for types of fewer digits
 EXACT = 1e-4  # of the range of the output: what float32 rounding may make of another order of the same sums
 _CHECKED = 4  # variants of the first image that are run both ways
-_AT_ONCE = 32  # variants in a batch of the incremental engine, whose parts are small
-
-
-@dataclass(frozen=True)
-class Variants:
-    """An image and the ways to hide a part of it: shown and behind are (H, W, C)."""
-
-    shown: torch.Tensor
-    behind: torch.Tensor
-    masks: Masks
-
-    @classmethod
-    def of(cls, image: torch.Tensor, baseline: torch.Tensor, masks: Masks) -> Variants:
-        # As (H, W, C) a batch of them is channels-last already: no copy on the way into the network.
-        return cls(image.permute(1, 2, 0).contiguous(), baseline.permute(1, 2, 0).contiguous(), masks)
-
-    def __call__(self, numbers: Whole) -> torch.Tensor:
-        """Whole variants (m, C, H, W)."""
-        hidden = self.masks.some(numbers).to(self.shown.device)
-        return torch.where(hidden[..., None], self.behind, self.shown).permute(0, 3, 1, 2)
-
-    def parts(self, numbers: Whole, top: Whole, left: Whole, height: int, width: int) -> torch.Tensor:
-        """Of each variant a rectangle, (m, C, height, width)."""
-        y = torch.from_numpy(top[:, None] + np.arange(height)).to(self.shown.device)[:, :, None]
-        x = torch.from_numpy(left[:, None] + np.arange(width)).to(self.shown.device)[:, None, :]
-        rows = torch.arange(len(numbers), device=self.shown.device)[:, None, None]
-        hidden = self.masks.some(numbers).to(self.shown.device)[rows, y, x]
-        return torch.where(hidden[..., None], self.behind[y, x], self.shown[y, x]).permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to run variants: ``whole`` is the output for the image itself, computed as the variants' are."""
-
-    whole: Any
-    outputs: Callable[[Whole], Any]  # of the variants with these numbers
-    order: Whole
-    size: int  # variants at once
-
-
-@contextmanager
-def dense(model: Model, variants: Variants, precision: Precision) -> Iterator[Way]:
-    """The whole network on every variant, batch norm folded into the convolutions."""
-    height, width, channels = variants.shown.shape
-    shape = (channels, height, width)
-    prepare = model.preparation(shape)
-    image = variants.shown.permute(2, 0, 1)[None]
-    half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    with half, folded_batch_norm(lambda: model.module(prepare(image.clone()))):
-        yield Way(
-            # Copies, as its first operation may be in place.
-            whole=model.module(prepare(image.clone())),
-            outputs=lambda numbers: model.module(prepare(variants(numbers))),
-            order=np.arange(len(variants.masks)),
-            size=model.fitting_batch(shape),
-        )
-
-
-def incremental(model: Model, variants: Variants, plan: Plan, changes: Changes) -> Way:
-    """Only what each variant changed; the rest comes from one run on the image."""
-    height, width, channels = variants.shown.shape
-    run = Run(plan, variants.shown.permute(2, 0, 1))
-
-    def outputs(numbers: Whole) -> torch.Tensor:
-        layout = changes.layout(numbers)
-        part = layout.parts[plan.graph.input]
-        assert part is not None
-        given = variants.parts(numbers, part.top, part.left, part.height, part.width)
-        return run.outputs(layout, given.to(plan.dtype))
-
-    size = model.fitting_batch((channels, height, width), at_most=_AT_ONCE)
-    return Way(run.output, outputs, changes.order, size)
 
 
 class Scorer:
     """Computes how far scores fall, for the images of one call.
 
-    ``measured`` says how, for the provenance: the engine and the precision; where the incremental one was planned,
-    the predicted ratio of multiplications; where it ran, or in another precision, on a few variants of the first
-    image, the ratio of times and the largest deviation from whole runs in float32, of the range of the output.
+    ``measured`` says how, for the provenance: the engine, which is chosen at the first image; where the
+    incremental one was planned, the predicted ratio of multiplications; where it ran, or in another precision,
+    about how many times as fast it was as whole runs in float32, and the largest deviation from them, of the range
+    of the output, on a few variants of the first image. More than rounding makes it run whole networks.
     """
 
     def __init__(self, model: Model, engine: Engine, precision: Precision) -> None:
@@ -118,7 +44,7 @@ class Scorer:
         if precision not in ("float32", "bfloat16"):
             raise ParameterError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
         self._model, self._engine, self._precision = model, engine, precision
-        self._last: tuple[Masks, Changes] | None = None
+        self._changes: tuple[Masks, Changes] | None = None
         self.measured: dict[str, Any] = {"precision": precision}
         self.notes: list[str] = []
 
@@ -147,82 +73,110 @@ class Scorer:
         Cost: M + 2 forward passes, or what is left of them; in batches that fit in memory.
         """
         variants = Variants.of(image, baseline, masks)
-        planned = self._planned(image, masks)
-        with self._way(variants, planned) as way:
-            found, seconds = _drops(way, scores, progress)
-            is_plain = planned is None and self._precision == "float32"
-            if not is_plain and "deviation" not in self.measured:
-                self._measure(variants, way, seconds / len(masks))
-        if planned is not None and self._precision == "float32" and self.measured["deviation"] > self._tolerance():
-            self.notes.append(
-                f"incremental inference was off by {self.measured['deviation']:.1e} of the output's range, so "
-                "whole networks were run; please report this network"
-            )
-            self._engine = "dense"
-            for name in ("predicted_ratio", "measured_ratio", "deviation"):
-                del self.measured[name]
-            return self.drops(image, baseline, masks, scores, progress=progress)
-        return found
+        is_first = "engine" not in self.measured
+        if is_first:
+            self.measured["engine"] = self._chosen(image, masks)
+        is_plain = self.measured["engine"] == "dense" and self._precision == "float32"
+        check = _Check(self._model, variants, scores) if is_first and not is_plain else None
+        if self.measured["engine"] == "incremental":
+            try:
+                way = self._incremental(variants)
+                if check is not None:
+                    self._accept(check, way)
+            except Exception as error:  # whatever it is, whole networks are right
+                self._give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            else:
+                return self._run(way, check, scores, progress)
+        with dense(self._model, variants, self._precision) as way:
+            if check is not None and self._precision != "float32":
+                self.measured["deviation"] = check.deviation(way)
+            return self._run(way, check, scores, progress)
 
-    def _way(self, variants: Variants, planned: tuple[Plan, Changes] | None) -> AbstractContextManager[Way]:
-        self.measured["engine"] = "dense" if planned is None else "incremental"
-        if planned is None:
-            return dense(self._model, variants, self._precision)
-        return nullcontext(incremental(self._model, variants, *planned))
-
-    def _planned(self, image: torch.Tensor, masks: Masks) -> tuple[Plan, Changes] | None:
-        """How to run only what changes; None where whole networks are to be run."""
-        model = self._model
+    def _chosen(self, image: torch.Tensor, masks: Masks) -> Engine:
+        """Incremental, where it can be and, with "auto", where it pays."""
         shape = (image.shape[0], image.shape[1], image.shape[2])
-        is_little = model.structure(shape).n_values * len(masks) < WORK
+        is_little = self._model.structure(shape).n_values * len(masks) < WORK
         if self._engine == "dense" or (self._engine == "auto" and is_little):
-            return None
+            return "dense"
         try:
-            plan = plan_of(model.module, image, torch.bfloat16 if self._precision == "bfloat16" else None)
+            plan = self._plan(image)
         except GraphError as reason:
             self.notes.append(f"whole networks were run, as this one cannot be taken apart: {reason}")
-            self._engine = "dense"
-            return None
-        if self._last is None or self._last[0] is not masks:  # a grid of windows is the same for all images
-            self._last = masks, plan.changes(masks.rectangles())
-            self.measured["predicted_ratio"] = round(self._last[1].ratio(_AT_ONCE), 2)
-        if self._engine == "auto" and self.measured["predicted_ratio"] < GAIN:
-            return None
-        return plan, self._last[1]
+            return "dense"
+        ratio = self._changes_of(plan, masks).ratio(AT_ONCE)
+        self.measured["predicted_ratio"] = round(ratio, 2)
+        if self._engine == "auto" and ratio < GAIN:
+            self.measured["whole_maps"] = plan.explain()
+            return "dense"
+        return "incremental"
 
-    def _measure(self, variants: Variants, way: Way, seconds: float) -> None:
-        """Compare with whole runs in float32, on a few variants."""
-        numbers = np.unique(np.linspace(0, len(variants.masks) - 1, _CHECKED).astype(np.int64))
-        with dense(self._model, variants, "float32") as whole:
+    def _plan(self, image: torch.Tensor) -> Plan:
+        return plan_of(self._model.module, image, torch.bfloat16 if self._precision == "bfloat16" else None)
+
+    def _changes_of(self, plan: Plan, masks: Masks) -> Changes:
+        """Remembered for a grid of windows, which is the same for all images."""
+        if self._changes is None or self._changes[0] is not masks:
+            self._changes = masks, plan.changes(masks.rectangles)
+        return self._changes[1]
+
+    def _incremental(self, variants: Variants) -> Way:
+        plan = self._plan(variants.shown.permute(2, 0, 1))
+        return incremental(self._model, variants, plan, self._changes_of(plan, variants.masks), self._precision)
+
+    def _accept(self, check: _Check, way: Way) -> None:
+        """Record how far the first variants are off; `ArithmeticError` where that is more than rounding."""
+        deviation = self.measured["deviation"] = check.deviation(way)
+        is_exact = self._precision == "float32" and self._model.dtype in (torch.float32, torch.float64)
+        if not deviation <= (EXACT if is_exact else ROUGH):  # NaN is not
+            raise ArithmeticError(f"off by {deviation:.1e} of the output's range")
+
+    def _give_up(self, why: str) -> None:
+        self.notes.append(f"whole networks were run, as incremental inference failed ({why}); please report this")
+        for name in ("predicted_ratio", "deviation"):
+            self.measured.pop(name, None)
+        self.measured["engine"] = "dense"
+
+    def _run(
+        self, way: Way, check: _Check | None, scores: Scores, progress: Callable[[int], None] | None
+    ) -> torch.Tensor:
+        started = time.perf_counter()
+        clean = scores(way.clean, 1).double().cpu()
+        found = torch.empty((len(way.order), *clean.shape[1:]), dtype=torch.float64)
+
+        def run(first: int, end: int) -> None:
+            numbers = way.order[first:end]
+            found[torch.from_numpy(numbers)] = scores(way.outputs(numbers), end - first).double().cpu()
+
+        for done in in_batches(len(way.order), way.size, run):
+            if progress:
+                progress(done)
+        if check is not None and "deviation" in self.measured:
+            each = (time.perf_counter() - started) / len(way.order)
+            self.measured["measured_ratio"] = round(check.seconds / each, 2)
+        return clean - found
+
+
+class _Check:
+    """A few variants, run whole in float32 before anything else is in memory."""
+
+    def __init__(self, model: Model, variants: Variants, scores: Scores) -> None:
+        self._scores = scores
+        self._numbers = np.unique(np.linspace(0, len(variants.masks) - 1, _CHECKED).astype(np.int64))
+        with dense(model, variants, "float32") as way:
+            clean = self._values(way.clean, 1)
             started = time.perf_counter()
-            expected = whole.outputs(numbers)
-            if expected.device.type == "cuda":
-                torch.cuda.synchronize()
-            spent = (time.perf_counter() - started) / len(numbers)
-            span = float(whole.whole.max() - whole.whole.min()) or float(whole.whole.abs().max()) or 1.0
-        difference = float((way.outputs(numbers) - expected).abs().max())
-        self.measured["measured_ratio"] = round(spent / seconds, 2)
-        self.measured["deviation"] = float(f"{difference / span:.1e}")
+            self._expected = self._values(way.outputs(self._numbers), len(self._numbers)).cpu()  # waits for a GPU
+            self.seconds = (time.perf_counter() - started) / len(self._numbers)  # for each variant
+        self._span = float(clean.max() - clean.min()) or float(clean.abs().max()) or 1.0
 
-    def _tolerance(self) -> float:
-        """What rounding may do: float32 and float64 are held to it, a network of another type rounds more."""
-        return EXACT if self._model.dtype in (torch.float32, torch.float64) else 1.0
+    def _values(self, output: Any, n: int) -> torch.Tensor:
+        """All of an output, or the scores where it is no tensor."""
+        return (output if isinstance(output, torch.Tensor) else self._scores(output, n)).float()
 
-
-def _drops(way: Way, scores: Scores, progress: Callable[[int], None] | None) -> tuple[torch.Tensor, float]:
-    """S(image) - S(variant) for all variants, and the seconds that it took."""
-    started = time.perf_counter()
-    whole = scores(way.whole, 1).double().cpu()
-    found = torch.empty((len(way.order), *whole.shape[1:]), dtype=torch.float64)
-
-    def run(first: int, end: int) -> None:
-        numbers = way.order[first:end]
-        found[torch.from_numpy(numbers)] = scores(way.outputs(numbers), end - first).double().cpu()
-
-    for done in in_batches(len(way.order), way.size, run):
-        if progress:
-            progress(done)
-    return whole - found, time.perf_counter() - started
+    def deviation(self, way: Way) -> float:
+        """The largest difference, of the range of the output."""
+        found = self._values(way.outputs(self._numbers), len(self._numbers)).cpu()
+        return float(f"{float((found - self._expected).abs().max()) / self._span:.1e}")
 
 
 def finite(scores: torch.Tensor, names: Sequence[str]) -> torch.Tensor:

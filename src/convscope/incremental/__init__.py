@@ -4,8 +4,9 @@
 of each operation how it runs on a part, `plan` puts these together, `run` carries it out.
 """
 
+from .geometry import Ints
 from .graph import GraphError
 from .plan import Changes, Layout, Plan, plan_of
 from .run import Run
 
-__all__ = ["Changes", "GraphError", "Layout", "Plan", "Run", "plan_of"]
+__all__ = ["Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "plan_of"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-Whole: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Border: TypeAlias = float | Literal["reflect", "replicate", "circular"]
 
 OUTSIDE = -1  # the source of a place that lies in a border of constant value
@@ -30,13 +30,13 @@ class Axis(Protocol):
     def step(self) -> int:
         """Stretches of the output start and end at multiples of this."""
 
-    def changed(self, start: Whole, end: Whole) -> tuple[Whole, Whole]:
+    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
         """The stretch of the output that a change of the input's can reach; start >= end where there is none."""
 
-    def needed(self, start: Whole, size: int) -> tuple[Whole, int]:
+    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
         """First place and number of places of the input, borders included, that ``size`` outputs are made of."""
 
-    def source(self, places: Whole) -> Whole:
+    def source(self, places: Ints) -> Ints:
         """The input's places that these stand for, where they lie in the border; `OUTSIDE` for a constant."""
 
 
@@ -66,14 +66,14 @@ class Sliding:
     def _reach(self) -> int:
         return (self.kernel - 1) * self.dilation
 
-    def changed(self, start: Whole, end: Whole) -> tuple[Whole, Whole]:
+    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
         if isinstance(self.border, str):
             return self._mirrored(start, end)
         first = -((self._reach - self.before - start) // self.stride)  # rounded up
         last = (end - 1 + self.before) // self.stride
         return np.clip(first, 0, self.n_out), np.where(end > start, np.clip(last + 1, 0, self.n_out), 0)
 
-    def _mirrored(self, start: Whole, end: Whole) -> tuple[Whole, Whole]:
+    def _mirrored(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
         """By looking at every place of the output, as its border repeats places of the input."""
         reached = np.zeros((len(start), self.n_out), bool)
         for j in range(self.kernel):
@@ -83,10 +83,10 @@ class Sliding:
         last = np.where(reached.any(axis=1), self.n_out - reached[:, ::-1].argmax(axis=1), 0)
         return first, last
 
-    def needed(self, start: Whole, size: int) -> tuple[Whole, int]:
+    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
         return start * self.stride - self.before, (size - 1) * self.stride + self._reach + 1
 
-    def source(self, places: Whole) -> Whole:
+    def source(self, places: Ints) -> Ints:
         if self.border == "replicate":
             return np.clip(places, 0, self.n_in - 1)
         if self.border == "circular":
@@ -112,17 +112,17 @@ class Repeating:
     def step(self) -> int:
         return self.factor
 
-    def changed(self, start: Whole, end: Whole) -> tuple[Whole, Whole]:
+    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
         return start * self.factor, end * self.factor
 
-    def needed(self, start: Whole, size: int) -> tuple[Whole, int]:
+    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
         return start // self.factor, size // self.factor
 
-    def source(self, places: Whole) -> Whole:
+    def source(self, places: Ints) -> Ints:
         return places
 
 
-def fit(start: Whole, end: Whole, n: int, step: int = 1) -> tuple[Whole, int]:
+def fit(start: Ints, end: Ints, n: int, step: int = 1) -> tuple[Ints, int]:
     """Stretches of one size, inside 0 ... n, that cover those given; ``step`` places for those that are empty."""
     size = max(step, int((end - start).max(initial=0)))
     return np.clip(np.minimum(start, n - size), 0, None), size

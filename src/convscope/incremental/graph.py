@@ -18,16 +18,14 @@ from ..models import scale_and_shift
 
 aten = torch.ops.aten
 
-_VIEWS = {
-    operator.getitem, aten.view.default, aten.reshape.default, aten.transpose.int, aten.permute.default,
-    aten.flatten.using_ints, aten.unsqueeze.default, aten.squeeze.dim, aten.slice.Tensor, aten.select.int,
-    aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.expand.default, aten.detach.default,
-    aten.alias.default, aten.unbind.int, aten.contiguous.default, aten.to.dtype, aten.narrow.default,
-}  # fmt: skip
 _DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 _NOTHING = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default, aten.contiguous.default}
 # What a tensor's layout forbids to `view` is allowed to `reshape`.
 _RESHAPES = {aten.view.default, aten._unsafe_view.default}
+
+
+_LAST = 2**63 - 1  # as the end of a slice: no end
+_CHECKS = {aten._assert_tensor_metadata.default}
 
 
 class GraphError(ConvscopeError):
@@ -60,10 +58,14 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
         GraphError: torch.export cannot follow it, or its output depends on more than its one input.
     """
     program = _exported(module, image)
+    if program.call_spec.out_spec is None or not program.call_spec.out_spec.is_leaf():
+        raise GraphError("it does not return one tensor")
     graph = program.graph
     inputs, constants = _placeholders(program)
     if len(inputs) != 1:
         raise GraphError(f"it takes {len(inputs)} inputs")
+    if odd := next((n for n in graph.nodes if n.op not in ("placeholder", "call_function", "output")), None):
+        raise GraphError(f"it holds a part of its own, {odd.name} ({odd.op})")
     _without_mutation(graph)
     _simplify(graph, inputs[0])
     graph.eliminate_dead_code()
@@ -75,12 +77,9 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     _reuse_memory(graph)
     graph.eliminate_dead_code()
     live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
-    if (
-        len(live[-1].args[0]) != 1
-        or not isinstance(live[-1].args[0][0], fx.Node)
-        or live[-1].args[0][0] in constants
-    ):
-        raise GraphError("it does not return one tensor that depends on its input")
+    (result,) = live[-1].args[0]
+    if not isinstance(result, fx.Node) or result in constants:
+        raise GraphError("its output does not depend on its input")
     return Graph(tuple(live), constants)
 
 
@@ -94,6 +93,8 @@ def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
             program = export(module, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
             return program.run_decompositions({}) if _mutates_a_view(program.graph) else program
         except Exception as error:
+            if "specialized it to be a constant" in str(error):
+                raise GraphError("its code fixes the number of images in a batch (as len(x) does)") from error
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise GraphError(lines[0]) from error
 
@@ -116,13 +117,21 @@ def _in_place(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
+def _is_view(node: fx.Node) -> bool:
+    """Whether its result may be another name for memory of its input."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        named = any(returned.alias_info is not None for returned in node.target._schema.returns)
+        return node.target in _DROPOUTS or (named and not _in_place(node))
+    return node.target is operator.getitem
+
+
 def _mutates_a_view(graph: fx.Graph) -> bool:
     """Whether anything is changed in place that another node sees under another name."""
     for node in graph.nodes:
         if _in_place(node):
             changed = node.args[0]
             family = [changed, *changed.users]
-            if any(other.op == "call_function" and other.target in _VIEWS for other in family):
+            if any(_is_view(other) for other in family):
                 return True
             if not hasattr(aten, node.target._schema.name.removeprefix("aten::")[:-1]):
                 return True
@@ -149,15 +158,34 @@ def _following(node: fx.Node) -> Iterable[fx.Node]:
 def _simplify(graph: fx.Graph, given: fx.Node) -> None:
     """Without dropout and what else does nothing here."""
     for node in list(graph.nodes):
-        off = node.target in _DROPOUTS and not node.args[2]
+        if node.target in _CHECKS:
+            graph.erase_node(node)
+            continue
+        off = (node.target in _DROPOUTS and not node.args[2]) or _takes_all(node)
         if off or (node.target in _NOTHING and len(node.args) == 1 and not node.kwargs):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)  # as random operations are not taken for dead code
             continue
-        if node.target is aten.sym_size.int and node.args[1] == 0:  # all batches are the input's
+        if node.target is aten.sym_size.int and node.args[1] == 0 and batch_of(node.args[0]) == batch_of(given):
             node.args = (given, 0)
         if node.target in _RESHAPES:
             node.target = aten.reshape.default
+
+
+def _takes_all(node: fx.Node) -> bool:
+    """Whether this is a slice of everything, as the first one in x[:, 0]."""
+    if node.target is not aten.slice.Tensor:
+        return False
+    given: list[Any] = [*node.args[2:]]
+    start, end, step = (*given, *(None, None, 1)[len(node.args) - 2 :])
+    return start in (None, 0) and (end is None or (isinstance(end, int) and end >= _LAST)) and step == 1
+
+
+def batch_of(node: Any) -> str:
+    """The size of a node's first dimension, as torch.export writes it: a number, or an expression."""
+    value = node.meta["val"]
+    first = value[0] if isinstance(value, tuple | list) else value
+    return str(first.shape[0]) if first.ndim else ""
 
 
 def _compute_constants(graph: fx.Graph, given: fx.Node, constants: dict[fx.Node, Any]) -> None:

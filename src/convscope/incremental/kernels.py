@@ -62,7 +62,7 @@ class Convolution:
         )
         weight = constants[given["weight"]]
         bias = given.get("bias")
-        stride, dilation = (_pair(given.get(name, 1)) for name in ("stride", "dilation"))
+        stride, dilation = (pair(given.get(name, 1)) for name in ("stride", "dilation"))
         padding = given.get("padding", 0)
         if isinstance(padding, str):
             total = [
@@ -71,7 +71,7 @@ class Convolution:
             ]
             before, after = (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
         else:
-            before = after = _pair(padding)
+            before = after = pair(padding)
         return cls(
             weight,
             None if bias is None else constants[bias],
@@ -89,10 +89,13 @@ class Convolution:
         if not inside and self.before != self._after:
             (top, left), (bottom, right) = self.before, self._after
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        if self._attribute is not None and x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES:
+        if x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES:
             return self._one_pass(x, padding)
         assert self._weight is not None
         out = functional.conv2d(x, self._weight, self._bias, self.stride, padding, self.dilation, self._groups)
+        return self._activated(out)
+
+    def _activated(self, out: torch.Tensor) -> torch.Tensor:
         if self._then is None:
             return out
         target, args, kwargs = self._then
@@ -106,10 +109,11 @@ class Convolution:
                 self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
             )
             self._weight = None  # a device and a type are a plan's own, so it is not needed again
-        name, scalars = self._attribute  # type: ignore[misc]
-        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+        name, scalars = self._attribute or ("none", [])
+        out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._packed, self._bias, padding, self.stride, self.dilation, self._groups, name, scalars, None
         )
+        return out if self._attribute else self._activated(out)
 
 
 def _fused(then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None) -> tuple[str, list[float]] | None:
@@ -124,6 +128,7 @@ def _fused(then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None) -> tuple[st
     return _FUSED[target], []
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """(rows, columns) from one number for both, or a list."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     return (int(values[0]), int(values[-1]))

@@ -12,10 +12,20 @@ import torch
 from torch import fx, nn
 
 from ..models import weights_digest
-from .geometry import Whole, fit
-from .graph import CONVOLUTIONS, Graph, aten, graph_of
+from .geometry import Ints, fit
+from .graph import CONVOLUTIONS, Graph, GraphError, aten, batch_of, graph_of
 from .kernels import Convolution
-from .rules import Known, Rects, Rule, UnknownOperationError, is_number, maps_of, rule_of, shape_of
+from .rules import (
+    Known,
+    Rects,
+    Rule,
+    UnknownOperationError,
+    is_at_its_place,
+    is_number,
+    maps_of,
+    rule_of,
+    shape_of,
+)
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
 WHOLE = 0.75
@@ -25,12 +35,12 @@ WHOLE = 0.75
 class Layout:
     """A batch of variants: ``rows`` are their numbers; ``parts`` what is computed again of each map, None: all."""
 
-    rows: Whole
+    rows: Ints
     parts: dict[fx.Node, Rects | None]
 
 
 # The last plan of each network, as taking it apart costs a second; it goes when the network goes.
-_PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan]] = weakref.WeakKeyDictionary()
+_PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan | GraphError]] = weakref.WeakKeyDictionary()
 
 
 def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> Plan:
@@ -38,9 +48,22 @@ def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = 
     about = (image.shape, image.dtype, image.device, dtype, *map(id, module.modules()), weights_digest(module))
     known = _PLANS.get(module)
     if known is None or known[0] != about:
-        known = (about, Plan(module, image, dtype))
+        _PLANS.pop(module, None)  # before the new one takes its memory
+        known = (about, _plan_or_error(module, image, dtype))
         _PLANS[module] = known
+    if isinstance(known[1], GraphError):
+        raise known[1]
     return known[1]
+
+
+def _plan_or_error(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None) -> Plan | GraphError:
+    """A plan, or why there is none: whatever goes wrong with somebody's network, it can still be run whole."""
+    try:
+        return Plan(module, image, dtype)
+    except GraphError as error:
+        return GraphError(str(error))  # without its traceback, which would keep the network
+    except Exception as error:
+        return GraphError(f"{type(error).__name__}: {error}")
 
 
 class Plan:
@@ -63,6 +86,9 @@ class Plan:
             for node, value in constants.items():
                 if isinstance(value, torch.Tensor) and value.is_floating_point():
                     constants[node] = value.to(self.dtype)
+            for node in self.graph.nodes:
+                if node.target is aten.to.dtype and node.args[1] == image.dtype:
+                    node.args = (node.args[0], self.dtype, *node.args[2:])
         self.convolutions = {
             node: Convolution.of(node, constants)
             for node in self.graph.nodes
@@ -75,7 +101,7 @@ class Plan:
         self.rules: dict[fx.Node, Rule] = {}
         self.reasons: dict[fx.Node, str] = {}  # why a node is run on whole maps
         spatial = {self.graph.input: (2, 3)}
-        self.known = Known(spatial, constants, self.convolutions)
+        self.known = Known(spatial, constants, self.convolutions, batch_of(self.graph.input))
         for node in (n for n in self.graph.nodes[1:-1] if not is_number(n)):
             try:
                 self.rules[node] = rule_of(node, self.known)
@@ -85,13 +111,14 @@ class Plan:
         self._macs = {node: macs for node in self.graph.nodes if (macs := _macs(node, self))}
         self.last_uses = _last_uses(self.graph)
 
-    def changes(self, rectangles: Whole) -> Changes:
+    def changes(self, rectangles: Ints, *, whole_from: float = WHOLE) -> Changes:
         """What variants change that differ from an image in these rectangles.
 
         Args:
             rectangles: (M, 4) top, left, bottom, right (not included).
+            whole_from: the share of a map from which on it is computed whole.
         """
-        return Changes(self, rectangles)
+        return Changes(self, rectangles, whole_from)
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         return maps_of(node, self.known)
@@ -147,31 +174,41 @@ def _macs(node: fx.Node, plan: Plan) -> float:
 class Changes:
     """What variants of an image change that differ from it in M rectangles, all along the network."""
 
-    def __init__(self, plan: Plan, rectangles: Whole) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, rectangles: Ints, whole_from: float) -> None:
+        self._plan, self._whole_from = plan, whole_from
+        self._layouts: dict[bytes, Layout] = {}  # a grid of windows is the same for every image
         self._down = _Reach(plan, rectangles[:, 0], rectangles[:, 2], 0)
         self._across = _Reach(plan, rectangles[:, 1], rectangles[:, 3], 1)
         # Variants that change alike stand together, so that a batch of them has little to compute in common.
-        self.order: Whole = np.lexsort((self._across.kind, self._down.kind))
+        self.order: Ints = np.lexsort((self._across.kind, self._down.kind))
 
-    def layout(self, rows: Whole) -> Layout:
+    def layout(self, rows: Ints) -> Layout:
         """The batch of the variants with these numbers."""
-        plan, parts = self._plan, dict[fx.Node, Rects | None]()
-        for node in plan.graph.nodes[:-1]:
-            is_whole = node is not plan.graph.input and node not in plan.rules
-            if is_whole or any(parts[source] is None for source in plan.sources(node)):
+        key = rows.tobytes()
+        if key not in self._layouts:
+            self._layouts[key] = Layout(rows, self._parts(rows))
+        return self._layouts[key]
+
+    def _parts(self, rows: Ints) -> dict[fx.Node, Rects | None]:
+        plan = self._plan
+        parts: dict[fx.Node, Rects | None] = {plan.graph.input: self._rects(plan.graph.input, rows)}
+        for node in plan.graph.nodes[1:-1]:
+            rule, sources = plan.rules.get(node), plan.sources(node)
+            if rule is None or any(parts[source] is None for source in sources):
                 parts[node] = None
+            elif len(sources) == 1 and is_at_its_place(rule):
+                parts[node] = parts[sources[0]]
             else:
                 parts[node] = self._rects(node, rows)
-        return Layout(rows, parts)
+        return parts
 
-    def _rects(self, node: fx.Node, rows: Whole) -> Rects | None:
+    def _rects(self, node: fx.Node, rows: Ints) -> Rects | None:
         """Rectangles of one size around what each variant changes; None where that is most of the map."""
         (height, width), rule = self._plan.size(node), self._plan.rules.get(node)
         steps = (1, 1) if rule is None or rule.axes is None else (rule.axes[0].step, rule.axes[1].step)
         top, n_rows = fit(*self._down.of(node, rows), height, steps[0])
         left, n_columns = fit(*self._across.of(node, rows), width, steps[1])
-        if rule is not None and n_rows * n_columns >= WHOLE * height * width:
+        if rule is not None and n_rows * n_columns >= self._whole_from * height * width:
             return None
         return Rects(top, left, n_rows, n_columns)
 
@@ -185,9 +222,9 @@ class Changes:
 class _Reach:
     """The stretch of rows (or columns) of every map that each rectangle can change."""
 
-    def __init__(self, plan: Plan, start: Whole, end: Whole, axis: int) -> None:
+    def __init__(self, plan: Plan, start: Ints, end: Ints, axis: int) -> None:
         stretches, self._which = np.unique(np.stack([start, end], axis=1), axis=0, return_inverse=True)
-        self._of: dict[fx.Node, tuple[Whole, Whole]] = {plan.graph.input: (stretches[:, 0], stretches[:, 1])}
+        self._of: dict[fx.Node, tuple[Ints, Ints]] = {plan.graph.input: (stretches[:, 0], stretches[:, 1])}
         for node, rule in plan.rules.items():
             reached = [self._of[source] for source in plan.sources(node)]
             if rule.axes is not None:
@@ -198,13 +235,13 @@ class _Reach:
         kinds = np.unique(sizes, axis=0, return_inverse=True)[1]
         self.kind = kinds.reshape(-1)[self._which.reshape(-1)]
 
-    def of(self, node: fx.Node, rows: Whole) -> tuple[Whole, Whole]:
+    def of(self, node: fx.Node, rows: Ints) -> tuple[Ints, Ints]:
         start, end = self._of[node]
         chosen = self._which.reshape(-1)[rows]
         return start[chosen], end[chosen]
 
 
-def _hull(stretches: list[tuple[Whole, Whole]]) -> tuple[Whole, Whole]:
+def _hull(stretches: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
     """The smallest stretch around several, of which some may be empty."""
     first, last = stretches[0]
     for start, end in stretches[1:]:

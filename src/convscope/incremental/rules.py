@@ -8,7 +8,7 @@ run on whole maps, and so is everything after it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import fx
 
-from .geometry import Axis, Repeating, Sliding, Whole
-from .graph import aten, evaluate, scaled, scaled_
-from .kernels import Convolution
+from .geometry import Axis, Ints, Repeating, Sliding
+from .graph import aten, batch_of, evaluate, scaled, scaled_
+from .kernels import Convolution, pair
 
 Dims: TypeAlias = tuple[int, int]
 
@@ -27,8 +27,8 @@ Dims: TypeAlias = tuple[int, int]
 class Rects:
     """B rectangles of one size in a map: the part of it that is computed again."""
 
-    top: Whole
-    left: Whole
+    top: Ints
+    left: Ints
     height: int
     width: int
 
@@ -71,6 +71,7 @@ class Known:
     spatial: Mapping[fx.Node, Dims]
     constants: Mapping[fx.Node, Any]
     convolutions: Mapping[fx.Node, Convolution]
+    batch: str  # the size of the batch, as the graph writes it
 
 
 _RULES: dict[Any, Callable[[fx.Node, Known], Rule]] = {}
@@ -80,9 +81,14 @@ def rule_of(node: fx.Node, known: Known) -> Rule:
     """The rule for a node, or `UnknownOperationError`."""
     if node.target not in _RULES:
         raise UnknownOperationError("no rule for this operation")
-    for source in maps_of(node, known):
+    sources = maps_of(node, known)
+    if not sources:
+        raise UnknownOperationError("it is made of the size of the batch alone")
+    for source in sources:
         if source not in known.spatial:
             raise UnknownOperationError(f"its input {source.name} is no map")
+    if batch_of(node) != known.batch or any(not isinstance(size, int) for size in _sizes(node)[1:]):
+        raise UnknownOperationError("it mixes the images of a batch with other dimensions")
     return _RULES[node.target](node, known)
 
 
@@ -100,9 +106,13 @@ def is_number(node: fx.Node) -> bool:
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Sizes of a node's output for one image; of the first of several outputs."""
+    return tuple(int(size) if isinstance(size, int) else 1 for size in _sizes(node))
+
+
+def _sizes(node: fx.Node) -> tuple[Any, ...]:
     value = node.meta["val"]
     first = value[0] if isinstance(value, tuple | list) else value
-    return tuple(int(size) if isinstance(size, int) else 1 for size in first.shape)
+    return tuple(first.shape)
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
@@ -132,14 +142,18 @@ def _for(*targets: Any) -> Callable[[Any], Any]:
     aten.sqrt.default, aten.square.default, aten.pow.Tensor_Scalar, aten.clone.default, aten.to.dtype,
     aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.add.Scalar, aten.sub.Scalar,
     aten.mul.Scalar, aten.div.Scalar, aten.rsub.Scalar, aten.maximum.default, aten.minimum.default,
+    aten.celu.default, aten.threshold.default, aten.log_sigmoid.default, aten.hardshrink.default,
+    aten.softshrink.default, aten.log.default, aten.clamp_max.default, aten.channel_shuffle.default,
     aten.relu_.default, aten.hardtanh_.default, aten.silu_.default, aten.hardswish_.default, aten.gelu_.default,
     aten.add_.Tensor, aten.mul_.Tensor, scaled, scaled_,
 )  # fmt: skip
 def _pointwise(node: fx.Node, known: Known) -> Rule:
     spatial = _common(node, known)
-    if (
-        node.target is aten.prelu.default
-    ):  # its weights go along the channels, unlike other constants of one dimension
+    if any(len(shape_of(source)) != len(shape_of(node)) for source in maps_of(node, known)):
+        raise UnknownOperationError("it adds dimensions")
+    if node.target is aten.prelu.default:
+        if 1 in spatial:
+            raise UnknownOperationError("its weights go along the rows or the columns")
         return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
@@ -164,7 +178,10 @@ def _size_at(constant: torch.Tensor, dim: int, node: fx.Node) -> int:
     return constant.shape[place] if place >= 0 else 1
 
 
-@_for(aten.cat.default, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.softmax.int)
+@_for(
+    aten.cat.default, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.softmax.int,
+    aten.glu.default, aten.slice.Tensor,
+)  # fmt: skip
 def _along_channels(node: fx.Node, known: Known) -> Rule:
     spatial = _common(node, known)
     dim = arguments(node)["dim"]
@@ -187,6 +204,19 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
     if max(spatial) >= len(shape_of(node)) - n_last:
         raise UnknownOperationError("it goes along the rows or the columns")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
+
+
+@_for(aten.select.int, aten.squeeze.dim, aten.unsqueeze.default)
+def _other_dimensions(node: fx.Node, known: Known) -> Rule:
+    """One dimension more or less, beside rows and columns."""
+    (source,) = maps_of(node, known)
+    spatial, step = known.spatial[source], len(shape_of(node)) - len(shape_of(source))
+    dim = arguments(node)["dim"] % max(len(shape_of(node)), len(shape_of(source)))
+    if step == 0 or dim == 0 or (step < 0 and dim in spatial):
+        raise UnknownOperationError("it goes along the batch, the rows or the columns")
+    first_moved = dim if step > 0 else dim + 1
+    moved = tuple(d + step if d >= first_moved else d for d in spatial)
+    return Rule((moved[0], moved[1]), None, lambda value_of: evaluate(node, value_of))
 
 
 @_for(aten.permute.default, aten.transpose.int)
@@ -256,16 +286,11 @@ def _one_map(node: fx.Node, known: Known) -> fx.Node:
     return sources[0]
 
 
-def _pair(value: Any) -> Dims:
-    values = tuple(value) if isinstance(value, Sequence) else (value, value)
-    return (int(values[0]), int(values[-1]))
-
-
 @_for(aten.max_pool2d.default)
 def _max_pool(node: fx.Node, known: Known) -> Rule:
     source, options = _one_map(node, known), arguments(node)
-    kernel, dilation, padding = (_pair(options[name]) for name in ("kernel_size", "dilation", "padding"))
-    stride = _pair(options["stride"] or kernel)
+    kernel, dilation, padding = (pair(options[name]) for name in ("kernel_size", "dilation", "padding"))
+    stride = pair(options["stride"] or kernel)
     axes = [
         Sliding(
             shape_of(source)[2 + i], shape_of(node)[2 + i], kernel[i], stride[i], padding[i], dilation[i], -np.inf
@@ -278,8 +303,8 @@ def _max_pool(node: fx.Node, known: Known) -> Rule:
 @_for(aten.avg_pool2d.default)
 def _average_pool(node: fx.Node, known: Known) -> Rule:
     source, options = _one_map(node, known), arguments(node)
-    kernel, padding = _pair(options["kernel_size"]), _pair(options["padding"])
-    stride = _pair(options["stride"] or kernel)
+    kernel, padding = pair(options["kernel_size"]), pair(options["padding"])
+    stride = pair(options["stride"] or kernel)
     axes = [
         Sliding(shape_of(source)[2 + i], shape_of(node)[2 + i], kernel[i], stride[i], padding[i]) for i in (0, 1)
     ]
@@ -354,7 +379,10 @@ def _padded(node: fx.Node, known: Known) -> Rule:
 def _upsampled(node: fx.Node, known: Known) -> Rule:
     source = _one_map(node, known)
     sizes, outs = shape_of(source)[2:], shape_of(node)[2:]
-    if any(out % size for size, out in zip(sizes, outs, strict=True)):
+    given = arguments(node)
+    scales = given.get("scale_factors") or [given.get("scales_h"), given.get("scales_w")]
+    factors = [out / size for size, out in zip(sizes, outs, strict=True)]
+    if any(factor % 1 or scale not in (None, factor) for factor, scale in zip(factors, scales, strict=True)):
         raise UnknownOperationError("not a whole number of times as large")
     rows, columns = Repeating(sizes[0], outs[0] // sizes[0]), Repeating(sizes[1], outs[1] // sizes[1])
 

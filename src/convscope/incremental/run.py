@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from .geometry import OUTSIDE, Axis, Sliding, Whole
+from .geometry import OUTSIDE, Axis, Ints, Sliding
 from .graph import evaluate
 from .plan import Layout, Plan
 from .rules import Rects, Rule, is_at_its_place, shape_of
@@ -29,7 +29,7 @@ class Run:
         self._plan = plan
         self._borders = _borders(plan)
         self._kept: dict[fx.Node, torch.Tensor] = {}  # (H * W, C), and a row for each value of a border
-        read = set(_read(plan))
+        read = set(_partly_read(plan))
         values = _Values(plan, image[None].to(plan.dtype, memory_format=torch.channels_last))
         for node in plan.graph.nodes[:-1]:
             if node is not plan.graph.input:
@@ -59,8 +59,9 @@ class Run:
             else:
                 values.put(node, self._part(node, out, values, layout))
             values.forget_after(node)
-        result: torch.Tensor = values[plan.graph.output]
-        return result
+        output = plan.graph.output
+        have, result = layout.parts[output], values[output]
+        return result if have is None else self._fill(output, result, have)
 
     def _part(self, node: fx.Node, out: Rects, values: _Values, layout: Layout) -> Any:
         """The part of a node's output that lies in the rectangles ``out``."""
@@ -79,7 +80,7 @@ class Run:
         return rule.run(value_of(source), out)
 
     def _fill(self, node: fx.Node, part: torch.Tensor, have: Rects) -> torch.Tensor:
-        """Whole maps: the image's own, with the part put in."""
+        """Ints maps: the image's own, with the part put in."""
         height, width = self._plan.size(node)
         start = np.zeros(len(part), np.int64)
         return self._read(node, part, have, Rects(start, start, height, width), None)
@@ -152,8 +153,11 @@ def _wanted(rule: Rule, out: Rects) -> Rects:
     return Rects(top, left, height, width)
 
 
-def _read(plan: Plan) -> Iterator[fx.Node]:
+def _partly_read(plan: Plan) -> Iterator[fx.Node]:
     """The maps of which more than a part that is there already may be needed."""
+    yield plan.graph.input
+    if plan.graph.output in plan.known.spatial:
+        yield plan.graph.output
     for node in plan.graph.nodes[1:-1]:
         rule, sources = plan.rules.get(node), plan.sources(node)
         if rule is None or len(sources) > 1 or not is_at_its_place(rule):
@@ -196,7 +200,7 @@ def _map(
     return maps.permute([order.index(dim) for dim in range(len(shape))])
 
 
-def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Whole, across: Whole) -> None:
+def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Ints, across: Ints) -> None:
     """Put rows of the part wherever ``rows`` stands for the same place of the map.
 
     Args:
@@ -217,7 +221,7 @@ def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Whole, a
     rows.index_copy_(0, target_rows, part.index_select(0, torch.from_numpy(source).to(rows.device)))
 
 
-def _same_for_all(places: Whole, size: int) -> slice | None:
+def _same_for_all(places: Ints, size: int) -> slice | None:
     """Where 0 ... size - 1 stand in every row, if they stand there once, in order, at one place in all."""
     start = int((places[0] >= 0).argmax())
     stretch = places[:, start : start + size]
