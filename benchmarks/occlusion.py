@@ -24,7 +24,7 @@ from torchvision import models
 
 from convscope import occlusion
 from convscope.attribution.masks import windows
-from convscope.incremental import plan, plan_of
+from convscope.incremental import plan_of
 from interleaved import interleaved
 
 # network -> how many times as fast as Captum at its default and at its best; share of the bound over our own dense
@@ -79,11 +79,7 @@ def best_batch(module: nn.Module, x: torch.Tensor) -> int:
 def bound(module: nn.Module, x: torch.Tensor, window: int, stride: int) -> float:
     """Multiplications of whole runs over those of every window by itself."""
     grid = windows((x.shape[2], x.shape[3]), (window, window), (stride, stride))
-    threshold, plan.WHOLE = plan.WHOLE, 1.01
-    try:
-        return plan_of(module, x[0]).changes(grid.rectangles()).ratio(1)
-    finally:
-        plan.WHOLE = threshold
+    return plan_of(module, x[0]).changes(grid.rectangles, whole_from=1.01).ratio(1)
 
 
 def compare(name: str, rounds: int) -> None:

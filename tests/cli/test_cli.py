@@ -207,6 +207,22 @@ def test_several_targets_and_layers(photos: Path, here: Path) -> None:
     assert set(json.loads(done.stdout)["values"]) == {"conv1", "conv5.2"}
 
 
+def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: Path, monkeypatch: Any) -> None:
+    rates = []
+
+    def seen(what: str, unit: str) -> Any:
+        rates.append(unit)
+        return contextlib.nullcontext(lambda done, total: None)
+
+    monkeypatch.setattr("convscope.cli.methods.progress_bar", seen)
+    options = ["--window", "56", "--engine", "incremental", "--precision", "float32", "-o", "o", "--json"]
+    done = invoke("occlusion", photos / "cup" / "one.jpg", *options, *SMALL)
+    measured = json.loads(done.stdout)["provenance"]["measured"]
+    assert measured["engine"] == "incremental"
+    assert measured["deviation"] < 1e-4
+    assert rates == ["windows"]
+
+
 def test_visualize_a_channel(here: Path) -> None:
     done = invoke("visualize", "3", "--layer", "conv1", "--steps", "2", "--size-px", "48", "--json", *SMALL)
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"

@@ -55,15 +55,16 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f}/s" if speed else "", style="progress.data.speed")
+        unit = task.fields.get("unit", "")
+        return Text(f"{speed:.0f} {unit}/s".replace(" /", "/") if speed else "", style="progress.data.speed")
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error with a count, a rate and the time left; nothing where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=None, unit=unit)
 
         def step(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

@@ -87,6 +87,9 @@ def build(command: str) -> Callable[..., None]:
         if p.name not in ("progress", *positional)
     ]
 
+    counted = re.match(r"Called with \((\w+) done", help_of.get("progress", ""))
+    unit = counted.group(1) if counted else ""
+
     def run(model: Network, **given: Any) -> None:
         options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
         looked_at = [_argument(name, given[name]) for name in positional]
@@ -95,7 +98,7 @@ def build(command: str) -> Callable[..., None]:
         if "progress" not in hints:
             result = method(network, *looked_at, **options)
         else:
-            with saving_partial(output, given["as_json"]), progress_bar(command) as step:
+            with saving_partial(output, given["as_json"]), progress_bar(command, unit) as step:
                 result = method(network, *looked_at, progress=step, **options)
         show(result, result.save(output), given["as_json"])
 

@@ -176,8 +176,8 @@ def _takes_all(node: fx.Node) -> bool:
     """Whether this is a slice of everything, as the first one in x[:, 0]."""
     if node.target is not aten.slice.Tensor:
         return False
-    given: list[Any] = [*node.args[2:]]
-    start, end, step = (*given, *(None, None, 1)[len(node.args) - 2 :])
+    defaults: list[Any] = [None, 0, None, None, 1]
+    start, end, step = [*node.args, *defaults[len(node.args) :]][2:5]
     return start in (None, 0) and (end is None or (isinstance(end, int) and end >= _LAST)) and step == 1
 
 
