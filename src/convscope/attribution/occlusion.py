@@ -101,8 +101,8 @@ def occlusion(
         **about,
         "baseline": describe_baseline(baseline),
         "score": score,
-        "engine": engine if engine != "auto" else None,
-        "precision": precision if precision != "float32" else None,
+        "engine": engine,
+        "precision": precision,
         "seed": seed if isinstance(baseline, str) and baseline == "noise" else None,
     }
     maps = Maps("occlusion", parameters, model, inputs, unit=f"fall of the score when hidden ({score})")

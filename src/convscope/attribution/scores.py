@@ -26,6 +26,7 @@ GAIN = 1.1  # below this predicted ratio "auto" runs whole networks
 WORK = 3e8
 ROUGH = 0.05  # the same for types of fewer digits
 EXACT = 1e-4  # of the range of the output: what float32 rounding may make of another order of the same sums
+VISIBLE = 0.1  # of the largest value: from this error of a few values on a note says so
 _CHECKED = 4  # variants of the first image that are run both ways
 
 
@@ -78,6 +79,7 @@ class Scorer:
             self.measured["engine"] = self._chosen(image, masks)
         is_plain = self.measured["engine"] == "dense" and self._precision == "float32"
         check = _Check(self._model, variants, scores) if is_first and not is_plain else None
+        started = time.perf_counter()
         if self.measured["engine"] == "incremental":
             try:
                 way = self._incremental(variants)
@@ -86,17 +88,19 @@ class Scorer:
             except Exception as error:  # whatever it is, whole networks are right
                 self._give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             else:
-                return self._run(way, check, scores, progress)
+                return self._all(way, scores, progress, check, started)
         with dense(self._model, variants, self._precision) as way:
             if check is not None and self._precision != "float32":
                 self.measured["deviation"] = check.deviation(way)
-            return self._run(way, check, scores, progress)
+            return self._all(way, scores, progress, check, started)
 
     def _chosen(self, image: torch.Tensor, masks: Masks) -> Engine:
         """Incremental, where it can be and, with "auto", where it pays."""
+        if self._engine == "dense":
+            return "dense"
         shape = (image.shape[0], image.shape[1], image.shape[2])
-        is_little = self._model.structure(shape).n_values * len(masks) < WORK
-        if self._engine == "dense" or (self._engine == "auto" and is_little):
+        if self._engine == "auto" and self._model.structure(shape).n_values * len(masks) < WORK:
+            self.measured["reason"] = "too little to do for a plan to pay"
             return "dense"
         try:
             plan = self._plan(image)
@@ -106,7 +110,7 @@ class Scorer:
         ratio = self._changes_of(plan, masks).ratio(AT_ONCE)
         self.measured["predicted_ratio"] = round(ratio, 2)
         if self._engine == "auto" and ratio < GAIN:
-            self.measured["whole_maps"] = plan.explain()
+            self.measured["reason"] = f"nearly everything changes: {plan.explain()}"
             return "dense"
         return "incremental"
 
@@ -136,10 +140,15 @@ class Scorer:
             self.measured.pop(name, None)
         self.measured["engine"] = "dense"
 
-    def _run(
-        self, way: Way, check: _Check | None, scores: Scores, progress: Callable[[int], None] | None
+    def _all(
+        self,
+        way: Way,
+        scores: Scores,
+        progress: Callable[[int], None] | None,
+        check: _Check | None,
+        started: float,
     ) -> torch.Tensor:
-        started = time.perf_counter()
+        """The drops of all variants; with a check, how long they took and what that says about them."""
         clean = scores(way.clean, 1).double().cpu()
         found = torch.empty((len(way.order), *clean.shape[1:]), dtype=torch.float64)
 
@@ -150,23 +159,40 @@ class Scorer:
         for done in in_batches(len(way.order), way.size, run):
             if progress:
                 progress(done)
+        drops = clean - found
         if check is not None and "deviation" in self.measured:
             each = (time.perf_counter() - started) / len(way.order)
             self.measured["measured_ratio"] = round(check.seconds / each, 2)
-        return clean - found
+            off, largest = float((drops[check.numbers] - check.drops).abs().max()), float(drops.abs().max())
+            if off > VISIBLE * largest:
+                self.notes.append(
+                    f"{self._precision}: values are off by up to {off:.2g} on {len(check.numbers)} windows that were "
+                    f"looked at, where the largest of all is {largest:.2g}"
+                )
+        return drops
 
 
 class _Check:
-    """A few variants, run whole in float32 before anything else is in memory."""
+    """A few variants, run whole in float32 before anything else is in memory.
+
+    ``drops`` (m,) are those of the variants with these ``numbers``, ``seconds`` what each of them took.
+    """
 
     def __init__(self, model: Model, variants: Variants, scores: Scores) -> None:
         self._scores = scores
-        self._numbers = np.unique(np.linspace(0, len(variants.masks) - 1, _CHECKED).astype(np.int64))
+        self.numbers = np.unique(np.linspace(0, len(variants.masks) - 1, _CHECKED).astype(np.int64))
         with dense(model, variants, "float32") as way:
+            halves = np.array_split(self.numbers, min(2, len(self.numbers)))
+            values, after, started = [], [], 0.0
+            for half in halves:  # the first batch of a size is slow, so that only the last counts for the time
+                started = time.perf_counter()
+                output = way.outputs(half)
+                values.append(self._values(output, len(half)).cpu())  # waits for a GPU
+                after.append(scores(output, len(half)))
+            self.seconds = (time.perf_counter() - started) / len(halves[-1])
             clean = self._values(way.clean, 1)
-            started = time.perf_counter()
-            self._expected = self._values(way.outputs(self._numbers), len(self._numbers)).cpu()  # waits for a GPU
-            self.seconds = (time.perf_counter() - started) / len(self._numbers)  # for each variant
+            self.drops = (scores(way.clean, 1) - torch.cat(after)).double().cpu()
+        self._expected = torch.cat(values)
         self._span = float(clean.max() - clean.min()) or float(clean.abs().max()) or 1.0
 
     def _values(self, output: Any, n: int) -> torch.Tensor:
@@ -175,7 +201,7 @@ class _Check:
 
     def deviation(self, way: Way) -> float:
         """The largest difference, of the range of the output."""
-        found = self._values(way.outputs(self._numbers), len(self._numbers)).cpu()
+        found = self._values(way.outputs(self.numbers), len(self.numbers)).cpu()
         return float(f"{float((found - self._expected).abs().max()) / self._span:.1e}")
 
 

@@ -142,7 +142,10 @@ def show_place(saved: Path) -> None:
 
 
 def notes(provenance: Any) -> None:
-    """Remarks and skipped images, on standard error."""
+    """What was measured, remarks and skipped images, on standard error."""
+    if provenance.measured:
+        about = ", ".join(f"{name} {value}" for name, value in provenance.measured.items())
+        err.print(f"measured: {escape(about)}", highlight=False, soft_wrap=True)
     for note in provenance.notes:
         err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     skipped(provenance)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,18 +87,32 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
 
 def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
     """Exported for batches of any size; without in-place operations on views, which are hard to undo by hand."""
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with _silence(), torch.inference_mode(False), torch.no_grad():
         try:
             # A copy, as its first operation may be in place.
             batch = image.detach().clone()[None].expand(2, -1, -1, -1).contiguous()
             program = export(module, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
             return program.run_decompositions({}) if _mutates_a_view(program.graph) else program
         except Exception as error:
+            if "data-dependent" in str(error):
+                raise GraphError("its code branches on values (an `if` on what a tensor holds)") from error
             if "specialized it to be a constant" in str(error):
                 raise GraphError("its code fixes the number of images in a batch (as len(x) does)") from error
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise GraphError(lines[0]) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what torch.export prints and logs about networks that it cannot follow: the error says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _placeholders(program: ExportedProgram) -> tuple[list[fx.Node], dict[fx.Node, Any]]:
