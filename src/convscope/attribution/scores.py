@@ -166,8 +166,8 @@ class Scorer:
             off, largest = float((drops[check.numbers] - check.drops).abs().max()), float(drops.abs().max())
             if off > VISIBLE * largest:
                 self.notes.append(
-                    f"{self._precision}: values are off by up to {off:.2g} on {len(check.numbers)} windows that were "
-                    f"looked at, where the largest of all is {largest:.2g}"
+                    f"{self._precision}: of {len(check.numbers)} windows that were looked at, one is off by "
+                    f"{off:.2g}, where the largest of all values is {largest:.2g}"
                 )
         return drops
 
