@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +259,69 @@ def test_what_was_measured_is_in_the_manifest(net: nn.Module, tmp_path: Path) ->
 def test_other_engines_and_precisions_are_errors(net: nn.Module, option: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match=next(iter(option))):
         occlusion(net, image(), window=6, **option)
+
+
+class Counting(nn.Module):
+    """Changes a buffer whenever it runs."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("n", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.n += 1
+        return self.net(x)
+
+
+class Masked(nn.Module):
+    """A class that can never be."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x) + torch.tensor([0.0, 0.0, -torch.inf])
+
+
+@pytest.mark.parametrize("wrapped", [Counting, Masked])
+def test_odd_networks_run_incrementally(net: nn.Module, wrapped: Any) -> None:
+    found = occlusion(wrapped(net), image(2), target=0, window=6, engine="incremental")
+    expected = occlusion(net, image(2), target=0, window=6, engine="dense").values
+    np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-6)
+    assert found.provenance.measured["engine"] == "incremental", found.provenance.notes
+
+
+def test_what_changes_without_the_weights_is_planned_again_at_the_next_call(net: nn.Module) -> None:
+    net[5] = nn.LeakyReLU(0.1)
+    occlusion(net, image(), target=0, window=6, engine="incremental")
+    net[5].negative_slope = 0.9
+    expected = occlusion(net, image(), target=0, window=6, engine="dense").values
+    for engine in ("dense", "incremental"):
+        found = occlusion(net, image(), target=0, window=6, engine="incremental")
+        assert found.provenance.measured["engine"] == engine
+        np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-6)
+
+
+def test_networks_that_cannot_be_taken_apart_are_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    branching = Branching()
+    gone = weakref.ref(branching)
+    for _ in range(2):
+        note = occlusion(branching, image(), target=0, window=6, engine="incremental").provenance.notes[0]
+    assert "branches on values" in note
+    del branching
+    gc.collect()
+    assert gone() is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_threads_can_share_a_network(net: nn.Module) -> None:
+    expected = occlusion(net, image(), target=0, window=6, engine="dense").values
+
+    def run(_: int) -> np.ndarray:
+        return occlusion(net, image(), target=0, window=6, engine="incremental").values
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(run, range(8)):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError
-from ..incremental import Changes, GraphError, Plan, plan_of
+from ..incremental import Changes, GraphError, Plan, forget_plan, plan_of
 from ..models import Model, in_batches
 from .engines import AT_ONCE, Engine, Precision, Variants, Way, dense, incremental
 from .masks import Masks
@@ -45,6 +45,7 @@ class Scorer:
         if precision not in ("float32", "bfloat16"):
             raise ParameterError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
         self._model, self._engine, self._precision = model, engine, precision
+        self._plan: Plan | None = None
         self._changes: tuple[Masks, Changes] | None = None
         self.measured: dict[str, Any] = {"precision": precision}
         self.notes: list[str] = []
@@ -103,19 +104,17 @@ class Scorer:
             self.measured["reason"] = "too little to do for a plan to pay"
             return "dense"
         try:
-            plan = self._plan(image)
+            dtype = torch.bfloat16 if self._precision == "bfloat16" else None
+            self._plan = plan_of(self._model.module, image, dtype)
         except GraphError as reason:
             self.notes.append(f"whole networks were run, as this one cannot be taken apart: {reason}")
             return "dense"
-        ratio = self._changes_of(plan, masks).ratio(AT_ONCE)
+        ratio = self._changes_of(self._plan, masks).ratio(AT_ONCE)
         self.measured["predicted_ratio"] = round(ratio, 2)
         if self._engine == "auto" and ratio < GAIN:
-            self.measured["reason"] = f"nearly everything changes: {plan.explain()}"
+            self.measured["reason"] = f"nearly everything changes: {self._plan.explain()}"
             return "dense"
         return "incremental"
-
-    def _plan(self, image: torch.Tensor) -> Plan:
-        return plan_of(self._model.module, image, torch.bfloat16 if self._precision == "bfloat16" else None)
 
     def _changes_of(self, plan: Plan, masks: Masks) -> Changes:
         """Remembered for a grid of windows, which is the same for all images."""
@@ -124,8 +123,9 @@ class Scorer:
         return self._changes[1]
 
     def _incremental(self, variants: Variants) -> Way:
-        plan = self._plan(variants.shown.permute(2, 0, 1))
-        return incremental(self._model, variants, plan, self._changes_of(plan, variants.masks), self._precision)
+        assert self._plan is not None
+        changes = self._changes_of(self._plan, variants.masks)
+        return incremental(self._model, variants, self._plan, changes, self._precision)
 
     def _accept(self, check: _Check, way: Way) -> None:
         """Record how far the first variants are off; `ArithmeticError` where that is more than rounding."""
@@ -139,6 +139,8 @@ class Scorer:
         for name in ("predicted_ratio", "deviation"):
             self.measured.pop(name, None)
         self.measured["engine"] = "dense"
+        self._plan = self._changes = None
+        forget_plan(self._model.module)
 
     def _all(
         self,
@@ -193,6 +195,7 @@ class _Check:
             clean = self._values(way.clean, 1)
             self.drops = (scores(way.clean, 1) - torch.cat(after)).double().cpu()
         self._expected = torch.cat(values)
+        clean = clean[torch.isfinite(clean)]
         self._span = float(clean.max() - clean.min()) or float(clean.abs().max()) or 1.0
 
     def _values(self, output: Any, n: int) -> torch.Tensor:
@@ -202,7 +205,10 @@ class _Check:
     def deviation(self, way: Way) -> float:
         """The largest difference, of the range of the output."""
         found = self._values(way.outputs(self.numbers), len(self.numbers)).cpu()
-        return float(f"{float((found - self._expected).abs().max()) / self._span:.1e}")
+        real = torch.isfinite(self._expected)  # a class may be masked by minus infinity
+        if not torch.equal(torch.isfinite(found), real) or not real.any():
+            return float("inf")
+        return float(f"{float((found - self._expected)[real].abs().max()) / self._span:.1e}")
 
 
 def finite(scores: torch.Tensor, names: Sequence[str]) -> torch.Tensor:

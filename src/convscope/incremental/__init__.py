@@ -6,7 +6,7 @@ of each operation how it runs on a part, `plan` puts these together, `run` carri
 
 from .geometry import Ints
 from .graph import GraphError
-from .plan import Changes, Layout, Plan, plan_of
+from .plan import Changes, Layout, Plan, forget_plan, plan_of
 from .run import Run
 
-__all__ = ["Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "plan_of"]
+__all__ = ["Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "forget_plan", "plan_of"]

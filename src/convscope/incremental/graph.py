@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +81,8 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     _reuse_memory(graph)
     graph.eliminate_dead_code()
     live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
+    if len(live[-1].args[0]) != 1:
+        raise GraphError("it changes its input, or a buffer that it needs, in place")
     (result,) = live[-1].args[0]
     if not isinstance(result, fx.Node) or result in constants:
         raise GraphError("its output does not depend on its input")
@@ -89,9 +93,12 @@ def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
     """Exported for batches of any size; without in-place operations on views, which are hard to undo by hand."""
     with _silence(), torch.inference_mode(False), torch.no_grad():
         try:
-            # A copy, as its first operation may be in place.
-            batch = image.detach().clone()[None].expand(2, -1, -1, -1).contiguous()
-            program = export(module, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
+            # Of a copy with the same weights: during the export other threads would find no real ones in the module.
+            same = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+            stand_in = copy.deepcopy(module, same)
+            batch = image.detach()[None].repeat(2, 1, 1, 1)
+            stand_in(batch.clone())  # what its code keeps for batches of this size should be real tensors
+            program = export(stand_in, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
             return program.run_decompositions({}) if _mutates_a_view(program.graph) else program
         except Exception as error:
             if "data-dependent" in str(error):
@@ -108,7 +115,7 @@ def _silence() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -146,6 +153,8 @@ def _mutates_a_view(graph: fx.Graph) -> bool:
     for node in graph.nodes:
         if _in_place(node):
             changed = node.args[0]
+            if not isinstance(changed, fx.Node):  # several at once
+                return True
             family = [changed, *changed.users]
             if any(_is_view(other) for other in family):
                 return True

@@ -40,7 +40,7 @@ class Layout:
 
 
 # The last plan of each network, as taking it apart costs a second; it goes when the network goes.
-_PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan | GraphError]] = weakref.WeakKeyDictionary()
+_PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan | str]] = weakref.WeakKeyDictionary()
 
 
 def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> Plan:
@@ -51,19 +51,24 @@ def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = 
         _PLANS.pop(module, None)  # before the new one takes its memory
         known = (about, _plan_or_error(module, image, dtype))
         _PLANS[module] = known
-    if isinstance(known[1], GraphError):
-        raise known[1]
+    if isinstance(known[1], str):
+        raise GraphError(known[1])
     return known[1]
 
 
-def _plan_or_error(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None) -> Plan | GraphError:
+def forget_plan(module: nn.Module) -> None:
+    """Make the next plan anew: something about the network has changed that its weights do not show."""
+    _PLANS.pop(module, None)
+
+
+def _plan_or_error(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None) -> Plan | str:
     """A plan, or why there is none: whatever goes wrong with somebody's network, it can still be run whole."""
     try:
         return Plan(module, image, dtype)
     except GraphError as error:
-        return GraphError(str(error))  # without its traceback, which would keep the network
+        return str(error)  # not the error, whose traceback would keep the network
     except Exception as error:
-        return GraphError(f"{type(error).__name__}: {error}")
+        return f"{type(error).__name__}: {error}"
 
 
 class Plan:
