@@ -11,7 +11,8 @@ from torch import nn
 from torchvision.models import googlenet
 
 from convscope.incremental import GraphError, Plan, plan_of
-from convscope.incremental.graph import aten, graph_of
+from convscope.incremental.graph import graph_of
+from convscope.incremental.rewriting import aten
 from tests.incremental.networks import Call, Shuffle, SqueezeExcite, lively
 from tests.incremental.test_run import assert_same
 

@@ -13,8 +13,9 @@ from torch import fx, nn
 
 from ..models import weights_digest
 from .geometry import Ints, fit
-from .graph import CONVOLUTIONS, Graph, GraphError, aten, batch_of, graph_of
+from .graph import Graph, GraphError, graph_of
 from .kernels import Convolution
+from .rewriting import CONVOLUTIONS, aten, batch_of
 from .rules import (
     Known,
     Rects,

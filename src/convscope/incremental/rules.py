@@ -17,8 +17,8 @@ import torch
 from torch import fx
 
 from .geometry import Axis, Ints, Repeating, Sliding
-from .graph import aten, batch_of, evaluate, scaled, scaled_
 from .kernels import Convolution, pair
+from .rewriting import aten, batch_of, evaluate, scaled, scaled_
 
 Dims: TypeAlias = tuple[int, int]
 

@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from .geometry import OUTSIDE, Axis, Ints, Sliding
-from .graph import evaluate
 from .plan import Layout, Plan
+from .rewriting import evaluate
 from .rules import Rects, Rule, is_at_its_place, shape_of
 
 
