@@ -13,14 +13,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
-from ..incremental import Changes, Ints, Plan, Run
+from ..incremental import AT_ONCE, Changes, Ints, Plan, Run
 from ..models import Model, folded_batch_norm
 from .masks import Masks
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
-
-AT_ONCE = 32  # variants in a batch of the incremental engine, whose parts are small
 
 
 @dataclass(frozen=True)

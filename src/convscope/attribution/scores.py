@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError
-from ..incremental import Changes, GraphError, Plan, forget_plan, plan_of
+from ..incremental import AT_ONCE, Changes, GraphError, Plan, forget_plan, plan_of
 from ..models import Model, in_batches
-from .engines import AT_ONCE, Engine, Precision, Variants, Way, dense, incremental
+from .engines import Engine, Precision, Variants, Way, dense, incremental
 from .masks import Masks
 
 # From the network's output for m variants, and m, to scores (m,), or (m, T) of T targets.

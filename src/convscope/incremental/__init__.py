@@ -6,7 +6,7 @@ makes them fewer, `rules` says of each how it runs on a part, `plan` puts these 
 
 from .geometry import Ints
 from .graph import GraphError
-from .plan import Changes, Layout, Plan, forget_plan, plan_of
+from .plan import AT_ONCE, Changes, Layout, Plan, forget_plan, plan_of
 from .run import Run
 
-__all__ = ["Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "forget_plan", "plan_of"]
+__all__ = ["AT_ONCE", "Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "forget_plan", "plan_of"]

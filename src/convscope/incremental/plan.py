@@ -30,7 +30,7 @@ from .rules import (
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
 WHOLE = 0.75
-_BATCH = 32  # variants that are about to be run at once
+AT_ONCE = 32  # variants that are best run at once, as their parts are small
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Changes:
         sorted by the cost across, up and down in turn: 5 to 7 % less than sorting by one and then the other.
         """
         down, across = self._down.cost, self._across.cost
-        n_bands = max(1, round((len(down) / _BATCH) ** 0.5))
+        n_bands = max(1, round((len(down) / AT_ONCE) ** 0.5))
         band = np.argsort(np.argsort(down, kind="stable"), kind="stable") * n_bands // max(len(down), 1)
         return np.lexsort((np.where(band % 2, -across, across), band))
 
