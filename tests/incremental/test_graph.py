@@ -94,7 +94,7 @@ def test_convolutions_whose_weights_depend_on_the_image_have_no_rule() -> None:
 
     plan = Plan(Net(), IMAGE)
     assert aten.conv2d.default in [node.target for node in plan.reasons]
-    assert plan.convolutions == {}
+    assert plan.kernels == {}
 
 
 def test_what_torchvision_does_to_the_image_of_its_published_weights_has_rules() -> None:

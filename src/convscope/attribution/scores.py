@@ -75,11 +75,7 @@ class Scorer:
         Cost: M + 2 forward passes, or what is left of them; in batches that fit in memory.
         """
         variants = Variants.of(image, baseline, masks)
-        is_first = "engine" not in self.measured
-        if is_first:
-            self.measured["engine"] = self._chosen(image, masks)
-        is_plain = self.measured["engine"] == "dense" and self._precision == "float32"
-        check = _Check(self._model, variants, scores) if is_first and not is_plain else None
+        check = self._prepared(variants, scores) if "engine" not in self.measured else None
         started = time.perf_counter()
         if self.measured["engine"] == "incremental":
             try:
@@ -95,14 +91,25 @@ class Scorer:
                 self.measured["deviation"] = check.deviation(way)
             return self._all(way, scores, progress, check, started)
 
-    def _chosen(self, image: torch.Tensor, masks: Masks) -> Engine:
-        """Incremental, where it can be and, with "auto", where it pays."""
-        if self._engine == "dense":
-            return "dense"
+    def _prepared(self, variants: Variants, scores: Scores) -> _Check | None:
+        """Choose the engine, and run a few variants whole, before a plan takes memory beside them."""
+        image, masks = variants.shown.permute(2, 0, 1), variants.masks
+        is_tried = self._is_worth_a_plan(image, masks)
+        check = _Check(self._model, variants, scores) if is_tried or self._precision != "float32" else None
+        self.measured["engine"] = self._planned(image, masks) if is_tried else "dense"
+        return check
+
+    def _is_worth_a_plan(self, image: torch.Tensor, masks: Masks) -> bool:
+        if self._engine != "auto":
+            return self._engine == "incremental"
         shape = (image.shape[0], image.shape[1], image.shape[2])
-        if self._engine == "auto" and self._model.structure(shape).n_values * len(masks) < WORK:
-            self.measured["reason"] = "too little to do for a plan to pay"
-            return "dense"
+        if self._model.structure(shape).n_values * len(masks) >= WORK:
+            return True
+        self.measured["reason"] = "too little to do for a plan to pay"
+        return False
+
+    def _planned(self, image: torch.Tensor, masks: Masks) -> Engine:
+        """Incremental, where it can be and, with "auto", where it pays."""
         try:
             dtype = torch.bfloat16 if self._precision == "bfloat16" else None
             self._plan = plan_of(self._model.module, image, dtype)

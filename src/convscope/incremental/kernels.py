@@ -1,13 +1,16 @@
-"""Convolution as it is fastest on small parts: weights put in order once, the activation in the same pass."""
+"""Convolutions and linear layers, fast on small parts: weights in order, the activation in the same pass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import fx
 from torch.nn import functional
+
+# An activation, what it takes after its input, and by name.
+Then: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any]] | None
 
 aten = torch.ops.aten
 # Names that oneDNN has for activations that it can run in the pass of the convolution.
@@ -30,6 +33,57 @@ def _one_pass_types() -> tuple[torch.dtype, ...]:
 
 
 _ONE_PASS_TYPES = _one_pass_types()
+_MANY_ROWS = 1000  # any number of more than a few gives the same order of a linear layer's weights
+_BLOCK = 1 << 22  # weights that are put in order at once, 16 MB of them
+
+
+class Linear:
+    """A linear layer with fixed weights along the last dimension, and perhaps an activation after it.
+
+    By oneDNN, which on some processors is twice as fast as the MKL behind `functional.linear`. It wants the
+    weights in an order of its own; one order serves all numbers of rows, and is as fast as one for each.
+
+    Args:
+        keep: keep the weights in that order, and no other copy; otherwise they are put in order at every call,
+            a block at a time, which takes longer but no memory where the network holds them anyway.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, then: Then = None, *, keep: bool = False
+    ) -> None:
+        self.macs_each = weight.shape[1]  # multiplications for one number of the output
+        self._weight, self._bias, self._then = weight, bias, then
+        self._attribute = _fused(then)
+        self._is_kept = keep and _is_one_pass(weight)
+        if self._is_kept:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _MANY_ROWS)
+
+    @classmethod
+    def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Linear:
+        """The linear layer of a node; its weights have to be constants."""
+        _, weight, bias = (*node.args, None)[:3]
+        return cls(constants[weight], None if bias is None else constants[bias])  # type: ignore[index]
+
+    def whole(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., N) of (..., K)."""
+        if not _is_one_pass(x):
+            return _activated(functional.linear(x, self._weight, self._bias), self._then)
+        name, numbers = self._attribute or ("none", [])
+
+        def run(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+            out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, numbers, None)
+            return out
+
+        n_rows = max(1, _BLOCK // self.macs_each)
+        if self._is_kept or len(self._weight) <= n_rows:
+            out = run(self._weight, self._bias)
+        else:
+            blocks = [slice(first, first + n_rows) for first in range(0, len(self._weight), n_rows)]
+            bias = self._bias
+            out = torch.cat([run(self._weight[b], None if bias is None else bias[b]) for b in blocks], dim=-1)
+        return out if self._attribute else _activated(out, self._then)
+
+    part = whole
 
 
 class Convolution:
@@ -44,15 +98,18 @@ class Convolution:
         after: tuple[int, int],
         dilation: tuple[int, int],
         groups: int,
-        then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None,
+        then: Then,
     ) -> None:
         self.kernel = (weight.shape[2], weight.shape[3])
         self.macs_each = weight[0].numel()  # multiplications for one number of the output
         self.stride, self.before, self.dilation = stride, before, dilation
-        self._weight: torch.Tensor | None = weight
         self._bias, self._after, self._groups, self._then = bias, after, groups, then
         self._packed: Any = None
         self._attribute = _fused(then)
+        # oneDNN wants another order of a convolution's weights for other sizes of maps; a linear layer's stays.
+        is_linear = self.kernel == (1, 1) and groups == 1 and before == after == (0, 0)
+        self._linear = Linear(weight.flatten(1), bias, then, keep=True) if is_linear else None
+        self._weight = None if is_linear else weight
 
     @classmethod
     def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Convolution:
@@ -83,23 +140,26 @@ class Convolution:
             node.meta.get("then"),
         )
 
-    def __call__(self, x: torch.Tensor, *, inside: bool) -> torch.Tensor:
-        """Of maps (B, C, H, W); ``inside``: their border is in them already."""
-        padding = (0, 0) if inside else self.before
-        if not inside and self.before != self._after:
-            (top, left), (bottom, right) = self.before, self._after
-            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        if x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES:
+    def whole(self, x: torch.Tensor) -> torch.Tensor:
+        """Of maps (B, C, H, W)."""
+        if self.before == self._after:
+            return self._run(x, self.before)
+        (top, left), (bottom, right) = self.before, self._after
+        return self._run(functional.pad(x, (left, right, top, bottom)), (0, 0))
+
+    def part(self, x: torch.Tensor) -> torch.Tensor:
+        """Of parts of maps, with their borders in them already."""
+        return self._run(x, (0, 0))
+
+    def _run(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
+        if self._linear is not None:
+            x = x[:, :, :: self.stride[0], :: self.stride[1]]
+            return self._linear.whole(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if _is_one_pass(x):
             return self._one_pass(x, padding)
         assert self._weight is not None
         out = functional.conv2d(x, self._weight, self._bias, self.stride, padding, self.dilation, self._groups)
-        return self._activated(out)
-
-    def _activated(self, out: torch.Tensor) -> torch.Tensor:
-        if self._then is None:
-            return out
-        target, args, kwargs = self._then
-        return target(out, *args, **kwargs)  # type: ignore[no-any-return]
+        return _activated(out, self._then)
 
     def _one_pass(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """By oneDNN's own operation, as torch.compile does: `conv2d` puts the weights in order at every call."""
@@ -109,14 +169,26 @@ class Convolution:
                 self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
             )
             self._weight = None  # a device and a type are a plan's own, so it is not needed again
-        name, scalars = self._attribute or ("none", [])
+        name, numbers = self._attribute or ("none", [])
         out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self._bias, padding, self.stride, self.dilation, self._groups, name, scalars, None
+            x, self._packed, self._bias, padding, self.stride, self.dilation, self._groups, name, numbers, None
         )
-        return out if self._attribute else self._activated(out)
+        return out if self._attribute else _activated(out, self._then)
 
 
-def _fused(then: tuple[Any, tuple[Any, ...], dict[str, Any]] | None) -> tuple[str, list[float]] | None:
+def _is_one_pass(x: torch.Tensor) -> bool:
+    """Whether oneDNN's own operations take it."""
+    return x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES
+
+
+def _activated(out: torch.Tensor, then: Then) -> torch.Tensor:
+    if then is None:
+        return out
+    target, args, kwargs = then
+    return target(out, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _fused(then: Then) -> tuple[str, list[float]] | None:
     """The activation and its numbers as oneDNN has them; None where it cannot run it in the same pass."""
     if then is None:
         return "none", []

@@ -14,7 +14,7 @@ from torch import fx, nn
 from ..models import weights_digest
 from .geometry import Ints, fit
 from .graph import Graph, GraphError, graph_of
-from .kernels import Convolution
+from .kernels import Convolution, Linear
 from .rewriting import CONVOLUTIONS, aten, batch_of
 from .rules import (
     Known,
@@ -29,8 +29,8 @@ from .rules import (
 )
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
-WHOLE = 0.75
-AT_ONCE = 32  # variants that are best run at once, as their parts are small
+WHOLE = 0.92
+AT_ONCE = 24  # variants that are best run at once, as their parts are small
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,22 @@ class Plan:
             for node in self.graph.nodes:
                 if node.target is aten.to.dtype and node.args[1] == image.dtype:
                     node.args = (node.args[0], self.dtype, *node.args[2:])
-        self.convolutions = {
-            node: Convolution.of(node, constants)
+        self.kernels = {
+            node: Linear.of(node, constants)
+            if node.target is aten.linear.default
+            else Convolution.of(node, constants)
             for node in self.graph.nodes
-            if node.target in CONVOLUTIONS and node.args[1] in constants
+            if node.target in (*CONVOLUTIONS, aten.linear.default)
+            and all(n in constants for n in node.all_input_nodes[1:])
         }
-        for node in self.convolutions:  # which hold them now, in another order and not twice
+        for node in self.kernels:  # which hold them now, in another order and not twice
             weight = node.args[1]
-            if all(user in self.convolutions for user in weight.users):  # type: ignore[union-attr]
+            if all(user in self.kernels for user in weight.users):  # type: ignore[union-attr]
                 constants[weight] = None  # type: ignore[index]
         self.rules: dict[fx.Node, Rule] = {}
         self.reasons: dict[fx.Node, str] = {}  # why a node is run on whole maps
         spatial = {self.graph.input: (2, 3)}
-        self.known = Known(spatial, constants, self.convolutions, batch_of(self.graph.input))
+        self.known = Known(spatial, constants, self.kernels, batch_of(self.graph.input))
         for node in (n for n in self.graph.nodes[1:-1] if not is_number(n)):
             try:
                 self.rules[node] = rule_of(node, self.known)
@@ -171,11 +174,7 @@ def _last_uses(graph: Graph) -> dict[fx.Node, list[fx.Node]]:
 
 
 def _macs(node: fx.Node, plan: Plan) -> float:
-    if node in plan.convolutions:
-        return float(prod(shape_of(node)) * plan.convolutions[node].macs_each)
-    if node.target is aten.linear.default:
-        return float(prod(shape_of(node)) * shape_of(node.args[0])[-1])  # type: ignore[arg-type]
-    return 0.0
+    return float(prod(shape_of(node)) * plan.kernels[node].macs_each) if node in plan.kernels else 0.0
 
 
 class Changes:
@@ -197,7 +196,7 @@ class Changes:
         down, across = self._down.cost, self._across.cost
         n_bands = max(1, round((len(down) / AT_ONCE) ** 0.5))
         band = np.argsort(np.argsort(down, kind="stable"), kind="stable") * n_bands // max(len(down), 1)
-        return np.lexsort((np.where(band % 2, -across, across), band))
+        return np.lexsort((np.where(band % 2, -across, across), -band))  # the largest first: less memory in pieces
 
     def layout(self, rows: Ints) -> Layout:
         """The batch of the variants with these numbers."""

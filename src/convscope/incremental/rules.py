@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from .geometry import Axis, Ints, Repeating, Sliding
-from .kernels import Convolution, pair
+from .kernels import Convolution, Linear, pair
 from .rewriting import aten, batch_of, evaluate, scaled, scaled_
 
 Dims: TypeAlias = tuple[int, int]
@@ -70,7 +70,7 @@ class Known:
 
     spatial: Mapping[fx.Node, Dims]
     constants: Mapping[fx.Node, Any]
-    convolutions: Mapping[fx.Node, Convolution]
+    kernels: Mapping[fx.Node, Convolution | Linear]
     batch: str  # the size of the batch, as the graph writes it
 
 
@@ -203,6 +203,9 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
     n_last = len(node.args[1]) if node.target is aten.layer_norm.default else 1  # type: ignore[arg-type]
     if max(spatial) >= len(shape_of(node)) - n_last:
         raise UnknownOperationError("it goes along the rows or the columns")
+    kernel = known.kernels.get(node)
+    if kernel is not None:
+        return Rule(spatial, None, lambda value_of: kernel.part(value_of(node.args[0])))
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
@@ -262,7 +265,8 @@ def _to(x: torch.Tensor, sizes: Callable[[torch.Tensor], tuple[int, ...]]) -> to
 @_for(aten.conv2d.default, aten.conv2d.padding)
 def _convolution(node: fx.Node, known: Known) -> Rule:
     source = _one_map(node, known)
-    kernel = known.convolutions[node]
+    kernel = known.kernels[node]
+    assert isinstance(kernel, Convolution)
     (top, left), stride, dilation = kernel.before, kernel.stride, kernel.dilation
     axes = [
         Sliding(
@@ -275,7 +279,7 @@ def _convolution(node: fx.Node, known: Known) -> Rule:
         )
         for i in (0, 1)
     ]
-    return Rule((2, 3), (axes[0], axes[1]), lambda part, _: kernel(part, inside=True))
+    return Rule((2, 3), (axes[0], axes[1]), lambda part, _: kernel.part(part))
 
 
 def _one_map(node: fx.Node, known: Known) -> fx.Node:

@@ -133,9 +133,9 @@ class _Values:
         def value_of(source: fx.Node) -> Any:
             return self.wholes[source] if source in self.wholes else self[source]
 
-        convolution = self._plan.convolutions.get(node)
-        if convolution is not None:
-            return convolution(value_of(node.args[0]), inside=False)  # type: ignore[arg-type]
+        kernel = self._plan.kernels.get(node)
+        if kernel is not None:
+            return kernel.whole(value_of(node.args[0]))  # type: ignore[arg-type]
         return evaluate(node, value_of)
 
     def forget_after(self, node: fx.Node) -> None:
