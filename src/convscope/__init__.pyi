@@ -1,6 +1,6 @@
 from .activations import feature_maps, filters
 from .attribution import ATTRIBUTIONS, occlusion, saliency
-from .embedding import Embeddings, embed, project
+from .embedding import Embeddings, EmbeddingStore, embed, project
 from .errors import (
     ConvscopeError,
     ImageError,
@@ -9,6 +9,7 @@ from .errors import (
     ModelError,
     OutputError,
     ParameterError,
+    StoreError,
     TargetError,
 )
 from .images import ImageSet, load_images
@@ -32,6 +33,7 @@ __all__ = [
     "ATTRIBUTIONS",
     "Attribution",
     "ConvscopeError",
+    "EmbeddingStore",
     "Embeddings",
     "FeatureMaps",
     "Filters",
@@ -50,6 +52,7 @@ __all__ = [
     "Projection",
     "Provenance",
     "Result",
+    "StoreError",
     "TargetError",
     "Visualization",
     "embed",

@@ -33,6 +33,10 @@ class OutputError(ConvscopeError):
     """A result could not be written or read back."""
 
 
+class StoreError(ConvscopeError):
+    """A store of embeddings is not there, was made by another network, or cannot be written."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during long work; ``result`` holds what was finished before it."""
 

@@ -146,7 +146,7 @@ def test_k_beyond_all_is_cut_to_what_there_is() -> None:
         (4, {}, "rows from 0 to 3"),
         (-1, {}, "rows from 0 to 3"),
         (0, {"k": 0}, "k=0"),
-        (0, {"metric": "manhattan"}, "'cosine' or 'euclidean'"),
+        (0, {"metric": "manhattan"}, "'cosine', 'euclidean' or 'dot'"),
         (0, {"space": "color"}, "'feature' or 'pixel'"),
         (np.ones(5), {}, "5 dimensions"),
         (np.ones(4), {"space": "pixel"}, "no pixels"),

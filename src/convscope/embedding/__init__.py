@@ -1,6 +1,7 @@
-"""Embeddings: what a network thinks is alike; their nearest neighbors, and a flat map of them."""
+"""Embeddings: what a network thinks is alike; a store of them, their nearest neighbors, and a flat map."""
 
 from .extract import Embeddings, embed
 from .projection import project
+from .store import EmbeddingStore
 
-__all__ = ["Embeddings", "embed", "project"]
+__all__ = ["EmbeddingStore", "Embeddings", "embed", "project"]

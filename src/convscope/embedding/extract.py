@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, overload
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import nn
 
-from ..errors import Interrupted, LayerError, ParameterError
-from ..models import Layer, Model, Progress, as_maps, as_model, evaluating, folded_batch_norm, run_to
+from ..errors import Interrupted, ParameterError
+from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
-from .neighbors import Metric, search
+from .features import Precision, choose_layer, extracting, thumbnails_of
+from .neighbors import Metric, Space, search
 from .queries import check_alike, check_length, rows_of
+from .table import THUMBNAIL_PX, VectorType
 
-Space: TypeAlias = Literal["feature", "pixel"]
-
-THUMBNAIL_PX = 64
+if TYPE_CHECKING:
+    from .store import EmbeddingStore
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -56,7 +54,7 @@ class Embeddings(Result):
                 out. Or other `Embeddings` of the same network; a float array (D,) or (Q, D) of vectors; or
                 images (see `convscope.load_images`), which are embedded first.
             k: neighbors of each query; fewer where there are not so many images.
-            metric: "cosine" similarity, blind to a vector's length, or "euclidean" distance.
+            metric: "cosine" similarity, blind to a vector's length, "euclidean" distance, or "dot" product.
             space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
 
         Returns:
@@ -70,6 +68,7 @@ class Embeddings(Result):
         Cost: Q * N * D multiplications, a block at a time; one forward pass for each new image.
 
         Example:
+            >>> import torch
             >>> found = embed(nn.Sequential(nn.Conv2d(3, 4, 8)), torch.rand(3, 3, 8, 8), layer="0").neighbors(0)
             >>> found.indices.shape
             (1, 2)
@@ -156,9 +155,40 @@ def _points(embeddings: Embeddings, space: Space) -> Array:
     return embeddings.thumbnails.reshape(len(embeddings), -1)
 
 
+@overload
 def embed(
-    model: Model | nn.Module, images: Any, *, layer: str | None = None, progress: Progress | None = None
-) -> Embeddings:
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    layer: str | None = None,
+    store: None = None,
+    precision: Precision = "float32",
+    compiled: bool = False,
+    progress: Progress | None = None,
+) -> Embeddings: ...
+@overload
+def embed(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    layer: str | None = None,
+    store: str | Path,
+    vectors: VectorType = "float32",
+    precision: Precision = "float32",
+    compiled: bool = False,
+    progress: Progress | None = None,
+) -> EmbeddingStore: ...
+def embed(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    layer: str | None = None,
+    store: str | Path | None = None,
+    vectors: VectorType = "float32",
+    precision: Precision = "float32",
+    compiled: bool = False,
+    progress: Progress | None = None,
+) -> Embeddings | EmbeddingStore:
     """Feature vectors of images: what a late layer makes of them.
 
     Two images that the network thinks are alike have vectors that point the same way, however different their
@@ -166,37 +196,65 @@ def embed(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed. A file of a folder
-            that cannot be read is left out and listed in ``provenance.skipped``.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed, and with ``store``
+            also a ``DataLoader`` of such. A file of a folder that cannot be read is left out and listed in
+            ``provenance.skipped``; in a store its row says why.
         layer: a name from `Model.layers`; by default what the classifier takes in. In torchvision's VGG and
             AlexNet, "classifier.4" gives the 4096 values of the last hidden layer.
+        store: where to keep the vectors, a folder or an address like "s3://bucket/photos.lance". What is in it
+            and has not changed is not embedded again, so that a run that was killed goes on where it stood.
+        vectors: how a store holds them; "float16" takes half the space.
+        precision: what the network computes with; "bfloat16" is faster where the processor knows it.
+        compiled: compile the network first, which takes a minute and pays from some thousand images on.
         progress: called with (images done, images in all).
 
     Returns:
-        `Embeddings` with vectors (N, D) float32, raw activations.
+        `Embeddings` with vectors (N, D) float32, raw activations; or the `EmbeddingStore`.
 
     Raises:
         LayerError: there is no such layer, or no layer with weights to choose by default.
         ImageError: an image that is not in a folder cannot be read, or none can.
+        StoreError: the store is of another network, or no store.
         Interrupted: Ctrl-C after the first batch; its ``result`` holds the `Embeddings` made so far.
 
     Cost: one forward pass an image, only as far as the layer. Besides the result, memory for one batch.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
         >>> embed(net, torch.zeros(5, 3, 8, 8)).vectors.shape
         (5, 144)
     """
-    started = time.perf_counter()
     model = as_model(model)
+    if store is not None:
+        from .filling import fill
+
+        return fill(
+            store,
+            model,
+            images,
+            layer=layer,
+            vectors=vectors,
+            precision=precision,
+            compiled=compiled,
+            progress=progress,
+        )
+    return _in_memory(model, images, layer, precision, compiled, progress)
+
+
+def _in_memory(
+    model: Model, images: Any, layer: str | None, precision: Precision, compiled: bool, progress: Progress | None
+) -> Embeddings:
+    started = time.perf_counter()
     inputs = model.inputs(images)
-    found = _choose(model, inputs.shape, layer)
+    found = choose_layer(model, inputs.shape, layer)
     vectors = np.empty((len(inputs), found.shape[0]), np.float32)
     thumbnails = np.empty((len(inputs), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
     done: list[tuple[str, str | None]] = []
 
     def result(*notes: str) -> Embeddings:
         n = len(done)
+        parameters = {"layer": found.name, "precision": precision, "compiled": compiled}
         return Embeddings(
             vectors=vectors[:n],
             names=tuple(name for name, _ in done),
@@ -204,17 +262,15 @@ def embed(
             thumbnails=thumbnails[:n],
             layer=found.name,
             model=model,
-            provenance=model.provenance(
-                "embed", {"layer": found.name}, started, notes=notes, skipped=inputs.skipped
-            ),
+            provenance=model.provenance("embed", parameters, started, notes=notes, skipped=inputs.skipped),
         )
 
     try:
-        with evaluating(model.module), torch.inference_mode(), _folded(model, inputs.shape, found):
+        with extracting(model, found, inputs.shape, precision=precision, compiled=compiled) as extract:
             for batch in model.batches(inputs):
                 rows = slice(len(done), len(done) + len(batch.names))
-                thumbnails[rows] = _thumbnails(model, batch.x)
-                vectors[rows] = _vectors(model, batch.x, found)
+                thumbnails[rows] = thumbnails_of(model, batch.x)
+                vectors[rows] = extract(batch.x).vectors
                 done.extend(zip(batch.names, batch.labels, strict=True))
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))
@@ -225,40 +281,3 @@ def embed(
     if progress:
         progress(len(inputs), len(inputs))  # also where the last images could not be read
     return result()
-
-
-def _folded(model: Model, shape: tuple[int, int, int], layer: Layer) -> AbstractContextManager[Any]:
-    """Batch norm folded into the convolutions: fewer passes over the maps.
-
-    Only for a vector: a map could be the output of a convolution that has taken its batch norm in.
-    """
-    if len(layer.shape) != 1:
-        return nullcontext()
-    example = model.preparation(shape)(torch.zeros(1, *shape))
-    return folded_batch_norm(lambda: run_to(model.module, example, [layer.name]))
-
-
-def _choose(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
-    structure = model.structure(shape)
-    if layer is not None:
-        return structure.find(layer)
-    if structure.features is None:
-        raise LayerError(f"{model.name} has no layer with weights that takes in a feature vector; name a layer")
-    return structure.features
-
-
-def _vectors(model: Model, x: torch.Tensor, layer: Layer) -> Array:
-    values = as_maps(run_to(model.module, x, [layer.name])[layer.name], layer).float()
-    if values.ndim == 4:
-        values = values.mean(dim=(2, 3))
-    return values.cpu().numpy()
-
-
-def _thumbnails(model: Model, x: torch.Tensor) -> Array:
-    """Preprocessed (N, C, H, W) -> the center square, area-averaged, uint8 (N, 64, 64, 3)."""
-    rows, columns = x.shape[2:]
-    side = min(rows, columns)
-    top, left = (rows - side) // 2, (columns - side) // 2
-    pixels = model.to_pixels(x[:, :, top : top + side, left : left + side])
-    size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BOX)) for p in pixels])

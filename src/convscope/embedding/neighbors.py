@@ -2,6 +2,7 @@
 
     cosine:     sim(a, b) = a·b / (|a| |b|), 0 where a or b is zero; higher is nearer
     euclidean:  d(a, b)^2 = |a|^2 + |b|^2 - 2 a·b;                    lower is nearer
+    dot:        a·b;                                                  higher is nearer
 
 Computed in float64 and told apart in float32: what is equal in float32 is a tie, and ties go by row, so that
 the order does not hang on the last bit of a sum.
@@ -17,7 +18,8 @@ import numpy as np
 from ..errors import ParameterError
 from ..results import Array
 
-Metric: TypeAlias = Literal["cosine", "euclidean"]
+Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]
+Space: TypeAlias = Literal["feature", "pixel"]
 
 _QUERIES = 256  # a block is this many queries ...
 _ROWS = 4096  # ... by this many rows: 8 MB of float64
@@ -33,7 +35,7 @@ def search(
         points: (N, D) finite floats, or uint8, which is divided by 255.
         queries: (Q, D), likewise.
         k: neighbors of each query; fewer where there are not so many.
-        metric: "cosine" or "euclidean".
+        metric: "cosine", "euclidean" or "dot".
         own_rows: (Q,) a row for each query that is left out, for queries that are rows of ``points``.
 
     Returns:
@@ -48,8 +50,7 @@ def search(
         >>> search(np.eye(3), np.array([[0.9, 0.1, 0.0]]), k=2, metric="euclidean")[0]
         array([[0, 1]])
     """
-    if metric not in get_args(Metric):
-        raise ParameterError(f"metric={metric!r}: expected 'cosine' or 'euclidean'")
+    check_metric(metric)
     if k < 1:
         raise ParameterError(f"k={k}: expected at least 1")
     n_rows = len(points) - (own_rows is not None)
@@ -62,11 +63,17 @@ def search(
         part = slice(first, first + _QUERIES)
         own = None if own_rows is None else own_rows[part]
         indices[part], scores[part] = _nearest(points, _floats(queries[part], metric), k, metric, own)
-    return indices, -scores if metric == "cosine" else scores
+    return indices, scores if metric == "euclidean" else -scores
+
+
+def check_metric(metric: str) -> None:
+    """`ParameterError` for an unknown one."""
+    if metric not in get_args(Metric):
+        raise ParameterError(f"metric={metric!r}: expected 'cosine', 'euclidean' or 'dot'")
 
 
 def _nearest(points: Array, queries: Array, k: int, metric: Metric, own: Array | None) -> tuple[Array, Array]:
-    """For a block of queries: rows (q, k) and what is to be small, the negative cosine or the distance."""
+    """For a block of queries: rows (q, k) and what is to be small, the negative similarity or the distance."""
     indices, costs = np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
     for first, block in _blocks(points, metric):
         new = _costs(queries, block, metric)
@@ -98,6 +105,8 @@ def _costs(queries: Array, block: Array, metric: Metric) -> Array:
     products = queries @ block.T
     if metric == "cosine":
         return np.asarray(-np.clip(products, -1, 1), np.float32)
+    if metric == "dot":
+        return np.asarray(-products, np.float32)
     sizes = (queries**2).sum(axis=1)[:, None] + (block**2).sum(axis=1)
     squared = sizes - 2 * products
     squared[squared < _RESOLUTION * sizes] = 0

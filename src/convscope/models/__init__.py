@@ -1,10 +1,10 @@
 """Models: a network, its preprocessing, its labels, its layers, and how it is run."""
 
-from .batching import in_batches
+from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, run_to
 from .folding import folded_batch_norm, scale_and_shift
-from .inputs import Batch, Inputs, check_tensor
+from .inputs import Batch, Inputs, ahead, check_tensor
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
@@ -22,6 +22,7 @@ __all__ = [
     "Structure",
     "Target",
     "Targets",
+    "ahead",
     "as_maps",
     "as_model",
     "best_device",
@@ -33,6 +34,7 @@ __all__ = [
     "evaluating",
     "find_class",
     "folded_batch_norm",
+    "free_memory",
     "gaussian_blur",
     "in_batches",
     "load_model",

@@ -89,7 +89,7 @@ class Inputs:
     def _from_files(self, size: int) -> Iterator[Batch]:
         assert self._set is not None
         ready: list[tuple[int, Pixels]] = []
-        for i, result in _ahead(self._open, len(self), 2 * size):
+        for i, result in ahead(self._open, len(self), 2 * size):
             if isinstance(result, ImageError):
                 if not self._set.skip_errors:
                     raise result
@@ -140,7 +140,7 @@ def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | Non
     return x
 
 
-def _ahead(run: Callable[[int], Any], n: int, lookahead: int) -> Iterator[tuple[int, Any]]:
+def ahead(run: Callable[[int], Any], n: int, lookahead: int) -> Iterator[tuple[int, Any]]:
     """run(0), run(1), ... in order, computed by threads at most ``lookahead`` ahead of what is taken."""
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="convscope-open") as pool:
         waiting: deque[tuple[int, Future[Any]]] = deque()

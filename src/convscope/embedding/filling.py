@@ -1,0 +1,180 @@
+"""Fill a store on this machine: what is in it is left out, what was computed is kept whatever happens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..errors import ImageError
+from ..images import ImageSet, load_images
+from ..models import Inputs, Model, Progress, ahead, check_tensor, in_batches
+from .features import Precision, choose_layer, extracting, thumbnails_of
+from .rows import Picture, digest_of, read, stamp_of, table_of
+from .store import EmbeddingStore
+from .table import Origin, VectorType
+
+# Pictures, and what the network takes in for those of them that could be read.
+Group: TypeAlias = tuple[list[Picture], torch.Tensor | None]
+
+WRITE_ROWS = 256  # rows that are written at once ...
+WRITE_SECONDS = 10.0  # ... or what was computed in this time: so much is computed again after a kill
+
+
+def fill(
+    place: str | Path,
+    model: Model,
+    images: Any,
+    *,
+    layer: str | None = None,
+    vectors: VectorType = "float32",
+    precision: Precision = "float32",
+    compiled: bool = False,
+    progress: Progress | None = None,
+) -> EmbeddingStore:
+    """Embed the images that are not in a store yet, or have changed since, into it; see `convscope.embed`."""
+    supply = _Tensors(model, images) if isinstance(images, torch.Tensor | DataLoader) else _Files(model, images)
+    found = choose_layer(model, supply.shape, layer)
+    store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
+    store.model = model
+    written = time.monotonic()
+    rows: list[Any] = []  # Arrow tables, until they are written
+
+    def write() -> None:
+        import pyarrow as pa
+
+        if rows:
+            store.write(pa.concat_tables(rows))
+            rows.clear()
+
+    extraction = extracting(model, found, supply.shape, scores=True, precision=precision, compiled=compiled)
+    with extraction as extract:
+
+        def add(pictures: Sequence[Picture], x: torch.Tensor | None) -> None:
+            if not pictures:
+                return
+            features = None if x is None else extract(x)
+            thumbnails = [] if x is None else list(thumbnails_of(model, x))
+            rows.append(table_of(pictures, features, thumbnails, model.labels or (), store.schema))
+
+        def add_readable(pictures: Sequence[Picture], x: torch.Tensor) -> None:
+            for _ in in_batches(len(x), len(x), lambda first, end: add(pictures[first:end], x[first:end])):
+                pass
+
+        try:
+            for done, (pictures, x) in supply.groups(store.stamps(), model.fitting_batch(supply.shape)):
+                if x is None:
+                    add(pictures, None)
+                else:
+                    add_readable([picture for picture in pictures if picture.error is None], x)
+                    add([picture for picture in pictures if picture.error is not None], None)
+                if sum(map(len, rows)) >= WRITE_ROWS or time.monotonic() - written > WRITE_SECONDS:
+                    write()
+                    written = time.monotonic()
+                if progress:
+                    progress(done, supply.n)
+        finally:  # also on Ctrl-C
+            write()
+    if progress:
+        progress(supply.n, supply.n)
+    store.compact()
+    return store
+
+
+def origin_for(model: Model, layer: str, precision: Precision) -> Origin:
+    """What vectors of this network at this layer say about themselves."""
+    about = model.provenance("embed", {}, time.perf_counter())
+    return Origin(about.model, layer, precision, about.versions)
+
+
+def _absolute(images: ImageSet) -> ImageSet:
+    """Files by their whole path, which is their key in a store wherever one stands."""
+    sources = [
+        replace(s, name=os.path.abspath(s.content)) if isinstance(s.content, Path) else s for s in images.sources
+    ]
+    return ImageSet(sources, background=images.background, skip_errors=images.skip_errors)
+
+
+class _Files:
+    """Images that are opened and preprocessed by threads, beside the forward pass."""
+
+    def __init__(self, model: Model, images: Any) -> None:
+        self._inputs = Inputs(
+            images, model.preprocessing
+        )  # which knows what to say where there is no preprocessing
+        assert model.preprocessing is not None
+        self._preprocessing = model.preprocessing
+        self._set = _absolute(load_images(images))
+        self.shape = self._inputs.shape
+        self.n = len(self._set)
+
+    def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
+        """How many images are done, and the next group, without those that the store knows."""
+        todo = [s for s in self._set.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
+        n_known, pictures = self.n - len(todo), list[Picture]()
+        for i, picture in ahead(
+            lambda i: read(todo[i], self._preprocessing, self._set.background), len(todo), 2 * size
+        ):
+            if picture.error is not None and not self._set.skip_errors:
+                raise ImageError(picture.error)
+            pictures.append(picture)
+            if len(pictures) == size or i == len(todo) - 1:
+                fitted = [p.pixels for p in pictures if p.pixels is not None]
+                x = self._preprocessing.normalize(fitted) if fitted else None
+                yield n_known + i + 1, (pictures, x)
+                pictures = []
+
+
+class _Tensors:
+    """Preprocessed images: a tensor (N, C, H, W), or a loader of batches, with labels or without."""
+
+    def __init__(self, model: Model, images: torch.Tensor | DataLoader[Any]) -> None:
+        self._n_channels = model.n_channels
+        if isinstance(images, torch.Tensor):
+            self._batches: Any = [images]
+            self.n, first = len(images), images
+            self._classes: Sequence[str] = ()
+        else:
+            self._batches = images
+            self.n = len(images.dataset)  # type: ignore[arg-type]
+            self._classes = getattr(images.dataset, "classes", ())
+            first = self._split(next(iter(images)))[0]
+        channels, height, width = check_tensor(first, self._n_channels).shape[1:]
+        self.shape = (channels, height, width)
+
+    def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
+        done = 0
+        for batch in self._batches:
+            every, labels = self._split(batch)
+            for part in range(0, len(every), size):
+                x = check_tensor(every[part : part + size], self._n_channels).detach().clone()
+                pictures = [
+                    self._picture(done + i, x[i], labels[part + i] if labels is not None else None)
+                    for i in range(len(x))
+                ]
+                done += len(x)
+                new = [i for i, p in enumerate(pictures) if known.get(p.path, "") != p.stamp]
+                if new:
+                    yield done, ([pictures[i] for i in new], x[new])
+
+    def _split(self, batch: Any) -> tuple[torch.Tensor, Any]:
+        if isinstance(batch, torch.Tensor):
+            return batch, None
+        if isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[0], torch.Tensor):
+            return batch[0], batch[1].tolist() if isinstance(batch[1], torch.Tensor) else list(batch[1])
+        raise ImageError(
+            f"a loader of {type(batch).__name__}; expected tensors (N, C, H, W), or pairs with labels"
+        )
+
+    def _picture(self, i: int, x: torch.Tensor, label: Any) -> Picture:
+        if isinstance(label, int) and label < len(self._classes):
+            label = self._classes[label]
+        digest = digest_of(x.cpu().numpy())
+        name = None if label is None else str(label)
+        return Picture(f"image {i}", name, stamp_of(x.cpu().numpy()), digest, (x.shape[1], x.shape[2]))

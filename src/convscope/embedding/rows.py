@@ -1,0 +1,138 @@
+"""From an image file to its row in a store: what is read, and what is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+from ..images import WHITE, Color, Pixels, Source, open_image
+from ..models import Preprocessing
+from ..results import Array
+from .features import Features
+from .table import encode, vector_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FILE, _CONTENT = "file of ", "content "
+_DIGEST = 16  # bytes of an id: two of a hundred million images share one with a chance of 1e-23
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as it was read: what its row says of it, and the pixels for the network, or why there are none."""
+
+    path: str
+    label: str | None
+    stamp: str | None
+    id: str | None = None
+    size: tuple[int, int] | None = None  # height, width
+    pixels: Pixels | None = None
+    error: str | None = None
+
+
+def stamp_of(content: Any) -> str | None:
+    """What tells whether an image is the one that was read: size and time of change of a file, else its content.
+
+    None for a file that is gone.
+    """
+    if not isinstance(content, Path):
+        return f"{_CONTENT}{digest_of(content)}"
+    try:
+        about = content.stat()
+    except OSError:
+        return None
+    return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}"
+
+
+def is_of_a_file(stamp: str | None) -> bool:
+    """Whether a stamp is a file's, which may be gone one day."""
+    return stamp is None or stamp.startswith(_FILE)
+
+
+def read(source: Source, preprocessing: Preprocessing, background: Color = WHITE) -> Picture:
+    """Open an image, and fit it to the network's input; what goes wrong is kept, not raised."""
+    stamp = stamp_of(source.content)  # before it is read: a later change is seen the next time
+    digest = None
+    try:
+        digest = digest_of(source.content)
+        pixels = open_image(source, background=background)
+        fitted = preprocessing.fit(pixels, source.name)
+    except ImageError as error:
+        return Picture(source.name, source.label, stamp, digest, error=str(error))
+    return Picture(source.name, source.label, stamp, digest, (pixels.shape[0], pixels.shape[1]), fitted)
+
+
+def digest_of(content: Any) -> str | None:
+    """A hash of a file's bytes, or of an image's pixels; None for a file that cannot be read."""
+    if isinstance(content, Path):
+        try:
+            if not content.is_file():  # reading a pipe would wait forever
+                return None
+            with content.open("rb") as file:
+                return hashlib.file_digest(file, _hash).hexdigest()
+        except OSError:
+            return None
+    array = np.ascontiguousarray(np.asarray(content) if isinstance(content, Image.Image) else content)
+    digest = _hash()
+    digest.update(f"{array.shape} {array.dtype}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _hash() -> Any:
+    return hashlib.blake2b(digest_size=_DIGEST)
+
+
+def table_of(
+    pictures: Sequence[Picture],
+    features: Features | None,
+    thumbnails: Sequence[Array],
+    labels: Sequence[str],
+    schema: pa.Schema,
+) -> pa.Table:
+    """Rows for pictures; the features and thumbnails are of those that could be read, in the same order."""
+    import pyarrow as pa
+
+    given = iter(range(len(pictures)))
+    place = [None if picture.error is not None else next(given) for picture in pictures]
+    predicted, probabilities = _predictions(features, labels)
+
+    def each(values: Sequence[Any] | None) -> list[Any]:
+        return [None if at is None or values is None else values[at] for at in place]
+
+    columns: dict[str, Any] = {
+        "path": [p.path for p in pictures],
+        "id": [p.id for p in pictures],
+        "label": [p.label for p in pictures],
+        "predicted": each(predicted),
+        "probability": each(probabilities),
+        "width": [p.size and p.size[1] for p in pictures],
+        "height": [p.size and p.size[0] for p in pictures],
+        "thumbnail": each([encode(t) for t in thumbnails]),
+        "vector": vector_column(each(None if features is None else list(features.vectors)), schema),
+        "error": [p.error for p in pictures],
+        "stamp": [p.stamp for p in pictures],
+    }
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
+        for name, value in columns.items()
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+
+
+def _predictions(features: Features | None, labels: Sequence[str]) -> tuple[list[str] | None, list[float] | None]:
+    """Name and probability of the best class of each image, where the network gives class scores."""
+    if features is None or features.scores is None:
+        return None, None
+    scores = features.scores.astype(np.float64)
+    best = scores.argmax(axis=1)
+    probabilities = 1 / np.exp(scores - scores.max(axis=1, keepdims=True)).sum(axis=1)
+    return [labels[i] if i < len(labels) else str(i) for i in best], probabilities.tolist()

@@ -1,0 +1,386 @@
+"""`EmbeddingStore`: the vectors of a collection on disk, one row an image, to be asked and added to for years."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..errors import ConvscopeError, ParameterError, StoreError
+from ..models import Model
+from ..results import Array, Neighbors
+from .neighbors import Metric, Space
+from .rows import is_of_a_file
+from .table import Origin, VectorType, origin_of, schema_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_ROWS, _FITS, _LOCK = "images", "fits", ".lock"
+_BATCH_ROWS = 4096
+_KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
+
+
+class EmbeddingStore:
+    """Vectors, labels, predictions and thumbnails of images: a LanceDB folder, or an object store's address.
+
+    A store is made by ``convscope.embed(model, images, store=place)`` and opened again with `open`. Every row is
+    one image, whose ``path`` is its key; ``id`` is a hash of its content, so that copies of a file share it. Every
+    write is whole or not there at all, and may come from several processes.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from convscope import embed
+        >>> place = tempfile.mkdtemp() + "/pictures.lance"
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, 2))
+        >>> len(embed(net, torch.rand(5, 3, 8, 8), store=place))
+        5
+        >>> EmbeddingStore.open(place).neighbors("image 0", k=2).indices.shape
+        (1, 2)
+    """
+
+    def __init__(self, database: Any, table: Any, place: str, model: Model | None = None) -> None:
+        self.place = place
+        self.model = model  # embeds new images to be searched for
+        self._database, self._table = database, table
+        self._origin = origin_of(table.schema, place)
+        self._kept: tuple[int, Any] | None = None  # of one version of the table
+
+    @classmethod
+    def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
+        """A new store, or the one of the same origin that is there already."""
+        place = str(place)
+        if _is_local(place):
+            folder = Path(place)
+            if folder.exists() and (not folder.is_dir() or not _is_free(folder)):
+                raise StoreError(f"{place} exists and is no store; choose another place")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"{place}: cannot be made ({error.strerror})") from error
+        with _lock(place):
+            database = _connected(place)
+            if _ROWS in _tables(database):
+                store = cls(database, database.open_table(_ROWS), place)
+            else:
+                table = database.create_table(_ROWS, schema=schema_of(origin, n_dims, vectors))
+                table.set_unenforced_primary_key("path")  # so that two writers of one path get into conflict
+                store = cls(database, table, place)
+        store.origin.check(origin, place)
+        return store
+
+    @classmethod
+    def open(cls, place: str | Path, *, model: Model | None = None) -> Self:
+        """The store at a place.
+
+        Args:
+            place: the folder, or an address like "s3://bucket/photos.lance".
+            model: the network that made it, so that images can be searched for that are not in it.
+
+        Raises:
+            StoreError: there is none, or another network made it.
+        """
+        place = str(place)
+        if _is_local(place) and not _has_table(Path(place)):
+            raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
+        database = _connected(place)
+        if _ROWS not in _tables(database):
+            raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
+        store = cls(database, database.open_table(_ROWS), place, model)
+        digest = store.origin.model.get("weights_sha256")
+        if model is not None and digest:
+            given = model.provenance("open", {}, 0.0).model
+            store.origin.check(Origin(given, store.origin.layer, store.origin.precision), place)
+        return store
+
+    def __repr__(self) -> str:
+        return (
+            f"EmbeddingStore({self.place}: {len(self)} images, {self.n_dims} values of {self.origin.describe()})"
+        )
+
+    def __len__(self) -> int:
+        self._table.checkout_latest()
+        return int(self._table.count_rows())
+
+    @property
+    def origin(self) -> Origin:
+        """The network, the layer and the preprocessing that made the vectors."""
+        return self._origin
+
+    @property
+    def n_dims(self) -> int:
+        return int(self._table.schema.field("vector").type.list_size)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def count(self, where: str | None = None) -> int:
+        """The number of rows for which a condition holds; see `neighbors` for how it is written."""
+        self._table.checkout_latest()
+        with _explained(where):
+            return int(self._table.count_rows(where))
+
+    def batches(
+        self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows for which a condition holds, some thousands at a time; ``row_ids`` adds the column _rowid."""
+        self._table.checkout_latest()
+        with _explained(where):
+            query = self._table.search().select(list(columns))
+            if where:
+                query = query.where(where)
+            if row_ids:
+                query = query.with_row_id(True)
+            yield from query.to_batches(_BATCH_ROWS)
+
+    def to_arrow(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """The rows as an Arrow table: all columns, or those named."""
+        import pyarrow as pa
+
+        chosen = list(columns or self.schema.names)
+        if unknown := [name for name in chosen if name not in self.schema.names]:
+            raise ParameterError(f"no column {unknown[0]!r}; there are {', '.join(self.schema.names)}")
+        schema = pa.schema([self.schema.field(name) for name in chosen])
+        return pa.Table.from_batches([b.select(chosen) for b in self.batches(chosen, where)], schema=schema)
+
+    def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
+        """The rows as a pandas data frame, which has to be installed."""
+        return self.to_arrow(columns, where).to_pandas()
+
+    def take(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
+        """Rows by their _rowid, in the order asked for."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(np.asarray(row_ids, np.uint64))
+        unique = pc.unique(wanted)
+        found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
+        return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
+
+    def stamps(self) -> dict[str, str | None]:
+        """Path -> size and time of change of the file when it was read."""
+        found: dict[str, str | None] = {}
+        for batch in self.batches(["path", "stamp"]):
+            found.update(zip(batch["path"].to_pylist(), batch["stamp"].to_pylist(), strict=True))
+        return found
+
+    def kept(self, make: Callable[[], Any]) -> Any:
+        """What was made of the rows before, as long as they are the same."""
+        self._table.checkout_latest()
+        if self._kept is None or self._kept[0] != self._table.version:
+            self._kept = None
+            self._kept = (self._table.version, make())
+        return self._kept[1]
+
+    # --- asking ----------------------------------------------------------------------------------------------
+
+    def neighbors(
+        self,
+        query: Any,
+        *,
+        k: int = 5,
+        metric: Metric = "cosine",
+        space: Space = "feature",
+        where: str | None = None,
+        exact: bool = True,
+    ) -> Neighbors:
+        """The k images of the store nearest to each query.
+
+        Args:
+            query: a path or id of the store, or a list of them: each row is left out of its own neighbors. Or a
+                float array (D,) or (Q, D) of vectors; or images, which are embedded first and need a `model`.
+            k: neighbors of each query; fewer where there are not so many images.
+            metric: "cosine" similarity, blind to a vector's length, "euclidean" distance, or "dot" product.
+            space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
+            where: a condition on the rows, as SQL writes it: "label = 'cat' AND predicted != label".
+            exact: look at every row; False asks the index that `index` made.
+
+        Returns:
+            `Neighbors`, with ``indices`` into its own ``names``, which are the paths of the rows that were found.
+
+        Raises:
+            ParameterError: an option out of range, a condition that cannot be read, no row left to find.
+            StoreError: an image that is not in the store where no model is at hand, or no index.
+
+        Cost: Q * N * D multiplications, or a share of that by the index. The vectors stay in memory where they
+        take less than a quarter of what is free, and are read again for each question otherwise.
+        """
+        from .asking import neighbors_of
+
+        return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
+
+    def index(
+        self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
+    ) -> dict[str, Any]:
+        """An index for ``neighbors(..., exact=False)``: faster, and nearly the same.
+
+        It looks into as few parts of the store as give the wanted recall, measured on rows of the store.
+
+        Args:
+            metric: which the index is for.
+            recall: the share of the true k nearest that it should find.
+            k: for which that is measured.
+            seed: of the rows that it is measured on.
+
+        Returns:
+            What was measured: "recall", "ms" and "exact_ms" a query, "n_probes", "build_s".
+
+        Cost: some minutes for a million rows; it is to be made again when many have been added.
+        """
+        from .asking import make_index
+
+        return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
+
+    def build_index(self, distance: str) -> None:
+        """LanceDB's own index over the vectors; `index` measures it."""
+        from lancedb.index import IvfSq
+
+        n_parts = max(1, round(self.count("vector IS NOT NULL") ** 0.5 / 2))
+        with _lock(self.place):
+            self._table.checkout_latest()
+            config = IvfSq(distance_type=distance, num_partitions=n_parts)
+            self._table.create_index("vector", config=config, replace=True)
+
+    def search_index(
+        self, vector: Array, k: int, distance: str, n_probes: int, refine: int, where: str | None
+    ) -> tuple[Array, Array]:
+        """_rowid (k,) and distances (k,) of what the index finds."""
+        with _explained(where):
+            query = self._table.search(vector, vector_column_name="vector").distance_type(distance)
+            query = query.nprobes(n_probes).refine_factor(refine).limit(k).select(["path"]).with_row_id(True)
+            found = (query.where(where, prefilter=True) if where else query).to_arrow()
+        return found["_rowid"].to_numpy(), found["_distance"].to_numpy()
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, rows: pa.Table) -> None:
+        """Add rows, in place of those of the same paths; all of them, or none where the process dies."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        with _lock(self.place):
+            self._table.checkout_latest()
+            if _is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
+                paths = ", ".join(map(quoted, rows["path"].to_pylist()))
+                here = self._table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
+                is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
+                new, rows = rows.filter(pc.invert(is_here)), rows.filter(is_here)
+                if len(new):
+                    self._table.add(new, on_bad_vectors="null")
+            if len(rows):
+                upsert = self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
+                upsert.execute(rows, on_bad_vectors="null")  # of images that could not be read
+
+    def delete(self, where: str) -> int:
+        """Remove the rows for which a condition holds; returns how many there were."""
+        n = self.count(where)
+        if n:
+            with _lock(self.place), _explained(where):
+                self._table.delete(where)
+        return n
+
+    def prune(self) -> int:
+        """Remove the rows whose file is gone; returns how many there were."""
+        gone = [path for path, stamp in self.stamps().items() if is_of_a_file(stamp) and not Path(path).exists()]
+        for first in range(0, len(gone), 500):
+            self.delete(f"path IN ({', '.join(map(quoted, gone[first : first + 500]))})")
+        return len(gone)
+
+    def compact(self) -> None:
+        """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
+        with _lock(self.place):
+            self._table.checkout_latest()
+            self._table.optimize(cleanup_older_than=_KEPT_FOR)
+
+    def add_columns(self, rows: pa.Table) -> None:
+        """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
+        with _lock(self.place):
+            self._table.checkout_latest()
+            new = [field for field in rows.schema if field.name not in self.schema.names]
+            if new:
+                self._table.add_columns(new)
+            self._table.merge_insert("path").when_matched_update_all().execute(rows)
+
+    # --- what was fitted to the vectors ----------------------------------------------------------------------
+
+    def remember(self, name: str, about: Mapping[str, Any], data: bytes = b"") -> None:
+        """Keep something that was fitted to the vectors, in place of what has the same name."""
+        import pyarrow as pa
+
+        row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
+        with _lock(self.place):
+            if _FITS not in _tables(self._database):
+                self._database.create_table(_FITS, schema=row.schema)
+            table = self._database.open_table(_FITS)
+            table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all().execute(row)
+            table.optimize(cleanup_older_than=_KEPT_FOR)
+
+    def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
+        """What `remember` kept under a name."""
+        if _FITS not in _tables(self._database):
+            return None
+        found = self._database.open_table(_FITS).search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
+        return (json.loads(found[0]["about"]), found[0]["data"]) if found else None
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _connected(place: str) -> Any:
+    import lancedb
+
+    try:
+        return lancedb.connect(place)
+    except Exception as error:  # of the store's own library, which has none in common
+        raise StoreError(f"{place}: cannot be opened ({error})") from error
+
+
+def _tables(database: Any) -> list[str]:
+    return list(database.list_tables().tables)
+
+
+def _is_local(place: str) -> bool:
+    return "://" not in place
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is a store, or may become one."""
+    return _has_table(folder) or {path.name for path in folder.iterdir()} <= {_LOCK}
+
+
+def _has_table(folder: Path) -> bool:
+    return (folder / f"{_ROWS}.lance").is_dir()
+
+
+def _lock(place: str) -> AbstractContextManager[Any]:
+    """One writer at a time, as LanceDB would let two insert the same path; an object store has only the key."""
+    if not _is_local(place):
+        return nullcontext()
+    from filelock import FileLock
+
+    return FileLock(Path(place) / _LOCK)
+
+
+@contextmanager
+def _explained(where: str | None) -> Iterator[None]:
+    """LanceDB's remark on a condition as an error of ours."""
+    try:
+        yield
+    except ConvscopeError:
+        raise
+    except Exception as error:
+        if where is None:
+            raise
+        raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error

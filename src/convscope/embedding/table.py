@@ -1,0 +1,125 @@
+"""What stands in a store: one row an image, and what made them all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from ..errors import StoreError
+from ..results import Array
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VectorType: TypeAlias = Literal["float32", "float16"]
+
+THUMBNAIL_PX = 64
+_QUALITY = 90  # of a thumbnail's JPEG: 2 to 3 KB
+_KEY = b"convscope"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made the vectors of a store, which all of them have to share.
+
+    ``model`` is as in a result's provenance: name, SHA-256 of the weights, preprocessing.
+    """
+
+    model: Mapping[str, Any]
+    layer: str
+    precision: str = "float32"
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, other: Origin, place: str) -> None:
+        """`StoreError` where vectors of another origin would be mixed in, or compared."""
+        for what, mine, theirs in (
+            ("weights", self.model.get("weights_sha256"), other.model.get("weights_sha256")),
+            ("layer", self.layer, other.layer),
+            ("preprocessing", _plain(self.model.get("preprocessing")), _plain(other.model.get("preprocessing"))),
+            ("precision", self.precision, other.precision),
+        ):
+            if mine != theirs:
+                raise StoreError(
+                    f"{place} holds vectors of {self.describe()}, not of {other.describe()}: the {what} differ. "
+                    "Vectors of different networks cannot be compared; choose another store"
+                )
+
+    def describe(self) -> str:
+        weights = str(self.model.get("weights_sha256") or "")[:8]
+        return f"{self.model.get('name')}{f' ({weights})' if weights else ''} at {self.layer!r}, {self.precision}"
+
+
+def schema_of(origin: Origin, n_dims: int, vectors: VectorType) -> pa.Schema:
+    """The columns of a store."""
+    import pyarrow as pa
+
+    kind = pa.float16() if vectors == "float16" else pa.float32()
+    about = {"format": _FORMAT, "model": dict(origin.model), "layer": origin.layer, "precision": origin.precision}
+    about["versions"] = dict(origin.versions)
+    return pa.schema(
+        [
+            pa.field("path", pa.string(), nullable=False),  # of a file, or a name: the key
+            pa.field("id", pa.string()),  # of the content
+            pa.field("label", pa.string()),
+            pa.field("predicted", pa.string()),
+            pa.field("probability", pa.float32()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("thumbnail", pa.binary()),
+            pa.field("vector", pa.list_(kind, n_dims)),
+            pa.field("error", pa.string()),
+            pa.field("stamp", pa.string()),  # of the file as it was read: size and time of change
+        ],
+        metadata={_KEY: json.dumps(about, default=list).encode()},
+    )
+
+
+def origin_of(schema: pa.Schema, place: str) -> Origin:
+    """What made the vectors of a table, from its schema."""
+    try:
+        about = json.loads((schema.metadata or {})[_KEY])
+        if about["format"] != _FORMAT:
+            raise StoreError(f"{place} is of format {about['format']}; this convscope reads {_FORMAT}: update it")
+        return Origin(about["model"], about["layer"], about["precision"], about["versions"])
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{place} is a Lance table, but none that convscope has written") from None
+
+
+def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) -> pa.Array:
+    """Vectors (N, D), of which some may be None, as a column."""
+    import pyarrow as pa
+
+    kind = schema.field("vector").type
+    given = [v is not None for v in vectors]
+    flat = np.zeros((len(given), kind.list_size), np.float16 if kind.value_type == pa.float16() else np.float32)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            flat[row] = vector
+    missing = pa.array([not g for g in given])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind, mask=missing)
+
+
+def encode(thumbnail: Array) -> bytes:
+    """(64, 64, 3) uint8 as JPEG."""
+    data = io.BytesIO()
+    Image.fromarray(thumbnail).save(data, "JPEG", quality=_QUALITY)
+    return data.getvalue()
+
+
+def decode(data: bytes | None) -> Array:
+    """The way back; white where there is none."""
+    if not data:
+        return np.full((THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
+    return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)).convert("RGB"))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: lists for tuples."""
+    return json.loads(json.dumps(value, default=list))

@@ -1,0 +1,122 @@
+"""Neighbors in a store, against a plain NumPy search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from convscope import EmbeddingStore, ParameterError, StoreError
+from convscope.embedding import asking
+from convscope.embedding.table import Origin, vector_column
+
+N, D = 1200, 24
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray) -> EmbeddingStore:
+    store = EmbeddingStore.create(tmp_path_factory.mktemp("ask") / "s.lance", Origin({"name": "net"}, "fc"), D)
+    rows = {
+        "path": pa.array([f"image {i}" for i in range(N)]),
+        "id": pa.array([f"{i:032x}" for i in range(N)]),
+        "label": pa.array([["cat", "dog"][i % 2] for i in range(N)]),
+        "predicted": pa.array([["cat", "dog"][i % 3 == 0] for i in range(N)]),
+        "vector": vector_column(vectors, store.schema),
+    }
+    empty = {f.name: pa.nulls(N, f.type) for f in store.schema if f.name not in rows}
+    schema = pa.schema(list(store.schema))
+    store.write(pa.Table.from_arrays([(rows | empty)[f.name] for f in schema], schema=schema))
+    return store
+
+
+def expected(vectors: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+    v, q = vectors.astype(float), queries.astype(float)
+    if metric == "dot":
+        return q @ v.T
+    if metric == "cosine":
+        return (q @ v.T) / np.linalg.norm(v, axis=1) / np.linalg.norm(q, axis=1)[:, None]
+    return np.linalg.norm(q[:, None] - v, axis=2)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("n_queries", [1, 300])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_exact_neighbors(
+    store: EmbeddingStore,
+    vectors: np.ndarray,
+    metric: str,
+    n_queries: int,
+    in_memory: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(asking, "_SHARE", 0)
+        monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 100)
+    queries = np.random.default_rng(1).normal(size=(n_queries, D)).astype(np.float32)
+    found = store.neighbors(queries, k=7, metric=metric)
+    truth = expected(vectors, queries, metric)
+    order = np.argsort(truth if metric == "euclidean" else -truth, axis=1)[:, :7]
+    names = [[found.names[i] for i in row] for row in found.indices]
+    assert names == [[f"image {i}" for i in row] for row in order]
+    np.testing.assert_allclose(found.scores, np.take_along_axis(truth, order, 1), rtol=1e-5)
+
+
+def test_a_row_is_left_out_of_its_own_neighbors(store: EmbeddingStore, vectors: np.ndarray) -> None:
+    found = store.neighbors(["image 3", f"{5:032x}"], k=3)
+    assert found.query_names == ("image 3", "image 5")
+    truth = expected(vectors, vectors[[3, 5]], "cosine")
+    truth[[0, 1], [3, 5]] = -2
+    names = [[found.names[i] for i in row] for row in found.indices]
+    assert names == [[f"image {i}" for i in np.argsort(-row)[:3]] for row in truth]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_conditions(
+    store: EmbeddingStore, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(asking, "_SHARE", 0)
+    where = "label = 'cat' AND predicted != label"
+    found = store.neighbors(vectors[0], k=5, where=where)
+    allowed = [i for i in range(N) if i % 2 == 0 and i % 3 == 0]
+    truth = expected(vectors[allowed], vectors[:1], "cosine")[0]
+    assert [found.names[i] for i in found.indices[0]] == [f"image {allowed[i]}" for i in np.argsort(-truth)[:5]]
+    with pytest.raises(ParameterError, match="no row is left"):
+        store.neighbors(vectors[0], where="label = 'bird'")
+    with pytest.raises(ParameterError, match="where="):
+        store.neighbors(vectors[0], where="lable = 'bird'")
+
+
+def test_what_cannot_be_asked(store: EmbeddingStore, vectors: np.ndarray) -> None:
+    with pytest.raises(ParameterError, match="expected 24"):
+        store.neighbors(np.zeros(3, np.float32))
+    with pytest.raises(ParameterError, match="finite"):
+        store.neighbors(np.full(D, np.nan, np.float32))
+    with pytest.raises(ParameterError, match="metric"):
+        store.neighbors(vectors[0], metric="angle")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="no pixels"):
+        store.neighbors(vectors[0], space="pixel")
+    with pytest.raises(StoreError, match="no model is at hand"):
+        store.neighbors("nowhere.png")
+    with pytest.raises(StoreError, match="has no index"):
+        store.neighbors(vectors[0], exact=False)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_an_index_finds_nearly_the_same(store: EmbeddingStore, vectors: np.ndarray, metric: str) -> None:
+    about = store.index(metric=metric, recall=0.9, k=5)
+    assert about["recall"] >= 0.9
+    found = store.neighbors(["image 3", "image 4"], k=5, metric=metric, exact=False)
+    exact = store.neighbors(["image 3", "image 4"], k=5, metric=metric)
+    same = [
+        len({found.names[i] for i in a} & {exact.names[i] for i in b})
+        for a, b in zip(found.indices, exact.indices, strict=True)
+    ]
+    assert min(same) >= 3
+    assert "image 3" not in [found.names[i] for i in found.indices[0]]
+    np.testing.assert_allclose(found.scores[:, 0], exact.scores[:, 0], rtol=0.02, atol=1e-4)

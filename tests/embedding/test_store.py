@@ -1,0 +1,283 @@
+"""The store: what is kept, what is computed again, who is refused, and who may write at the same time."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from convscope import EmbeddingStore, ImageError, Interrupted, Model, ParameterError, StoreError, embed
+from convscope.embedding import filling
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for label in ("cats", "dogs"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 255, (20 + i, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def network(seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 3))
+    return Model(module, input_size=(16, 16), mean=[0.5] * 3, std=[0.2] * 3, labels=["cats", "dogs", "birds"])
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images went through the network, a number for each batch."""
+    calls: list[int] = []
+    extracting = filling.extracting
+
+    @contextmanager
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        with extracting(*args, **kwargs) as extract:
+            yield lambda x: (calls.append(len(x)), extract(x))[1]
+
+    monkeypatch.setattr(filling, "extracting", counting)
+    return calls
+
+
+def test_rows_hold_what_was_seen(folder: Path, tmp_path: Path) -> None:
+    model = network()
+    store = embed(model, folder, store=tmp_path / "s.lance")
+    rows = store.to_arrow().to_pylist()
+    expected = embed(model, folder)
+    assert [r["path"] for r in rows] == list(expected.names)
+    np.testing.assert_allclose([r["vector"] for r in rows], expected.vectors, atol=1e-6)
+    assert [r["label"] for r in rows] == ["cats"] * 6 + ["dogs"] * 6
+    assert [(r["width"], r["height"]) for r in rows] == [(30, 20 + i) for i in range(6)] * 2
+    prediction = model.predict(folder)
+    assert [r["predicted"] for r in rows] == [top[0].label for top in prediction.top(1)]
+    np.testing.assert_allclose(
+        [r["probability"] for r in rows], [t[0].probability for t in prediction.top(1)], 1e-5
+    )
+    assert len({r["id"] for r in rows}) == 12
+    assert all(Image.open(io.BytesIO(r["thumbnail"])).size == (64, 64) for r in rows)
+
+
+def test_a_second_run_computes_nothing(folder: Path, tmp_path: Path, counted: list[int]) -> None:
+    embed(network(), folder, store=tmp_path / "s.lance")
+    assert sum(counted) == 12
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    assert (sum(counted), len(store)) == (12, 12)
+
+
+def test_only_new_and_changed_files_are_embedded(folder: Path, tmp_path: Path, counted: list[int]) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    before = {r["path"]: r for r in store.to_arrow().to_pylist()}
+    Image.new("RGB", (30, 30), "red").save(folder / "cats" / "0.png")
+    Image.new("RGB", (30, 30), "red").save(folder / "dogs" / "new.png")
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    after = {r["path"]: r for r in store.to_arrow().to_pylist()}
+    assert sum(counted) == 14
+    assert len(after) == 13
+    changed = [path for path in before if before[path] != after[path]]
+    assert changed == [str(folder / "cats" / "0.png")]
+    assert after[changed[0]]["id"] == after[str(folder / "dogs" / "new.png")]["id"]
+
+
+def test_rows_of_files_that_are_gone_are_pruned_when_asked(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    embed(network(), torch.rand(2, 3, 16, 16), store=tmp_path / "s.lance")  # no files: they stay
+    (folder / "cats" / "0.png").unlink()
+    (folder / "cats" / "it's.png").write_bytes((folder / "cats" / "1.png").read_bytes())
+    embed(network(), folder, store=tmp_path / "s.lance")
+    (folder / "cats" / "it's.png").unlink()
+    assert len(store) == 15
+    assert store.prune() == 2
+    assert len(store) == 13
+
+
+def test_a_file_that_cannot_be_read_has_a_row_that_says_why(
+    folder: Path, tmp_path: Path, counted: list[int]
+) -> None:
+    (folder / "cats" / "bad.png").write_bytes(b"no image")
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    (row,) = store.to_arrow(where="error IS NOT NULL").to_pylist()
+    assert "bad.png" in row["error"]
+    assert (row["vector"], row["thumbnail"], row["label"]) == (None, None, "cats")
+    embed(network(), folder, store=tmp_path / "s.lance")
+    assert sum(counted) == 12
+    found = store.neighbors(str(folder / "cats" / "0.png"), k=50)
+    assert found.indices.shape == (1, 11)
+
+
+def test_a_file_alone_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        embed(network(), tmp_path / "bad.png", store=tmp_path / "s.lance")
+
+
+def test_another_network_layer_or_precision_is_refused(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "s.lance"
+    embed(network(), folder, store=place)
+    with pytest.raises(StoreError, match="the weights differ"):
+        embed(network(1), folder, store=place)
+    with pytest.raises(StoreError, match="the layer differ"):
+        embed(network(), folder, store=place, layer="0")
+    with pytest.raises(StoreError, match="the precision differ"):
+        embed(network(), folder, store=place, precision="bfloat16")
+    with pytest.raises(StoreError, match="the weights differ"):
+        EmbeddingStore.open(place, model=network(1))
+    assert len(EmbeddingStore.open(place, model=network())) == 12
+
+
+def test_places_that_hold_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="convscope embed photos/ --store"):
+        EmbeddingStore.open(tmp_path / "nothing")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(StoreError, match="is no store"):
+        embed(network(), torch.rand(1, 3, 16, 16), store=tmp_path / "full")
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["letter.txt"]
+
+
+def test_float16_takes_half_the_space_and_little_of_the_precision(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance", vectors="float16")
+    assert str(store.schema.field("vector").type.value_type) == "halffloat"
+    np.testing.assert_allclose(
+        store.to_arrow(["vector"])["vector"].to_pylist(), embed(network(), folder).vectors, rtol=1e-3, atol=1e-4
+    )
+    assert store.neighbors(str(folder / "cats" / "0.png"), k=2).scores.shape == (1, 2)
+
+
+def test_tensors_and_loaders(tmp_path: Path, counted: list[int]) -> None:
+    x, labels = torch.rand(7, 3, 16, 16), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    store = embed(network(), DataLoader(TensorDataset(x, labels), batch_size=3), store=tmp_path / "s.lance")
+    assert store.to_arrow(["label"])["label"].to_pylist() == ["0", "1", "2", "0", "1", "2", "0"]
+    np.testing.assert_allclose(
+        store.to_arrow(["vector"])["vector"].to_pylist(), embed(network(), x).vectors, atol=1e-6
+    )
+    embed(network(), x, store=tmp_path / "s.lance")
+    assert sum(counted) == 7
+
+
+def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(network(), folder, store=tmp_path / "s.lance", progress=stop)
+    store = EmbeddingStore.open(tmp_path / "s.lance")
+    assert 4 <= len(store) <= 8
+    assert len(embed(network(), folder, store=tmp_path / "s.lance")) == 12
+
+
+@pytest.mark.filterwarnings("ignore:optimize")
+def test_versions_do_not_pile_up(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convscope.embedding.store._KEPT_FOR", timedelta(0))
+    place = tmp_path / "s.lance"
+    for _ in range(5):
+        embed(network(), folder, store=place)
+        (folder / "cats" / "0.png").touch()
+    assert len(list((place / "images.lance" / "_versions").iterdir())) <= 3
+    assert len(list((place / "images.lance" / "data").glob("*.lance"))) <= 2
+
+
+WRITER = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+torch.set_num_threads(1)
+from test_store import network
+from convscope import embed
+from convscope.embedding import filling
+filling.WRITE_ROWS = 8
+print("ready", flush=True)
+embed(network(), sys.argv[2], store=sys.argv[3])
+"""
+
+
+def writer(folder: Path, place: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(Path(__file__).parent), str(folder), str(place)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_leave_each_row_once(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(150):
+        Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(folder / "cats" / f"more {i}.png")
+    both = [writer(folder, tmp_path / "s.lance") for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in both] == [0, 0]
+    paths = EmbeddingStore.open(tmp_path / "s.lance").to_arrow(["path"])["path"].to_pylist()
+    assert len(paths) == len(set(paths)) == 162
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_where_it_stood(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(200):
+        Image.fromarray(rng.integers(0, 255, (200, 200, 3), np.uint8)).save(folder / "cats" / f"more {i}.png")
+    place, counts = tmp_path / "s.lance", [0]
+    for _ in range(3):
+        process = writer(folder, place)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.1, 1.0))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        if (place / "images.lance").exists():
+            counts.append(len(EmbeddingStore.open(place)))
+    assert counts == sorted(counts)
+    store = embed(network(), folder, store=place)
+    rows = sorted(store.to_arrow(["path", "id", "vector"]).to_pylist(), key=lambda r: r["path"])
+    undisturbed = embed(network(), folder, store=tmp_path / "other.lance").to_arrow(["path", "id", "vector"])
+    assert rows == sorted(undisturbed.to_pylist(), key=lambda r: r["path"])
+
+
+def test_threads_of_one_process(folder: Path, tmp_path: Path) -> None:
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            embed(network(), folder, store=tmp_path / "s.lance")
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(EmbeddingStore.open(tmp_path / "s.lance")) == 12
+
+
+def test_reading_columns_and_conditions(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    assert store.count("label = 'cats'") == 6
+    assert store.to_arrow(["path"], where="label = 'cats'").num_rows == 6
+    with pytest.raises(ParameterError, match="no column 'nothing'"):
+        store.to_arrow(["nothing"])
+    with pytest.raises(ParameterError, match="where="):
+        store.count("nothing = 3")
+    with pytest.raises(ParameterError, match="where="):
+        store.to_arrow(["path"], where="label ==== 3")
+
+
+def test_interrupted_is_a_keyboard_interrupt() -> None:
+    assert issubclass(Interrupted, KeyboardInterrupt)
