@@ -251,10 +251,11 @@ def test_a_run_that_is_killed_goes_on_where_it_stood(folder: Path, tmp_path: Pat
 
 def test_threads_of_one_process(folder: Path, tmp_path: Path) -> None:
     failed: list[BaseException] = []
+    model = network()
 
     def run() -> None:
         try:
-            embed(network(), folder, store=tmp_path / "s.lance")
+            embed(model, folder, store=tmp_path / "s.lance")
         except BaseException as error:
             failed.append(error)
 

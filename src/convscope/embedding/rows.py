@@ -77,14 +77,14 @@ def digest_of(content: Any) -> str | None:
             if not content.is_file():  # reading a pipe would wait forever
                 return None
             with content.open("rb") as file:
-                return hashlib.file_digest(file, _hash).hexdigest()
+                return str(hashlib.file_digest(file, _hash).hexdigest())
         except OSError:
             return None
     array = np.ascontiguousarray(np.asarray(content) if isinstance(content, Image.Image) else content)
     digest = _hash()
     digest.update(f"{array.shape} {array.dtype}".encode())
     digest.update(array.data)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def _hash() -> Any:

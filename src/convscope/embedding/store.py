@@ -357,7 +357,8 @@ def _is_local(place: str) -> bool:
 
 def _is_free(folder: Path) -> bool:
     """Whether a folder is a store, or may become one."""
-    return _has_table(folder) or {path.name for path in folder.iterdir()} <= {_LOCK}
+    inside = {path.name for path in folder.iterdir()}
+    return f"{_ROWS}.lance" in inside or inside <= {_LOCK}  # which another process may be making into one
 
 
 def _has_table(folder: Path) -> bool:
