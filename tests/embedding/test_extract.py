@@ -229,3 +229,27 @@ def test_the_last_hidden_layer_of_vgg_and_alexnet_has_4096_values(name: str, cat
     assert found.vectors.std() > 0
     # what the last layer takes in is the same after ReLU and dropout, which does nothing in evaluation
     np.testing.assert_allclose(embed(model, cat).vectors, np.maximum(found.vectors, 0), atol=1e-5)
+
+
+def test_bfloat16_is_near(lite0: Model, samples: Path) -> None:
+    exact = embed(lite0, samples / "photos").vectors
+    rough = embed(lite0, samples / "photos", precision="bfloat16").vectors
+    similarity = (exact * rough).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    assert (similarity > 0.99).all()
+    assert not np.array_equal(exact, rough)
+    assert lite0.dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same(lite0: Model, samples: Path) -> None:
+    folder = samples / "crops" / "coffee"
+    np.testing.assert_allclose(
+        embed(lite0, folder, compiled=True).vectors, embed(lite0, folder).vectors, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_compiled_network_knows_only_first_calls() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), relu := nn.ReLU(), relu, nn.Flatten(), nn.Linear(144, 2))
+    with pytest.raises(LayerError, match="first call"):
+        embed(net, torch.zeros(1, 3, 8, 8), layer="1:1", compiled=True)

@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
-from .features import Precision, choose_layer, extracting, thumbnails_of
+from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
 from .neighbors import Metric, Space, search
 from .queries import check_alike, check_length, rows_of
 from .table import THUMBNAIL_PX, VectorType
@@ -247,6 +247,7 @@ def _in_memory(
 ) -> Embeddings:
     started = time.perf_counter()
     inputs = model.inputs(images)
+    size = batch_size(model, inputs.shape, precision, compiled)
     found = choose_layer(model, inputs.shape, layer)
     vectors = np.empty((len(inputs), found.shape[0]), np.float32)
     thumbnails = np.empty((len(inputs), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
@@ -267,7 +268,7 @@ def _in_memory(
 
     try:
         with extracting(model, found, inputs.shape, precision=precision, compiled=compiled) as extract:
-            for batch in model.batches(inputs):
+            for batch in model.batches(inputs, size=size):
                 rows = slice(len(done), len(done) + len(batch.names))
                 thumbnails[rows] = thumbnails_of(model, batch.x)
                 vectors[rows] = extract(batch.x).vectors

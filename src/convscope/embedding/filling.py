@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from ..errors import ImageError
 from ..images import ImageSet, load_images
 from ..models import Inputs, Model, Progress, ahead, check_tensor, in_batches
-from .features import Precision, choose_layer, extracting, thumbnails_of
+from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
 from .rows import Picture, digest_of, read, stamp_of, table_of
 from .store import EmbeddingStore
 from .table import Origin, VectorType
@@ -53,6 +53,7 @@ def fill(
             store.write(pa.concat_tables(rows))
             rows.clear()
 
+    size = batch_size(model, supply.shape, precision, compiled)
     extraction = extracting(model, found, supply.shape, scores=True, precision=precision, compiled=compiled)
     with extraction as extract:
 
@@ -68,7 +69,7 @@ def fill(
                 pass
 
         try:
-            for done, (pictures, x) in supply.groups(store.stamps(), model.fitting_batch(supply.shape)):
+            for done, (pictures, x) in supply.groups(store.stamps(), size):
                 if x is None:
                     add(pictures, None)
                 else:

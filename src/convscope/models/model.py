@@ -138,9 +138,9 @@ class Model:
         """Images of this (C, H, W) that fit in memory at once."""
         return fitting_batch(self.structure(shape).n_values, self.device, backward=backward, at_most=at_most)
 
-    def batches(self, inputs: Inputs, *, backward: bool = False) -> Iterator[Batch]:
+    def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
-        size = self.fitting_batch(inputs.shape, backward=backward)
+        size = size or self.fitting_batch(inputs.shape, backward=backward)
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size):
             yield replace(batch, x=prepare(batch.x))
