@@ -7,6 +7,7 @@ always open as uint8 (H, W, 3): the EXIF orientation applied, transparency laid 
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from . import tables
 from .errors import ImageError
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -46,8 +48,24 @@ class Source:
     """One image that has not been opened yet: its name for messages, its label, and where it comes from."""
 
     name: str
-    content: Path | Image.Image | Pixels
+    content: Path | Image.Image | Pixels | Item
     label: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One item of a data set: an image, or an image with its label."""
+
+    data_set: Any
+    number: int
+
+    def image(self) -> Image.Image | Pixels:
+        """What the data set holds, as `open_image` takes it; a tensor (C, H, W) becomes an array (H, W, C)."""
+        item = self.data_set[self.number]
+        image = item[0] if isinstance(item, tuple | list) else item
+        if hasattr(image, "permute"):
+            return np.asarray(image.permute(1, 2, 0).numpy())
+        return image  # type: ignore[no-any-return]
 
 
 class ImageSet(Sequence[Pixels]):
@@ -93,16 +111,20 @@ class ImageSet(Sequence[Pixels]):
 def load_images(
     source: Any, *, background: Color = WHITE, on_error: Literal["raise", "skip"] | None = None
 ) -> ImageSet:
-    """Collect images from a path, a folder, a PIL image, an array, or a sequence of these.
+    """Collect images from a path, a folder, a table, a PIL image, an array, a data set, or a sequence of these.
 
     A folder is searched recursively, in sorted order, without hidden files; the name of its first-level
-    folder becomes an image's label. Nothing is opened yet: files are read when the set is indexed.
+    folder becomes an image's label. A pattern like "photos/**/*.jpg" finds files, labeled by the folder that
+    holds them. A CSV or Parquet table lists them in a column ``path``, with or without one ``label``. Nothing is
+    opened yet: files are read when the set is indexed.
 
     Args:
-        source: path of a file or folder; PIL image; array (H, W), (H, W, C) or (N, H, W, C), uint8 in
-            0..255 or float in [0, 1]; or a sequence or iterator of these.
+        source: path of a file, folder or table, or a pattern; PIL image; array (H, W), (H, W, C) or
+            (N, H, W, C), uint8 in 0..255 or float in [0, 1]; a ``torch.utils.data.Dataset`` of such, alone or with
+            labels; or a sequence or iterator of these.
         background: the color (0..255) that shows through transparent pixels.
-        on_error: "raise" or "skip" an image that cannot be read; by default folders skip, all else raises.
+        on_error: "raise" or "skip" an image that cannot be read; by default folders, patterns and tables skip, all
+            else raises.
 
     Returns:
         An `ImageSet` of N images.
@@ -119,8 +141,8 @@ def load_images(
     sources = list(_find(source))
     if not sources:
         raise ImageError(f"no images were given (an empty {type(source).__name__})")
-    is_folder = isinstance(source, str | os.PathLike) and Path(source).is_dir()
-    skip = is_folder if on_error is None else on_error == "skip"
+    is_listing = isinstance(source, str | os.PathLike) and sources[0].content != Path(source)
+    skip = is_listing if on_error is None else on_error == "skip"
     return ImageSet(sources, background=background, skip_errors=skip)
 
 
@@ -140,6 +162,8 @@ def _find(source: Any) -> Iterator[Source]:
             yield Source("image", source)
     elif isinstance(source, np.ndarray) and source.ndim == 1:  # of names, as a table's column gives them
         yield from _find(source.tolist())
+    elif _is_data_set(source):
+        yield from _find_items(source)
     elif isinstance(source, Sequence | Iterator) and not isinstance(source, bytes | bytearray):
         for i, item in enumerate(source):
             for found in _find(item):
@@ -152,13 +176,35 @@ def _find(source: Any) -> Iterator[Source]:
         )
 
 
+def _is_data_set(source: Any) -> bool:
+    """Whether it is one of torch's, found out without importing torch."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(source).__mro__}
+    return "torch.utils.data.dataset.Dataset" in kinds and hasattr(source, "__len__")
+
+
+def _find_items(data_set: Any) -> Iterator[Source]:
+    """The items of a data set, made when they are looked at; labels as torchvision's data sets have them."""
+    targets, classes = getattr(data_set, "targets", None), getattr(data_set, "classes", ())
+    for i in range(len(data_set)):
+        target = None if targets is None else int(targets[i])
+        named = target is not None and target < len(classes)
+        label = str(classes[target]) if named else None if target is None else str(target)  # type: ignore[index]
+        yield Source(f"item {i}", Item(data_set, i), label)
+
+
 def _find_path(path: Path) -> Iterator[Source]:
     try:
         is_folder = path.is_dir()
         if not is_folder and not path.exists():
+            if _is_pattern(path):
+                yield from _find_pattern(path)
+                return
             raise ImageError(f"{path}: no such file or folder")
     except OSError as error:  # a name too long, a folder that may not be entered
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if not is_folder and path.suffix.lower() in tables.KINDS:
+        yield from (Source(str(file), file, label) for file, label in tables.listed(path))
+        return
     if not is_folder:
         yield Source(str(path), path)
         return
@@ -168,6 +214,18 @@ def _find_path(path: Path) -> Iterator[Source]:
     for file in inside:
         parts = file.relative_to(path).parts
         yield Source(str(file), file, parts[0] if len(parts) > 1 else None)
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(sign in str(path) for sign in "*?[")
+
+
+def _find_pattern(pattern: Path) -> Iterator[Source]:
+    """Files whose names fit a pattern like photos/**/*.jpg; the folder that holds a file is its label."""
+    files = sorted(Path(name) for name in glob.iglob(str(pattern), recursive=True) if _is_file(Path(name)))
+    if not files:
+        raise ImageError(f"{pattern}: no file has such a name")
+    yield from (Source(str(file), file, file.parent.name or None) for file in files)
 
 
 def _is_file(path: Path) -> bool:
@@ -181,6 +239,14 @@ def _is_hidden(relative: Path) -> bool:
 
 def open_image(source: Source, *, background: Color = WHITE) -> Pixels:
     """Open one image as uint8 (H, W, 3), or check and pass on an array; `ImageError` names what failed."""
+    if isinstance(source.content, Item):
+        with _naming(source.name):
+            image = source.content.image()
+            if not isinstance(image, np.ndarray | Image.Image):
+                raise ImageError(
+                    f"{source.name}: a {type(image).__name__}; expected a PIL image, an array or a tensor"
+                )
+        return open_image(Source(source.name, image), background=background)
     if isinstance(source.content, np.ndarray):
         return _check_array(source.content, source.name)
     if isinstance(source.content, Image.Image):

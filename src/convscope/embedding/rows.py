@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ..errors import ImageError
-from ..images import WHITE, Color, Pixels, Source, open_image
+from ..images import WHITE, Color, Item, Pixels, Source, open_image
 from ..models import Preprocessing
 from ..results import Array
 from .features import Features
@@ -80,7 +79,9 @@ def digest_of(content: Any) -> str | None:
                 return str(hashlib.file_digest(file, _hash).hexdigest())
         except OSError:
             return None
-    array = np.ascontiguousarray(np.asarray(content) if isinstance(content, Image.Image) else content)
+    if isinstance(content, Item):
+        content = content.image()
+    array = np.ascontiguousarray(np.asarray(content))
     digest = _hash()
     digest.update(f"{array.shape} {array.dtype}".encode())
     digest.update(array.data)

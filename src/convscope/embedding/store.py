@@ -100,6 +100,40 @@ class EmbeddingStore:
             store.origin.check(Origin(given, store.origin.layer, store.origin.precision), place)
         return store
 
+    @classmethod
+    def of_vectors(
+        cls,
+        place: str | Path,
+        vectors: Any,
+        *,
+        names: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+        encoder: str = "your own vectors",
+    ) -> Self:
+        """A store of vectors that you bring along, from whatever encoder; added to what is there.
+
+        Args:
+            place: as for `open`.
+            vectors: (N, D) numbers, or the path of a .npy file or of a Parquet table with columns ``vector``, and
+                perhaps ``path`` and ``label``.
+            names: N different ones, the keys of the rows; a name that is there already gets the new vector.
+            labels: N labels or None.
+            encoder: what made them; a store takes no vectors of another.
+        """
+        from .own_vectors import check_vectors, read_vectors, tables_of
+
+        if isinstance(vectors, str | Path):
+            vectors, found_names, found_labels = read_vectors(Path(vectors))
+            names, labels = names or found_names, labels or found_labels
+        array, keys, marks = check_vectors(vectors, names, labels)
+        store = cls.create(place, Origin({"name": encoder}, "", "float32"), array.shape[1])
+        if store.n_dims != array.shape[1]:
+            raise StoreError(f"{place} holds vectors of {store.n_dims} values, not of {array.shape[1]}")
+        for rows in tables_of(array, keys, marks, store.schema):
+            store.write(rows)
+        store.compact()
+        return store
+
     def __repr__(self) -> str:
         return (
             f"EmbeddingStore({self.place}: {len(self)} images, {self.n_dims} values of {self.origin.describe()})"

@@ -40,6 +40,7 @@ class Origin:
     def check(self, other: Origin, place: str) -> None:
         """`StoreError` where vectors of another origin would be mixed in, or compared."""
         for what, mine, theirs in (
+            ("encoders", self.model.get("name"), other.model.get("name")),
             ("weights", self.model.get("weights_sha256"), other.model.get("weights_sha256")),
             ("layer", self.layer, other.layer),
             ("preprocessing", _plain(self.model.get("preprocessing")), _plain(other.model.get("preprocessing"))),
@@ -53,7 +54,8 @@ class Origin:
 
     def describe(self) -> str:
         weights = str(self.model.get("weights_sha256") or "")[:8]
-        return f"{self.model.get('name')}{f' ({weights})' if weights else ''} at {self.layer!r}, {self.precision}"
+        place = f" at {self.layer!r}, {self.precision}" if self.layer else ""
+        return f"{self.model.get('name')}{f' ({weights})' if weights else ''}{place}"
 
 
 def schema_of(origin: Origin, n_dims: int, vectors: VectorType) -> pa.Schema:

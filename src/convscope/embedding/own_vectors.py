@@ -1,0 +1,80 @@
+"""Vectors that somebody brings along, made by whatever encoder, into a store that can be asked like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ParameterError
+from ..results import Array
+from .rows import digest_of, stamp_of
+from .table import vector_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS = 10_000  # written at once
+
+
+def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
+    """Vectors, names and labels from a .npy file (N, D), or a Parquet table with columns vector, path, label.
+
+    Raises:
+        ParameterError: the file is of another kind, or cannot be read.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False), None, None
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path)
+            if "vector" not in table.column_names:
+                raise ParameterError(f"{path}: no column 'vector' among {', '.join(table.column_names)}")
+            vectors = np.array(table["vector"].to_pylist(), np.float32)
+            given = [table[name].to_pylist() if name in table.column_names else None for name in ("path", "label")]
+            return vectors, given[0], given[1]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ParameterError(f"{path}: cannot be read ({error})") from error
+    raise ParameterError(f"{path}: expected vectors in a .npy file or a .parquet table")
+
+
+def check_vectors(
+    vectors: Any, names: Sequence[str] | None, labels: Sequence[str | None] | None
+) -> tuple[Array, list[str], list[str | None]]:
+    """Vectors (N, D), a name and a label for each; `ParameterError` where they do not fit each other."""
+    array = np.asarray(vectors)
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise ParameterError(f"an array {array.shape} of {array.dtype}; expected finite vectors (N, D)")
+    n = len(array)
+    given = [f"vector {i}" for i in range(n)] if names is None else [str(name) for name in names]
+    marks: list[str | None] = (
+        [None] * n if labels is None else [None if label is None else str(label) for label in labels]
+    )
+    if len(given) != n or len(marks) != n:
+        raise ParameterError(f"{len(given)} names and {len(marks)} labels for {n} vectors")
+    if len(set(given)) != n:
+        raise ParameterError("some names occur more than once; a name is the key of its row")
+    return array, given, marks
+
+
+def tables_of(vectors: Array, names: list[str], labels: list[str | None], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Their rows, some thousands at a time."""
+    import pyarrow as pa
+
+    for first in range(0, len(vectors), _ROWS):
+        rows = slice(first, first + _ROWS)
+        known = {
+            "path": pa.array(names[rows]),
+            "id": pa.array([digest_of(vector) for vector in vectors[rows]]),
+            "label": pa.array(labels[rows], pa.string()),
+            "stamp": pa.array([stamp_of(vector) for vector in vectors[rows]]),
+            "vector": vector_column(vectors[rows], schema),
+        }
+        n = len(known["path"])
+        columns = [known[f.name] if f.name in known else pa.nulls(n, f.type) for f in schema]
+        yield pa.Table.from_arrays(columns, schema=pa.schema(list(schema)))

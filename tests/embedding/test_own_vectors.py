@@ -1,0 +1,61 @@
+"""Vectors that somebody brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from convscope import EmbeddingStore, ParameterError, StoreError
+
+VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+
+
+def test_arrays_are_kept_and_asked(tmp_path: Path) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, labels=list("aabbcc"))
+    assert store.to_arrow(["label"])["label"].to_pylist() == list("aabbcc")
+    found = store.neighbors(VECTORS[2], k=1)
+    assert found.names[found.indices[0, 0]] == "vector 2"
+    assert repr(store).endswith("s.lance: 6 images, 4 values of your own vectors)")
+    assert len(EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS[:2], names=["vector 0", "new"])) == 7
+
+
+def test_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    table = pa.table({"path": list("uvwxyz"), "vector": VECTORS.tolist(), "label": [1, 1, 2, 2, None, 3]})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    of_array = EmbeddingStore.of_vectors(tmp_path / "a.lance", tmp_path / "v.npy")
+    of_table = EmbeddingStore.of_vectors(tmp_path / "b.lance", tmp_path / "v.parquet")
+    assert of_array.to_arrow(["vector"]) == of_table.to_arrow(["vector"])
+    assert of_table.to_arrow(["path", "label"]).to_pylist()[3:5] == [
+        {"path": "x", "label": "2"},
+        {"path": "y", "label": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "options", "message"),
+    [
+        (VECTORS[0], {}, "expected finite vectors"),
+        (VECTORS * np.nan, {}, "expected finite vectors"),
+        (VECTORS, {"names": ["a"]}, "1 names and 6 labels for 6 vectors"),
+        (VECTORS, {"names": ["a"] * 6}, "more than once"),
+        ("missing.npy", {}, "missing.npy: cannot be read"),
+        ("vectors.txt", {}, "expected vectors in a .npy"),
+    ],
+)
+def test_what_cannot_be_kept(tmp_path: Path, vectors: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", vectors, **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "s.lance").exists()
+
+
+def test_another_encoder_or_length_is_refused(tmp_path: Path) -> None:
+    EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, encoder="mine")
+    with pytest.raises(StoreError, match="the encoders differ"):
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, encoder="yours")
+    with pytest.raises(StoreError, match="4 values, not of 3"):
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS[:, :3], encoder="mine")
