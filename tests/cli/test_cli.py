@@ -26,7 +26,8 @@ from typer.testing import CliRunner
 import convscope.embedding
 from convscope import ATTRIBUTIONS, Attribution, Interrupted, Visualization, embed
 from convscope.cli import console
-from convscope.cli.app import app, project
+from convscope.cli.app import app
+from convscope.cli.collections import project
 from convscope.cli.methods import argument_help, method_summaries
 from convscope.cli.options import DEFAULT_MODEL, chosen_target
 from convscope.embedding.projection import METHODS
@@ -387,3 +388,34 @@ def read_until(screen: int, wanted: bytes, seconds: float = 100) -> bytes:
         if select.select([screen], [], [], 1)[0]:
             seen += os.read(screen, 65536)
     return seen
+
+
+def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
+    done = invoke("embed", photos, "--store", "photos.lance")
+    assert "photos.lance: 5 images" in done.stdout
+    assert "broken.jpg" in done.stderr
+    (photos / "broken.jpg").unlink()
+    found = json.loads(invoke("embed", photos, "--store", "photos.lance", "--prune", "--json").stdout)
+    assert found == {"store": "photos.lance", "images": 4, "unreadable": [], "pruned": 1}
+    cat = photos / "cat" / "one.jpg"
+    found = json.loads(invoke("neighbors", "photos.lance", cat, "--k", 1, "-o", "n", "--json").stdout)
+    assert found["query_names"] == [str(cat)]
+    Image.open(cat).save("new.jpg")
+    done = invoke("neighbors", "photos.lance", "new.jpg", "--k", 1, "-o", "new", "--where", "label = 'cup'")
+    assert "cup" in done.stdout
+
+
+def test_what_a_store_refuses(photos: Path, here: Path) -> None:
+    invoke("embed", photos / "cat", "--store", "s.lance")
+    cat = photos / "cat" / "one.jpg"
+    for arguments, code, message in (
+        (("neighbors", "s.lance", cat, "--where", "lable = 1"), 1, "lable"),
+        (("index", "s.lance"), 1, "an index pays from"),
+        (("index", "nothing.lance"), 1, "no store there"),
+        (("embed", photos, "--prune"), 2, "belongs to --store"),
+        (("neighbors", photos, "0", "--where", "label = 1"), 2, "ask a store"),
+        (("embed", photos, "--store", "s.lance", *SMALL), 1, "Vectors of different networks cannot be compared"),
+    ):
+        done = invoke(*arguments)
+        assert done.exit_code == code
+        assert message in words(done.stderr)

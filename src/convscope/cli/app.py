@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 from typer.core import TyperCommand, TyperGroup
 
+from . import collections
 from .console import (
-    free_output,
     notes,
     out,
     print_json,
     progress_bar,
     reporting,
-    saving_partial,
-    show,
-    show_place,
-    skipped,
     staged_progress,
-    summary,
+    table,
 )
 from .methods import build, example, method_summaries
-from .options import AsJson, Images, Network, Output, chosen_images, chosen_target, with_network
+from .options import AsJson, Images, Network, chosen_images, chosen_target, with_network
 
 
 class _WithMethods(TyperGroup):
@@ -133,7 +127,7 @@ def predict(
         )
     for name, rows in zip(prediction.names, ranked, strict=True):
         if not as_json:
-            out.print(_table(name, ("probability", "score", "class"), [
+            out.print(table(name, ("probability", "score", "class"), [
                 (f"{r.probability:.1%}", f"{r.score:.2f}", f"{r.label} ({r.index})") for r in rows
             ]))  # fmt: skip
     notes(prediction.provenance)
@@ -160,84 +154,12 @@ def layers(
         )
         for layer in structure.layers
     ]
-    out.print(_table(model().name, ("layer", "kind", "shape", "receptive field"), rows))
+    out.print(table(model().name, ("layer", "kind", "shape", "receptive field"), rows))
     for what, found in (("last spatial layer", structure.last_spatial), ("feature vector", structure.features)):
         out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
 
 
-@app.command(epilog="Example: convscope embed photos/ --output out/vectors")
-@reporting
-@with_network
-def embed(
-    model: Network,
-    images: Images,
-    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """The feature vector of every image, for `neighbors` and `project`."""
-    place = free_output(output, "embed")
-    network = model()
-    with saving_partial(place, as_json):
-        embeddings = _embedded(network, images, layer)
-    show(embeddings, embeddings.save(place), as_json)
-
-
-@app.command(epilog="Example: convscope neighbors out/vectors photo.jpg --k 5 --space pixel")
-@reporting
-@with_network
-def neighbors(
-    model: Network,
-    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
-    query: Annotated[
-        list[str],
-        typer.Argument(
-            help="Row numbers or image names of the collection, each left out of its own neighbors. If any is "
-            "something else, all are read as image files and embedded."
-        ),
-    ],
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
-    metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="What near means.")] = "cosine",
-    space: Annotated[
-        Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
-    ] = "feature",
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """The images that the network thinks are most like another, with their scores."""
-    place = free_output(output, "neighbors")
-    embeddings = _collection(collection, model)
-    found = embeddings.neighbors(_queries(query, embeddings, model), k=k, metric=metric, space=space)
-    saved = found.save(place)
-    if as_json:
-        values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()}
-        print_json(summary(found) | values | {"output": str(saved)})
-    else:
-        for table in _neighbor_tables(found):
-            out.print(table)
-        show_place(saved)
-    notes(found.provenance)
-
-
-@app.command(epilog="Example: convscope project out/vectors --output out/map")
-@reporting
-@with_network
-def project(
-    model: Network,
-    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
-    method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
-    n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """A map of a collection: feature vectors in two dimensions, with the variance that is left."""
-    from convscope.embedding import project as project_vectors
-
-    place = free_output(output, "project")
-    embeddings = _collection(collection, model)
-    projection = project_vectors(embeddings, method=method, n_components=n_components, seed=seed)
-    show(projection, projection.save(place), as_json)
+app.add_typer(collections.commands)
 
 
 @app.command(epilog="Example: convscope samples out/samples")
@@ -252,49 +174,3 @@ def samples(
     with progress_bar("samples") as step:
         written = write_samples(directory, seed=seed, progress=step)
     out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
-
-
-def _collection(path: Path, model: Network) -> Any:
-    """Saved embeddings, or a folder of images embedded now."""
-    from convscope.embedding import Embeddings
-
-    if (path / "manifest.json").is_file():
-        return Embeddings.load(path)
-    embeddings = _embedded(model(), [path])
-    skipped(embeddings.provenance)
-    return embeddings
-
-
-def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
-    """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
-    row_of = {name: row for row, name in enumerate(embeddings.names)}
-    rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
-    if None not in rows:
-        return rows
-    return _embedded(model(), [Path(q) for q in query], embeddings.layer)
-
-
-def _embedded(model: Any, images: list[Path], layer: str | None = None) -> Any:
-    from convscope.embedding import embed as embed_images
-
-    with progress_bar("embed") as step:
-        return embed_images(model, chosen_images(images), layer=layer, progress=step)
-
-
-def _neighbor_tables(found: Any) -> Iterator[Table]:
-    """A table for each query: score, label and name of its neighbors."""
-    for name, indices, scores in zip(found.query_names, found.indices, found.scores, strict=True):
-        rows = [
-            (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
-            for row, score in zip(indices, scores, strict=True)
-        ]
-        yield _table(name, (found.metric, "label", "image"), rows)
-
-
-def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,6 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 out = Console()
@@ -186,3 +187,13 @@ def summary(result: Any) -> dict[str, Any]:
 def print_json(data: Any) -> None:
     """To standard output, as it is: no colors, no wrapping."""
     typer.echo(json.dumps(data, indent=2, default=str))
+
+
+def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    """A table for the terminal."""
+    made = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*map(escape, row))
+    return made

@@ -1,0 +1,246 @@
+"""Commands about collections of images: embed them, and ask what was embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .console import (
+    err,
+    free_output,
+    notes,
+    out,
+    print_json,
+    progress_bar,
+    reporting,
+    saving_partial,
+    show,
+    show_place,
+    skipped,
+    summary,
+    table,
+)
+from .options import AsJson, Images, Network, Output, chosen_images, with_network
+
+commands = typer.Typer()
+
+Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store`: a folder or an address.")]
+_LISTED = 20  # files that could not be read
+
+
+@commands.command(epilog="Example: convscope embed photos/ --store photos.lance")
+@reporting
+@with_network
+def embed(
+    model: Network,
+    images: Images,
+    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the vectors in a store, a folder or an address like s3://bucket/photos.lance, and leave "
+            "out what is in it already: a run that was killed goes on where it stood."
+        ),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
+    vectors: Annotated[
+        Literal["float32", "float16"], typer.Option(help="How a new store holds vectors; float16 takes half.")
+    ] = "float32",
+    precision: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="What is computed with; bfloat16 may be faster.")
+    ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
+    ] = False,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """The feature vector of every image, for `neighbors` and `project`."""
+    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled}
+    if store is not None:
+        _into_store(model, images, store, prune, as_json, {**options, "vectors": vectors})
+        return
+    if prune:
+        raise typer.BadParameter("--prune belongs to --store")
+    place = free_output(output, "embed")
+    network = model()
+    with saving_partial(place, as_json):
+        embeddings = _embedded(network, images, **options)
+    show(embeddings, embeddings.save(place), as_json)
+
+
+def _into_store(
+    model: Network, images: list[Path], place: str, prune: bool, as_json: bool, options: dict[str, Any]
+) -> None:
+    store = _embedded(model(), images, store=place, **options)
+    n_gone = store.prune() if prune else 0
+    unread = store.to_arrow(["path", "error"], where="error IS NOT NULL")["error"].to_pylist()
+    if as_json:
+        print_json({"store": place, "images": len(store), "unreadable": unread, "pruned": n_gone})
+        return
+    out.print(escape(repr(store)), highlight=False, soft_wrap=True)
+    if n_gone:
+        out.print(f"{n_gone} rows whose file is gone were removed")
+    if unread:
+        err.print(f"{len(unread)} of them could not be read:", highlight=False)
+        for reason in unread[:_LISTED]:
+            err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+        if len(unread) > _LISTED:
+            err.print(f"  and {len(unread) - _LISTED} more (column error of the store)", highlight=False)
+
+
+@commands.command(epilog="Example: convscope neighbors photos.lance photo.jpg --k 5 --where \"label = 'cat'\"")
+@reporting
+@with_network
+def neighbors(
+    model: Network,
+    collection: Annotated[
+        str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
+    ],
+    query: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of images in the collection (paths or ids in a store, or row numbers outside of one), each "
+            "left out of its own neighbors. If any is something else, all are read as image files and embedded."
+        ),
+    ],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
+    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    space: Annotated[
+        Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
+    ] = "feature",
+    where: Annotated[
+        str | None,
+        typer.Option(help="Condition on a store's rows: \"label = 'cat' AND predicted != label\"."),
+    ] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Ask the index that `index` has made.")
+    ] = False,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """The images that the network thinks are most like another, with their scores."""
+    place = free_output(output, "neighbors")
+    options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
+    if _is_store(collection):
+        found = _asked(model, collection, query, where=where, exact=not approximate, **options)
+    elif where or approximate:
+        raise typer.BadParameter("--where and --approximate ask a store; make one with `embed --store`")
+    else:
+        embeddings = _collection(Path(collection), model)
+        found = embeddings.neighbors(_queries(query, embeddings, model), **options)
+    saved = found.save(place)
+    if as_json:
+        values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()}
+        print_json(summary(found) | values | {"output": str(saved)})
+    else:
+        for each in _neighbor_tables(found):
+            out.print(each)
+        show_place(saved)
+    notes(found.provenance)
+
+
+@commands.command(epilog="Example: convscope index photos.lance --recall 0.98")
+@reporting
+def index(
+    store: Store,
+    metric: Annotated[
+        Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means; an index is for one.")
+    ] = "cosine",
+    recall: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the true nearest that it should find.")
+    ] = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
+    from convscope import EmbeddingStore
+
+    found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
+    if as_json:
+        print_json(found)
+        return
+    out.print(
+        f"finds {found['recall']:.1%} of the {found['k']} nearest in {found['ms']:.2f} ms a query; looking at all "
+        f"{found['n_rows']} takes {found['exact_ms']:.2f} ms",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@commands.command(epilog="Example: convscope project out/vectors --output out/map")
+@reporting
+@with_network
+def project(
+    model: Network,
+    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
+    method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
+    n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """A map of a collection: feature vectors in two dimensions, with the variance that is left."""
+    from convscope.embedding import project as project_vectors
+
+    place = free_output(output, "project")
+    embeddings = _collection(collection, model)
+    projection = project_vectors(embeddings, method=method, n_components=n_components, seed=seed)
+    show(projection, projection.save(place), as_json)
+
+
+def _collection(path: Path, model: Network) -> Any:
+    """Saved embeddings, or a folder of images embedded now."""
+    from convscope.embedding import Embeddings
+
+    if (path / "manifest.json").is_file():
+        return Embeddings.load(path)
+    embeddings = _embedded(model(), [path])
+    skipped(embeddings.provenance)
+    return embeddings
+
+
+def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
+    """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
+    row_of = {name: row for row, name in enumerate(embeddings.names)}
+    rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
+    if None not in rows:
+        return rows
+    return _embedded(model(), [Path(q) for q in query], embeddings.layer)
+
+
+def _embedded(model: Any, images: list[Path], layer: str | None = None, **options: Any) -> Any:
+    from convscope.embedding import embed as embed_images
+
+    with progress_bar("embed") as step:
+        return embed_images(model, chosen_images(images), layer=layer, progress=step, **options)
+
+
+def _is_store(place: str) -> bool:
+    return "://" in place or (Path(place) / "images.lance").is_dir()
+
+
+def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
+    """Neighbors in a store; the network is loaded only for images that are not in it."""
+    from convscope import EmbeddingStore
+    from convscope.errors import StoreError
+
+    try:
+        return EmbeddingStore.open(place).neighbors(query, **options)
+    except StoreError:
+        store = EmbeddingStore.open(place, model=model())
+        return store.neighbors([Path(q) for q in query], **options)
+
+
+def _neighbor_tables(found: Any) -> Iterator[Table]:
+    """A table for each query: score, label and name of its neighbors."""
+    for name, indices, scores in zip(found.query_names, found.indices, found.scores, strict=True):
+        rows = [
+            (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
+            for row, score in zip(indices, scores, strict=True)
+        ]
+        yield table(name, (found.metric, "label", "image"), rows)
