@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -29,11 +31,14 @@ def both_ways(module: nn.Module, size: tuple[int, int], seed: int, at_once: int 
     """Outputs for 9 variants from the engine and from the whole network, and for the image itself."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(3, *size, generator=generator)
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    image = torch.randn(3, *size, generator=generator).to(dtype)
     where = rectangles(size, 9, rng)
     variants = image.repeat(len(where), 1, 1, 1)
     for variant, (top, left, bottom, right) in zip(variants, where, strict=True):
-        variant[:, top:bottom, left:right] = torch.randn(3, bottom - top, right - left, generator=generator)
+        variant[:, top:bottom, left:right] = torch.randn(3, bottom - top, right - left, generator=generator).to(
+            dtype
+        )
     with torch.inference_mode():
         expected, whole = module(variants.clone()), module(image[None].clone())
         plan = Plan(module, image)
@@ -52,10 +57,20 @@ def both_ways(module: nn.Module, size: tuple[int, int], seed: int, at_once: int 
 
 
 def assert_same(module: nn.Module, size: tuple[int, int], seed: int, at_once: int = 5) -> None:
+    """Equal to the network run whole, to 2e-5 of the range of the output.
+
+    Where a network is so badly conditioned that running it whole in float32 is further than that from float64, the
+    engine may be as far.
+    """
     found, expected, own, whole = both_ways(module, size, seed, at_once)
     span = max(float(np.ptp(torch.cat([expected, whole]).numpy())), 1e-3)
-    torch.testing.assert_close(own, whole, atol=2e-5 * span, rtol=0)
-    torch.testing.assert_close(found, expected, atol=2e-5 * span, rtol=0)
+    differences = torch.cat([found - expected, own - whole]).abs()
+    if float(differences.max()) <= 2e-5 * span:
+        return
+    _, exact, _, exact_whole = both_ways(copy.deepcopy(module).double(), size, seed, at_once)
+    of_whole = float(torch.cat([expected - exact, whole - exact_whole]).abs().max())
+    torch.testing.assert_close(own.double(), exact_whole, atol=2e-5 * span + of_whole, rtol=0)
+    torch.testing.assert_close(found.double(), exact, atol=2e-5 * span + of_whole, rtol=0)
 
 
 @given(
@@ -75,3 +90,8 @@ def test_random_networks(names: list[str], head: str, size: tuple[int, int], see
 def test_every_layer_between_two_convolutions(name: str, seed: int) -> None:
     size = (18, 21)
     assert_same(network(["same", name, "convolution"], "pooled", size, seed), size, seed)
+
+
+def test_a_badly_conditioned_network_is_not_further_off_than_when_it_is_run_whole() -> None:
+    names = ["twice", "activation", "padding", "branches"]  # running this one whole is off by 6.5e-5 of the range
+    assert_same(network(names, "activations", (6, 6), 446303), (6, 6), 446303, 1)

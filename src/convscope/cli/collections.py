@@ -105,7 +105,7 @@ def neighbors(
     query: Annotated[
         list[str],
         typer.Argument(
-            help="Names of images in the collection (paths or ids in a store, or row numbers outside of one), each "
+            help="Names of images in the collection (paths or ids in a store, row numbers outside of one), each "
             "left out of its own neighbors. If any is something else, all are read as image files and embedded."
         ),
     ],
