@@ -412,7 +412,7 @@ def test_what_a_store_refuses(photos: Path, here: Path) -> None:
         (("neighbors", "s.lance", cat, "--where", "lable = 1"), 1, "lable"),
         (("index", "s.lance"), 1, "an index pays from"),
         (("index", "nothing.lance"), 1, "no store there"),
-        (("embed", photos, "--prune"), 2, "belongs to --store"),
+        (("embed", photos, "--prune"), 2, "belong to --store"),
         (("neighbors", photos, "0", "--where", "label = 1"), 2, "ask a store"),
         (("embed", photos, "--store", "s.lance", *SMALL), 1, "Vectors of different networks cannot be compared"),
     ):

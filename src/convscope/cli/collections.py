@@ -57,16 +57,23 @@ def embed(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, into a store.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """The feature vector of every image, for `neighbors` and `project`."""
     options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled}
     if store is not None:
-        _into_store(model, images, store, prune, as_json, {**options, "vectors": vectors})
+        options |= {"vectors": vectors, "engine": engine, "address": address}
+        _into_store(model, images, store, prune, as_json, options)
         return
-    if prune:
-        raise typer.BadParameter("--prune belongs to --store")
+    if prune or engine != "local" or address:
+        raise typer.BadParameter("--prune, --engine and --address belong to --store")
     place = free_output(output, "embed")
     network = model()
     with saving_partial(place, as_json):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, overload
 
 import numpy as np
 from torch import nn
@@ -176,6 +176,8 @@ def embed(
     vectors: VectorType = "float32",
     precision: Precision = "float32",
     compiled: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingStore: ...
 def embed(
@@ -187,6 +189,8 @@ def embed(
     vectors: VectorType = "float32",
     precision: Precision = "float32",
     compiled: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> Embeddings | EmbeddingStore:
     """Feature vectors of images: what a late layer makes of them.
@@ -206,6 +210,9 @@ def embed(
         vectors: how a store holds them; "float16" takes half the space.
         precision: what the network computes with; "bfloat16" is faster where the processor knows it.
         compiled: compile the network first, which takes a minute and pays from some thousand images on.
+        engine: "ray" fills a store by the workers of a Ray cluster, which needs ``convscope[ray]``; the rows are
+            the same.
+        address: of the cluster; by default Ray runs on this machine.
         progress: called with (images done, images in all).
 
     Returns:
@@ -226,19 +233,20 @@ def embed(
         (5, 144)
     """
     model = as_model(model)
+    if engine not in ("local", "ray"):
+        raise ParameterError(f"engine={engine!r}: expected 'local' or 'ray'")
+    if engine == "ray" or address is not None:
+        if store is None or compiled or engine != "ray":
+            raise ParameterError("engine='ray', and an address, belong to a store, and compiled=True to neither")
+        from .distributed import fill_by_ray
+
+        options: dict[str, Any] = {"vectors": vectors, "precision": precision, "address": address}
+        return fill_by_ray(store, model, images, layer=layer, progress=progress, **options)
     if store is not None:
         from .filling import fill
 
-        return fill(
-            store,
-            model,
-            images,
-            layer=layer,
-            vectors=vectors,
-            precision=precision,
-            compiled=compiled,
-            progress=progress,
-        )
+        options = {"vectors": vectors, "precision": precision, "compiled": compiled}
+        return fill(store, model, images, layer=layer, progress=progress, **options)
     return _in_memory(model, images, layer, precision, compiled, progress)
 
 

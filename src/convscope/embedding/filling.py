@@ -94,7 +94,7 @@ def origin_for(model: Model, layer: str, precision: Precision) -> Origin:
     return Origin(about.model, layer, precision, about.versions)
 
 
-def _absolute(images: ImageSet) -> ImageSet:
+def absolute(images: ImageSet) -> ImageSet:
     """Files by their whole path, which is their key in a store wherever one stands."""
     sources = [
         replace(s, name=os.path.abspath(s.content)) if isinstance(s.content, Path) else s for s in images.sources
@@ -111,7 +111,7 @@ class _Files:
         )  # which knows what to say where there is no preprocessing
         assert model.preprocessing is not None
         self._preprocessing = model.preprocessing
-        self._set = _absolute(load_images(images))
+        self._set = absolute(load_images(images))
         self.shape = self._inputs.shape
         self.n = len(self._set)
 

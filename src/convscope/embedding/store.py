@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ConvscopeError, ParameterError, StoreError
 from ..models import Model
-from ..results import Array, Neighbors
+from ..results import Array, Duplicates, Neighbors
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
 from .table import Origin, VectorType, origin_of, schema_of
@@ -253,6 +253,12 @@ class EmbeddingStore:
 
         return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
 
+    def duplicates(self, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000) -> Duplicates:
+        """Pairs of images that are nearly the same, nearest first; see `convscope.duplicates`."""
+        from .duplicates import duplicates
+
+        return duplicates(self, threshold, metric=metric, limit=limit)
+
     def index(
         self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
     ) -> dict[str, Any]:
@@ -291,9 +297,15 @@ class EmbeddingStore:
         """_rowid (k,) and distances (k,) of what the index finds."""
         with _explained(where):
             query = self._table.search(vector, vector_column_name="vector").distance_type(distance)
-            query = query.nprobes(n_probes).refine_factor(refine).limit(k).select(["path"]).with_row_id(True)
+            query = query.nprobes(n_probes).refine_factor(refine).limit(k)
+            query = query.select(["path", "_distance"]).with_row_id(True)
             found = (query.where(where, prefilter=True) if where else query).to_arrow()
         return found["_rowid"].to_numpy(), found["_distance"].to_numpy()
+
+    @property
+    def rows_uri(self) -> str:
+        """Where the Lance table of the rows is."""
+        return f"{self.place.rstrip('/')}/{_ROWS}.lance"
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -314,6 +326,10 @@ class EmbeddingStore:
             if len(rows):
                 upsert = self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
                 upsert.execute(rows, on_bad_vectors="null")  # of images that could not be read
+
+    def writing(self) -> AbstractContextManager[Any]:
+        """Keeps other writers out, for one that does not come through `write`."""
+        return _lock(self.place)
 
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""

@@ -1,0 +1,180 @@
+"""Fill a store by Ray: the same rows as on one machine, made by as many as there are."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ImageError, ParameterError
+from ..images import Source, load_images
+from ..models import Model, Progress
+from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
+from .filling import absolute, origin_for
+from .rows import Picture, read, stamp_of, table_of
+from .store import EmbeddingStore
+from .table import VectorType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 64  # images that one worker takes at once: so much is computed again where it dies
+_COMMIT = 8192  # images that are written at once: so much is computed again where this process dies
+
+
+def fill_by_ray(
+    place: str | Path,
+    model: Model,
+    images: Any,
+    *,
+    layer: str | None = None,
+    vectors: VectorType = "float32",
+    precision: Precision = "float32",
+    address: str | None = None,
+    n_workers: int | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingStore:
+    """Embed the files that are not in a store yet, or have changed since, by workers of a Ray cluster.
+
+    A worker that dies costs time, not rows: Ray gives its images to another.
+
+    Args:
+        place: of the store, where every worker can write: a folder that all share, or an object store.
+        model: the network, which is sent to the workers.
+        images: files, where every worker can read them; see `convscope.load_images`.
+        layer, vectors, precision: see `convscope.embed`.
+        address: of the cluster; by default Ray is started on this machine.
+        n_workers: each has one processor; by default as many as there are.
+        progress: called with (images done, images in all), each time that some thousands are written.
+
+    Raises:
+        ParameterError: Ray is not installed.
+        ImageError: something that is no file was given.
+    """
+    every = absolute(load_images(images))
+    if model.preprocessing is None:
+        raise ImageError(
+            "how this network wants its images is not known: wrap it as Model(module, input_size=...)"
+        )
+    if any(not isinstance(source.content, Path) for source in every.sources):
+        raise ImageError("Ray embeds files: give a folder, a pattern, a table or paths")
+    shape = model.input_shape()
+    found = choose_layer(model, shape, layer)
+    store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
+    store.model = model
+    known = store.stamps()
+    todo = [s for s in every.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
+    done = len(every) - len(todo)
+    if not todo:
+        return store
+    with _running(address) as n_processors:
+        for first in range(0, len(todo), _COMMIT):
+            part = todo[first : first + _COMMIT]
+            made = _made(part, model, found.name, precision, store, n_workers or n_processors)
+            _write(store, made, part, known)
+            done += len(part)
+            if progress:
+                progress(done, len(every))
+    store.compact()
+    return store
+
+
+@contextmanager
+def _running(address: str | None) -> Iterator[int]:
+    """Ray, and the number of its processors; what was started here is stopped again."""
+    if missing := [name for name in ("ray", "lance_ray") if importlib.util.find_spec(name) is None]:
+        raise ParameterError(f"{missing[0]} is not installed: pip install 'convscope[ray]'")
+    import ray
+
+    was_running = ray.is_initialized()
+    if not was_running:
+        with warnings.catch_warnings():  # Lance warns of forks; what Ray starts are new programs
+            warnings.filterwarnings("ignore", message=".*fork")
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+    finally:
+        if not was_running:
+            ray.shutdown()
+
+
+def _made(
+    sources: Sequence[Source],
+    model: Model,
+    layer: str,
+    precision: Precision,
+    store: EmbeddingStore,
+    n_workers: int,
+) -> Any:
+    """A Ray data set of rows."""
+    import pyarrow as pa
+    import ray
+
+    n_workers = max(1, min(n_workers, -(-len(sources) // _BLOCK)))
+    text = pa.string()
+    columns = {
+        "path": pa.array([s.name for s in sources], text),
+        "label": pa.array([s.label for s in sources], text),
+    }
+    items = ray.data.from_arrow(pa.table(columns))
+    return items.map_batches(
+        _Worker,
+        fn_constructor_args=(model, layer, precision, store.schema),
+        batch_size=_BLOCK,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=n_workers),
+        num_cpus=1,
+        num_gpus=1 if model.device.type == "cuda" else 0,
+    )
+
+
+class _Worker:
+    """Has the network, and turns paths into rows."""
+
+    def __init__(self, model: Model, layer: str, precision: Precision, schema: pa.Schema) -> None:
+        torch.set_num_threads(1)
+        self._model, self._precision, self._schema = model, precision, schema
+        self._layer = choose_layer(model, model.input_shape(), layer)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        model, shape = self._model, self._model.input_shape()
+        assert model.preprocessing is not None
+        pictures = [
+            read(Source(row["path"], Path(row["path"]), row["label"]), model.preprocessing)
+            for row in batch.to_pylist()
+        ]
+        readable = [p for p in pictures if p.pixels is not None]
+        size = batch_size(model, shape, self._precision, False)
+        with extracting(model, self._layer, shape, scores=True, precision=self._precision) as extract:
+
+            def rows(some: list[Picture]) -> pa.Table:
+                x = model.preprocessing.normalize([p.pixels for p in some if p.pixels is not None])  # type: ignore[union-attr]
+                return table_of(some, extract(x), list(thumbnails_of(model, x)), model.labels or (), self._schema)
+
+            made = [rows(readable[first : first + size]) for first in range(0, len(readable), size)]
+        failed = [p for p in pictures if p.pixels is None]
+        if failed:
+            made.append(table_of(failed, None, (), (), self._schema))
+        return pa.concat_tables(made)
+
+
+def _write(store: EmbeddingStore, made: Any, sources: Sequence[Source], known: dict[str, str | None]) -> None:
+    """New rows by all workers at once, as Lance commits them together; changed ones by this process."""
+    import lance_ray
+
+    if any(source.name in known for source in sources):
+        for batch in made.iter_batches(batch_size=_COMMIT, batch_format="pyarrow"):
+            store.write(batch)
+        return
+    with store.writing():
+        lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
