@@ -1,6 +1,6 @@
 from .activations import feature_maps, filters
 from .attribution import ATTRIBUTIONS, occlusion, saliency
-from .embedding import Embeddings, EmbeddingStore, embed, project
+from .embedding import Embeddings, EmbeddingStore, duplicates, embed, project
 from .errors import (
     ConvscopeError,
     ImageError,
@@ -12,11 +12,13 @@ from .errors import (
     StoreError,
     TargetError,
 )
+from .evaluation import attribute_dataset, evaluate_retrieval
 from .images import ImageSet, load_images
 from .models import Layer, Model, Preprocessing, load_model
 from .report import report
 from .results import (
     Attribution,
+    Duplicates,
     FeatureMaps,
     Filters,
     Neighbors,
@@ -24,6 +26,7 @@ from .results import (
     Projection,
     Provenance,
     Result,
+    Retrieval,
     Visualization,
 )
 from .samples import write_samples
@@ -33,6 +36,7 @@ __all__ = [
     "ATTRIBUTIONS",
     "Attribution",
     "ConvscopeError",
+    "Duplicates",
     "EmbeddingStore",
     "Embeddings",
     "FeatureMaps",
@@ -52,10 +56,14 @@ __all__ = [
     "Projection",
     "Provenance",
     "Result",
+    "Retrieval",
     "StoreError",
     "TargetError",
     "Visualization",
+    "attribute_dataset",
+    "duplicates",
     "embed",
+    "evaluate_retrieval",
     "feature_maps",
     "filters",
     "load_images",

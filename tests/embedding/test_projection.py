@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from sklearn.manifold import trustworthiness
+from sklearn.neighbors import NearestNeighbors
 
-from convscope.embedding import Embeddings, project
-from convscope.errors import ParameterError
+from convscope.embedding import Embeddings, EmbeddingStore, project, quality
+from convscope.embedding.projection import place
+from convscope.errors import ParameterError, StoreError
 
 
 def by_svd(points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +76,11 @@ def test_vectors_that_are_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("points", "options", "message"),
     [
-        (np.eye(4), {"method": "tsne"}, "expected one of pca"),
+        (np.eye(4), {"method": "mds"}, "expected one of pca, tsne, umap"),
+        (np.eye(4), {"method": "tsne", "n_components": 4}, "expected 1 to 3"),
         (np.eye(4), {"n_components": 5}, "expected 1 to 4"),
         (np.ones((3, 9)), {"n_components": 4}, "expected 1 to 3"),
-        (np.eye(4), {"n_components": 0}, "expected 1 to 4"),
+        (np.eye(4), {"n_components": 0}, "n_components=0"),
         (np.ones((1, 4)), {"n_components": 1}, "at least 2"),
         (np.ones(4), {}, r"vectors \(N, D\)"),
         (np.array([["a", "b"]]), {}, r"vectors \(N, D\)"),
@@ -85,3 +91,71 @@ def test_vectors_that_are_all_the_same() -> None:
 def test_what_cannot_be_projected(points: np.ndarray, options: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         project(points, **options)
+
+
+def clustered(n: int = 300, d: int = 20) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return (rng.normal(size=(n, d)) + 8 * np.eye(3, d)[np.arange(n) % 3]).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_how_far_a_map_can_be_trusted(method: str) -> None:
+    points = clustered()
+    found = project(points, method=method)
+    oracle = trustworthiness(points, found.coordinates, n_neighbors=10)
+    assert found.trustworthiness == pytest.approx(oracle, abs=1e-6)
+    near = [
+        NearestNeighbors(n_neighbors=10).fit(x).kneighbors(return_distance=False)
+        for x in (points, found.coordinates)
+    ]
+    kept = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(*near, strict=True)])
+    assert found.neighbors_kept == pytest.approx(kept, abs=1e-6)
+
+
+def test_a_sample_is_looked_at_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = project(clustered(800))
+    monkeypatch.setattr(quality, "_DISTANCES", 160_000)
+    part = project(clustered(800))
+    assert part.trustworthiness != whole.trustworthiness
+    assert part.trustworthiness == pytest.approx(whole.trustworthiness, abs=0.02)
+
+
+def test_how_many_components_keep_a_share() -> None:
+    points = clustered()
+    kept = np.cumsum(by_svd(points.astype(float), 20)[1])
+    measured = project(points).provenance.measured
+    assert measured["components_for_90%"] == int((kept < 0.9).sum()) + 1
+    assert measured["components_for_99%"] == int((kept < 0.99).sum()) + 1
+
+
+@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore")
+def test_maps_that_bend_the_space_keep_groups_apart(method: str) -> None:
+    points = clustered()
+    found = project(points, method=method, seed=1)
+    np.testing.assert_array_equal(found.coordinates, project(points, method=method, seed=1).coordinates)
+    labels = np.arange(len(points)) % 3
+    near = NearestNeighbors(n_neighbors=5).fit(found.coordinates).kneighbors(return_distance=False)
+    assert (labels[near] == labels[:, None]).mean() > 0.99
+    assert np.isnan(found.explained_variance_ratio).all()
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
+    points = clustered()
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    found = project(store, method=method)
+    np.testing.assert_allclose(found.coordinates, project(points, method=method).coordinates, atol=1e-3)
+    rows = store.to_arrow(["path", f"{method}_x", f"{method}_y"]).to_pylist()
+    by_path = {row["path"]: (row[f"{method}_x"], row[f"{method}_y"]) for row in rows}
+    np.testing.assert_array_equal([by_path[name] for name in found.names], found.coordinates)
+    again = EmbeddingStore.open(tmp_path / "s.lance")
+    np.testing.assert_allclose(place(again, points[:5], method=method), found.coordinates[:5], atol=1e-3)
+    with pytest.raises(StoreError, match="has no map by 'umap'"):
+        place(again, points[:5], method="umap")
+
+
+def test_fewer_vectors_than_dimensions_in_a_store(tmp_path: Path) -> None:
+    points = clustered(30, 60)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    np.testing.assert_allclose(project(store).coordinates, by_svd(points.astype(float), 2)[0], atol=1e-3)

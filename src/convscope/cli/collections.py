@@ -179,6 +179,76 @@ def index(
     )
 
 
+@commands.command(epilog="Example: convscope duplicates photos.lance --threshold 0.95")
+@reporting
+def duplicates(
+    store: Store,
+    threshold: Annotated[float, typer.Option(help="Pairs that are at least as alike (or at most as far).")] = 0.98,
+    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    limit: Annotated[int, typer.Option(min=1, help="Pairs to keep, the nearest.")] = 1000,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pairs of images in a store that are nearly the same."""
+    from convscope import EmbeddingStore
+    from convscope import duplicates as find
+
+    place = free_output(output, "duplicates")
+    found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit)
+    saved = found.save(place)
+    pairs = [
+        (f"{score:.4f}", "yes" if is_copy else "", found.names[a], found.names[b])
+        for (a, b), score, is_copy in zip(found.pairs, found.scores, found.is_copy, strict=True)
+    ]
+    if as_json:
+        print_json(summary(found) | {"pairs": pairs, "output": str(saved)})
+        return
+    title = f"{found.n_pairs} pairs" + (f", the first {_LISTED}" if len(pairs) > _LISTED else "")
+    out.print(table(title, (metric, "same file", "image", "and"), pairs[:_LISTED]))
+    show_place(saved)
+
+
+@commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5")
+@reporting
+def evaluate_retrieval(
+    store: Store,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors that vote.")] = 5,
+    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """How well the neighbors of labeled images tell their label, against pixels and chance."""
+    from convscope import EmbeddingStore
+    from convscope import evaluate_retrieval as evaluate
+
+    place = free_output(output, "retrieval")
+    found = evaluate(EmbeddingStore.open(store), k, metric=metric)
+    show(found, found.save(place), as_json)
+
+
+@commands.command(epilog="Example: convscope attribute-dataset photos.lance --method occlusion")
+@reporting
+@with_network
+def attribute_dataset(
+    model: Network,
+    store: Store,
+    method: Annotated[Literal["saliency", "occlusion"], typer.Option(help="How.")] = "saliency",
+    where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="ray: by the workers of a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the cluster; by default this machine.")] = None,
+) -> None:
+    """An attribution for every image of a store, summed up in its row."""
+    from convscope import EmbeddingStore
+    from convscope import attribute_dataset as attribute
+
+    opened = EmbeddingStore.open(store)
+    with progress_bar(method) as step:
+        attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
+    columns = [name for name in opened.schema.names if name.startswith(f"{method}_")]
+    n = opened.count(f"{method}_focus IS NOT NULL") if columns else 0
+    out.print(f"{n} of {len(opened)} images have {', '.join(columns)}", highlight=False, soft_wrap=True)
+
+
 @commands.command(epilog="Example: convscope project out/vectors --output out/map")
 @reporting
 @with_network

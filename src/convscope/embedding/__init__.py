@@ -1,7 +1,8 @@
 """Embeddings: what a network thinks is alike; a store of them, their nearest neighbors, and a flat map."""
 
+from .duplicates import duplicates
 from .extract import Embeddings, embed
 from .projection import project
 from .store import EmbeddingStore
 
-__all__ = ["EmbeddingStore", "Embeddings", "embed", "project"]
+__all__ = ["EmbeddingStore", "Embeddings", "duplicates", "embed", "project"]

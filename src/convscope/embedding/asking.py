@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,6 +51,19 @@ class Points:
     def __len__(self) -> int:
         return len(self.row_ids)
 
+    @cached_property
+    def squares(self) -> Array:
+        """Squared lengths (n,) float32; computing them reads as much memory as a whole question does."""
+        return np.asarray(np.einsum("nd,nd->n", self.vectors, self.vectors))
+
+    @cached_property
+    def inverse_lengths(self) -> Array:
+        """1 / length (n,) float32, and 1 of a zero vector."""
+        return np.asarray(1 / np.sqrt(np.where(self.squares > 0, self.squares, 1)))
+
+    def take(self, rows: Array) -> Points:
+        return Points(self.row_ids[rows], self.vectors[rows])
+
 
 def neighbors_of(
     store: EmbeddingStore,
@@ -63,7 +77,7 @@ def neighbors_of(
 ) -> Neighbors:
     """See `EmbeddingStore.neighbors`."""
     started = time.perf_counter()
-    k = as_count(k, "k")
+    k = as_count(k, "k", 1)
     check_metric(metric)
     if space not in get_args(Space):
         raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
@@ -126,15 +140,16 @@ def _nearest(
     blocks: Sequence[Points] | Iterator[Points], queries: Array, k: int, metric: Metric, own: Array | None
 ) -> tuple[Array, Array]:
     n, wide = len(queries), k + _SPARE
-    near = np.zeros((n, 0), np.float32)  # the nearer, the higher
-    row_ids, places = np.zeros((n, 0), np.uint64), np.zeros((n, 0), np.int64)
-    vectors = np.zeros((n, 0, queries.shape[1]), np.float32)
+    near: Array = np.zeros((n, 0), np.float32)  # the nearer, the higher
+    row_ids: Array = np.zeros((n, 0), np.uint64)
+    places: Array = np.zeros((n, 0), np.int64)
+    vectors: Array = np.zeros((n, 0, queries.shape[1]), np.float32)
     first = 0
     for block in blocks:
-        close = _closeness(queries, block.vectors, metric)
+        close = _closeness(queries, block, metric)
         if own is not None:
             close[own[:, None] == block.row_ids] = -np.inf
-        top = np.argpartition(-close, min(wide, len(block)) - 1, axis=1)[:, :wide]
+        top = np.argpartition(close, max(len(block) - wide, 0), axis=1)[:, -wide:]
         near = np.hstack([near, np.take_along_axis(close, top, 1)])
         row_ids, places = np.hstack([row_ids, block.row_ids[top]]), np.hstack([places, first + top])
         vectors = np.concatenate([vectors, block.vectors[top]], axis=1)
@@ -150,27 +165,27 @@ def _nearest(
     return np.take_along_axis(row_ids, order[:, :k], 1), np.take_along_axis(scores, order[:, :k], 1)
 
 
-def _closeness(queries: Array, vectors: Array, metric: Metric) -> Array:
+def _closeness(queries: Array, points: Points, metric: Metric) -> Array:
     """The nearer, the higher, (Q, n) float32."""
-    products = queries @ vectors.T
-    if metric == "dot":
-        return products
-    squares = np.einsum("nd,nd->n", vectors, vectors)
+    products: Array = queries @ points.vectors.T
     if metric == "euclidean":
-        return 2 * products - squares
-    return products / np.sqrt(np.where(squares > 0, squares, 1))
+        products *= 2
+        products -= points.squares
+    elif metric == "cosine":
+        products *= points.inverse_lengths
+    return products
 
 
 def _scores(queries: Array, candidates: Array, metric: Metric) -> Array:
     """Scores (Q, c) float32 of candidates (Q, c, D), computed in float64."""
     q, c = queries.astype(np.float64)[:, None], candidates.astype(np.float64)
     if metric == "euclidean":
-        return np.sqrt(((q - c) ** 2).sum(axis=2)).astype(np.float32)
+        return np.asarray(np.sqrt(((q - c) ** 2).sum(axis=2)), np.float32)
     products = (q * c).sum(axis=2)
     if metric == "cosine":
         lengths = np.linalg.norm(q, axis=2) * np.linalg.norm(c, axis=2)
         products = np.clip(products / np.where(lengths > 0, lengths, 1), -1, 1)
-    return products.astype(np.float32)
+    return np.asarray(products, np.float32)
 
 
 def points_of(store: EmbeddingStore, where: str | None = None) -> Iterator[Points]:
@@ -183,7 +198,7 @@ def points_of(store: EmbeddingStore, where: str | None = None) -> Iterator[Point
     if where is not None:
         ids = [batch["_rowid"].to_numpy() for batch in store.batches(["path"], chosen, row_ids=True)]
         rows = np.isin(kept.row_ids, np.concatenate([kept.row_ids[:0], *ids]))
-        kept = Points(kept.row_ids[rows], kept.vectors[rows])
+        kept = kept.take(rows)
     if len(kept):
         yield kept
 

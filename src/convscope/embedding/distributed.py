@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,3 +178,37 @@ def _write(store: EmbeddingStore, made: Any, sources: Sequence[Source], known: d
         return
     with store.writing():
         lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
+
+
+def on_ray(
+    work: Callable[[Sequence[str]], pa.Table | None],
+    paths: Sequence[str],
+    n_at_once: int,
+    address: str | None = None,
+) -> Iterator[tuple[int, pa.Table | None]]:
+    """``work`` on paths, some at a time, by the workers of a Ray cluster, in no order: (how many, what came out).
+
+    What it gives back has to have the same columns every time.
+    """
+    if not paths:
+        return
+    with _running(address) as n_processors:
+        import ray
+        from ray.util import ActorPool
+
+        n_workers = max(1, min(n_processors, -(-len(paths) // n_at_once)))
+        parts = [list(paths[first : first + n_at_once]) for first in range(0, len(paths), n_at_once)]
+        actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Calling)
+        pool = ActorPool([actor.remote(work) for _ in range(n_workers)])
+        yield from pool.map_unordered(lambda a, part: a.run.remote(part), parts)
+
+
+class _Calling:
+    """Holds the work of `on_ray`, and the network in it."""
+
+    def __init__(self, work: Callable[[Sequence[str]], pa.Table | None]) -> None:
+        torch.set_num_threads(1)
+        self._work = work
+
+    def run(self, paths: Sequence[str]) -> tuple[int, pa.Table | None]:
+        return len(paths), self._work(paths)

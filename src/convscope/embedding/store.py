@@ -354,12 +354,16 @@ class EmbeddingStore:
 
     def add_columns(self, rows: pa.Table) -> None:
         """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
+        import pyarrow as pa
+
         with _lock(self.place):
             self._table.checkout_latest()
             new = [field for field in rows.schema if field.name not in self.schema.names]
             if new:
                 self._table.add_columns(new)
-            self._table.merge_insert("path").when_matched_update_all().execute(rows)
+                self._table.checkout_latest()
+            given = rows.cast(pa.schema([self.schema.field(name) for name in rows.schema.names]))
+            self._table.merge_insert("path").when_matched_update_all().execute(given)
 
     # --- what was fitted to the vectors ----------------------------------------------------------------------
 

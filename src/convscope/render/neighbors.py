@@ -49,14 +49,16 @@ def draw_neighbors(ax: Axes, result: Neighbors, *, n: int | Sequence[int] | None
     rows = neighbor_rows(result)
     for row, q in enumerate(chosen):
         top = row * 1.5
-        _tile(ax, -0.35, top, _picture(result.query_thumbnails, q))
-        _under(ax, -0.35, top, short_name(result.query_names[q], 15), query_label(result, q) or "query", INK)
+        draw_tile(ax, -0.35, top, _picture(result.query_thumbnails, q))
+        write_under(ax, -0.35, top, short_name(result.query_names[q], 15), query_label(result, q) or "query", INK)
         for k, neighbor in enumerate(rows[q]):
             left = 1.0 + 1.08 * k
             color = WRONG if neighbor.is_wrong else INK
-            _tile(ax, left, top, _picture(result.thumbnails, neighbor.row), WRONG if neighbor.is_wrong else None)
+            draw_tile(
+                ax, left, top, _picture(result.thumbnails, neighbor.row), WRONG if neighbor.is_wrong else None
+            )
             name = short_label(neighbor.label, 15) if neighbor.label else short_name(neighbor.name, 15)
-            _under(ax, left, top, name, f"{neighbor.score:.3f}", color)
+            write_under(ax, left, top, name, f"{neighbor.score:.3f}", color)
     ax.set(
         xlim=(-0.4, 1.0 + 1.08 * result.indices.shape[1]), ylim=(len(chosen) * 1.5 - 0.1, -0.05), aspect="equal"
     )
@@ -67,7 +69,7 @@ def _picture(thumbnails: Array, i: int) -> Array | None:
     return thumbnails[i] if i < len(thumbnails) and thumbnails.shape[1] else None
 
 
-def _tile(ax: Axes, left: float, top: float, picture: Array | None, frame: str | None = None) -> None:
+def draw_tile(ax: Axes, left: float, top: float, picture: Array | None, frame: str | None = None) -> None:
     box = (left, left + 1, top + 1, top)
     if picture is not None:
         ax.imshow(picture, extent=box, interpolation="antialiased")
@@ -78,7 +80,7 @@ def _tile(ax: Axes, left: float, top: float, picture: Array | None, frame: str |
         ax.plot(x, y, color=frame, linewidth=2, solid_joinstyle="miter")
 
 
-def _under(ax: Axes, left: float, top: float, name: str, note: str, color: str) -> None:
+def write_under(ax: Axes, left: float, top: float, name: str, note: str, color: str) -> None:
     ax.text(left, top + 1.05, printable(name), va="top", **text(size=7, color=color))
     soft = SOFT if color == INK else color
     ax.text(left, top + 1.2, printable(short_label(note, 16)), va="top", **text(size=7, color=soft))

@@ -12,11 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import OutputError, ParameterError
-from ..results import Attribution, FeatureMaps, Filters, Neighbors, Prediction, Projection, Result, Visualization
+from ..results import (
+    Attribution,
+    FeatureMaps,
+    Filters,
+    Neighbors,
+    Prediction,
+    Projection,
+    Result,
+    Retrieval,
+    Visualization,
+)
 from .attributions import compose_attribution, draw_attribution
 from .maps import compose_feature_maps, draw_feature_maps
 from .neighbors import compose_neighbors, draw_neighbors
 from .projections import compose_projection, draw_projection
+from .retrievals import compose_retrieval, draw_retrieval
 from .scores import compose_prediction, compose_visualization, draw_prediction, draw_visualization
 from .weights import compose_filters, draw_filters
 
@@ -28,6 +39,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Neighbors: (draw_neighbors, compose_neighbors),
     Prediction: (draw_prediction, compose_prediction),
     Projection: (draw_projection, compose_projection),
+    Retrieval: (draw_retrieval, compose_retrieval),
     Visualization: (draw_visualization, compose_visualization),
 }
 DPI = 150

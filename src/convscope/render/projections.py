@@ -148,6 +148,11 @@ def compose_projection(result: Projection, *, thumbnails: bool = True) -> Figure
     if method == "pca":
         kept = float(np.nansum(result.explained_variance_ratio[:2]))
         notes.append(f"The plane keeps {kept:.1%} of the variance; what is near here can be far in the rest.")
+    if np.isfinite(result.trustworthiness):
+        notes.append(
+            f"Trustworthiness {result.trustworthiness:.2f}; {result.neighbors_kept:.0%} of the nearest in "
+            "the vectors are among the nearest here."
+        )
     headline(
         figure, f"Projection of the embeddings ({method.upper() if method == 'pca' else method})", result, notes
     )

@@ -3,18 +3,21 @@
 from .base import Array, Provenance, Result
 from .kinds import (
     Attribution,
+    Duplicates,
     FeatureMaps,
     Filters,
     Neighbors,
     Prediction,
     Projection,
     Ranked,
+    Retrieval,
     Visualization,
 )
 
 __all__ = [
     "Array",
     "Attribution",
+    "Duplicates",
     "FeatureMaps",
     "Filters",
     "Neighbors",
@@ -23,5 +26,6 @@ __all__ = [
     "Provenance",
     "Ranked",
     "Result",
+    "Retrieval",
     "Visualization",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -140,11 +140,96 @@ class Neighbors(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Duplicates(Result):
+    """Pairs that are nearly the same: ``pairs`` (P, 2) int64 into ``names``, ``scores`` (P,), nearest first.
+
+    ``is_copy`` (P,) bool: the two have the same content. ``n_pairs``: how many there are in all, P of them kept.
+    ``metric`` says what a score is: a similarity (higher is nearer) or a euclidean distance (lower).
+    """
+
+    has_picture: ClassVar[bool] = False
+
+    pairs: Array
+    scores: Array
+    is_copy: Array
+    n_pairs: int
+    metric: str
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        copies = int(self.is_copy.sum())
+        lines = [f"Duplicates({self.n_pairs} pairs, {len(self)} kept, {copies} of them exact copies)"]
+        for (a, b), score in zip(self.pairs[:3], self.scores, strict=False):
+            lines.append(f"  {score:.4f}  {self.names[a]}  {self.names[b]}")
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Retrieval(Result):
+    """How well the nearest neighbors of labeled images tell their label, by feature, by pixel and by chance.
+
+    Rows of the tables are ``spaces``, ("feature", "pixel", "chance"); columns are ``classes``, the C labels.
+    ``accuracy``, ``precision`` and ``average_precision`` (S, C), in [0, 1]: each the mean over the queries of a
+    class; NaN where a class has no other image, which leaves nothing to find. ``counts`` (C,) queries of a class.
+    ``confusion`` (C, C) int64: true label by the label that the neighbors voted for, in feature space.
+    The worst W queries, in feature space: ``worst`` (W,) and ``worst_neighbors`` (W, K) index into ``names``,
+    ``labels`` and ``thumbnails``; ``worst_shares`` (W,) of the neighbors that have the query's label.
+    """
+
+    spaces: tuple[str, ...]
+    classes: tuple[str, ...]
+    counts: Array
+    accuracy: Array
+    precision: Array
+    average_precision: Array
+    confusion: Array
+    worst: Array
+    worst_neighbors: Array
+    worst_shares: Array
+    k: int
+    metric: str
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+
+    @property
+    def macro(self) -> dict[str, dict[str, float]]:
+        """Space -> measure -> mean over the classes, each counting the same, without those that have none."""
+        measures = {
+            "accuracy": self.accuracy,
+            "precision": self.precision,
+            "average_precision": self.average_precision,
+        }
+        return {
+            space: {name: float(np.nanmean(values[s])) for name, values in measures.items()}
+            for s, space in enumerate(self.spaces)
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"Retrieval({int(self.counts.sum())} queries, {len(self.classes)} classes, k={self.k})"]
+        for space, means in self.macro.items():
+            numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in means.items())
+            lines.append(f"  {space}: {numbers}")
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Projection(Result):
-    """Points in few dimensions: ``coordinates`` (N, D), ``explained_variance_ratio`` (D,)."""
+    """Points in few dimensions: ``coordinates`` (N, D), ``explained_variance_ratio`` (D,), NaN if unknown.
+
+    ``trustworthiness`` in [0, 1]: 1 where nobody is near on the map who is not near in the vectors.
+    ``neighbors_kept`` in [0, 1]: the share of the nearest in the vectors who are among the nearest on the map.
+    """
 
     coordinates: Array
     explained_variance_ratio: Array
     names: tuple[str, ...]
     labels: tuple[str | None, ...]
     thumbnails: Array = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    trustworthiness: float = float("nan")
+    neighbors_kept: float = float("nan")

@@ -1,0 +1,130 @@
+"""How fast a store finds the nearest: exactly, against faiss, and by its index, against itself.
+
+    python benchmarks/neighbors.py --n 100000 --repeats 15
+
+Exact: one vector is asked for at a time, k = 10, cosine; ours is the whole of `EmbeddingStore.neighbors`, with the
+rows of what was found, the peer is faiss's IndexFlatIP over unit-length vectors. Both use two threads and are
+measured in turn in one process; the table shows medians and their ratio, which should be at most 1.3.
+
+By the index: recall@10 against the exact answer, which should be at least 0.95, and how many times faster than exact,
+which should be at least 10, each on queries that are not in the store. The data are mixtures: "clusters" of some
+thousand Gaussians in few dimensions of the space, as classes of images make them; "features" are rectified and of one
+cloud, as a network's last average pooling gives them, and harder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import torch
+from interleaved import HEADER, Runs, interleaved, row
+
+from convscope.embedding import EmbeddingStore
+from convscope.embedding.asking import nearest
+from convscope.embedding.table import Origin, vector_column
+
+EXACT, RECALL, FASTER = 1.3, 0.95, 10
+K, THREADS, QUERIES = 10, 2, 200
+
+
+def clusters(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
+    """n / 100 Gaussians, each flat: 32 directions of its own."""
+    centers = rng.normal(size=(max(1, n // 100), d)).astype(np.float32)
+    spread = rng.normal(size=(16, 32, d)).astype(np.float32) / 8
+    out = np.empty((n, d), np.float32)
+    which = rng.integers(len(centers), size=n)
+    for i in range(16):
+        rows = np.flatnonzero(which % 16 == i)
+        noise = rng.normal(size=(len(rows), 32)).astype(np.float32)
+        out[rows] = centers[which[rows]] + noise @ spread[i]
+    return out
+
+
+def features(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
+    """A cloud of 64 directions of falling strength around 50 centers, rectified: about half of the values are 0."""
+    strength = (1 / np.sqrt(1 + np.arange(64))).astype(np.float32)
+    mixing = rng.normal(size=(64, d)).astype(np.float32)
+    centers = rng.normal(size=(50, 64)).astype(np.float32)
+    hidden = (centers[rng.integers(50, size=n)] + rng.normal(size=(n, 64)).astype(np.float32)) * strength
+    out = hidden @ mixing
+    return np.maximum(out, 0, out=out)
+
+
+def stored(place: Path, vectors: np.ndarray) -> EmbeddingStore:
+    """A store of bare vectors."""
+    store = EmbeddingStore.create(place, Origin({"name": "benchmark"}, "fc"), vectors.shape[1])
+    for first in range(0, len(vectors), 20_000):
+        part = vectors[first : first + 20_000]
+        n = len(part)
+        columns = {"path": pa.array([f"image {first + i}" for i in range(n)])}
+        columns["vector"] = vector_column(part, store.schema)
+        empty = {f.name: pa.nulls(n, f.type) for f in store.schema if f.name not in columns}
+        schema = pa.schema(list(store.schema))
+        store.write(pa.Table.from_arrays([(columns | empty)[f.name] for f in schema], schema=schema))
+    return store
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=100_000, help="vectors")
+    parser.add_argument("--d", type=int, default=1280, help="values of a vector")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds, of which the median counts")
+    parser.add_argument("--data", choices=["clusters", "features"], nargs="*", default=["clusters", "features"])
+    parser.add_argument("--exact-only", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    faiss.omp_set_num_threads(THREADS)
+    for data in options.data:
+        made = {"clusters": clusters, "features": features}[data](
+            options.n + QUERIES, options.d, np.random.default_rng(0)
+        )
+        vectors, queries = made[:-QUERIES], made[-QUERIES:]
+        with tempfile.TemporaryDirectory() as name:
+            measure(stored(Path(name) / "s.lance", vectors), vectors, queries, data, options)
+
+
+def measure(
+    store: EmbeddingStore, vectors: np.ndarray, queries: np.ndarray, data: str, options: argparse.Namespace
+) -> None:
+    peer = faiss.IndexFlatIP(vectors.shape[1])
+    peer.add(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    turn = iter(range(10**9))  # another query at every question
+
+    def ask(exact: bool) -> object:
+        return store.neighbors(queries[next(turn) % len(queries)], k=K, exact=exact)
+
+    def ask_peer() -> object:
+        query = queries[next(turn) % len(queries)][None]
+        return peer.search(query / np.linalg.norm(query), K)
+
+    runs: Runs = {"exact": lambda: ask(True), "faiss": ask_peer}
+    times = interleaved(runs, options.repeats)
+    print(f"\n{data}: {len(vectors)} x {vectors.shape[1]}, k = {K}, {options.repeats} rounds, {THREADS} threads")
+    print(HEADER)
+    print(row("exact, one query", times, "exact", "faiss", EXACT))
+    if options.exact_only:
+        return
+    about = store.index(k=K, recall=RECALL)
+    runs = {"exact": lambda: ask(True), "index": lambda: ask(False)}
+    times = interleaved(runs, options.repeats)
+    truth, _ = nearest(store, queries, K, "cosine")
+    rows = [store.neighbors(query, k=K, exact=False) for query in queries]
+    paths = store.take(truth.ravel(), ["path"])["path"].to_pylist()
+    hits = [
+        len({found.names[i] for i in found.indices[0]} & set(paths[q * K : q * K + K])) / K
+        for q, found in enumerate(rows)
+    ]
+    faster = median(a / b for a, b in zip(times["exact"], times["index"], strict=True))
+    print(f"index: built in {about['build_s']:.0f} s, {about['n_probes']} parts looked into, ", end="")
+    print(f"{median(times['index']) * 1e3:.1f} ms; recall@{K} {np.mean(hits):.3f} (target: at least {RECALL}), ", end="")
+    print(f"{faster:.1f} times faster than exact (target: at least {FASTER})")
+
+
+if __name__ == "__main__":
+    main()

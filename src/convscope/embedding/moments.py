@@ -1,0 +1,93 @@
+"""Principal components of any number of vectors, in one pass over them and memory for D x D numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+from scipy import linalg
+
+from ..errors import ParameterError
+from ..results import Array
+
+_ROWS = 2048  # of a block that is summed at once
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is to be known of n vectors: their mean (D,), and scatter (D, D), the sum of (x - mean)(x - mean)^T.
+
+    Those of two parts add up to those of the whole, so that parts may be summed elsewhere.
+    """
+
+    n: int
+    mean: Array
+    scatter: Array
+
+    @classmethod
+    def of(cls, vectors: Array) -> Moments:
+        """Of a block (n, D), in float64."""
+        values = np.asarray(vectors, np.float64)
+        mean = values.mean(axis=0)
+        centered = values - mean
+        # One triangle of the product is half of the work.
+        triangle = linalg.blas.dsyrk(1.0, centered.T, lower=True)
+        return cls(len(values), mean, np.tril(triangle) + np.tril(triangle, -1).T)
+
+    def __add__(self, other: Moments) -> Moments:
+        """After Chan, Golub, LeVeque: Updating formulae for computing sample variances, 1979."""
+        n = self.n + other.n
+        apart = other.mean - self.mean
+        between = np.outer(apart, apart) * (self.n * other.n / n)
+        return Moments(n, self.mean + apart * (other.n / n), self.scatter + other.scatter + between)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of n vectors: ``axes`` (K, D) of length 1, and the ``variances`` (K,) along them."""
+
+    n: int
+    mean: Array
+    axes: Array
+    variances: Array
+
+    @classmethod
+    def of(cls, moments: Moments) -> Components:
+        """All D of them, the longest first."""
+        if moments.n < 2:
+            raise ParameterError(f"{moments.n} vector(s): a projection needs at least 2")
+        variances, columns = linalg.eigh(moments.scatter / (moments.n - 1))
+        return cls(moments.n, moments.mean, columns.T[::-1], np.maximum(variances[::-1], 0)).upright()
+
+    def upright(self) -> Components:
+        """The same, each axis pointing where its largest weight is positive."""
+        largest = np.abs(self.axes).argmax(axis=1)
+        turned = self.axes[np.arange(len(self.axes)), largest] < 0
+        return replace(self, axes=self.axes * np.where(turned, -1.0, 1.0)[:, None])
+
+    @property
+    def ratios(self) -> Array:
+        """The share of the variance along each axis, (K,) in [0, 1]; zeros where there is none."""
+        total = self.variances.sum()
+        return np.asarray(self.variances / total if total > 0 else np.zeros_like(self.variances))
+
+    def n_for(self, share: float) -> int:
+        """How many axes keep this share of the variance."""
+        kept = np.cumsum(self.ratios)
+        return min(int(np.searchsorted(kept, share - 1e-12)) + 1, len(kept))
+
+    def transform(self, vectors: Array, k: int) -> Array:
+        """Coordinates (n, k) of vectors (n, D) along the first k axes, float32."""
+        axes = self.axes[:k].astype(np.float32)
+        return np.asarray((np.asarray(vectors, np.float32) - self.mean.astype(np.float32)) @ axes.T)
+
+
+def moments_of(blocks: Iterable[Array]) -> Moments:
+    """Of all vectors of some blocks; blocks are cut so that memory stays flat."""
+    parts = (Moments.of(block[first : first + _ROWS]) for block in blocks for first in range(0, len(block), _ROWS))
+    try:
+        return reduce(lambda a, b: a + b, parts)
+    except TypeError:
+        raise ParameterError("0 vector(s): a projection needs at least 2") from None

@@ -1,0 +1,286 @@
+"""`evaluate_retrieval`: do the images that a network thinks are alike have the same label?
+
+Every labeled image is the query once, and all other labeled images are ranked for it, nearest first:
+
+    accuracy           whether most of the k nearest have the query's label; a tie goes to the nearest of those tied
+    precision          the share of the k nearest that have the query's label
+    average precision  the mean, over the R other images of that label, of (how many of them are found up to the
+                       rank of this one) / (that rank): 1 where all of them come first
+
+By chance, of a random ranking of the M others:
+
+    precision          R / M
+    average precision  (H + (R - 1) / (M - 1) * (M - H)) / M,  where H = 1 + 1/2 + ... + 1/M
+    accuracy           by 10,000 seeded draws of k others, off by less than 0.01 in 19 of 20 cases
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..checks import as_count
+from ..embedding import Embeddings, EmbeddingStore
+from ..embedding.asking import points_of
+from ..embedding.neighbors import Metric, check_metric
+from ..embedding.table import decode
+from ..errors import ParameterError
+from ..results import Array, Provenance, Retrieval
+
+_MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
+_QUERIES, _ROWS = 128, 4096  # at once
+_DRAWS = 10_000
+_WORST = 8
+
+
+def evaluate_retrieval(
+    source: EmbeddingStore | Embeddings, k: int = 5, *, metric: Metric = "cosine", seed: int = 0
+) -> Retrieval:
+    """How well an image's nearest neighbors tell its label: in feature space, in pixel space, and by chance.
+
+    A network that has learned the labels puts images of one label side by side, where their pixels are not alike.
+    Where features do no better than pixels, it has not, or the labels are in the colors. See the module for the
+    definitions; each is the mean over the queries of a class, and `Retrieval.macro` the mean over the classes.
+
+    Args:
+        source: an `EmbeddingStore`, of which the rows with a label count, or `Embeddings`.
+        k: neighbors that vote.
+        metric: "cosine", "euclidean" or "dot", in both spaces.
+        seed: of the queries that are drawn where there are more than 20,000 images, and of the draws by chance.
+
+    Returns:
+        `Retrieval`. All its numbers are in [0, 1]. A class with a single image has no other to be found: it is a
+        query and stands in the confusion table, but its measures are NaN and not in the means. Pixel space is
+        left out of a store without thumbnails.
+
+    Raises:
+        ParameterError: an option out of range, no labels, no label of two images, or not more than k labeled
+            images.
+
+    Cost: Q * N * (D + 12,288) multiplications and Q sorts of N numbers, Q = N up to 20,000 images and
+    5,000 drawn ones beyond; memory for the vectors and thumbnails of the labeled images, and for 128 rankings.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from convscope import embed
+        >>> made = embed(nn.Sequential(nn.Conv2d(3, 4, 8)), torch.rand(6, 3, 8, 8), layer="0")
+        >>> labeled = replace(made, labels=("a", "a", "a", "b", "b", "b"))
+        >>> evaluate_retrieval(labeled, k=3).accuracy.shape
+        (3, 2)
+
+    References: Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, chapter 8.
+    """
+    started = time.perf_counter()
+    k = as_count(k, "k", 1)
+    check_metric(metric)
+    images = _labeled(source)
+    n = len(images.names)
+    if k >= n:
+        raise ParameterError(f"k={k}: there are {n} labeled images, so that k is at most {n - 1}")
+    classes, codes = np.unique(images.labels, return_inverse=True)
+    if len(classes) == n:
+        raise ParameterError(f"{n} labels of one image each: there must be two images with the same label")
+    rng = np.random.default_rng(seed)
+    queries = np.sort(rng.choice(n, _SAMPLE, replace=False)) if n > _MANY else np.arange(n)
+    feature = _ranked(images.vectors, codes, queries, k, metric)
+    spaces = {"feature": feature}
+    if images.thumbnails is not None:
+        spaces["pixel"] = _ranked(images.thumbnails, codes, queries, k, metric)
+    per_class = {name: _per_class(ranked, codes, queries) for name, ranked in spaces.items()}
+    per_class["chance"] = _by_chance(codes, k, rng)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (codes[queries], feature.voted), 1)
+    worst = np.lexsort((feature.average_precision, feature.precision))[:_WORST]
+    shown = np.column_stack([queries[worst], feature.neighbors[worst]])
+    rows, places = np.unique(shown, return_inverse=True)
+    places = places.reshape(shown.shape)
+    tables = [np.stack([measures[m] for measures in per_class.values()]).astype(np.float32) for m in range(3)]
+    parameters = {"k": k, "metric": metric, "seed": seed}
+    return Retrieval(
+        spaces=tuple(per_class),
+        classes=tuple(map(str, classes)),
+        counts=np.bincount(codes[queries], minlength=len(classes)),
+        accuracy=tables[0],
+        precision=tables[1],
+        average_precision=tables[2],
+        confusion=confusion,
+        worst=places[:, 0],
+        worst_neighbors=places[:, 1:],
+        worst_shares=feature.precision[worst].astype(np.float32),
+        k=k,
+        metric=metric,
+        names=tuple(images.names[i] for i in rows),
+        labels=tuple(images.labels[i] for i in rows),
+        thumbnails=_pictures(images, rows),
+        provenance=replace(
+            images.provenance,
+            method="evaluate_retrieval",
+            parameters=parameters,
+            seconds=time.perf_counter() - started,
+            notes=_notes(classes, codes, len(queries)),
+            skipped=(),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The labeled images: vectors (N, D), thumbnails (N, P) uint8 or None, and the rest of each."""
+
+    vectors: Array
+    thumbnails: Array | None
+    labels: Array
+    names: tuple[str, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Of each query: class that was voted for, share of the k nearest and average precision; (Q, k) rows."""
+
+    voted: Array
+    precision: Array
+    average_precision: Array
+    neighbors: Array
+
+
+def _labeled(source: EmbeddingStore | Embeddings) -> _Images:
+    if isinstance(source, EmbeddingStore):
+        images = _labeled_of_store(source)
+    else:
+        rows = np.flatnonzero([label is not None for label in source.labels])
+        images = _Images(
+            source.vectors[rows],
+            source.thumbnails.reshape(len(source), -1)[rows],
+            np.array([source.labels[i] for i in rows], dtype=str),
+            tuple(source.names[i] for i in rows),
+            source.provenance,
+        )
+    if not images.names:
+        raise ParameterError("no image has a label; embed a folder whose subfolders are the labels")
+    if not np.isfinite(images.vectors).all():
+        raise ParameterError("the vectors hold NaN or infinite values, which have no neighbors")
+    return images
+
+
+def _labeled_of_store(store: EmbeddingStore) -> _Images:
+    blocks = list(points_of(store, "label IS NOT NULL"))
+    origin = store.origin
+    names: list[str] = []
+    labels: list[str] = []
+    thumbnails: list[Array] = []
+    n_pictures = 0
+    for block in blocks:
+        for first in range(0, len(block), _ROWS):
+            rows = store.take(block.row_ids[first : first + _ROWS], ["path", "label", "thumbnail"]).to_pydict()
+            names, labels = names + rows["path"], labels + rows["label"]
+            n_pictures += sum(data is not None for data in rows["thumbnail"])
+            thumbnails += [decode(data).reshape(-1) for data in rows["thumbnail"]]
+    return _Images(
+        np.concatenate([block.vectors for block in blocks]) if blocks else np.zeros((0, 1), np.float32),
+        np.stack(thumbnails) if n_pictures == len(names) and names else None,
+        np.array(labels, dtype=str),
+        tuple(names),
+        Provenance("evaluate_retrieval", {}, origin.model, "cpu", origin.versions, 0.0),
+    )
+
+
+def _ranked(points: Array, codes: Array, queries: Array, k: int, metric: Metric) -> _Ranked:
+    """All other rows, ranked for each query; equal ones go by row."""
+    n = len(points)
+    parts: list[tuple[Array, ...]] = []
+    for first in range(0, len(queries), _QUERIES):
+        rows = queries[first : first + _QUERIES]
+        near = np.concatenate([_nearness(points, rows, block, metric) for block in _blocks(n)], axis=1)
+        near[np.arange(len(rows)), rows] = -np.inf
+        order = np.argsort(-near, axis=1, kind="stable")[:, : n - 1]
+        found = codes[order]
+        is_same = found == codes[rows][:, None]
+        hits = is_same.cumsum(axis=1)
+        precisions = np.where(is_same, hits / np.arange(1, n), 0).sum(axis=1)
+        parts.append(
+            (
+                _voted(found[:, :k]),
+                is_same[:, :k].mean(axis=1),
+                precisions / np.maximum(hits[:, -1], 1),
+                order[:, :k],
+            )
+        )
+    return _Ranked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(first, min(first + _ROWS, n)) for first in range(0, n, _ROWS))
+
+
+def _nearness(points: Array, rows: Array, block: slice, metric: Metric) -> Array:
+    """The nearer, the higher, (q, n): computed in float64, told apart in float32, as `Embeddings.neighbors` does."""
+    queries, others = _floats(points[rows], metric), _floats(points[block], metric)
+    near: Array = queries @ others.T
+    if metric == "euclidean":
+        squares = [np.einsum("nd,nd->n", v, v) for v in (queries, others)]
+        near = -np.sqrt(np.maximum(squares[0][:, None] + squares[1] - 2 * near, 0))
+    return np.asarray(near, np.float32)
+
+
+def _floats(values: Array, metric: Metric) -> Array:
+    floats = values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
+    if metric == "cosine":
+        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
+        floats /= np.where(lengths > 0, lengths, 1)
+    return floats
+
+
+def _voted(codes: Array) -> Array:
+    """The most frequent class of each row (q, k) that is ordered by nearness; of equal ones the nearest."""
+    n_alike = (codes[:, :, None] == codes[:, None, :]).sum(axis=2)
+    return np.asarray(np.take_along_axis(codes, n_alike.argmax(axis=1)[:, None], 1)[:, 0])
+
+
+def _per_class(ranked: _Ranked, codes: Array, queries: Array) -> list[Array]:
+    """Mean accuracy, precision and average precision of each class (C,), NaN where there is no query to tell."""
+    true, n_images = codes[queries], np.bincount(codes)
+    n_queries = np.bincount(true, minlength=len(n_images))
+    can_tell = (n_images > 1) & (n_queries > 0)
+    measures = (ranked.voted == true, ranked.precision, ranked.average_precision)
+    sums = [np.bincount(true, weights=measure, minlength=len(n_images)) for measure in measures]
+    return [np.where(can_tell, total / np.maximum(n_queries, 1), np.nan) for total in sums]
+
+
+def _by_chance(codes: Array, k: int, rng: np.random.Generator) -> list[Array]:
+    """The same of a random ranking."""
+    n_images = np.bincount(codes)
+    m, r = len(codes) - 1, np.maximum(n_images - 1, 0)
+    harmonic = float((1 / np.arange(1, m + 1)).sum())
+    precision = r / m
+    average_precision = (harmonic + (r - 1) / max(m - 1, 1) * (m - harmonic)) / m
+    accuracy = precision
+    if k > 1:
+        draws = np.stack([rng.choice(m, k, replace=False) for _ in range(_DRAWS)])
+        in_order = np.sort(codes)
+        firsts = np.searchsorted(in_order, np.arange(len(n_images)))  # one image of each class is the query
+        accuracy = np.array([(_voted(np.delete(in_order, f)[draws]) == c).mean() for c, f in enumerate(firsts)])
+    return [np.where(n_images > 1, measure, np.nan) for measure in (accuracy, precision, average_precision)]
+
+
+def _pictures(images: _Images, rows: Array) -> Array:
+    if images.thumbnails is None:
+        return np.stack([decode(None)] * len(rows))
+    side = round((images.thumbnails.shape[1] / 3) ** 0.5)
+    return images.thumbnails[rows].reshape(len(rows), side, side, 3)
+
+
+def _notes(classes: Array, codes: Array, n_queries: int) -> tuple[str, ...]:
+    notes: list[str] = []
+    if n_queries < len(codes):
+        notes.append(f"Of {len(codes)} labeled images, {n_queries} drawn at random are queries.")
+    alone: list[Any] = list(classes[np.bincount(codes) == 1])
+    if alone:
+        listed = ", ".join(map(str, alone[:3])) + (", ..." if len(alone) > 3 else "")
+        notes.append(f"A single image, so that there is no other to be found: {listed}.")
+    return tuple(notes)

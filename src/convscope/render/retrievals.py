@@ -1,0 +1,136 @@
+"""Retrieval: bars against pixels and chance, what is taken for what, and where the neighbors are most wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..results import Array, Retrieval
+from .colors import ACTIVATION, color_map
+from .neighbors import draw_tile, write_under
+from .style import (
+    ACCENT,
+    INK,
+    LINE,
+    SOFT,
+    WRONG,
+    cut_note,
+    heading,
+    headline,
+    new_figure,
+    plain_axes,
+    printable,
+    short_label,
+    short_name,
+    text,
+)  # fmt: skip
+
+CLASSES = 20
+CASES, CASE_NEIGHBORS = 6, 5
+COLORS = {"feature": ACCENT, "pixel": "#8fb8d3", "chance": LINE}
+
+
+def draw_retrieval(ax: Axes, result: Retrieval) -> None:
+    """The means over the classes: a group of bars a measure, a bar a space."""
+    titles = {
+        "accuracy": f"vote of the {result.k} nearest is right",
+        "precision": f"share of the {result.k} nearest that is right",
+        "average_precision": "average precision of the whole ranking",
+    }
+    means = result.macro
+    step = len(result.spaces) + 1.3
+    for group, (measure, title) in enumerate(titles.items()):
+        top = group * step
+        ax.text(0, top - 0.62, title, va="bottom", **text(size=8))
+        for place, space in enumerate(result.spaces):
+            value = means[space][measure]
+            ax.barh(top + place, value, height=0.8, color=COLORS[space])
+            ax.text(value + 0.012, top + place, f"{value:.2f}", va="center", **text(size=7.5))
+            ax.text(-0.015, top + place, space, va="center", ha="right", **text(size=7.5, color=SOFT))
+    plain_axes(ax, grid="x")
+    ax.set(xlim=(0, 1.0), ylim=(2 * step + len(result.spaces) - 0.4, -1.5), xticks=(0, 0.5, 1), yticks=())
+    heading(ax, "Mean over the classes")
+
+
+def draw_confusion(ax: Axes, result: Retrieval) -> None:
+    """Shares of each true class that were voted for as each class; the number is written where it fits."""
+    chosen = shown_classes(result)
+    counts = result.confusion[np.ix_(chosen, chosen)]
+    shares = counts / np.maximum(result.confusion[chosen].sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap=color_map("Blues"), vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    small = len(chosen) > 12
+    if len(chosen) <= CLASSES:
+        for i, j in np.argwhere(counts > 0):
+            color = "white" if shares[i, j] > 0.55 else INK
+            ax.text(
+                j, i, str(counts[i, j]), ha="center", va="center", **text(size=5.5 if small else 7, color=color)
+            )
+    names = [printable(short_label(result.classes[c], 16)) for c in chosen]
+    ax.set_xticks(range(len(chosen)), names, rotation=90 if len(chosen) > 4 else 0)
+    ax.set_yticks(range(len(chosen)), names)
+    plain_axes(ax)
+    ax.tick_params(labelsize=6 if small else 7.5)
+    ax.spines[["top", "right", "left", "bottom"]].set(visible=True, color=LINE)
+    ax.set_xlabel("voted by the neighbors", **text(size=7.5, color=SOFT))
+    ax.set_ylabel("true", **text(size=7.5, color=SOFT))
+    heading(ax, "Taken for, in feature space", "queries; the darker, the larger the share of its row")
+
+
+def shown_classes(result: Retrieval) -> Array:
+    """The classes of the confusion table: all, or the 20 with the most mistakes, in their order."""
+    mistakes = result.confusion.sum(axis=0) + result.confusion.sum(axis=1) - 2 * result.confusion.diagonal()
+    return np.sort(np.argsort(-mistakes, kind="stable")[:CLASSES])
+
+
+def draw_worst(ax: Axes, result: Retrieval) -> None:
+    """The queries whose neighbors agree the least, two in a row, each with its nearest."""
+    shown = min(CASE_NEIGHBORS, result.worst_neighbors.shape[1])
+    width = 1.35 + 1.08 * shown + 0.55
+    cases = min(CASES, len(result.worst))
+    for case in range(cases):
+        left, top = (case % 2) * width, (case // 2) * 1.55
+        query = int(result.worst[case])
+        draw_tile(ax, left, top, _picture(result, query))
+        name = short_name(result.names[query], 14)
+        share = round(float(result.worst_shares[case]) * result.k)
+        write_under(
+            ax, left, top, short_label(str(result.labels[query]), 14), f"{share} of {result.k}: {name}", INK
+        )
+        for place, i in enumerate(result.worst_neighbors[case, :shown]):
+            is_wrong = result.labels[i] != result.labels[query]
+            x = left + 1.35 + 1.08 * place
+            draw_tile(ax, x, top, _picture(result, int(i)), WRONG if is_wrong else None)
+            label = short_label(str(result.labels[i]), 14)
+            write_under(ax, x, top, label, short_name(result.names[i], 14), WRONG if is_wrong else INK)
+    ax.set(xlim=(-0.05, 2 * width - 0.5), ylim=(-(-cases // 2) * 1.55 - 0.05, -0.05), aspect="equal", anchor="NW")
+    ax.set_axis_off()
+    heading(
+        ax, "Where the neighbors agree least with the label", "left the query; orange: another label than its own"
+    )
+
+
+def _picture(result: Retrieval, i: int) -> Array | None:
+    return result.thumbnails[i] if i < len(result.thumbnails) and result.thumbnails.shape[1] else None
+
+
+def compose_retrieval(result: Retrieval) -> Figure:
+    """Bars and table side by side, the worst cases below."""
+    rows = -(-min(CASES, len(result.worst)) // 2)
+    n = min(CLASSES, len(result.classes))
+    upper = 3.4 + 0.1 * max(0, n - 6)
+    figure = new_figure(11.0, 1.1 + upper + 1.25 * rows)
+    parts = figure.add_gridspec(2, 1, height_ratios=[upper, 1.25 * rows + 0.3])
+    top = parts[0].subgridspec(1, 2, width_ratios=[1, 1.15], wspace=0.1)
+    draw_retrieval(figure.add_subplot(top[0]), result)
+    draw_confusion(figure.add_subplot(top[1]), result)
+    draw_worst(figure.add_subplot(parts[1]), result)
+    title = f"Retrieval: do the {result.k} nearest have the same label?"
+    notes = [
+        f"{int(result.counts.sum())} queries in {len(result.classes)} classes, each left out of its neighbors."
+    ]
+    if n < len(result.classes):
+        notes.append(f"The table shows the {n} of {len(result.classes)} classes with the most mistakes.")
+    notes += cut_note(min(CASES, len(result.worst)), len(result.worst), "worst cases")
+    headline(figure, title, result, notes)
+    return figure
