@@ -1,6 +1,6 @@
 from .activations import feature_maps, filters
 from .attribution import ATTRIBUTIONS, occlusion, saliency
-from .embedding import Embeddings, EmbeddingStore, duplicates, embed, project
+from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, project
 from .errors import (
     ConvscopeError,
     ImageError,
@@ -18,6 +18,7 @@ from .models import Layer, Model, Preprocessing, load_model
 from .report import report
 from .results import (
     Attribution,
+    Clusters,
     Duplicates,
     FeatureMaps,
     Filters,
@@ -35,6 +36,7 @@ from .synthesis import visualize
 __all__ = [
     "ATTRIBUTIONS",
     "Attribution",
+    "Clusters",
     "ConvscopeError",
     "Duplicates",
     "EmbeddingStore",
@@ -61,6 +63,7 @@ __all__ = [
     "TargetError",
     "Visualization",
     "attribute_dataset",
+    "cluster",
     "duplicates",
     "embed",
     "evaluate_retrieval",

@@ -1,8 +1,9 @@
 """Embeddings: what a network thinks is alike; a store of them, their nearest neighbors, and a flat map."""
 
+from .clusters import cluster
 from .duplicates import duplicates
 from .extract import Embeddings, embed
 from .projection import project
 from .store import EmbeddingStore
 
-__all__ = ["EmbeddingStore", "Embeddings", "duplicates", "embed", "project"]
+__all__ = ["EmbeddingStore", "Embeddings", "cluster", "duplicates", "embed", "project"]

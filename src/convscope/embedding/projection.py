@@ -28,7 +28,7 @@ _PLACED_BY = 10  # nearest old points, for a new one
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """What is projected: ``blocks`` gives all vectors, some thousands at a time, as often as it is called."""
 
     blocks: Callable[[], Iterator[Array]]
@@ -85,11 +85,11 @@ def project(
     if method not in METHODS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     n_components = as_count(n_components, "n_components", 1)
-    source = _source(embeddings)
+    source = source_of(embeddings)
     n = len(source.names)
     if n < 2:
         raise ParameterError(f"{n} vector(s): a projection needs at least 2")
-    components = _components(source, n)
+    components = components_of(source, n)
     most = min(n, len(components.mean)) if method == "pca" else 3
     if n_components > most:
         raise ParameterError(f"n_components={n_components}: expected 1 to {most} for {n} vectors and {method!r}")
@@ -118,12 +118,12 @@ def project(
 # --- what is projected -----------------------------------------------------------------------------------------
 
 
-def _source(embeddings: Any) -> _Source:
+def source_of(embeddings: Any) -> Source:
     if isinstance(embeddings, EmbeddingStore):
         return _of_store(embeddings)
     if isinstance(embeddings, Embeddings):
         vectors = _check(embeddings.vectors)
-        return _Source(
+        return Source(
             lambda: iter([vectors]),
             embeddings.names,
             embeddings.labels,
@@ -132,7 +132,7 @@ def _source(embeddings: Any) -> _Source:
         )
     points = _check(np.asarray(embeddings))
     names = tuple(f"vector {i}" for i in range(len(points)))
-    return _Source(lambda: iter([points]), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
+    return Source(lambda: iter([points]), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
 
 
 def _check(vectors: Array) -> Array:
@@ -143,7 +143,7 @@ def _check(vectors: Array) -> Array:
     return vectors
 
 
-def _of_store(store: EmbeddingStore) -> _Source:
+def _of_store(store: EmbeddingStore) -> Source:
     has_vector = "vector IS NOT NULL"
     n = store.count(has_vector)
     columns = ["path", "label"] + (["thumbnail"] if n <= _MOST_THUMBNAILS else [])
@@ -159,10 +159,10 @@ def _of_store(store: EmbeddingStore) -> _Source:
 
     origin = store.origin
     made = Provenance("embed", {}, origin.model, "cpu", origin.versions, 0.0)
-    return _Source(blocks, tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), thumbnails, made)
+    return Source(blocks, tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), thumbnails, made)
 
 
-def _components(source: _Source, n: int) -> Components:
+def components_of(source: Source, n: int) -> Components:
     """From the covariance, one block at a time; of fewer vectors than dimensions from the vectors themselves."""
     first = next(source.blocks())
     if n > first.shape[1]:
@@ -201,7 +201,7 @@ def _umap(reduced: Array, n_components: int, seed: int) -> Array:
 METHODS: dict[str, Callable[[Array, int, int], Array]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
 
 
-def _trusted(source: _Source, coordinates: Array, seed: int) -> tuple[float, float]:
+def _trusted(source: Source, coordinates: Array, seed: int) -> tuple[float, float]:
     n = len(coordinates)
     k = min(NEAREST, (n - 1) // 2)
     if n < 5:
@@ -272,7 +272,7 @@ def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Arra
     return np.asarray(placed, np.float32)
 
 
-def _provenance(source: _Source, parameters: dict[str, Any], started: float) -> Provenance:
+def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:
     seconds = time.perf_counter() - started
     if source.provenance is not None:
         return replace(source.provenance, method="project", parameters=parameters, seconds=seconds, skipped=())

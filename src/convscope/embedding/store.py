@@ -292,15 +292,21 @@ class EmbeddingStore:
             self._table.create_index("vector", config=config, replace=True)
 
     def search_index(
-        self, vector: Array, k: int, distance: str, n_probes: int, refine: int, where: str | None
-    ) -> tuple[Array, Array]:
-        """_rowid (k,) and distances (k,) of what the index finds."""
+        self,
+        vector: Array,
+        k: int,
+        distance: str,
+        n_probes: int,
+        refine: int,
+        where: str | None,
+        columns: Sequence[str] = (),
+    ) -> pa.Table:
+        """What the index finds, nearest first: _rowid, _distance, and the columns asked for."""
         with _explained(where):
             query = self._table.search(vector, vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).refine_factor(refine).limit(k)
-            query = query.select(["path", "_distance"]).with_row_id(True)
-            found = (query.where(where, prefilter=True) if where else query).to_arrow()
-        return found["_rowid"].to_numpy(), found["_distance"].to_numpy()
+            query = query.select([*columns, "_distance"]).with_row_id(True)
+            return (query.where(where, prefilter=True) if where else query).to_arrow()
 
     @property
     def rows_uri(self) -> str:

@@ -3,6 +3,7 @@
 from .base import Array, Provenance, Result
 from .kinds import (
     Attribution,
+    Clusters,
     Duplicates,
     FeatureMaps,
     Filters,
@@ -17,6 +18,7 @@ from .kinds import (
 __all__ = [
     "Array",
     "Attribution",
+    "Clusters",
     "Duplicates",
     "FeatureMaps",
     "Filters",

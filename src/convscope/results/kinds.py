@@ -233,3 +233,38 @@ class Projection(Result):
     thumbnails: Array = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     trustworthiness: float = float("nan")
     neighbors_kept: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Clusters(Result):
+    """Groups of N images: ``members`` (N,) int32 the group of each, -1 for none; ``sizes`` (G,) of the groups.
+
+    ``representatives`` (G,) the row nearest to the middle of each group; ``agreement`` of groups and labels, at
+    most 1, NaN without labels.
+    """
+
+    has_picture: ClassVar[bool] = False
+
+    members: Array
+    sizes: Array
+    representatives: Array
+    agreement: float
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+
+    @property
+    def outliers(self) -> tuple[str, ...]:
+        """The names of the images that are in no group."""
+        return tuple(self.names[i] for i in np.flatnonzero(self.members < 0))
+
+    def __repr__(self) -> str:
+        lines = [f"Clusters({len(self.sizes)} of {len(self.names)} images, {len(self.outliers)} in none)"]
+        lines.extend(
+            f"  {g}: {self.sizes[g]} images like {self.names[self.representatives[g]]}"
+            for g in np.argsort(-self.sizes, kind="stable")[:10]
+        )
+        if len(self.sizes) > 10:
+            lines.append(f"  and {len(self.sizes) - 10} smaller ones")
+        if not np.isnan(self.agreement):
+            lines.append(f"  agreement with the labels: {self.agreement:.2f} (adjusted mutual information)")
+        return "\n".join([*lines, f"  {self.provenance.caption}"])

@@ -1,0 +1,67 @@
+"""Groups of vectors: those that were put there are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convscope import Clusters, EmbeddingStore, ParameterError, cluster
+
+GROUPS, EACH, ODD = 4, 20, 3
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EmbeddingStore:
+    rng = np.random.default_rng(0)
+    centers = 20 * np.eye(GROUPS, 60)
+    points = np.concatenate([np.repeat(centers, EACH, axis=0), 100 * rng.normal(size=(ODD, 60))])
+    points += rng.normal(size=points.shape) * 0.3
+    labels = [f"label {i // EACH}" for i in range(GROUPS * EACH)] + [None] * ODD
+    return EmbeddingStore.of_vectors(tmp_path / "s.lance", points.astype(np.float32), labels=labels)
+
+
+def test_hdbscan_finds_the_groups_and_the_odd_ones(store: EmbeddingStore) -> None:
+    found = cluster(store)
+    assert found.agreement == pytest.approx(1)
+    assert sorted(found.sizes) == [EACH] * GROUPS
+    assert found.outliers == tuple(f"vector {GROUPS * EACH + i}" for i in range(ODD))
+    for group, row in enumerate(found.representatives):
+        assert found.members[row] == group
+    rows = {row["path"]: row["cluster"] for row in store.to_arrow(["path", "cluster"]).to_pylist()}
+    assert [rows[name] for name in found.names] == found.members.tolist()
+    assert "agreement with the labels: 1.00" in repr(found)
+
+
+def test_kmeans_puts_each_into_one(store: EmbeddingStore) -> None:
+    found = cluster(store, method="kmeans", n_clusters=7, seed=1)
+    assert found.sizes.sum() == len(store)
+    assert found.outliers == ()
+    np.testing.assert_array_equal(found.members, cluster(store, method="kmeans", n_clusters=7, seed=1).members)
+
+
+def test_it_is_saved_and_read_back(store: EmbeddingStore, tmp_path: Path) -> None:
+    found = cluster(store)
+    back = Clusters.load(found.save(tmp_path / "c"))
+    np.testing.assert_array_equal(back.members, found.members)
+    assert (back.agreement, back.outliers) == (found.agreement, found.outliers)
+
+
+def test_without_labels_there_is_no_agreement(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(30, 4))
+    assert np.isnan(cluster(EmbeddingStore.of_vectors(tmp_path / "s.lance", points)).agreement)
+
+
+def test_what_cannot_be_clustered(store: EmbeddingStore, tmp_path: Path) -> None:
+    for options, message in (
+        ({"method": "dbscan"}, "expected 'hdbscan' or 'kmeans'"),
+        ({"method": "kmeans"}, "belongs to method='kmeans', which needs it"),
+        ({"n_clusters": 3}, "belongs to method='kmeans'"),
+        ({"method": "kmeans", "n_clusters": 500}, "at most 83"),
+        ({"method": "kmeans", "n_clusters": 0}, "n_clusters=0"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            cluster(store, **options)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="at least 10"):
+        cluster(EmbeddingStore.of_vectors(tmp_path / "few.lance", np.eye(4)))
