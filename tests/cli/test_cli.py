@@ -24,7 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import convscope.embedding
-from convscope import ATTRIBUTIONS, Attribution, Interrupted, Visualization, embed
+from convscope import ATTRIBUTIONS, Attribution, EmbeddingStore, Interrupted, Visualization, embed
 from convscope.cli import console
 from convscope.cli.app import app
 from convscope.cli.collections import project
@@ -403,6 +403,19 @@ def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     Image.open(cat).save("new.jpg")
     done = invoke("neighbors", "photos.lance", "new.jpg", "--k", 1, "-o", "new", "--where", "label = 'cup'")
     assert "cup" in done.stdout
+
+
+def test_a_store_is_projected_clustered_and_evaluated(here: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(40, 6)) + 9 * np.eye(2, 6)[np.arange(40) % 2]
+    EmbeddingStore.of_vectors("s.lance", points, labels=["a", "b"] * 20)
+    done = invoke("project", "s.lance", "--method", "tsne", "-o", "map")
+    assert "map.html" in done.stdout
+    assert "trustworthiness" in done.stdout
+    assert (here / "map" / "map.html").stat().st_size > 100_000
+    assert "agreement with the labels: 1.00" in invoke("cluster", "s.lance", "-o", "c").stdout
+    assert "feature: accuracy 1.000" in invoke("evaluate-retrieval", "s.lance", "-o", "r").stdout
+    found = json.loads(invoke("duplicates", "s.lance", "--threshold", "0.5", "-o", "d", "--json").stdout)
+    assert found["n_pairs"] >= len(found["pairs"]) > 0
 
 
 def test_what_a_store_refuses(photos: Path, here: Path) -> None:

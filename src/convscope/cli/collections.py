@@ -249,25 +249,58 @@ def attribute_dataset(
     out.print(f"{n} of {len(opened)} images have {', '.join(columns)}", highlight=False, soft_wrap=True)
 
 
-@commands.command(epilog="Example: convscope project out/vectors --output out/map")
+@commands.command(epilog="Example: convscope project photos.lance --method tsne")
 @reporting
 @with_network
 def project(
     model: Network,
-    collection: Annotated[Path, typer.Argument(help="Folder written by `embed`, or a folder of images.")],
-    method: Annotated[Literal["pca"], typer.Option(help="How.")] = "pca",
+    collection: Annotated[
+        str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
+    ],
+    method: Annotated[
+        Literal["pca", "tsne", "umap"], typer.Option(help="How; umap needs convscope\\[umap].")
+    ] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """A map of a collection: feature vectors in two dimensions, with the variance that is left."""
+    """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
+    from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
 
     place = free_output(output, "project")
-    embeddings = _collection(collection, model)
-    projection = project_vectors(embeddings, method=method, n_components=n_components, seed=seed)
-    show(projection, projection.save(place), as_json)
+    options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
+    if not _is_store(collection):
+        projection = project_vectors(_collection(Path(collection), model), **options)
+        show(projection, projection.save(place), as_json)
+        return
+    from convscope.report.store_map import store_map
+
+    store = EmbeddingStore.open(collection)
+    projection = project_vectors(store, **options)
+    saved = projection.save(place)
+    store_map(store, projection, saved / "map.html")
+    show(projection, saved, as_json)
+
+
+@commands.command(epilog="Example: convscope cluster photos.lance --method kmeans --n-clusters 20")
+@reporting
+def cluster(
+    store: Store,
+    method: Annotated[Literal["hdbscan", "kmeans"], typer.Option(help="How.")] = "hdbscan",
+    n_clusters: Annotated[int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many.")] = None,
+    seed: Annotated[int, typer.Option(help="Of kmeans.")] = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Groups of near images, written into the store and drawn on its map from then on."""
+    from convscope import EmbeddingStore
+    from convscope import cluster as find
+
+    place = free_output(output, "cluster")
+    found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
+    show(found, found.save(place), as_json)
 
 
 def _collection(path: Path, model: Network) -> Any:

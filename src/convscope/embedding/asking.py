@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from .table import decode
 
 _QUERIES = 256  # at once
 _SPARE = 16  # rows beyond the k nearest that are compared again in float64
+_SHOWN = ("path", "label", "thumbnail")
 _SHARE = 0.25  # of the free memory: vectors that fit are kept between questions
 
 
@@ -84,10 +86,11 @@ def neighbors_of(
     queries = queries_of(store, query, space)
     if exact or space == "pixel":
         row_ids, scores = nearest(store, queries.vectors, k, metric, space, where, queries.row_ids)
+        rows = None
     else:
-        row_ids, scores = _by_index(store, queries, k, metric, where)
+        row_ids, scores, rows = _by_index(store, queries, k, metric, where)
     found, places = np.unique(row_ids, return_inverse=True)
-    rows = store.take(found, ["path", "label", "thumbnail"])
+    rows = store.take(found, _SHOWN) if rows is None else rows.take(_firsts(rows["_rowid"].to_numpy(), found))
     origin = store.origin
     return Neighbors(
         indices=places.reshape(row_ids.shape),
@@ -317,13 +320,13 @@ def make_index(
     started = time.perf_counter()
     store.build_index(_DISTANCE[metric])
     about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
-    for n_probes in _PROBES:
+    for refine, n_probes in product(_REFINE, _PROBES):
         queries = Queries(vectors, (), (), np.zeros(0), own)
         started = time.perf_counter()
-        found, _ = _by_index(store, queries, k, metric, None, n_probes=n_probes)
+        found, _, _ = _by_index(store, queries, k, metric, None, (n_probes, refine))
         ms = 1e3 * (time.perf_counter() - started) / len(sample)
         hits = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found, truth, strict=True)])
-        about |= {"n_probes": n_probes, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
+        about |= {"n_probes": n_probes, "refine": refine, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
         if hits >= recall:
             break
     store.remember("index", about)
@@ -331,32 +334,49 @@ def make_index(
 
 
 _FEWEST, _SAMPLE = 1000, 200
-_PROBES = (4, 8, 16, 32, 64, 128, 256)
+_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_REFINE = (2, 10)  # times k rows are compared by their full vectors, each of which is a place to read from
 _DISTANCE = {"cosine": "cosine", "euclidean": "l2", "dot": "dot"}
-_REFINE = 10  # times k rows are compared by their full vectors
 
 
 def _by_index(
-    store: EmbeddingStore, queries: Queries, k: int, metric: Metric, where: str | None, n_probes: int | None = None
-) -> tuple[Array, Array]:
-    if n_probes is None:
+    store: EmbeddingStore,
+    queries: Queries,
+    k: int,
+    metric: Metric,
+    where: str | None,
+    effort: tuple[int, int] | None = None,
+) -> tuple[Array, Array, Any]:
+    """_rowid (Q, K), scores (Q, K) float32, and an Arrow table of all rows found, some of them more than once.
+
+    ``effort`` is how many parts are looked into, and how many times k rows are compared in full.
+    """
+    import pyarrow as pa
+
+    if effort is None:
         kept = store.recall("index")
         if kept is None or kept[0]["metric"] != metric:
             raise StoreError(
                 f"{store.place} has no index for metric={metric!r}; make one with store.index(metric=...)"
             )
-        n_probes = int(kept[0]["n_probes"])
-    found = []
+        effort = (int(kept[0]["n_probes"]), int(kept[0].get("refine", _REFINE[-1])))
+    tables, found = [], []
     for i, vector in enumerate(queries.vectors):
         own = None if queries.row_ids is None else queries.row_ids[i]
-        ids, distances = store.search_index(
-            vector, k + (own is not None), _DISTANCE[metric], n_probes, _REFINE, where
-        )
+        rows = store.search_index(vector, k + (own is not None), _DISTANCE[metric], *effort, where, _SHOWN)
+        ids, distances = rows["_rowid"].to_numpy(), rows["_distance"].to_numpy()
         others = ids != own if own is not None else np.ones(len(ids), bool)
+        tables.append(rows)
         found.append((ids[others][:k], distances[others][:k]))
     k = min(len(ids) for ids, _ in found)
+    if not k:
+        raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
     distances = np.stack([d[:k] for _, d in found])
-    scores = {"cosine": 1 - distances, "dot": 1 - distances, "euclidean": np.sqrt(np.maximum(distances, 0))}[
-        metric
-    ]
-    return np.stack([ids[:k] for ids, _ in found]), scores.astype(np.float32)
+    scores = np.sqrt(np.maximum(distances, 0)) if metric == "euclidean" else 1 - distances
+    return np.stack([ids[:k] for ids, _ in found]), scores.astype(np.float32), pa.concat_tables(tables)
+
+
+def _firsts(values: Array, wanted: Array) -> Array:
+    """Where each of ``wanted``, sorted, stands first in ``values``."""
+    every, firsts = np.unique(values, return_index=True)
+    return np.asarray(firsts[np.searchsorted(every, wanted)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -215,7 +215,7 @@ def _described(
     found: _Pairs,
     n_pairs: int,
     metric: Metric,
-    parameters: dict[str, object],
+    parameters: Mapping[str, object],
     started: float,
 ) -> Duplicates:
     """The pairs with the rows that they are made of."""

@@ -62,7 +62,7 @@ def project(
     Returns:
         `Projection`: ``coordinates`` (N, n_components) float32, for "pca" in the units of the embeddings;
         ``explained_variance_ratio`` (n_components,), each in [0, 1], NaN but for "pca"; ``trustworthiness`` and
-        ``neighbors_kept``, see `quality.trust`, NaN for fewer than 5 points; on more than 4,472 points they are
+        ``neighbors_kept``, see `quality.trust`, NaN for fewer than 5 points; on more than 3,162 points they are
         measured on some of them against all. ``provenance.measured`` says how many components keep 90, 95
         and 99 % of the variance. An axis points where its largest weight is positive.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,6 +53,8 @@ class EmbeddingStore:
         self._database, self._table = database, table
         self._origin = origin_of(table.schema, place)
         self._kept: tuple[int, Any] | None = None  # of one version of the table
+        self._fits: Any = None  # the table of what was fitted, once there is one
+        self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
 
     @classmethod
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
@@ -148,7 +151,7 @@ class EmbeddingStore:
         """The network, the layer and the preprocessing that made the vectors."""
         return self._origin
 
-    @property
+    @cached_property
     def n_dims(self) -> int:
         return int(self._table.schema.field("vector").type.list_size)
 
@@ -387,10 +390,17 @@ class EmbeddingStore:
 
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept under a name."""
-        if _FITS not in _tables(self._database):
-            return None
-        found = self._database.open_table(_FITS).search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
-        return (json.loads(found[0]["about"]), found[0]["data"]) if found else None
+        if self._fits is None:
+            if _FITS not in _tables(self._database):
+                return None
+            self._fits = self._database.open_table(_FITS)
+        self._fits.checkout_latest()
+        version = self._fits.version
+        if self._recalled.get(name, (None, None))[0] != version:
+            found = self._fits.search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
+            about = (json.loads(found[0]["about"]), found[0]["data"]) if found else None
+            self._recalled[name] = (version, about)
+        return self._recalled[name][1]
 
 
 def quoted(text: str) -> str:

@@ -97,6 +97,8 @@ def _describe(result: Result, name: str) -> str | None:
         return f"{name}: " + "; ".join(f"{key} {array.shape}" for key, array in value.items())
     if isinstance(value, str):
         return f"{name}: {value}"
+    if isinstance(value, float) and not np.isnan(value):
+        return f"{name}: {value:.3g}"
     if isinstance(value, tuple) and value:
         return f"{name}: {', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}"
     return None

@@ -1,0 +1,97 @@
+"""The map of a store as a page: points, thumbnails, and each point's nearest in the vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..embedding import EmbeddingStore
+from ..embedding.asking import nearest, points_of
+from ..results import Array, Projection
+from .map_page import MapData, map_page
+
+NEIGHBORS = 8
+_MOST_EXACT = 30_000  # points whose neighbors are all looked for, which takes some seconds
+_COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
+
+
+def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
+    """Write map.html for a projection of a store.
+
+    Args:
+        store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
+            points the neighbors are left out, as all pairs would be compared.
+        projection: of the store.
+        output: the HTML file.
+
+    Returns:
+        Its path.
+    """
+    columns = [name for name in _COLUMNS if name in store.schema.names]
+    batches = list(store.batches(columns, "vector IS NOT NULL", row_ids=True))
+    rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
+    place = {name: i for i, name in enumerate(projection.names)}
+    here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime
+    rows = {name: [values[i] for i in here] for name, values in rows.items()}
+    coordinates = projection.coordinates[[place[path] for path in rows["path"]]]
+    neighbors, scores = _neighbors(store, rows["_rowid"])
+    probability = rows["probability"]
+    has_predictions = any(p is not None for p in rows["predicted"])
+    page = MapData(
+        coordinates=_plane(coordinates),
+        names=tuple(rows["path"]),
+        labels=tuple(rows["label"]),
+        predicted=tuple(rows["predicted"]) if has_predictions else (),
+        probability=np.array([np.nan if p is None else p for p in probability]) if has_predictions else None,
+        clusters=_clusters(rows.get("cluster")),
+        thumbnails=rows["thumbnail"],
+        neighbors=neighbors,
+        scores=scores,
+        title=f"{len(coordinates):,} images by {projection.provenance.parameters['method']}",
+        subtitle=store.origin.describe(),
+        facts=_facts(projection),
+    )
+    return map_page(page, output)
+
+
+def _plane(coordinates: Array) -> Array:
+    """The first two dimensions; a second one of zeros where there is one alone."""
+    flat = np.zeros((len(coordinates), 2), np.float32)
+    flat[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
+    return flat
+
+
+def _clusters(members: list[Any] | None) -> Array | None:
+    return None if members is None else np.array([-1 if m is None else m for m in members], np.int32)
+
+
+def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None, Array | None]:
+    """(N, K) rows among ``row_ids``, -1 for one that is not there, and their cosine similarities."""
+    if not 2 <= len(row_ids) <= _MOST_EXACT:
+        return None, None
+    row_of = {row_id: i for i, row_id in enumerate(row_ids)}
+    found = np.full((len(row_ids), min(NEIGHBORS, len(row_ids) - 1)), -1, np.int32)
+    scores = np.zeros(found.shape, np.float32)
+    for block in points_of(store):
+        ids, near = nearest(store, block.vectors, found.shape[1], "cosine", own=block.row_ids)
+        for own, others, values in zip(block.row_ids, ids, near, strict=True):
+            if (i := row_of.get(int(own))) is not None:
+                found[i, : len(others)] = [row_of.get(int(other), -1) for other in others]
+                scores[i, : len(values)] = values
+    return found, scores
+
+
+def _facts(projection: Projection) -> dict[str, str]:
+    facts = {}
+    ratios = projection.explained_variance_ratio[:2]
+    if np.isfinite(ratios).all():
+        facts["Variance kept"] = f"{ratios.sum():.1%}"
+    if np.isfinite(projection.trustworthiness):
+        facts["Trustworthiness"] = f"{projection.trustworthiness:.2f}"
+        facts["Neighbors kept"] = f"{projection.neighbors_kept:.0%}"
+    measured = projection.provenance.measured
+    if "components_for_90%" in measured:
+        facts["Components for 90 %"] = str(measured["components_for_90%"])
+    return facts
