@@ -111,12 +111,16 @@ def test_what_cannot_be_asked(store: EmbeddingStore, vectors: np.ndarray) -> Non
 def test_an_index_finds_nearly_the_same(store: EmbeddingStore, vectors: np.ndarray, metric: str) -> None:
     about = store.index(metric=metric, recall=0.9, k=5)
     assert about["recall"] >= 0.9
-    found = store.neighbors(["image 3", "image 4"], k=5, metric=metric, exact=False)
-    exact = store.neighbors(["image 3", "image 4"], k=5, metric=metric)
+    names = [f"image {i}" for i in range(3, 63)]
+    found = store.neighbors(names, k=5, metric=metric, exact=False)
+    exact = store.neighbors(names, k=5, metric=metric)
     same = [
         len({found.names[i] for i in a} & {exact.names[i] for i in b})
         for a, b in zip(found.indices, exact.indices, strict=True)
     ]
-    assert min(same) >= 3
+    assert np.mean(same) > 0.75 * 5
     assert "image 3" not in [found.names[i] for i in found.indices[0]]
-    np.testing.assert_allclose(found.scores[:, 0], exact.scores[:, 0], rtol=0.02, atol=1e-4)
+    first = [
+        found.names[a] == exact.names[b] for a, b in zip(found.indices[:, 0], exact.indices[:, 0], strict=True)
+    ]
+    np.testing.assert_allclose(found.scores[first, 0], exact.scores[first, 0], rtol=1e-4, atol=1e-5)

@@ -41,6 +41,14 @@ def test_kmeans_puts_each_into_one(store: EmbeddingStore) -> None:
     np.testing.assert_array_equal(found.members, cluster(store, method="kmeans", n_clusters=7, seed=1).members)
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_kmeans_of_copies_makes_no_empty_group(tmp_path: Path) -> None:
+    points = np.repeat(np.random.default_rng(0).normal(size=(3, 6)), 10, axis=0)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    found = cluster(store, method="kmeans", n_clusters=8)
+    assert found.sizes.tolist() == [10, 10, 10]
+
+
 def test_it_is_saved_and_read_back(store: EmbeddingStore, tmp_path: Path) -> None:
     found = cluster(store)
     back = Clusters.load(found.save(tmp_path / "c"))

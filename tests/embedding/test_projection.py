@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +87,9 @@ def test_vectors_that_are_all_the_same() -> None:
         (np.ones((1, 4)), {"n_components": 1}, "at least 2"),
         (np.ones(4), {}, r"vectors \(N, D\)"),
         (np.array([["a", "b"]]), {}, r"vectors \(N, D\)"),
+        (np.eye(4), {"seed": -1}, "seed=-1"),
+        (np.eye(4), {"seed": 2**32}, "less than"),
+        (np.eye(3), {"method": "umap"}, "at least 4"),
         (np.array([[0, np.nan], [1, 1]]), {}, "NaN"),
         (np.array([[0, np.inf], [1, 1]]), {}, "NaN or infinite"),
     ],
@@ -159,3 +165,51 @@ def test_fewer_vectors_than_dimensions_in_a_store(tmp_path: Path) -> None:
     points = clustered(30, 60)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     np.testing.assert_allclose(project(store).coordinates, by_svd(points.astype(float), 2)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("points", [np.ones((30, 6)), np.arange(30.0)[:, None], np.eye(2)])
+def test_tsne_of_hardly_any_variety(points: np.ndarray) -> None:
+    assert np.isfinite(project(points, method="tsne").coordinates).all()
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_a_damaged_map_is_refused(method: str, tmp_path: Path) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", clustered(40))
+    project(store, method=method)
+    with pytest.raises(ParameterError, match="19 values"):
+        place(store, np.ones((2, 19)), method=method)
+    with pytest.raises(ParameterError, match="NaN"):
+        place(store, np.full((2, 20), np.nan), method=method)
+    pickled, cut = io.BytesIO(), io.BytesIO()
+    np.savez(pickled, mean=np.array([object()] * 20), axes=np.zeros((2, 20)))
+    np.savez(cut, mean=np.zeros(20), axes=np.zeros((2, 19)))
+    for data in (pickled.getvalue(), cut.getvalue(), pickled.getvalue()[:100], b"", b"junk"):
+        store.remember(f"projection {method}", {}, data)
+        with pytest.raises(StoreError, match="is damaged"):
+            place(store, np.ones((2, 20)), method=method)
+
+
+def test_a_store_that_is_written_to_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", clustered(40))
+    batches = store.batches
+
+    def one_less(columns: list[str], where: str | None = None) -> Iterator[Any]:
+        found = batches(columns, where)
+        return (batch.slice(1) for batch in found) if "vector" in columns else found
+
+    monkeypatch.setattr(store, "batches", one_less)
+    with pytest.raises(StoreError, match="written to while it was read"):
+        project(store)
+
+
+def test_rows_of_many_writes_stay_with_their_names(tmp_path: Path) -> None:
+    points = clustered(300)
+    for first in range(0, 300, 60):
+        names = [f"image {i}" for i in range(first, first + 60)]
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", points[first : first + 60], names=names)
+    again = points[100:200] + 1  # in place of those that were there
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", again, names=[f"image {i}" for i in range(100, 200)])
+    points[100:200] = again
+    found = project(store)
+    order = [int(name.removeprefix("image ")) for name in found.names]
+    np.testing.assert_allclose(found.coordinates, project(points).coordinates[order], atol=1e-4)

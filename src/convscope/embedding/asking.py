@@ -19,7 +19,7 @@ from ..errors import ParameterError, StoreError
 from ..models import free_memory
 from ..results import Array, Neighbors, Provenance
 from .neighbors import Metric, Space, check_metric
-from .store import EmbeddingStore, quoted
+from .store import HAS_VECTOR, EmbeddingStore, quoted
 from .table import decode
 
 _QUERIES = 256  # at once
@@ -193,20 +193,17 @@ def _scores(queries: Array, candidates: Array, metric: Metric) -> Array:
 
 def points_of(store: EmbeddingStore, where: str | None = None) -> Iterator[Points]:
     """The vectors of a store, in blocks; where they fit in memory in one, kept from one question to the next."""
-    chosen = _HAS_VECTOR if where is None else f"{_HAS_VECTOR} AND ({where})"
+    chosen = HAS_VECTOR if where is None else f"{HAS_VECTOR} AND ({where})"
     if len(store) * store.n_dims * 4 > _SHARE * free_memory(torch.device("cpu")):
         yield from (_points(batch) for batch in store.batches(["vector"], chosen, row_ids=True))
         return
-    kept = store.kept(lambda: _joined(_points(b) for b in store.batches(["vector"], _HAS_VECTOR, row_ids=True)))
+    kept = store.kept(lambda: _joined(_points(b) for b in store.batches(["vector"], HAS_VECTOR, row_ids=True)))
     if where is not None:
         ids = [batch["_rowid"].to_numpy() for batch in store.batches(["path"], chosen, row_ids=True)]
         rows = np.isin(kept.row_ids, np.concatenate([kept.row_ids[:0], *ids]))
         kept = kept.take(rows)
     if len(kept):
         yield kept
-
-
-_HAS_VECTOR = "vector IS NOT NULL"
 
 
 def _points(batch: Any) -> Points:
@@ -224,11 +221,12 @@ def _joined(blocks: Iterator[Points]) -> Points:
 
 def _thumbnails(store: EmbeddingStore, where: str | None) -> Iterator[Points]:
     """The values of the thumbnails, in [0, 1]: pixel space."""
-    chosen = "thumbnail IS NOT NULL" if where is None else f"thumbnail IS NOT NULL AND ({where})"
+    chosen = HAS_VECTOR if where is None else f"{HAS_VECTOR} AND ({where})"
     for batch in store.batches(["thumbnail"], chosen, row_ids=True):
-        yield Points(
-            batch["_rowid"].to_numpy(), _pixels([decode(data) for data in batch["thumbnail"].to_pylist()])
-        )
+        shown = batch.filter(batch["thumbnail"].is_valid())  # vectors of somebody's own have none
+        if len(shown):
+            pixels = _pixels([decode(data) for data in shown["thumbnail"].to_pylist()])
+            yield Points(shown["_rowid"].to_numpy(), pixels)
 
 
 def _pixels(thumbnails: Sequence[Array]) -> Array:
@@ -263,7 +261,7 @@ def _rows_named(store: EmbeddingStore, texts: list[str]) -> Any:
     wanted = {text: (os.path.abspath(text), text) for text in texts}
     listed = ", ".join(quoted(name) for names in wanted.values() for name in set(names))
     columns = ["path", "id", "label", "thumbnail", "vector"]
-    where = f"{_HAS_VECTOR} AND (path IN ({listed}) OR id IN ({listed}))"
+    where = f"{HAS_VECTOR} AND (path IN ({listed}) OR id IN ({listed}))"
     rows = [r for batch in store.batches(columns, where, row_ids=True) for r in batch.to_pylist()]
     by_name = {row[key]: row for key in ("id", "path") for row in reversed(rows)}
     found = [next((by_name[n] for n in wanted[text] if n in by_name), None) for text in texts]
@@ -308,7 +306,7 @@ def make_index(
     check_metric(metric)
     if not 0 < recall <= 1:
         raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
-    n = store.count(_HAS_VECTOR)
+    n = store.count(HAS_VECTOR)
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
     sample = np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False)

@@ -31,7 +31,7 @@ def cluster(
     Args:
         store: an `EmbeddingStore` of at least 10 vectors.
         method: "hdbscan" or "kmeans".
-        n_clusters: for "kmeans" only: how many.
+        n_clusters: for "kmeans" only: how many; fewer are made of fewer different vectors.
         seed: of "kmeans".
 
     Returns:
@@ -90,14 +90,13 @@ def _hdbscan(points: Array) -> Array:
 def _kmeans(points: Array, n_clusters: int, seed: int) -> Array:
     from sklearn.cluster import KMeans
 
-    return np.asarray(KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(points), np.int32)
+    found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(points)
+    return np.unique(found, return_inverse=True)[1].astype(np.int32)  # copies may have left a group empty
 
 
 def _middle(points: Array, mask: Array) -> int:
     """The member that is nearest to the mean of a group."""
     rows = np.flatnonzero(mask)
-    if not len(rows):
-        return -1
     return int(rows[np.linalg.norm(points[rows] - points[rows].mean(axis=0), axis=1).argmin()])
 
 

@@ -19,6 +19,7 @@ _ROWS = 2048  # of a block that is summed at once
 class Moments:
     """What is to be known of n vectors: their mean (D,), and scatter (D, D), the sum of (x - mean)(x - mean)^T.
 
+    Of the scatter the lower triangle counts; computing only that is half of the work.
     Those of two parts add up to those of the whole, so that parts may be summed elsewhere.
     """
 
@@ -32,9 +33,7 @@ class Moments:
         values = np.asarray(vectors, np.float64)
         mean = values.mean(axis=0)
         centered = values - mean
-        # One triangle of the product is half of the work.
-        triangle = linalg.blas.dsyrk(1.0, centered.T, lower=True)
-        return cls(len(values), mean, np.tril(triangle) + np.tril(triangle, -1).T)
+        return cls(len(values), mean, linalg.blas.dsyrk(1.0, centered.T, lower=True))
 
     def __add__(self, other: Moments) -> Moments:
         """After Chan, Golub, LeVeque: Updating formulae for computing sample variances, 1979."""
@@ -58,7 +57,7 @@ class Components:
         """All D of them, the longest first."""
         if moments.n < 2:
             raise ParameterError(f"{moments.n} vector(s): a projection needs at least 2")
-        variances, columns = linalg.eigh(moments.scatter / (moments.n - 1))
+        variances, columns = linalg.eigh(moments.scatter / (moments.n - 1), overwrite_a=True)
         return cls(moments.n, moments.mean, columns.T[::-1], np.maximum(variances[::-1], 0)).upright()
 
     def upright(self) -> Components:
@@ -80,8 +79,8 @@ class Components:
 
     def transform(self, vectors: Array, k: int) -> Array:
         """Coordinates (n, k) of vectors (n, D) along the first k axes, float32."""
-        axes = self.axes[:k].astype(np.float32)
-        return np.asarray((np.asarray(vectors, np.float32) - self.mean.astype(np.float32)) @ axes.T)
+        # In float64, as the mean may be far greater than what is left without it.
+        return np.asarray(np.subtract(vectors, self.mean, dtype=np.float64) @ self.axes[:k].T, np.float32)
 
 
 def moments_of(blocks: Iterable[Array]) -> Moments:

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import io
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,11 +20,12 @@ from ..results import Array, Projection, Provenance
 from .extract import Embeddings
 from .moments import Components, moments_of
 from .quality import NEAREST, looked_at, trust
-from .store import EmbeddingStore
+from .store import HAS_VECTOR, EmbeddingStore
 from .table import THUMBNAIL_PX, decode
 
 REDUCED = 50  # principal components that t-SNE and UMAP begin with
 _MOST_THUMBNAILS = 5000  # of a store, which are held in memory
+_ROWS = 4096  # of an array at once, so that float64 copies stay small
 _PLACED_BY = 10  # nearest old points, for a new one
 
 
@@ -56,8 +58,8 @@ def project(
         embeddings: `Embeddings`, an `EmbeddingStore`, or an array (N, D). A store gets the coordinates as
             columns, "pca_x" and "pca_y", and remembers the map for `place`.
         method: "pca", "tsne" or "umap"; the last needs ``convscope[umap]``.
-        n_components: dimensions of the map; for "pca" up to min(N, D), else 2 or 3.
-        seed: for what is random inside a method. The principal components do not depend on it.
+        n_components: dimensions of the map; for "pca" up to min(N, D), else 1 to 3.
+        seed: 0 to 2^32 - 1, for what is random inside a method. The principal components do not depend on it.
 
     Returns:
         `Projection`: ``coordinates`` (N, n_components) float32, for "pca" in the units of the embeddings;
@@ -67,7 +69,9 @@ def project(
         and 99 % of the variance. An axis points where its largest weight is positive.
 
     Raises:
-        ParameterError: an unknown method, n_components out of range, fewer than 2 vectors, NaN.
+        ParameterError: an unknown method, n_components or seed out of range, NaN, fewer than 2 vectors (for "umap"
+            than n_components + 2).
+        StoreError: the store was written to while it was read.
 
     Cost: for "pca" one pass to sum N * D^2 / 2 products, one to project; memory D^2 numbers, however many vectors
     a store has. Where N is less than D, all vectors at once.
@@ -85,6 +89,8 @@ def project(
     if method not in METHODS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     n_components = as_count(n_components, "n_components", 1)
+    if as_count(seed, "seed") >= 2**32:
+        raise ParameterError(f"seed={seed}: expected less than 2^32")
     source = source_of(embeddings)
     n = len(source.names)
     if n < 2:
@@ -124,7 +130,7 @@ def source_of(embeddings: Any) -> Source:
     if isinstance(embeddings, Embeddings):
         vectors = _check(embeddings.vectors)
         return Source(
-            lambda: iter([vectors]),
+            lambda: _cut(vectors),
             embeddings.names,
             embeddings.labels,
             embeddings.thumbnails,
@@ -132,7 +138,11 @@ def source_of(embeddings: Any) -> Source:
         )
     points = _check(np.asarray(embeddings))
     names = tuple(f"vector {i}" for i in range(len(points)))
-    return Source(lambda: iter([points]), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
+    return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
+
+
+def _cut(vectors: Array) -> Iterator[Array]:
+    return (vectors[first : first + _ROWS] for first in range(0, len(vectors), _ROWS))
 
 
 def _check(vectors: Array) -> Array:
@@ -144,22 +154,29 @@ def _check(vectors: Array) -> Array:
 
 
 def _of_store(store: EmbeddingStore) -> Source:
-    has_vector = "vector IS NOT NULL"
-    n = store.count(has_vector)
+    n = store.count(HAS_VECTOR)
     columns = ["path", "label"] + (["thumbnail"] if n <= _MOST_THUMBNAILS else [])
-    rows = store.to_arrow(columns, has_vector)
+    rows = store.to_arrow(columns, HAS_VECTOR)
+    names = rows["path"].to_pylist()
     thumbnails = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
     if "thumbnail" in columns and n:
         thumbnails = np.stack([decode(data) for data in rows["thumbnail"].to_pylist()])
 
     def blocks() -> Iterator[Array]:
-        for batch in store.batches(["vector"], has_vector):
+        first = 0
+        for batch in store.batches(["path", "vector"], HAS_VECTOR):
+            if batch["path"].to_pylist() != names[first : first + len(batch)]:
+                raise changed
+            first += len(batch)
             flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
             yield _check(flat.astype(np.float32, copy=False).reshape(len(batch), -1))
+        if first < len(names):
+            raise changed
 
+    changed = StoreError(f"{store.place} was written to while it was read; try again when that is done")
     origin = store.origin
     made = Provenance("embed", {}, origin.model, "cpu", origin.versions, 0.0)
-    return Source(blocks, tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), thumbnails, made)
+    return Source(blocks, tuple(names), tuple(rows["label"].to_pylist()), thumbnails, made)
 
 
 def components_of(source: Source, n: int) -> Components:
@@ -183,14 +200,29 @@ def _pca(reduced: Array, n_components: int, seed: int) -> Array:
 def _tsne(reduced: Array, n_components: int, seed: int) -> Array:
     from openTSNE import TSNE
 
-    perplexity = min(30.0, max(1.0, (len(reduced) - 1) / 3))
-    made = TSNE(n_components, perplexity=perplexity, random_state=seed, n_jobs=-1).fit(reduced)
-    return np.asarray(made, np.float32)
+    n = len(reduced)
+    # It begins with the first components, made small, and a bit of noise that keeps copies apart.
+    start = np.zeros((n, n_components))
+    start[:, : reduced.shape[1]] = reduced[:, :n_components]
+    spread = float(start[:, 0].std())
+    start *= 1e-4 / spread if spread > 0 else 0.0
+    start += np.random.default_rng(seed).normal(scale=1e-6, size=start.shape)
+    tsne = TSNE(
+        n_components,
+        perplexity=min(30.0, (n - 1) / 3),
+        initialization=start,
+        negative_gradient_method="auto" if n_components < 3 else "bh",  # the other way is for two dimensions only
+        random_state=seed,
+        n_jobs=-1,
+    )
+    return np.asarray(tsne.fit(reduced), np.float32)
 
 
 def _umap(reduced: Array, n_components: int, seed: int) -> Array:
     if importlib.util.find_spec("umap") is None:
         raise ParameterError("umap is not installed: pip install 'convscope[umap]'")
+    if len(reduced) < n_components + 2:
+        raise ParameterError(f"{len(reduced)} vectors: 'umap' needs at least {n_components + 2}")
     from umap import UMAP
 
     near = min(15, len(reduced) - 1)
@@ -233,8 +265,7 @@ def _keep(
         columns[f"{method}_{name}"] = pa.array(values.astype(np.float32))
     store.add_columns(pa.table(columns))
     data = io.BytesIO()
-    axes = components.axes[: reduced.shape[1]].astype(np.float32)
-    arrays = {"mean": components.mean, "axes": axes}
+    arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}
     if method != "pca":  # a new point goes where its nearest old ones are
         arrays |= {"reduced": reduced, "coordinates": coordinates}
     np.savez(data, allow_pickle=False, **arrays)
@@ -249,18 +280,14 @@ def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Arra
     was made of; such a point comes to lie somewhere between the groups.
 
     Raises:
-        StoreError: there is no such map.
+        ParameterError: vectors of another length than the store's, or NaN.
+        StoreError: there is no such map, or it is damaged.
     """
-    kept = store.recall(f"projection {method}")
-    if kept is None:
-        raise StoreError(
-            f"{store.place} has no map by {method!r}; make one with project(store, method={method!r})"
-        )
-    with np.load(io.BytesIO(kept[1]), allow_pickle=False) as found:
-        made = {name: found[name] for name in found.files}
-    axes = made["axes"]
-    components = Components(0, made["mean"], axes, np.zeros(len(axes)))
-    reduced = components.transform(_check(np.atleast_2d(vectors)), len(axes))
+    made = _recalled(store, method)
+    vectors, axes = _check(np.atleast_2d(vectors)), made["axes"]
+    if vectors.shape[1] != store.n_dims:
+        raise ParameterError(f"vectors of {vectors.shape[1]} values; {store.place} holds those of {store.n_dims}")
+    reduced = Components(0, made["mean"], axes, np.zeros(len(axes))).transform(vectors, len(axes))
     if method == "pca":
         return reduced
     placed = []
@@ -270,6 +297,29 @@ def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Arra
         weights = 1 / np.maximum(distances[nearest], 1e-6 * max(float(distances[nearest[-1]]), 1e-12))
         placed.append(weights @ made["coordinates"][nearest] / weights.sum())
     return np.asarray(placed, np.float32)
+
+
+def _recalled(store: EmbeddingStore, method: str) -> dict[str, Array]:
+    """The arrays of a map. A store may be a stranger's: nothing in it is unpickled, and shapes are checked."""
+    kept = store.recall(f"projection {method}")
+    if kept is None:
+        raise StoreError(
+            f"{store.place} has no map by {method!r}; make one with project(store, method={method!r})"
+        )
+    damaged = f"{store.place}: the map by {method!r} is damaged; make it again"
+    try:
+        with np.load(io.BytesIO(kept[1]), allow_pickle=False) as found:
+            made = {name: np.asarray(found[name], np.float64) for name in found.files}
+        (n_dims,), (k, width) = made["mean"].shape, made["axes"].shape
+        is_whole = n_dims == width == store.n_dims
+        if method != "pca":
+            (n, n_reduced), (n_placed, _) = made["reduced"].shape, made["coordinates"].shape
+            is_whole = is_whole and n == n_placed > 0 and n_reduced == k
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise StoreError(damaged) from error
+    if not is_whole:
+        raise StoreError(damaged)
+    return made
 
 
 def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:

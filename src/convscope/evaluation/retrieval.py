@@ -2,7 +2,7 @@
 
 Every labeled image is the query once, and all other labeled images are ranked for it, nearest first:
 
-    accuracy           whether most of the k nearest have the query's label; a tie goes to the nearest of those tied
+    accuracy           whether most of the k nearest have the query's label; a tie goes to the nearest
     precision          the share of the k nearest that have the query's label
     average precision  the mean, over the R other images of that label, of (how many of them are found up to the
                        rank of this one) / (that rank): 1 where all of them come first
@@ -219,7 +219,7 @@ def _blocks(n: int) -> Iterator[slice]:
 
 
 def _nearness(points: Array, rows: Array, block: slice, metric: Metric) -> Array:
-    """The nearer, the higher, (q, n): computed in float64, told apart in float32, as `Embeddings.neighbors` does."""
+    """The nearer, the higher, (q, n): computed in float64, told apart in float32, as in `embedding.neighbors`."""
     queries, others = _floats(points[rows], metric), _floats(points[block], metric)
     near: Array = queries @ others.T
     if metric == "euclidean":

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Array, Retrieval
-from .colors import ACTIVATION, color_map
+from .colors import color_map
 from .neighbors import draw_tile, write_under
 from .style import (
     ACCENT,
@@ -15,7 +15,6 @@ from .style import (
     LINE,
     SOFT,
     WRONG,
-    cut_note,
     heading,
     headline,
     new_figure,
@@ -48,8 +47,10 @@ def draw_retrieval(ax: Axes, result: Retrieval) -> None:
             ax.barh(top + place, value, height=0.8, color=COLORS[space])
             ax.text(value + 0.012, top + place, f"{value:.2f}", va="center", **text(size=7.5))
             ax.text(-0.015, top + place, space, va="center", ha="right", **text(size=7.5, color=SOFT))
-    plain_axes(ax, grid="x")
-    ax.set(xlim=(0, 1.0), ylim=(2 * step + len(result.spaces) - 0.4, -1.5), xticks=(0, 0.5, 1), yticks=())
+    for top in (group * step for group in range(len(titles))):
+        ax.vlines((0, 0.5, 1), top - 0.55, top + len(result.spaces) - 0.45, color=LINE, linewidth=0.6, zorder=0)
+    plain_axes(ax)
+    ax.set(xlim=(0, 1.08), ylim=(2 * step + len(result.spaces) - 0.4, -1.5), xticks=(0, 0.5, 1), yticks=())
     heading(ax, "Mean over the classes")
 
 
@@ -87,15 +88,14 @@ def draw_worst(ax: Axes, result: Retrieval) -> None:
     """The queries whose neighbors agree the least, two in a row, each with its nearest."""
     shown = min(CASE_NEIGHBORS, result.worst_neighbors.shape[1])
     width = 1.35 + 1.08 * shown + 0.55
-    cases = min(CASES, len(result.worst))
+    cases = n_cases(result)
     for case in range(cases):
         left, top = (case % 2) * width, (case // 2) * 1.55
         query = int(result.worst[case])
         draw_tile(ax, left, top, _picture(result, query))
-        name = short_name(result.names[query], 14)
-        share = round(float(result.worst_shares[case]) * result.k)
+        n_right = round(float(result.worst_shares[case]) * result.k)
         write_under(
-            ax, left, top, short_label(str(result.labels[query]), 14), f"{share} of {result.k}: {name}", INK
+            ax, left, top, short_label(str(result.labels[query]), 14), f"{n_right} of {result.k} agree", INK
         )
         for place, i in enumerate(result.worst_neighbors[case, :shown]):
             is_wrong = result.labels[i] != result.labels[query]
@@ -105,9 +105,14 @@ def draw_worst(ax: Axes, result: Retrieval) -> None:
             write_under(ax, x, top, label, short_name(result.names[i], 14), WRONG if is_wrong else INK)
     ax.set(xlim=(-0.05, 2 * width - 0.5), ylim=(-(-cases // 2) * 1.55 - 0.05, -0.05), aspect="equal", anchor="NW")
     ax.set_axis_off()
-    heading(
-        ax, "Where the neighbors agree least with the label", "left the query; orange: another label than its own"
-    )
+    all_agree = bool((result.worst_shares == 1).all())
+    title = "All neighbors agree; the lowest average precision" if all_agree else "Where the neighbors agree least"
+    heading(ax, title, "left the query; orange: another label than its own")
+
+
+def n_cases(result: Retrieval) -> int:
+    """The worst cases that are shown: those where a neighbor disagrees, or two where none does."""
+    return min(CASES, max(2, int((result.worst_shares < 1).sum())), len(result.worst))
 
 
 def _picture(result: Retrieval, i: int) -> Array | None:
@@ -116,12 +121,12 @@ def _picture(result: Retrieval, i: int) -> Array | None:
 
 def compose_retrieval(result: Retrieval) -> Figure:
     """Bars and table side by side, the worst cases below."""
-    rows = -(-min(CASES, len(result.worst)) // 2)
+    rows = -(-n_cases(result) // 2)
     n = min(CLASSES, len(result.classes))
     upper = 3.4 + 0.1 * max(0, n - 6)
     figure = new_figure(11.0, 1.1 + upper + 1.25 * rows)
     parts = figure.add_gridspec(2, 1, height_ratios=[upper, 1.25 * rows + 0.3])
-    top = parts[0].subgridspec(1, 2, width_ratios=[1, 1.15], wspace=0.1)
+    top = parts[0].subgridspec(1, 2, width_ratios=[1.25, 1], wspace=0.06)
     draw_retrieval(figure.add_subplot(top[0]), result)
     draw_confusion(figure.add_subplot(top[1]), result)
     draw_worst(figure.add_subplot(parts[1]), result)
@@ -131,6 +136,5 @@ def compose_retrieval(result: Retrieval) -> Figure:
     ]
     if n < len(result.classes):
         notes.append(f"The table shows the {n} of {len(result.classes)} classes with the most mistakes.")
-    notes += cut_note(min(CASES, len(result.worst)), len(result.worst), "worst cases")
     headline(figure, title, result, notes)
     return figure

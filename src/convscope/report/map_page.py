@@ -20,6 +20,7 @@ from ..errors import OutputError, ParameterError
 from ..results import Array
 
 HERE = Path(__file__).parent
+SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
 BYTE_BUDGET = 100_000_000
 
 # What a fact means and does not mean, found by how its name starts; the first that fits.
@@ -46,8 +47,8 @@ MEANINGS = (
     ),
     (
         "method",
-        "How the vectors were laid out on a plane. PCA shows the two directions of greatest spread. t-SNE and UMAP "
-        "keep near images together, but gaps, sizes and densities of their groups mean little.",
+        "How the vectors were laid out on a plane. PCA shows the two directions of greatest spread. t-SNE and "
+        "UMAP keep near images together, but gaps, sizes and densities of their groups mean little.",
     ),
     ("perplexity", "About how many neighbors each image is kept close to. Another value draws another map."),
     ("images", "How many images are points on this map."),
@@ -111,7 +112,8 @@ def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, s
     """
     _check(points)
     blocks = dict(_blocks(points))
-    room = byte_budget - sum(map(len, blocks.values())) - 500_000  # the script, the style and the header
+    fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # and the header
+    room = byte_budget - sum(map(len, blocks.values())) - fixed
     pictures, offsets, n_left_out = _pictures(points.thumbnails, room, seed)
     if pictures:
         blocks["offsets"] = _base64(offsets, "<u4")
@@ -130,7 +132,7 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (HERE / "assets" / "map.js").read_text(encoding="utf-8")
+    script = SCRIPT.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template("map.html.jinja").generate(
         title=points.title,
@@ -144,7 +146,7 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
         # Ours, not from outside: the only script that the page's policy lets run is the one with this hash.
         script=Markup(script),
         digest=digest,
-        style=Markup((HERE / "assets" / "map.css").read_text(encoding="utf-8")),
+        style=Markup(STYLE.read_text(encoding="utf-8")),
         blocks={name: Markup(text) for name, text in blocks.items()},
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..embedding import EmbeddingStore
 from ..embedding.asking import nearest, points_of
+from ..embedding.store import HAS_VECTOR
 from ..results import Array, Projection
 from .map_page import MapData, map_page
 
@@ -30,7 +31,7 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         Its path.
     """
     columns = [name for name in _COLUMNS if name in store.schema.names]
-    batches = list(store.batches(columns, "vector IS NOT NULL", row_ids=True))
+    batches = list(store.batches(columns, HAS_VECTOR, row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
     here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime
