@@ -1,0 +1,87 @@
+// Which color a point has, and the legend's entries.
+//
+// The first six colors are Okabe and Ito's, as in the report. The others were chosen one by one, each the farthest
+// (in OKLab) from those before, from paper and from the gray of "other", for normal sight and simulated protanopia,
+// deuteranopia and tritanopia (Machado et al. 2009). Twenty colors cannot all be told apart at a glance by anyone:
+// that is why an entry of the legend isolates its points, and a point says its label.
+import { word } from "./data.js";
+
+const FIRST = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
+const THEMES = {
+  light: {
+    palette: [...FIRST, "#5a1e00", "#002d78", "#784b5a", "#87e1b4", "#4b87ff", "#b41e00", "#2d3cb4", "#00c8e3",
+      "#b9d62e", "#5a2d4b", "#78c378", "#4b4b87", "#5a785a", "#875a87"],
+    other: "#a0a0a6", faded: "#9a9aa2", right: "#8fb8d3", wrong: "#c04f00", paper: "#ffffff",
+  },
+  dark: {
+    palette: [...FIRST.map((color) => (color === "#0072b2" ? "#2b8fd0" : color)), "#c3ffd2", "#ffe100", "#4b87ff",
+      "#87e1ff", "#a53c2d", "#b4d296", "#785a78", "#f0c34b", "#96b478", "#00d2d2", "#fff096", "#7887d2", "#3c5ad2",
+      "#78ffff"],
+    other: "#77777e", faded: "#6c6c74", right: "#3f6f8f", wrong: "#f5964f", paper: "#1c1d20",
+  },
+};
+export const DISTINCT = THEMES.light.palette.length;
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+export const theme = () => THEMES[isDark.matches ? "dark" : "light"];
+export const onThemeChange = (call) => isDark.addEventListener("change", call);
+
+const NONE = -1;
+
+/** The values of a column by how often they occur, most often first. */
+function ranked(codes, nameOf) {
+  const counts = new Map();
+  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
+  return [...counts].filter(([code]) => code > NONE)
+    .sort(([a, n], [b, m]) => m - n || (nameOf(a) < nameOf(b) ? -1 : 1));
+}
+
+/** A column's legend: `groups` of the points, and `group` (N,) of each. `slots` are colors that values hold already. */
+function byValue(codes, nameOf, none, slots = new Map()) {
+  const values = ranked(codes, nameOf);
+  const shown = values.slice(0, values.length > DISTINCT ? DISTINCT : values.length);
+  const free = Array.from({ length: DISTINCT }, (_, i) => i);
+  for (const [code] of shown) if (slots.has(code)) free.splice(free.indexOf(slots.get(code)), 1);
+  const groups = shown.map(([code, count]) => {
+    const slot = slots.get(code) ?? free.shift();
+    slots.set(code, slot);
+    return { name: nameOf(code), count, color: () => theme().palette[slot] };
+  });
+  const place = new Map(shown.map(([code], i) => [code, i]));
+  const rest = values.slice(shown.length);
+  if (rest.length) {
+    groups.push({ name: `${rest.length} others`, count: rest.reduce((sum, [, n]) => sum + n, 0), color: () => theme().other, isOther: true, isBelow: true });
+    for (const [code] of rest) place.set(code, groups.length - 1);
+  }
+  const nNone = codes.reduce((sum, code) => sum + (code <= NONE), 0);
+  if (nNone) groups.push({ name: none, count: nNone, color: () => theme().other, isOther: true, isBelow: true });
+  return { groups, group: Uint16Array.from(codes, (code) => (code <= NONE ? groups.length - 1 : place.get(code))) };
+}
+
+function byError(data) {
+  const group = Uint16Array.from({ length: data.count }, (_, i) =>
+    data.labels[i] < 0 || data.predicted[i] < 0 ? 2 : data.labels[i] === data.predicted[i] ? 1 : 0);
+  const groups = [
+    { name: "wrong: predicted ≠ label", color: () => theme().wrong },
+    { name: "right", color: () => theme().right, isBelow: true },
+    { name: "no label or prediction", color: () => theme().other, isOther: true, isBelow: true },
+  ];
+  groups.forEach((entry, i) => { entry.count = group.reduce((sum, g) => sum + (g === i), 0); });
+  return { groups, group };
+}
+
+/** What the points can be colored by; a class has the same color as a label and as a prediction. */
+export function colorModes(data) {
+  const nameOf = (code) => word(data, code);
+  const some = (codes) => codes !== null && codes.some((code) => code >= 0);
+  const slots = new Map();
+  const modes = [];
+  if (some(data.labels)) modes.push({ id: "label", title: "Label", ...byValue(data.labels, nameOf, "no label", slots) });
+  if (some(data.predicted)) modes.push({ id: "prediction", title: "Prediction", ...byValue(data.predicted, nameOf, "no prediction", new Map(slots)) });
+  if (some(data.labels) && some(data.predicted)) modes.push({ id: "error", title: "Error", ...byError(data) });
+  if (some(data.clusters)) modes.push({ id: "cluster", title: "Cluster", ...byValue(data.clusters, (code) => `cluster ${code}`, "no cluster") });
+  if (!modes.length) {
+    const groups = [{ name: "all images", count: data.count, color: () => theme().palette[0] }];
+    modes.push({ id: "none", title: "All", groups, group: new Uint16Array(data.count) });
+  }
+  return modes;
+}

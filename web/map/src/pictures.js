@@ -1,0 +1,74 @@
+// Pictures on the map, once few enough points are in view.
+import { picture } from "./data.js";
+
+const SIZE = 46;
+const GAP = 8;
+const AREA = 700; // square pixels of map that a point in view has at least, for pictures to be drawn
+const KEPT = 1500;
+
+export function createPictures(canvas, data, places, redraw) {
+  const cache = new Map();
+  const context = canvas.getContext("2d");
+
+  function image(i) {
+    let found = cache.get(i);
+    if (found) {
+      cache.delete(i); // the latest used is last
+    } else {
+      found = new Image();
+      found.onload = redraw;
+      found.src = picture(data, i);
+      if (cache.size >= KEPT) cache.delete(cache.keys().next().value);
+    }
+    cache.set(i, found);
+    return found;
+  }
+
+  /** Draws them where they do not cover one another, those in `first` before others; says how many points are in view, and whether too many. */
+  return function draw(view, isShown, isOn, colorOf, first) {
+    const ratio = Math.min(2, devicePixelRatio || 1);
+    const { width, height } = view.state;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const [x0, y0] = view.toPlane(0, height);
+    const [x1, y1] = view.toPlane(width, 0);
+    const most = (width * height) / AREA;
+    const inView = [];
+    let count = 0;
+    for (let i = 0; i < isShown.length; i++) {
+      const x = places[2 * i];
+      const y = places[2 * i + 1];
+      if (!isShown[i] || x < x0 || x > x1 || y < y0 || y > y1) continue;
+      if (++count <= most) inView.push(i);
+    }
+    if (!isOn || !data.offsets) return { count, isTooMany: false };
+    if (count > most) return { count, isTooMany: true };
+    const inViewFirst = new Set([...first.filter((i) => inView.includes(i)), ...inView]);
+    const taken = new Map();
+    const step = SIZE + GAP;
+    for (const i of inViewFirst) {
+      if (data.offsets[i] === data.offsets[i + 1]) continue;
+      const [sx, sy] = view.toScreen(places[2 * i], places[2 * i + 1]);
+      const [cx, cy] = [Math.floor(sx / step), Math.floor(sy / step)];
+      let isFree = true;
+      for (let dx = -1; dx <= 1 && isFree; dx++) {
+        for (let dy = -1; dy <= 1 && isFree; dy++) {
+          const other = taken.get(`${cx + dx},${cy + dy}`);
+          if (other && Math.abs(other[0] - sx) < step && Math.abs(other[1] - sy) < step) isFree = false;
+        }
+      }
+      if (!isFree) continue;
+      taken.set(`${cx},${cy}`, [sx, sy]);
+      const one = image(i);
+      if (!one.complete || !one.naturalWidth) continue;
+      context.fillStyle = colorOf(i);
+      context.fillRect(sx - SIZE / 2 - 3, sy - SIZE / 2 - 3, SIZE + 6, SIZE + 6);
+      context.drawImage(one, sx - SIZE / 2, sy - SIZE / 2, SIZE, SIZE);
+    }
+    return { count, isTooMany: false };
+  };
+}
