@@ -9,6 +9,7 @@ import numpy as np
 from ..results import Array
 
 NEAREST = 10
+_ROWS = 65_536  # of a map at once
 _DISTANCES = 10_000_000  # that are held at once, 40 MB; with more points fewer of them are looked at
 
 
@@ -35,7 +36,8 @@ def trust(blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Arr
     n = len(coordinates)
     here = np.arange(len(rows))
     far = np.concatenate([_squared(queries, block) for block in blocks], axis=1)
-    near = _squared(coordinates[rows], coordinates)
+    parts = (coordinates[first : first + _ROWS] for first in range(0, n, _ROWS))
+    near = np.concatenate([_squared(coordinates[rows], part) for part in parts], axis=1)
     far[here, rows] = near[here, rows] = -1  # each is its own nearest
     on_map = np.argpartition(near, k, axis=1)[:, : k + 1]
     on_map = np.take_along_axis(on_map, np.argsort(np.take_along_axis(near, on_map, 1), axis=1), 1)[:, 1:]
@@ -47,7 +49,7 @@ def trust(blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Arr
 
 def looked_at(n: int, seed: int) -> Array:
     """The points that are looked at, (q,): all of a few thousand, and fewer of more."""
-    q = min(n, max(100, _DISTANCES // n))
+    q = min(n, max(50, _DISTANCES // n))
     return np.sort(np.random.default_rng(seed).choice(n, q, replace=False))
 
 
