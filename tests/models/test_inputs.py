@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from convscope import ImageError, Model, Preprocessing, load_images
 from convscope.models import Inputs
-from convscope.models.inputs import _ahead
+from convscope.models.inputs import ahead
 
 PREPROCESSING = Preprocessing((4, 4), (0.0,), (1.0,), (4, 4))
 
@@ -62,7 +62,7 @@ def test_not_all_images_are_opened_at_once() -> None:
             opened.append(i)
         return i
 
-    results = _ahead(run, 100, 5)
+    results = ahead(run, 100, 5)
     assert next(results) == (0, 0)
     assert len(opened) <= 7
     results.close()
