@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from convscope import ImageError, Model, Preprocessing, load_images
 from convscope.models import Inputs
-from convscope.models.inputs import ahead
+from convscope.models.inputs import _TURN, opened
 
 PREPROCESSING = Preprocessing((4, 4), (0.0,), (1.0,), (4, 4))
 
@@ -22,10 +22,11 @@ def inputs(images: object) -> Inputs:
     return Inputs(images, PREPROCESSING)
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_images_come_in_order_in_batches_of_at_most_a_size(size: int) -> None:
+def test_images_come_in_order_in_batches_of_at_most_a_size(size: int, in_turns: bool) -> None:
     images = [np.full((4, 4), i / 10, np.float32) for i in range(7)]
-    batches = list(inputs(images).batches(size))
+    batches = list(inputs(images).batches(size, in_turns=in_turns))
     assert all(len(b.names) == len(b.positions) == len(b.x) <= size for b in batches)
     assert [p for b in batches for p in b.positions] == list(range(7))
     assert_close(torch.cat([b.x for b in batches])[:, 0, 0, 0], torch.arange(7) / 10, atol=1e-6, rtol=0)
@@ -53,20 +54,28 @@ def test_an_image_of_the_wrong_channels_in_a_folder_run_is_skipped_too() -> None
     assert "2 channels" in found.skipped[0]
 
 
-def test_not_all_images_are_opened_at_once() -> None:
-    opened: list[int] = []
+@pytest.mark.parametrize(("in_turns", "at_most"), [(False, 3), (True, _TURN)])
+def test_not_all_images_are_opened_at_once(in_turns: bool, at_most: int) -> None:
+    begun: list[int] = []
     lock = threading.Lock()
 
     def run(i: int) -> int:
         with lock:
-            opened.append(i)
+            begun.append(i)
         return i
 
-    results = ahead(run, 100, 5)
+    results = opened(run, 100, 1, in_turns=in_turns)
     assert next(results) == (0, 0)
-    assert len(opened) <= 7
+    assert len(begun) <= at_most
     results.close()
-    assert len(opened) <= 7, "what nobody takes is not opened any more"
+    assert len(begun) <= at_most, "what nobody takes is not opened any more"
+
+
+def test_in_turns_nothing_is_opened_while_the_network_runs() -> None:
+    begun: list[int] = []
+    results = opened(begun.append, 2 * _TURN, 1, in_turns=True)
+    seen = [len(begun) for _ in results]
+    assert seen == [_TURN] * _TURN + [2 * _TURN] * _TURN
 
 
 def test_an_error_of_another_kind_is_not_swallowed(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 from ..errors import ImageError, ParameterError
 from ..images import Source, load_images
 from ..models import Model, Progress
-from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
+from .features import Precision, batch_size, choose_layer, extracting
 from .filling import absolute, origin_for
 from .rows import Picture, read, stamp_of, table_of
 from .store import EmbeddingStore
@@ -159,12 +159,12 @@ class _Worker:
 
             def rows(some: list[Picture]) -> pa.Table:
                 x = model.preprocessing.normalize([p.pixels for p in some if p.pixels is not None])  # type: ignore[union-attr]
-                return table_of(some, extract(x), list(thumbnails_of(model, x)), model.labels or (), self._schema)
+                return table_of(some, extract(x), model.labels or (), self._schema)
 
             made = [rows(readable[first : first + size]) for first in range(0, len(readable), size)]
         failed = [p for p in pictures if p.pixels is None]
         if failed:
-            made.append(table_of(failed, None, (), (), self._schema))
+            made.append(table_of(failed, None, (), self._schema))
         return pa.concat_tables(made)
 
 

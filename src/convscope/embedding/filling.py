@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader
 
 from ..errors import ImageError
 from ..images import ImageSet, load_images
-from ..models import Inputs, Model, Progress, ahead, check_tensor, in_batches
+from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
+from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
 from .rows import Picture, digest_of, read, stamp_of, table_of
 from .store import EmbeddingStore
-from .table import Origin, VectorType
+from .table import Origin, VectorType, encode
 
 # Pictures, and what the network takes in for those of them that could be read.
 Group: TypeAlias = tuple[list[Picture], torch.Tensor | None]
@@ -61,8 +62,7 @@ def fill(
             if not pictures:
                 return
             features = None if x is None else extract(x)
-            thumbnails = [] if x is None else list(thumbnails_of(model, x))
-            rows.append(table_of(pictures, features, thumbnails, model.labels or (), store.schema))
+            rows.append(table_of(pictures, features, model.labels or (), store.schema))
 
         def add_readable(pictures: Sequence[Picture], x: torch.Tensor) -> None:
             for _ in in_batches(len(x), len(x), lambda first, end: add(pictures[first:end], x[first:end])):
@@ -103,14 +103,13 @@ def absolute(images: ImageSet) -> ImageSet:
 
 
 class _Files:
-    """Images that are opened and preprocessed by threads, beside the forward pass."""
+    """Images that are opened and preprocessed by threads."""
 
     def __init__(self, model: Model, images: Any) -> None:
-        self._inputs = Inputs(
-            images, model.preprocessing
-        )  # which knows what to say where there is no preprocessing
+        self._inputs = Inputs(images, model.preprocessing)  # says what to do where there is no preprocessing
         assert model.preprocessing is not None
         self._preprocessing = model.preprocessing
+        self._in_turns = model.device.type == "cpu"
         self._set = absolute(load_images(images))
         self.shape = self._inputs.shape
         self.n = len(self._set)
@@ -119,9 +118,11 @@ class _Files:
         """How many images are done, and the next group, without those that the store knows."""
         todo = [s for s in self._set.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
         n_known, pictures = self.n - len(todo), list[Picture]()
-        for i, picture in ahead(
-            lambda i: read(todo[i], self._preprocessing, self._set.background), len(todo), 2 * size
-        ):
+
+        def open_one(i: int) -> Picture:
+            return read(todo[i], self._preprocessing, self._set.background)
+
+        for i, picture in opened(open_one, len(todo), size, in_turns=self._in_turns):
             if picture.error is not None and not self._set.skip_errors:
                 raise ImageError(picture.error)
             pictures.append(picture)
@@ -136,7 +137,7 @@ class _Tensors:
     """Preprocessed images: a tensor (N, C, H, W), or a loader of batches, with labels or without."""
 
     def __init__(self, model: Model, images: torch.Tensor | DataLoader[Any]) -> None:
-        self._n_channels = model.n_channels
+        self._model = model
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
             self.n, first = len(images), images
@@ -146,7 +147,7 @@ class _Tensors:
             self.n = len(images.dataset)  # type: ignore[arg-type]
             self._classes = getattr(images.dataset, "classes", ())
             first = self._split(next(iter(images)))[0]
-        channels, height, width = check_tensor(first, self._n_channels).shape[1:]
+        channels, height, width = check_tensor(first, model.n_channels).shape[1:]
         self.shape = (channels, height, width)
 
     def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
@@ -154,9 +155,10 @@ class _Tensors:
         for batch in self._batches:
             every, labels = self._split(batch)
             for part in range(0, len(every), size):
-                x = check_tensor(every[part : part + size], self._n_channels).detach().clone()
+                x = check_tensor(every[part : part + size], self._model.n_channels).detach().clone()
+                thumbnails = thumbnails_of(self._model, x)
                 pictures = [
-                    self._picture(done + i, x[i], labels[part + i] if labels is not None else None)
+                    self._picture(done + i, x[i], thumbnails[i], None if labels is None else labels[part + i])
                     for i in range(len(x))
                 ]
                 done += len(x)
@@ -173,9 +175,10 @@ class _Tensors:
             f"a loader of {type(batch).__name__}; expected tensors (N, C, H, W), or pairs with labels"
         )
 
-    def _picture(self, i: int, x: torch.Tensor, label: Any) -> Picture:
+    def _picture(self, i: int, x: torch.Tensor, thumbnail: Array, label: Any) -> Picture:
         if isinstance(label, int) and label < len(self._classes):
             label = self._classes[label]
         digest = digest_of(x.cpu().numpy())
         name = None if label is None else str(label)
-        return Picture(f"image {i}", name, stamp_of(x.cpu().numpy()), digest, (x.shape[1], x.shape[2]))
+        stamp, size = stamp_of(x.cpu().numpy()), (x.shape[1], x.shape[2])
+        return Picture(f"image {i}", name, stamp, digest, size, thumbnail=encode(thumbnail))

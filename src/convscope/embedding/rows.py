@@ -13,9 +13,8 @@ import numpy as np
 from ..errors import ImageError
 from ..images import WHITE, Color, Item, Pixels, Source, open_image
 from ..models import Preprocessing
-from ..results import Array
 from .features import Features
-from .table import encode, vector_column
+from .table import encode, thumbnail_of, vector_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +33,7 @@ class Picture:
     id: str | None = None
     size: tuple[int, int] | None = None  # height, width
     pixels: Pixels | None = None
+    thumbnail: bytes | None = None  # JPEG
     error: str | None = None
 
 
@@ -66,7 +66,8 @@ def read(source: Source, preprocessing: Preprocessing, background: Color = WHITE
         fitted = preprocessing.fit(pixels, source.name)
     except ImageError as error:
         return Picture(source.name, source.label, stamp, digest, error=str(error))
-    return Picture(source.name, source.label, stamp, digest, (pixels.shape[0], pixels.shape[1]), fitted)
+    size = (pixels.shape[0], pixels.shape[1])
+    return Picture(source.name, source.label, stamp, digest, size, fitted, encode(thumbnail_of(fitted)))
 
 
 def digest_of(content: Any) -> str | None:
@@ -95,11 +96,10 @@ def _hash() -> Any:
 def table_of(
     pictures: Sequence[Picture],
     features: Features | None,
-    thumbnails: Sequence[Array],
     labels: Sequence[str],
     schema: pa.Schema,
 ) -> pa.Table:
-    """Rows for pictures; the features and thumbnails are of those that could be read, in the same order."""
+    """Rows for pictures; the features are of those that could be read, in the same order."""
     import pyarrow as pa
 
     given = iter(range(len(pictures)))
@@ -117,7 +117,7 @@ def table_of(
         "probability": each(probabilities),
         "width": [p.size and p.size[1] for p in pictures],
         "height": [p.size and p.size[0] for p in pictures],
-        "thumbnail": each([encode(t) for t in thumbnails]),
+        "thumbnail": [p.thumbnail for p in pictures],
         "vector": vector_column(each(None if features is None else list(features.vectors)), schema),
         "error": [p.error for p in pictures],
         "stamp": [p.stamp for p in pictures],

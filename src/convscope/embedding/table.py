@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import StoreError
+from ..images import Pixels
 from ..results import Array
 
 if TYPE_CHECKING:
@@ -106,6 +107,24 @@ def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) ->
             flat[row] = vector
     missing = pa.array([not g for g in given])
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind, mask=missing)
+
+
+def thumbnail_of(pixels: Pixels) -> Array:
+    """(H, W, C) uint8, or float in [0, 1] -> the center square, area-averaged, uint8 (64, 64, 3).
+
+    Other than three channels become their average, in gray.
+    """
+    rows, columns, channels = pixels.shape
+    side = min(rows, columns)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    if channels != 3:
+        gray = square.mean(axis=2, dtype=np.float32, keepdims=True).repeat(3, axis=2)
+        square = np.rint(gray).astype(np.uint8) if pixels.dtype == np.uint8 else gray
+    if square.dtype != np.uint8:
+        square = np.rint(square.clip(0, 1) * 255).astype(np.uint8)
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
+    return np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
 
 
 def encode(thumbnail: Array) -> bytes:

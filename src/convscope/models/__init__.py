@@ -4,7 +4,7 @@ from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, run_to
 from .folding import folded_batch_norm, scale_and_shift
-from .inputs import Batch, Inputs, ahead, check_tensor
+from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import Layer, Structure, as_maps
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
@@ -22,7 +22,6 @@ __all__ = [
     "Structure",
     "Target",
     "Targets",
-    "ahead",
     "as_maps",
     "as_model",
     "best_device",
@@ -38,6 +37,7 @@ __all__ = [
     "gaussian_blur",
     "in_batches",
     "load_model",
+    "opened",
     "resolve",
     "run_to",
     "scale_and_shift",

@@ -16,6 +16,7 @@ from ..images import ImageSet, Pixels, load_images
 from .preprocessing import Preprocessing
 
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
+_TURN = 16  # batches that are opened in one turn
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ class Inputs:
         assert self._preprocessing is not None
         return (self._preprocessing.n_channels, *self._preprocessing.input_size)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of at most ``size`` images."""
+    def batches(self, size: int, *, in_turns: bool = False) -> Iterator[Batch]:
+        """Batches of at most ``size`` images, opened in turns with whoever takes them, or beside; see `opened`."""
         read = 0
         self.skipped.clear()
-        for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size):
+        for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size, in_turns):
             read += len(batch.names)
             yield batch
         if not read:
@@ -86,10 +87,10 @@ class Inputs:
             places = range(first, first + len(x))
             yield Batch(x, tuple(places), tuple(self.names[i] for i in places), (None,) * len(x))
 
-    def _from_files(self, size: int) -> Iterator[Batch]:
+    def _from_files(self, size: int, in_turns: bool) -> Iterator[Batch]:
         assert self._set is not None
         ready: list[tuple[int, Pixels]] = []
-        for i, result in ahead(self._open, len(self), 2 * size):
+        for i, result in opened(self._open, len(self), size, in_turns=in_turns):
             if isinstance(result, ImageError):
                 if not self._set.skip_errors:
                     raise result
@@ -140,15 +141,24 @@ def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | Non
     return x
 
 
-def ahead(run: Callable[[int], Any], n: int, lookahead: int) -> Iterator[tuple[int, Any]]:
-    """run(0), run(1), ... in order, computed by threads at most ``lookahead`` ahead of what is taken."""
+def opened(run: Callable[[int], Any], n: int, size: int, *, in_turns: bool) -> Iterator[tuple[int, Any]]:
+    """(0, run(0)), (1, run(1)), ... computed by threads, and taken ``size`` at a time by a network.
+
+    In turns: some batches are opened by all processors, then the network has them for itself. Where it runs on the
+    processors too, threads that open images beside it would make all of its own threads wait for one another.
+    Otherwise they are opened beside the network, two batches ahead.
+    """
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="convscope-open") as pool:
+        if in_turns:
+            for first in range(0, n, _TURN * size):
+                places = range(first, min(n, first + _TURN * size))
+                yield from zip(places, list(pool.map(run, places)), strict=True)
+            return
         waiting: deque[tuple[int, Future[Any]]] = deque()
-        following = iter(range(n))
         try:
-            for i in following:
+            for i in range(n):
                 waiting.append((i, pool.submit(run, i)))
-                if len(waiting) > lookahead:
+                if len(waiting) > 2 * size:
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:

@@ -142,7 +142,7 @@ class Model:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
         size = size or self.fitting_batch(inputs.shape, backward=backward)
         prepare = self.preparation(inputs.shape)
-        for batch in inputs.batches(size):
+        for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
             yield replace(batch, x=prepare(batch.x))
 
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
