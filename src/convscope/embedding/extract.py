@@ -13,10 +13,10 @@ from torch import nn
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
-from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
+from .features import Precision, batch_size, choose_layer, extracting
 from .neighbors import Metric, Space, search
 from .queries import check_alike, check_length, rows_of
-from .table import THUMBNAIL_PX, VectorType
+from .table import THUMBNAIL_PX, VectorType, thumbnail_of
 
 if TYPE_CHECKING:
     from .store import EmbeddingStore
@@ -278,7 +278,8 @@ def _in_memory(
         with extracting(model, found, inputs.shape, precision=precision, compiled=compiled) as extract:
             for batch in model.batches(inputs, size=size):
                 rows = slice(len(done), len(done) + len(batch.names))
-                thumbnails[rows] = thumbnails_of(model, batch.x)
+                pixels = batch.cuts or model.to_pixels(batch.x)
+                thumbnails[rows] = [thumbnail_of(one) for one in pixels]
                 vectors[rows] = extract(batch.x).vectors
                 done.extend(zip(batch.names, batch.labels, strict=True))
                 if progress:

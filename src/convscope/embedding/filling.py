@@ -44,6 +44,7 @@ def fill(
     found = choose_layer(model, supply.shape, layer)
     store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
     store.model = model
+    schema = store.schema
     written = time.monotonic()
     rows: list[Any] = []  # Arrow tables, until they are written
 
@@ -62,7 +63,7 @@ def fill(
             if not pictures:
                 return
             features = None if x is None else extract(x)
-            rows.append(table_of(pictures, features, model.labels or (), store.schema))
+            rows.append(table_of(pictures, features, model.labels or (), schema))
 
         def add_readable(pictures: Sequence[Picture], x: torch.Tensor) -> None:
             for _ in in_batches(len(x), len(x), lambda first, end: add(pictures[first:end], x[first:end])):

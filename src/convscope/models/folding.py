@@ -123,7 +123,10 @@ class _Folding(TorchFunctionMode):
             if folded is not None:
                 options = {k: v for k, v in (kwargs or {}).items() if k != "bias"}
                 return func(args[0], *folded, *args[_CONV_BIAS + 1 :], **options)
-        norm = batch_norm_of(func, args, kwargs or {})
-        if norm is not None and id(norm[1]) in self._norms:
-            return norm[0]
-        return func(*args, **(kwargs or {}))
+        elif func is functional.batch_norm and self._is_folded(*args, **(kwargs or {})):
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _is_folded(self, input: torch.Tensor, running_mean: torch.Tensor | None, *_: Any, **__: Any) -> bool:
+        """Whether this call of `functional.batch_norm` is in the weights of a convolution."""
+        return id(running_mean) in self._norms

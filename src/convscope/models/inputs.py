@@ -21,12 +21,16 @@ _TURN = 16  # batches that are opened in one turn
 
 @dataclass(frozen=True)
 class Batch:
-    """``x`` (n, C, H, W) preprocessed; ``positions`` are the places of its images among all that were given."""
+    """``x`` (n, C, H, W) preprocessed; ``positions`` are the places of its images among all that were given.
+
+    ``cuts`` are the n pictures that it was made of, as `Preprocessing.fit` cut them; none of a given tensor.
+    """
 
     x: torch.Tensor
     positions: tuple[int, ...]
     names: tuple[str, ...]
     labels: tuple[str | None, ...]
+    cuts: tuple[Pixels, ...] = ()
 
 
 class Inputs:
@@ -114,12 +118,13 @@ class Inputs:
     def _collect(self, ready: list[tuple[int, Pixels]]) -> Batch:
         assert self._set is not None
         assert self._preprocessing is not None
-        places = tuple(i for i, _ in ready)
+        places, cuts = zip(*ready, strict=True)
         return Batch(
-            self._preprocessing.normalize([pixels for _, pixels in ready]),
+            self._preprocessing.normalize(cuts),
             places,
             tuple(self.names[i] for i in places),
             tuple(self._set.sources[i].label for i in places),
+            cuts,
         )
 
 
