@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -78,6 +77,8 @@ def neighbors_of(
     exact: bool = True,
 ) -> Neighbors:
     """See `EmbeddingStore.neighbors`."""
+    from .index import nearest_by_index
+
     started = time.perf_counter()
     k = as_count(k, "k", 1)
     check_metric(metric)
@@ -86,11 +87,10 @@ def neighbors_of(
     queries = queries_of(store, query, space)
     if exact or space == "pixel":
         row_ids, scores = nearest(store, queries.vectors, k, metric, space, where, queries.row_ids)
-        rows = None
     else:
-        row_ids, scores, rows = _by_index(store, queries, k, metric, where)
+        row_ids, scores = nearest_by_index(store, queries.vectors, k, metric, where, queries.row_ids)
     found, places = np.unique(row_ids, return_inverse=True)
-    rows = store.take(found, _SHOWN) if rows is None else rows.take(_firsts(rows["_rowid"].to_numpy(), found))
+    rows = store.take(found, _SHOWN)
     origin = store.origin
     return Neighbors(
         indices=places.reshape(row_ids.shape),
@@ -160,11 +160,22 @@ def _nearest(
         near, row_ids, places = (np.take_along_axis(a, best, 1) for a in (near, row_ids, places))
         vectors = np.take_along_axis(vectors, best[:, :, None], 1)
         first += len(block)
-    k = min(k, int(np.isfinite(near).sum(axis=1).min()) if near.size else 0)
+    return ordered(queries, vectors, np.isfinite(near), row_ids, places, k, metric)
+
+
+def ordered(
+    queries: Array, vectors: Array, is_given: Array, row_ids: Array, places: Array, k: int, metric: Metric
+) -> tuple[Array, Array]:
+    """The k nearest of candidates, compared in float64: _rowid (Q, K), and scores (Q, K) float32.
+
+    Candidates of each query have ``vectors`` (Q, c, D), ``row_ids`` and ``places`` (Q, c), by which ties go, and
+    ``is_given`` (Q, c) where there is one at all.
+    """
+    k = min(k, int(is_given.sum(axis=1).min()) if is_given.size else 0)
     if not k:
         raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
     scores = _scores(queries, vectors, metric)
-    order = np.lexsort((places, np.where(np.isfinite(near), -scores if metric != "euclidean" else scores, np.inf)))
+    order = np.lexsort((places, np.where(is_given, -scores if metric != "euclidean" else scores, np.inf)))
     return np.take_along_axis(row_ids, order[:, :k], 1), np.take_along_axis(scores, order[:, :k], 1)
 
 
@@ -294,87 +305,3 @@ def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     made = embed(store.model, query, layer=store.origin.layer)
     vectors = made.vectors if space == "feature" else _pixels(list(made.thumbnails))
     return Queries(vectors, made.names, made.labels, made.thumbnails, skipped=made.provenance.skipped)
-
-
-# --- an index that answers faster, and nearly the same ---------------------------------------------------------
-
-
-def make_index(
-    store: EmbeddingStore, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
-) -> dict[str, Any]:
-    """See `EmbeddingStore.index`."""
-    check_metric(metric)
-    if not 0 < recall <= 1:
-        raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
-    n = store.count(HAS_VECTOR)
-    if n < _FEWEST:
-        raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
-    sample = np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False)
-    points = _joined(points_of(store))
-    own, vectors = points.row_ids[sample], points.vectors[sample]
-    started = time.perf_counter()
-    truth, _ = nearest(store, vectors, k, metric, own=own)
-    exact_ms = 1e3 * (time.perf_counter() - started) / len(sample)
-    started = time.perf_counter()
-    store.build_index(_DISTANCE[metric])
-    about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
-    for refine, n_probes in product(_REFINE, _PROBES):
-        queries = Queries(vectors, (), (), np.zeros(0), own)
-        started = time.perf_counter()
-        found, _, _ = _by_index(store, queries, k, metric, None, (n_probes, refine))
-        ms = 1e3 * (time.perf_counter() - started) / len(sample)
-        hits = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found, truth, strict=True)])
-        about |= {"n_probes": n_probes, "refine": refine, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
-        if hits >= recall:
-            break
-    store.remember("index", about)
-    return about
-
-
-_FEWEST, _SAMPLE = 1000, 200
-_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_REFINE = (2, 10)  # times k rows are compared by their full vectors, each of which is a place to read from
-_DISTANCE = {"cosine": "cosine", "euclidean": "l2", "dot": "dot"}
-
-
-def _by_index(
-    store: EmbeddingStore,
-    queries: Queries,
-    k: int,
-    metric: Metric,
-    where: str | None,
-    effort: tuple[int, int] | None = None,
-) -> tuple[Array, Array, Any]:
-    """_rowid (Q, K), scores (Q, K) float32, and an Arrow table of all rows found, some of them more than once.
-
-    ``effort`` is how many parts are looked into, and how many times k rows are compared in full.
-    """
-    import pyarrow as pa
-
-    if effort is None:
-        kept = store.recall("index")
-        if kept is None or kept[0]["metric"] != metric:
-            raise StoreError(
-                f"{store.place} has no index for metric={metric!r}; make one with store.index(metric=...)"
-            )
-        effort = (int(kept[0]["n_probes"]), int(kept[0].get("refine", _REFINE[-1])))
-    tables, found = [], []
-    for i, vector in enumerate(queries.vectors):
-        own = None if queries.row_ids is None else queries.row_ids[i]
-        rows = store.search_index(vector, k + (own is not None), _DISTANCE[metric], *effort, where, _SHOWN)
-        ids, distances = rows["_rowid"].to_numpy(), rows["_distance"].to_numpy()
-        others = ids != own if own is not None else np.ones(len(ids), bool)
-        tables.append(rows)
-        found.append((ids[others][:k], distances[others][:k]))
-    k = min(len(ids) for ids, _ in found)
-    if not k:
-        raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
-    distances = np.stack([d[:k] for _, d in found])
-    scores = np.sqrt(np.maximum(distances, 0)) if metric == "euclidean" else 1 - distances
-    return np.stack([ids[:k] for ids, _ in found]), scores.astype(np.float32), pa.concat_tables(tables)
-
-
-def _firsts(values: Array, wanted: Array) -> Array:
-    """Where each of ``wanted``, sorted, stands first in ``values``."""
-    every, firsts = np.unique(values, return_index=True)
-    return np.asarray(firsts[np.searchsorted(every, wanted)])

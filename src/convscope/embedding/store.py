@@ -290,7 +290,7 @@ class EmbeddingStore:
 
         Cost: some minutes for a million rows; it is to be made again when many have been added.
         """
-        from .asking import make_index
+        from .index import make_index
 
         return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
 
@@ -306,20 +306,21 @@ class EmbeddingStore:
 
     def search_index(
         self,
-        vector: Array,
+        vectors: Array,
         k: int,
         distance: str,
         n_probes: int,
-        refine: int,
         where: str | None,
-        columns: Sequence[str] = (),
-    ) -> pa.Table:
-        """What the index finds, nearest first: _rowid, _distance, and the columns asked for."""
+    ) -> list[Array]:
+        """The _rowid of what the index finds for each of the vectors (Q, D)."""
+        self._table.checkout_latest()
         with _explained(where):
-            query = self._table.search(vector, vector_column_name="vector").distance_type(distance)
-            query = query.nprobes(n_probes).refine_factor(refine).limit(k)
-            query = query.select([*columns, "_distance"]).with_row_id(True)
-            return (query.where(where, prefilter=True) if where else query).to_arrow()
+            query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
+            query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
+            found = (query.where(where, prefilter=True) if where else query).to_arrow()
+        row_ids = found["_rowid"].to_numpy()
+        asked = found["query_index"].to_numpy() if len(vectors) > 1 else np.zeros(len(row_ids))
+        return [row_ids[asked == i] for i in range(len(vectors))]
 
     @property
     def rows_uri(self) -> str:
