@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -64,15 +65,23 @@ def cluster(
     k = min(REDUCED, len(components.axes))
     reduced = np.concatenate([components.transform(block, k) for block in source.blocks()])
     members = _hdbscan(reduced) if n_clusters is None else _kmeans(reduced, n_clusters, seed)
+    sizes = np.bincount(members[members >= 0], minlength=members.max() + 1)
+    representatives = np.array([_middle(reduced, members == g) for g in range(len(sizes))], np.int64)
+    agreement = _agreement(members, source.labels)
     _keep(store, source.names, members)
-    groups = np.arange(members.max() + 1)
+    about = {
+        "method": method,
+        "agreement": None if np.isnan(agreement) else agreement,
+        "representatives": [source.names[representatives[g]] for g in np.argsort(-sizes, kind="stable")],
+    }
+    store.remember("clusters", about)
     assert source.provenance is not None
     parameters = {"method": method, "n_clusters": n_clusters, "seed": seed}
     return Clusters(
         members=members,
-        sizes=np.bincount(members[members >= 0], minlength=len(groups)),
-        representatives=np.array([_middle(reduced, members == g) for g in groups], np.int64),
-        agreement=_agreement(members, source.labels),
+        sizes=sizes,
+        representatives=representatives,
+        agreement=agreement,
         names=source.names,
         labels=source.labels,
         provenance=replace(
@@ -90,7 +99,11 @@ def _hdbscan(points: Array) -> Array:
 def _kmeans(points: Array, n_clusters: int, seed: int) -> Array:
     from sklearn.cluster import KMeans
 
-    found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(points)
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():  # that there are fewer different vectors; documented, and seen in the result
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(points)
     return np.unique(found, return_inverse=True)[1].astype(np.int32)  # copies may have left a group empty
 
 

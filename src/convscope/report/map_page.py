@@ -51,6 +51,12 @@ MEANINGS = (
         "UMAP keep near images together, but gaps, sizes and densities of their groups mean little.",
     ),
     ("perplexity", "About how many neighbors each image is kept close to. Another value draws another map."),
+    (
+        "agreement of clusters",
+        "Whether clusters are labels under another name: adjusted mutual information, 1 where they are, about 0 "
+        "where they have nothing to do with each other. Images without a label or a cluster do not count.",
+    ),
+    ("clusters", "Groups of images that are near in the vectors, found without looking at labels or at this map."),
     ("images", "How many images are points on this map."),
     ("seed", "The starting point of the layout. Another seed turns, mirrors or rearranges the groups."),
 )
@@ -67,6 +73,7 @@ class MapData:
         predicted: N predicted labels, None where there is none; empty for no predictions at all.
         probability: (N,) of the predicted labels, in [0, 1], or None.
         clusters: (N,) int, negative for no cluster, or None.
+        representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom, or None.
         thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None where there is none; empty for none.
         neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
             fewer; or None. A point in its own row is not shown.
@@ -82,6 +89,7 @@ class MapData:
     predicted: tuple[str | None, ...] = ()
     probability: Array | None = None
     clusters: Array | None = None
+    representatives: Array | None = None
     thumbnails: Sequence[bytes | None] = ()
     neighbors: Array | None = None
     scores: Array | None = None
@@ -168,6 +176,7 @@ def _blocks(points: MapData) -> Iterator[tuple[str, str]]:
     arrays = {
         "probability": (points.probability, "<f4"),
         "clusters": (points.clusters, "<i4"),
+        "representatives": (points.representatives, "<i4"),
         "neighbors": (points.neighbors, "<i4"),
         "scores": (points.scores, "<f4"),
     }
@@ -224,6 +233,9 @@ def _check(points: MapData) -> None:
     for name, array in {"probability": points.probability, "clusters": points.clusters}.items():
         if array is not None and np.shape(array) != (n,):
             raise ParameterError(f"{name} must have the shape ({n},); it has {np.shape(array)}")
+    rows = points.representatives
+    if rows is not None and len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < n):
+        raise ParameterError(f"representatives are rows from 0 to {n - 1}; they are {rows.min()} to {rows.max()}")
     _check_neighbors(points, n)
 
 

@@ -47,12 +47,13 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         predicted=tuple(rows["predicted"]) if has_predictions else (),
         probability=np.array([np.nan if p is None else p for p in probability]) if has_predictions else None,
         clusters=_clusters(rows.get("cluster")),
+        representatives=_representatives(store, rows["path"]),
         thumbnails=rows["thumbnail"],
         neighbors=neighbors,
         scores=scores,
         title=f"{len(coordinates):,} images by {projection.provenance.parameters['method']}",
         subtitle=store.origin.describe(),
-        facts=_facts(projection),
+        facts=_facts(projection) | _cluster_facts(store),
     )
     return map_page(page, output)
 
@@ -66,6 +67,15 @@ def _plane(coordinates: Array) -> Array:
 
 def _clusters(members: list[Any] | None) -> Array | None:
     return None if members is None else np.array([-1 if m is None else m for m in members], np.int32)
+
+
+def _representatives(store: EmbeddingStore, paths: list[str]) -> Array | None:
+    """The rows of the images in the middle of the clusters, largest cluster first."""
+    kept = store.recall("clusters")
+    if kept is None:
+        return None
+    row_of = {path: i for i, path in enumerate(paths)}
+    return np.array([row_of[path] for path in kept[0]["representatives"] if path in row_of], np.int32)
 
 
 def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None, Array | None]:
@@ -95,4 +105,15 @@ def _facts(projection: Projection) -> dict[str, str]:
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])
+    return facts
+
+
+def _cluster_facts(store: EmbeddingStore) -> dict[str, str]:
+    kept = store.recall("clusters")
+    if kept is None:
+        return {}
+    about = kept[0]
+    facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}"}
+    if about["agreement"] is not None:
+        facts["Agreement of clusters and labels"] = f"{about['agreement']:.2f}"
     return facts

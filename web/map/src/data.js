@@ -30,6 +30,7 @@ export function readData() {
     predicted: array("predicted", Int32Array),
     probability: array("probability", Float32Array),
     clusters: array("clusters", Int32Array),
+    representatives: array("representatives", Int32Array),
     neighbors: array("neighbors", Int32Array),
     scores: array("scores", Float32Array),
     offsets: array("offsets", Uint32Array),

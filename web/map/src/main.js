@@ -20,6 +20,7 @@ async function start() {
   let isWaiting = false;
   let nShown = data.count;
 
+  const representatives = data.representatives ? [...data.representatives] : [];
   const place = (i) => [places[2 * i], places[2 * i + 1]];
   const colorOf = (i) => state.mode.groups[state.mode.group[i]].color();
 
@@ -32,11 +33,13 @@ async function start() {
   function frame() {
     isWaiting = false;
     plot?.move(view);
-    const { count, isTooMany } = drawPictures(view, isShown, state.withPictures, colorOf, [state.chosen, ...state.found.map(({ row }) => row)]);
+    const middles = state.mode.id === "cluster" ? representatives : [];
+    const first = [state.chosen, ...state.found.map(({ row }) => row)].filter((i) => i >= 0);
+    const { count, isTooMany } = drawPictures(view, isShown, state.withPictures, colorOf, first, middles);
     renderLinks(element("links"), view, places, state.chosen, state.found, state.pointed);
     const all = `${grouped(data.count)} images`;
     const shown = nShown < data.count ? `${grouped(nShown)} of ${all} shown` : all;
-    element("status").textContent = `${shown}${count < nShown ? `, ${grouped(count)} in view` : ""}${isTooMany ? " · zoom in for pictures" : ""}`;
+    element("status").textContent = `${shown}${count < nShown ? `, ${grouped(count)} in view` : ""}${isTooMany ? ` · zoom in for ${middles.length ? "more " : ""}pictures` : ""}`;
   }
 
   const view = createView(element("surface"), extent, { onChange: refresh, onHover: hover, onClick: click });

@@ -24,8 +24,11 @@ export function createPictures(canvas, data, places, redraw) {
     return found;
   }
 
-  /** Draws them where they do not cover one another, those in `first` before others; says how many points are in view, and whether too many. */
-  return function draw(view, isShown, isOn, colorOf, first) {
+  /**
+   * Draws them where they do not cover one another, those in `first` before others and those in `always` before all;
+   * says how many points are in view, and whether too many for pictures of others than `always`.
+   */
+  return function draw(view, isShown, isOn, colorOf, first, always) {
     const ratio = Math.min(2, devicePixelRatio || 1);
     const { width, height } = view.state;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -37,17 +40,15 @@ export function createPictures(canvas, data, places, redraw) {
     const [x0, y0] = view.toPlane(0, height);
     const [x1, y1] = view.toPlane(width, 0);
     const most = (width * height) / AREA;
+    const isInView = (i) => isShown[i] && places[2 * i] >= x0 && places[2 * i] <= x1 && places[2 * i + 1] >= y0 && places[2 * i + 1] <= y1;
     const inView = [];
     let count = 0;
     for (let i = 0; i < isShown.length; i++) {
-      const x = places[2 * i];
-      const y = places[2 * i + 1];
-      if (!isShown[i] || x < x0 || x > x1 || y < y0 || y > y1) continue;
-      if (++count <= most) inView.push(i);
+      if (isInView(i) && ++count <= most) inView.push(i);
     }
     if (!isOn || !data.offsets) return { count, isTooMany: false };
-    if (count > most) return { count, isTooMany: true };
-    const inViewFirst = new Set([...first.filter((i) => inView.includes(i)), ...inView]);
+    const isTooMany = count > most;
+    const inViewFirst = new Set([...always.filter(isInView), ...(isTooMany ? [] : [...first.filter(isInView), ...inView])]);
     const taken = new Map();
     const step = SIZE + GAP;
     for (const i of inViewFirst) {
@@ -69,6 +70,6 @@ export function createPictures(canvas, data, places, redraw) {
       context.fillRect(sx - SIZE / 2 - 3, sy - SIZE / 2 - 3, SIZE + 6, SIZE + 6);
       context.drawImage(one, sx - SIZE / 2, sy - SIZE / 2, SIZE, SIZE);
     }
-    return { count, isTooMany: false };
+    return { count, isTooMany };
   };
 }
