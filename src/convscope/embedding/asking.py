@@ -17,8 +17,9 @@ from ..checks import as_count
 from ..errors import ParameterError, StoreError
 from ..models import free_memory
 from ..results import Array, Neighbors, Provenance
+from .lance import quoted
 from .neighbors import Metric, Space, check_metric
-from .store import HAS_VECTOR, EmbeddingStore, quoted
+from .store import HAS_VECTOR, EmbeddingStore
 from .table import decode
 
 _QUERIES = 256  # at once

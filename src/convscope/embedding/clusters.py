@@ -98,7 +98,6 @@ def _hdbscan(points: Array) -> Array:
 
 def _kmeans(points: Array, n_clusters: int, seed: int) -> Array:
     from sklearn.cluster import KMeans
-
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():  # that there are fewer different vectors; documented, and seen in the result

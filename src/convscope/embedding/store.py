@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..errors import ConvscopeError, ParameterError, StoreError
+from ..errors import ParameterError, StoreError
 from ..models import Model
 from ..results import Array, Duplicates, Neighbors
+from .lance import ROWS, connected, explained, has_table, is_free, is_local, lock, quoted, tables
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
 from .table import Origin, VectorType, origin_of, schema_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_ROWS, _FITS, _LOCK = "images", "fits", ".lock"
+_FITS = "fits"  # the table of what was fitted to the vectors
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32")  # types of columns that are scanned as they are
 HAS_VECTOR = "error IS NULL"  # asked so, as looking for a missing vector reads all of them
@@ -62,20 +63,20 @@ class EmbeddingStore:
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
         """A new store, or the one of the same origin that is there already."""
         place = str(place)
-        if _is_local(place):
+        if is_local(place):
             folder = Path(place)
-            if folder.exists() and (not folder.is_dir() or not _is_free(folder)):
+            if folder.exists() and (not folder.is_dir() or not is_free(folder)):
                 raise StoreError(f"{place} exists and is no store; choose another place")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"{place}: cannot be made ({error.strerror})") from error
-        with _lock(place):
-            database = _connected(place)
-            if _ROWS in _tables(database):
-                store = cls(database, database.open_table(_ROWS), place)
+        with lock(place):
+            database = connected(place)
+            if ROWS in tables(database):
+                store = cls(database, database.open_table(ROWS), place)
             else:
-                table = database.create_table(_ROWS, schema=schema_of(origin, n_dims, vectors))
+                table = database.create_table(ROWS, schema=schema_of(origin, n_dims, vectors))
                 table.set_unenforced_primary_key("path")  # so that two writers of one path get into conflict
                 store = cls(database, table, place)
         store.origin.check(origin, place)
@@ -93,12 +94,12 @@ class EmbeddingStore:
             StoreError: there is none, or another network made it.
         """
         place = str(place)
-        if _is_local(place) and not _has_table(Path(place)):
+        if is_local(place) and not has_table(Path(place)):
             raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
-        database = _connected(place)
-        if _ROWS not in _tables(database):
+        database = connected(place)
+        if ROWS not in tables(database):
             raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
-        store = cls(database, database.open_table(_ROWS), place, model)
+        store = cls(database, database.open_table(ROWS), place, model)
         digest = store.origin.model.get("weights_sha256")
         if model is not None and digest:
             given = model.provenance("open", {}, 0.0).model
@@ -166,7 +167,7 @@ class EmbeddingStore:
     def count(self, where: str | None = None) -> int:
         """The number of rows for which a condition holds; see `neighbors` for how it is written."""
         self._table.checkout_latest()
-        with _explained(where):
+        with explained(where):
             return int(self._table.count_rows(where))
 
     def batches(
@@ -179,7 +180,7 @@ class EmbeddingStore:
         self._table.checkout_latest()
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(self.schema.field(name).type not in _LIGHT for name in columns)
-        with _explained(where):
+        with explained(where):
             query = self._table.search().select(["path"] if is_heavy else list(columns)).with_row_id(True)
             for batch in (query.where(where) if where else query).to_batches(_SCANNED_ROWS):
                 if not is_heavy:
@@ -299,7 +300,7 @@ class EmbeddingStore:
         from lancedb.index import IvfSq
 
         n_parts = max(1, round(self.count(HAS_VECTOR) ** 0.5 / 2))
-        with _lock(self.place):
+        with lock(self.place):
             self._table.checkout_latest()
             config = IvfSq(distance_type=distance, num_partitions=n_parts)
             self._table.create_index("vector", config=config, replace=True)
@@ -314,7 +315,7 @@ class EmbeddingStore:
     ) -> list[Array]:
         """The _rowid of what the index finds for each of the vectors (Q, D)."""
         self._table.checkout_latest()
-        with _explained(where):
+        with explained(where):
             query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
             found = (query.where(where, prefilter=True) if where else query).to_arrow()
@@ -325,7 +326,7 @@ class EmbeddingStore:
     @property
     def rows_uri(self) -> str:
         """Where the Lance table of the rows is."""
-        return f"{self.place.rstrip('/')}/{_ROWS}.lance"
+        return f"{self.place.rstrip('/')}/{ROWS}.lance"
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -334,9 +335,9 @@ class EmbeddingStore:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        with _lock(self.place):
+        with lock(self.place):
             self._table.checkout_latest()
-            if _is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
+            if is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
                 paths = ", ".join(map(quoted, rows["path"].to_pylist()))
                 here = self._table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
                 is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
@@ -349,13 +350,13 @@ class EmbeddingStore:
 
     def writing(self) -> AbstractContextManager[Any]:
         """Keeps other writers out, for one that does not come through `write`."""
-        return _lock(self.place)
+        return lock(self.place)
 
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""
         n = self.count(where)
         if n:
-            with _lock(self.place), _explained(where):
+            with lock(self.place), explained(where):
                 self._table.delete(where)
         return n
 
@@ -368,7 +369,7 @@ class EmbeddingStore:
 
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
-        with _lock(self.place):
+        with lock(self.place):
             self._table.checkout_latest()
             self._table.optimize(cleanup_older_than=_KEPT_FOR)
 
@@ -376,7 +377,7 @@ class EmbeddingStore:
         """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
         import pyarrow as pa
 
-        with _lock(self.place):
+        with lock(self.place):
             self._table.checkout_latest()
             new = [field for field in rows.schema if field.name not in self.schema.names]
             if new:
@@ -392,8 +393,8 @@ class EmbeddingStore:
         import pyarrow as pa
 
         row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
-        with _lock(self.place):
-            if _FITS not in _tables(self._database):
+        with lock(self.place):
+            if _FITS not in tables(self._database):
                 self._database.create_table(_FITS, schema=row.schema)
             table = self._database.open_table(_FITS)
             table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all().execute(row)
@@ -402,7 +403,7 @@ class EmbeddingStore:
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept under a name."""
         if self._fits is None:
-            if _FITS not in _tables(self._database):
+            if _FITS not in tables(self._database):
                 return None
             self._fits = self._database.open_table(_FITS)
         self._fits.checkout_latest()
@@ -412,57 +413,3 @@ class EmbeddingStore:
             about = (json.loads(found[0]["about"]), found[0]["data"]) if found else None
             self._recalled[name] = (version, about)
         return self._recalled[name][1]
-
-
-def quoted(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _connected(place: str) -> Any:
-    import lancedb
-
-    try:
-        return lancedb.connect(place)
-    except Exception as error:  # of the store's own library, which has none in common
-        raise StoreError(f"{place}: cannot be opened ({error})") from error
-
-
-def _tables(database: Any) -> list[str]:
-    return list(database.list_tables().tables)
-
-
-def _is_local(place: str) -> bool:
-    return "://" not in place
-
-
-def _is_free(folder: Path) -> bool:
-    """Whether a folder is a store, or may become one."""
-    inside = {path.name for path in folder.iterdir()}
-    return f"{_ROWS}.lance" in inside or inside <= {_LOCK}  # which another process may be making into one
-
-
-def _has_table(folder: Path) -> bool:
-    return (folder / f"{_ROWS}.lance").is_dir()
-
-
-def _lock(place: str) -> AbstractContextManager[Any]:
-    """One writer at a time, as LanceDB would let two insert the same path; an object store has only the key."""
-    if not _is_local(place):
-        return nullcontext()
-    from filelock import FileLock
-
-    return FileLock(Path(place) / _LOCK)
-
-
-@contextmanager
-def _explained(where: str | None) -> Iterator[None]:
-    """LanceDB's remark on a condition as an error of ours."""
-    try:
-        yield
-    except ConvscopeError:
-        raise
-    except Exception as error:
-        if where is None:
-            raise
-        raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error

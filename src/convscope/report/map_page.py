@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from ..errors import OutputError, ParameterError
+from ..errors import ParameterError
 from ..results import Array
+from .output import check_output, replace_file
 
 HERE = Path(__file__).parent
 SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
@@ -119,6 +118,8 @@ def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, s
     Cost: about 75 bytes a point for K = 10, its name, and 4/3 of its thumbnail.
     """
     _check(points)
+    output = Path(output)
+    check_output(output)
     blocks = dict(_blocks(points))
     fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # and the header
     room = byte_budget - sum(map(len, blocks.values())) - fixed
@@ -126,8 +127,7 @@ def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, s
     if pictures:
         blocks["offsets"] = _base64(offsets, "<u4")
         blocks["pictures"] = pictures
-    output = Path(output)
-    _write(output, _pieces(points, blocks, n_left_out, byte_budget, seed))
+    replace_file(output, _pieces(points, blocks, n_left_out, byte_budget, seed))
     return output
 
 
@@ -234,7 +234,7 @@ def _check(points: MapData) -> None:
         if array is not None and np.shape(array) != (n,):
             raise ParameterError(f"{name} must have the shape ({n},); it has {np.shape(array)}")
     rows = points.representatives
-    if rows is not None and len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < n):
+    if rows is not None and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n):
         raise ParameterError(f"representatives are rows from 0 to {n - 1}; they are {rows.min()} to {rows.max()}")
     _check_neighbors(points, n)
 
@@ -251,24 +251,3 @@ def _check_neighbors(points: MapData, n: int) -> None:
         raise ParameterError(f"neighbors are rows from 0 to {n - 1}; the largest is {int(points.neighbors.max())}")
     if points.scores is not None and np.shape(points.scores) != shape:
         raise ParameterError(f"scores must have the neighbors' shape {shape}; they have {np.shape(points.scores)}")
-
-
-def _write(output: Path, pieces: Iterable[str]) -> None:
-    """Write beside the file and rename, so that a reader finds the old page or the new one, never half of one."""
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder; give the name of an HTML file, such as {output / 'map.html'}")
-    partial = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-        # A file name need not be Unicode; what cannot be written is shown as \\udcff.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.writelines(pieces)
-        os.chmod(partial, output.stat().st_mode & 0o777 if output.exists() else 0o644)  # mkstemp makes it private
-        os.replace(partial, output)
-    except BaseException as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
-        raise

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..errors import OutputError
 from ..models import Model, Target, as_model
 from .compose import StageProgress, compose
+from .output import check_output, replace_file
 from .page import page
 
 
@@ -55,40 +53,9 @@ def report(
         visualized.
     """
     output = Path(output)
-    _check(output)
+    check_output(output)
     contents = compose(
         as_model(model), images, collection=collection, target=target, layer=layer, progress=progress
     )
-    _replace(output, page(contents))
+    replace_file(output, [page(contents)])
     return output
-
-
-def _check(output: Path) -> None:
-    if output.is_dir():
-        raise OutputError(
-            f"{output}: is a folder; give the name of an HTML file, such as {output / 'report.html'}"
-        )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output}: its folder cannot be made ({error.strerror})") from error
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"{output}: its folder cannot be written to")
-
-
-def _replace(output: Path, text: str) -> None:
-    """Write beside the file and rename, so that a reader finds the old page or the new one, never half of one."""
-    partial = None
-    try:
-        descriptor, partial = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-        # A file name need not be Unicode; what cannot be written is shown as \\udcff.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.chmod(partial, output.stat().st_mode & 0o777 if output.exists() else 0o644)  # mkstemp makes it private
-        os.replace(partial, output)
-    except BaseException as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
-        raise
