@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from convscope import ImageError, ImageSet, load_images
-from convscope.images import MAX_PIXELS, Source, open_image
+from convscope.images import MAX_PIXELS, Source, open_image, upright_size
 
 
 def quadrants() -> np.ndarray:
@@ -484,3 +484,26 @@ def test_postscript_under_an_image_name_is_not_opened(tmp_path: Path) -> None:
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(ImageError, match=r"holiday\.jpg: not an image"):
         load_images(path)[0]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("at_least", "size"), [(None, (600, 400)), (100, (150, 100)), (201, (600, 400))])
+def test_large_jpegs_open_at_a_part_of_their_size(
+    tmp_path: Path, cat: np.ndarray, orientation: int, at_least: int | None, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = Image.fromarray(cat).resize((600, 400))
+    whole.save(tmp_path / "large.jpg", quality=95, exif=exif)
+    found = load_images(tmp_path / "large.jpg", at_least=at_least)[0]
+    expected = np.asarray(whole.resize(size, Image.Resampling.BOX))
+    if orientation == 6:
+        expected = np.rot90(expected, -1)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(float) - expected).mean() < 4
+    assert upright_size(tmp_path / "large.jpg") == ((400, 600) if orientation == 1 else (600, 400))
+
+
+def test_only_jpegs_open_at_a_part_of_their_size(tmp_path: Path, cat: np.ndarray) -> None:
+    Image.fromarray(cat).save(tmp_path / "cat.png")
+    np.testing.assert_array_equal(load_images(tmp_path, at_least=1)[:1][0], cat)

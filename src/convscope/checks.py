@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
+Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
 
 
 def as_count(value: object, name: str, least: int = 0) -> int:
@@ -34,3 +35,11 @@ def as_pair(value: object, name: str) -> Pair:
     ):
         raise ParameterError(f"{name}={value!r}: expected pixels, one number or (height, width), at least 1")
     return (int(pair[0]), int(pair[1]))
+
+
+def check_engine(engine: str, address: str | None) -> None:
+    """A known engine, and an address only of a cluster."""
+    if engine not in get_args(Engine):
+        raise ParameterError(f"engine={engine!r}: expected 'local' or 'ray'")
+    if address is not None and engine != "ray":
+        raise ParameterError("address belongs to engine='ray'")

@@ -403,6 +403,11 @@ def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     Image.open(cat).save("new.jpg")
     done = invoke("neighbors", "photos.lance", "new.jpg", "--k", 1, "-o", "new", "--where", "label = 'cup'")
     assert "cup" in done.stdout
+    assert invoke("project", "photos.lance", "-o", "map").exit_code == 0
+    placed = json.loads(invoke("place", "photos.lance", cat, "--json").stdout)
+    assert placed["names"] == [str(cat)]
+    by_path = {row["path"]: row["pca_x"] for row in EmbeddingStore.open("photos.lance").to_arrow().to_pylist()}
+    assert placed["coordinates"][0][0] == pytest.approx(by_path[str(cat)], abs=1e-3)
 
 
 def test_a_store_is_projected_clustered_and_evaluated(here: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from convscope import ImageError, Model, ParameterError, embed
-from convscope.embedding import distributed
+from convscope.embedding import EmbeddingStore, distributed, project
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "lance_ray"))
 with_ray = [
@@ -102,8 +102,35 @@ def test_a_worker_that_is_killed_costs_no_rows(
     assert_same_rows(rows(store), rows(embed(model, folder, store=tmp_path / "local.lance")))
 
 
+@in_ray
+def test_principal_components_are_those_of_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 7)) * np.arange(1, 8)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    monkeypatch.setattr(distributed, "_PART", 60)
+    found = project(store, n_components=3, engine="ray")
+    expected = project(points, n_components=3)
+    np.testing.assert_allclose(found.explained_variance_ratio, expected.explained_variance_ratio, rtol=1e-6)
+    order = [int(name.split()[1]) for name in found.names]
+    np.testing.assert_allclose(found.coordinates, expected.coordinates[order], atol=1e-4)
+
+
+def test_moments_of_the_parts_of_a_store_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+
+    def here(work: Any, items: list[Any], n_at_once: int, address: str | None) -> Any:
+        return ((1, work([item])) for item in reversed(items))  # workers are done in any order
+
+    monkeypatch.setattr(distributed, "on_ray", here)
+    found = distributed.moments_by_ray(store)
+    assert found.n == 50
+    np.testing.assert_allclose(found.mean, points.mean(axis=0), atol=1e-6)
+    centered = points.astype(float) - points.mean(axis=0)
+    np.testing.assert_allclose(np.tril(found.scatter), np.tril(centered.T @ centered), atol=1e-4)
+
+
 def test_what_ray_does_not_do(folder: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ParameterError, match="belong to a store"):
+    with pytest.raises(ParameterError, match="fills a store"):
         embed(model, folder, engine="ray")  # type: ignore[call-overload]
     with pytest.raises(ParameterError, match="expected 'local' or 'ray'"):
         embed(model, folder, store=tmp_path / "s.lance", engine="spark")  # type: ignore[call-overload]

@@ -161,6 +161,22 @@ def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
         place(again, points[:5], method="umap")
 
 
+def test_a_map_of_fewer_dimensions_leaves_no_third_coordinate_behind(tmp_path: Path) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", clustered())
+    project(store, n_components=3)
+    assert store.to_arrow(["pca_z"])["pca_z"].null_count == 0
+    found = project(store, n_components=2)
+    assert store.to_arrow(["pca_z"])["pca_z"].null_count == len(store)
+    np.testing.assert_array_equal(store.to_arrow(["pca_x"])["pca_x"].to_pylist(), found.coordinates[:, 0])
+
+
+def test_only_a_store_is_summed_up_elsewhere() -> None:
+    with pytest.raises(ParameterError, match="projects a store"):
+        project(clustered(), engine="ray")
+    with pytest.raises(ParameterError, match="address belongs to engine='ray'"):
+        project(clustered(), address="here")
+
+
 def test_fewer_vectors_than_dimensions_in_a_store(tmp_path: Path) -> None:
     points = clustered(30, 60)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)

@@ -24,7 +24,7 @@ def test_the_page_shows_the_store(tmp_path: Path, shown: list[Any]) -> None:
     points = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points, labels=["a", "b"] * 20)
     projection = project(store)
-    cluster(store, method="kmeans", n_clusters=3)
+    groups = cluster(store, method="kmeans", n_clusters=3)
     page.store_map(store, projection, tmp_path / "map.html")
     (found,) = shown
     order = [int(name.split()[1]) for name in found.names]
@@ -36,6 +36,10 @@ def test_the_page_shows_the_store(tmp_path: Path, shown: list[Any]) -> None:
         found.scores, np.take_along_axis(similarity, found.neighbors.astype(int), 1), atol=1e-6
     )
     assert set(found.clusters) == {0, 1, 2}
+    middles = [found.names[row] for row in found.representatives]
+    assert middles == [groups.names[groups.representatives[g]] for g in np.argsort(-groups.sizes, kind="stable")]
+    assert found.facts["Clusters"] == "3 by kmeans"
+    assert found.facts["Agreement of clusters and labels"] == f"{groups.agreement:.2f}"
     assert (found.predicted, found.probability) == ((), None)
     assert found.facts["Trustworthiness"] == f"{projection.trustworthiness:.2f}"
 

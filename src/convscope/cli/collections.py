@@ -30,6 +30,12 @@ from .options import AsJson, Images, Network, Output, chosen_images, with_networ
 commands = typer.Typer()
 
 Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store`: a folder or an address.")]
+Engine: TypeAlias = Annotated[
+    Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, which can open the store.")
+]
+Address: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
+]
 _LISTED = 20  # files that could not be read
 
 
@@ -57,17 +63,21 @@ def embed(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
     ] = False,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, into a store.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
-    ] = None,
+    reduced: Annotated[
+        bool,
+        typer.Option(
+            "--reduced",
+            help="Open large JPEG files at a half, quarter or eighth of their size, if that still covers the "
+            "network's input: faster, and not quite the same vectors.",
+        ),
+    ] = False,
+    engine: Engine = "local",
+    address: Address = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """The feature vector of every image, for `neighbors` and `project`."""
-    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled}
+    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled, "reduced": reduced}
     if store is not None:
         options |= {"vectors": vectors, "engine": engine, "address": address}
         _into_store(model, images, store, prune, as_json, options)
@@ -234,8 +244,8 @@ def attribute_dataset(
     store: Store,
     method: Annotated[Literal["saliency", "occlusion"], typer.Option(help="How.")] = "saliency",
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="ray: by the workers of a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the cluster; by default this machine.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """An attribution for every image of a store, summed up in its row."""
     from convscope import EmbeddingStore
@@ -262,6 +272,8 @@ def project(
     ] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
+    engine: Engine = "local",
+    address: Address = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -271,6 +283,7 @@ def project(
 
     place = free_output(output, "project")
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
+    options |= {"engine": engine, "address": address}
     if not _is_store(collection):
         projection = project_vectors(_collection(Path(collection), model), **options)
         show(projection, projection.save(place), as_json)
@@ -282,6 +295,33 @@ def project(
     saved = projection.save(place)
     store_map(store, projection, saved / "map.html")
     show(projection, saved, as_json)
+
+
+@commands.command(epilog="Example: convscope place photos.lance new.jpg --method tsne")
+@reporting
+@with_network
+def place(
+    model: Network,
+    store: Store,
+    images: Images,
+    method: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="On which of its maps.")] = "pca",
+    as_json: AsJson = False,
+) -> None:
+    """Where new images lie on a map that `project` made of a store, which stays as it is."""
+    from convscope import EmbeddingStore
+    from convscope.embedding import place as placed
+
+    network = model()
+    opened = EmbeddingStore.open(store, model=network)
+    embeddings = _embedded(network, images, opened.origin.layer)
+    places = placed(opened, embeddings.vectors, method=method)
+    if as_json:
+        print_json({"names": list(embeddings.names), "coordinates": places.tolist()})
+    else:
+        header = ("image", *(f"{method} {axis + 1}" for axis in range(places.shape[1])))
+        rows = [(name, *(f"{x:.3f}" for x in at)) for name, at in zip(embeddings.names, places, strict=True)]
+        out.print(table("", header, rows))
+    skipped(embeddings.provenance)
 
 
 @commands.command(epilog="Example: convscope cluster photos.lance --method kmeans --n-clusters 20")
@@ -323,11 +363,14 @@ def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     return _embedded(model(), [Path(q) for q in query], embeddings.layer)
 
 
-def _embedded(model: Any, images: list[Path], layer: str | None = None, **options: Any) -> Any:
+def _embedded(
+    model: Any, images: list[Path], layer: str | None = None, reduced: bool = False, **options: Any
+) -> Any:
     from convscope.embedding import embed as embed_images
 
+    at_least = max(model.preprocessing.resize_px) if reduced and model.preprocessing else None
     with progress_bar("embed") as step:
-        return embed_images(model, chosen_images(images), layer=layer, progress=step, **options)
+        return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
 
 
 def _is_store(place: str) -> bool:

@@ -84,11 +84,13 @@ def set_parameters(command: Callable[..., None], parameters: Sequence[inspect.Pa
     command.__annotations__ = {p.name: p.annotation for p in keywords}
 
 
-def chosen_images(paths: list[Path]) -> Any:
+def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
     """One path as it is; several as one set, in which an unreadable file is skipped and listed."""
     from convscope.images import load_images
 
-    return load_images(paths[0]) if len(paths) == 1 else load_images(paths, on_error="skip")
+    if len(paths) == 1:
+        return load_images(paths[0], at_least=at_least)
+    return load_images(paths, on_error="skip", at_least=at_least)
 
 
 def chosen_target(text: str | None) -> Any:

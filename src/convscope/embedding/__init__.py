@@ -3,7 +3,7 @@
 from .clusters import cluster
 from .duplicates import duplicates
 from .extract import Embeddings, embed
-from .projection import project
+from .projection import place, project
 from .store import EmbeddingStore
 
-__all__ = ["EmbeddingStore", "Embeddings", "cluster", "duplicates", "embed", "project"]
+__all__ = ["EmbeddingStore", "Embeddings", "cluster", "duplicates", "embed", "place", "project"]

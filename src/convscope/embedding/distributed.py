@@ -1,30 +1,40 @@
-"""Fill a store by Ray: the same rows as on one machine, made by as many as there are."""
+"""By Ray what one machine does, with the same result: fill a store, sum it up, work on its files."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
+import operator
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from ..errors import ImageError, ParameterError
-from ..images import Source, load_images
+from ..errors import ImageError, ParameterError, StoreError
+from ..images import ImageSet, Source, load_images
 from ..models import Model, Progress
+from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting
 from .filling import absolute, origin_for
+from .lance import is_local
+from .moments import Moments, moments_of
 from .rows import Picture, read, stamp_of, table_of
-from .store import EmbeddingStore
+from .store import HAS_VECTOR, EmbeddingStore
 from .table import VectorType
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 64  # images that one worker takes at once: so much is computed again where it dies
+_PART = 1 << 18  # vectors that one worker sums up before it sends D x D numbers back ...
+_FEWEST_PARTS = 16  # ... or a share of them all, so that no worker waits long for another
+_BLOCK_ROWS = 2048  # of a part, read at once
 _COMMIT = 8192  # images that are written at once: so much is computed again where this process dies
 
 
@@ -76,7 +86,7 @@ def fill_by_ray(
     with _running(address) as n_processors:
         for first in range(0, len(todo), _COMMIT):
             part = todo[first : first + _COMMIT]
-            made = _made(part, model, found.name, precision, store, n_workers or n_processors)
+            made = _made(every.of(part), model, found.name, precision, store, n_workers or n_processors)
             _write(store, made, part, known)
             done += len(part)
             if progress:
@@ -107,7 +117,7 @@ def _running(address: str | None) -> Iterator[int]:
 
 
 def _made(
-    sources: Sequence[Source],
+    images: ImageSet,
     model: Model,
     layer: str,
     precision: Precision,
@@ -118,16 +128,16 @@ def _made(
     import pyarrow as pa
     import ray
 
-    n_workers = max(1, min(n_workers, -(-len(sources) // _BLOCK)))
+    n_workers = max(1, min(n_workers, -(-len(images) // _BLOCK)))
     text = pa.string()
     columns = {
-        "path": pa.array([s.name for s in sources], text),
-        "label": pa.array([s.label for s in sources], text),
+        "path": pa.array(images.names, text),
+        "label": pa.array(images.labels, text),
     }
     items = ray.data.from_arrow(pa.table(columns))
     return items.map_batches(
         _Worker,
-        fn_constructor_args=(model, layer, precision, store.schema),
+        fn_constructor_args=(model, layer, precision, store.schema, images.of(())),
         batch_size=_BLOCK,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=n_workers),
@@ -139,8 +149,11 @@ def _made(
 class _Worker:
     """Has the network, and turns paths into rows."""
 
-    def __init__(self, model: Model, layer: str, precision: Precision, schema: pa.Schema) -> None:
+    def __init__(
+        self, model: Model, layer: str, precision: Precision, schema: pa.Schema, images: ImageSet
+    ) -> None:
         torch.set_num_threads(1)
+        self._images = images  # none of them: how they are opened
         self._model, self._precision, self._schema = model, precision, schema
         self._layer = choose_layer(model, model.input_shape(), layer)
 
@@ -150,7 +163,12 @@ class _Worker:
         model, shape = self._model, self._model.input_shape()
         assert model.preprocessing is not None
         pictures = [
-            read(Source(row["path"], Path(row["path"]), row["label"]), model.preprocessing)
+            read(
+                Source(row["path"], Path(row["path"]), row["label"]),
+                model.preprocessing,
+                self._images.background,
+                self._images.at_least,
+            )
             for row in batch.to_pylist()
         ]
         readable = [p for p in pictures if p.pixels is not None]
@@ -180,24 +198,51 @@ def _write(store: EmbeddingStore, made: Any, sources: Sequence[Source], known: d
         lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
 
 
-def on_ray(
-    work: Callable[[Sequence[str]], pa.Table | None],
-    paths: Sequence[str],
-    n_at_once: int,
-    address: str | None = None,
-) -> Iterator[tuple[int, pa.Table | None]]:
-    """``work`` on paths, some at a time, by the workers of a Ray cluster, in no order: (how many, what came out).
+def moments_by_ray(store: EmbeddingStore, address: str | None = None) -> Moments:
+    """The moments of all vectors of a store, each part summed by a worker of a Ray cluster and added up here.
 
-    What it gives back has to have the same columns every time.
+    Every worker opens the store, and has memory for D x D numbers and some thousand vectors.
     """
-    if not paths:
+    row_ids = np.concatenate([b["_rowid"].to_numpy() for b in store.batches(["path"], HAS_VECTOR, row_ids=True)])
+    n_parts = max(_FEWEST_PARTS, -(-len(row_ids) // _PART))
+    place = os.path.abspath(store.place) if is_local(store.place) else store.place
+    parts = [part for part in np.array_split(row_ids, n_parts) if len(part)]
+    found: Moments = reduce(operator.add, (moments for _, moments in on_ray(_Summing(place), parts, 1, address)))
+    if found.n != len(row_ids):
+        raise StoreError(f"{store.place} was written to while it was read; try again when that is done")
+    return found
+
+
+class _Summing:
+    """Sums up rows of a store, which are given by their _rowid."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __call__(self, parts: Sequence[Array]) -> Moments:
+        store = EmbeddingStore.open(self._place)
+
+        def blocks() -> Iterator[Array]:
+            for row_ids in parts:
+                for first in range(0, len(row_ids), _BLOCK_ROWS):
+                    column = store.take(row_ids[first : first + _BLOCK_ROWS], ["vector"])["vector"]
+                    yield column.combine_chunks().flatten().to_numpy().reshape(-1, store.n_dims)
+
+        return moments_of(blocks())
+
+
+def on_ray(
+    work: Callable[[Sequence[Any]], Any], items: Sequence[Any], n_at_once: int, address: str | None = None
+) -> Iterator[tuple[int, Any]]:
+    """``work`` on items, some at a time, by workers of a Ray cluster, in no order: (how many, what came out)."""
+    if not items:
         return
     with _running(address) as n_processors:
         import ray
         from ray.util import ActorPool
 
-        n_workers = max(1, min(n_processors, -(-len(paths) // n_at_once)))
-        parts = [list(paths[first : first + n_at_once]) for first in range(0, len(paths), n_at_once)]
+        n_workers = max(1, min(n_processors, -(-len(items) // n_at_once)))
+        parts = [list(items[first : first + n_at_once]) for first in range(0, len(items), n_at_once)]
         actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Calling)
         pool = ActorPool([actor.remote(work) for _ in range(n_workers)])
         yield from pool.map_unordered(lambda a, part: a.run.remote(part), parts)
@@ -206,9 +251,9 @@ def on_ray(
 class _Calling:
     """Holds the work of `on_ray`, and the network in it."""
 
-    def __init__(self, work: Callable[[Sequence[str]], pa.Table | None]) -> None:
+    def __init__(self, work: Callable[[Sequence[Any]], Any]) -> None:
         torch.set_num_threads(1)
         self._work = work
 
-    def run(self, paths: Sequence[str]) -> tuple[int, pa.Table | None]:
-        return len(paths), self._work(paths)
+    def run(self, items: Sequence[Any]) -> tuple[int, Any]:
+        return len(items), self._work(items)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, overload
 
 import numpy as np
 from torch import nn
 
+from ..checks import Engine, check_engine
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
@@ -176,7 +177,7 @@ def embed(
     vectors: VectorType = "float32",
     precision: Precision = "float32",
     compiled: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: Engine = "local",
     address: str | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingStore: ...
@@ -189,7 +190,7 @@ def embed(
     vectors: VectorType = "float32",
     precision: Precision = "float32",
     compiled: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: Engine = "local",
     address: str | None = None,
     progress: Progress | None = None,
 ) -> Embeddings | EmbeddingStore:
@@ -233,11 +234,10 @@ def embed(
         (5, 144)
     """
     model = as_model(model)
-    if engine not in ("local", "ray"):
-        raise ParameterError(f"engine={engine!r}: expected 'local' or 'ray'")
-    if engine == "ray" or address is not None:
-        if store is None or compiled or engine != "ray":
-            raise ParameterError("engine='ray', and an address, belong to a store, and compiled=True to neither")
+    check_engine(engine, address)
+    if engine == "ray":
+        if store is None or compiled:
+            raise ParameterError("engine='ray' fills a store, and not with compiled=True")
         from .distributed import fill_by_ray
 
         options: dict[str, Any] = {"vectors": vectors, "precision": precision, "address": address}

@@ -100,7 +100,7 @@ def absolute(images: ImageSet) -> ImageSet:
     sources = [
         replace(s, name=os.path.abspath(s.content)) if isinstance(s.content, Path) else s for s in images.sources
     ]
-    return ImageSet(sources, background=images.background, skip_errors=images.skip_errors)
+    return images.of(sources)
 
 
 class _Files:
@@ -121,7 +121,7 @@ class _Files:
         n_known, pictures = self.n - len(todo), list[Picture]()
 
         def open_one(i: int) -> Picture:
-            return read(todo[i], self._preprocessing, self._set.background)
+            return read(todo[i], self._preprocessing, self._set.background, self._set.at_least)
 
         for i, picture in opened(open_one, len(todo), size, in_turns=self._in_turns):
             if picture.error is not None and not self._set.skip_errors:

@@ -9,16 +9,17 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import linalg
 
-from ..checks import as_count
+from ..checks import Engine, as_count, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
-from .moments import Components, moments_of
+from .moments import Components, Moments, moments_of
 from .quality import NEAREST, looked_at, trust
 from .store import HAS_VECTOR, EmbeddingStore
 from .table import THUMBNAIL_PX, decode
@@ -41,7 +42,13 @@ class Source:
 
 
 def project(
-    embeddings: Embeddings | EmbeddingStore | Array, *, method: str = "pca", n_components: int = 2, seed: int = 0
+    embeddings: Embeddings | EmbeddingStore | Array,
+    *,
+    method: str = "pca",
+    n_components: int = 2,
+    seed: int = 0,
+    engine: Engine = "local",
+    address: str | None = None,
 ) -> Projection:
     """A map of embeddings in few dimensions, and how far it can be trusted.
 
@@ -60,6 +67,9 @@ def project(
         method: "pca", "tsne" or "umap"; the last needs ``convscope[umap]``.
         n_components: dimensions of the map; for "pca" up to min(N, D), else 1 to 3.
         seed: 0 to 2^32 - 1, for what is random inside a method. The principal components do not depend on it.
+        engine: "ray" lets the workers of a Ray cluster sum up the covariance of a store that is larger than it has
+            dimensions; see `convscope.embed`.
+        address: of the cluster.
 
     Returns:
         `Projection`: ``coordinates`` (N, n_components) float32, for "pca" in the units of the embeddings;
@@ -91,11 +101,19 @@ def project(
     n_components = as_count(n_components, "n_components", 1)
     if as_count(seed, "seed") >= 2**32:
         raise ParameterError(f"seed={seed}: expected less than 2^32")
+    check_engine(engine, address)
+    summed: Callable[[], Moments] | None = None
+    if engine == "ray":
+        from .distributed import moments_by_ray
+
+        if not isinstance(embeddings, EmbeddingStore):
+            raise ParameterError("engine='ray' projects a store, which its workers can open")
+        summed = partial(moments_by_ray, embeddings, address)
     source = source_of(embeddings)
     n = len(source.names)
     if n < 2:
         raise ParameterError(f"{n} vector(s): a projection needs at least 2")
-    components = components_of(source, n)
+    components = components_of(source, n, summed)
     most = min(n, len(components.mean)) if method == "pca" else 3
     if n_components > most:
         raise ParameterError(f"n_components={n_components}: expected 1 to {most} for {n} vectors and {method!r}")
@@ -179,11 +197,11 @@ def _of_store(store: EmbeddingStore) -> Source:
     return Source(blocks, tuple(names), tuple(rows["label"].to_pylist()), thumbnails, made)
 
 
-def components_of(source: Source, n: int) -> Components:
-    """From the covariance, one block at a time; of fewer vectors than dimensions from the vectors themselves."""
+def components_of(source: Source, n: int, summed: Callable[[], Moments] | None = None) -> Components:
+    """From the covariance, one block at a time or as ``summed``; of few vectors from the vectors themselves."""
     first = next(source.blocks())
     if n > first.shape[1]:
-        return Components.of(moments_of(source.blocks()))
+        return Components.of(summed() if summed else moments_of(source.blocks()))
     points = np.concatenate(list(source.blocks())).astype(np.float64)
     mean = points.mean(axis=0)
     _, sizes, axes = linalg.svd(points - mean, full_matrices=False)
@@ -263,6 +281,9 @@ def _keep(
     columns: dict[str, Any] = {"path": pa.array(names)}
     for name, values in zip("xyz", coordinates.T, strict=False):
         columns[f"{method}_{name}"] = pa.array(values.astype(np.float32))
+    for name in (f"{method}_{name}" for name in "xyz"):  # of a map with more dimensions, made before
+        if name not in columns and name in store.schema.names:
+            columns[name] = pa.nulls(len(names), pa.float32())
     store.add_columns(pa.table(columns))
     data = io.BytesIO()
     arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}

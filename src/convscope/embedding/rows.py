@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError
-from ..images import WHITE, Color, Item, Pixels, Source, open_image
+from ..images import WHITE, Color, Item, Pixels, Source, open_image, upright_size
 from ..models import Preprocessing
 from .features import Features
 from .table import encode, thumbnail_of, vector_column
@@ -56,17 +56,21 @@ def is_of_a_file(stamp: str | None) -> bool:
     return stamp is None or stamp.startswith(_FILE)
 
 
-def read(source: Source, preprocessing: Preprocessing, background: Color = WHITE) -> Picture:
+def read(
+    source: Source, preprocessing: Preprocessing, background: Color = WHITE, at_least: int | None = None
+) -> Picture:
     """Open an image, and fit it to the network's input; what goes wrong is kept, not raised."""
     stamp = stamp_of(source.content)  # before it is read: a later change is seen the next time
     digest = None
     try:
         digest = digest_of(source.content)
-        pixels = open_image(source, background=background)
+        pixels = open_image(source, background=background, at_least=at_least)
         fitted = preprocessing.fit(pixels, source.name)
+        size = (pixels.shape[0], pixels.shape[1])
+        if at_least is not None and isinstance(source.content, Path):
+            size = upright_size(source.content)
     except ImageError as error:
         return Picture(source.name, source.label, stamp, digest, error=str(error))
-    size = (pixels.shape[0], pixels.shape[1])
     return Picture(source.name, source.label, stamp, digest, size, fitted, encode(thumbnail_of(fitted)))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ..attribution import ATTRIBUTIONS
+from ..checks import Engine, check_engine
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..errors import ImageError, ParameterError
@@ -33,7 +34,7 @@ def attribute_dataset(
     *,
     method: str = "saliency",
     where: str | None = None,
-    engine: Literal["local", "ray"] = "local",
+    engine: Engine = "local",
     address: str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -63,8 +64,7 @@ def attribute_dataset(
     """
     if method not in ATTRIBUTIONS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
-    if engine not in ("local", "ray"):
-        raise ParameterError(f"engine={engine!r}: expected 'local' or 'ray'")
+    check_engine(engine, address)
     work = _Work(model, method, options)
     chosen = f"error IS NULL AND ({where})" if where else "error IS NULL"
     total = store.count(chosen)
