@@ -27,7 +27,7 @@ import pyarrow as pa
 import torch
 
 from convscope.embedding import EmbeddingStore
-from convscope.embedding.asking import nearest
+from convscope.embedding.exact import nearest
 from convscope.embedding.index import nearest_by_index
 from convscope.embedding.table import Origin, vector_column
 from interleaved import HEADER, Runs, interleaved, row

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from convscope import EmbeddingStore, ParameterError, StoreError
-from convscope.embedding import asking
+from convscope.embedding import exact
+from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 
 N, D = 1200, 24
@@ -55,7 +60,8 @@ def test_exact_neighbors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(asking, "_SHARE", 0)
+        monkeypatch.setattr(held, "_SHARE", 0)
+        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
         monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 100)
     queries = np.random.default_rng(1).normal(size=(n_queries, D)).astype(np.float32)
     found = store.neighbors(queries, k=7, metric=metric)
@@ -80,7 +86,8 @@ def test_conditions(
     store: EmbeddingStore, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(asking, "_SHARE", 0)
+        monkeypatch.setattr(held, "_SHARE", 0)
+        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
     where = "label = 'cat' AND predicted != label"
     found = store.neighbors(vectors[0], k=5, where=where)
     allowed = [i for i in range(N) if i % 2 == 0 and i % 3 == 0]
@@ -124,3 +131,39 @@ def test_an_index_finds_nearly_the_same(store: EmbeddingStore, vectors: np.ndarr
         found.names[a] == exact.names[b] for a, b in zip(found.indices[:, 0], exact.indices[:, 0], strict=True)
     ]
     np.testing.assert_allclose(found.scores[first, 0], exact.scores[first, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_ties_go_by_the_order_of_the_rows(tmp_path: Path) -> None:
+    equal = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.ones((200, 4)))
+    for metric in ("cosine", "euclidean", "dot"):
+        found = equal.neighbors(np.ones(4, np.float32), k=5, metric=metric)
+        assert [found.names[i] for i in found.indices[0]] == [f"vector {i}" for i in range(5)]
+
+
+def test_blocks_that_do_not_fit_in_memory_are_let_go(
+    store: EmbeddingStore, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[held.Points]] = []
+    most = 0
+
+    def counted(*_: object) -> Iterator[held.Points]:
+        nonlocal most
+        for first in range(0, 40, 4):
+            block = held.Points(row_ids[first : first + 4], vectors[first : first + 4])
+            alive.append(weakref.ref(block))
+            yield block
+            del block
+            most = max(most, sum(one() is not None for one in alive))
+
+    row_ids = np.concatenate([b["_rowid"].to_numpy() for b in store.batches(["path"], row_ids=True)])
+    monkeypatch.setattr(exact, "points_of", counted)
+    ids, _ = exact.nearest(store, np.tile(vectors[:100], (3, 1)), 3, "cosine")  # more than are asked at once
+    assert ids.shape == (300, 3)
+    assert most <= 1
+
+
+def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, vectors: np.ndarray) -> None:
+    store.index(recall=0.5, k=5)
+    where = "path IN ('image 3', 'image 77', 'image 140')"
+    found = store.neighbors(vectors[:2], k=3, where=where, exact=False)
+    assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}

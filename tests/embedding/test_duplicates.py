@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from convscope.embedding import Embeddings, EmbeddingStore, asking, duplicates
+from convscope.embedding import Embeddings, EmbeddingStore, duplicates
+from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 from convscope.errors import ParameterError
 from convscope.results import Provenance, Result
@@ -89,7 +90,7 @@ def test_pairs_of_a_store(
     tmp_path: Path, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(asking, "_SHARE", 0)
+        monkeypatch.setattr(held, "_SHARE", 0)
         monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 11)
     ids = [f"{i:032x}" for i in range(N)]
     ids[70] = ids[3]

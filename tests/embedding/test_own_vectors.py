@@ -57,5 +57,5 @@ def test_another_encoder_or_length_is_refused(tmp_path: Path) -> None:
     EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, encoder="mine")
     with pytest.raises(StoreError, match="the encoders differ"):
         EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, encoder="yours")
-    with pytest.raises(StoreError, match="4 values, not of 3"):
+    with pytest.raises(StoreError, match="4 values in float32, not of 3"):
         EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS[:, :3], encoder="mine")

@@ -55,6 +55,9 @@ def cluster(
         raise ParameterError(f"method={method!r}: expected 'hdbscan' or 'kmeans'")
     if (method == "kmeans") != (n_clusters is not None):
         raise ParameterError("n_clusters belongs to method='kmeans', which needs it")
+    if not isinstance(store, EmbeddingStore):
+        raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore, where the groups are written")
+    as_count(seed, "seed")
     source = source_of(store)
     n = len(source.names)
     if n < 2 * _SMALLEST:

@@ -21,12 +21,12 @@ from ..images import ImageSet, Source, load_images
 from ..models import Model, Progress
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting
-from .filling import absolute, origin_for
-from .lance import is_local
+from .filling import absolute, new_or_changed, origin_for
+from .lance import is_local, quoted
 from .moments import Moments, moments_of
-from .rows import Picture, read, stamp_of, table_of
+from .rows import Picture, read, table_of
 from .store import HAS_VECTOR, EmbeddingStore
-from .table import VectorType
+from .table import VectorType, padded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,16 +79,20 @@ def fill_by_ray(
     store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
     store.model = model
     known = store.stamps()
-    todo = [s for s in every.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
+    todo = new_or_changed(every, known)
     done = len(every) - len(todo)
     if not todo:
         return store
+    n_added = 0
     with _running(address) as n_processors:
         for first in range(0, len(todo), _COMMIT):
             part = todo[first : first + _COMMIT]
             made = _made(every.of(part), model, found.name, precision, store, n_workers or n_processors)
-            _write(store, made, part, known)
+            _write(store, made, part, known, len(known) + n_added)
+            n_added += sum(source.name not in known for source in part)
             done += len(part)
+            if not every.skip_errors:
+                _raise_unread(store, part)
             if progress:
                 progress(done, len(every))
     store.compact()
@@ -177,25 +181,39 @@ class _Worker:
 
             def rows(some: list[Picture]) -> pa.Table:
                 x = model.preprocessing.normalize([p.pixels for p in some if p.pixels is not None])  # type: ignore[union-attr]
-                return table_of(some, extract(x), model.labels or (), self._schema)
+                return padded(table_of(some, extract(x), model.labels or (), self._schema), self._schema)
 
             made = [rows(readable[first : first + size]) for first in range(0, len(readable), size)]
         failed = [p for p in pictures if p.pixels is None]
         if failed:
-            made.append(table_of(failed, None, (), self._schema))
+            made.append(padded(table_of(failed, None, (), self._schema), self._schema))
         return pa.concat_tables(made)
 
 
-def _write(store: EmbeddingStore, made: Any, sources: Sequence[Source], known: dict[str, str | None]) -> None:
-    """New rows by all workers at once, as Lance commits them together; changed ones by this process."""
+def _write(
+    store: EmbeddingStore, made: Any, sources: Sequence[Source], known: dict[str, str | None], n_expected: int
+) -> None:
+    """New rows by all workers at once, as Lance commits them together; changed ones by this process.
+
+    So, too, where another process has written to the store since ``known`` was read.
+    """
     import lance_ray
 
-    if any(source.name in known for source in sources):
+    if any(source.name in known for source in sources) or len(store) != n_expected:
         for batch in made.iter_batches(batch_size=_COMMIT, batch_format="pyarrow"):
             store.write(batch)
         return
     with store.writing():
         lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
+
+
+def _raise_unread(store: EmbeddingStore, sources: Sequence[Source]) -> None:
+    """`ImageError` where one of these could not be read; their rows say so, too."""
+    for first in range(0, len(sources), _BLOCK):
+        listed = ", ".join(quoted(source.name) for source in sources[first : first + _BLOCK])
+        unread = store.to_arrow(["error"], f"error IS NOT NULL AND path IN ({listed})")["error"].to_pylist()
+        if unread:
+            raise ImageError(unread[0])
 
 
 def moments_by_ray(store: EmbeddingStore, address: str | None = None) -> Moments:
@@ -234,7 +252,7 @@ class _Summing:
 def on_ray(
     work: Callable[[Sequence[Any]], Any], items: Sequence[Any], n_at_once: int, address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """``work`` on items, some at a time, by workers of a Ray cluster, in no order: (how many, what came out)."""
+    """``work`` on items, some at a time, by workers of a Ray cluster: (how many, what came out), in order."""
     if not items:
         return
     with _running(address) as n_processors:
@@ -245,7 +263,7 @@ def on_ray(
         parts = [list(items[first : first + n_at_once]) for first in range(0, len(items), n_at_once)]
         actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Calling)
         pool = ActorPool([actor.remote(work) for _ in range(n_workers)])
-        yield from pool.map_unordered(lambda a, part: a.run.remote(part), parts)
+        yield from pool.map(lambda a, part: a.run.remote(part), parts)
 
 
 class _Calling:

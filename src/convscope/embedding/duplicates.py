@@ -12,9 +12,9 @@ import numpy as np
 from ..checks import as_count, as_number
 from ..errors import ParameterError
 from ..results import Array, Duplicates, Provenance
-from .asking import points_of
 from .extract import Embeddings
 from .neighbors import Metric, check_metric
+from .points import points_of
 from .store import EmbeddingStore
 from .table import decode
 

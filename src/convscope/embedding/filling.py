@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import ImageError
-from ..images import ImageSet, load_images
+from ..images import ImageSet, Source, load_images
 from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
@@ -96,28 +96,33 @@ def origin_for(model: Model, layer: str, precision: Precision) -> Origin:
 
 
 def absolute(images: ImageSet) -> ImageSet:
-    """Files by their whole path, which is their key in a store wherever one stands."""
+    """Files by their whole path, which is their key in a store wherever one stands; each once."""
     sources = [
         replace(s, name=os.path.abspath(s.content)) if isinstance(s.content, Path) else s for s in images.sources
     ]
-    return images.of(sources)
+    return images.of(list({source.name: source for source in reversed(sources)}.values())[::-1])
+
+
+def new_or_changed(images: ImageSet, known: Mapping[str, str | None]) -> list[Source]:
+    """The images that a store does not know, or knows by another stamp."""
+    return [s for s in images.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
 
 
 class _Files:
     """Images that are opened and preprocessed by threads."""
 
     def __init__(self, model: Model, images: Any) -> None:
-        self._inputs = Inputs(images, model.preprocessing)  # says what to do where there is no preprocessing
+        self._set = absolute(load_images(images))
+        self._inputs = Inputs(self._set, model.preprocessing)  # says what to do where there is no preprocessing
         assert model.preprocessing is not None
         self._preprocessing = model.preprocessing
         self._in_turns = model.device.type == "cpu"
-        self._set = absolute(load_images(images))
         self.shape = self._inputs.shape
         self.n = len(self._set)
 
     def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
         """How many images are done, and the next group, without those that the store knows."""
-        todo = [s for s in self._set.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
+        todo = new_or_changed(self._set, known)
         n_known, pictures = self.n - len(todo), list[Picture]()
 
         def open_one(i: int) -> Picture:

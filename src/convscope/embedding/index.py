@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_count
 from ..errors import ParameterError, StoreError
 from ..results import Array
-from .asking import nearest, ordered, points_of
+from .exact import joined, nearest, ranked
 from .neighbors import Metric, check_metric
+from .points import points_of
 from .store import HAS_VECTOR, EmbeddingStore
 
 _FEWEST, _SAMPLE = 1000, 200
@@ -25,6 +27,7 @@ def make_index(
 ) -> dict[str, Any]:
     """See `EmbeddingStore.index`."""
     check_metric(metric)
+    k = as_count(k, "k", 1)
     if not 0 < recall <= 1:
         raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
     n = store.count(HAS_VECTOR)
@@ -36,6 +39,7 @@ def make_index(
     exact_ms = 1e3 * (time.perf_counter() - started) / len(own)
     started = time.perf_counter()
     store.build_index(_DISTANCE[metric])
+    nearest_by_index(store, vectors[:1], k, metric, n_probes=1)  # is read into memory
     about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
     for n_probes in _PROBES:
         started = time.perf_counter()
@@ -73,29 +77,14 @@ def nearest_by_index(
     for first in range(0, len(vectors), _QUERIES):
         part = slice(first, first + _QUERIES)
         ids = store.search_index(vectors[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where)
-        found.append(_ordered(store, vectors[part], ids, k, metric, None if own is None else own[part]))
-    k = min(ids.shape[1] for ids, _ in found)
-    return np.concatenate([ids[:, :k] for ids, _ in found]), np.concatenate([s[:, :k] for _, s in found])
-
-
-def _ordered(
-    store: EmbeddingStore, queries: Array, found: list[Array], k: int, metric: Metric, own: Array | None
-) -> tuple[Array, Array]:
-    """The k nearest of the candidates that the index found for each query, by their full vectors."""
-    widest = max(map(len, found))
-    unique, places = np.unique(np.concatenate(found), return_inverse=True)
-    at, is_given = np.zeros((len(found), widest), np.int64), np.zeros((len(found), widest), bool)
-    for row, end in enumerate(np.cumsum([len(ids) for ids in found])):
-        n = len(found[row])
-        at[row, :n], is_given[row, :n] = places[end - n : end], True
-    if not len(unique):
-        raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
-    row_ids = unique[at]
-    if own is not None:
-        is_given &= row_ids != own[:, None]
-    column = store.take(unique, ["vector"])["vector"].combine_chunks()
-    full = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(unique), -1)
-    return ordered(queries, full[at], is_given, row_ids, at, k, metric)
+        if own is not None:
+            ids = [some[some != one] for some, one in zip(ids, own[part], strict=True)]
+        for i in (i for i, some in enumerate(ids) if len(some) < k):  # in the parts that were looked into
+            query = first + i
+            mine = None if own is None else own[query : query + 1]
+            ids[i] = nearest(store, vectors[query : query + 1], k, metric, where=where, own=mine)[0][0]
+        found.append(ranked(store, vectors[part], ids, k, metric))
+    return joined(found)
 
 
 def _sample(store: EmbeddingStore, n: int, seed: int) -> tuple[Array, Array]:

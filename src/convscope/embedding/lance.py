@@ -63,5 +63,5 @@ def explained(where: str | None) -> Iterator[None]:
         raise
     except Exception as error:
         if where is None:
-            raise
+            raise StoreError(f"the store cannot be read ({(str(error).splitlines() or [''])[0]})") from error
         raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error

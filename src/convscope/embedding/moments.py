@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -86,7 +87,7 @@ class Components:
 def moments_of(blocks: Iterable[Array]) -> Moments:
     """Of all vectors of some blocks; blocks are cut so that memory stays flat."""
     parts = (Moments.of(block[first : first + _ROWS]) for block in blocks for first in range(0, len(block), _ROWS))
-    try:
-        return reduce(lambda a, b: a + b, parts)
-    except TypeError:
-        raise ParameterError("0 vector(s): a projection needs at least 2") from None
+    first = next(parts, None)
+    if first is None:
+        raise ParameterError("0 vector(s): a projection needs at least 2")
+    return reduce(operator.add, parts, first)

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ..checks import as_count
 from ..errors import ParameterError
 from ..results import Array
 
@@ -51,8 +52,7 @@ def search(
         array([[0, 1]])
     """
     check_metric(metric)
-    if k < 1:
-        raise ParameterError(f"k={k}: expected at least 1")
+    k = as_count(k, "k", 1)
     n_rows = len(points) - (own_rows is not None)
     if n_rows < 1:
         raise ParameterError(f"{len(points)} embedded images leave no neighbor to find; embed more images")

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ParameterError
 from ..results import Array
 from .rows import digest_of, stamp_of
-from .table import vector_column
+from .table import padded, vector_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] 
             table = parquet.read_table(path)
             if "vector" not in table.column_names:
                 raise ParameterError(f"{path}: no column 'vector' among {', '.join(table.column_names)}")
-            vectors = np.array(table["vector"].to_pylist(), np.float32)
+            vectors = np.stack(table["vector"].to_numpy()).astype(np.float32) if len(table) else np.zeros((0, 0))
             given = [table[name].to_pylist() if name in table.column_names else None for name in ("path", "label")]
             return vectors, given[0], given[1]
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -75,6 +75,4 @@ def tables_of(vectors: Array, names: list[str], labels: list[str | None], schema
             "stamp": pa.array([stamp_of(vector) for vector in vectors[rows]]),
             "vector": vector_column(vectors[rows], schema),
         }
-        n = len(known["path"])
-        columns = [known[f.name] if f.name in known else pa.nulls(n, f.type) for f in schema]
-        yield pa.Table.from_arrays(columns, schema=pa.schema(list(schema)))
+        yield padded(pa.table(known), schema)

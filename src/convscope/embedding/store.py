@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..results import Array, Duplicates, Neighbors
 from .lance import ROWS, connected, explained, has_table, is_free, is_local, lock, quoted, tables
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
-from .table import Origin, VectorType, origin_of, schema_of
+from .table import Origin, VectorType, origin_of, padded, schema_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,8 @@ class EmbeddingStore:
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
         """A new store, or the one of the same origin that is there already."""
         place = str(place)
+        if vectors not in get_args(VectorType):
+            raise ParameterError(f"vectors={vectors!r}: expected 'float32' or 'float16'")
         if is_local(place):
             folder = Path(place)
             if folder.exists() and (not folder.is_dir() or not is_free(folder)):
@@ -80,6 +82,11 @@ class EmbeddingStore:
                 table.set_unenforced_primary_key("path")  # so that two writers of one path get into conflict
                 store = cls(database, table, place)
         store.origin.check(origin, place)
+        held = "float16" if str(store.schema.field("vector").type.value_type) == "halffloat" else "float32"
+        if (store.n_dims, held) != (n_dims, vectors):
+            raise StoreError(
+                f"{place} holds vectors of {store.n_dims} values in {held}, not of {n_dims} in {vectors}"
+            )
         return store
 
     @classmethod
@@ -125,16 +132,22 @@ class EmbeddingStore:
             names: N different ones, the keys of the rows; a name that is there already gets the new vector.
             labels: N labels or None.
             encoder: what made them; a store takes no vectors of another.
+
+        Returns:
+            The `EmbeddingStore`.
+
+        Raises:
+            ParameterError: vectors that are not finite or not (N, D), names or labels of another number.
+            StoreError: the store is of another encoder, or of vectors of another length.
         """
         from .own_vectors import check_vectors, read_vectors, tables_of
 
         if isinstance(vectors, str | Path):
             vectors, found_names, found_labels = read_vectors(Path(vectors))
-            names, labels = names or found_names, labels or found_labels
+            names = found_names if names is None else names
+            labels = found_labels if labels is None else labels
         array, keys, marks = check_vectors(vectors, names, labels)
         store = cls.create(place, Origin({"name": encoder}, "", "float32"), array.shape[1])
-        if store.n_dims != array.shape[1]:
-            raise StoreError(f"{place} holds vectors of {store.n_dims} values, not of {array.shape[1]}")
         for rows in tables_of(array, keys, marks, store.schema):
             store.write(rows)
         store.compact()
@@ -221,6 +234,11 @@ class EmbeddingStore:
         for batch in self.batches(["path", "stamp"]):
             found.update(zip(batch["path"].to_pylist(), batch["stamp"].to_pylist(), strict=True))
         return found
+
+    def has_kept(self) -> bool:
+        """Whether `kept` has what was made of the rows as they are now."""
+        self._table.checkout_latest()
+        return self._kept is not None and self._kept[0] == self._table.version
 
     def kept(self, make: Callable[[], Any]) -> Any:
         """What was made of the rows before, as long as they are the same."""
@@ -331,12 +349,16 @@ class EmbeddingStore:
     # --- writing ---------------------------------------------------------------------------------------------
 
     def write(self, rows: pa.Table) -> None:
-        """Add rows, in place of those of the same paths; all of them, or none where the process dies."""
+        """Add rows, in place of those of the same paths; all of them, or none where the process dies.
+
+        Columns that they do not have become null: a cluster or a place on a map was of the picture before.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         with lock(self.place):
             self._table.checkout_latest()
+            rows = padded(rows, self.schema)
             if is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
                 paths = ", ".join(map(quoted, rows["path"].to_pylist()))
                 here = self._table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
@@ -354,10 +376,11 @@ class EmbeddingStore:
 
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""
-        n = self.count(where)
-        if n:
-            with lock(self.place), explained(where):
-                self._table.delete(where)
+        with lock(self.place):
+            n = self.count(where)
+            if n:
+                with explained(where):
+                    self._table.delete(where)
         return n
 
     def prune(self) -> int:

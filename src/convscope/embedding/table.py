@@ -109,6 +109,17 @@ def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) ->
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind, mask=missing)
 
 
+def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with null in the columns of a schema that they lack, as of a picture that nothing is known of yet."""
+    import pyarrow as pa
+
+    columns = [
+        rows[field.name] if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema(list(schema)))
+
+
 def thumbnail_of(pixels: Pixels) -> Array:
     """(H, W, C) uint8, or float in [0, 1] -> the center square, area-averaged, uint8 (64, 64, 3).
 

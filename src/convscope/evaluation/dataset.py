@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_engine
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
+from ..embedding.store import HAS_VECTOR
 from ..errors import ImageError, ParameterError
 from ..images import ImageSet, Source
 from ..models import Model, Progress
@@ -45,7 +47,8 @@ def attribute_dataset(
     ``saliency_focus``, the share of the map's absolute values in the tenth of the pixels where they are largest
     (0.1: spread evenly, 1: all in there); ``saliency_x`` and ``saliency_y``, their center of gravity from 0, left
     and top, to 1; ``saliency_map``, the absolute values as a gray JPEG of 64 px, white where they are largest.
-    Rows that have them are left out, so that a run that was stopped goes on.
+    Rows that have them are left out, so that a run that was stopped goes on; with another network or other options
+    than the last time all are made again.
 
     Args:
         model: the network that is explained; it need not be the store's.
@@ -66,14 +69,15 @@ def attribute_dataset(
         raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
     check_engine(engine, address)
     work = _Work(model, method, options)
-    chosen = f"error IS NULL AND ({where})" if where else "error IS NULL"
+    chosen = f"{HAS_VECTOR} AND ({where})" if where else HAS_VECTOR
     total = store.count(chosen)
+    _forget_others(store, model, method, options)
     column = f"{method}_focus"
     if column in store.schema.names:
         chosen = f"{chosen} AND {column} IS NULL"
     paths = store.to_arrow(["path"], chosen)["path"].to_pylist()
     done = total - len(paths)
-    for n, rows in on_ray(work, paths, _BLOCK, address) if engine == "ray" else _one_by_one(work, paths):
+    for n, rows in on_ray(work, paths, _BLOCK, address) if engine == "ray" else _here(work, paths):
         if rows is not None and len(rows):
             store.add_columns(rows)
         done += n
@@ -83,7 +87,21 @@ def attribute_dataset(
     return store
 
 
-def _one_by_one(work: _Work, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table | None]]:
+def _forget_others(store: EmbeddingStore, model: Model, method: str, options: Mapping[str, Any]) -> None:
+    """Rows that another network or other options made count as not made."""
+    import pyarrow as pa
+
+    name, column = f"attribution {method}", f"{method}_focus"
+    weights = model.provenance(method, {}, 0.0).model.get("weights_sha256")
+    about = json.loads(json.dumps({"weights": weights, "options": dict(options)}, default=repr))
+    kept = store.recall(name)
+    if column in store.schema.names and (kept is None or kept[0] != about):
+        for batch in store.batches(["path"], f"{column} IS NOT NULL"):
+            store.add_columns(pa.table({"path": batch["path"], column: pa.nulls(len(batch), pa.float32())}))
+    store.remember(name, about)
+
+
+def _here(work: _Work, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table | None]]:
     for first in range(0, len(paths), _BLOCK):
         part = paths[first : first + _BLOCK]
         yield len(part), work(part)

@@ -25,8 +25,8 @@ import numpy as np
 
 from ..checks import as_count
 from ..embedding import Embeddings, EmbeddingStore
-from ..embedding.asking import points_of
 from ..embedding.neighbors import Metric, check_metric
+from ..embedding.points import points_of
 from ..embedding.table import decode
 from ..errors import ParameterError
 from ..results import Array, Provenance, Retrieval

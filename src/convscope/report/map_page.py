@@ -30,34 +30,26 @@ MEANINGS = (
         "about 0.5. Below 0.9, expect strangers side by side.",
     ),
     (
-        "continuity",
-        "Do images that are near in the vectors stay together on the map? 1 means always; a random map has about "
-        "0.5.",
-    ),
-    (
         "neighbors kept",
         "Of an image's nearest images in the vectors, how many are also its nearest on the map, on average. The "
         "others lie elsewhere: click a point to see where.",
     ),
     (
-        "explained variance",
+        "variance kept",
         "How much of the differences between the vectors the flat map shows. The rest is out of sight: points "
         "that lie together can be far apart in truth.",
     ),
-    (
-        "method",
-        "How the vectors were laid out on a plane. PCA shows the two directions of greatest spread. t-SNE and "
-        "UMAP keep near images together, but gaps, sizes and densities of their groups mean little.",
-    ),
-    ("perplexity", "About how many neighbors each image is kept close to. Another value draws another map."),
     (
         "agreement of clusters",
         "Whether clusters are labels under another name: adjusted mutual information, 1 where they are, about 0 "
         "where they have nothing to do with each other. Images without a label or a cluster do not count.",
     ),
     ("clusters", "Groups of images that are near in the vectors, found without looking at labels or at this map."),
-    ("images", "How many images are points on this map."),
-    ("seed", "The starting point of the layout. Another seed turns, mirrors or rearranges the groups."),
+    (
+        "components for",
+        "How many directions hold 90 % of the differences between the vectors: the fewer, the more of them a flat "
+        "map can show.",
+    ),
 )
 
 

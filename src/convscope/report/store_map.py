@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..embedding import EmbeddingStore
-from ..embedding.asking import nearest, points_of
+from ..embedding.exact import nearest
+from ..embedding.points import points_of
 from ..embedding.store import HAS_VECTOR
 from ..results import Array, Projection
 from .map_page import MapData, map_page
