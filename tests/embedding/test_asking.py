@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from convscope import EmbeddingStore, ParameterError, StoreError
-from convscope.embedding import exact
+from convscope.embedding import duplicates, exact
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 
@@ -44,7 +44,8 @@ def expected(vectors: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarra
     if metric == "dot":
         return q @ v.T
     if metric == "cosine":
-        return (q @ v.T) / np.linalg.norm(v, axis=1) / np.linalg.norm(q, axis=1)[:, None]
+        lengths = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(v, axis=1)
+        return (q @ v.T) / np.where(lengths > 0, lengths, 1)
     return np.linalg.norm(q[:, None] - v, axis=2)
 
 
@@ -167,3 +168,48 @@ def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, v
     where = "path IN ('image 3', 'image 77', 'image 140')"
     found = store.neighbors(vectors[:2], k=3, where=where, exact=False)
     assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}
+
+
+def odd_vectors(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(400, 16))
+    copies = np.repeat(rng.normal(size=(8, 16)), 50, axis=0) + 1e-5 * normal
+    made = {
+        "far off": normal + 1e4,
+        "nearly one direction": 0.01 * normal + 30,
+        "near copies": copies,
+        "huge": 1e30 * normal,
+        "tiny": 1e-23 * normal,
+        "one long": normal * np.where(np.arange(400) == 7, 1e25, 1)[:, None],
+        "zeros": normal * (np.arange(400) % 2)[:, None],
+    }
+    return made[kind].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["far off", "nearly one direction", "near copies", "huge", "tiny", "one long", "zeros"]
+)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_exact_is_exact_for_vectors_that_float32_cannot_tell_apart(kind: str, metric: str, tmp_path: Path) -> None:
+    points = odd_vectors(kind)
+    found = EmbeddingStore.of_vectors(tmp_path / "s.lance", points).neighbors(points[:20], k=5, metric=metric)
+    with np.errstate(over="ignore"):
+        truth = expected(points.astype(float), points[:20].astype(float), metric).astype(np.float32)
+    best = np.sort(truth if metric == "euclidean" else -truth, axis=1)[:, :5]
+    np.testing.assert_allclose(found.scores, best if metric == "euclidean" else -best, rtol=2e-6, atol=1e-44)
+    if metric == "dot":  # some are beyond the largest float32
+        return
+    pairs = duplicates(EmbeddingStore.open(tmp_path / "s.lance"), float(np.median(truth)), metric=metric)
+    with np.errstate(over="ignore"):
+        every = expected(points.astype(float), points.astype(float), metric).astype(np.float32)
+    every = every[np.triu_indices(len(points), 1)]
+    within = every <= np.median(truth) if metric == "euclidean" else every >= np.median(truth)
+    assert pairs.n_pairs == pytest.approx(within.sum(), abs=3)  # the reference rounds, too
+
+
+@pytest.mark.parametrize("threshold", [1e20, 1e200])
+def test_all_pairs_are_within_a_threshold_that_is_large_enough(threshold: float, tmp_path: Path) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.random.default_rng(0).normal(size=(30, 6)))
+    found = store.duplicates(threshold, metric="euclidean")
+    assert found.n_pairs == len(found.pairs) == 30 * 29 / 2
+    assert (found.pairs[:, 0] != found.pairs[:, 1]).all()

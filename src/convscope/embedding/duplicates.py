@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import as_count, as_number
 from ..errors import ParameterError
 from ..results import Array, Duplicates, Provenance
+from .costs import closeness, pair_costs, squares_of
 from .extract import Embeddings
 from .neighbors import Metric, check_metric
 from .points import points_of
@@ -19,9 +20,9 @@ from .store import EmbeddingStore
 from .table import decode
 
 _ROWS = 2048  # a block is compared with a block: 16 MB of float32
+_FARTHEST = 1e150  # a distance that no two float32 vectors have, and whose square is a number
+_LARGEST = np.finfo(np.float32).max
 _OUTER = 32  # blocks that are held while a store that does not fit in memory is read once more
-_ROUNDING = 1e-5  # of the lengths: how far a product in float32 may be off
-_CHUNK = 4096  # pairs whose vectors are compared again in float64 at once
 
 
 def duplicates(
@@ -154,11 +155,16 @@ def _alike(
 
     float32 finds those that may be; float64 decides where the rounding could, and says the order.
     """
-    near, slack = _nearness(a.vectors, b.vectors, metric)
+    squares = squares_of(a.vectors), squares_of(b.vectors)
+    near, slack_of = closeness(a.vectors, b.vectors, squares, metric)
+    if metric == "euclidean":
+        near -= squares[0].astype(near.dtype)[:, None]
+    slack = 2 * float(slack_of.max(initial=0))
+    bound = np.float64(-(min(threshold, _FARTHEST) ** 2) if metric == "euclidean" else threshold)
+    may_be = near >= bound - slack
     if same:
-        near[np.tril_indices(len(near))] = -np.inf
-    bound = -(threshold**2) if metric == "euclidean" else threshold
-    i, j = np.nonzero(near >= bound - slack)
+        may_be[np.tril_indices(len(near))] = False
+    i, j = np.nonzero(may_be)
     close = near[i, j]
     is_sure = close > bound + slack
     n_sure, cut = int(is_sure.sum()), -np.inf
@@ -168,46 +174,13 @@ def _alike(
         cut = max(cut, (-(worst**2) if metric == "euclidean" else -worst) - 2 * slack)
     kept = (close >= cut) | ~is_sure
     i, j, is_sure = i[kept], j[kept], is_sure[kept]
-    costs = _costs(a.vectors, b.vectors, i, j, metric)
-    within = costs <= np.float32(threshold if metric == "euclidean" else -threshold)
+    costs = pair_costs(a.vectors, b.vectors, i, j, metric)
+    limit_cost = np.float32(np.clip(threshold if metric == "euclidean" else -threshold, -_LARGEST, _LARGEST))
+    within = costs <= limit_cost
     n = n_sure + int((within & ~is_sure).sum())
     i, j, costs = i[within], j[within], costs[within]
     pairs = _Pairs(np.column_stack([a.rows[i], b.rows[j]]), np.column_stack([a.places[i], b.places[j]]), costs)
     return _Pairs.none().with_nearest(pairs, limit), n
-
-
-def _nearness(a: Array, b: Array, metric: Metric) -> tuple[Array, float]:
-    """The nearer, the higher, (n, m) float32: a similarity, or a negative squared distance; and its rounding."""
-    a, b = a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
-    squares = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", b, b)
-    if metric == "cosine":
-        a, b = (v / np.sqrt(np.where(s > 0, s, 1))[:, None] for v, s in zip((a, b), squares, strict=True))
-        return a @ b.T, _ROUNDING
-    near: Array = a @ b.T
-    largest = [float(s.max(initial=0)) for s in squares]
-    if metric == "dot":
-        return near, _ROUNDING * (largest[0] * largest[1]) ** 0.5
-    near *= 2
-    near -= squares[0][:, None]
-    near -= squares[1]
-    return near, _ROUNDING * sum(largest)
-
-
-def _costs(a: Array, b: Array, i: Array, j: Array, metric: Metric) -> Array:
-    """What is to be small, of pairs (P,), computed in float64 and told in float32."""
-    costs = np.empty(len(i), np.float32)
-    for first in range(0, len(i), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        x, y = a[i[part]].astype(np.float64), b[j[part]].astype(np.float64)
-        if metric == "euclidean":
-            costs[part] = np.linalg.norm(x - y, axis=1)
-            continue
-        products = np.einsum("pd,pd->p", x, y)
-        if metric == "cosine":
-            lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-            products = np.clip(products / np.where(lengths > 0, lengths, 1), -1, 1)
-        costs[part] = -products
-    return costs
 
 
 def _described(

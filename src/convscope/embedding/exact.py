@@ -8,12 +8,12 @@ import numpy as np
 
 from ..errors import ParameterError
 from ..results import Array
+from .costs import closeness, pair_costs, squares_of
 from .neighbors import Metric, Space
 from .points import Points, points_of, values_of
 from .store import EmbeddingStore
 
 _QUERIES = 256  # at once: with a block of rows, 16 MB of closeness
-_SPARE = 16  # rows beyond the k nearest that are compared again in float64
 
 
 def nearest(
@@ -27,48 +27,36 @@ def nearest(
 ) -> tuple[Array, Array]:
     """The k nearest rows of each vector, by looking at all: _rowid (Q, K), and scores (Q, K) float32.
 
-    One pass over the store in float32; the nearest k and 16 more are compared again in float64. Ties go by the
-    order of the rows. ``own`` (Q,) are rows that are left out, one for each query.
+    One pass over the store in float32 finds all that may be among the k nearest, by the bound of its rounding;
+    they are compared in float64. Costs that are equal in float32 are ties, which go by the order of the rows.
+    ``own`` (Q,) are rows that are left out, one for each query.
 
-    Cost: Q * N * D multiplications; memory for a block of rows and Q * (k + 16) candidates, besides the vectors of
-    the store where they take less than a quarter of the free memory.
+    Cost: Q * N * D multiplications, and as many again in float64 where all rows are nearly alike; memory for a
+    block of rows and Q * k results, besides the vectors of the store where they take less than a quarter of the
+    free memory.
     """
-    wide = k + _SPARE
     parts = [slice(first, first + _QUERIES) for first in range(0, len(vectors), _QUERIES)]
-    seen = [(np.zeros((len(vectors[p]), 0), np.float32), np.zeros((len(vectors[p]), 0), np.uint64)) for p in parts]
+    found = [_Nearest(vectors[part], k, metric, None if own is None else own[part]) for part in parts]
     for block in points_of(store, where, space):
-        for i, part in enumerate(parts):
-            close = _closeness(vectors[part], block, metric)
-            if own is not None:
-                close[own[part, None] == block.row_ids] = -np.inf
-            seen[i] = _nearer(*seen[i], close, block.row_ids, wide)
-    found = [
-        ranked(store, vectors[part], [ids[n > -np.inf] for n, ids in zip(*one, strict=True)], k, metric, space)
-        for part, one in zip(parts, seen, strict=True)
-    ]
-    return joined(found)
+        for each in found:
+            each.look_at(block)
+    return joined([each.answer() for each in found])
 
 
 def ranked(
-    store: EmbeddingStore, queries: Array, found: Sequence[Array], k: int, metric: Metric, space: Space = "feature"
+    store: EmbeddingStore, queries: Array, found: Sequence[Array], k: int, metric: Metric
 ) -> tuple[Array, Array]:
-    """The k nearest of some candidates of each query, compared in float64: as `nearest` gives them.
+    """The k nearest of some candidates of each query, as `nearest` gives them.
 
     ``found`` has the _rowid (c,) of each query's candidates. Where a query has fewer than k of them, all queries
     get as many as that one.
     """
-    k = min(k, min(map(len, found)))
-    if not k:
-        raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
-    unique, at = np.unique(np.concatenate(found), return_inverse=True)
-    values = values_of(store, unique, space)
-    row_ids, scores = np.empty((len(found), k), np.uint64), np.empty((len(found), k), np.float32)
-    ends = np.cumsum([len(ids) for ids in found])
-    for i, (query, ids) in enumerate(zip(queries, found, strict=True)):
-        these = _scores(query, values[at[ends[i] - len(ids) : ends[i]]], metric)
-        order = np.lexsort((ids, these if metric == "euclidean" else -these))[:k]
-        row_ids[i], scores[i] = ids[order], these[order]
-    return row_ids, scores
+    unique, rows = np.unique(np.concatenate(found), return_inverse=True)
+    each = _Nearest(queries, k, metric, None)
+    if len(unique):
+        asked = np.repeat(np.arange(len(found)), [len(ids) for ids in found])
+        each.compare(Points(unique, values_of(store, unique, "feature")), asked, rows)
+    return each.answer()
 
 
 def joined(found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -77,44 +65,55 @@ def joined(found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     return np.concatenate([ids[:, :k] for ids, _ in found]), np.concatenate([scores[:, :k] for _, scores in found])
 
 
-def _closeness(queries: Array, points: Points, metric: Metric) -> Array:
-    """The nearer, the higher, (Q, n) float32."""
-    products: Array = queries @ points.vectors.T
-    if metric == "euclidean":
-        products *= 2
-        products -= points.squares
-    elif metric == "cosine":
-        products *= points.inverse_lengths
-    return products
+class _Nearest:
+    """The k nearest to some queries (Q, D) of the rows seen so far: _rowid and costs (Q, k), nearest first."""
 
+    def __init__(self, queries: Array, k: int, metric: Metric, own: Array | None) -> None:
+        self._queries, self._k, self._metric, self._own = queries, k, metric, own
+        self._squares = squares_of(queries)
+        self._row_ids = np.zeros((len(queries), k), np.uint64)
+        self._costs = np.full((len(queries), k), np.nan, np.float32)  # NaN where there is none yet
+        self._n = np.zeros(len(queries), np.int64)  # how many there are
 
-def _nearer(near: Array, ids: Array, close: Array, row_ids: Array, wide: int) -> tuple[Array, Array]:
-    """The nearest of what was found before, (Q, c), and of a block (Q, n): at most ``wide`` of each query."""
-    top = _largest(close, wide)
-    near, ids = np.hstack([near, np.take_along_axis(close, top, 1)]), np.hstack([ids, row_ids[top]])
-    best = np.argsort(-near, axis=1, kind="stable")[:, :wide]
-    return np.take_along_axis(near, best, 1), np.take_along_axis(ids, best, 1)
+    def look_at(self, points: Points) -> None:
+        """Take in a block of rows."""
+        near, slack = closeness(self._queries, points.vectors, (self._squares, points.squares), self._metric)
+        if self._own is not None:
+            near[self._own[:, None] == points.row_ids] = -np.inf
+        limit = self._limit()
+        if near.shape[1] > self._k:
+            limit = np.maximum(limit, np.partition(near, -self._k, axis=1)[:, -self._k].astype(np.float64))
+        i, j = np.nonzero(near >= (limit - 2 * slack)[:, None])
+        if self._own is not None:
+            i, j = (at[points.row_ids[j] != self._own[i]] for at in (i, j))
+        if len(i):
+            self.compare(points, i, j)
 
+    def compare(self, points: Points, i: Array, j: Array) -> None:
+        """Take in rows ``j`` of a block as candidates of queries ``i``."""
+        old, at = np.nonzero(np.arange(self._k) < self._n[:, None])
+        queries = np.concatenate([old, i])
+        row_ids = np.concatenate([self._row_ids[old, at], points.row_ids[j]])
+        new = pair_costs(self._queries, points.vectors, i, j, self._metric)
+        costs = np.concatenate([self._costs[old, at], new])
+        order = np.lexsort((row_ids, costs, queries))
+        queries = queries[order]
+        rank = np.arange(len(order)) - np.searchsorted(queries, queries)  # among those of the same query
+        order, queries, rank = (a[rank < self._k] for a in (order, queries, rank))
+        self._row_ids[queries, rank], self._costs[queries, rank] = row_ids[order], costs[order]
+        self._n = np.bincount(queries, minlength=len(self._n))
 
-def _largest(values: Array, n: int) -> Array:
-    """Where the n largest of each row are, in the order of the columns; of equal ones the first."""
-    if values.shape[1] <= n:
-        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    top = np.argpartition(values, -n, axis=1)[:, -n:]
-    limits = np.take_along_axis(values, top, 1).min(axis=1)
-    for row in np.flatnonzero((values >= limits[:, None]).sum(axis=1) > n):  # more are equal than have room
-        near = np.flatnonzero(values[row] >= limits[row])
-        top[row] = near[np.argsort(-values[row, near], kind="stable")[:n]]
-    return np.sort(top, axis=1)
+    def _limit(self) -> Array:
+        """The closeness (Q,) of the k-th nearest so far; a row that is less close is not among the k nearest."""
+        is_full = self._n == self._k
+        last = np.where(is_full, self._costs[:, -1], 0).astype(np.float64)
+        near = self._squares - last**2 if self._metric == "euclidean" else -last
+        return np.where(is_full, near, -np.inf)
 
-
-def _scores(query: Array, candidates: Array, metric: Metric) -> Array:
-    """Scores (c,) float32 of candidates (c, D), computed in float64."""
-    q, c = query.astype(np.float64), candidates.astype(np.float64)
-    if metric == "euclidean":
-        return np.asarray(np.linalg.norm(c - q, axis=1), np.float32)
-    products = c @ q
-    if metric == "cosine":
-        lengths = np.linalg.norm(q) * np.linalg.norm(c, axis=1)
-        products = np.clip(products / np.where(lengths > 0, lengths, 1), -1, 1)
-    return np.asarray(products, np.float32)
+    def answer(self) -> tuple[Array, Array]:
+        """_rowid and scores (Q, K), as many as every query has."""
+        k = int(self._n.min())
+        if not k:
+            raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
+        costs = self._costs[:, :k]
+        return self._row_ids[:, :k], costs if self._metric == "euclidean" else -costs

@@ -12,6 +12,7 @@ import torch
 
 from ..models import free_memory
 from ..results import Array
+from .costs import squares_of
 from .neighbors import Space
 from .store import HAS_VECTOR, EmbeddingStore
 from .table import decode
@@ -32,13 +33,8 @@ class Points:
 
     @cached_property
     def squares(self) -> Array:
-        """Squared lengths (n,) float32; computing them reads as much memory as a whole question does."""
-        return np.asarray(np.einsum("nd,nd->n", self.vectors, self.vectors))
-
-    @cached_property
-    def inverse_lengths(self) -> Array:
-        """1 / length (n,) float32, and 1 of a zero vector."""
-        return np.asarray(1 / np.sqrt(np.where(self.squares > 0, self.squares, 1)))
+        """Squared lengths (n,) float64; computing them reads as much memory as a whole question does."""
+        return squares_of(self.vectors)
 
 
 def points_of(store: EmbeddingStore, where: str | None = None, space: Space = "feature") -> Iterator[Points]:
