@@ -56,6 +56,22 @@ def neighbors_of(
     check_metric(metric)
     if space not in get_args(Space):
         raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
+    store.check(where)
+    with store.reading():  # one version, though others may be writing
+        return _answered(store, query, k, metric, space, where, exact, started)
+
+
+def _answered(
+    store: EmbeddingStore,
+    query: Any,
+    k: int,
+    metric: Metric,
+    space: Space,
+    where: str | None,
+    exact: bool,
+    started: float,
+) -> Neighbors:
+    k = min(k, max(1, len(store)))
     queries = queries_of(store, query, space)
     if exact or space == "pixel":
         row_ids, scores = nearest(store, queries.vectors, k, metric, space, where, queries.row_ids)

@@ -68,6 +68,23 @@ def duplicates(
     threshold = as_number(threshold, "threshold", 0.0 if metric == "euclidean" else float("-inf"))
     if metric == "cosine" and not -1 <= threshold <= 1:
         raise ParameterError(f"threshold={threshold}: a cosine is between -1 and 1")
+    parameters = {"threshold": threshold, "metric": metric, "limit": limit}
+    if not isinstance(source, EmbeddingStore):
+        if not isinstance(source, Embeddings):
+            raise ParameterError(f"a {type(source).__name__}; expected an EmbeddingStore or Embeddings")
+        return _found(source, threshold, metric, limit, parameters, started)
+    with source.reading():
+        return _found(source, threshold, metric, limit, parameters, started)
+
+
+def _found(
+    source: EmbeddingStore | Embeddings,
+    threshold: float,
+    metric: Metric,
+    limit: int,
+    parameters: Mapping[str, object],
+    started: float,
+) -> Duplicates:
     found, n_pairs = _Pairs.none(), 0
     n_rows = 0
     for a, b, same in _block_pairs(source):
@@ -77,7 +94,6 @@ def duplicates(
         found, n_pairs = found.with_nearest(near, limit), n_pairs + n
     if n_rows < 2:
         raise ParameterError(f"{n_rows} vector(s): a pair takes two; embed more images")
-    parameters = {"threshold": threshold, "metric": metric, "limit": limit}
     return _described(source, found, n_pairs, metric, parameters, started)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
+from torch import nn
 
 from ..errors import ParameterError, StoreError
-from ..models import Model
+from ..models import Model, as_model
 from ..results import Array, Duplicates, Neighbors
-from .lance import ROWS, connected, explained, has_table, is_free, is_local, lock, quoted, tables
+from .lance import ROWS, as_place, connected, explained, has_table, is_local, lock, make_folder, quoted, tables
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
 from .table import Origin, VectorType, origin_of, padded, schema_of
@@ -55,6 +57,7 @@ class EmbeddingStore:
         self.model = model  # embeds new images to be searched for
         self._database, self._table = database, table
         self._origin = origin_of(table.schema, place)
+        self._n_reading = 0  # of `reading`, one inside another
         self._kept: tuple[int, Any] | None = None  # of one version of the table
         self._fits: Any = None  # the table of what was fitted, once there is one
         self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
@@ -62,18 +65,12 @@ class EmbeddingStore:
     @classmethod
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
         """A new store, or the one of the same origin that is there already."""
-        place = str(place)
+        place = as_place(place)
         if vectors not in get_args(VectorType):
             raise ParameterError(f"vectors={vectors!r}: expected 'float32' or 'float16'")
         if is_local(place):
-            folder = Path(place)
-            if folder.exists() and (not folder.is_dir() or not is_free(folder)):
-                raise StoreError(f"{place} exists and is no store; choose another place")
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(f"{place}: cannot be made ({error.strerror})") from error
-        with lock(place):
+            make_folder(Path(place))
+        with lock(place), explained():
             database = connected(place)
             if ROWS in tables(database):
                 store = cls(database, database.open_table(ROWS), place)
@@ -90,7 +87,7 @@ class EmbeddingStore:
         return store
 
     @classmethod
-    def open(cls, place: str | Path, *, model: Model | None = None) -> Self:
+    def open(cls, place: str | Path, *, model: Model | nn.Module | None = None) -> Self:
         """The store at a place.
 
         Args:
@@ -100,13 +97,15 @@ class EmbeddingStore:
         Raises:
             StoreError: there is none, or another network made it.
         """
-        place = str(place)
+        place = as_place(place)
         if is_local(place) and not has_table(Path(place)):
             raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
-        database = connected(place)
-        if ROWS not in tables(database):
-            raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
-        store = cls(database, database.open_table(ROWS), place, model)
+        with explained():
+            database = connected(place)
+            if ROWS not in tables(database):
+                raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
+            store = cls(database, database.open_table(ROWS), place, None if model is None else as_model(model))
+            model = store.model
         digest = store.origin.model.get("weights_sha256")
         if model is not None and digest:
             given = model.provenance("open", {}, 0.0).model
@@ -159,7 +158,7 @@ class EmbeddingStore:
         )
 
     def __len__(self) -> int:
-        self._table.checkout_latest()
+        self._latest()
         return int(self._table.count_rows())
 
     @property
@@ -173,15 +172,42 @@ class EmbeddingStore:
 
     @property
     def schema(self) -> pa.Schema:
+        self._latest()
         return self._table.schema
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One version of the rows for all that is read inside, whoever writes meanwhile."""
+        self._latest()
+        self._n_reading += 1
+        try:
+            yield
+        finally:
+            self._n_reading -= 1
+
+    def _latest(self) -> None:
+        if not self._n_reading:
+            with explained():
+                self._table.checkout_latest()
+
+    def _writer(self) -> Any:
+        """The rows as they are now, by a handle of its own, so that a reader's version stays."""
+        return self._database.open_table(ROWS)
 
     # --- reading ---------------------------------------------------------------------------------------------
 
     def count(self, where: str | None = None) -> int:
         """The number of rows for which a condition holds; see `neighbors` for how it is written."""
-        self._table.checkout_latest()
+        self._latest()
         with explained(where):
             return int(self._table.count_rows(where))
+
+    def check(self, where: str | None) -> None:
+        """`ParameterError` for a condition that cannot be read, in the words in which it was given."""
+        if where is not None:
+            if not isinstance(where, str) or not where.strip():
+                raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
+            self.count(where)
 
     def batches(
         self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
@@ -190,10 +216,10 @@ class EmbeddingStore:
 
         Vectors and thumbnails are taken by row, as a scan reads half of the table ahead of who is slower.
         """
-        self._table.checkout_latest()
+        self._latest()
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(self.schema.field(name).type not in _LIGHT for name in columns)
-        with explained(where):
+        with explained():
             query = self._table.search().select(["path"] if is_heavy else list(columns)).with_row_id(True)
             for batch in (query.where(where) if where else query).to_batches(_SCANNED_ROWS):
                 if not is_heavy:
@@ -211,6 +237,7 @@ class EmbeddingStore:
         chosen = list(columns or self.schema.names)
         if unknown := [name for name in chosen if name not in self.schema.names]:
             raise ParameterError(f"no column {unknown[0]!r}; there are {', '.join(self.schema.names)}")
+        self.check(where)
         schema = pa.schema([self.schema.field(name) for name in chosen])
         return pa.Table.from_batches([b.select(chosen) for b in self.batches(chosen, where)], schema=schema)
 
@@ -225,7 +252,8 @@ class EmbeddingStore:
 
         wanted = pa.array(np.asarray(row_ids, np.uint64))
         unique = pc.unique(wanted)
-        found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
+        with explained():
+            found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
         return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
 
     def stamps(self) -> dict[str, str | None]:
@@ -237,12 +265,12 @@ class EmbeddingStore:
 
     def has_kept(self) -> bool:
         """Whether `kept` has what was made of the rows as they are now."""
-        self._table.checkout_latest()
+        self._latest()
         return self._kept is not None and self._kept[0] == self._table.version
 
     def kept(self, make: Callable[[], Any]) -> Any:
         """What was made of the rows before, as long as they are the same."""
-        self._table.checkout_latest()
+        self._latest()
         if self._kept is None or self._kept[0] != self._table.version:
             self._kept = None
             self._kept = (self._table.version, make())
@@ -313,16 +341,6 @@ class EmbeddingStore:
 
         return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
 
-    def build_index(self, distance: str) -> None:
-        """LanceDB's own index over the vectors; `index` measures it."""
-        from lancedb.index import IvfSq
-
-        n_parts = max(1, round(self.count(HAS_VECTOR) ** 0.5 / 2))
-        with lock(self.place):
-            self._table.checkout_latest()
-            config = IvfSq(distance_type=distance, num_partitions=n_parts)
-            self._table.create_index("vector", config=config, replace=True)
-
     def search_index(
         self,
         vectors: Array,
@@ -332,8 +350,8 @@ class EmbeddingStore:
         where: str | None,
     ) -> list[Array]:
         """The _rowid of what the index finds for each of the vectors (Q, D)."""
-        self._table.checkout_latest()
-        with explained(where):
+        self._latest()
+        with explained():
             query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
             found = (query.where(where, prefilter=True) if where else query).to_arrow()
@@ -356,18 +374,18 @@ class EmbeddingStore:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        with lock(self.place):
-            self._table.checkout_latest()
-            rows = padded(rows, self.schema)
+        with lock(self.place), explained():
+            table = self._writer()
+            rows = padded(rows, table.schema)
             if is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
                 paths = ", ".join(map(quoted, rows["path"].to_pylist()))
-                here = self._table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
+                here = table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
                 is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
                 new, rows = rows.filter(pc.invert(is_here)), rows.filter(is_here)
                 if len(new):
-                    self._table.add(new, on_bad_vectors="null")
+                    table.add(new, on_bad_vectors="null")
             if len(rows):
-                upsert = self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
+                upsert = table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
                 upsert.execute(rows, on_bad_vectors="null")  # of images that could not be read
 
     def writing(self) -> AbstractContextManager[Any]:
@@ -376,38 +394,46 @@ class EmbeddingStore:
 
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""
-        with lock(self.place):
-            n = self.count(where)
+        with lock(self.place), explained(where):
+            table = self._writer()
+            n = int(table.count_rows(where))
             if n:
-                with explained(where):
-                    self._table.delete(where)
+                table.delete(where)
         return n
 
     def prune(self) -> int:
         """Remove the rows whose file is gone; returns how many there were."""
-        gone = [path for path, stamp in self.stamps().items() if is_of_a_file(stamp) and not Path(path).exists()]
+        gone = [path for path, stamp in self.stamps().items() if is_of_a_file(stamp) and not os.path.exists(path)]
         for first in range(0, len(gone), 500):
             self.delete(f"path IN ({', '.join(map(quoted, gone[first : first + 500]))})")
         return len(gone)
 
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
-        with lock(self.place):
-            self._table.checkout_latest()
-            self._table.optimize(cleanup_older_than=_KEPT_FOR)
+        with lock(self.place), explained():
+            self._writer().optimize(cleanup_older_than=_KEPT_FOR)
 
     def add_columns(self, rows: pa.Table) -> None:
         """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
         import pyarrow as pa
 
-        with lock(self.place):
-            self._table.checkout_latest()
-            new = [field for field in rows.schema if field.name not in self.schema.names]
+        with lock(self.place), explained():
+            table = self._writer()
+            new = [field for field in rows.schema if field.name not in table.schema.names]
             if new:
-                self._table.add_columns(new)
-                self._table.checkout_latest()
-            given = rows.cast(pa.schema([self.schema.field(name) for name in rows.schema.names]))
-            self._table.merge_insert("path").when_matched_update_all().execute(given)
+                table.add_columns(new)
+                table = self._writer()
+            given = rows.cast(pa.schema([table.schema.field(name) for name in rows.schema.names]))
+            table.merge_insert("path").when_matched_update_all().execute(given)
+
+    def build_index(self, distance: str) -> None:
+        """LanceDB's own index over the vectors; `index` measures it."""
+        from lancedb.index import IvfSq
+
+        n_parts = max(1, round(self.count(HAS_VECTOR) ** 0.5 / 2))
+        with lock(self.place), explained():
+            config = IvfSq(distance_type=distance, num_partitions=n_parts)
+            self._writer().create_index("vector", config=config, replace=True)
 
     # --- what was fitted to the vectors ----------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ def attribute_dataset(
         raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
     check_engine(engine, address)
     work = _Work(model, method, options)
+    store.check(where)
     chosen = f"{HAS_VECTOR} AND ({where})" if where else HAS_VECTOR
     total = store.count(chosen)
     _forget_others(store, model, method, options)

@@ -31,6 +31,11 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
     Returns:
         Its path.
     """
+    with store.reading():
+        return map_page(_page(store, projection), output)
+
+
+def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     columns = [name for name in _COLUMNS if name in store.schema.names]
     batches = list(store.batches(columns, HAS_VECTOR, row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
@@ -41,7 +46,7 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
     neighbors, scores = _neighbors(store, rows["_rowid"])
     probability = rows["probability"]
     has_predictions = any(p is not None for p in rows["predicted"])
-    page = MapData(
+    return MapData(
         coordinates=_plane(coordinates),
         names=tuple(rows["path"]),
         labels=tuple(rows["label"]),
@@ -56,7 +61,6 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         subtitle=store.origin.describe(),
         facts=_facts(projection) | _cluster_facts(store),
     )
-    return map_page(page, output)
 
 
 def _plane(coordinates: Array) -> Array:
