@@ -37,6 +37,10 @@ class StoreError(ConvscopeError):
     """A store of embeddings is not there, was made by another network, or cannot be written."""
 
 
+class NotInStoreError(StoreError):
+    """An image that a store does not hold, and that nothing can embed here."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during long work; ``result`` holds what was finished before it."""
 

@@ -17,16 +17,21 @@ def listed(table: Path) -> Iterator[tuple[Path, str | None]]:
     Raises:
         ImageError: the table cannot be read, or has no column ``path``.
     """
-    for row, (path, label) in enumerate(_from_csv(table) if table.suffix == ".csv" else _from_parquet(table)):
+    row = -1
+    for row, (path, label) in enumerate(
+        _from_csv(table) if table.suffix.lower() == ".csv" else _from_parquet(table)
+    ):
         if not path:
             raise ImageError(f"{table}: row {row + 1} has no path")
         yield table.parent / path, label or None
+    if row < 0:
+        raise ImageError(f"{table}: lists no images")
 
 
 def _from_csv(table: Path) -> Iterator[tuple[str | None, str | None]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
+            rows = csv.DictReader(file, skipinitialspace=True)
             _check(table, list(rows.fieldnames or ()))
             for row in rows:
                 yield row["path"], row.get("label")
@@ -46,11 +51,20 @@ def _from_parquet(table: Path) -> Iterator[tuple[str | None, str | None]]:
             for batch in file.iter_batches(columns=chosen):
                 for row in batch.to_pylist():
                     label = row.get("label")
-                    yield row["path"], None if label is None else str(label)
+                    if not isinstance(row["path"], str | None):
+                        raise ImageError(
+                            f"{table}: the column 'path' holds {type(row['path']).__name__}, not text"
+                        )
+                    yield row["path"], None if label is None or label != label else str(label)
     except (OSError, pyarrow.ArrowException) as error:
         raise ImageError(f"{table}: cannot be read as Parquet ({error})") from error
 
 
 def _check(table: Path, names: list[str]) -> None:
     if "path" not in names:
-        raise ImageError(f"{table}: no column 'path' among {', '.join(names) or 'none'}; 'label' is optional")
+        raise ImageError(
+            f"{table}: no column 'path' among {', '.join(names) or 'none'}; 'label' is optional, and columns of a "
+            "CSV file have commas between them"
+        )
+    if len(set(names)) < len(names):
+        raise ImageError(f"{table}: a column occurs twice among {', '.join(names)}")

@@ -392,11 +392,11 @@ def read_until(screen: int, wanted: bytes, seconds: float = 100) -> bytes:
 
 def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     done = invoke("embed", photos, "--store", "photos.lance")
-    assert "photos.lance: 5 images" in done.stdout
+    assert "photos.lance: 5 new, 5 images in all, 1 of them without a vector" in done.stdout
     assert "broken.jpg" in done.stderr
     (photos / "broken.jpg").unlink()
     found = json.loads(invoke("embed", photos, "--store", "photos.lance", "--prune", "--json").stdout)
-    assert found == {"store": "photos.lance", "images": 4, "unreadable": [], "pruned": 1}
+    assert found == {"store": "photos.lance", "images": 4, "new": 0, "unreadable": [], "pruned": 1}
     cat = photos / "cat" / "one.jpg"
     found = json.loads(invoke("neighbors", "photos.lance", cat, "--k", 1, "-o", "n", "--json").stdout)
     assert found["query_names"] == [str(cat)]
@@ -419,8 +419,11 @@ def test_a_store_is_projected_clustered_and_evaluated(here: Path) -> None:
     assert (here / "map" / "map.html").stat().st_size > 100_000
     assert "agreement with the labels: 1.00" in invoke("cluster", "s.lance", "-o", "c").stdout
     assert "feature: accuracy 1.000" in invoke("evaluate-retrieval", "s.lance", "-o", "r").stdout
+    found = json.loads(invoke("evaluate-retrieval", "s.lance", "-o", "rj", "--json").stdout)
+    assert found["scores"]["feature"]["accuracy"] == 1
     found = json.loads(invoke("duplicates", "s.lance", "--threshold", "0.5", "-o", "d", "--json").stdout)
     assert found["n_pairs"] >= len(found["pairs"]) > 0
+    assert found["pairs"][0]["is_copy"] is False
 
 
 def test_what_a_store_refuses(photos: Path, here: Path) -> None:
@@ -429,6 +432,8 @@ def test_what_a_store_refuses(photos: Path, here: Path) -> None:
     for arguments, code, message in (
         (("neighbors", "s.lance", cat, "--where", "lable = 1"), 1, "lable"),
         (("index", "s.lance"), 1, "an index pays from"),
+        (("neighbors", "s.lance", cat, "--approximate"), 1, "has no index for 'cosine'"),
+        (("embed", photos, "--store", "s.lance", "--output", "o"), 2, "--output belongs to a run without a store"),
         (("index", "nothing.lance"), 1, "no store there"),
         (("embed", photos, "--prune"), 2, "belong to --store"),
         (("neighbors", photos, "0", "--where", "label = 1"), 2, "ask a store"),

@@ -64,10 +64,11 @@ def test_without_labels_there_is_no_agreement(tmp_path: Path) -> None:
 def test_what_cannot_be_clustered(store: EmbeddingStore, tmp_path: Path) -> None:
     for options, message in (
         ({"method": "dbscan"}, "expected 'hdbscan' or 'kmeans'"),
-        ({"method": "kmeans"}, "belongs to method='kmeans', which needs it"),
-        ({"n_clusters": 3}, "belongs to method='kmeans'"),
+        ({"method": "kmeans"}, "needs n_clusters"),
+        ({"n_clusters": 3}, "leave n_clusters out"),
         ({"method": "kmeans", "n_clusters": 500}, "at most 83"),
         ({"method": "kmeans", "n_clusters": 0}, "n_clusters=0"),
+        ({"method": "kmeans", "n_clusters": 2, "seed": -1}, "seed=-1"),
     ):
         with pytest.raises(ParameterError, match=message):
             cluster(store, **options)  # type: ignore[arg-type]

@@ -39,10 +39,14 @@ def test_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vectors", "options", "message"),
     [
-        (VECTORS[0], {}, "expected finite vectors"),
-        (VECTORS * np.nan, {}, "expected finite vectors"),
-        (VECTORS, {"names": ["a"]}, "1 names and 6 labels for 6 vectors"),
+        (VECTORS[0], {}, r"expected vectors \(N, D\)"),
+        (VECTORS * np.nan, {}, "6 vectors hold NaN or infinite values"),
+        (VECTORS, {"names": ["a"]}, "1 names for 6 vectors"),
         (VECTORS, {"names": ["a"] * 6}, "more than once"),
+        (VECTORS, {"names": [None] * 6}, "some names are missing"),
+        (VECTORS, {"names": "abcdef"}, "expected one for each vector"),
+        (np.full((2, 4), 1e39), {}, "too large for float32"),
+        ([[1.0], [1.0, 2.0]], {}, "make no array"),
         ("missing.npy", {}, "missing.npy: cannot be read"),
         ("vectors.txt", {}, "expected vectors in a .npy"),
     ],

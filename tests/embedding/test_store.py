@@ -22,7 +22,17 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from convscope import EmbeddingStore, ImageError, Interrupted, Model, ParameterError, StoreError, embed
+from convscope import (
+    EmbeddingStore,
+    ImageError,
+    Interrupted,
+    Model,
+    ParameterError,
+    StoreError,
+    cluster,
+    embed,
+    project,
+)
 from convscope.embedding import filling
 
 
@@ -282,3 +292,106 @@ def test_reading_columns_and_conditions(folder: Path, tmp_path: Path) -> None:
 
 def test_interrupted_is_a_keyboard_interrupt() -> None:
     assert issubclass(Interrupted, KeyboardInterrupt)
+
+
+def test_what_was_found_out_about_a_picture_goes_with_it(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    cluster(store, method="kmeans", n_clusters=2)
+    project(store)
+    changed = str(folder / "cats" / "0.png")
+    Image.new("RGB", (9, 9), "red").save(changed)
+    embed(network(), folder, store=tmp_path / "s.lance")
+    rows = store.to_arrow(["path", "cluster", "pca_x"]).to_pylist()
+    assert [row["path"] for row in rows if row["cluster"] is None or row["pca_x"] is None] == [changed]
+
+
+def test_a_file_that_is_listed_twice_is_one_row(folder: Path, tmp_path: Path) -> None:
+    one = folder / "cats" / "0.png"
+    store = embed(
+        network(), [one, str(one), folder / "cats" / ".." / "cats" / "0.png"], store=tmp_path / "s.lance"
+    )
+    assert len(store) == 1
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ImageError, match="two images are called 'it'"):
+        embed(network(), [Source("it", pixels), Source("it", pixels + 1)], store=tmp_path / "s.lance")
+
+
+def test_new_labels_of_old_files_are_taken_over(folder: Path, tmp_path: Path, counted: list[int]) -> None:
+    embed(network(), folder, store=tmp_path / "s.lance")
+    n_before = sum(counted)
+    (tmp_path / "list.csv").write_text("path, label\nphotos/cats/0.png, lion\nphotos/cats/1.png,\n")
+    store = embed(network(), tmp_path / "list.csv", store=tmp_path / "s.lance")
+    labels = {Path(path).stem: label for path, label in store.labels().items() if "cats" in path}
+    assert (labels["0"], labels["1"], labels["2"]) == ("lion", "cats", "cats")
+    assert sum(counted) == n_before
+
+
+class Spoiled(nn.Module):
+    """Gives something that is no number for the second of each two pictures."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.inner, self.value = network().module, value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inner[:4](x)
+        x[1::2] *= self.value
+        return self.inner[4](x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("value", "vectors"), [(np.nan, "float32"), (np.inf, "float32"), (1e9, "float16")])
+def test_a_vector_that_is_no_number_is_an_error_of_its_row(
+    folder: Path, tmp_path: Path, value: float, vectors: Any
+) -> None:
+    model = Model(Spoiled(value), input_size=(16, 16), mean=[0.5] * 3, std=[0.2] * 3)
+    store = embed(model, folder, store=tmp_path / "s.lance", layer="inner.4:input", vectors=vectors)
+    assert len(store) == 12
+    assert store.count("error LIKE '%gives NaN or infinite values in " + vectors + "'") == 6
+    assert len(project(store).names) == 6
+    assert store.neighbors(project(store).names[0], k=10).indices.shape == (1, 5)
+
+
+def test_a_store_in_the_folder_of_its_images_is_no_image(folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert len(embed(network(), folder, store=folder / "s.lance")) == 12
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="no such names there")
+def test_names_that_are_no_unicode_do_not_stop_a_folder(folder: Path, tmp_path: Path) -> None:
+    os.rename(folder / "cats" / "0.png", os.fsencode(folder / "cats") + b"/\xff.png")
+    for _ in range(2):
+        store = embed(network(), folder, store=tmp_path / "s.lance")
+        assert len(store) == 12
+        assert store.count("error IS NULL AND path LIKE '%udcff.png'") == 1
+
+
+def test_a_reader_sees_one_version(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    with store.reading():
+        EmbeddingStore.open(tmp_path / "s.lance").delete("label = 'cats'")
+        assert len(store) == store.count() == 12
+    assert len(store) == 6
+
+
+def test_a_damaged_store_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
+    embed(network(), folder, store=tmp_path / "s.lance")
+    for file in (tmp_path / "s.lance" / "images.lance" / "_versions").iterdir():
+        file.write_bytes(b"no manifest")
+    with pytest.raises(StoreError, match="the store is damaged"):
+        EmbeddingStore.open(tmp_path / "s.lance")
+    with pytest.raises(StoreError, match="the store is damaged"):
+        embed(network(), folder, store=tmp_path / "s.lance")
+
+
+@pytest.mark.parametrize("place", [5, None, ""])
+def test_what_is_no_place(place: Any) -> None:
+    with pytest.raises(ParameterError, match="is no place of a store"):
+        EmbeddingStore.open(place)
+
+
+def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    for where in ("zz", "", 5):
+        with pytest.raises(ParameterError, match=f"where={where!r}: ") as caught:
+            store.neighbors(np.zeros(20, np.float32), where=where)  # type: ignore[arg-type]
+        assert "error IS NULL" not in str(caught.value)

@@ -82,6 +82,16 @@ def test_a_condition_and_options_of_the_method(folder: Path, tmp_path: Path, mod
         attribute_dataset(model, store, method="intuition")
 
 
+def test_another_network_or_other_options_make_all_rows_again(folder: Path, tmp_path: Path, model: Model) -> None:
+    store = attribute_dataset(model, embed(model, folder, store=tmp_path / "s.lance"), target="x")
+    attribute_dataset(model, store, target="y", where="label = 'a'")
+    found = store.to_arrow(["label", "saliency_target"], "saliency_focus IS NOT NULL").to_pylist()
+    assert {tuple(row.values()) for row in found} == {("a", "y")}
+    seen: list[tuple[int, int]] = []
+    attribute_dataset(model, store, target="y", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(67, 70), (70, 70)]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="convscope[ray] is not installed")
 @pytest.mark.filterwarnings("ignore")

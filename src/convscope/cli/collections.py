@@ -79,6 +79,8 @@ def embed(
     """The feature vector of every image, for `neighbors` and `project`."""
     options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled, "reduced": reduced}
     if store is not None:
+        if output is not None:
+            raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
         options |= {"vectors": vectors, "engine": engine, "address": address}
         _into_store(model, images, store, prune, as_json, options)
         return
@@ -94,17 +96,26 @@ def embed(
 def _into_store(
     model: Network, images: list[Path], place: str, prune: bool, as_json: bool, options: dict[str, Any]
 ) -> None:
+    from convscope import EmbeddingStore
+
+    before = len(EmbeddingStore.open(place)) if _is_store(place) else 0
     store = _embedded(model(), images, store=place, **options)
+    n_new = len(store) - before
     n_gone = store.prune() if prune else 0
     unread = store.to_arrow(["path", "error"], where="error IS NOT NULL")["error"].to_pylist()
     if as_json:
-        print_json({"store": place, "images": len(store), "unreadable": unread, "pruned": n_gone})
+        print_json({"store": place, "images": len(store), "new": n_new, "unreadable": unread, "pruned": n_gone})
         return
-    out.print(escape(repr(store)), highlight=False, soft_wrap=True)
+    out.print(
+        f"{escape(place)}: {n_new} new, {len(store)} images in all, {len(unread)} of them without a vector",
+        highlight=False,
+        soft_wrap=True,
+    )
+    out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
     if n_gone:
         out.print(f"{n_gone} rows whose file is gone were removed")
     if unread:
-        err.print(f"{len(unread)} of them could not be read:", highlight=False)
+        err.print(f"{len(unread)} images of the store could not be embedded:", highlight=False)
         for reason in unread[:_LISTED]:
             err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
         if len(unread) > _LISTED:
@@ -207,14 +218,19 @@ def duplicates(
     found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit)
     saved = found.save(place)
     pairs = [
-        (f"{score:.4f}", "yes" if is_copy else "", found.names[a], found.names[b])
+        (float(score), bool(is_copy), found.names[a], found.names[b])
         for (a, b), score, is_copy in zip(found.pairs, found.scores, found.is_copy, strict=True)
     ]
     if as_json:
-        print_json(summary(found) | {"pairs": pairs, "output": str(saved)})
+        keys = (metric, "is_copy", "image", "other")
+        listed = [dict(zip(keys, pair, strict=True)) for pair in pairs]
+        print_json(summary(found) | {"pairs": listed, "output": str(saved)})
         return
     title = f"{found.n_pairs} pairs" + (f", the first {_LISTED}" if len(pairs) > _LISTED else "")
-    out.print(table(title, (metric, "same file", "image", "and"), pairs[:_LISTED]))
+    out.print(f"{title}: {metric}, images", highlight=False)
+    for score, is_copy, one, other in pairs[:_LISTED]:
+        mark = "  the same file" if is_copy else ""
+        out.print(f"{score:.4f}  {escape(one)}  {escape(other)}{mark}", highlight=False, soft_wrap=True)
     show_place(saved)
 
 
@@ -233,7 +249,11 @@ def evaluate_retrieval(
 
     place = free_output(output, "retrieval")
     found = evaluate(EmbeddingStore.open(store), k, metric=metric)
-    show(found, found.save(place), as_json)
+    saved = found.save(place)
+    if as_json:
+        print_json(summary(found) | {"scores": found.macro, "output": str(saved)})
+    else:
+        show(found, saved, as_json)
 
 
 @commands.command(epilog="Example: convscope attribute-dataset photos.lance --method occlusion")
@@ -246,8 +266,14 @@ def attribute_dataset(
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
     engine: Engine = "local",
     address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
-    """An attribution for every image of a store, summed up in its row."""
+    """An attribution for every image of a store, summed up in its row.
+
+    Columns, for saliency: saliency_target, the class that is explained; saliency_score; saliency_focus, the share
+    of the map in its strongest tenth (0.1 is spread evenly); saliency_x and saliency_y, its center of gravity from
+    0, left and top, to 1; saliency_map, a thumbnail.
+    """
     from convscope import EmbeddingStore
     from convscope import attribute_dataset as attribute
 
@@ -255,8 +281,16 @@ def attribute_dataset(
     with progress_bar(method) as step:
         attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
     columns = [name for name in opened.schema.names if name.startswith(f"{method}_")]
-    n = opened.count(f"{method}_focus IS NOT NULL") if columns else 0
-    out.print(f"{n} of {len(opened)} images have {', '.join(columns)}", highlight=False, soft_wrap=True)
+    chosen = f" AND ({where})" if where else ""
+    n_all = opened.count(f"path IS NOT NULL{chosen}")
+    n = opened.count(f"{method}_focus IS NOT NULL{chosen}") if columns else 0
+    if as_json:
+        print_json({"store": store, "images": n_all, "attributed": n, "columns": columns})
+        return
+    which = "of those images" if where else "images"
+    out.print(f"{n} of {n_all} {which} have {', '.join(columns) or 'a map'}", highlight=False, soft_wrap=True)
+    if n < n_all:
+        out.print(f"the files of the other {n_all - n} could not be read", highlight=False)
 
 
 @commands.command(epilog="Example: convscope project photos.lance --method tsne")
@@ -380,11 +414,11 @@ def _is_store(place: str) -> bool:
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
     """Neighbors in a store; the network is loaded only for images that are not in it."""
     from convscope import EmbeddingStore
-    from convscope.errors import StoreError
+    from convscope.errors import NotInStoreError
 
     try:
         return EmbeddingStore.open(place).neighbors(query, **options)
-    except StoreError:
+    except NotInStoreError:
         store = EmbeddingStore.open(place, model=model())
         return store.neighbors([Path(q) for q in query], **options)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -185,8 +186,17 @@ def summary(result: Any) -> dict[str, Any]:
 
 
 def print_json(data: Any) -> None:
-    """To standard output, as it is: no colors, no wrapping."""
-    typer.echo(json.dumps(data, indent=2, default=str))
+    """To standard output, as it is: no colors, no wrapping; null for what is no number."""
+    typer.echo(json.dumps(_with_nulls(data), indent=2, default=str, allow_nan=False))
+
+
+def _with_nulls(data: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(data, Mapping):
+        return {key: _with_nulls(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_nulls(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

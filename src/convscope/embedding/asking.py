@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ..checks import as_count
-from ..errors import ParameterError, StoreError
+from ..errors import NotInStoreError, ParameterError, StoreError
 from ..results import Array, Neighbors, Provenance
 from .exact import nearest
 from .index import nearest_by_index
@@ -117,9 +117,9 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
         if space == "pixel":
             raise ParameterError("a vector has no pixels: space='pixel' takes rows or images")
         vectors = np.atleast_2d(query).astype(np.float32)
-        if vectors.shape[1] != store.n_dims or not np.isfinite(vectors).all():
+        if not len(vectors) or vectors.shape[1] != store.n_dims or not np.isfinite(vectors).all():
             raise ParameterError(
-                f"vectors of {vectors.shape[1]} values; expected {store.n_dims}, all of them finite"
+                f"{len(vectors)} vectors of {vectors.shape[1]} values; expected {store.n_dims}, all of them finite"
             )
         names = tuple(f"vector {i}" for i in range(len(vectors)))
         return Queries(vectors, names, (None,) * len(vectors), np.stack([decode(None)] * len(vectors)))
@@ -155,9 +155,13 @@ def _of_rows(rows: list[dict[str, Any]], space: Space) -> Queries:
 def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     from .extract import embed
 
-    if store.model is None:
-        what = repr(str(query)) if isinstance(query, str | Path) else f"a {type(query).__name__}"
+    if not store.origin.layer:
         raise StoreError(
+            f"{store.place} holds vectors that were brought along: ask for its names, or with vectors"
+        )
+    if store.model is None:
+        what = repr(str(query)) if isinstance(query, str | Path) else f"this {type(query).__name__}"
+        raise NotInStoreError(
             f"{what} is not in {store.place}, and no model is at hand to embed it: give it to "
             "EmbeddingStore.open(place, model=...)"
         )

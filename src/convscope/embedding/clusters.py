@@ -54,10 +54,12 @@ def cluster(
     if method not in get_args(Method):
         raise ParameterError(f"method={method!r}: expected 'hdbscan' or 'kmeans'")
     if (method == "kmeans") != (n_clusters is not None):
-        raise ParameterError("n_clusters belongs to method='kmeans', which needs it")
+        what = "needs n_clusters" if method == "kmeans" else "finds out how many there are; leave n_clusters out"
+        raise ParameterError(f"method={method!r} {what}")
     if not isinstance(store, EmbeddingStore):
         raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore, where the groups are written")
-    as_count(seed, "seed")
+    if as_count(seed, "seed") >= 2**32:
+        raise ParameterError(f"seed={seed}: expected less than 2^32")
     source = source_of(store)
     n = len(source.names)
     if n < 2 * _SMALLEST:

@@ -21,7 +21,7 @@ from ..images import ImageSet, Source, load_images
 from ..models import Model, Progress
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting
-from .filling import absolute, new_or_changed, origin_for
+from .filling import keyed, new_or_changed, origin_for, relabel
 from .lance import is_local, quoted
 from .moments import Moments, moments_of
 from .rows import Picture, read, table_of
@@ -67,7 +67,7 @@ def fill_by_ray(
         ParameterError: Ray is not installed.
         ImageError: something that is no file was given.
     """
-    every = absolute(load_images(images))
+    every = keyed(load_images(images), place)
     if model.preprocessing is None:
         raise ImageError(
             "how this network wants its images is not known: wrap it as Model(module, input_size=...)"
@@ -82,6 +82,7 @@ def fill_by_ray(
     todo = new_or_changed(every, known)
     done = len(every) - len(todo)
     if not todo:
+        relabel(store, every)
         return store
     n_added = 0
     with _running(address) as n_processors:
@@ -95,6 +96,7 @@ def fill_by_ray(
                 _raise_unread(store, part)
             if progress:
                 progress(done, len(every))
+    relabel(store, every)
     store.compact()
     return store
 

@@ -17,6 +17,7 @@ from ..images import ImageSet, Source, load_images
 from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
+from .lance import as_place
 from .rows import Picture, digest_of, read, stamp_of, table_of
 from .store import EmbeddingStore
 from .table import Origin, VectorType, encode
@@ -40,7 +41,8 @@ def fill(
     progress: Progress | None = None,
 ) -> EmbeddingStore:
     """Embed the images that are not in a store yet, or have changed since, into it; see `convscope.embed`."""
-    supply = _Tensors(model, images) if isinstance(images, torch.Tensor | DataLoader) else _Files(model, images)
+    is_ready = isinstance(images, torch.Tensor | DataLoader)
+    supply = _Tensors(model, images) if is_ready else _Files(model, images, place)
     found = choose_layer(model, supply.shape, layer)
     store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
     store.model = model
@@ -83,6 +85,8 @@ def fill(
                     progress(done, supply.n)
         finally:  # also on Ctrl-C
             write()
+    if isinstance(supply, _Files):
+        supply.relabel(store)
     if progress:
         progress(supply.n, supply.n)
     store.compact()
@@ -95,12 +99,36 @@ def origin_for(model: Model, layer: str, precision: Precision) -> Origin:
     return Origin(about.model, layer, precision, about.versions)
 
 
-def absolute(images: ImageSet) -> ImageSet:
-    """Files by their whole path, which is their key in a store wherever one stands; each once."""
-    sources = [
-        replace(s, name=os.path.abspath(s.content)) if isinstance(s.content, Path) else s for s in images.sources
-    ]
-    return images.of(list({source.name: source for source in reversed(sources)}.values())[::-1])
+def keyed(images: ImageSet, place: str | Path) -> ImageSet:
+    """Images as they are keyed in a store: files by their whole path wherever one stands, and each of them once.
+
+    The store's own files, where it stands in the folder of the images, are none of them.
+    """
+    own = os.path.join(os.path.abspath(as_place(place)), "")
+    found: dict[str, Source] = {}
+    for source in images.sources:
+        name = source.name
+        if isinstance(source.content, Path):
+            name = os.path.abspath(source.content)
+            if name.startswith(own):
+                continue
+        elif name in found:
+            raise ImageError(f"two images are called {name!r}, which is the key of a row; give files")
+        name = name.encode("utf-8", "backslashreplace").decode()  # a file's name need not be Unicode, a key has to
+        found.setdefault(name, replace(source, name=name))
+    return images.of(list(found.values()))
+
+
+def relabel(store: EmbeddingStore, images: ImageSet) -> None:
+    """Set the labels that are given and differ from those in a store."""
+    import pyarrow as pa
+
+    known = store.labels()
+    new = {
+        s.name: s.label for s in images.sources if s.label is not None and known.get(s.name, s.label) != s.label
+    }
+    if new:
+        store.add_columns(pa.table({"path": list(new), "label": list(new.values())}))
 
 
 def new_or_changed(images: ImageSet, known: Mapping[str, str | None]) -> list[Source]:
@@ -111,14 +139,17 @@ def new_or_changed(images: ImageSet, known: Mapping[str, str | None]) -> list[So
 class _Files:
     """Images that are opened and preprocessed by threads."""
 
-    def __init__(self, model: Model, images: Any) -> None:
-        self._set = absolute(load_images(images))
+    def __init__(self, model: Model, images: Any, place: str | Path) -> None:
+        self._set = keyed(load_images(images), place)
         self._inputs = Inputs(self._set, model.preprocessing)  # says what to do where there is no preprocessing
         assert model.preprocessing is not None
         self._preprocessing = model.preprocessing
         self._in_turns = model.device.type == "cpu"
         self.shape = self._inputs.shape
         self.n = len(self._set)
+
+    def relabel(self, store: EmbeddingStore) -> None:
+        relabel(store, self._set)
 
     def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
         """How many images are done, and the next group, without those that the store knows."""
@@ -152,7 +183,10 @@ class _Tensors:
             self._batches = images
             self.n = len(images.dataset)  # type: ignore[arg-type]
             self._classes = getattr(images.dataset, "classes", ())
-            first = self._split(next(iter(images)))[0]
+            found = next((self._split(batch)[0] for batch in images), None)
+            if found is None:
+                raise ImageError("the loader has no batches")
+            first = found
         channels, height, width = check_tensor(first, model.n_channels).shape[1:]
         self.shape = (channels, height, width)
 

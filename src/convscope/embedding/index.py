@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_count
+from ..checks import as_count, as_number
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
@@ -28,11 +28,14 @@ def make_index(
     """See `EmbeddingStore.index`."""
     check_metric(metric)
     k = as_count(k, "k", 1)
-    if not 0 < recall <= 1:
+    if not 0 < as_number(recall, "recall") <= 1:
         raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
+    as_count(seed, "seed")
     n = store.count(HAS_VECTOR)
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
+    if k >= n:
+        raise ParameterError(f"k={k}: of {n} vectors each has {n - 1} others")
     own, vectors = _sample(store, n, seed)
     started = time.perf_counter()
     truth, _ = nearest(store, vectors, k, metric, own=own)
@@ -70,7 +73,7 @@ def nearest_by_index(
         kept = store.recall("index")
         if kept is None or kept[0]["metric"] != metric:
             raise StoreError(
-                f"{store.place} has no index for metric={metric!r}; make one with store.index(metric=...)"
+                f"{store.place} has no index for {metric!r}; make one with `convscope index` or store.index(...)"
             )
         n_probes = int(kept[0]["n_probes"])
     found = []

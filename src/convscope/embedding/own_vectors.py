@@ -29,16 +29,16 @@ def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] 
     from pyarrow import parquet
 
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return np.load(path, allow_pickle=False), None, None
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             table = parquet.read_table(path)
             if "vector" not in table.column_names:
                 raise ParameterError(f"{path}: no column 'vector' among {', '.join(table.column_names)}")
             vectors = np.stack(table["vector"].to_numpy()).astype(np.float32) if len(table) else np.zeros((0, 0))
             given = [table[name].to_pylist() if name in table.column_names else None for name in ("path", "label")]
             return vectors, given[0], given[1]
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, EOFError, TypeError, ValueError, pa.ArrowException) as error:
         raise ParameterError(f"{path}: cannot be read ({error})") from error
     raise ParameterError(f"{path}: expected vectors in a .npy file or a .parquet table")
 
@@ -47,16 +47,29 @@ def check_vectors(
     vectors: Any, names: Sequence[str] | None, labels: Sequence[str | None] | None
 ) -> tuple[Array, list[str], list[str | None]]:
     """Vectors (N, D), a name and a label for each; `ParameterError` where they do not fit each other."""
-    array = np.asarray(vectors)
-    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise ParameterError(f"an array {array.shape} of {array.dtype}; expected finite vectors (N, D)")
+    try:
+        array = np.asarray(vectors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ParameterError(f"vectors that make no array (N, D): {error}") from error
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+        raise ParameterError(f"an array {array.shape} of {array.dtype}; expected vectors (N, D)")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise ParameterError(f"{len(bad)} vectors hold NaN or infinite values, the first of them vector {bad[0]}")
+    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise ParameterError("some values are too large for float32; scale the vectors down")
     n = len(array)
+    for name, given_ones in (("names", names), ("labels", labels)):
+        if given_ones is not None and (isinstance(given_ones, str) or not hasattr(given_ones, "__len__")):
+            raise ParameterError(f"{name}={given_ones!r}: expected one for each vector")
+        if given_ones is not None and len(given_ones) != n:
+            raise ParameterError(f"{len(given_ones)} {name} for {n} vectors")
+    if names is not None and any(name is None for name in names):
+        raise ParameterError("some names are missing; a name is the key of its row")
     given = [f"vector {i}" for i in range(n)] if names is None else [str(name) for name in names]
     marks: list[str | None] = (
         [None] * n if labels is None else [None if label is None else str(label) for label in labels]
     )
-    if len(given) != n or len(marks) != n:
-        raise ParameterError(f"{len(given)} names and {len(marks)} labels for {n} vectors")
     if len(set(given)) != n:
         raise ParameterError("some names occur more than once; a name is the key of its row")
     return array, given, marks

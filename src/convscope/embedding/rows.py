@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ..errors import ImageError
 from ..images import WHITE, Color, Item, Pixels, Source, open_image, upright_size
 from ..models import Preprocessing
 from .features import Features
-from .table import encode, thumbnail_of, vector_column
+from .table import encode, is_finite_in, thumbnail_of, vector_column, vector_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def stamp_of(content: Any) -> str | None:
         return f"{_CONTENT}{digest_of(content)}"
     try:
         about = content.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}"
 
@@ -82,7 +82,7 @@ def digest_of(content: Any) -> str | None:
                 return None
             with content.open("rb") as file:
                 return str(hashlib.file_digest(file, _hash).hexdigest())
-        except OSError:
+        except (OSError, ValueError):
             return None
     if isinstance(content, Item):
         content = content.image()
@@ -103,9 +103,13 @@ def table_of(
     labels: Sequence[str],
     schema: pa.Schema,
 ) -> pa.Table:
-    """Rows for pictures; the features are of those that could be read, in the same order."""
+    """Rows for pictures; the features are of those that could be read, in the same order.
+
+    A vector with NaN or infinite values, also where float16 does not reach so far, is an error of its row.
+    """
     import pyarrow as pa
 
+    pictures, features = _without_bad_vectors(pictures, features, schema)
     given = iter(range(len(pictures)))
     place = [None if picture.error is not None else next(given) for picture in pictures]
     predicted, probabilities = _predictions(features, labels)
@@ -131,6 +135,21 @@ def table_of(
         for name, value in columns.items()
     ]
     return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+
+
+def _without_bad_vectors(
+    pictures: Sequence[Picture], features: Features | None, schema: pa.Schema
+) -> tuple[Sequence[Picture], Features | None]:
+    if features is None:
+        return pictures, None
+    is_good = is_finite_in(features.vectors, schema)
+    if is_good.all():
+        return pictures, features
+    error = f"the network gives NaN or infinite values in {vector_type(schema)}"
+    good = iter(is_good)
+    marked = [p if p.error is not None or next(good) else replace(p, error=f"{p.path}: {error}") for p in pictures]
+    scores = None if features.scores is None else features.scores[is_good]
+    return marked, Features(features.vectors[is_good], scores)
 
 
 def _predictions(features: Features | None, labels: Sequence[str]) -> tuple[list[str] | None, list[float] | None]:

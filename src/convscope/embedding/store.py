@@ -20,7 +20,7 @@ from ..results import Array, Duplicates, Neighbors
 from .lance import ROWS, as_place, connected, explained, has_table, is_local, lock, make_folder, quoted, tables
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
-from .table import Origin, VectorType, origin_of, padded, schema_of
+from .table import Origin, VectorType, origin_of, padded, schema_of, vector_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class EmbeddingStore:
                 table.set_unenforced_primary_key("path")  # so that two writers of one path get into conflict
                 store = cls(database, table, place)
         store.origin.check(origin, place)
-        held = "float16" if str(store.schema.field("vector").type.value_type) == "halffloat" else "float32"
+        held = vector_type(store.schema)
         if (store.n_dims, held) != (n_dims, vectors):
             raise StoreError(
                 f"{place} holds vectors of {store.n_dims} values in {held}, not of {n_dims} in {vectors}"
@@ -258,9 +258,16 @@ class EmbeddingStore:
 
     def stamps(self) -> dict[str, str | None]:
         """Path -> size and time of change of the file when it was read."""
+        return self._by_path("stamp")
+
+    def labels(self) -> dict[str, str | None]:
+        """Path -> label."""
+        return self._by_path("label")
+
+    def _by_path(self, column: str) -> dict[str, str | None]:
         found: dict[str, str | None] = {}
-        for batch in self.batches(["path", "stamp"]):
-            found.update(zip(batch["path"].to_pylist(), batch["stamp"].to_pylist(), strict=True))
+        for batch in self.batches(["path", column]):
+            found.update(zip(batch["path"].to_pylist(), batch[column].to_pylist(), strict=True))
         return found
 
     def has_kept(self) -> bool:

@@ -95,13 +95,24 @@ def origin_of(schema: pa.Schema, place: str) -> Origin:
         raise StoreError(f"{place} is a Lance table, but none that convscope has written") from None
 
 
+def vector_type(schema: pa.Schema) -> VectorType:
+    """How a store holds its vectors."""
+    return "float16" if str(schema.field("vector").type.value_type) == "halffloat" else "float32"
+
+
+def is_finite_in(vectors: Array, schema: pa.Schema) -> Array:
+    """Which of some vectors (N, D) are finite in a store, too: (N,) bool."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isfinite(vectors.astype(vector_type(schema))).all(axis=1))
+
+
 def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) -> pa.Array:
     """Vectors (N, D), of which some may be None, as a column."""
     import pyarrow as pa
 
     kind = schema.field("vector").type
     given = [v is not None for v in vectors]
-    flat = np.zeros((len(given), kind.list_size), np.float16 if kind.value_type == pa.float16() else np.float32)
+    flat = np.zeros((len(given), kind.list_size), vector_type(schema))
     for row, vector in enumerate(vectors):
         if vector is not None:
             flat[row] = vector

@@ -68,6 +68,8 @@ def attribute_dataset(
     if method not in ATTRIBUTIONS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
     check_engine(engine, address)
+    if not isinstance(store, EmbeddingStore):
+        raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore")
     work = _Work(model, method, options)
     store.check(where)
     chosen = f"{HAS_VECTOR} AND ({where})" if where else HAS_VECTOR

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,7 +79,11 @@ def evaluate_retrieval(
     started = time.perf_counter()
     k = as_count(k, "k", 1)
     check_metric(metric)
-    images = _labeled(source)
+    as_count(seed, "seed")
+    if not isinstance(source, EmbeddingStore | Embeddings):
+        raise ParameterError(f"a {type(source).__name__}; expected an EmbeddingStore or Embeddings")
+    with source.reading() if isinstance(source, EmbeddingStore) else nullcontext():
+        images = _labeled(source)
     n = len(images.names)
     if k >= n:
         raise ParameterError(f"k={k}: there are {n} labeled images, so that k is at most {n - 1}")
