@@ -34,6 +34,7 @@ from convscope import (
     project,
 )
 from convscope.embedding import filling
+from convscope.images import Source
 
 
 @pytest.fixture
