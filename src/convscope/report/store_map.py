@@ -16,6 +16,7 @@ from .map_page import MapData, map_page
 
 NEIGHBORS = 8
 _MOST_EXACT = 30_000  # points whose neighbors are all looked for, which takes some seconds
+_TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
 
 
@@ -57,7 +58,7 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
         thumbnails=rows["thumbnail"],
         neighbors=neighbors,
         scores=scores,
-        title=f"{len(coordinates):,} images by {projection.provenance.parameters['method']}",
+        title=f"{len(coordinates):,} images by {_TITLES[str(projection.provenance.parameters['method'])]}",
         subtitle=store.origin.describe(),
         facts=_facts(projection) | _cluster_facts(store),
     )

@@ -98,7 +98,8 @@ async function start() {
     }
     renderLegend(element("legend"), state.mode, state.isolated, toggle);
     refresh();
-    return plot?.paint(state.mode, isShown, state.isolated.size > 0 || state.matches !== null);
+    // The view may have moved or changed its size while the points were being painted.
+    return plot?.paint(state.mode, isShown, state.isolated.size > 0 || state.matches !== null).then(refresh);
   }
 
   function toggle(group, isAdding) {

@@ -2,6 +2,7 @@
 import { picture } from "./data.js";
 
 const SIZE = 46;
+const LIFT = 12; // of a picture that stands for many points, so that it does not hide them
 const GAP = 8;
 const AREA = 700; // square pixels of map that a point in view has at least, for pictures to be drawn
 const KEPT = 1500;
@@ -50,10 +51,13 @@ export function createPictures(canvas, data, places, redraw) {
     const isTooMany = count > most;
     const inViewFirst = new Set([...always.filter(isInView), ...(isTooMany ? [] : [...first.filter(isInView), ...inView])]);
     const taken = new Map();
+    const lifted = new Set(always);
     const step = SIZE + GAP;
+    const within = (value, end) => Math.max(step / 2, Math.min(end - step / 2, value));
     for (const i of inViewFirst) {
       if (data.offsets[i] === data.offsets[i + 1]) continue;
-      const [sx, sy] = view.toScreen(places[2 * i], places[2 * i + 1]);
+      const [px, py] = view.toScreen(places[2 * i], places[2 * i + 1]);
+      const [sx, sy] = lifted.has(i) ? [within(px, width), within(py - SIZE / 2 - LIFT, height)] : [px, py];
       const [cx, cy] = [Math.floor(sx / step), Math.floor(sy / step)];
       let isFree = true;
       for (let dx = -1; dx <= 1 && isFree; dx++) {
@@ -66,7 +70,14 @@ export function createPictures(canvas, data, places, redraw) {
       taken.set(`${cx},${cy}`, [sx, sy]);
       const one = image(i);
       if (!one.complete || !one.naturalWidth) continue;
-      context.fillStyle = colorOf(i);
+      context.fillStyle = context.strokeStyle = colorOf(i);
+      if (lifted.has(i)) {
+        context.lineWidth = 2;
+        context.beginPath();
+        context.moveTo(sx, sy);
+        context.lineTo(px, py);
+        context.stroke();
+      }
       context.fillRect(sx - SIZE / 2 - 3, sy - SIZE / 2 - 3, SIZE + 6, SIZE + 6);
       context.drawImage(one, sx - SIZE / 2, sy - SIZE / 2, SIZE, SIZE);
     }
