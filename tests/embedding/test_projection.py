@@ -12,8 +12,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from convscope.embedding import Embeddings, EmbeddingStore, project, quality
-from convscope.embedding.projection import place
+from convscope.embedding import Embeddings, EmbeddingStore, place, project, quality
 from convscope.errors import ParameterError, StoreError
 
 
@@ -200,7 +199,7 @@ def test_a_damaged_map_is_refused(method: str, tmp_path: Path) -> None:
     np.savez(pickled, mean=np.array([object()] * 20), axes=np.zeros((2, 20)))
     np.savez(cut, mean=np.zeros(20), axes=np.zeros((2, 19)))
     for data in (pickled.getvalue(), cut.getvalue(), pickled.getvalue()[:100], b"", b"junk"):
-        store.remember(f"projection {method}", {}, data)
+        store.fits.remember(f"projection {method}", {}, data)
         with pytest.raises(StoreError, match="is damaged"):
             place(store, np.ones((2, 20)), method=method)
 

@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:optimize")
 def test_versions_do_not_pile_up(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convscope.embedding.store._KEPT_FOR", timedelta(0))
+    monkeypatch.setattr("convscope.embedding.store.KEPT_FOR", timedelta(0))
     place = tmp_path / "s.lance"
     for _ in range(5):
         embed(network(), folder, store=place)

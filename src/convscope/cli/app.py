@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from . import collections
+from . import collections, stores
 from .console import (
     notes,
     out,
@@ -160,6 +160,7 @@ def layers(
 
 
 app.add_typer(collections.commands)
+app.add_typer(stores.commands)
 
 
 @app.command(epilog="Example: convscope samples out/samples")

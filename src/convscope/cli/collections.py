@@ -29,14 +29,13 @@ from .options import AsJson, Images, Network, Output, chosen_images, with_networ
 
 commands = typer.Typer()
 
-Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store`: a folder or an address.")]
 Engine: TypeAlias = Annotated[
     Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, which can open the store.")
 ]
 Address: TypeAlias = Annotated[
     str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
 ]
-_LISTED = 20  # files that could not be read
+LISTED = 20  # files that could not be read
 
 
 @commands.command(epilog="Example: convscope embed photos/ --store photos.lance")
@@ -89,7 +88,7 @@ def embed(
     place = free_output(output, "embed")
     network = model()
     with saving_partial(place, as_json):
-        embeddings = _embedded(network, images, **options)
+        embeddings = embedded(network, images, **options)
     show(embeddings, embeddings.save(place), as_json)
 
 
@@ -98,8 +97,8 @@ def _into_store(
 ) -> None:
     from convscope import EmbeddingStore
 
-    before = len(EmbeddingStore.open(place)) if _is_store(place) else 0
-    store = _embedded(model(), images, store=place, **options)
+    before = len(EmbeddingStore.open(place)) if is_store(place) else 0
+    store = embedded(model(), images, store=place, **options)
     n_new = len(store) - before
     n_gone = store.prune() if prune else 0
     unread = store.to_arrow(["path", "error"], where="error IS NOT NULL")["error"].to_pylist()
@@ -116,10 +115,10 @@ def _into_store(
         out.print(f"{n_gone} rows whose file is gone were removed")
     if unread:
         err.print(f"{len(unread)} images of the store could not be embedded:", highlight=False)
-        for reason in unread[:_LISTED]:
+        for reason in unread[:LISTED]:
             err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
-        if len(unread) > _LISTED:
-            err.print(f"  and {len(unread) - _LISTED} more (column error of the store)", highlight=False)
+        if len(unread) > LISTED:
+            err.print(f"  and {len(unread) - LISTED} more (column error of the store)", highlight=False)
 
 
 @commands.command(epilog="Example: convscope neighbors photos.lance photo.jpg --k 5 --where \"label = 'cat'\"")
@@ -155,7 +154,7 @@ def neighbors(
     """The images that the network thinks are most like another, with their scores."""
     place = free_output(output, "neighbors")
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
-    if _is_store(collection):
+    if is_store(collection):
         found = _asked(model, collection, query, where=where, exact=not approximate, **options)
     elif where or approximate:
         raise typer.BadParameter("--where and --approximate ask a store; make one with `embed --store`")
@@ -171,126 +170,6 @@ def neighbors(
             out.print(each)
         show_place(saved)
     notes(found.provenance)
-
-
-@commands.command(epilog="Example: convscope index photos.lance --recall 0.98")
-@reporting
-def index(
-    store: Store,
-    metric: Annotated[
-        Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means; an index is for one.")
-    ] = "cosine",
-    recall: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of the true nearest that it should find.")
-    ] = 0.95,
-    as_json: AsJson = False,
-) -> None:
-    """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
-    from convscope import EmbeddingStore
-
-    found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
-    if as_json:
-        print_json(found)
-        return
-    out.print(
-        f"finds {found['recall']:.1%} of the {found['k']} nearest in {found['ms']:.2f} ms a query; looking at all "
-        f"{found['n_rows']} takes {found['exact_ms']:.2f} ms",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-@commands.command(epilog="Example: convscope duplicates photos.lance --threshold 0.95")
-@reporting
-def duplicates(
-    store: Store,
-    threshold: Annotated[float, typer.Option(help="Pairs that are at least as alike (or at most as far).")] = 0.98,
-    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
-    limit: Annotated[int, typer.Option(min=1, help="Pairs to keep, the nearest.")] = 1000,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """Pairs of images in a store that are nearly the same."""
-    from convscope import EmbeddingStore
-    from convscope import duplicates as find
-
-    place = free_output(output, "duplicates")
-    found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit)
-    saved = found.save(place)
-    pairs = [
-        (float(score), bool(is_copy), found.names[a], found.names[b])
-        for (a, b), score, is_copy in zip(found.pairs, found.scores, found.is_copy, strict=True)
-    ]
-    if as_json:
-        keys = (metric, "is_copy", "image", "other")
-        listed = [dict(zip(keys, pair, strict=True)) for pair in pairs]
-        print_json(summary(found) | {"pairs": listed, "output": str(saved)})
-        return
-    title = f"{found.n_pairs} pairs" + (f", the first {_LISTED}" if len(pairs) > _LISTED else "")
-    out.print(f"{title}: {metric}, images", highlight=False)
-    for score, is_copy, one, other in pairs[:_LISTED]:
-        mark = "  the same file" if is_copy else ""
-        out.print(f"{score:.4f}  {escape(one)}  {escape(other)}{mark}", highlight=False, soft_wrap=True)
-    show_place(saved)
-
-
-@commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5")
-@reporting
-def evaluate_retrieval(
-    store: Store,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors that vote.")] = 5,
-    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """How well the neighbors of labeled images tell their label, against pixels and chance."""
-    from convscope import EmbeddingStore
-    from convscope import evaluate_retrieval as evaluate
-
-    place = free_output(output, "retrieval")
-    found = evaluate(EmbeddingStore.open(store), k, metric=metric)
-    saved = found.save(place)
-    if as_json:
-        print_json(summary(found) | {"scores": found.macro, "output": str(saved)})
-    else:
-        show(found, saved, as_json)
-
-
-@commands.command(epilog="Example: convscope attribute-dataset photos.lance --method occlusion")
-@reporting
-@with_network
-def attribute_dataset(
-    model: Network,
-    store: Store,
-    method: Annotated[Literal["saliency", "occlusion"], typer.Option(help="How.")] = "saliency",
-    where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
-    engine: Engine = "local",
-    address: Address = None,
-    as_json: AsJson = False,
-) -> None:
-    """An attribution for every image of a store, summed up in its row.
-
-    Columns, for saliency: saliency_target, the class that is explained; saliency_score; saliency_focus, the share
-    of the map in its strongest tenth (0.1 is spread evenly); saliency_x and saliency_y, its center of gravity from
-    0, left and top, to 1; saliency_map, a thumbnail.
-    """
-    from convscope import EmbeddingStore
-    from convscope import attribute_dataset as attribute
-
-    opened = EmbeddingStore.open(store)
-    with progress_bar(method) as step:
-        attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
-    columns = [name for name in opened.schema.names if name.startswith(f"{method}_")]
-    chosen = f" AND ({where})" if where else ""
-    n_all = opened.count(f"path IS NOT NULL{chosen}")
-    n = opened.count(f"{method}_focus IS NOT NULL{chosen}") if columns else 0
-    if as_json:
-        print_json({"store": store, "images": n_all, "attributed": n, "columns": columns})
-        return
-    which = "of those images" if where else "images"
-    out.print(f"{n} of {n_all} {which} have {', '.join(columns) or 'a map'}", highlight=False, soft_wrap=True)
-    if n < n_all:
-        out.print(f"the files of the other {n_all - n} could not be read", highlight=False)
 
 
 @commands.command(epilog="Example: convscope project photos.lance --method tsne")
@@ -318,7 +197,7 @@ def project(
     place = free_output(output, "project")
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
     options |= {"engine": engine, "address": address}
-    if not _is_store(collection):
+    if not is_store(collection):
         projection = project_vectors(_collection(Path(collection), model), **options)
         show(projection, projection.save(place), as_json)
         return
@@ -331,59 +210,13 @@ def project(
     show(projection, saved, as_json)
 
 
-@commands.command(epilog="Example: convscope place photos.lance new.jpg --method tsne")
-@reporting
-@with_network
-def place(
-    model: Network,
-    store: Store,
-    images: Images,
-    method: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="On which of its maps.")] = "pca",
-    as_json: AsJson = False,
-) -> None:
-    """Where new images lie on a map that `project` made of a store, which stays as it is."""
-    from convscope import EmbeddingStore
-    from convscope.embedding import place as placed
-
-    network = model()
-    opened = EmbeddingStore.open(store, model=network)
-    embeddings = _embedded(network, images, opened.origin.layer)
-    places = placed(opened, embeddings.vectors, method=method)
-    if as_json:
-        print_json({"names": list(embeddings.names), "coordinates": places.tolist()})
-    else:
-        header = ("image", *(f"{method} {axis + 1}" for axis in range(places.shape[1])))
-        rows = [(name, *(f"{x:.3f}" for x in at)) for name, at in zip(embeddings.names, places, strict=True)]
-        out.print(table("", header, rows))
-    skipped(embeddings.provenance)
-
-
-@commands.command(epilog="Example: convscope cluster photos.lance --method kmeans --n-clusters 20")
-@reporting
-def cluster(
-    store: Store,
-    method: Annotated[Literal["hdbscan", "kmeans"], typer.Option(help="How.")] = "hdbscan",
-    n_clusters: Annotated[int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many.")] = None,
-    seed: Annotated[int, typer.Option(help="Of kmeans.")] = 0,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """Groups of near images, written into the store and drawn on its map from then on."""
-    from convscope import EmbeddingStore
-    from convscope import cluster as find
-
-    place = free_output(output, "cluster")
-    found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
-    show(found, found.save(place), as_json)
-
-
 def _collection(path: Path, model: Network) -> Any:
     """Saved embeddings, or a folder of images embedded now."""
     from convscope.embedding import Embeddings
 
     if (path / "manifest.json").is_file():
         return Embeddings.load(path)
-    embeddings = _embedded(model(), [path])
+    embeddings = embedded(model(), [path])
     skipped(embeddings.provenance)
     return embeddings
 
@@ -394,10 +227,10 @@ def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
     if None not in rows:
         return rows
-    return _embedded(model(), [Path(q) for q in query], embeddings.layer)
+    return embedded(model(), [Path(q) for q in query], embeddings.layer)
 
 
-def _embedded(
+def embedded(
     model: Any, images: list[Path], layer: str | None = None, reduced: bool = False, **options: Any
 ) -> Any:
     from convscope.embedding import embed as embed_images
@@ -407,7 +240,7 @@ def _embedded(
         return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
 
 
-def _is_store(place: str) -> bool:
+def is_store(place: str) -> bool:
     return "://" in place or (Path(place) / "images.lance").is_dir()
 
 

@@ -3,7 +3,8 @@
 from .clusters import cluster
 from .duplicates import duplicates
 from .extract import Embeddings, embed
-from .projection import place, project
+from .placing import place
+from .projection import project
 from .store import EmbeddingStore
 
 __all__ = ["EmbeddingStore", "Embeddings", "cluster", "duplicates", "embed", "place", "project"]

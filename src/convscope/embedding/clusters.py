@@ -79,7 +79,7 @@ def cluster(
         "agreement": None if np.isnan(agreement) else agreement,
         "representatives": [source.names[representatives[g]] for g in np.argsort(-sizes, kind="stable")],
     }
-    store.remember("clusters", about)
+    store.fits.remember("clusters", about)
     assert source.provenance is not None
     parameters = {"method": method, "n_clusters": n_clusters, "seed": seed}
     return Clusters(

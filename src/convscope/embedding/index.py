@@ -52,7 +52,7 @@ def make_index(
         about |= {"n_probes": n_probes, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
         if hits >= recall:
             break
-    store.remember("index", about)
+    store.fits.remember("index", about)
     return about
 
 
@@ -70,7 +70,7 @@ def nearest_by_index(
     ``n_probes`` is how many parts of the store are looked into; by default as many as `make_index` found to do.
     """
     if n_probes is None:
-        kept = store.recall("index")
+        kept = store.fits.recall("index")
         if kept is None or kept[0]["metric"] != metric:
             raise StoreError(
                 f"{store.place} has no index for {metric!r}; make one with `convscope index` or store.index(...)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..errors import ConvscopeError, ParameterError, StoreError
 
 ROWS = "images"  # the table of the rows
 LOCK = ".lock"
+KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 
 
 def quoted(text: str) -> str:

@@ -91,3 +91,12 @@ def moments_of(blocks: Iterable[Array]) -> Moments:
     if first is None:
         raise ParameterError("0 vector(s): a projection needs at least 2")
     return reduce(operator.add, parts, first)
+
+
+def check_finite(vectors: Array) -> Array:
+    """Vectors (N, D) of finite numbers, or `ParameterError`."""
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise ParameterError(f"an array {vectors.shape} of {vectors.dtype}; expected vectors (N, D)")
+    if not np.isfinite(vectors).all():
+        raise ParameterError("the vectors hold NaN or infinite values, which cannot be projected")
+    return vectors

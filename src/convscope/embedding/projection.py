@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import io
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +17,8 @@ from ..checks import Engine, as_count, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
-from .moments import Components, Moments, moments_of
+from .moments import Components, Moments, check_finite, moments_of
+from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
 from .store import HAS_VECTOR, EmbeddingStore
 from .table import THUMBNAIL_PX, decode
@@ -27,7 +26,6 @@ from .table import THUMBNAIL_PX, decode
 REDUCED = 50  # principal components that t-SNE and UMAP begin with
 _MOST_THUMBNAILS = 5000  # of a store, which are held in memory
 _ROWS = 4096  # of an array at once, so that float64 copies stay small
-_PLACED_BY = 10  # nearest old points, for a new one
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def project(
     is_linear = method == "pca"
     ratios = components.ratios[:n_components] if is_linear else np.full(n_components, np.nan)
     if isinstance(embeddings, EmbeddingStore):
-        _keep(embeddings, method, seed, components, reduced, coordinates, source.names)
+        keep_map(embeddings, method, seed, components, reduced, coordinates, source.names)
     measured = {f"components_for_{share:.0%}": components.n_for(share) for share in (0.9, 0.95, 0.99)}
     parameters = {"method": method, "n_components": n_components, "seed": seed}
     return Projection(
@@ -146,7 +144,7 @@ def source_of(embeddings: Any) -> Source:
     if isinstance(embeddings, EmbeddingStore):
         return _of_store(embeddings)
     if isinstance(embeddings, Embeddings):
-        vectors = _check(embeddings.vectors)
+        vectors = check_finite(embeddings.vectors)
         return Source(
             lambda: _cut(vectors),
             embeddings.names,
@@ -154,21 +152,13 @@ def source_of(embeddings: Any) -> Source:
             embeddings.thumbnails,
             embeddings.provenance,
         )
-    points = _check(np.asarray(embeddings))
+    points = check_finite(np.asarray(embeddings))
     names = tuple(f"vector {i}" for i in range(len(points)))
     return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
 
 
 def _cut(vectors: Array) -> Iterator[Array]:
     return (vectors[first : first + _ROWS] for first in range(0, len(vectors), _ROWS))
-
-
-def _check(vectors: Array) -> Array:
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise ParameterError(f"an array {vectors.shape} of {vectors.dtype}; expected vectors (N, D)")
-    if not np.isfinite(vectors).all():
-        raise ParameterError("the vectors hold NaN or infinite values, which cannot be projected")
-    return vectors
 
 
 def _of_store(store: EmbeddingStore) -> Source:
@@ -187,7 +177,7 @@ def _of_store(store: EmbeddingStore) -> Source:
                 raise changed
             first += len(batch)
             flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-            yield _check(flat.astype(np.float32, copy=False).reshape(len(batch), -1))
+            yield check_finite(flat.astype(np.float32, copy=False).reshape(len(batch), -1))
         if first < len(names):
             raise changed
 
@@ -262,85 +252,6 @@ def _trusted(source: Source, coordinates: Array, seed: int) -> tuple[float, floa
         chosen.append(block[rows[(rows >= first) & (rows < first + len(block))] - first])
         first += len(block)
     return trust(source.blocks(), np.concatenate(chosen), rows, coordinates, k)
-
-
-# --- a store remembers its maps --------------------------------------------------------------------------------
-
-
-def _keep(
-    store: EmbeddingStore,
-    method: str,
-    seed: int,
-    components: Components,
-    reduced: Array,
-    coordinates: Array,
-    names: tuple[str, ...],
-) -> None:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {"path": pa.array(names)}
-    for name, values in zip("xyz", coordinates.T, strict=False):
-        columns[f"{method}_{name}"] = pa.array(values.astype(np.float32))
-    for name in (f"{method}_{name}" for name in "xyz"):  # of a map with more dimensions, made before
-        if name not in columns and name in store.schema.names:
-            columns[name] = pa.nulls(len(names), pa.float32())
-    store.add_columns(pa.table(columns))
-    data = io.BytesIO()
-    arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}
-    if method != "pca":  # a new point goes where its nearest old ones are
-        arrays |= {"reduced": reduced, "coordinates": coordinates}
-    np.savez(data, allow_pickle=False, **arrays)
-    store.remember(f"projection {method}", {"method": method, "seed": seed, "n": len(names)}, data.getvalue())
-
-
-def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Array:
-    """Where new vectors (n, D) lie on the map that `project` made of a store: coordinates (n, n_components).
-
-    On a map by "tsne" or "umap" that is the mean of the 10 nearest old points, in principal components, each
-    weighted by one over its distance: a copy lies on its original. A map cannot show what is unlike all that it
-    was made of; such a point comes to lie somewhere between the groups.
-
-    Raises:
-        ParameterError: vectors of another length than the store's, or NaN.
-        StoreError: there is no such map, or it is damaged.
-    """
-    made = _recalled(store, method)
-    vectors, axes = _check(np.atleast_2d(vectors)), made["axes"]
-    if vectors.shape[1] != store.n_dims:
-        raise ParameterError(f"vectors of {vectors.shape[1]} values; {store.place} holds those of {store.n_dims}")
-    reduced = Components(0, made["mean"], axes, np.zeros(len(axes))).transform(vectors, len(axes))
-    if method == "pca":
-        return reduced
-    placed = []
-    for point in reduced:
-        distances = np.linalg.norm(made["reduced"] - point, axis=1)
-        nearest = np.argsort(distances, kind="stable")[:_PLACED_BY]
-        weights = 1 / np.maximum(distances[nearest], 1e-6 * max(float(distances[nearest[-1]]), 1e-12))
-        placed.append(weights @ made["coordinates"][nearest] / weights.sum())
-    return np.asarray(placed, np.float32)
-
-
-def _recalled(store: EmbeddingStore, method: str) -> dict[str, Array]:
-    """The arrays of a map. A store may be a stranger's: nothing in it is unpickled, and shapes are checked."""
-    kept = store.recall(f"projection {method}")
-    if kept is None:
-        raise StoreError(
-            f"{store.place} has no map by {method!r}; make one with project(store, method={method!r})"
-        )
-    damaged = f"{store.place}: the map by {method!r} is damaged; make it again"
-    try:
-        with np.load(io.BytesIO(kept[1]), allow_pickle=False) as found:
-            made = {name: np.asarray(found[name], np.float64) for name in found.files}
-        (n_dims,), (k, width) = made["mean"].shape, made["axes"].shape
-        is_whole = n_dims == width == store.n_dims
-        if method != "pca":
-            (n, n_reduced), (n_placed, _) = made["reduced"].shape, made["coordinates"].shape
-            is_whole = is_whole and n == n_placed > 0 and n_reduced == k
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise StoreError(damaged) from error
-    if not is_whole:
-        raise StoreError(damaged)
-    return made
 
 
 def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:

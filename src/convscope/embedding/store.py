@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -17,7 +15,20 @@ from torch import nn
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
 from ..results import Array, Duplicates, Neighbors
-from .lance import ROWS, as_place, connected, explained, has_table, is_local, lock, make_folder, quoted, tables
+from .fits import Fits
+from .lance import (
+    KEPT_FOR,
+    ROWS,
+    as_place,
+    connected,
+    explained,
+    has_table,
+    is_local,
+    lock,
+    make_folder,
+    quoted,
+    tables,
+)
 from .neighbors import Metric, Space
 from .rows import is_of_a_file
 from .table import Origin, VectorType, origin_of, padded, schema_of, vector_type
@@ -26,11 +37,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_FITS = "fits"  # the table of what was fitted to the vectors
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32")  # types of columns that are scanned as they are
 HAS_VECTOR = "error IS NULL"  # asked so, as looking for a missing vector reads all of them
-_KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 
 
 class EmbeddingStore:
@@ -59,8 +68,7 @@ class EmbeddingStore:
         self._origin = origin_of(table.schema, place)
         self._n_reading = 0  # of `reading`, one inside another
         self._kept: tuple[int, Any] | None = None  # of one version of the table
-        self._fits: Any = None  # the table of what was fitted, once there is one
-        self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
+        self.fits = Fits(database, place)
 
     @classmethod
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
@@ -418,7 +426,7 @@ class EmbeddingStore:
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
         with lock(self.place), explained():
-            self._writer().optimize(cleanup_older_than=_KEPT_FOR)
+            self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
     def add_columns(self, rows: pa.Table) -> None:
         """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
@@ -441,31 +449,3 @@ class EmbeddingStore:
         with lock(self.place), explained():
             config = IvfSq(distance_type=distance, num_partitions=n_parts)
             self._writer().create_index("vector", config=config, replace=True)
-
-    # --- what was fitted to the vectors ----------------------------------------------------------------------
-
-    def remember(self, name: str, about: Mapping[str, Any], data: bytes = b"") -> None:
-        """Keep something that was fitted to the vectors, in place of what has the same name."""
-        import pyarrow as pa
-
-        row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
-        with lock(self.place):
-            if _FITS not in tables(self._database):
-                self._database.create_table(_FITS, schema=row.schema)
-            table = self._database.open_table(_FITS)
-            table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all().execute(row)
-            table.optimize(cleanup_older_than=_KEPT_FOR)
-
-    def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
-        """What `remember` kept under a name."""
-        if self._fits is None:
-            if _FITS not in tables(self._database):
-                return None
-            self._fits = self._database.open_table(_FITS)
-        self._fits.checkout_latest()
-        version = self._fits.version
-        if self._recalled.get(name, (None, None))[0] != version:
-            found = self._fits.search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
-            about = (json.loads(found[0]["about"]), found[0]["data"]) if found else None
-            self._recalled[name] = (version, about)
-        return self._recalled[name][1]

@@ -97,11 +97,11 @@ def _forget_others(store: EmbeddingStore, model: Model, method: str, options: Ma
     name, column = f"attribution {method}", f"{method}_focus"
     weights = model.provenance(method, {}, 0.0).model.get("weights_sha256")
     about = json.loads(json.dumps({"weights": weights, "options": dict(options)}, default=repr))
-    kept = store.recall(name)
+    kept = store.fits.recall(name)
     if column in store.schema.names and (kept is None or kept[0] != about):
         for batch in store.batches(["path"], f"{column} IS NOT NULL"):
             store.add_columns(pa.table({"path": batch["path"], column: pa.nulls(len(batch), pa.float32())}))
-    store.remember(name, about)
+    store.fits.remember(name, about)
 
 
 def _here(work: _Work, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table | None]]:

@@ -77,7 +77,7 @@ def _clusters(members: list[Any] | None) -> Array | None:
 
 def _representatives(store: EmbeddingStore, paths: list[str]) -> Array | None:
     """The rows of the images in the middle of the clusters, largest cluster first."""
-    kept = store.recall("clusters")
+    kept = store.fits.recall("clusters")
     if kept is None:
         return None
     row_of = {path: i for i, path in enumerate(paths)}
@@ -115,7 +115,7 @@ def _facts(projection: Projection) -> dict[str, str]:
 
 
 def _cluster_facts(store: EmbeddingStore) -> dict[str, str]:
-    kept = store.recall("clusters")
+    kept = store.fits.recall("clusters")
     if kept is None:
         return {}
     about = kept[0]

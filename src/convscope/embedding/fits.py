@@ -1,0 +1,47 @@
+"""What was fitted to the vectors of a store, kept beside them: maps, an index, clusters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .lance import KEPT_FOR, explained, lock, quoted, tables
+
+_FITS = "fits"  # the table
+
+
+class Fits:
+    """Names, each with a JSON object and some bytes."""
+
+    def __init__(self, database: Any, place: str) -> None:
+        self._database, self._place = database, place
+        self._table: Any = None  # once there is one
+        self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
+
+    def remember(self, name: str, about: Mapping[str, Any], data: bytes = b"") -> None:
+        """Keep something that was fitted to the vectors, in place of what has the same name."""
+        import pyarrow as pa
+
+        row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
+        with lock(self._place), explained():
+            if _FITS not in tables(self._database):
+                self._database.create_table(_FITS, schema=row.schema)
+            table = self._database.open_table(_FITS)
+            table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all().execute(row)
+            table.optimize(cleanup_older_than=KEPT_FOR)
+
+    def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
+        """What `remember` kept under a name."""
+        with explained():
+            if self._table is None:
+                if _FITS not in tables(self._database):
+                    return None
+                self._table = self._database.open_table(_FITS)
+            self._table.checkout_latest()
+            version = self._table.version
+            if self._recalled.get(name, (None, None))[0] != version:
+                found = self._table.search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
+                about = (json.loads(found[0]["about"]), found[0]["data"]) if found else None
+                self._recalled[name] = (version, about)
+            return self._recalled[name][1]
