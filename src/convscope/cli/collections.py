@@ -98,7 +98,15 @@ def _into_store(
     from convscope import EmbeddingStore
 
     before = len(EmbeddingStore.open(place)) if is_store(place) else 0
-    store = embedded(model(), images, store=place, **options)
+    try:
+        store = embedded(model(), images, store=place, **options)
+    except KeyboardInterrupt:
+        if is_store(place):
+            kept = len(EmbeddingStore.open(place))
+            err.print(
+                f"{kept} images are kept in {escape(place)}; the same command goes on from there", highlight=False
+            )
+        raise
     n_new = len(store) - before
     n_gone = store.prune() if prune else 0
     unread = store.to_arrow(["path", "error"], where="error IS NOT NULL")["error"].to_pylist()
@@ -208,6 +216,8 @@ def project(
     saved = projection.save(place)
     store_map(store, projection, saved / "map.html")
     show(projection, saved, as_json)
+    if not as_json:
+        out.print(f"open {escape(str(saved / 'map.html'))} in a browser", highlight=False, soft_wrap=True)
 
 
 def _collection(path: Path, model: Network) -> Any:

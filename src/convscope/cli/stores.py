@@ -48,7 +48,8 @@ def index(
         return
     out.print(
         f"finds {found['recall']:.1%} of the {found['k']} nearest in {found['ms']:.2f} ms a query; looking at all "
-        f"{found['n_rows']} takes {found['exact_ms']:.2f} ms",
+        f"{found['n_rows']} takes {found['exact_ms']:.2f} ms"
+        + ("" if found["ms"] < found["exact_ms"] else ": stay with exact search"),
         highlight=False,
         soft_wrap=True,
     )

@@ -234,6 +234,14 @@ class Projection(Result):
     trustworthiness: float = float("nan")
     neighbors_kept: float = float("nan")
 
+    def __repr__(self) -> str:
+        lines = [f"Projection({len(self.names)} images in {self.coordinates.shape[1]} dimensions)"]
+        if not np.isnan(self.trustworthiness):
+            lines.append(f"  trustworthiness {self.trustworthiness:.3f}, neighbors kept {self.neighbors_kept:.0%}")
+        if np.isfinite(self.explained_variance_ratio).all():
+            lines.append(f"  variance kept {self.explained_variance_ratio.sum():.1%}")
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Clusters(Result):
