@@ -507,3 +507,12 @@ def test_large_jpegs_open_at_a_part_of_their_size(
 def test_only_jpegs_open_at_a_part_of_their_size(tmp_path: Path, cat: np.ndarray) -> None:
     Image.fromarray(cat).save(tmp_path / "cat.png")
     np.testing.assert_array_equal(load_images(tmp_path, at_least=1)[:1][0], cat)
+
+
+def test_in_a_list_each_folder_is_the_label_of_what_it_holds(tmp_path: Path) -> None:
+    for name in ("cat/0.png", "cat/deep/1.png", "dog/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    assert load_images([tmp_path / "cat", tmp_path / "dog"]).labels == ("cat", "cat", "dog")
+    assert load_images(tmp_path).labels == ("cat", "cat", "dog")
+    assert load_images(tmp_path / "cat").labels == (None, "deep")

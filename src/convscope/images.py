@@ -130,10 +130,10 @@ def load_images(
 ) -> ImageSet:
     """Collect images from a path, a folder, a table, a PIL image, an array, a data set, or a sequence of these.
 
-    A folder is searched recursively, in sorted order, without hidden files; the name of its first-level
-    folder becomes an image's label. A pattern like "photos/**/*.jpg" finds files, labeled by the folder that
-    holds them. A CSV or Parquet table lists them in a column ``path``, with or without one ``label``. Nothing is
-    opened yet: files are read when the set is indexed.
+    A folder is searched recursively, in sorted order, without hidden files; the name of its first-level folder
+    becomes an image's label; in a list of folders each is the label of what it holds. A pattern like
+    "photos/**/*.jpg" finds files, labeled by the folder that holds them. A CSV or Parquet table lists them in a
+    column ``path``, with or without one ``label``. Nothing is opened yet: files are read when the set is indexed.
 
     Args:
         source: path of a file, folder or table, or a pattern; PIL image; array (H, W), (H, W, C) or
@@ -186,9 +186,10 @@ def _find(source: Any) -> Iterator[Source]:
         yield from _find_items(source)
     elif isinstance(source, Sequence | Iterator) and not isinstance(source, bytes | bytearray):
         for i, item in enumerate(source):
+            folder = Path(item) if isinstance(item, str | os.PathLike) and os.path.isdir(item) else None
             for found in _find(item):
                 name = f"image {i}" if found.name == "image" else found.name
-                yield Source(name, found.content, found.label)
+                yield Source(name, found.content, found.label if folder is None else folder.resolve().name)
     else:
         raise ImageError(
             f"cannot read images from a {type(source).__name__}: give a path, a folder, a PIL image, "

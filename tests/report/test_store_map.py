@@ -52,3 +52,9 @@ def test_neighbors_are_left_out_where_there_are_too_many(
     page.store_map(store, project(store, n_components=1), tmp_path / "map.html")
     assert shown[0].neighbors is None
     assert (shown[0].coordinates[:, 1] == 0).all()
+
+
+def test_what_is_measured_in_more_dimensions_says_so(tmp_path: Path, shown: list[Any]) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.random.default_rng(0).normal(size=(12, 6)))
+    page.store_map(store, project(store, n_components=3), tmp_path / "map.html")
+    assert {"Trustworthiness in all 3 dimensions", "Neighbors kept in all 3 dimensions"} <= set(shown[0].facts)

@@ -102,12 +102,14 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
 
 def _facts(projection: Projection) -> dict[str, str]:
     facts = {}
+    n_dims = projection.coordinates.shape[1]
+    where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # of which the page shows two
     ratios = projection.explained_variance_ratio[:2]
     if np.isfinite(ratios).all():
         facts["Variance kept"] = f"{ratios.sum():.1%}"
     if np.isfinite(projection.trustworthiness):
-        facts["Trustworthiness"] = f"{projection.trustworthiness:.2f}"
-        facts["Neighbors kept"] = f"{projection.neighbors_kept:.0%}"
+        facts[f"Trustworthiness{where}"] = f"{projection.trustworthiness:.2f}"
+        facts[f"Neighbors kept{where}"] = f"{projection.neighbors_kept:.0%}"
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])
