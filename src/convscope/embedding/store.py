@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import numpy as np
 from torch import nn
 
+from ..checks import Engine
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
-from ..results import Array, Duplicates, Neighbors
+from ..results import Array, Duplicates, Neighbors, Projection
 from .fits import Fits
 from .lance import (
     KEPT_FOR,
@@ -333,6 +334,20 @@ class EmbeddingStore:
         from .duplicates import duplicates
 
         return duplicates(self, threshold, metric=metric, limit=limit)
+
+    def project(
+        self,
+        *,
+        method: str = "pca",
+        n_components: int = 2,
+        seed: int = 0,
+        engine: Engine = "local",
+        address: str | None = None,
+    ) -> Projection:
+        """A map in few dimensions, and how far it can be trusted; see `convscope.project`."""
+        from .projection import project
+
+        return project(self, method=method, n_components=n_components, seed=seed, engine=engine, address=address)
 
     def index(
         self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
