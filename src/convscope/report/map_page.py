@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from ..errors import ParameterError
 from ..results import Array
-from .output import check_output, replace_file
+from .output import check_output, replace_file, template
 
 HERE = Path(__file__).parent
 SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
@@ -124,17 +123,10 @@ def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, s
 
 
 def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget: int, seed: int) -> Iterator[str]:
-    """The page. Autoescape is on: names of files and classes come from outside."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page, piece by piece."""
     script = SCRIPT.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("map.html.jinja").generate(
+    return template("map.html.jinja").generate(
         title=points.title,
         subtitle=points.subtitle,
         facts=[(name, text, _meaning(name, points.meanings)) for name, text in points.facts.items()],

@@ -1,4 +1,4 @@
-"""An HTML file on disk: the old one or the new one, never half of one."""
+"""An HTML file: from a template, and onto the disk as the old one or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
 from ..errors import OutputError
+
+
+def template(name: str) -> Template:
+    """A template of this folder. Autoescape is on: names of files and classes come from outside."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def check_output(output: Path) -> None:

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
 from .compose import Contents
 from .figures import attribution_views, caption, layer_views, method_view, number
+from .output import template
 
 View = dict[str, Any]
-HERE = Path(__file__).parent
 
 
 def page(contents: Contents) -> str:
-    """The whole page. Autoescape is on: names of files and classes come from outside."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("template.html.jinja")
-    return template.render(
+    """The whole page."""
+    return template("template.html.jinja").render(
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
         left_out=contents.n_given - len(contents.prediction.names) - len(contents.prediction.provenance.skipped),
