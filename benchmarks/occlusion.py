@@ -23,7 +23,7 @@ from torch import nn
 from torchvision import models
 
 from convscope import occlusion
-from convscope.attribution.masks import windows
+from convscope.perturbation.masks import windows
 from convscope.incremental import plan_of
 from interleaved import interleaved
 

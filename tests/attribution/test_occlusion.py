@@ -13,8 +13,8 @@ from tests.oracles.occlusion import occlusion as by_definition
 from torch import nn
 
 from convscope import Interrupted, ParameterError, TargetError, occlusion
-from convscope.attribution import masks
 from convscope.models import Model
+from convscope.perturbation import masks
 
 
 class OneConv(nn.Module):

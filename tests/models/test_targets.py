@@ -75,23 +75,23 @@ def test_a_list_is_for_all_images_and_a_batch_takes_its_part() -> None:
 
 
 def test_scores_are_logits_or_probabilities() -> None:
-    assert_close(resolve(None, OUTPUT, LABELS).of(OUTPUT), torch.tensor([9.0, 7.0]))
+    assert_close(resolve(None, OUTPUT, LABELS).of(OUTPUT), torch.tensor([[9.0], [7.0]]))
     found = resolve(1, OUTPUT, LABELS, score="probability").of(OUTPUT)
-    assert_close(found, OUTPUT.softmax(1)[:, 1])
+    assert_close(found, OUTPUT.softmax(1)[:, 1:2])
     with pytest.raises(ParameterError, match="score='loss'"):
         resolve(1, OUTPUT, LABELS, score="loss")
 
 
 def test_rows_can_be_variants_of_one_image() -> None:
     targets = resolve([2, 4], OUTPUT, LABELS)
-    assert targets.of(OUTPUT).tolist() == [2, 4]
-    assert targets.of(OUTPUT, image=1).tolist() == [4, 4]
+    assert targets.of(OUTPUT).tolist() == [[2], [4]]
+    assert targets.of(OUTPUT, image=1).tolist() == [[4], [4]]
     assert targets.names == ("tiger cat", "crane")
 
 
 def test_a_callable_gives_one_score_a_row() -> None:
     targets = resolve(lambda out: out.sum(1), OUTPUT, None)
-    assert targets.of(OUTPUT).tolist() == [19, 22]
+    assert targets.of(OUTPUT).tolist() == [[19], [22]]
     for bad in (lambda out: out, lambda out: out.sum(), lambda out: 3):
         with pytest.raises(TargetError, match="one score a row"):
             resolve(bad, OUTPUT, None).of(OUTPUT)

@@ -29,10 +29,12 @@ class Maps:
         signed: bool = True,
     ) -> None:
         self._started = time.perf_counter()
-        self._method, self._parameters, self._model, self._inputs = method, parameters, model, inputs
+        self._method, self._model, self._inputs = method, model, inputs
+        self.parameters = dict(parameters)
         self._unit, self._signed = unit, signed
         self.measured: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.layers: dict[str, list[Array]] = {}  # name -> maps (h, w) in the order of the values
         self._batches: list[tuple[Array, Array, Array, Sequence[str], Sequence[str]]] = []
 
     def add(
@@ -60,8 +62,10 @@ class Maps:
     def result(self, *notes: str) -> Attribution:
         """What was found; ``measured`` and ``notes`` are the method's own remarks so far."""
         values, scores, images, names, targets = zip(*self._batches, strict=True)
+        every = np.concatenate(values)
         return Attribution(
-            values=np.concatenate(values),
+            values=every,
+            layers={name: np.stack(maps[: len(every)]) for name, maps in self.layers.items()},
             targets=tuple(name for batch in targets for name in batch),
             scores=np.concatenate(scores),
             images=np.concatenate(images),
@@ -70,7 +74,7 @@ class Maps:
             signed=self._signed,
             provenance=self._model.provenance(
                 self._method,
-                self._parameters,
+                self.parameters,
                 self._started,
                 measured=self.measured,
                 notes=(*self.notes, *notes),

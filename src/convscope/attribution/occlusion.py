@@ -12,14 +12,25 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..errors import ParameterError
-from ..models import Model, Progress, Score, Target, as_model, describe, evaluating, resolve
+from ..models import Model, Progress, Score, Target, as_model
+from ..perturbation import (
+    Baseline,
+    Engine,
+    Masks,
+    Precision,
+    Scorer,
+    Shape,
+    baseline_of,
+    check_windows,
+    describe_baseline,
+    finite,
+    given,
+    superpixels,
+    windows,
+)
 from ..registry import register
 from ..results import Array, Attribution
-from .baselines import Baseline, baseline_of, describe_baseline
-from .engines import Engine, Precision
-from .maps import Maps
-from .masks import Masks, Shape, check_windows, given, superpixels, windows
-from .scores import Scorer, finite
+from .calls import Call, Explained
 
 
 @register
@@ -28,7 +39,7 @@ def occlusion(
     images: Any,
     *,
     target: Target = None,
-    window: int | Pair | None = None,
+    window: int | Pair | list[int | Pair] | None = None,
     stride: int | Pair | None = None,
     baseline: Baseline = "mean",
     shape: Shape | Array = "rectangle",
@@ -55,7 +66,8 @@ def occlusion(
         target: class index, label, a list of one for each image, a callable from the output (N, K) to
             scores (N,), or nothing for the predicted class.
         window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
-            the input's side where that is less.
+            the input's side where that is less. A list of sizes gives the mean of their maps, each divided by the
+            share of the image that its window hides; ``layers`` of the result keeps them apart.
         stride: pixels from one window to the next, at most the window; by default half of it.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
             a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
@@ -93,51 +105,60 @@ def occlusion(
         Zeiler, Fergus: Visualizing and understanding convolutional networks, 2013, arXiv 1311.2901.
     """
     model = as_model(model)
-    inputs = model.inputs(images)
-    masks_of, about = _shapes(shape, inputs.shape[1:], window, stride)
-    hide = baseline_of(model, baseline, preprocessed=inputs.preprocessed, seed=as_count(seed, "seed"))
-    parameters = {
-        "target": describe(target),
-        **about,
-        "baseline": describe_baseline(baseline),
-        "score": score,
-        "engine": engine,
-        "precision": precision,
-        "seed": seed if isinstance(baseline, str) and baseline == "noise" else None,
+    call = Call(
+        "occlusion",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={},
+        unit=f"fall of the score when hidden ({score})",
+        gradients=False,
+        progress=progress,
+    )
+    size = call.inputs.shape[1:]
+    sizes = window if isinstance(window, list) else [window]
+    grids = [_shapes(shape, size, one, stride) for one in sizes]
+    if not grids or (len(grids) > 1 and not isinstance(shape, str)):
+        raise ParameterError(f"window={window!r}: expected one size or several, which masks of your own have not")
+    hide = baseline_of(model, baseline, preprocessed=call.inputs.preprocessed, seed=as_count(seed, "seed"))
+    call.describe(
+        **_together([about for _, about in grids]),
+        baseline=describe_baseline(baseline),
+        engine=engine,
+        precision=precision,
+        seed=seed if isinstance(baseline, str) and baseline == "noise" else None,
+    )
+    scorer = Scorer(call.model, engine, precision)
+    call.maps.measured, call.maps.notes = scorer.measured, scorer.notes
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        every = [masks_of(images.pixels[i]) for masks_of, _ in grids]
+        call.steps = sum(map(len, every))
+        score_of = partial(images.targets.of, image=i)
+        found = []
+        for masks in every:
+            drops = scorer.drops(images.x[i], hide(images.x[i]), masks, score_of, progress=call.advance)
+            finite(drops.flatten(), images.batch.names * drops.numel())
+            found.append(torch.stack([average_over_masks(of_one, masks, size) for of_one in drops.T]))
+        if len(found) == 1:
+            return found[0]
+        shares = [np.prod(about["window"]) / np.prod(size) for _, about in grids]
+        for (_, about), values in zip(grids, found, strict=True):
+            call.maps.layers.setdefault("window {} x {}".format(*about["window"]), []).extend(
+                values.float().numpy()
+            )
+        return torch.stack([values / share for values, share in zip(found, shares, strict=True)]).mean(dim=0)
+
+    return call.by_image(values_of)
+
+
+def _together(options: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several grids have in common once, what they differ in as a list."""
+    return {
+        name: value if all(other[name] == value for other in options) else [other[name] for other in options]
+        for name, value in options[0].items()
     }
-    maps = Maps("occlusion", parameters, model, inputs, unit=f"fall of the score when hidden ({score})")
-    scorer = Scorer(model, engine, precision)
-    maps.measured, maps.notes = scorer.measured, scorer.notes
-    windows_done = 0
-    with maps.kept_on_interrupt():
-        for batch in model.batches(inputs):
-            with evaluating(model.module), torch.inference_mode():
-                output = model.module(batch.x.clone())  # a copy, as its first operation may be in place
-                chosen = resolve(
-                    target,
-                    output,
-                    model.labels,
-                    n_batch=len(batch.x),
-                    positions=batch.positions,
-                    n_images=len(inputs),
-                    score=score,
-                )
-                whole = finite(chosen.of(output, len(batch.x)), batch.names)
-                pixels = model.to_pixels(batch.x)
-                for i, image in enumerate(batch.x):
-                    masks = masks_of(pixels[i])
-                    left = len(inputs) - batch.positions[i]
-                    step = _shifted(progress, windows_done, windows_done + left * len(masks))
-                    score_of = partial(chosen.of, image=i)
-                    drops = scorer.drops(image, hide(image), masks, score_of, progress=step)
-                    drops = finite(drops, batch.names[i : i + 1] * len(masks))
-                    values = average_over_masks(drops, masks, inputs.shape[1:])
-                    here = slice(i, i + 1)
-                    maps.add(values[None], whole[here], pixels[here], batch.names[here], chosen.names[here])
-                    windows_done += len(masks)
-    if progress and inputs.skipped:
-        progress(windows_done, windows_done)  # the last images may be among those
-    return maps.result()
 
 
 def _shapes(
@@ -172,8 +193,3 @@ def average_over_masks(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.T
             total[here] += drops[number] * mask[here]
             cover[here] += mask[here]
     return torch.where(cover > 0, total / cover, 0.0)
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Callable[[int], None] | None:
-    """Progress over one image as progress over all."""
-    return None if progress is None else lambda done: progress(before + done, total)

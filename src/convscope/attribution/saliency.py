@@ -8,21 +8,10 @@ import torch
 from torch import nn
 
 from ..errors import ParameterError
-from ..models import (
-    Model,
-    Progress,
-    Score,
-    Target,
-    as_model,
-    check_differentiable,
-    describe,
-    differentiable,
-    resolve,
-)
+from ..models import Model, Progress, Score, Target, check_differentiable
 from ..registry import register
 from ..results import Attribution
-from .maps import Maps
-from .scores import finite
+from .calls import Call, Explained, gradients_of
 
 Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
 
@@ -76,34 +65,25 @@ def saliency(
     """
     if kind not in ("absolute", "signed", "input_x_gradient"):
         raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
-    model = as_model(model)
-    inputs = model.inputs(images)
-    parameters = {"target": describe(target), "kind": kind, "score": score}
-    maps = Maps("saliency", parameters, model, inputs, unit=_UNITS[kind].format(score), signed=kind != "absolute")
-    with maps.kept_on_interrupt():
-        for batch in model.batches(inputs, backward=True):
-            with differentiable(model.module):
-                x = batch.x.clone().requires_grad_()
-                output = model.module(x.clone())  # a copy, as its first operation may be in place
-                chosen = resolve(
-                    target,
-                    output,
-                    model.labels,
-                    n_batch=len(batch.x),
-                    positions=batch.positions,
-                    n_images=len(inputs),
-                    score=score,
-                )
-                reached = finite(chosen.of(output, len(x)), batch.names)
-                check_differentiable(reached, model.name)
-                (gradient,) = torch.autograd.grad(reached.sum(), x)
-            values = _per_pixel(gradient, batch.x, kind)
-            maps.add(values, reached, model.to_pixels(batch.x), batch.names, chosen.names)
-            if progress:
-                progress(batch.positions[-1] + 1, len(inputs))
-    if progress and inputs.skipped:
-        progress(len(inputs), len(inputs))  # the last images may be among those
-    return maps.result()
+    call = Call(
+        "saliency",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=_UNITS[kind].format(score),
+        signed=kind != "absolute",
+        progress=progress,
+    )
+
+    def values_of(images: Explained) -> torch.Tensor:
+        x = images.x.clone().requires_grad_()
+        scores = images.whole(x)
+        check_differentiable(scores, images.model.name)
+        return _per_pixel(gradients_of(scores, x), images.x, kind)
+
+    return call.by_batch(values_of)
 
 
 _UNITS = {
@@ -114,9 +94,9 @@ _UNITS = {
 
 
 def _per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:
-    """One number a pixel out of one for each channel: (N, C, H, W) -> (N, H, W)."""
+    """One number a pixel out of one for each channel: (T, n, C, H, W) -> (T, n, H, W)."""
     if kind == "absolute":
-        return gradient.abs().amax(dim=1)
+        return gradient.abs().amax(dim=2)
     if kind == "signed":
-        return gradient.sum(dim=1)
-    return (gradient * x).sum(dim=1)
+        return gradient.sum(dim=2)
+    return (gradient * x).sum(dim=2)

@@ -2,23 +2,30 @@
 
 from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
-from .execution import check_differentiable, differentiable, evaluating, run_to
+from .execution import check_differentiable, differentiable, evaluating, intercepted, run_to
 from .folding import folded_batch_norm, scale_and_shift
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import Layer, Structure, as_maps
+from .likeness import network_and_target
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
+from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
 from .targets import Score, Target, Targets, check_output, describe, find_class, resolve
 
 __all__ = [
     "DEFAULT_MODEL",
     "Batch",
+    "Contrast",
+    "Detection",
     "Inputs",
     "Layer",
     "Model",
     "Preprocessing",
     "Progress",
+    "Region",
     "Score",
+    "Several",
+    "SimilarTo",
     "Structure",
     "Target",
     "Targets",
@@ -36,7 +43,9 @@ __all__ = [
     "free_memory",
     "gaussian_blur",
     "in_batches",
+    "intercepted",
     "load_model",
+    "network_and_target",
     "opened",
     "resolve",
     "run_to",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -142,6 +142,25 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
         return found
     missing = ", ".join(repr(name) for name in names if name not in found)
     raise LayerError(f"{missing}: did not run on this input; model.layers() lists what does")
+
+
+@contextmanager
+def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Inside, a network goes on with ``change(output)`` in place of what the named layer puts out.
+
+    Names are those of `run_to`, but for ":input".
+    """
+    path, _, call = name.partition(":")
+    calls = -1
+
+    def leaving(_: nn.Module, given: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
+        nonlocal calls
+        calls += 1
+        return change(output) if calls == int(call or 0) else None
+
+    with hooks() as attached:
+        attached.append(module.get_submodule(path).register_forward_hook(leaving))
+        yield
 
 
 def _watch(child: nn.Module, path: str, wanted: set[str], keep: Any) -> Iterator[RemovableHandle]:

@@ -1,4 +1,4 @@
-"""Whose score is explained: class indices, labels, lists of these, callables, or the predicted class."""
+"""Whose score is explained: class indices, labels, lists of these, callables, kinds of their own, or the best."""
 
 from __future__ import annotations
 
@@ -11,52 +11,91 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError, TargetError
+from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of
 
 Score: TypeAlias = Literal["logit", "probability"]
-OneTarget: TypeAlias = int | str
-Target: TypeAlias = OneTarget | Sequence[OneTarget] | Callable[[torch.Tensor], torch.Tensor] | None
+OneTarget: TypeAlias = int | str | Contrast
+Target: TypeAlias = (
+    OneTarget
+    | Sequence[OneTarget]
+    | Several
+    | Region
+    | Detection
+    | SimilarTo
+    | Callable[[torch.Tensor], torch.Tensor]
+    | None
+)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Resolved for a batch of N images: ``indices`` (N,), or a callable from the output to N scores."""
+    """Resolved for a batch of N images, one target of each.
+
+    Classes: ``indices`` (N,), and those they are compared with, ``against`` (N,). Otherwise ``function`` makes
+    scores of the output.
+    """
 
     indices: torch.Tensor | None
-    function: Callable[[torch.Tensor], torch.Tensor] | None
+    function: OutputScores | None
     names: tuple[str, ...]
     score: Score
+    against: torch.Tensor | None = None
+
+    @property
+    def n_each(self) -> int:
+        """Targets of each image."""
+        return 1
 
     def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
-        """The scores (M,) of the network's output for M = ``n_rows`` inputs, (M, K) or whatever a callable takes.
+        """The scores (M, T) of the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
 
         M is the length of the output where it is not given. Row m belongs to image m of the batch; with
-        ``image`` given, all rows are variants of that one image.
+        ``image`` given, all rows are variants of that one image. T is the number of targets of each image.
         """
         n_rows = len(output) if n_rows is None else n_rows
         if self.function is not None:
-            scores = self.function(output)
+            scores = self.function(output, image)
             if not isinstance(scores, torch.Tensor) or scores.shape != (n_rows,):
                 found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
                 raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({n_rows},)")
-            return scores
+            return scores[:, None]
         assert self.indices is not None
         values = output.softmax(dim=1) if self.score == "probability" else output
-        indices = self.indices.to(output.device)
-        chosen = indices.expand(n_rows) if image is None else indices[image].expand(n_rows)
-        picked: torch.Tensor = values.gather(1, chosen[:, None])[:, 0]
-        return picked
+        picked = _pick(values, self.indices, image)
+        return picked if self.against is None else picked - _pick(values, self.against, image)
 
 
-def describe(target: Any) -> str | int | tuple[OneTarget, ...] | None:
+def _pick(values: torch.Tensor, indices: torch.Tensor, image: int | None) -> torch.Tensor:
+    """Of each row (M, K) the value of its class, (M, 1)."""
+    indices = indices.to(values.device)
+    chosen = indices if image is None else indices[image]
+    return values.gather(1, chosen.expand(len(values))[:, None])
+
+
+@dataclass(frozen=True)
+class _SeveralTargets(Targets):
+    """``parts`` are the T targets of each image."""
+
+    parts: tuple[Targets, ...] = ()
+
+    @property
+    def n_each(self) -> int:
+        return len(self.parts)
+
+    def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
+        return torch.cat([part.of(output, n_rows, image) for part in self.parts], dim=1)
+
+
+def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; what is none is left to `resolve` to refuse."""
-    if callable(target):
-        return str(getattr(target, "__name__", type(target).__name__))
+    if callable(target) or isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
+        return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
         return tuple(target.reshape(-1).tolist())
     if target is None or isinstance(target, str):
         return target
     if isinstance(target, Sequence):
-        return tuple(int(t) if isinstance(t, int | np.integer) else str(t) for t in target)
+        return tuple(int(t) if isinstance(t, int | np.integer) else name_of(t) for t in target)
     return int(target) if isinstance(target, int | np.integer) else type(target).__name__
 
 
@@ -114,8 +153,8 @@ def resolve(
     """Turn what a user calls a target into class indices for a batch.
 
     Args:
-        target: class index, label, one of these for each image, a callable (N, K) -> (N,), or None for
-            the class with the highest score of each image.
+        target: class index, label or `Contrast`, one of these for each image, `Several`, `Region`, `Detection`, a
+            callable (N, K) -> (N,), or None for the class with the highest score of each image.
         output: the network's output for the batch, (N, K); whatever it is where the target is a callable.
         labels: names of the K classes, or None.
         n_batch: images in the batch; by default the length of the output.
@@ -126,37 +165,69 @@ def resolve(
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
-    if callable(target):
-        if score != "logit":
-            raise ParameterError("score='probability' has no meaning for a callable: let it return probabilities")
-        return Targets(None, target, (str(describe(target)),) * n_batch, score)
+    if isinstance(target, Several):
+        parts = tuple(resolve(one, output, labels, n_batch=n_batch, score=score) for one in target.targets)
+        names = tuple(part.names[i] for i in range(n_batch) for part in parts)
+        return _SeveralTargets(None, None, names, score, parts=parts)
+    if callable(target) or isinstance(target, Region | Detection):
+        return _of_output(target, output, labels, n_batch, score)
     n_classes = check_output(output, n_batch).shape[1]
-    names = class_names(labels, n_classes)
-    if target is None:
-        indices = output.argmax(dim=1).tolist()
-    elif isinstance(target, str) or _is_index(target):
-        indices = [find_class(target, n_classes, labels)] * n_batch  # type: ignore[arg-type]
-    else:
-        indices = _of_list(target, n_batch, n_classes, labels, positions, n_images)
-    return Targets(torch.tensor(indices), None, tuple(names[i] for i in indices), score)
+    every = class_names(labels, n_classes)
+    chosen = _one_each(target, output, n_batch, positions, n_images)
+    pairs = [(t.target, t.against) if isinstance(t, Contrast) else (t, None) for t in chosen]
+    if len({against is None for _, against in pairs}) > 1:
+        raise TargetError("contrasts and plain classes in one list; give all of one kind")
+    indices = [find_class(t, n_classes, labels) for t, _ in pairs]
+    others = [find_class(a, n_classes, labels) for _, a in pairs if a is not None]
+    return Targets(
+        torch.tensor(indices),
+        None,
+        tuple(Contrast(every[i], every[a]).name for i, a in zip(indices, others, strict=True))
+        if others
+        else tuple(every[i] for i in indices),
+        score,
+        torch.tensor(others) if others else None,
+    )
 
 
-def _of_list(
-    target: object,
-    n_batch: int,
-    n_classes: int,
+def _of_output(
+    target: Callable[[torch.Tensor], torch.Tensor] | Region | Detection,
+    output: Any,
     labels: Sequence[str] | None,
-    positions: Sequence[int] | None,
-    n_images: int | None,
-) -> list[int]:
+    n_batch: int,
+    score: Score,
+) -> Targets:
+    """A target that makes scores of the output by itself."""
+    if score != "logit":
+        raise ParameterError("score='probability' has no meaning for a callable: let it return probabilities")
+    if isinstance(target, Region | Detection):
+        named = isinstance(target.target, str)
+        n_classes = len(labels) if labels else 0 if named else int(target.target) + 1  # how many is not known
+        function = target.bound(output, find_class(target.target, n_classes, labels))
+    else:
+        plain = target
+
+        def function(output: Any, image: int | None) -> torch.Tensor:
+            return plain(output)
+
+    return Targets(None, function, (name_of(target),) * n_batch, score)
+
+
+def _one_each(
+    target: Any, output: torch.Tensor, n_batch: int, positions: Sequence[int] | None, n_images: int | None
+) -> Sequence[OneTarget]:
+    """The class of each image of the batch, as it was given."""
+    if target is None:
+        return list(output.argmax(dim=1).tolist())
+    if isinstance(target, str | Contrast) or _is_index(target):
+        return [target] * n_batch
     items = target.tolist() if isinstance(target, np.ndarray | torch.Tensor) else target
     if not isinstance(items, Sequence):
         raise TargetError(f"a {type(target).__name__} is no target: give an index, a label, a list, or a callable")
     expected = n_images if n_images is not None else n_batch
     if len(items) != expected:
         raise TargetError(f"{len(items)} targets for {expected} images; give one, or one an image")
-    chosen = items if positions is None else [items[p] for p in positions]
-    return [find_class(item, n_classes, labels) for item in chosen]
+    return list(items) if positions is None else [items[p] for p in positions]
 
 
 def _is_index(value: object) -> bool:
@@ -165,7 +236,7 @@ def _is_index(value: object) -> bool:
     return isinstance(value, int | np.integer)
 
 
-def find_class(target: OneTarget, n_classes: int, labels: Sequence[str] | None) -> int:
+def find_class(target: int | str, n_classes: int, labels: Sequence[str] | None) -> int:
     """The index of one class, given by index, by label, or by one of a label's comma-separated names."""
     if isinstance(target, bool | np.bool_):
         raise TargetError(f"target={target}: expected a class index or a label")

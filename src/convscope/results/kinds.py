@@ -92,7 +92,8 @@ class Attribution(Result):
 
     ``targets`` says whose score is explained, one an image; ``scores`` (N,) are the scores of the whole
     images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed``: whether the method can find
-    negative values, which speak against the target; ``unit`` is what a value is measured in.
+    negative values, which speak against the target; ``unit`` is what a value is measured in. ``layers``
+    are maps (N, H, W) that the values were made of, by name, where there are several.
     """
 
     values: Array
@@ -102,6 +103,7 @@ class Attribution(Result):
     names: tuple[str, ...]
     unit: str = "score"
     signed: bool = True
+    layers: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -34,7 +34,7 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
     chosen = resolve(target, output, model.labels)
     # A copy, as the network's first operation may be in place.
-    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x.clone()), 1)[0])
+    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x.clone()), 1)[0, 0])
 
 
 def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective:

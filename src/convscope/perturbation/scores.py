@@ -1,4 +1,4 @@
-"""Scores of variants of an image: the one place where hidden pixels become numbers.
+"""How far scores fall where parts of an image are hidden, by the engine that is fastest.
 
 `Scorer.drops` is all that occlusion knows about running a network.
 """
@@ -18,7 +18,7 @@ from ..models import Model, in_batches
 from .engines import Engine, Precision, Variants, Way, dense, incremental
 from .masks import Masks
 
-# From the network's output for m variants, and m, to scores (m,), or (m, T) of T targets.
+# From the network's output for m variants, and m, to scores (m, T) of T targets.
 Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
 
 GAIN = 1.1  # below this predicted ratio "auto" runs whole networks
@@ -65,12 +65,12 @@ class Scorer:
             image: (C, H, W), preprocessed, on the model's device; the model is in evaluation mode.
             baseline: (C, H, W), what shows where a mask hides the image.
             masks: M masks, made a batch at a time.
-            scores: from the network's output for m variants, and m, to scores (m,), or (m, T): several targets
+            scores: from the network's output for m variants, and m, to scores (m, T): several targets
                 cost no more than one.
-            progress: called with the number of variants done.
+            progress: called with the number of variants done since the last call.
 
         Returns:
-            (M,) or (M, T) float64 on the CPU.
+            (M, T) float64 on the CPU.
 
         Cost: M + 2 forward passes, or what is left of them; in batches that fit in memory.
         """
@@ -165,9 +165,11 @@ class Scorer:
             numbers = way.order[first:end]
             found[torch.from_numpy(numbers)] = scores(way.outputs(numbers), end - first).double().cpu()
 
+        before = 0
         for done in in_batches(len(way.order), way.size, run):
             if progress:
-                progress(done)
+                progress(done - before)
+            before = done
         drops = clean - found
         if check is not None and "deviation" in self.measured:
             each = (time.perf_counter() - started) / len(way.order)

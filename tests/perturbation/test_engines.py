@@ -16,10 +16,10 @@ from tests.incremental.networks import SqueezeExcite, lively
 from torch import nn
 
 from convscope import Interrupted, Model, ParameterError, occlusion
-from convscope.attribution import scores as engines
-from convscope.attribution.masks import windows
-from convscope.attribution.scores import Scorer
 from convscope.incremental import Run, kernels
+from convscope.perturbation import scores as engines
+from convscope.perturbation.masks import windows
+from convscope.perturbation.scores import Scorer
 
 SIZE = (20, 24)
 

@@ -1,0 +1,206 @@
+"""One call of a method: its images a batch at a time, whose scores are explained, and what has been found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from ..models import (
+    Batch,
+    Model,
+    Progress,
+    Score,
+    Target,
+    Targets,
+    as_model,
+    check_differentiable,
+    describe,
+    differentiable,
+    evaluating,
+    in_batches,
+    network_and_target,
+    resolve,
+)
+from ..perturbation import finite
+from ..results import Array, Attribution
+from .maps import Maps
+
+# From a batch of n images to their maps (T, n, H, W) for the T targets of each; and from one image to (T, H, W).
+BatchMaps: TypeAlias = Callable[["Explained"], torch.Tensor]
+ImageMaps: TypeAlias = Callable[["Explained", int], torch.Tensor]
+
+
+class Call:
+    """What every method begins with; `by_batch` and `by_image` do the rest.
+
+    Args:
+        method: its name.
+        model, images, target, score, progress: as they were given to it.
+        parameters: its other options, for the provenance.
+        unit: what a value is measured in.
+        signed: whether the method can find negative values.
+        steps: into how many steps the work on an image is divided, for the progress.
+        gradients: whether the network is run with gradients.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        model: Model | nn.Module,
+        images: Any,
+        *,
+        target: Target,
+        parameters: Mapping[str, Any],
+        unit: str,
+        signed: bool = True,
+        score: Score = "logit",
+        steps: int = 1,
+        gradients: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model, self._target = network_and_target(as_model(model), target)
+        self.inputs = self.model.inputs(images)
+        self.score: Score = score
+        about = {"target": describe(target), **parameters, "score": score}
+        self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
+        self.steps = steps
+        self._gradients, self._progress = gradients, progress
+        self._done = self._before = 0  # steps done, and those of the images before this one
+        self._left = len(self.inputs)
+
+    def describe(self, **parameters: Any) -> None:
+        """Options that had to be looked at first, for the provenance."""
+        self.maps.parameters.update(parameters)
+
+    def by_batch(self, values_of: BatchMaps) -> Attribution:
+        """The maps of all images, where a method works on a batch of them at once."""
+        with self.maps.kept_on_interrupt():
+            for batch in self.model.batches(self.inputs, backward=self._gradients):
+                with self._running():
+                    images = Explained(self, batch)
+                    self._add(images, values_of(images))
+                self._finished(batch)
+        return self._result()
+
+    def by_image(self, values_of: ImageMaps) -> Attribution:
+        """The maps of all images, where a method runs many variants of each image."""
+        with self.maps.kept_on_interrupt():
+            for batch in self.model.batches(self.inputs, size=1):
+                with self._running():
+                    image = Explained(self, batch)
+                    with torch.no_grad():
+                        image.whole()
+                    self._add(image, values_of(image, 0)[:, None])
+                self._finished(batch)
+        return self._result()
+
+    def advance(self, steps: int) -> None:
+        """So many steps more of the image are done; those of the others are taken to be as many."""
+        self._done += steps
+        if self._progress and steps:
+            self._progress(self._done, self._before + self._left * self.steps)
+
+    def _finished(self, batch: Batch) -> None:
+        self.advance(self._before + len(batch.x) * self.steps - self._done)
+        self._before, self._left = self._done, len(self.inputs) - batch.positions[-1] - 1
+
+    def _running(self) -> AbstractContextManager[Any]:
+        if self._gradients:
+            return differentiable(self.model.module)
+        stack = ExitStack()
+        stack.enter_context(evaluating(self.model.module))
+        stack.enter_context(torch.inference_mode())
+        return stack
+
+    def _add(self, images: Explained, values: torch.Tensor) -> None:
+        """Take in maps (T, n, H, W): those of an image one after another."""
+        n_each = len(values)
+        self.maps.add(
+            values.transpose(0, 1).flatten(0, 1),
+            images.scores.flatten(),
+            images.pixels.repeat(n_each, axis=0),
+            [name for name in images.batch.names for _ in range(n_each)],
+            images.targets.names,
+        )
+
+    def _result(self) -> Attribution:
+        if self._progress and self.inputs.skipped:  # the last images may be among those
+            self._progress(self._done, self._done)
+        return self.maps.result()
+
+
+class Explained:
+    """Images of one batch, preprocessed, and how to score them and variants of them.
+
+    ``targets`` and ``scores`` (n, T) are there once `whole` has run the network on the images themselves.
+    """
+
+    targets: Targets
+    scores: torch.Tensor
+
+    def __init__(self, call: Call, batch: Batch) -> None:
+        self.call, self.batch = call, batch
+        self.model, self.x = call.model, batch.x
+        self.pixels: Array = self.model.to_pixels(batch.x)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def whole(self, x: torch.Tensor | None = None) -> torch.Tensor:
+        """Run the network on the images, and return their scores (n, T); ``x`` is these images with a gradient."""
+        output = self.model.module((self.x if x is None else x).clone())  # its first operation may be in place
+        self.targets = resolve(
+            self.call._target,
+            output,
+            self.model.labels,
+            n_batch=len(self),
+            positions=self.batch.positions,
+            n_images=len(self.call.inputs),
+            score=self.call.score,
+        )
+        scores = self.targets.of(output, len(self))
+        names = [name for name in self.batch.names for _ in range(scores.shape[1])]
+        finite(scores.flatten(), names)
+        self.scores = scores.detach()
+        return scores
+
+    def scores_of(self, variants: torch.Tensor, image: int | None = None) -> torch.Tensor:
+        """The scores (M, T) of M variants of one image, or of the images in their order."""
+        return self.targets.of(self.model.module(variants.clone()), len(variants), image)
+
+    def gradients(self, variants: torch.Tensor, image: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scores (M, T) of variants (M, C, H, W), and the gradient of each at its variant, (T, M, C, H, W)."""
+        x = variants.detach().clone().requires_grad_()
+        scores = self.scores_of(x, image)
+        check_differentiable(scores, self.model.name)
+        return scores.detach(), gradients_of(scores, x)
+
+    def mean_over(self, n: int, image: int, term: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """The mean over 0..n of term(first, end), which returns the sum (T, C, H, W) of its part.
+
+        As many at once as are fastest and fit in memory; progress goes on by as many steps.
+        """
+        total: list[torch.Tensor] = []
+        shape = (self.x.shape[1], self.x.shape[2], self.x.shape[3])
+
+        def add(first: int, end: int) -> None:
+            part = term(first, end)
+            total[:] = [total[0] + part] if total else [part]
+
+        done = 0
+        for end in in_batches(n, self.model.fitting_batch(shape, backward=True), add):
+            self.call.advance(end - done)
+            done = end
+        return total[0] / n
+
+
+def gradients_of(scores: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The gradient (T, M, ...) of scores (M, T), each of its own row of x (M, ...)."""
+    n_targets = scores.shape[1]
+    return torch.stack(
+        [torch.autograd.grad(scores[:, t].sum(), x, retain_graph=t + 1 < n_targets)[0] for t in range(n_targets)]
+    )

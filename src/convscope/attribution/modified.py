@@ -1,0 +1,76 @@
+"""Networks whose functions are run, or differentiated, by other rules for the time being."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+# In place of func(*args, **kwargs); func itself comes first.
+Replacement: TypeAlias = Callable[..., Any]
+
+RELUS: tuple[Any, ...] = (functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_)
+_IN_PLACE = (torch.relu_, torch.Tensor.relu_)
+
+
+class Replaced(TorchFunctionMode):
+    """Inside, calls of some functions are replaced, wherever in the network they are made.
+
+    The functions are watched, not the modules: an activation module that is used twice, one that works in place and
+    a plain ``F.relu`` are all the same here. ``calls`` counts the replaced ones.
+    """
+
+    def __init__(self, table: Mapping[Any, Replacement]) -> None:
+        super().__init__()
+        self._table = table
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        replacement = self._table.get(func)
+        if replacement is None:
+            return func(*args, **(kwargs or {}))
+        self.calls += 1
+        return replacement(func, *args, **(kwargs or {}))
+
+
+def relu_gradients(rule: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> dict[Any, Replacement]:
+    """Every ReLU and ReLU6, with another backward pass.
+
+    Args:
+        rule: from the gradient above and where the ReLU lets through, a mask, to the gradient below.
+    """
+
+    class Ruled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, high: float) -> torch.Tensor:
+            ctx.save_for_backward((x > 0) & (x < high))
+            return x.clamp(0, high)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+            (open_,) = ctx.saved_tensors
+            return rule(gradients[0], open_), None
+
+    def relu(func: Any, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        return _written(Ruled.apply, x, float("inf"), inplace=inplace or func in _IN_PLACE)
+
+    def relu6(func: Any, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        return _written(Ruled.apply, x, 6.0, inplace=inplace)
+
+    def hardtanh(
+        func: Any, x: torch.Tensor, min_val: float = -1, max_val: float = 1, inplace: bool = False
+    ) -> Any:
+        if min_val != 0:  # no ReLU
+            return func(x, min_val, max_val, inplace)
+        return _written(Ruled.apply, x, float(max_val), inplace=inplace)
+
+    return dict.fromkeys(RELUS, relu) | {functional.relu6: relu6, functional.hardtanh: hardtanh}
+
+
+def _written(function: Callable[..., Any], x: torch.Tensor, *options: float, inplace: bool) -> torch.Tensor:
+    """function(x, ...), into x itself where others may look for it there."""
+    out: torch.Tensor = function(x.clone() if inplace else x, *options)
+    return x.copy_(out) if inplace else out

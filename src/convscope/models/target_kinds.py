@@ -1,0 +1,188 @@
+"""Targets that are more than a class: contrasts, regions, boxes, likeness to another image, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from ..errors import ModelError, ParameterError, TargetError
+
+# From the network's output for M inputs, and the image that all of them are variants of (None: row m is image m),
+# to scores (M,).
+OutputScores: TypeAlias = Callable[[Any, int | None], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Why this class rather than that: the difference S_target - S_against of two classes, by index or label.
+
+    Example:
+        >>> Contrast("tabby", "lynx").name
+        'tabby rather than lynx'
+    """
+
+    target: int | str
+    against: int | str
+
+    @property
+    def name(self) -> str:
+        return f"{self.target} rather than {self.against}"
+
+
+class Several:
+    """Several targets of every image, with one forward pass for all of them.
+
+    A result has a map for each: those of the first image, then those of the second, ...
+
+    Args:
+        *targets: class indices, labels, callables, or any of the other kinds.
+
+    Example:
+        >>> Several("tabby", Contrast("tabby", "lynx")).name
+        'tabby; tabby rather than lynx'
+    """
+
+    def __init__(self, *targets: Any) -> None:
+        if not targets or any(t is None or isinstance(t, Several | SimilarTo | list) for t in targets):
+            raise TargetError("Several: give one or more of class indices, labels, callables, contrasts, regions")
+        self.targets = targets
+
+    @property
+    def name(self) -> str:
+        return "; ".join(name_of(target) for target in self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The sum of a class's scores over a part of a segmentation map, for networks that put out (N, K, h, w).
+
+    Args:
+        target: class index or label.
+        mask: (h, w) of booleans at the size of the network's output, True where pixels count; by default the
+            pixels that the network gives to the class in the whole image.
+    """
+
+    target: int | str
+    mask: Any = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.target}, where it is seen" if self.mask is None else f"{self.target} in a region"
+
+    def bound(self, output: Any, index: int) -> OutputScores:
+        """The sums, over the pixels that the whole images' output settles."""
+        whole = segmentation(output)
+        if self.mask is None:
+            masks = whole.argmax(dim=1) == index
+            if not masks.flatten(1).any(dim=1).all():
+                raise TargetError(f"{self.name}: no pixel of an image is given to it; name a mask")
+        else:
+            masks = torch.as_tensor(np.asarray(self.mask), dtype=torch.bool, device=whole.device)
+            if masks.shape != whole.shape[2:]:
+                raise TargetError(
+                    f"a mask of shape {tuple(masks.shape)} for a segmentation map of {tuple(whole.shape[2:])}"
+                )
+            masks = masks.expand(len(whole), -1, -1)
+
+        def sums(output: Any, image: int | None) -> torch.Tensor:
+            chosen = masks if image is None else masks[image]
+            return (segmentation(output)[:, index] * chosen).sum(dim=(1, 2))
+
+        return sums
+
+
+def segmentation(output: Any) -> torch.Tensor:
+    """The map (N, K, h, w) of a segmentation network, which torchvision wraps in a dict."""
+    if isinstance(output, dict) and "out" in output:
+        output = output["out"]
+    if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelError(f"the network returns {found}; a Region needs a segmentation map (N, K, h, w)")
+    return output
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One box that a detector finds: the largest overlap times score among its boxes of this class.
+
+        S = max over boxes b of the class of IoU(box, b) * score(b)
+
+    For networks that return a dict of "boxes" (x1, y1, x2, y2), "labels" and "scores" for each image, as those of
+    torchvision do. 0 where no box of the class overlaps.
+
+    Args:
+        box: (left, top, right, bottom) in pixels of the network's input.
+        target: class index as the detector numbers them, or label.
+
+    References:
+        Petsiuk et al.: Black-box explanation of object detectors via saliency maps, 2021, arXiv 2006.03204.
+    """
+
+    box: Sequence[float]
+    target: int | str
+
+    @property
+    def name(self) -> str:
+        return f"{self.target} at {tuple(round(float(side)) for side in self.box)}"
+
+    def bound(self, output: Any, index: int) -> OutputScores:
+        """The scores; `TargetError` where an image has nothing to match."""
+        if len(self.box) != 4 or self.box[0] >= self.box[2] or self.box[1] >= self.box[3]:
+            raise TargetError(f"box={self.box!r}: expected (left, top, right, bottom) in pixels")
+
+        def best(output: Any, image: int | None) -> torch.Tensor:
+            return torch.stack([self._best(found, index) for found in detections(output)])
+
+        if not (best(output, None) > 0).all():
+            raise TargetError(f"{self.name}: the detector finds no such box in an image")
+        return best
+
+    def _best(self, found: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        boxes, scores = found["boxes"], found["scores"]
+        box = boxes.new_tensor(self.box)
+        inner = (torch.minimum(boxes[:, 2:], box[2:]) - torch.maximum(boxes[:, :2], box[:2])).clamp_min(0)
+        overlap = inner.prod(dim=1)
+        union = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (box[2:] - box[:2]).prod() - overlap
+        matched = overlap / union * scores * (found["labels"] == index)
+        return matched.max() if len(matched) else scores.sum()
+
+
+def detections(output: Any) -> list[dict[str, torch.Tensor]]:
+    """The boxes of a detector, a dict for each image."""
+    if isinstance(output, list) and all(
+        isinstance(o, dict) and {"boxes", "labels", "scores"} <= o.keys() for o in output
+    ):
+        return output
+    raise ModelError(
+        f"the network returns a {type(output).__name__}; a Detection needs a list of dicts: boxes, labels, scores"
+    )
+
+
+class SimilarTo:
+    """Why the network thinks two images alike: the cosine similarity of their feature vectors.
+
+    Args:
+        image: the other image, as any that a method takes.
+        layer: whose output is compared; by default the feature vector, what the classifier takes in.
+    """
+
+    def __init__(self, image: Any, layer: str | None = None) -> None:
+        if image is None:
+            raise ParameterError("SimilarTo: give the other image")
+        self.image, self.layer = image, layer
+
+    @property
+    def name(self) -> str:
+        path = self.image if isinstance(self.image, str) else getattr(self.image, "name", None)
+        return f"likeness to {path}" if isinstance(path, str) else "likeness to another image"
+
+
+def name_of(target: Any) -> str:
+    """A single target in words."""
+    if isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
+        return target.name
+    return str(getattr(target, "__name__", type(target).__name__)) if callable(target) else str(target)

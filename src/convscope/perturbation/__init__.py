@@ -1,0 +1,24 @@
+"""Perturbation: parts of an image are hidden, and the network is run on what is left, fast and exactly."""
+
+from .baselines import Baseline, baseline_of, describe_baseline
+from .batches import score_variants
+from .engines import Engine, Precision
+from .masks import Masks, Shape, check_windows, given, superpixels, windows
+from .scores import Scorer, finite
+
+__all__ = [
+    "Baseline",
+    "Engine",
+    "Masks",
+    "Precision",
+    "Scorer",
+    "Shape",
+    "baseline_of",
+    "check_windows",
+    "describe_baseline",
+    "finite",
+    "given",
+    "score_variants",
+    "superpixels",
+    "windows",
+]
