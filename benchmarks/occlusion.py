@@ -23,8 +23,8 @@ from torch import nn
 from torchvision import models
 
 from convscope import occlusion
-from convscope.perturbation.masks import windows
 from convscope.incremental import plan_of
+from convscope.perturbation.masks import windows
 from interleaved import interleaved
 
 # network -> how many times as fast as Captum at its default and at its best; share of the bound over our own dense

@@ -1,5 +1,14 @@
 from .activations import feature_maps, filters
-from .attribution import ATTRIBUTIONS, occlusion, saliency
+from .attribution import (
+    ATTRIBUTIONS,
+    deconvnet,
+    guided_backprop,
+    integrated_gradients,
+    occlusion,
+    saliency,
+    smoothgrad,
+    vargrad,
+)
 from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, project
 from .errors import (
     ConvscopeError,
@@ -14,7 +23,17 @@ from .errors import (
 )
 from .evaluation import attribute_dataset, evaluate_retrieval
 from .images import ImageSet, load_images
-from .models import Layer, Model, Preprocessing, load_model
+from .models import (
+    Contrast,
+    Detection,
+    Layer,
+    Model,
+    Preprocessing,
+    Region,
+    Several,
+    SimilarTo,
+    load_model,
+)
 from .report import report
 from .results import (
     Attribution,
@@ -37,7 +56,9 @@ __all__ = [
     "ATTRIBUTIONS",
     "Attribution",
     "Clusters",
+    "Contrast",
     "ConvscopeError",
+    "Detection",
     "Duplicates",
     "EmbeddingStore",
     "Embeddings",
@@ -57,24 +78,32 @@ __all__ = [
     "Preprocessing",
     "Projection",
     "Provenance",
+    "Region",
     "Result",
     "Retrieval",
+    "Several",
+    "SimilarTo",
     "StoreError",
     "TargetError",
     "Visualization",
     "attribute_dataset",
     "cluster",
+    "deconvnet",
     "duplicates",
     "embed",
     "evaluate_retrieval",
     "feature_maps",
     "filters",
+    "guided_backprop",
+    "integrated_gradients",
     "load_images",
     "load_model",
     "occlusion",
     "project",
     "report",
     "saliency",
+    "smoothgrad",
+    "vargrad",
     "visualize",
     "write_samples",
 ]

@@ -18,7 +18,12 @@ from convscope.models import Model
 
 METHODS = [pytest.param(method, id=name) for name, method in ATTRIBUTIONS.items()]
 # On the 16-px images of these tests; every other option is at its default.
-OPTIONS: dict[str, dict[str, Any]] = {"occlusion": {"window": 8, "stride": 8}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"steps": 6},
+    "occlusion": {"window": 8, "stride": 8},
+    "smoothgrad": {"samples": 6},
+    "vargrad": {"samples": 6},
+}
 
 Method = Callable[..., Attribution]
 

@@ -104,6 +104,16 @@ class Call:
         if self._progress and steps:
             self._progress(self._done, self._before + self._left * self.steps)
 
+    def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
+        """Record how far the sums of maps (T, ..., H, W) are from the ``change`` (T, ...) of the score.
+
+        That is what they should add up to; the error is a share of it.
+        """
+        error = (values.sum(dim=(-2, -1)).to(change) - change).abs() / change.abs()
+        # Nothing to add up to, and nothing found, is no error.
+        error = torch.where((error.isnan()), 0.0, error).transpose(0, -1).flatten()
+        self.maps.measured.setdefault("completeness_error", []).extend(float(f"{e:.2g}") for e in error.tolist())
+
     def _finished(self, batch: Batch) -> None:
         self.advance(self._before + len(batch.x) * self.steps - self._done)
         self._before, self._left = self._done, len(self.inputs) - batch.positions[-1] - 1
@@ -179,8 +189,8 @@ class Explained:
         check_differentiable(scores, self.model.name)
         return scores.detach(), gradients_of(scores, x)
 
-    def mean_over(self, n: int, image: int, term: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
-        """The mean over 0..n of term(first, end), which returns the sum (T, C, H, W) of its part.
+    def mean_over(self, n: int, term: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """The mean over 0..n of term(first, end), which returns the sum of its part.
 
         As many at once as are fastest and fit in memory; progress goes on by as many steps.
         """

@@ -9,6 +9,9 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from ..models import check_differentiable
+from .calls import Explained, gradients_of
+
 # In place of func(*args, **kwargs); func itself comes first.
 Replacement: TypeAlias = Callable[..., Any]
 
@@ -19,8 +22,8 @@ _IN_PLACE = (torch.relu_, torch.Tensor.relu_)
 class Replaced(TorchFunctionMode):
     """Inside, calls of some functions are replaced, wherever in the network they are made.
 
-    The functions are watched, not the modules: an activation module that is used twice, one that works in place and
-    a plain ``F.relu`` are all the same here. ``calls`` counts the replaced ones.
+    The functions are watched, not the modules: an activation module that is used twice, one that works in place
+    and a plain ``F.relu`` are all the same here. ``calls`` counts the replaced ones.
     """
 
     def __init__(self, table: Mapping[Any, Replacement]) -> None:
@@ -74,3 +77,16 @@ def _written(function: Callable[..., Any], x: torch.Tensor, *options: float, inp
     """function(x, ...), into x itself where others may look for it there."""
     out: torch.Tensor = function(x.clone() if inplace else x, *options)
     return x.copy_(out) if inplace else out
+
+
+def ruled_gradients(images: Explained, rules: Mapping[Any, Replacement]) -> torch.Tensor:
+    """The gradients (T, n, C, H, W) of a batch's scores under other rules; a note says where none applied."""
+    with Replaced(rules) as replaced:
+        x = images.x.clone().requires_grad_()
+        scores = images.whole(x)
+        check_differentiable(scores, images.model.name)
+        gradients = gradients_of(scores, x)
+    note = "the network has no ReLU, so that this is its plain gradient"
+    if not replaced.calls and note not in images.call.maps.notes:
+        images.call.maps.notes.append(note)
+    return gradients

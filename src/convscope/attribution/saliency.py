@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained, gradients_of
-
-Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
+from .channels import Kind, gradient_unit, per_pixel
 
 
 @register
@@ -63,8 +61,6 @@ def saliency(
         Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
         Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box, 2016, arXiv 1605.01713.
     """
-    if kind not in ("absolute", "signed", "input_x_gradient"):
-        raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
     call = Call(
         "saliency",
         model,
@@ -72,7 +68,7 @@ def saliency(
         target=target,
         score=score,
         parameters={"kind": kind},
-        unit=_UNITS[kind].format(score),
+        unit=gradient_unit(kind, score),
         signed=kind != "absolute",
         progress=progress,
     )
@@ -81,22 +77,6 @@ def saliency(
         x = images.x.clone().requires_grad_()
         scores = images.whole(x)
         check_differentiable(scores, images.model.name)
-        return _per_pixel(gradients_of(scores, x), images.x, kind)
+        return per_pixel(gradients_of(scores, x), images.x, kind)
 
     return call.by_batch(values_of)
-
-
-_UNITS = {
-    "absolute": "|change in score| per unit of input ({})",
-    "signed": "change in score per unit of input ({})",
-    "input_x_gradient": "change in score ({})",
-}
-
-
-def _per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:
-    """One number a pixel out of one for each channel: (T, n, C, H, W) -> (T, n, H, W)."""
-    if kind == "absolute":
-        return gradient.abs().amax(dim=2)
-    if kind == "signed":
-        return gradient.sum(dim=2)
-    return (gradient * x).sum(dim=2)

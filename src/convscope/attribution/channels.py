@@ -1,0 +1,39 @@
+"""One number a pixel out of one for each channel."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+
+from ..errors import ParameterError
+from ..models import Score
+
+Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
+
+_UNITS = {
+    "absolute": "|change in score| per unit of input ({})",
+    "signed": "change in score per unit of input ({})",
+    "input_x_gradient": "change in score ({})",
+}
+
+
+def gradient_unit(kind: Kind, score: Score) -> str:
+    """What a gradient's value is measured in; `ParameterError` for another kind."""
+    if kind not in _UNITS:
+        raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
+    return _UNITS[kind].format(score)
+
+
+def per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:
+    """A gradient (..., C, H, W) at images x (..., C, H, W) as (..., H, W).
+
+    absolute:          max over channels c of |g_c|
+    signed:            sum over channels of g_c
+    input_x_gradient:  sum over channels of x_c * g_c
+    """
+    if kind == "absolute":
+        return gradient.abs().amax(dim=-3)
+    if kind == "signed":
+        return gradient.sum(dim=-3)
+    return (gradient * x).sum(dim=-3)

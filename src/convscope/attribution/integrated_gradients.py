@@ -1,0 +1,113 @@
+"""Which pixels matter, by the gradient along the way from a baseline to the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..checks import as_count
+from ..errors import ParameterError
+from ..models import Model, Progress, Score, Target
+from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+
+
+@register
+def integrated_gradients(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    baseline: Baseline | list[Baseline] = "mean",
+    steps: int = 50,
+    score: Score = "logit",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """What each pixel adds to the score on the way from a baseline to the image.
+
+    A saturated score has no gradient, but on the way to it there is one. The values add up to the difference
+    between the scores of the image and of the baseline, which is measured; against which baseline is for you to
+    choose.
+
+        value = sum over channels of (x - b) * mean over k of dS/dx at b + (k + 1/2) / steps * (x - b)
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        baseline: where the way begins: "mean" (0 after normalization), "blur", "noise", a number, an image; or a
+            list of these, whose maps are averaged.
+        steps: points on the way, at the middles of as many equal parts (midpoint rule).
+        score: "logit" (before softmax) or "probability".
+        seed: of the noise baseline.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["completeness_error"]``
+        has for each map |sum of values - (S(x) - S(b))| / |S(x) - S(b)|, S(b) being the mean over the baselines.
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: no step, not a baseline.
+
+    Cost: ``steps`` forward and backward passes an image and baseline, in batches that fit in memory.
+
+    Example:
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False))
+        >>> _ = nn.init.ones_(linear[1].weight)
+        >>> integrated_gradients(linear, torch.ones(1, 1, 2, 2), steps=3).values[0, 0]
+        array([1., 1.], dtype=float32)
+
+    References:
+        Sundararajan, Taly, Yan: Axiomatic attribution for deep networks, 2017, arXiv 1703.01365.
+    """
+    steps, seed = as_count(steps, "steps", 1), as_count(seed, "seed")
+    baselines = baseline if isinstance(baseline, list) else [baseline]
+    if not baselines:
+        raise ParameterError("baseline=[]: expected at least one")
+    call = Call(
+        "integrated_gradients",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={
+            "baseline": [describe_baseline(b) for b in baselines]
+            if len(baselines) > 1
+            else describe_baseline(baselines[0]),
+            "steps": steps,
+            "seed": seed if "noise" in [b for b in baselines if isinstance(b, str)] else None,
+        },
+        unit=f"share of the score ({score})",
+        steps=steps * len(baselines),
+        progress=progress,
+    )
+    preprocessed = call.inputs.preprocessed
+    starts = [baseline_of(call.model, b, preprocessed=preprocessed, seed=seed) for b in baselines]
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        x, begins = images.x[i], [start(images.x[i]) for start in starts]
+        values = torch.stack([_from(images, i, x, begin, steps) for begin in begins]).mean(dim=0)
+        with torch.no_grad():
+            change = images.scores[i] - images.scores_of(torch.stack(begins), i).mean(dim=0)
+        call.measure_completeness(values, change)
+        return values
+
+    return call.by_image(values_of)
+
+
+def _from(images: Explained, i: int, x: torch.Tensor, begin: torch.Tensor, steps: int) -> torch.Tensor:
+    """The values (T, H, W) of image i for one baseline (C, H, W)."""
+
+    def term(first: int, end: int) -> torch.Tensor:
+        shares = (torch.arange(first, end, device=x.device, dtype=x.dtype) + 0.5) / steps
+        _, gradients = images.gradients(begin + shares[:, None, None, None] * (x - begin), i)
+        return gradients.sum(dim=1)
+
+    return ((x - begin) * images.mean_over(steps, term)).sum(dim=1)

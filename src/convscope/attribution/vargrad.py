@@ -1,0 +1,86 @@
+"""Which pixels matter, by how much the gradient varies over noisy copies of the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .noise import check_noise, mean_powers
+
+
+@register
+def vargrad(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    samples: int = 50,
+    noise: float = 0.15,
+    score: Score = "logit",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """How much the gradient of the score varies over noisy copies of the image.
+
+    Where the gradient changes with a little noise, units switch on and off: the network is at work there. It knows
+    no sign, and says little about how much a pixel counts.
+
+        max over channels c of [mean over n of g_cn^2 - (mean over n of g_cn)^2],
+        g_n = dS/dx at x + e_n,    e_n ~ Normal(0, (noise * (max x - min x))^2)
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        samples: noisy copies of each image, at least 2.
+        noise: standard deviation, as a share of the range of the preprocessed image.
+        score: "logit" (before softmax) or "probability".
+        seed: of the noise, the same for every image.
+        progress: called with (samples done, samples in all).
+
+    Returns:
+        `Attribution` with values (N, H, W), never negative, in squared score units per squared unit of the
+        normalized input.
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown score, fewer than two samples, negative noise.
+
+    Cost: ``samples`` forward and backward passes an image, in batches that fit in memory.
+
+    Example:
+        >>> import torch
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+        >>> bool(vargrad(linear, torch.ones(1, 1, 2, 2), target=1, samples=4).values.max() < 1e-12)
+        True
+
+    References:
+        Adebayo, Gilmer, Goodfellow, Kim: Local explanation methods for deep neural networks lack sensitivity to
+        parameter values, 2018, arXiv 1810.03307.
+    """
+    samples, noise, seed = check_noise(samples, noise, seed, least=2)
+    call = Call(
+        "vargrad",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"samples": samples, "noise": noise, "seed": seed},
+        unit=f"variance of the gradient ({score})",
+        signed=False,
+        steps=samples,
+        progress=progress,
+    )
+
+    def values_of(images: Explained, i: int) -> Tensor:
+        mean, square = mean_powers(images, i, samples, noise, seed, powers=2)
+        variance: Tensor = (square - mean**2).clamp_min(0)  # below 0 by rounding only
+        return variance.amax(dim=1)
+
+    return call.by_image(values_of)
