@@ -7,6 +7,7 @@ import pytest
 import skimage.data
 import torch
 from hypothesis import settings
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from convscope.models import Model, load_model
@@ -58,3 +59,13 @@ def tiny_network(n_channels: int = 3, n_classes: int = 3) -> nn.Module:
             nn.Flatten(),
             nn.Linear(6, n_classes),
         )
+
+
+def tiny_transformer(n_channels: int = 3, n_classes: int = 3) -> nn.Module:
+    """16 patches of 4 px and a class token, two layers of attention with two heads, random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = VisionTransformer(16, 4, n_channels, n_classes, embed_dim=8, depth=2, num_heads=2, init_values=None)
+        for parameter in net.parameters():  # as it is initialized, nothing depends on anything
+            nn.init.normal_(parameter, std=0.5)
+        return net.eval()

@@ -18,10 +18,15 @@ _UNITS = {
 }
 
 
-def gradient_unit(kind: Kind, score: Score) -> str:
-    """What a gradient's value is measured in; `ParameterError` for another kind."""
+def check_kind(kind: object) -> None:
+    """`ParameterError` for another one."""
     if kind not in _UNITS:
         raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
+
+
+def gradient_unit(kind: Kind, score: Score) -> str:
+    """What a gradient's value is measured in."""
+    check_kind(kind)
     return _UNITS[kind].format(score)
 
 

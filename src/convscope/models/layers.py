@@ -41,7 +41,8 @@ class Structure:
     """What one run of a network shows: its layers, and the two that methods look for by themselves.
 
     ``last_spatial`` is the last feature map before any pooling or classifier; ``features`` is what the
-    classifier (the last layer with weights) takes in, the image's feature vector. ``n_values`` counts the
+    classifier (the last layer with weights) takes in, the image's feature vector. ``tokens`` are the layers
+    after ``last_spatial`` that put out a sequence (T, D), as those of transformers do. ``n_values`` counts the
     numbers that all layers put out for one image, the measure of the memory that a run takes.
     ``memory_format`` is channels-last, which is faster, where the network can be run in it.
     """
@@ -49,12 +50,13 @@ class Structure:
     layers: tuple[Layer, ...]
     last_spatial: Layer | None
     features: Layer | None
+    tokens: tuple[Layer, ...]
     n_values: int
     memory_format: torch.memory_format
 
     def find(self, name: str) -> Layer:
         """The layer of this name; `LayerError` lists names near it."""
-        for layer in (*self.layers, self.features):
+        for layer in (*self.layers, self.features, *self.tokens):
             if layer is not None and layer.name == name:
                 return layer
         near = [layer.name for layer in self.layers if layer.name.startswith(name.split(".")[0])]
@@ -113,7 +115,14 @@ def _record(
         with mode:
             module(image)
     n_values = recorder.n_values + image.numel()
-    return Structure(tuple(recorder.layers), recorder.last_map, recorder.features, n_values, memory_format)
+    return Structure(
+        layers=tuple(recorder.layers),
+        last_spatial=recorder.last_map,
+        features=recorder.features,
+        tokens=tuple(recorder.tokens),
+        n_values=n_values,
+        memory_format=memory_format,
+    )
 
 
 class _Recorder:
@@ -122,6 +131,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.features: Layer | None = None
+        self.tokens: list[Layer] = []
         self.n_values = 0
         self._before_classifier: Layer | None = None
         self._spatial: Layer | None = None
@@ -139,12 +149,15 @@ class _Recorder:
             self._calls[name] += 1
             if not isinstance(output, torch.Tensor):
                 return
-            layer = self._layer(f"{name}:{call}" if call else name, module, output, mode.of(output))
+            is_leaf = next(module.children(), None) is None
+            self.n_values += output.numel() if is_leaf else 0
+            full_name = f"{name}:{call}" if call else name
+            if output.ndim == 3 and len(output) == 1:
+                self.tokens.append(Layer(full_name, type(module).__name__, tuple(output.shape[1:]), None))
+            layer = self._layer(full_name, module, output, mode.of(output))
             if layer is None:
                 return
-            is_leaf = next(module.children(), None) is None
             self.layers.append(layer)
-            self.n_values += output.numel() if is_leaf else 0
             place = (output.data_ptr(), tuple(output.shape))
             if is_leaf:
                 self._pooled = place if isinstance(module, _POOLING) else None
@@ -154,6 +167,7 @@ class _Recorder:
             # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
             if layer.is_spatial and place != self._pooled:
                 self._spatial = layer
+                self.tokens.clear()
 
         return finished
 

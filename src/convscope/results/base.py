@@ -93,7 +93,7 @@ def _describe(result: Result, name: str) -> str | None:
         if np.issubdtype(value.dtype, np.floating) and not np.isnan(value).all():
             return f"{name}: {value.shape} from {np.nanmin(value):.4g} to {np.nanmax(value):.4g}"
         return f"{name}: {value.shape} {value.dtype}"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return f"{name}: " + "; ".join(f"{key} {array.shape}" for key, array in value.items())
     if isinstance(value, str):
         return f"{name}: {value}"

@@ -1,0 +1,149 @@
+"""Which patches a transformer's attention comes from in the end: attention rollout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..errors import ModelError
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cams import enlarged
+from .modified import Replaced
+
+
+@register
+def attention_rollout(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """How much each patch reaches the class token, by the attention of all layers one after another.
+
+    For vision transformers. It asks the network nothing about the target: the map is the same for every class, and
+    shows where information may come from, not what it does. Values and what lies between the attentions are left
+    out.
+
+        map = row of the class token in  B_L ... B_2 B_1,    B_l = (mean over heads of A_l + I) / 2
+
+    A_l (T, T) is the attention of layer l, rows adding up to 1. Without a class token, the mean of all rows; the
+    values of the patches are put in their places and enlarged to the image bilinearly.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W), never negative: the share of a patch in the rollout. Several targets
+        have the same map.
+
+    Raises:
+        ModelError: a network without attention among all patches (windowed attention, as in Swin, is none).
+        TargetError: the target is not a class of the network.
+
+    Cost: one forward pass an image; memory for the attention of all layers, L * T^2 numbers.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 2))
+        >>> attention_rollout(net, torch.ones(1, 1, 2, 2))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        convscope.errors.ModelError: Sequential has no attention among all patches in every layer; ...
+
+    References:
+        Abnar, Zuidema: Quantifying attention flow in transformers, 2020, arXiv 2005.00928.
+    """
+    call = Call(
+        "attention_rollout",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={},
+        unit="share in the attention rollout",
+        signed=False,
+        progress=progress,
+    )
+    origin = call.model.structure(call.inputs.shape).last_spatial
+    grid = origin.shape[1:] if origin else (1, 1)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        # With a gradient wanted, attention takes no fused path around the functions that are watched.
+        attentions = _attentions(images, images.x.clone().requires_grad_())
+        rolled = _rolled_out(attentions, len(images), images.model.name)
+        maps = enlarged(_patches(rolled, grid), images.x.shape[2:])
+        return maps.expand(images.scores.shape[1], *maps.shape)
+
+    return call.by_batch(values_of)
+
+
+def _attentions(images: Explained, x: torch.Tensor) -> list[torch.Tensor]:
+    """The attention (n, T, T) of each layer, the mean over its heads, while the images run through the network."""
+    found: list[torch.Tensor] = []
+
+    def keep(weights: torch.Tensor) -> None:
+        """Of weights (n, heads, T, T)."""
+        if weights.ndim == 4 and weights.shape[-1] == weights.shape[-2] > 1:
+            found.append(weights.detach().mean(dim=1))
+
+    def product(func: Any, query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        # The same call with the identity as values puts out the weights, by masks, scales and groups as they are.
+        names = ("value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+        options = {**dict(zip(names, args, strict=False)), **kwargs}
+        identity = torch.eye(key.shape[-2], device=key.device, dtype=key.dtype).expand(*key.shape[:-1], -1)
+        keep(func(query, key, **{**options, "value": identity}))
+        return func(query, key, **options)
+
+    def multi_head(func: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = {**kwargs, "need_weights": True, "average_attn_weights": False}
+        output, weights = func(*args, **wanted)
+        keep(weights)
+        return output, weights if kwargs.get("need_weights", True) else None
+
+    def softmax(func: Any, *args: Any, **kwargs: Any) -> Any:
+        weights = func(*args, **kwargs)
+        keep(weights)
+        return weights
+
+    table: dict[Any, Any] = dict.fromkeys((functional.softmax, torch.softmax, torch.Tensor.softmax), softmax)
+    table[functional.scaled_dot_product_attention] = product
+    table[functional.multi_head_attention_forward] = multi_head
+    with Replaced(table):
+        images.whole(x)
+    return found
+
+
+def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> torch.Tensor:
+    """The product (n, T, T) of all layers, each half attention and half what passes by it."""
+    if len({attention.shape for attention in attentions}) != 1 or len(attentions[0]) != n_images:
+        raise ModelError(f"{name} has no attention among all patches in every layer; attention rollout needs it")
+    identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
+    rolled = identity.expand(attentions[0].shape)
+    for attention in attentions:
+        rolled = (attention.float() + identity) / 2 @ rolled
+    return rolled
+
+
+def _patches(rolled: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """What reaches the class token, or all tokens where there is none, by patch, (n, h, w)."""
+    n_patches = grid[0] * grid[1]
+    n_prefix = rolled.shape[-1] - n_patches
+    if n_prefix < 0:
+        raise ModelError(
+            f"attention among {rolled.shape[-1]} tokens, for {grid[0]} x {grid[1]} patches; attention rollout "
+            "needs one for each patch"
+        )
+    reached = rolled[:, 0] if n_prefix else rolled.mean(dim=1)
+    return reached[:, n_prefix:].reshape(-1, grid[0], grid[1])

@@ -1,0 +1,100 @@
+"""Where a layer finds most, whatever the score: Eigen-CAM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+
+
+@register
+def eigen_cam(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: CamKind = "positive",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """What the feature maps have most in common, by their first principal component.
+
+    It asks the network nothing about the target: the map is the same for every class, and shows what stands out to
+    the layer. Good for a first look, and no explanation of a score.
+
+        map = max(0, A v),    A = U S V^T of the layer's activations (places x channels), v the first column of V
+
+    with the sign that makes the sum positive; enlarged to the image bilinearly. As in the paper, channels are not
+    centered.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) from a map as small as the layer's, in units of the activations;
+        ``layer`` of the parameters says which was taken. Several targets have the same map.
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward pass an image and the decomposition of a matrix of places x channels.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> eigen_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Muhammad, Yeasin: Eigen-CAM: class activation map using principal components, 2020, arXiv 2008.00299.
+    """
+    check_cam_kind(kind)
+    call = Call(
+        "eigen_cam",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit="first component of the activations",
+        signed=kind != "positive",
+        gradients=False,
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        activations = activations_of(images, place)
+        maps = enlarged(of_kind(_first_component(activations), kind), images.x.shape[2:])
+        return maps.expand(images.scores.shape[1], *maps.shape)
+
+    return call.by_batch(values_of)
+
+
+def _first_component(activations: torch.Tensor) -> torch.Tensor:
+    """From activations (n, K, h, w) their projections (n, h, w) on the first right singular vector, float32."""
+    matrix = activations.flatten(2).transpose(1, 2).double()  # places x channels
+    vector = torch.linalg.svd(matrix, full_matrices=False).Vh[:, 0]
+    projected = (matrix @ vector[:, :, None])[..., 0]
+    sign = torch.where(projected.sum(dim=1, keepdim=True) < 0, -1, 1)
+    maps: torch.Tensor = (sign * projected).reshape(len(activations), *activations.shape[2:])
+    return maps.float()

@@ -1,0 +1,89 @@
+"""Where a layer finds what speaks for a score, weighed by channel: Grad-CAM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+
+
+@register
+def grad_cam(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: CamKind = "positive",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """What the last feature maps find, weighed by how much the score depends on each of them.
+
+    Coarse and quiet, and about the target: it is one of the few gradient methods that pass randomization checks.
+    It shows where, not what: a value stands for all that a place of the layer sees, often most of the image.
+
+        map = max(0, sum over k of w_k * A_k),    w_k = mean over places of dS/dA_k
+
+    A_k are the layer's maps; the result is enlarged to the image bilinearly.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, from a map as small as the layer's; ``layer`` of the
+        parameters says which was taken. Never negative for "positive".
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward pass an image, and a backward pass through what follows the layer.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> grad_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via
+        gradient-based localization, 2016, arXiv 1610.02391.
+    """
+    check_cam_kind(kind)
+    call = Call(
+        "grad_cam",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=f"share of the score at the layer ({score})",
+        signed=kind != "positive",
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        activations, gradients = activations_and_gradients(images, place)
+        weights = gradients.mean(dim=(-2, -1), keepdim=True)
+        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
+
+    return call.by_batch(values_of)

@@ -1,0 +1,94 @@
+"""Where a layer finds what speaks for a score, for things that are there more than once: Grad-CAM++."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+
+
+@register
+def grad_cam_plus_plus(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: CamKind = "positive",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """Grad-CAM with the places of each map weighed too, so that a thing that is small or there twice is not lost.
+
+    Grad-CAM's weight of a map is the mean of its gradient, which favors what is large. Here places with positive
+    gradient count by how much they alone could raise an exponential of the score.
+
+        map = max(0, sum over k of w_k * A_k),    w_k = sum over places of a_k * max(0, g_k),
+        a_k = g_k^2 / (2 * g_k^2 + (sum over places of A_k) * g_k^3),    g_k = dS/dA_k
+
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. The weights are those of exp(S); they
+    depend on the scale of the scores.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) from a map as small as the layer's, in the layer's own units; ``layer``
+        of the parameters says which was taken. Never negative for "positive".
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward pass an image, and a backward pass through what follows the layer.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> grad_cam_plus_plus(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Chattopadhyay, Sarkar, Howlader, Balasubramanian: Grad-CAM++: improved visual explanations for deep
+        convolutional networks, 2017, arXiv 1710.11063.
+    """
+    check_cam_kind(kind)
+    call = Call(
+        "grad_cam_plus_plus",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=f"activation, weighed by its gradient ({score})",
+        signed=kind != "positive",
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        activations, gradients = activations_and_gradients(images, place)
+        total = activations.sum(dim=(-2, -1), keepdim=True)
+        shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
+        shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
+        weights = (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)
+        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
+
+    return call.by_batch(values_of)

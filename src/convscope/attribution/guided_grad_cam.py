@@ -1,0 +1,98 @@
+"""Edges that a score could rest on, where a layer finds what speaks for it: Guided Grad-CAM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import activations_and_gradients, enlarged
+from .channels import Kind, check_kind, per_pixel
+from .modified import relu_gradients, ruled_gradients
+
+
+@register
+def guided_grad_cam(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: Kind = "absolute",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """Guided backprop, cut to where Grad-CAM is bright: fine lines in the right place.
+
+    What is fine in it comes from `guided_backprop`, which draws the edges of the image for every class; what is
+    about the target comes from `grad_cam`. Use it to show, not to prove.
+
+        g * max(0, Grad-CAM),    g the gradient of guided backprop, Grad-CAM enlarged to the image
+
+        absolute:          max over channels c of |g_c|
+        signed:            sum over channels of g_c
+        input_x_gradient:  sum over channels of x_c * g_c   (x as the network takes it, 0 = mean image)
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "absolute", "signed" or "input_x_gradient".
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W), in no unit that means anything; ``layer`` of the parameters says which
+        was taken. Never negative for "absolute".
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: two forward passes and two backward passes an image.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> guided_grad_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via
+        gradient-based localization, 2016, arXiv 1610.02391.
+        Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
+    """
+    check_kind(kind)
+    call = Call(
+        "guided_grad_cam",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=f"guided gradient times Grad-CAM ({score})",
+        signed=kind != "absolute",
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0) * is_open)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        guided = ruled_gradients(images, rules)
+        activations, gradients = activations_and_gradients(images, place)
+        weights = gradients.mean(dim=(-2, -1), keepdim=True)
+        maps = enlarged((weights * activations).sum(dim=2).clamp_min(0), images.x.shape[2:])
+        return per_pixel(guided, images.x, kind) * maps
+
+    return call.by_batch(values_of)

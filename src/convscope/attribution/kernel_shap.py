@@ -1,0 +1,188 @@
+"""Which superpixels matter, by their Shapley values: fair shares of the score, found by weighted regression."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..checks import Pair, as_count
+from ..models import Model, Progress, Score, Target
+from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
+
+
+@register
+def kernel_shap(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    samples: int = 1000,
+    superpixel: int | Pair | None = None,
+    baseline: Baseline = "mean",
+    score: Score = "logit",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """The Shapley value of each superpixel: its share of the score, fair by four axioms.
+
+    What a superpixel adds to the score depends on which others are already there. Its Shapley value is what it
+    adds on average over all orders in which they could come. The values add up to the difference between the
+    scores of the image and of the baseline.
+
+        value_j = mean over orders of [S(those before j, and j) - S(those before j)]
+                = the w_j of  argmin over w of  sum over z of k(z) * (S(z) - S(0) - w . z)^2
+                  with sum of w = S(1) - S(0),    k(z) = (D - 1) / (binomial(D, |z|) * |z| * (D - |z|))
+
+    z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
+    replaced by the baseline. Where there are no more than ``samples`` of them, all are used, and the values are
+    exact. Otherwise z are drawn in proportion to k, each with its opposite 1 - z, which makes the values exact for
+    any score in which superpixels act alone or by twos.
+
+    Every pixel has the value of its superpixel. Positive: it supports the target.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        samples: at most so many z, the whole image and the baseline among them; at least twice as many as
+            superpixels, where not all z are used.
+        superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
+            of the input's side where that is less.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
+            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        score: "logit" (before softmax) or "probability".
+        seed: of the samples, the same for every image, and of the noise baseline.
+        progress: called with (samples done, samples in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, signed, the same all over a superpixel.
+        ``provenance.measured`` has for each map "exact", whether all z were used, and "standard_error", that of a
+        superpixel's value through the drawing of samples (root of the mean square over superpixels).
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: fewer than 4 samples, a superpixel larger than the image.
+
+    Cost: ``samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
+
+    Example:
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
+        >>> _ = nn.init.ones_(linear[1].weight)
+        >>> found = kernel_shap(linear, torch.ones(1, 1, 8, 8), superpixel=4)
+        >>> found.values[0, 0]  # as many as the superpixels have pixels
+        array([25., 25., 25., 25., 25., 15., 15., 15.], dtype=float32)
+        >>> found.provenance.measured["exact"]
+        [True]
+
+    References:
+        Lundberg, Lee: A unified approach to interpreting model predictions, 2017, arXiv 1705.07874.
+        Covert, Lee: Improving KernelSHAP: practical Shapley value estimation via linear regression, 2021,
+        arXiv 2012.01536 (pairs of opposites).
+    """
+    samples, seed = as_count(samples, "samples", 4), as_count(seed, "seed")
+    call = Call(
+        "kernel_shap",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"samples": samples, "baseline": describe_baseline(baseline), "seed": seed},
+        unit=f"the superpixel's share of the score ({score})",
+        steps=samples,
+        gradients=False,
+        progress=progress,
+    )
+    about_px = check_superpixel(superpixel, call.inputs.shape[1:])
+    call.describe(superpixel=about_px)
+    hide = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    exact: list[bool] = []
+    errors: list[float] = []
+    call.maps.measured.update(exact=exact, standard_error=errors)
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        numbered = numbered_superpixels(images.pixels[i], about_px)
+        n = int(numbered.max()) + 1
+        is_exact = 2**n <= samples
+        shown = every_coalition(n) if is_exact else random_coalitions(samples // 2, n, seed)
+        call.steps = 2 * len(shown)
+        scores = score_coalitions(images, i, numbered, hide(images.x[i]), torch.cat([shown, ~shown]))
+        weights = shapley_kernel(shown[1:]) if is_exact else torch.ones(len(shown) - 1, dtype=torch.float64)
+        with_shown, with_hidden = scores.chunk(2)
+        values, error, is_determined = shapley_values(shown, with_shown, with_hidden, weights)
+        exact.extend([is_exact] * len(values))
+        errors.extend([0.0] * len(values) if is_exact else [float(f"{e:.2g}") for e in error.tolist()])
+        if not is_determined:
+            call.maps.notes[:] = [
+                f"samples={samples}: too few to settle the values of {n} superpixels; of those that fit, the most "
+                f"even ones were taken. Give {2 * n} or more"
+            ]
+        return values[:, numbered]
+
+    return call.by_image(values_of)
+
+
+def every_coalition(n_superpixels: int) -> torch.Tensor:
+    """All of {0, 1}^D but for opposites, (2^(D - 1), D) of booleans: first the one in which all are shown."""
+    numbers = torch.arange(2 ** (n_superpixels - 1))
+    hidden = (numbers[:, None] >> torch.arange(n_superpixels)) & 1  # the last one is never hidden
+    return hidden == 0
+
+
+def random_coalitions(n: int, n_superpixels: int, seed: int) -> torch.Tensor:
+    """Those in which all are shown, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.arange(1, n_superpixels)
+    # All coalitions of a size together: the binomial is gone.
+    weights = 1 / (sizes * (n_superpixels - sizes)).double()
+    drawn = sizes[torch.multinomial(weights, n - 1, replacement=True, generator=generator)]
+    order = torch.rand((n - 1, n_superpixels), generator=generator).argsort(dim=1)
+    everything = torch.ones((1, n_superpixels), dtype=torch.bool)
+    return torch.cat([everything, order < drawn[:, None]])  # which of an order come first is as good as any
+
+
+def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
+    """The weights k(z) of coalitions (M, D), none of which is all or nothing."""
+    n = shown.shape[1]
+    weights = [(n - 1) / (math.comb(n, size) * size * (n - size)) for size in range(1, n)]
+    return torch.tensor(weights, dtype=torch.float64)[shown.sum(dim=1) - 1]
+
+
+def shapley_values(
+    shown: torch.Tensor, scores: torch.Tensor, opposite: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """The regression, over pairs of coalitions and their opposites.
+
+    With w = (S(1) - S(0)) / D + u, where u sums to 0, it has no constraint any more, as the u with the least
+    squares and the least length sums to 0 where every row of the design does. A pair has the same design but for
+    the sign, so that half the difference of its scores is all it has to say.
+
+    Args:
+        shown: (M, D) of booleans, the first of which shows everything.
+        scores: (M, T).
+        opposite: (M, T), the scores where shown and hidden are exchanged.
+        weights: (M - 1,), of all but the first.
+
+    Returns:
+        Values (T, D); their standard error (T,), the root of its mean square over superpixels; and whether there
+        were enough pairs to determine them.
+    """
+    z = shown.double()
+    share = z.mean(dim=1, keepdim=True)
+    change = scores[0] - opposite[0]
+    rest = (scores - opposite) / 2 - (share - 0.5) * change
+    root = weights.sqrt()[:, None]
+    design, rest = root * (z - share)[1:], root * rest[1:]
+    inverse = torch.linalg.pinv(design, rtol=1e-10)
+    u = inverse @ rest
+    rank = round(float((inverse.T * design).sum()))
+    # The error that holds whatever the distribution of the residuals (White 1980).
+    variance = inverse**2 @ (rest - design @ u) ** 2 * len(rest) / max(len(rest) - rank, 1)
+    return (change / z.shape[1] + u).T, variance.mean(dim=0).sqrt(), rank == z.shape[1] - 1

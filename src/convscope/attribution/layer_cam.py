@@ -1,0 +1,89 @@
+"""Where a layer finds what speaks for a score, weighed place by place: Layer-CAM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+
+
+@register
+def layer_cam(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: CamKind = "positive",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """What feature maps find, each place weighed by its own gradient.
+
+    Where Grad-CAM has one weight for a whole map, this has one for each place, and so it can be used at layers
+    long before the last, whose maps are finer: name one with ``layer``. Only positive gradients count.
+
+        map = max(0, sum over k of max(0, dS/dA_k) * A_k),    place by place
+
+    A_k are the layer's maps; the result is enlarged to the image bilinearly.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, from a map as small as the layer's; ``layer`` of the
+        parameters says which was taken. Never negative for "positive".
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward pass an image, and a backward pass through what follows the layer.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> layer_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: exploring hierarchical class activation maps for localization,
+        IEEE Transactions on Image Processing, 2021.
+    """
+    check_cam_kind(kind)
+    call = Call(
+        "layer_cam",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=f"share of the score at the layer ({score})",
+        signed=kind != "positive",
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    def values_of(images: Explained) -> torch.Tensor:
+        activations, gradients = activations_and_gradients(images, place)
+        weights = gradients.clamp_min(0)
+        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
+
+    return call.by_batch(values_of)

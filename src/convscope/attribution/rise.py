@@ -1,0 +1,173 @@
+"""Which pixels matter, by the scores of the image under many random masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..checks import Pair, as_count
+from ..errors import ParameterError
+from ..models import Model, Progress, Score, Target
+from ..perturbation import Baseline, baseline_of, describe_baseline, finite, score_variants
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+
+_AT_ONCE = 32  # masks that are added up at once: they fit a processor's caches
+
+
+@register
+def rise(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    masks: int = 1000,
+    cells: int = 7,
+    keep: float = 0.5,
+    baseline: Baseline = "mean",
+    score: Score = "logit",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """How much higher the score is when a pixel shows through random masks than it is on average.
+
+    Each mask is a coarse random grid, made smooth and shifted by a random offset. No window is to be chosen, and
+    several parts are hidden at once; in return every value is a mean over random masks, with the noise of one.
+
+        value(p) = sum over m of (S_m - mean S) * mask_m(p) / (masks * keep)
+        S_m = S(mask_m * x + (1 - mask_m) * b)
+
+    Positive: the pixel supports the target. The paper has no "- mean S". It adds nearly the same constant to every
+    pixel, mean S; but the part of it that is not constant is noise, which for scores far from zero, as logits are,
+    can hide the map. With mean S, which is measured, and as many masks the paper's map is at hand.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        masks: how many; the noise falls with the square root of their number.
+        cells: of a mask's grid, along each side, at most the pixels of the shorter side. Fewer show larger parts.
+        keep: the probability that a cell is shown, between 0 and 1.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
+            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        score: "logit" (before softmax) or "probability", which is the paper's.
+        seed: of the masks, the same for every image, and of the noise baseline.
+        progress: called with (masks done, masks in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["mean_score"]`` has for
+        each map mean S.
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: fewer than 2 masks or cells, more cells than pixels, keep not between 0 and 1.
+
+    Cost: ``masks`` + 1 forward passes an image, in batches that fit in memory; masks are made twice, and never all
+    at once.
+
+    Example:
+        >>> center = nn.Sequential(nn.Flatten(), nn.Linear(81, 1, bias=False))
+        >>> _ = center[1].weight.data.zero_()[0, 40] = 1.0
+        >>> found = rise(center, torch.ones(1, 1, 9, 9), cells=3, masks=500)
+        >>> divmod(int(found.values[0].argmax()), 9)
+        (4, 4)
+
+    References:
+        Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-box models, 2018,
+        arXiv 1806.07421.
+    """
+    masks, seed = as_count(masks, "masks", 2), as_count(seed, "seed")
+    call = Call(
+        "rise",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={
+            "masks": masks,
+            "cells": cells,
+            "keep": keep,
+            "baseline": describe_baseline(baseline),
+            "seed": seed,
+        },
+        unit=f"score above its mean when shown ({score})",
+        steps=masks,
+        gradients=False,
+        progress=progress,
+    )
+    size = call.inputs.shape[1:]
+    _check_grid(cells, keep, size)
+    hide = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    mean_scores = call.maps.measured["mean_score"] = []
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        x, behind = images.x[i], hide(images.x[i])
+        some = random_masks(masks, cells, keep, size, seed, like=x)
+        scores = score_variants(
+            images.model,
+            (x.shape[0], *size),
+            masks,
+            lambda first, end: behind + some(first, end)[:, None] * (x - behind),
+            partial(images.targets.of, image=i),
+            progress=call.advance,
+        )
+        finite(scores.flatten(), [images.batch.names[i]] * scores.numel())
+        rises = scores - scores[0]  # so that those of a constant score are exactly zero
+        mean_scores.extend(scores.mean(dim=0).tolist())
+        return _weighted_sum(rises - rises.mean(dim=0), some) / (masks * keep)
+
+    return call.by_image(values_of)
+
+
+def _check_grid(cells: int, keep: float, size: Pair) -> None:
+    if as_count(cells, "cells", 2) > min(size):
+        raise ParameterError(f"cells={cells}: more than the pixels of the image the network sees, {size}")
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
+        raise ParameterError(f"keep={keep!r}: expected a probability between 0 and 1")
+
+
+def random_masks(
+    n: int, cells: int, keep: float, size: Pair, seed: int, like: torch.Tensor
+) -> Callable[[int, int], torch.Tensor]:
+    """From (first, end) to those of n masks (m, H, W), 1 where the image is shown, 0 where it is hidden.
+
+    A grid (cells, cells) of zeros and ones is upsampled, bilinearly, to one cell more than the image has each way,
+    and cut at a random offset. Mask m depends on the seed and on m alone. The masks have the type and the device
+    of ``like``.
+    """
+    drawn = torch.rand((n, cells * cells + 2), generator=torch.Generator().manual_seed(seed))  # one row a mask
+    grids = (drawn[:, :-2] < keep).reshape(n, cells, cells).to(like)
+    sides = [math.ceil(length / cells) for length in size]  # of a cell, in pixels
+    down, right = (_upsampling(cells, side).to(like) for side in sides)
+    offsets = (drawn[:, -2:] * torch.tensor(sides)).long().to(like.device)
+    rows, columns = (torch.arange(length, device=like.device) for length in size)
+
+    def some(first: int, end: int) -> torch.Tensor:
+        top, left = offsets[first:end, :1], offsets[first:end, 1:]
+        # Bilinear is linear down times linear across: (m, H, cells) @ (m, cells, cells) @ (m, cells, W).
+        return down[top + rows] @ grids[first:end] @ right[left + columns].mT
+
+    return some
+
+
+def _upsampling(cells: int, side: int) -> torch.Tensor:
+    """What each cell weighs at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
+    each = functional.interpolate(torch.eye(cells)[None], size=(cells + 1) * side, mode="linear")
+    return each[0].T
+
+
+def _weighted_sum(weights: torch.Tensor, some: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+    """The sum (T, H, W) of masks, each times its weights (M, T)."""
+    parts = []
+    for first in range(0, len(weights), _AT_ONCE):
+        masks = some(first, min(first + _AT_ONCE, len(weights)))
+        parts.append(torch.tensordot(weights[first : first + _AT_ONCE].T.to(masks), masks, dims=1).cpu())
+    return torch.stack(parts).double().sum(dim=0)

@@ -1,0 +1,116 @@
+"""Where a layer finds what keeps the score up when all else is hidden: Score-CAM."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import Model, Progress, Score, Target
+from ..perturbation import finite, score_variants
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .cam_layers import cam_layer
+from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+
+
+@register
+def score_cam(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    layer: str | None = None,
+    kind: CamKind = "positive",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """What the last feature maps find, each weighed by the score of the image seen through it.
+
+    No gradient: every map of the layer becomes a mask, and the network says how much of the score is left behind
+    it. As the weights are a softmax over the channels, they say which mask does best rather than how well.
+
+        map = max(0, sum over k of w_k * A_k),    w = softmax over k of S(x * M_k),
+        M_k = A_k, enlarged to the image, from 0 (its least) to 1 (its greatest value)
+
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. Hidden is what is 0 after
+    preprocessing, the mean image; a map without any variation hides all.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
+            the last tokens of a transformer on which its scores depend.
+        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (channels done, channels in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) from a map as small as the layer's, in units of the activations;
+        ``layer`` of the parameters says which was taken.
+
+    Raises:
+        LayerError: no such layer, or one without places.
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown kind or score.
+
+    Cost: one forward pass for each channel of the layer: 1,280 in the default network; memory for one batch.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> score_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Wang et al.: Score-CAM: score-weighted visual explanations for convolutional neural networks, 2019,
+        arXiv 1910.01279.
+    """
+    check_cam_kind(kind)
+    call = Call(
+        "score_cam",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"kind": kind},
+        unit=f"activation, weighed by the score behind it ({score})",
+        signed=kind != "positive",
+        gradients=False,
+        progress=progress,
+    )
+    place = cam_layer(call.model, call.inputs.shape, layer)
+    call.describe(layer=place.name)
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        x, size = images.x[i], images.x.shape[2:]
+        (activations,) = activations_of(images, place)
+        call.steps = len(activations)
+
+        def seen_through(first: int, end: int) -> torch.Tensor:
+            return x * _masks(enlarged(activations[first:end], size))[:, None]
+
+        scores = score_variants(
+            call.model,
+            (x.shape[0], x.shape[1], x.shape[2]),
+            len(activations),
+            seen_through,
+            partial(images.targets.of, image=i),
+            progress=call.advance,
+        )
+        finite(scores.flatten(), images.batch.names * scores.numel())
+        weights = scores.softmax(dim=0).to(activations)
+        maps = torch.einsum("kt,khw->thw", weights, activations)
+        return enlarged(of_kind(maps, kind), size)
+
+    return call.by_image(values_of)
+
+
+def _masks(maps: torch.Tensor) -> torch.Tensor:
+    """Maps (m, H, W) from 0 to 1 each; 0 where one is the same everywhere."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - low) / torch.where(high > low, high - low, 1)
