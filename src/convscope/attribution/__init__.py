@@ -3,6 +3,7 @@
 from ..registry import ATTRIBUTIONS
 from .attention_rollout import attention_rollout
 from .deconvnet import deconvnet
+from .deep_lift import deep_lift
 from .eigen_cam import eigen_cam
 from .grad_cam import grad_cam
 from .grad_cam_plus_plus import grad_cam_plus_plus
@@ -12,6 +13,7 @@ from .integrated_gradients import integrated_gradients
 from .kernel_shap import kernel_shap
 from .layer_cam import layer_cam
 from .lime import lime
+from .lrp import lrp
 from .occlusion import occlusion
 from .rise import rise
 from .saliency import saliency
@@ -23,6 +25,7 @@ __all__ = [
     "ATTRIBUTIONS",
     "attention_rollout",
     "deconvnet",
+    "deep_lift",
     "eigen_cam",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -32,6 +35,7 @@ __all__ = [
     "kernel_shap",
     "layer_cam",
     "lime",
+    "lrp",
     "occlusion",
     "rise",
     "saliency",

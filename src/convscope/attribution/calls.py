@@ -109,9 +109,10 @@ class Call:
 
         That is what they should add up to; the error is a share of it.
         """
-        error = (values.sum(dim=(-2, -1)).to(change) - change).abs() / change.abs()
+        total = values.sum(dim=(-2, -1)).to(change)
         # Nothing to add up to, and nothing found, is no error.
-        error = torch.where((error.isnan()), 0.0, error).transpose(0, -1).flatten()
+        is_nothing = torch.maximum(total.abs(), change.abs()) < 1e-6
+        error = torch.where(is_nothing, 0.0, (total - change).abs() / change.abs()).transpose(0, -1).flatten()
         self.maps.measured.setdefault("completeness_error", []).extend(float(f"{e:.2g}") for e in error.tolist())
 
     def _finished(self, batch: Batch) -> None:

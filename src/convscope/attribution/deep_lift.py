@@ -1,0 +1,192 @@
+"""Which pixels matter, by what each difference from a baseline does to the difference in score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..checks import as_count
+from ..models import Model, Progress, Score, Target, check_differentiable
+from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained, gradients_of
+from .modified import Replaced, Replacement
+from .rules import ACTIVATIONS, PRODUCTS, WITHOUT_RULE, activation, followed, instead, plain, product
+
+# Below it, a quotient of two float32 differences is mostly rounding.
+SMALL = 1e-6
+
+
+@register
+def deep_lift(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    baseline: Baseline = "mean",
+    score: Score = "logit",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Attribution:
+    """What each pixel's difference from a baseline adds to the score (DeepLIFT, rescale rule).
+
+    Image and baseline run through the network side by side. At each activation the slope is that of the straight
+    line between the two, not the one at the image, so that a unit that is saturated, or closed in one of the
+    two, still counts. One pass gives nearly what `integrated_gradients` takes many steps for.
+
+        value = sum over channels of (x - b) * m,   m = dS/dx by the chain rule with other slopes:
+
+        activation f:   (f(x) - f(b)) / (x - b), or f'(x) where |x - b| < 1e-6
+        maximum:        what the image's winner gains over the baseline's maximum, and what is lost where the
+                        baseline's winner was, each divided by that position's difference
+        product u * v:  (v(x) + v(b)) / 2 for u, (u(x) + u(b)) / 2 for v
+
+    The values add up to the difference between the scores of image and baseline. Other functions, as attention
+    and layer norm, keep their plain gradient, which a note says, and then they do not: the error is measured.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        baseline: what the image is compared with: "mean" (0 after normalization), "blur", "noise", an image, or
+            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        score: "logit" (before softmax) or "probability".
+        seed: of the noise baseline.
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["completeness_error"]``
+        has for each map |sum of values - (S(x) - S(b))| / |S(x) - S(b)|.
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: not a baseline, unknown score.
+
+    Cost: three forward passes and two backward passes an image.
+
+    Example:
+        >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False))
+        >>> _ = nn.init.ones_(linear[1].weight)
+        >>> deep_lift(linear, torch.ones(1, 1, 2, 2), baseline=0.5).values[0, 0]
+        array([0.5, 0.5], dtype=float32)
+
+    References:
+        Shrikumar, Greenside, Kundaje: Learning important features through propagating activation differences,
+            2017, arXiv 1704.02685.
+        Lundberg, Lee: A unified approach to interpreting model predictions, 2017, arXiv 1705.07874 (maxima and
+            products).
+    """
+    seed = as_count(seed, "seed")
+    call = Call(
+        "deep_lift",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={
+            "baseline": describe_baseline(baseline),
+            "seed": seed if isinstance(baseline, str) and baseline == "noise" else None,
+        },
+        unit=f"share of the score ({score})",
+        progress=progress,
+    )
+    baseline_for = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    rules = _rules(call.maps.notes)
+
+    def values_of(images: Explained, i: int) -> torch.Tensor:
+        x, b = images.x[i], baseline_for(images.x[i])
+        with Replaced(rules):
+            rows = torch.stack([x, b]).requires_grad_()
+            scores = images.scores_of(rows, i)
+            check_differentiable(scores, images.model.name)
+            multipliers = gradients_of(scores[:1], rows)[:, 0]
+        values = ((x - b) * multipliers).sum(dim=1)
+        call.measure_completeness(values, (scores[0] - scores[1]).detach())
+        return values
+
+    return call.by_image(values_of)
+
+
+def _rules(notes: list[str]) -> dict[Any, Replacement]:
+    """Every function that is no sum, with the slope from baseline to image; rows are [image, baseline]."""
+    return (
+        dict.fromkeys(WITHOUT_RULE, plain(notes))
+        | dict.fromkeys(ACTIVATIONS, activation(_along_the_line))
+        | dict.fromkeys(PRODUCTS, product(_at_the_means))
+        | dict.fromkeys((functional.max_pool2d, functional.adaptive_max_pool2d), _maximum)
+        | {functional.layer_norm: _layer_norm}
+    )
+
+
+def _along_the_line(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """y = f(x) with the slope (f(x) - f(b)) / (x - b) in both rows."""
+    if not _in_pairs(x):
+        return y
+    change = _difference(x)
+    small = change.abs() < SMALL
+    slope = _difference(y) / torch.where(small, 1, change)
+    return torch.where(_both(small), y, x * _both(slope))
+
+
+def _at_the_means(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """u * v with, for each factor, the mean of the other one."""
+    if not (_in_pairs(u) and _in_pairs(v)):
+        return u * v
+    return u * _both(_mean(v)) + _both(_mean(u)) * v
+
+
+def _maximum(func: Any, input: Any, *args: Any, **options: Any) -> Any:
+    """Maximum pooling; the part up to the greater maximum belongs to the image's winner, the rest to the other."""
+    if not followed(input):
+        return func(input, *args, **options)
+    y, winners = func(input, *args, **(options | {"return_indices": True}))
+    image, base = y.detach().chunk(2)
+    greater = torch.maximum(image, base)
+    same = _both(winners[: len(image)] == winners[len(image) :]).flatten(-2)
+    change = _both(_difference(input)).flatten(-2)
+    way = torch.zeros_like(y)
+    for winner, part in zip(winners.chunk(2), (greater - base, image - greater), strict=True):
+        at = _both(winner).flatten(-2)
+        there = change.gather(-1, at)
+        share = torch.where(there.abs() < SMALL, same / 2, _both(part).flatten(-2) / there)
+        way = way + (input.flatten(-2).gather(-1, at) * share).view_as(y)
+    return instead(y, way)
+
+
+def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Layer norm as a product of what is centered, and of an activation of its variance."""
+    y = func(input, shape, weight, bias, eps)
+    if not followed(input):
+        return y
+    dims = tuple(range(-len(shape), 0))
+    centered = input - input.mean(dims, keepdim=True)
+    squares = instead(centered.square(), _at_the_means(centered, centered))
+    var = squares.mean(dims, keepdim=True)
+    scale = (var + eps).rsqrt()
+    way = _at_the_means(centered, instead(scale, _along_the_line(var, scale)))
+    return instead(y, way if weight is None else way * weight)
+
+
+def _in_pairs(rows: torch.Tensor) -> bool:
+    """Whether these can be rows of images and of as many baselines; else the plain gradient is taken."""
+    return rows.ndim > 0 and len(rows) % 2 == 0
+
+
+def _difference(rows: torch.Tensor) -> torch.Tensor:
+    image, base = rows.detach().chunk(2)
+    return image - base
+
+
+def _mean(rows: torch.Tensor) -> torch.Tensor:
+    image, base = rows.detach().chunk(2)
+    return (image + base) / 2
+
+
+def _both(one: torch.Tensor) -> torch.Tensor:
+    """The same for both rows."""
+    return torch.cat([one, one])

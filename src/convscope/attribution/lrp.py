@@ -1,0 +1,240 @@
+"""Which pixels matter, by handing the score back layer by layer, to each input in the proportion of its part."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..errors import ParameterError
+from ..models import Model, Progress, Score, Target, check_differentiable
+from ..models.folding import folded_batch_norm
+from ..registry import register
+from ..results import Attribution
+from .calls import Call, Explained
+from .modified import Replaced, Replacement
+from .rules import ACTIVATIONS, PRODUCTS, SIGMOIDS, WITHOUT_RULE, activation, followed, instead, plain, product
+
+Rule: TypeAlias = Literal["composite", "epsilon", "gamma", "z_plus"]
+
+EPSILON, GAMMA = 1e-6, 0.25
+
+_CONVOLUTIONS = (
+    *(functional.conv1d, functional.conv2d, functional.conv3d),
+    *(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d),
+)
+
+
+@register
+def lrp(
+    model: Model | nn.Module,
+    images: Any,
+    *,
+    target: Target = None,
+    rule: Rule = "composite",
+    score: Score = "logit",
+    progress: Progress | None = None,
+) -> Attribution:
+    """Where the score came from: relevance handed back from layer to layer (layer-wise relevance propagation).
+
+    It starts as the score. Each layer hands what it got to its inputs, to each in the proportion of its part in
+    the output. The map is smoother than a gradient, as small and shattered parts are outvoted on the way.
+
+        R_i = sum over k of  part_ik / (sum over i of part_ik + part of the bias) * R_k
+
+        epsilon:    part_ik = x_i w_ik
+        z_plus:     part_ik = max(0, x_i w_ik), also of the bias
+        gamma:      part_ik = x_i w_ik + 0.25 * those of the same sign as the output of k
+        composite:  flat for the first layer, if that is a convolution: part_ik = 1, without a bias;
+                    z_plus for the other convolutions, epsilon for dense layers
+
+    The first layer is flat because no pixel value means that there is nothing, as 0 does inside the network: the
+    other rules find nothing wherever a pixel is near the mean image. A first dense layer keeps epsilon, as flat
+    would spread everything over the whole image. 1e-6 is added to the magnitude of each sum that is divided by.
+
+    A batch norm after a convolution is merged into it; another one, and an activation, hands on what it gets. A
+    product with a sigmoid counts as a gate, which is held fixed; in other products each factor gets half. A layer
+    norm's scale is held fixed. The greatest value takes all of a maximum pooling; sums and means are shared in
+    the proportion of their parts. Other functions, as attention, keep their plain gradient, which a note says.
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
+        target: class index, label, a list of one for each image, a callable from the output (N, K) to
+            scores (N,), or nothing for the predicted class.
+        rule: "composite", or "epsilon", "gamma" or "z_plus" for every layer.
+        score: "logit" (before softmax) or "probability".
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["completeness_error"]``
+        has for each map |sum of values - S(x)| / |S(x)|: the share that biases took (or gave).
+
+    Raises:
+        TargetError: the target is not a class of the network.
+        ParameterError: unknown rule or score.
+
+    Cost: two forward passes and one backward pass an image; with z_plus or gamma each layer is run three times.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> lrp(net, torch.ones(1, 1, 2, 2), target=1).values.shape
+        (1, 2, 2)
+
+    References:
+        Bach, Binder, Montavon, Klauschen, Müller, Samek: On pixel-wise explanations for non-linear classifier
+            decisions by layer-wise relevance propagation, 2015, PLoS ONE 10(7) (epsilon, z_plus).
+        Montavon, Binder, Lapuschkin, Samek, Müller: Layer-wise relevance propagation: an overview, 2019 (gamma,
+            rules by layer).
+        Lapuschkin et al.: Unmasking Clever Hans predictors, 2019, arXiv 1902.10178 (flat).
+    """
+    if rule not in get_args(Rule):
+        raise ParameterError(f"rule={rule!r}: expected 'composite', 'epsilon', 'gamma' or 'z_plus'")
+    call = Call(
+        "lrp",
+        model,
+        images,
+        target=target,
+        score=score,
+        parameters={"rule": rule},
+        unit=f"share of the score ({score})",
+        progress=progress,
+    )
+
+    def values_of(images: Explained) -> torch.Tensor:
+        x = images.x.clone().requires_grad_()
+        even = torch.ones_like(x).requires_grad_()
+        # Folding begins last, so that it sees each function first, and the rules see convolutions already folded.
+        with (
+            Replaced(_rules(rule, x, even, call.maps.notes)),
+            folded_batch_norm(lambda: _once(images)),
+        ):
+            scores = images.whole(x)
+            check_differentiable(scores, images.model.name)
+            values = torch.stack([_relevance(scores[:, t].sum(), x, even) for t in range(scores.shape[1])])
+        call.measure_completeness(values, images.scores.T)
+        return values
+
+    return call.by_batch(values_of)
+
+
+def _once(images: Explained) -> None:
+    with torch.no_grad():
+        images.model.module(images.x.clone())
+
+
+def _relevance(score: torch.Tensor, x: torch.Tensor, even: torch.Tensor) -> torch.Tensor:
+    """(n, H, W): input times gradient, at the image, and at the even input of a first layer that is flat."""
+    gradients = torch.autograd.grad(score, (x, even), retain_graph=True, allow_unused=True)
+    parts = [(i * g).sum(dim=1) for i, g in zip((x, even), gradients, strict=True) if g is not None]
+    return torch.stack(parts).sum(dim=0).detach()
+
+
+def _rules(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) -> dict[Any, Replacement]:
+    """Every function of a network as it hands relevance on.
+
+    Relevance is input times gradient, so that R = x * g and R_k = z_k * g_k: where a layer's ``parts`` add up to
+    z', the gradient of z' * (z / z'), the second factor being fixed, is R_k / z' for each of them.
+    """
+    first = rule == "composite"
+    gates: list[Any] = []  # nodes of the autograd graph
+
+    def layer(func: Any, input: Any, weight: Any, bias: Any = None, *args: Any, **options: Any) -> Any:
+        nonlocal first
+        if not followed(input):
+            return func(input, weight, bias, *args, **options)
+
+        def linear(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None) -> torch.Tensor:
+            out: torch.Tensor = func(x, w, b, *args, **options)
+            return out
+
+        convolution, is_first, first = func in _CONVOLUTIONS, first, False
+        w = weight.detach()
+        if is_first and convolution:
+            z, parts = linear(input, w, bias), linear(_even_in(input, x, even), torch.ones_like(w), None)
+        else:
+            composite: Rule = "z_plus" if convolution else "epsilon"
+            z, parts = _parts(composite if rule == "composite" else rule, linear, input, w, bias)
+        return instead(z, _shared(parts, z))
+
+    def gate(func: Any, *args: Any, **options: Any) -> Any:
+        out = activation(_handed_on)(func, *args, **options)
+        if followed(out):
+            gates.append(out.grad_fn)
+        return out
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if _comes_from(b, gates):
+            return a * b.detach()
+        if _comes_from(a, gates):
+            return a.detach() * b
+        return (a * b.detach() + a.detach() * b) / 2
+
+    return (
+        dict.fromkeys(WITHOUT_RULE, plain(notes))
+        | dict.fromkeys((*_CONVOLUTIONS, functional.linear), layer)
+        | dict.fromkeys(ACTIVATIONS, activation(_handed_on))
+        | dict.fromkeys(SIGMOIDS, gate)
+        | dict.fromkeys(PRODUCTS, product(multiply))
+        | {functional.layer_norm: _layer_norm}
+    )
+
+
+def _shared(parts: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """``parts`` with a gradient that makes of the relevance of z theirs."""
+    fixed = parts.detach()
+    return parts * (z.detach() / (fixed + torch.where(fixed < 0, -EPSILON, EPSILON)))
+
+
+def _handed_on(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """x with a gradient, y / x, that makes of the relevance of y = f(x) the same relevance of x."""
+    fixed = x.detach()
+    return x * (y.detach() / torch.where(fixed.abs() < EPSILON, EPSILON, fixed))
+
+
+def _parts(
+    rule: Rule, linear: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output z of a layer, and the sum of the parts that a rule counts."""
+    z = linear(x, w, b)
+    if rule == "epsilon":
+        return z, z
+    positive = linear(x.clamp_min(0), w.clamp_min(0), None if b is None else b.clamp_min(0))
+    positive = positive + linear(x.clamp_max(0), w.clamp_max(0), None)
+    if rule == "z_plus":
+        return z, positive
+    return z, z + GAMMA * torch.where(z > 0, positive, z - positive)
+
+
+def _even_in(a: torch.Tensor, x: torch.Tensor, even: torch.Tensor) -> torch.Tensor:
+    """What becomes of an even image of ones on the way from x to ``a``: 1 again, and 0 in the padding.
+
+    The way may pad, normalize or resize: J being its Jacobian, J even / (J even), the divisor being fixed. A
+    backward pass gives J' v, whose own gradient with respect to v is J.
+    """
+    v = torch.zeros_like(a, requires_grad=True)
+    (back,) = torch.autograd.grad(a, x, v, create_graph=True)
+    (image,) = torch.autograd.grad(back, v, even, create_graph=True)
+    return image / torch.where(image == 0, 1, image).detach()
+
+
+def _comes_from(tensor: torch.Tensor, nodes: list[Any]) -> bool:
+    """Whether a tensor is the output of one of these, reshaped, repeated, or changed by constants alone."""
+    node: Any = tensor.grad_fn
+    while node is not None and node not in nodes and node.name() != "_InsteadBackward":
+        before = [n for n, _ in node.next_functions if n is not None]
+        node = before[0] if len(before) == 1 else None
+    return node is not None and node in nodes
+
+
+def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Layer norm as what it is with its scale held fixed: a difference, times constants."""
+    y = func(input, shape, weight, bias, eps)
+    if not followed(input):
+        return y
+    dims = tuple(range(-len(shape), 0))
+    var, mean = torch.var_mean(input, dims, correction=0, keepdim=True)
+    way = (input - mean) * (var.detach() + eps).rsqrt()
+    return instead(y, way if weight is None else way * weight)
