@@ -120,12 +120,12 @@ def test_a_network_that_is_not_linear_gets_a_note() -> None:
 def test_fewer_samples_than_superpixels_and_constant_scores_give_a_result() -> None:
     generator = torch.Generator().manual_seed(0)
     z, y = random_coalitions(5, 20, 0), torch.rand((5, 2), generator=generator).double()
-    y[:, 1] = 3.7
+    y = torch.cat([y, torch.tensor([0.1, 0.3, 0.7, 3.7, 1e-3]).double().expand(5, 5)], dim=1)
     coefficients, fit = ridge(z.double(), y, closeness(z))
-    assert coefficients.shape == (2, 20)
+    assert coefficients.shape == (7, 20)
     assert torch.isfinite(coefficients).all()
-    assert not coefficients[1].any()
-    assert fit[1] == 1
+    assert not coefficients[2:].any()
+    assert (fit[2:] == 1).all()
 
 
 def test_images_with_different_superpixels_do_not_touch_each_other(tiny: Model) -> None:
@@ -159,6 +159,7 @@ def test_errors_say_what_is_wrong(tiny: Model) -> None:
         ({"samples": 1}, "samples=1: expected a whole number, at least 2"),
         ({"superpixel": 17}, r"superpixel=17: larger than the image the network sees, \(16, 16\)"),
         ({"superpixel": (4, 20)}, "superpixel=.* larger"),
+        ({"superpixel": (20, 4)}, "superpixel=.* larger"),
         ({"superpixel": 0}, "superpixel=0: expected pixels"),
         ({"seed": -1}, "seed=-1"),
         ({"baseline": "gray"}, "baseline='gray'"),

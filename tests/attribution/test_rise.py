@@ -126,6 +126,14 @@ def test_a_constant_image_and_another_seed_give_a_result(tiny: Model) -> None:
     assert not rise(tiny, torch.zeros(1, 3, 16, 16), masks=20).values.any()  # the image is its own baseline
 
 
+def test_a_constant_score_leaves_no_rounding_behind() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(256, 1)).double()
+    nn.init.zeros_(net[1].weight)
+    for constant in (0.1, 0.3, 0.7):
+        nn.init.constant_(net[1].bias, constant)
+        assert not rise(net, torch.ones(1, 1, 16, 16), masks=50).values.any()
+
+
 def test_errors_say_what_is_wrong(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
     for options, message in [

@@ -24,7 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import convscope.embedding
-from convscope import ATTRIBUTIONS, Attribution, EmbeddingStore, Interrupted, Visualization, embed
+from convscope import ATTRIBUTIONS, Attribution, Contrast, EmbeddingStore, Interrupted, Visualization, embed
 from convscope.cli import console
 from convscope.cli.app import app
 from convscope.cli.collections import project
@@ -135,9 +135,21 @@ def test_what_is_listed_twice_so_that_help_stays_light_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "target"), [("7", 7), ("7,1,2", (7, 1, 2)), ("tabby", "tabby"), ("1,2", "1,2"), (None, None)]
+    ("text", "target"),
+    [
+        ("7", 7),
+        ("7,1,2", (7, 1, 2)),
+        ("tabby", "tabby"),
+        ("1,2", "1,2"),
+        (None, None),
+        ("tabby rather than lynx", Contrast("tabby", "lynx")),
+        ("282 rather than 287", Contrast(282, 287)),
+        ("tabby rather than 287", Contrast("tabby", 287)),
+        ("rather than", "rather than"),
+        ("a rather than b rather than c", "a rather than b rather than c"),
+    ],
 )
-def test_a_target_is_an_index_a_unit_or_a_label(text: str | None, target: Any) -> None:
+def test_a_target_is_an_index_a_unit_a_label_or_a_contrast(text: str | None, target: Any) -> None:
     assert chosen_target(text) == target
 
 
@@ -206,6 +218,30 @@ def test_several_targets_and_layers(photos: Path, here: Path) -> None:
     options = ["--layer", "conv1", "--layer", "conv5.2", "-o", "f", "--json"]
     done = invoke("feature-maps", images[0], *options, *SMALL)
     assert set(json.loads(done.stdout)["values"]) == {"conv1", "conv5.2"}
+
+
+def test_a_target_may_be_one_class_rather_than_another(photos: Path, here: Path) -> None:
+    image = photos / "cat" / "one.jpg"
+    found = {}
+    for name, text in {"both": "tabby rather than lynx", "one": "281", "other": "lynx"}.items():
+        done = invoke("saliency", image, "--kind", "signed", "--target", text, "-o", name, *SMALL)
+        assert done.exit_code == 0, done.stderr
+        found[name] = Attribution.load(here / name)
+    assert found["both"].targets == ("tabby rather than lynx",)
+    assert found["both"].provenance.parameters["target"] == "tabby rather than lynx"
+    expected = found["one"].values - found["other"].values
+    np.testing.assert_allclose(found["both"].values, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_contrasts_may_be_one_an_image(photos: Path, here: Path) -> None:
+    images = [photos / "cat" / "one.jpg", photos / "cup" / "one.jpg"]
+    targets = ["--target", "281 rather than 287", "--target", "espresso rather than cup"]
+    found = json.loads(invoke("saliency", *images, *targets, "-o", "s", "--json", *SMALL).stdout)
+    assert found["targets"] == ["tabby rather than lynx", "espresso rather than cup"]
+    mixed = invoke("saliency", *images, "--target", "281", *targets[2:], "-o", "m", *SMALL)
+    assert mixed.exit_code == 1
+    assert "contrasts and plain classes in one list" in words(mixed.stderr)
+    assert '"A rather than B" takes the difference of two classes' in words(invoke("saliency", "--help").stdout)
 
 
 def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: Path, monkeypatch: Any) -> None:
@@ -317,6 +353,7 @@ def test_layers_as_json() -> None:
     [
         (["layers", "--model", "resnet"], 1, "no network 'resnet'"),
         (["saliency", "{photo}", "--target", "tigr", "-o", "x"], 1, "did you mean"),
+        (["saliency", "{photo}", "--target", "tabby rather than linx", "-o", "x"], 1, "did you mean 'lynx'"),
         (["saliency", "{photo}", "--kind", "loud"], 2, "loud"),
         (["occlusion", "{photo}", "--window", "a"], 2, "expected pixels"),
         (["filters", "--layer", "nine"], 1, "layer 'nine' does not exist"),

@@ -34,17 +34,81 @@ BatchMaps: TypeAlias = Callable[["Explained"], torch.Tensor]
 ImageMaps: TypeAlias = Callable[["Explained", int], torch.Tensor]
 
 
-class Call:
+class Asking:
+    """The images of a call, whose scores are asked for, and how far it is.
+
+    Args:
+        model, images, target, score, progress: as they were given to a method.
+        steps: into how many steps the work on an image is divided, for the progress.
+        gradients: whether the network is run with gradients.
+    """
+
+    def __init__(
+        self,
+        model: Model | nn.Module,
+        images: Any,
+        *,
+        target: Target,
+        score: Score = "logit",
+        steps: int = 1,
+        gradients: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model, self.target = network_and_target(as_model(model), target)
+        self.inputs = self.model.inputs(images)
+        self.score: Score = score
+        self.steps = steps
+        self.notes: list[str] = []
+        self._gradients, self._progress = gradients, progress
+        self._done = self._before = 0  # steps done, and those of the images before this one
+        self._left = len(self.inputs)
+
+    def each(self, visit: Callable[[Explained], None]) -> None:
+        """Call ``visit`` with one image after another, scored; the network is in its state for running."""
+        for batch in self.model.batches(self.inputs, size=1):
+            with self.running():
+                image = Explained(self, batch)
+                with torch.no_grad():
+                    image.whole()
+                visit(image)
+            self.finished(batch)
+        self.ended()
+
+    def advance(self, steps: int) -> None:
+        """So many steps more of the image are done; those of the others are taken to be as many."""
+        self._done += steps
+        if self._progress and steps:
+            self._progress(self._done, self._before + self._left * self.steps)
+
+    def finished(self, batch: Batch) -> None:
+        """The images of this batch are done, however many steps they took."""
+        self.advance(self._before + len(batch.x) * self.steps - self._done)
+        self._before, self._left = self._done, len(self.inputs) - batch.positions[-1] - 1
+
+    def ended(self) -> None:
+        """There are no more images."""
+        if self._progress and self.inputs.skipped:  # the last images may be among those
+            self._progress(self._done, self._done)
+
+    def running(self) -> AbstractContextManager[Any]:
+        """The state in which the network is run."""
+        if self._gradients:
+            return differentiable(self.model.module)
+        stack = ExitStack()
+        stack.enter_context(evaluating(self.model.module))
+        stack.enter_context(torch.inference_mode())
+        return stack
+
+
+class Call(Asking):
     """What every method begins with; `by_batch` and `by_image` do the rest.
 
     Args:
         method: its name.
-        model, images, target, score, progress: as they were given to it.
+        model, images, target, score, steps, gradients, progress: as for `Asking`.
         parameters: its other options, for the provenance.
         unit: what a value is measured in.
         signed: whether the method can find negative values.
-        steps: into how many steps the work on an image is divided, for the progress.
-        gradients: whether the network is run with gradients.
     """
 
     def __init__(
@@ -62,15 +126,12 @@ class Call:
         gradients: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        self.model, self._target = network_and_target(as_model(model), target)
-        self.inputs = self.model.inputs(images)
-        self.score: Score = score
+        super().__init__(
+            model, images, target=target, score=score, steps=steps, gradients=gradients, progress=progress
+        )
         about = {"target": describe(target), **parameters, "score": score}
         self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
-        self.steps = steps
-        self._gradients, self._progress = gradients, progress
-        self._done = self._before = 0  # steps done, and those of the images before this one
-        self._left = len(self.inputs)
+        self.notes = self.maps.notes
 
     def describe(self, **parameters: Any) -> None:
         """Options that had to be looked at first, for the provenance."""
@@ -80,29 +141,18 @@ class Call:
         """The maps of all images, where a method works on a batch of them at once."""
         with self.maps.kept_on_interrupt():
             for batch in self.model.batches(self.inputs, backward=self._gradients):
-                with self._running():
+                with self.running():
                     images = Explained(self, batch)
                     self._add(images, values_of(images))
-                self._finished(batch)
-        return self._result()
+                self.finished(batch)
+            self.ended()
+        return self.maps.result()
 
     def by_image(self, values_of: ImageMaps) -> Attribution:
         """The maps of all images, where a method runs many variants of each image."""
         with self.maps.kept_on_interrupt():
-            for batch in self.model.batches(self.inputs, size=1):
-                with self._running():
-                    image = Explained(self, batch)
-                    with torch.no_grad():
-                        image.whole()
-                    self._add(image, values_of(image, 0)[:, None])
-                self._finished(batch)
-        return self._result()
-
-    def advance(self, steps: int) -> None:
-        """So many steps more of the image are done; those of the others are taken to be as many."""
-        self._done += steps
-        if self._progress and steps:
-            self._progress(self._done, self._before + self._left * self.steps)
+            self.each(lambda image: self._add(image, values_of(image, 0)[:, None]))
+        return self.maps.result()
 
     def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
         """Record how far the sums of maps (T, ..., H, W) are from the ``change`` (T, ...) of the score.
@@ -115,18 +165,6 @@ class Call:
         error = torch.where(is_nothing, 0.0, (total - change).abs() / change.abs()).transpose(0, -1).flatten()
         self.maps.measured.setdefault("completeness_error", []).extend(float(f"{e:.2g}") for e in error.tolist())
 
-    def _finished(self, batch: Batch) -> None:
-        self.advance(self._before + len(batch.x) * self.steps - self._done)
-        self._before, self._left = self._done, len(self.inputs) - batch.positions[-1] - 1
-
-    def _running(self) -> AbstractContextManager[Any]:
-        if self._gradients:
-            return differentiable(self.model.module)
-        stack = ExitStack()
-        stack.enter_context(evaluating(self.model.module))
-        stack.enter_context(torch.inference_mode())
-        return stack
-
     def _add(self, images: Explained, values: torch.Tensor) -> None:
         """Take in maps (T, n, H, W): those of an image one after another."""
         n_each = len(values)
@@ -138,11 +176,6 @@ class Call:
             images.targets.names,
         )
 
-    def _result(self) -> Attribution:
-        if self._progress and self.inputs.skipped:  # the last images may be among those
-            self._progress(self._done, self._done)
-        return self.maps.result()
-
 
 class Explained:
     """Images of one batch, preprocessed, and how to score them and variants of them.
@@ -153,7 +186,7 @@ class Explained:
     targets: Targets
     scores: torch.Tensor
 
-    def __init__(self, call: Call, batch: Batch) -> None:
+    def __init__(self, call: Asking, batch: Batch) -> None:
         self.call, self.batch = call, batch
         self.model, self.x = call.model, batch.x
         self.pixels: Array = self.model.to_pixels(batch.x)
@@ -165,7 +198,7 @@ class Explained:
         """Run the network on the images, and return their scores (n, T); ``x`` is these images with a gradient."""
         output = self.model.module((self.x if x is None else x).clone())  # its first operation may be in place
         self.targets = resolve(
-            self.call._target,
+            self.call.target,
             output,
             self.model.labels,
             n_batch=len(self),

@@ -96,7 +96,7 @@ def deep_lift(
         progress=progress,
     )
     baseline_for = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
-    rules = _rules(call.maps.notes)
+    rules = _rules(call.notes)
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         x, b = images.x[i], baseline_for(images.x[i])

@@ -108,7 +108,7 @@ def lrp(
         even = torch.ones_like(x).requires_grad_()
         # Folding begins last, so that it sees each function first, and the rules see convolutions already folded.
         with (
-            Replaced(_rules(rule, x, even, call.maps.notes)),
+            Replaced(_rules(rule, x, even, call.notes)),
             folded_batch_norm(lambda: _once(images)),
         ):
             scores = images.whole(x)
@@ -226,7 +226,7 @@ def _comes_from(tensor: torch.Tensor, nodes: list[Any]) -> bool:
     while node is not None and node not in nodes and node.name() != "_InsteadBackward":
         before = [n for n, _ in node.next_functions if n is not None]
         node = before[0] if len(before) == 1 else None
-    return node is not None and node in nodes
+    return node in nodes
 
 
 def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:

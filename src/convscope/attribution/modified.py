@@ -87,6 +87,6 @@ def ruled_gradients(images: Explained, rules: Mapping[Any, Replacement]) -> torc
         check_differentiable(scores, images.model.name)
         gradients = gradients_of(scores, x)
     note = "the network has no ReLU, so that this is its plain gradient"
-    if not replaced.calls and note not in images.call.maps.notes:
-        images.call.maps.notes.append(note)
+    if not replaced.calls and note not in images.call.notes:
+        images.call.notes.append(note)
     return gradients

@@ -63,6 +63,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "baseline": _number_or_text,
 }
 _SEVERAL = ("target", "layer")  # options that may be given more than once, for a list
+_MORE_HELP = {"target": ' "A rather than B" takes the difference of two classes.'}  # what only text can say
 
 
 def build(command: str) -> Callable[..., None]:
@@ -82,7 +83,12 @@ def build(command: str) -> Callable[..., None]:
         )
     ]
     own = [
-        _option(p, hints[p.name], help_of.get(p.name, ""), several=p.name in _SEVERAL and "images" in positional)
+        _option(
+            p,
+            hints[p.name],
+            help_of.get(p.name, "") + _MORE_HELP.get(p.name, ""),
+            several=p.name in _SEVERAL and "images" in positional,
+        )
         for p in parameters[1:]
         if p.name not in ("progress", *positional)
     ]

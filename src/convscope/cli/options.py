@@ -94,7 +94,12 @@ def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
 
 
 def chosen_target(text: str | None) -> Any:
-    """A class index, (channel, row, column), or a label; None for the predicted class."""
+    """A class index, (channel, row, column), a label, or "A rather than B"; None for the predicted class."""
+    if text is not None and len(names := text.split(" rather than ")) == 2:
+        from convscope.models import Contrast
+
+        target, against = (int(name) if name.isdigit() else name for name in map(str.strip, names))
+        return Contrast(target, against)
     if text is None or not re.fullmatch(r"\d+(,\d+,\d+)?", text):
         return text
     numbers = tuple(int(part) for part in text.split(","))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -47,13 +48,22 @@ class Several:
     """
 
     def __init__(self, *targets: Any) -> None:
-        if not targets or any(t is None or isinstance(t, Several | SimilarTo | list) for t in targets):
-            raise TargetError("Several: give one or more of class indices, labels, callables, contrasts, regions")
-        self.targets = targets
+        if not targets or not all(_is_one(target) for target in targets):
+            raise TargetError(
+                "Several: give one or more class indices, labels, callables, contrasts, regions, detections, each "
+                "of them for all images"
+            )
+        self.targets = tuple(t.item() if getattr(t, "ndim", None) == 0 else t for t in targets)
 
     @property
     def name(self) -> str:
         return "; ".join(name_of(target) for target in self.targets)
+
+
+def _is_one(target: Any) -> bool:
+    """Whether a target of each image is meant, the same for all."""
+    is_index = isinstance(target, int | str) or getattr(target, "ndim", None) == 0
+    return is_index or isinstance(target, Contrast | Region | Detection) or callable(target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +91,14 @@ class Region:
             if not masks.flatten(1).any(dim=1).all():
                 raise TargetError(f"{self.name}: no pixel of an image is given to it; name a mask")
         else:
-            masks = torch.as_tensor(np.asarray(self.mask), dtype=torch.bool, device=whole.device)
+            given = self.mask if isinstance(self.mask, torch.Tensor) else np.array(self.mask)
+            masks = torch.as_tensor(given, device=whole.device).bool()
             if masks.shape != whole.shape[2:]:
                 raise TargetError(
                     f"a mask of shape {tuple(masks.shape)} for a segmentation map of {tuple(whole.shape[2:])}"
                 )
+            if not masks.any():
+                raise TargetError(f"{self.name}: the mask has no pixel")
             masks = masks.expand(len(whole), -1, -1)
 
         def sums(output: Any, image: int | None) -> torch.Tensor:
@@ -125,14 +138,21 @@ class Detection:
     box: Sequence[float]
     target: int | str
 
+    def __post_init__(self) -> None:
+        try:
+            left, top, right, bottom = sides = tuple(float(side) for side in self.box)
+        except (TypeError, ValueError):
+            left = top = right = bottom = math.nan
+        if not (left < right and top < bottom and all(map(math.isfinite, (left, top, right, bottom)))):
+            raise TargetError(f"box={self.box!r}: expected (left, top, right, bottom) in pixels")
+        object.__setattr__(self, "box", sides)
+
     @property
     def name(self) -> str:
-        return f"{self.target} at {tuple(round(float(side)) for side in self.box)}"
+        return f"{self.target} at {tuple(round(side) for side in self.box)}"
 
     def bound(self, output: Any, index: int) -> OutputScores:
         """The scores; `TargetError` where an image has nothing to match."""
-        if len(self.box) != 4 or self.box[0] >= self.box[2] or self.box[1] >= self.box[3]:
-            raise TargetError(f"box={self.box!r}: expected (left, top, right, bottom) in pixels")
 
         def best(output: Any, image: int | None) -> torch.Tensor:
             return torch.stack([self._best(found, index) for found in detections(output)])

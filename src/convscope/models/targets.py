@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError, TargetError
-from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of
+from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
 Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast
@@ -174,11 +174,12 @@ def resolve(
     n_classes = check_output(output, n_batch).shape[1]
     every = class_names(labels, n_classes)
     chosen = _one_each(target, output, n_batch, positions, n_images)
-    pairs = [(t.target, t.against) if isinstance(t, Contrast) else (t, None) for t in chosen]
-    if len({against is None for _, against in pairs}) > 1:
+    contrasts = [one for one in chosen if isinstance(one, Contrast)]
+    if len(contrasts) not in (0, len(chosen)):
         raise TargetError("contrasts and plain classes in one list; give all of one kind")
-    indices = [find_class(t, n_classes, labels) for t, _ in pairs]
-    others = [find_class(a, n_classes, labels) for _, a in pairs if a is not None]
+    classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
+    indices = [find_class(one, n_classes, labels) for one in classes]
+    others = [find_class(one.against, n_classes, labels) for one in contrasts]
     return Targets(
         torch.tensor(indices),
         None,
@@ -199,11 +200,16 @@ def _of_output(
 ) -> Targets:
     """A target that makes scores of the output by itself."""
     if score != "logit":
-        raise ParameterError("score='probability' has no meaning for a callable: let it return probabilities")
+        raise ParameterError(
+            f"score='probability' has no meaning for {name_of(target)}, which makes scores of the output by itself"
+        )
     if isinstance(target, Region | Detection):
-        named = isinstance(target.target, str)
-        n_classes = len(labels) if labels else 0 if named else int(target.target) + 1  # how many is not known
-        function = target.bound(output, find_class(target.target, n_classes, labels))
+        n_classes = len(labels) if labels else None  # a detector's output does not say how many there are
+        if isinstance(target, Region):
+            n_classes = len(class_names(labels, segmentation(output).shape[1]))
+        index = find_class(target.target, n_classes, labels)
+        target = replace(target, target=labels[index] if labels else f"class {index}")
+        function = target.bound(output, index)
     else:
         plain = target
 
@@ -236,8 +242,11 @@ def _is_index(value: object) -> bool:
     return isinstance(value, int | np.integer)
 
 
-def find_class(target: int | str, n_classes: int, labels: Sequence[str] | None) -> int:
-    """The index of one class, given by index, by label, or by one of a label's comma-separated names."""
+def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None) -> int:
+    """The index of one class, given by index, by label, or by one of a label's comma-separated names.
+
+    ``n_classes`` is None where it is not known how many there are.
+    """
     if isinstance(target, bool | np.bool_):
         raise TargetError(f"target={target}: expected a class index or a label")
     if isinstance(target, str):
@@ -246,8 +255,11 @@ def find_class(target: int | str, n_classes: int, labels: Sequence[str] | None) 
         index = int(target)
     except (TypeError, ValueError):
         raise TargetError(f"target={target!r}: expected a class index or a label") from None
-    if not 0 <= index < n_classes or index != target:
-        raise TargetError(f"target={target}: the network has classes 0 to {n_classes - 1}")
+    if index != target or index < 0 or (n_classes is not None and index >= n_classes):
+        there_are = (
+            "classes are 0, 1, ..." if n_classes is None else f"the network has classes 0 to {n_classes - 1}"
+        )
+        raise TargetError(f"target={target}: {there_are}")
     return index
 
 

@@ -2,12 +2,14 @@
 
 from .baselines import Baseline, baseline_of, describe_baseline
 from .batches import score_variants
+from .curves import Curves, curves, n_variants, ranks
 from .engines import Engine, Precision
 from .masks import Masks, Shape, check_windows, given, superpixels, windows
 from .scores import Scorer, finite
 
 __all__ = [
     "Baseline",
+    "Curves",
     "Engine",
     "Masks",
     "Precision",
@@ -15,9 +17,12 @@ __all__ = [
     "Shape",
     "baseline_of",
     "check_windows",
+    "curves",
     "describe_baseline",
     "finite",
     "given",
+    "n_variants",
+    "ranks",
     "score_variants",
     "superpixels",
     "windows",

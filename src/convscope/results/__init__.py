@@ -1,6 +1,7 @@
 """Results: what every method returns, how it is saved and read back."""
 
 from .base import Array, Provenance, Result
+from .evidence import CONTROLS, Comparison, Evaluation, MaskStudy, SanityCheck
 from .kinds import (
     Attribution,
     Clusters,
@@ -16,12 +17,16 @@ from .kinds import (
 )
 
 __all__ = [
+    "CONTROLS",
     "Array",
     "Attribution",
     "Clusters",
+    "Comparison",
     "Duplicates",
+    "Evaluation",
     "FeatureMaps",
     "Filters",
+    "MaskStudy",
     "Neighbors",
     "Prediction",
     "Projection",
@@ -29,5 +34,6 @@ __all__ = [
     "Ranked",
     "Result",
     "Retrieval",
+    "SanityCheck",
     "Visualization",
 ]

@@ -1,0 +1,310 @@
+"""How good maps are, measured on the network itself, beside maps of chance."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..attribution.calls import Asking, Explained
+from ..checks import as_count
+from ..errors import ParameterError
+from ..models import Contrast, Model, Progress, Score, Target, as_model, describe
+from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
+from ..results import CONTROLS, Array, Attribution, Evaluation
+from .controls import control_maps
+from .measures import MEASURES, check_measures, localization, pointing, regions_of, sparseness
+from .road import SHARES, road_score, road_variants
+from .sensitivity import max_sensitivity
+
+Maps: TypeAlias = "Attribution | Array"
+CURVES = ("deletion_mean", "deletion_blur", "insertion_mean", "insertion_blur")
+
+
+def evaluate(
+    model: Model | nn.Module,
+    images: Any,
+    attributions: Maps | Sequence[Maps] | Mapping[str, Maps],
+    *,
+    target: Target = None,
+    measures: Sequence[str] | None = None,
+    regions: Any = None,
+    steps: int = 50,
+    score: Score | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """How good attribution maps are, by measures that look at the network and not at the map's beauty.
+
+    Two controls are measured beside them: a map of random numbers, and a Gaussian in the middle of the image,
+    where most photographers put the thing. A map that is no better than these has shown nothing. No measure is
+    the truth: deletion and insertion make images unlike any the network was trained on, and measures disagree.
+
+        deletion (lower is better):   area under S(x without its k highest pixels) over the share k from 0 to 1
+        insertion (higher is better): area under S(nothing but the k highest pixels of x)
+
+    each over the mean image and over the blurred image. The others are in `convscope.evaluation.MEASURES`, with
+    direction and source.
+
+    Args:
+        model: a `Model` or a module.
+        images: those that the maps were made of; see `convscope.load_images`.
+        attributions: one result of a method, a list of them, or by name; or arrays (N, H, W), however they
+            were made. One map an image.
+        target: whose maps they are; by default the predicted class. Results that explain another are refused.
+        measures: names of `MEASURES`; by default all that can be taken. ``max_sensitivity`` runs the method 5
+            times again; ``road`` takes about 2 seconds a map.
+        regions: where the target is, for pointing and localization: masks (N, H, W) of booleans, or boxes
+            (N, 4): left, top, right, bottom in pixels of the network's input.
+        steps: points on each deletion and insertion curve.
+        score: "probability", the default for classes, or "logit", the only one for other targets.
+        seed: of the random map, of ties between equal values, of the noise of ROAD and of max-sensitivity.
+        progress: called with (scores done, scores in all).
+
+    Returns:
+        `Evaluation` with values (M, K, N): methods and the two controls, measures, images; NaN where a measure
+        does not apply. Means with half of their 95 % interval over the images (Student's t), and by how much
+        better than the random map on the same images.
+
+    Raises:
+        ParameterError: maps of another size or number, no such measure, regions missing.
+        TargetError: the target is not a class of the network, or not what the maps explain.
+
+    Cost: 4 * steps forward passes a map and image, and what ``road`` and ``max_sensitivity`` take.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> x = torch.randn(2, 1, 4, 4)
+        >>> found = evaluate(net, x, {"mine": np.ones((2, 4, 4))}, measures=["sparseness"])
+        >>> found.methods, found.mean("mine", "sparseness")
+        (('mine', 'random', 'center'), 0.0)
+
+    References:
+        Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421 (deletion and insertion).
+        Rong et al.: A consistent and efficient evaluation strategy for attribution methods, 2022, arXiv
+        2202.00449.
+    """
+    started = time.perf_counter()
+    model, steps, seed = as_model(model), as_count(steps, "steps", 2), as_count(seed, "seed")
+    given = _by_name(attributions)
+    asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)
+    size = (asking.inputs.shape[1], asking.inputs.shape[2])
+    masks = regions_of(regions, len(asking.inputs), size)
+    wanted = check_measures(measures, has_regions=masks is not None)
+    maps = {name: _values(name, m, len(asking.inputs), size) for name, m in given.items()}
+    work = _Work(asking, given, maps, wanted, masks, steps, seed)
+    asking.each(work.measure)
+    for name, values in maps.items():
+        if len(values) != len(work.names):
+            raise ParameterError(f"{name}: {len(values)} maps for {len(work.names)} images")
+    values = np.stack(work.values, axis=2)
+    means, margins = mean_and_margin(values)
+    better = np.array([1 if MEASURES[m].higher_is_better else -1 for m in wanted])[None, :, None]
+    gains, gain_margins = mean_and_margin(better * (values - values[-2:-1]))
+    return Evaluation(
+        methods=(*maps, *CONTROLS),
+        measures=wanted,
+        higher_is_better=tuple(MEASURES[m].higher_is_better for m in wanted),
+        values=values.astype(np.float32),
+        means=means,
+        margins=margins,
+        gains=gains,
+        gain_margins=gain_margins,
+        curves=work.all_curves(),
+        curve_names=CURVES,
+        seconds=np.array([_seconds(m) for m in given.values()] + [math.nan] * len(CONTROLS)),
+        names=tuple(work.names),
+        targets=tuple(work.targets),
+        provenance=model.provenance(
+            "evaluate",
+            {"target": describe(target), "steps": steps, "score": asking.score, "seed": seed},
+            started,
+            notes=work.notes,
+            skipped=asking.inputs.skipped,
+        ),
+    )
+
+
+def default_score(target: Target) -> Score:
+    """Probabilities, where the target is a class; a callable and its like have scores of their own."""
+    is_class = target is None or isinstance(target, str | int | np.integer | list | tuple | np.ndarray | Contrast)
+    return "probability" if is_class or isinstance(target, torch.Tensor) else "logit"
+
+
+def mean_and_margin(values: Array) -> tuple[Array, Array]:
+    """The mean over the last axis without NaN, and half of its 95 % interval (Student), NaN below two."""
+    from scipy.stats import t
+
+    real = np.isfinite(values)
+    n = real.sum(axis=-1)
+    filled = np.where(real, values, 0.0)
+    mean = np.where(n > 0, filled.sum(axis=-1) / np.maximum(n, 1), np.nan)
+    squares = np.where(real, (values - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+    deviation = np.sqrt(squares / np.maximum(n - 1, 1) / np.maximum(n, 1))
+    return mean, np.where(n > 1, t.ppf(0.975, np.maximum(n - 1, 1)) * deviation, np.nan)
+
+
+class _Work:
+    """Measures one image after another, and keeps what was found."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        given: Mapping[str, Maps],
+        maps: Mapping[str, Array],
+        wanted: tuple[str, ...],
+        masks: Array | None,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self._asking, self._given, self._maps, self._wanted = asking, given, maps, wanted
+        self._masks, self._steps, self._seed = masks, steps, seed
+        self._fills = [
+            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed)
+            for name in ("mean", "blur")
+        ]
+        self._has_curves = any(name in CURVES for name in wanted)
+        n = len(maps) + len(CONTROLS)
+        asking.steps = (n_variants(n, 2, steps) if self._has_curves else 0) + (
+            2 * len(SHARES) * n if "road" in wanted else 0
+        )
+        self.values: list[Array] = []
+        self.names: list[str] = []
+        self.targets: list[str] = []
+        self.notes: list[str] = []
+        self._curves: list[Array] = []
+
+    def measure(self, image: Explained) -> None:
+        """All measures of all maps of one image."""
+        i = len(self.names)
+        if image.scores.shape[1] != 1:
+            raise ParameterError(
+                "evaluate looks at one target of each image: evaluate those of Several one by one"
+            )
+        self._check_target(image, i)
+        self.names += image.batch.names
+        self.targets += image.targets.names
+        size = image.x.shape[2:]
+        maps = [values[min(i, len(values) - 1)] for values in self._maps.values()]
+        maps += control_maps(size, self._seed + image.batch.positions[0])
+        orders = [ranks(values, self._seed) for values in maps]
+        found = {name: np.full(len(maps), math.nan) for name in self._wanted}
+        if self._has_curves:
+            found.update({k: v for k, v in self._along(image, orders).items() if k in found})
+        if "road" in found:
+            found["road"] = np.array([self._road(image, order) for order in orders])
+        if "sparseness" in found:
+            found["sparseness"] = np.array([sparseness(values) for values in maps])
+        if "completeness_error" in found:
+            found["completeness_error"][: len(self._given)] = [
+                self._completeness(m, i) for m in self._given.values()
+            ]
+        if "max_sensitivity" in found:
+            found["max_sensitivity"][: len(self._given)] = [
+                self._sensitivity(m, image, i) for m in self._given.values()
+            ]
+        if self._masks is not None:
+            region = self._masks[image.batch.positions[0]]
+            for name, measured in (("pointing", pointing), ("localization", localization)):
+                if name in found:
+                    found[name] = np.array([measured(values, region) for values in maps])
+        self.values.append(np.stack([found[name] for name in self._wanted], axis=1))
+
+    def all_curves(self) -> Array:
+        """(M, C, N, S); S is 0 where no curve was asked for."""
+        n_maps = len(self._maps) + len(CONTROLS)
+        if not self._curves:
+            return np.zeros((n_maps, len(CURVES), len(self.names), 0), np.float32)
+        return np.stack(self._curves, axis=2).astype(np.float32)
+
+    def _check_target(self, image: Explained, i: int) -> None:
+        (name,) = image.targets.names
+        for method, given in self._given.items():
+            if isinstance(given, Attribution) and i < len(given.targets) and given.targets[i] != name:
+                raise ParameterError(
+                    f"{method} explains {given.targets[i]!r} of {given.names[i]}, and the target is {name!r}; "
+                    "give the same target="
+                )
+
+    def _along(self, image: Explained, orders: list[Array]) -> dict[str, Array]:
+        """The areas under the curves, which are kept."""
+        x = image.x[0]
+        score_of = partial(image.targets.of, image=0)
+        found = curves(
+            self._asking.model,
+            x,
+            [fill(x) for fill in self._fills],
+            orders,
+            self._steps,
+            score_of,
+            progress=self._asking.advance,
+        )
+        if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
+            self._note("the network's score of an image with parts removed is NaN or infinite")
+        lines = np.concatenate([found.deletion[..., 0], found.insertion[..., 0]], axis=1)  # (R, C, K + 1)
+        self._curves.append(lines)
+        areas = np.concatenate(found.areas(), axis=1)[..., 0]
+        return dict(zip(CURVES, areas.T, strict=True))
+
+    def _road(self, image: Explained, order: Array) -> float:
+        made = road_variants(image.x[0], order, self._seed)
+        scores = score_variants(
+            self._asking.model,
+            (image.x.shape[1], image.x.shape[2], image.x.shape[3]),
+            len(made),
+            lambda first, end: torch.stack(made[first:end]),
+            partial(image.targets.of, image=0),
+            progress=self._asking.advance,
+        )
+        return road_score(scores[:, 0].numpy())
+
+    def _completeness(self, given: Maps, i: int) -> float:
+        errors = given.provenance.measured.get("completeness_error") if isinstance(given, Attribution) else None
+        return float(errors[i]) if errors else math.nan
+
+    def _sensitivity(self, given: Maps, image: Explained, i: int) -> float:
+        if not isinstance(given, Attribution):
+            return math.nan
+        found = max_sensitivity(given, i, image, self._seed)
+        if found is None:
+            self._note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
+        return math.nan if found is None else found
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _by_name(attributions: Any) -> dict[str, Maps]:
+    if isinstance(attributions, Mapping):
+        named = dict(attributions)
+    else:
+        items = [attributions] if isinstance(attributions, Attribution | np.ndarray) else list(attributions)
+        names = [
+            m.provenance.method if isinstance(m, Attribution) else f"map {i + 1}" for i, m in enumerate(items)
+        ]
+        if len(set(names)) < len(names):
+            raise ParameterError(f"attributions: two of the same method ({', '.join(names)}); give a dict by name")
+        named = dict(zip(names, items, strict=True))
+    if not named or set(named) & set(CONTROLS):
+        raise ParameterError(f"attributions: expected at least one, none with the name of a control {CONTROLS}")
+    return named
+
+
+def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Array:
+    values = given.values if isinstance(given, Attribution) else np.asarray(given)
+    if values.ndim != 3 or values.shape[1:] != size or not 1 <= len(values) <= n_images:
+        raise ParameterError(f"{name}: maps of shape {values.shape} for {n_images} images of {size}")
+    if not np.isfinite(values).all():
+        raise ParameterError(f"{name}: NaN or infinite values in its maps")
+    return np.asarray(values)
+
+
+def _seconds(given: Maps) -> float:
+    return given.provenance.seconds if isinstance(given, Attribution) else math.nan

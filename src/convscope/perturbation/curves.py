@@ -1,0 +1,97 @@
+"""What a score does while an image is taken away, or given back, along a ranking of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..models import Model
+from ..results import Array
+from .batches import score_variants
+
+
+class Curves(NamedTuple):
+    """Scores of R rankings, B baselines, K + 1 shares of the pixels from none to all, T targets."""
+
+    deletion: Array  # (R, B, K + 1, T) the highest pixels taken away
+    insertion: Array  # (R, B, K + 1, T) nothing but the highest pixels there
+
+    def areas(self) -> tuple[Array, Array]:
+        """Under each deletion and each insertion curve, (R, B, T), the share of the pixels from 0 to 1."""
+        steps = self.deletion.shape[2] - 1
+        below, above = (np.trapezoid(curve, dx=1 / steps, axis=2) for curve in self)
+        return below, above
+
+
+def ranks(values: Array, seed: int = 0) -> Array:
+    """The rank (H, W) of each pixel of a map, 0 for the largest value; equal ones in an order of chance."""
+    shuffled = np.random.default_rng(seed).permutation(values.size)
+    order = shuffled[np.argsort(-values.ravel()[shuffled], kind="stable")]
+    found = np.empty(values.size, np.int32)
+    found[order] = np.arange(values.size, dtype=np.int32)
+    return found.reshape(values.shape)
+
+
+def n_variants(rankings: int, baselines: int, steps: int) -> int:
+    """How many images `curves` runs."""
+    return 1 + baselines + 2 * rankings * baselines * (steps - 1)
+
+
+def curves(
+    model: Model,
+    x: torch.Tensor,
+    fills: Sequence[torch.Tensor],
+    rankings: Sequence[Array],
+    steps: int,
+    score_of: Callable[[Any, int], torch.Tensor],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Curves:
+    """Deletion and insertion curves of one image, for all rankings and baselines in one pass.
+
+    Args:
+        model: in evaluation mode, no gradients wanted.
+        x: (C, H, W), preprocessed, on the model's device.
+        fills: B baselines (C, H, W): what is there where the image is not.
+        rankings: R arrays (H, W) of ranks, see `ranks`.
+        steps: K; at step k the round(k / K * H * W) highest pixels are gone, or there.
+        score_of: from the network's output for m images, and m, to scores (m, T).
+        progress: called with the number of images done since the last call.
+
+    Cost: 1 + B + 2 * R * B * (K - 1) forward passes, batch norm folded.
+
+    References:
+        Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421.
+    """
+    shown, behind = x.permute(1, 2, 0).contiguous(), torch.stack(list(fills)).permute(0, 2, 3, 1).contiguous()
+    orders = torch.from_numpy(np.stack(list(rankings))).to(x.device)
+    n_pixels = orders[0].numel()
+    counts = torch.tensor([round(k / steps * n_pixels) for k in range(steps + 1)], device=x.device)
+    # First the image and the baselines, where all curves begin or end; then ranking, baseline, is_insertion, step.
+    shape = (len(orders), len(behind), 2, steps - 1)
+    n_ends = 1 + len(behind)
+    n_inner = int(np.prod(shape))
+
+    def variants(first: int, end: int) -> torch.Tensor:
+        ends = [shown if n == 0 else behind[n - 1] for n in range(first, min(end, n_ends))]
+        inner = np.arange(max(first, n_ends), end) - n_ends
+        if not len(inner):
+            return torch.stack(ends).permute(0, 3, 1, 2)
+        r, b, is_insertion, k = (torch.from_numpy(i).to(x.device) for i in np.unravel_index(inner, shape))
+        highest = orders[r] < counts[k + 1][:, None, None]
+        hidden = highest ^ (is_insertion == 1)[:, None, None]
+        made = torch.where(hidden[..., None], behind[b], shown)
+        return torch.cat([torch.stack(ends), made] if ends else [made]).permute(0, 3, 1, 2)
+
+    size = (x.shape[0], x.shape[1], x.shape[2])
+    scores = score_variants(model, size, n_ends + n_inner, variants, score_of, progress=progress).numpy()
+    whole, gone, inner = scores[0], scores[1:n_ends], scores[n_ends:].reshape(*shape, -1)
+    starts = np.broadcast_to(whole, (*shape[:2], 1, scores.shape[1]))
+    ends = np.broadcast_to(gone[None, :, None], (*shape[:2], 1, scores.shape[1]))
+    return Curves(
+        deletion=np.concatenate([starts, inner[:, :, 0], ends], axis=2),
+        insertion=np.concatenate([ends, inner[:, :, 1], starts], axis=2),
+    )
