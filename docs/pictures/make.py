@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data
 
-from convscope import Model, feature_maps, filters, load_model, occlusion, saliency, visualize
-from convscope.render import attribution_map, attribution_overlay, channel_tiles, figure, plot
+import convscope
+from convscope import Model, Several, feature_maps, filters, load_model, occlusion, saliency, visualize
+from convscope.attribution import ATTRIBUTIONS
+from convscope.render import attribution_map, attribution_overlay, channel_tiles, figure, is_grainy, plot
 from convscope.results import Array
 
 HERE = Path(__file__).parent
@@ -51,6 +54,21 @@ def draw_occlusion(model: Model) -> Figure:
         options = result.provenance.parameters
         plot(result, ax)
         _title(ax, f"{result.targets[0]} · window {options['window'][0]}, baseline {options['baseline']}")
+    return drawing
+
+
+def draw_method(model: Model, name: str) -> Figure:
+    """A method with its defaults: what is in a photo, a class that is in none, and a second photo."""
+    method = getattr(convscope, name)
+    coffee = method(model, data.coffee(), target=Several("espresso", "rapeseed"))
+    cat = method(model, data.chelsea())
+    drawing = Figure(figsize=(11.4, 3.1), layout="constrained", facecolor="white")
+    panels = [(coffee, 0, ""), (coffee, 1, ", which is not there"), (cat, 0, "")]
+    for ax, (result, n, note) in zip(drawing.subplots(1, 3), panels, strict=True):
+        plot(result, ax, n=n)
+        if any(is_grainy(values) for values in coffee.values):  # illegible over the photo
+            ax.images[0].set_data(attribution_map(result, n))
+        _title(ax, result.targets[n].split(",")[0] + note)
     return drawing
 
 
@@ -117,6 +135,12 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
+}
+# Every other method has the same kind of picture. Attention rollout needs a transformer, and none is installed.
+PICTURES |= {
+    name.replace("_", "-"): (partial(draw_method, name=name), 90, "jpg")
+    for name in sorted(ATTRIBUTIONS)
+    if name not in PICTURES and name != "attention_rollout"
 }
 
 

@@ -119,8 +119,8 @@ def test_a_network_that_is_not_linear_gets_a_note() -> None:
 
 def test_fewer_samples_than_superpixels_and_constant_scores_give_a_result() -> None:
     generator = torch.Generator().manual_seed(0)
-    z, y = random_coalitions(5, 20, 0), torch.rand((5, 2), generator=generator).double()
-    y = torch.cat([y, torch.tensor([0.1, 0.3, 0.7, 3.7, 1e-3]).double().expand(5, 5)], dim=1)
+    z, y = random_coalitions(18, 20, 0), torch.rand((18, 2), generator=generator).double()
+    y = torch.cat([y, torch.tensor([0.1, 0.3, 0.7, 3.7, 1e-3]).double().expand(18, 5)], dim=1)
     coefficients, fit = ridge(z.double(), y, closeness(z))
     assert coefficients.shape == (7, 20)
     assert torch.isfinite(coefficients).all()

@@ -36,7 +36,8 @@ def deep_lift(
 
     Image and baseline run through the network side by side. At each activation the slope is that of the straight
     line between the two, not the one at the image, so that a unit that is saturated, or closed in one of the
-    two, still counts. One pass gives nearly what `integrated_gradients` takes many steps for.
+    two, still counts. One pass adds up exactly, for which `integrated_gradients` needs many steps; but through
+    many layers the slopes multiply to something else than the way between the two, and the maps differ.
 
         value = sum over channels of (x - b) * m,   m = dS/dx by the chain rule with other slopes:
 
@@ -45,8 +46,9 @@ def deep_lift(
                         baseline's winner was, each divided by that position's difference
         product u * v:  (v(x) + v(b)) / 2 for u, (u(x) + u(b)) / 2 for v
 
-    The values add up to the difference between the scores of image and baseline. Other functions, as attention
-    and layer norm, keep their plain gradient, which a note says, and then they do not: the error is measured.
+    The values add up to the difference between the scores of image and baseline. Other functions, as attention,
+    keep their plain gradient, which a note says, and then they do not: the error is measured. Layer norm is a
+    product with an activation of its variance.
 
     Args:
         model: a `Model` or a module.

@@ -54,10 +54,11 @@ def lrp(
     other rules find nothing wherever a pixel is near the mean image. A first dense layer keeps epsilon, as flat
     would spread everything over the whole image. 1e-6 is added to the magnitude of each sum that is divided by.
 
-    A batch norm after a convolution is merged into it; another one, and an activation, hands on what it gets. A
-    product with a sigmoid counts as a gate, which is held fixed; in other products each factor gets half. A layer
-    norm's scale is held fixed. The greatest value takes all of a maximum pooling; sums and means are shared in
-    the proportion of their parts. Other functions, as attention, keep their plain gradient, which a note says.
+    A batch norm right after a convolution is merged into it; another one counts as a layer whose shift is a bias.
+    An activation hands on what it gets. A product with a sigmoid is a gate, which is held fixed; in other
+    products each factor gets half. A layer norm's scale is held fixed. The greatest value takes all of a maximum
+    pooling; sums and means are shared in the proportion of their parts. Other functions, as attention, keep
+    their plain gradient, which a note says.
 
     Args:
         model: a `Model` or a module.
@@ -106,7 +107,7 @@ def lrp(
     def values_of(images: Explained) -> torch.Tensor:
         x = images.x.clone().requires_grad_()
         even = torch.ones_like(x).requires_grad_()
-        # Folding begins last, so that it sees each function first, and the rules see convolutions already folded.
+        # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
         with (
             Replaced(_rules(rule, x, even, call.notes)),
             folded_batch_norm(lambda: _once(images)),

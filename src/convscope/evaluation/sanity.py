@@ -57,8 +57,8 @@ def sanity_check(
         options: of the method.
 
     Returns:
-        `SanityCheck`. The verdict passes a method whose map changes: up to a rank correlation of 0.4, the mean over
-        the cascade and over the labels. From 0.6 on it fails, and is doubtful between.
+        `SanityCheck`. The verdict passes a method whose map changes: up to a rank correlation of 0.4, the mean
+        over the cascade and over the labels. From 0.6 on it fails, and is doubtful between.
 
     Raises:
         ParameterError: no such method, or several images.

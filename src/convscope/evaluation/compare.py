@@ -1,0 +1,214 @@
+"""Which method to trust on these images: all of them under one time budget, ranked by the evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import nn
+
+from ..attribution import ATTRIBUTIONS
+from ..checks import as_number
+from ..errors import ConvscopeError, ParameterError
+from ..images import load_images
+from ..models import Model, Target, as_model
+from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
+from .evaluate import CURVES, evaluate, mean_and_margin
+
+StageProgress: TypeAlias = Callable[[str, int, int], None]
+_SHOWN = 4  # images in the picture
+
+
+def compare(
+    model: Model | nn.Module,
+    images: Any,
+    methods: str | Sequence[str] = "all",
+    *,
+    target: Target = None,
+    budget_s: float = 300.0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    measures: Sequence[str] = (*CURVES, "completeness_error", "sparseness"),
+    regions: Any = None,
+    steps: int = 25,
+    seed: int = 0,
+    progress: StageProgress | None = None,
+) -> Comparison:
+    """Run methods on the same images, measure their maps, and rank them, with what each cost.
+
+    The rank is by insertion minus deletion, the mean over the mean image and the blurred one: how much sooner the
+    score is there when the best pixels come first than it goes when they leave first. A difference counts where
+    it is larger than the noise: the 95 % interval of the difference on the same images, made wider for the number
+    of methods (Bonferroni). With few images hardly any difference is, and the verdict says so.
+
+        advantage = mean over images of (insertion - deletion)
+
+    Args:
+        model: a `Model` or a module.
+        images: see `convscope.load_images`. Take ten or more for a verdict.
+        methods: "all", or names of `convscope.ATTRIBUTIONS`.
+        target: whose maps; see `convscope.evaluate`.
+        budget_s: seconds for the maps of all methods together. Each may take an equal share of what is left; one
+            that takes longer is stopped and left out. Measuring comes on top.
+        options: of single methods, by name: ``{"occlusion": {"window": 24}}``.
+        measures, regions, steps, seed: of `convscope.evaluate`.
+        progress: called with (stage, done, total), where the stage is a method's name, then "evaluate".
+
+    Returns:
+        `Comparison`: an `Evaluation` with ``ranking``, ``tied`` with the best, ``verdict`` in words, ``left_out``.
+
+    Raises:
+        ParameterError: no such method or measure, or none that finished.
+
+    Cost: that of the methods, and 4 * steps forward passes for each map.
+
+    References:
+        Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421 (insertion and deletion).
+    """
+    started = time.perf_counter()
+    model, budget_s = as_model(model), as_number(budget_s, "budget_s", 1e-3)
+    names = _names(methods, options or {})
+    looked_at = load_images(images) if isinstance(images, str) else images
+    found, left_out = _run(model, looked_at, names, target, options or {}, budget_s, progress)
+    if not found:
+        raise ParameterError(f"no method finished: {'; '.join(left_out)}")
+    measured = evaluate(
+        model,
+        looked_at,
+        found,
+        target=target,
+        measures=list(dict.fromkeys([*CURVES, *measures])),
+        regions=regions,
+        steps=steps,
+        seed=seed,
+        progress=_stage(progress, "evaluate"),
+    )
+    advantages = advantages_of(measured)
+    means, margins = mean_and_margin(advantages)
+    order = [int(m) for m in np.argsort(-means[: len(found)], kind="stable")]
+    tied = _tied(advantages[: len(found)], order)
+    provenance = model.provenance(
+        "compare",
+        {**measured.provenance.parameters, "methods": methods if isinstance(methods, str) else tuple(methods)},
+        started,
+        notes=(*measured.provenance.notes, *(f"left out: {reason}" for reason in left_out)),
+        skipped=measured.provenance.skipped,
+    )
+    shared = {f.name: getattr(measured, f.name) for f in fields(Evaluation) if f.name != "provenance"}
+    every = list(found.values())
+    return Comparison(
+        **shared,
+        provenance=provenance,
+        ranking=tuple(measured.methods[m] for m in order),
+        advantage=means,
+        advantage_margins=margins,
+        tied=tuple(measured.methods[m] for m in tied),
+        verdict=verdict_of(measured.methods, advantages, order, tied),
+        maps=np.stack([a.values[:_SHOWN] for a in every]),
+        images=every[0].images[:_SHOWN],
+        signed=tuple(a.signed for a in every),
+        left_out=tuple(left_out),
+    )
+
+
+def advantages_of(measured: Evaluation) -> Array:
+    """Insertion minus deletion of each method and image, (M, N)."""
+    at = {name: measured.measures.index(name) for name in CURVES}
+    insertion = measured.values[:, [at["insertion_mean"], at["insertion_blur"]]].mean(axis=1)
+    deletion = measured.values[:, [at["deletion_mean"], at["deletion_blur"]]].mean(axis=1)
+    return np.asarray(insertion - deletion)
+
+
+def verdict_of(methods: Sequence[str], advantages: Array, order: Sequence[int], tied: Sequence[int]) -> str:
+    """What the ranking says, in words; the last two rows of the advantages are those of the controls."""
+    n_images, best = advantages.shape[1], methods[order[0]]
+    if n_images < 2:
+        return f"{best} comes first, but one image says nothing about the noise: take ten or more"
+    by_chance = advantages[len(methods) - len(CONTROLS)]
+    lost = [methods[m] for m in order if not _is_better(advantages[m], by_chance, len(order))]
+    chance = f" Not better than a map of chance: {', '.join(lost)}." if lost else ""
+    if len(lost) == len(order):
+        return f"No method is better than a map of chance by more than the noise, on {n_images} images."
+    if len(order) == 1:
+        return f"{best} is better than a map of chance, on {n_images} images."
+    if len(tied) == len(order):
+        return (
+            f"No difference larger than the noise between the {len(order)} methods, on {n_images} images.{chance}"
+        )
+    others = ", ".join(methods[m] for m in tied if methods[m] != best)
+    if not others:
+        return f"{best} is the best by more than the noise, on {n_images} images.{chance}"
+    return f"{best} comes first; no difference larger than the noise to {others}, on {n_images} images.{chance}"
+
+
+def _tied(advantages: Array, order: Sequence[int]) -> list[int]:
+    """The best, and those that are not worse than it by more than the noise, in their order."""
+    best = advantages[order[0]]
+    return [m for m in order if m == order[0] or not _is_better(best, advantages[m], len(order) - 1)]
+
+
+def _is_better(one: Array, other: Array, n_questions: int) -> bool:
+    """Whether one is higher on the same images: Student's t for pairs, 95 % for all questions together."""
+    from scipy.stats import t
+
+    difference = (one - other)[np.isfinite(one - other)]
+    n = len(difference)
+    if n < 2:
+        return False
+    margin = t.ppf(1 - 0.025 / max(n_questions, 1), n - 1) * difference.std(ddof=1) / np.sqrt(n)
+    return bool(difference.mean() > margin)
+
+
+class _OutOfTimeError(Exception):
+    pass
+
+
+def _run(
+    model: Model,
+    images: Any,
+    names: Sequence[str],
+    target: Target,
+    options: Mapping[str, Mapping[str, Any]],
+    budget_s: float,
+    progress: StageProgress | None,
+) -> tuple[dict[str, Attribution], list[str]]:
+    """The maps of the methods that fit and finished in their share of the time, and why the others did not."""
+    found: dict[str, Attribution] = {}
+    left_out: list[str] = []
+    end = time.perf_counter() + budget_s
+    for n, name in enumerate(names):
+        now = time.perf_counter()
+        share = max(0.0, end - now) / (len(names) - n)
+        tell = _stage(progress, name)
+
+        def step(done: int, total: int, until: float = now + share, tell: Any = tell) -> None:
+            if tell:
+                tell(done, total)
+            if time.perf_counter() > until and done < total:
+                raise _OutOfTimeError
+
+        try:
+            found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
+        except _OutOfTimeError:
+            left_out.append(f"{name}: not finished within its {share:.0f} s; raise budget_s")
+        except ConvscopeError as error:
+            if isinstance(error, ParameterError) and name in options:
+                raise
+            left_out.append(f"{name}: {error}")
+    return found, left_out
+
+
+def _stage(progress: StageProgress | None, name: str) -> Any:
+    return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+def _names(methods: str | Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    names = list(ATTRIBUTIONS) if methods == "all" else [methods] if isinstance(methods, str) else list(methods)
+    for name in [*names, *options]:
+        if name not in ATTRIBUTIONS:
+            raise ParameterError(f"{name!r} is no method; expected 'all', or some of {', '.join(ATTRIBUTIONS)}")
+    if not names:
+        raise ParameterError("methods: expected at least one")
+    return list(dict.fromkeys(names))
