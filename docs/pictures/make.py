@@ -62,7 +62,7 @@ def draw_method(model: Model, name: str) -> Figure:
     method = getattr(convscope, name)
     coffee = method(model, data.coffee(), target=Several("espresso", "rapeseed"))
     cat = method(model, data.chelsea())
-    drawing = Figure(figsize=(11.4, 3.1), layout="constrained", facecolor="white")
+    drawing = Figure(figsize=(10.2, 2.8), layout="constrained", facecolor="white")
     panels = [(coffee, 0, ""), (coffee, 1, ", which is not there"), (cat, 0, "")]
     for ax, (result, n, note) in zip(drawing.subplots(1, 3), panels, strict=True):
         plot(result, ax, n=n)
@@ -153,7 +153,7 @@ def write(drawing: Figure, path: Path, dpi: int) -> None:
     if path.suffix == ".png":
         image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     else:
-        image.save(path, quality=82, optimize=True, progressive=True)
+        image.save(path, quality=78, optimize=True, progressive=True)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -13,7 +13,7 @@ from captum.attr import DeepLift
 from torch import nn
 from torch.nn import functional as F
 
-from convscope import ParameterError, Several, deep_lift
+from convscope import ParameterError, Several, deep_lift, integrated_gradients
 from convscope.models import Model
 
 
@@ -54,6 +54,13 @@ def test_a_saturated_unit_still_counts() -> None:
 
     x = torch.ones(1, 1, 1, 2)
     np.testing.assert_allclose(deep_lift(Saturated(), x, target=0).values[0], [[0.5, 0.5]], rtol=0, atol=1e-6)
+
+
+def test_with_one_layer_of_activations_it_is_integrated_gradients() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Softplus(beta=3), nn.Flatten(), nn.Linear(6 * 36, 2))
+    x, b = torch.randn(2, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    expected = integrated_gradients(net, x, target=1, baseline=b, steps=300).values
+    np.testing.assert_allclose(deep_lift(net, x, target=1, baseline=b).values, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", [torch.tanh, nn.MaxPool2d((1, 2))])

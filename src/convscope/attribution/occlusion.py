@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,15 +22,21 @@ from ..perturbation import (
     Shape,
     baseline_of,
     check_windows,
+    curves,
     describe_baseline,
     finite,
     given,
+    ranks,
     superpixels,
+    tried_windows,
     windows,
 )
 from ..registry import register
 from ..results import Array, Attribution
 from .calls import Call, Explained
+
+
+_STEPS = 12  # of the curves that window="auto" decides by
 
 
 @register
@@ -39,7 +45,7 @@ def occlusion(
     images: Any,
     *,
     target: Target = None,
-    window: int | Pair | list[int | Pair] | None = None,
+    window: int | Pair | list[int | Pair] | Literal["auto"] | None = None,
     stride: int | Pair | None = None,
     baseline: Baseline = "mean",
     shape: Shape | Array = "rectangle",
@@ -67,7 +73,10 @@ def occlusion(
             scores (N,), or nothing for the predicted class.
         window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
             the input's side where that is less. A list of sizes gives the mean of their maps, each divided by the
-            share of the image that its window hides; ``layers`` of the result keeps them apart.
+            share of the image that its window hides; ``layers`` of the result keeps them apart. "auto" tries five
+            sizes, 16 to 64 of 224 px, and takes for each image the one whose map has the largest insertion minus
+            deletion area, in scores over this baseline (see `convscope.mask_study`, which looks at more than
+            that).
         stride: pixels from one window to the next, at most the window; by default half of it.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
             a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
@@ -84,7 +93,7 @@ def occlusion(
     Returns:
         `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured`` says which engine ran,
         how many times fewer multiplications it needs and how many times faster it was than whole networks, and
-        how far its output was from theirs on a few windows.
+        how far its output was from theirs on a few windows; and with "auto", the ``windows`` that were taken.
 
     Raises:
         ParameterError: a window larger than the image, a stride larger than the window, masks of another size.
@@ -117,13 +126,14 @@ def occlusion(
         progress=progress,
     )
     size = call.inputs.shape[1:]
-    sizes = window if isinstance(window, list) else [window]
+    is_auto = isinstance(window, str) and window == "auto"
+    sizes: list[Any] = tried_windows(size) if is_auto else window if isinstance(window, list) else [window]
     grids = [_shapes(shape, size, one, stride) for one in sizes]
-    if not grids or (len(grids) > 1 and not isinstance(shape, str)):
+    if not grids or ((is_auto or len(grids) > 1) and not isinstance(shape, str)):
         raise ParameterError(f"window={window!r}: expected one size or several, which masks of your own have not")
     hide = baseline_of(model, baseline, preprocessed=call.inputs.preprocessed, seed=as_count(seed, "seed"))
     call.describe(
-        **_together([about for _, about in grids]),
+        **({"shape": shape, "window": "auto"} if is_auto else _together([about for _, about in grids])),
         baseline=describe_baseline(baseline),
         engine=engine,
         precision=precision,
@@ -141,8 +151,11 @@ def occlusion(
             drops = scorer.drops(images.x[i], hide(images.x[i]), masks, score_of, progress=call.advance)
             finite(drops.flatten(), images.batch.names * drops.numel())
             found.append(torch.stack([average_over_masks(of_one, masks, size) for of_one in drops.T]))
-        if len(found) == 1:
-            return found[0]
+        if is_auto:
+            best = _most_faithful(images, i, hide(images.x[i]), found)
+            scorer.measured.setdefault("windows", []).append(sizes[best])
+        if is_auto or len(found) == 1:
+            return found[best if is_auto else 0]
         shares = [np.prod(about["window"]) / np.prod(size) for _, about in grids]
         for (_, about), values in zip(grids, found, strict=True):
             call.maps.layers.setdefault("window {} x {}".format(*about["window"]), []).extend(
@@ -151,6 +164,16 @@ def occlusion(
         return torch.stack([values / share for values, share in zip(found, shares, strict=True)]).mean(dim=0)
 
     return call.by_image(values_of)
+
+
+def _most_faithful(images: Explained, i: int, behind: torch.Tensor, found: list[torch.Tensor]) -> int:
+    """Which of several maps (T, H, W) of an image has the largest insertion minus deletion area, all targets."""
+    orders = [ranks(values.numpy()) for maps in found for values in maps]
+    score_of = partial(images.targets.of, image=i)
+    below, above = curves(images.model, images.x[i], [behind], orders, _STEPS, score_of).areas()
+    advantages = (above - below)[:, 0].reshape(len(found), -1, len(found[0]))
+    # Of each target the curves of its own map: the diagonal.
+    return int(np.trace(advantages, axis1=1, axis2=2).argmax())
 
 
 def _together(options: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,20 @@
 """Evaluation: how far to trust what the other methods show."""
 
+from .compare import compare
 from .dataset import attribute_dataset
 from .evaluate import evaluate
+from .mask_study import mask_study
 from .measures import MEASURES, Measure
 from .retrieval import evaluate_retrieval
+from .sanity import sanity_check
 
-__all__ = ["MEASURES", "Measure", "attribute_dataset", "evaluate", "evaluate_retrieval"]
+__all__ = [
+    "MEASURES",
+    "Measure",
+    "attribute_dataset",
+    "compare",
+    "evaluate",
+    "evaluate_retrieval",
+    "mask_study",
+    "sanity_check",
+]

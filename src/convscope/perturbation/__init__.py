@@ -4,7 +4,7 @@ from .baselines import Baseline, baseline_of, describe_baseline
 from .batches import score_variants
 from .curves import Curves, curves, n_variants, ranks
 from .engines import Engine, Precision
-from .masks import Masks, Shape, check_windows, given, superpixels, windows
+from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
 from .scores import Scorer, finite
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "ranks",
     "score_variants",
     "superpixels",
+    "tried_windows",
     "windows",
 ]

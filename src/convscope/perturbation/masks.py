@@ -113,6 +113,11 @@ def given(masks: Array, size: Pair) -> Masks:
     return Masks(len(masks), lambda numbers: torch.from_numpy(masks[numbers]))
 
 
+def tried_windows(size: Pair) -> list[int]:
+    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px of 224, and as much of other sides."""
+    return sorted({max(1, round(share * min(size))) for share in (1 / 14, 3 / 28, 1 / 7, 3 / 14, 2 / 7)})
+
+
 def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
     """Window and stride as pairs, with their defaults: 32 px or a quarter of the side, and half a window."""
     if window is None:

@@ -14,16 +14,22 @@ from matplotlib.figure import Figure
 from ..errors import OutputError, ParameterError
 from ..results import (
     Attribution,
+    Comparison,
+    Evaluation,
     FeatureMaps,
     Filters,
+    MaskStudy,
     Neighbors,
     Prediction,
     Projection,
     Result,
     Retrieval,
+    SanityCheck,
     Visualization,
 )
 from .attributions import compose_attribution, draw_attribution
+from .checks import compose_mask_study, compose_sanity_check, draw_mask_study, draw_sanity_check
+from .evidence import compose_comparison, compose_evaluation, draw_comparison, draw_evaluation
 from .maps import compose_feature_maps, draw_feature_maps
 from .neighbors import compose_neighbors, draw_neighbors
 from .projections import compose_projection, draw_projection
@@ -34,12 +40,16 @@ from .weights import compose_filters, draw_filters
 # kind of result -> (one axes of it, the whole figure)
 PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
     Attribution: (draw_attribution, compose_attribution),
+    Comparison: (draw_comparison, compose_comparison),
+    Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Filters: (draw_filters, compose_filters),
+    MaskStudy: (draw_mask_study, compose_mask_study),
     Neighbors: (draw_neighbors, compose_neighbors),
     Prediction: (draw_prediction, compose_prediction),
     Projection: (draw_projection, compose_projection),
     Retrieval: (draw_retrieval, compose_retrieval),
+    SanityCheck: (draw_sanity_check, compose_sanity_check),
     Visualization: (draw_visualization, compose_visualization),
 }
 DPI = 150
