@@ -35,7 +35,6 @@ from ..registry import register
 from ..results import Array, Attribution
 from .calls import Call, Explained
 
-
 _STEPS = 12  # of the curves that window="auto" decides by
 
 

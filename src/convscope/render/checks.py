@@ -37,7 +37,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     ax.axhspan(-1, 0.4, color=ACCENT, alpha=0.06, linewidth=0)
     ax.axhspan(0.6, 1, color=WRONG, alpha=0.06, linewidth=0)
     ax.plot(
-        places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="this and all above"
+        places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="with all above"
     )
     ax.plot(places, result.independent[:, 0], "o", color=SOFT, mfc="white", markersize=4, label="this alone")
     ax.plot(
@@ -46,7 +46,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
         color="#8fb8d3",
         linewidth=1.2,
         linestyle="--",
-        label="SSIM, this and above",
+        label="SSIM, with all above",
     )
     ax.axhline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="y")
@@ -110,7 +110,7 @@ def draw_mask_study(ax: Axes, result: MaskStudy) -> None:
     plain_axes(ax, grid="y")
     ax.set_xticks(sorted(set(result.windows)))
     ax.set_xlabel("window, px", **text(size=7.5, color=SOFT))
-    ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 6.5}, loc="best")
+    ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 6.5}, handlelength=3.2)
     heading(ax, "Insertion minus deletion", "higher is better; circled: recommended")
 
 

@@ -150,10 +150,10 @@ def compose_comparison(result: Comparison) -> Figure:
     """The ranking, and the maps of the first images, best method first."""
     n_images = min(SHOWN, len(result.images))
     rows_each = -(-(len(result.ranking) + 1) // TILES)
-    columns = min(TILES, len(result.ranking) + 1)
+    columns = -(-(len(result.ranking) + 1) // rows_each)
     upper = 0.8 + 0.2 * (len(result.ranking) + len(CONTROLS))
     lower = 1.45 * rows_each * n_images
-    figure = new_figure(max(8.5, 1.3 * columns + 0.4), upper + lower + 1.1)
+    figure = new_figure(max(9.0, 1.3 * columns + 0.4), upper + lower + 1.1)
     parts = figure.add_gridspec(2, 1, height_ratios=[upper, lower])
     above = parts[0].subgridspec(1, 2, width_ratios=[2, 1])
     draw_comparison(figure.add_subplot(above[0]), result)
