@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.testing import assert_close
 
 from convscope import load_model
@@ -85,3 +86,15 @@ def test_real_networks_give_the_same_scores(name: str) -> None:
     assert_close(got, expected, rtol=0, atol=1e-5 * max(spread, 1e-3))
     assert found >= 0.9 * norms if "googlenet" not in name else found > 0
     assert all(torch.equal(v, model.module.state_dict()[k]) for k, v in state.items())
+
+
+def test_a_weight_that_is_made_anew_in_each_run_keeps_its_batch_norm() -> None:
+    made_anew = weight_norm(nn.Conv2d(3, 4, 3))
+    net = random_norms(nn.Sequential(made_anew, nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = net(x)
+        with folded_batch_norm(lambda: net(x)):
+            found = [net(x) for _ in range(3)]
+    for values in found:
+        assert_close(values, expected, rtol=0, atol=1e-5)

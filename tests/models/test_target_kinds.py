@@ -119,6 +119,17 @@ def test_contrasts_may_be_one_an_image(tiny: Model, x: torch.Tensor) -> None:
         np.testing.assert_allclose(found.values[i], alone.values[0], rtol=0, atol=1e-6)
 
 
+def test_rows_may_be_variants_of_one_image_of_a_batch() -> None:
+    output = torch.tensor([[0.0, 1, 5], [7.0, 2, 3]])
+    targets = resolve([Contrast(0, 1), Contrast(0, 2)], output, None)
+    assert targets.of(output).tolist() == [[-1], [4]]
+    assert targets.of(output, image=0).tolist() == [[-1], [5]]
+    assert targets.of(output, image=1).tolist() == [[-5], [4]]
+    several = resolve(Several(1, Contrast(0, 2)), output, None)
+    assert several.of(output, image=1).tolist() == [[1, -5], [2, 4]]
+    assert several.n_each == 2
+
+
 def test_a_network_without_labels_names_classes_by_number(x: torch.Tensor) -> None:
     assert saliency(tiny_network(), x, target=Contrast(1, 0)).targets == ("class 1 rather than class 0",) * 2
 
@@ -355,7 +366,7 @@ def best_of(found: dict[str, torch.Tensor], box: list[float], index: int) -> tor
     return max(iou(b, torch.tensor(box)) * s for b, label, s in pairs if label == index)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.id != "grad_cam"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_detection_is_the_best_overlap_times_score(method: Callable[..., Attribution], x: torch.Tensor) -> None:
     """As a callable that follows the definition a box at a time."""
     net, box = Detector(), [1.0, 0.0, 9.0, 8.0]
@@ -365,16 +376,6 @@ def test_a_detection_is_the_best_overlap_times_score(method: Callable[..., Attri
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-6)
     assert found.targets == ("class 1 at (1, 0, 9, 8)",) * 2
-
-
-def test_the_layer_of_a_detector_is_named_for_grad_cam(x: torch.Tensor) -> None:
-    net, box = Detector(), [1.0, 0.0, 9.0, 8.0]
-    found = grad_cam(net, x, target=Detection(box, 1), layer="net.3", kind="signed")
-    expected = grad_cam(
-        net, x, target=lambda out: torch.stack([best_of(one, box, 1) for one in out]), layer="net.3", kind="signed"
-    )
-    assert expected.values.any()
-    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
 
 
 def detected(boxes: list[list[float]], labels: list[int], scores: list[float]) -> list[dict[str, torch.Tensor]]:

@@ -106,8 +106,10 @@ class _Folding(TorchFunctionMode):
 
     def __init__(self, pairs: list[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> None:
         super().__init__()
-        self.convolutions: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._norms = {id(norm[0]) for _, norm in pairs}
+        # By the weight, which is kept so that no other one gets its id: weight and bias to run with, and the norm.
+        self.convolutions: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
+        self._kept = [args[_CONV_WEIGHT] for args, _ in pairs]
+        self._made: dict[int, torch.Tensor] = {}  # by the norm: what its folded convolution has put out
         for args, norm in pairs:
             weight, bias = args[_CONV_WEIGHT], args[_CONV_BIAS] if len(args) > _CONV_BIAS else None
             # Put together in float64 (on the CPU, as not every device has it), so that only the result is rounded.
@@ -115,18 +117,24 @@ class _Folding(TorchFunctionMode):
             scale, shift = scale_and_shift(*exact)
             folded_weight = weight.cpu().double() * scale[:, None, None, None]
             folded_bias = shift if bias is None else shift + bias.cpu().double() * scale
-            self.convolutions[id(weight)] = (folded_weight.to(weight), folded_bias.to(weight))
+            self.convolutions[id(weight)] = (folded_weight.to(weight), folded_bias.to(weight), id(norm[0]))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.conv2d and len(args) > _CONV_WEIGHT:
             folded = self.convolutions.get(id(args[_CONV_WEIGHT]))
             if folded is not None:
+                weight, bias, norm = folded
                 options = {k: v for k, v in (kwargs or {}).items() if k != "bias"}
-                return func(args[0], *folded, *args[_CONV_BIAS + 1 :], **options)
+                self._made[norm] = func(args[0], weight, bias, *args[_CONV_BIAS + 1 :], **options)
+                return self._made[norm]
         elif func is functional.batch_norm and self._is_folded(*args, **(kwargs or {})):
             return args[0] if args else kwargs["input"]
         return func(*args, **kwargs) if kwargs else func(*args)
 
     def _is_folded(self, input: torch.Tensor, running_mean: torch.Tensor | None, *_: Any, **__: Any) -> bool:
-        """Whether this call of `functional.batch_norm` is in the weights of a convolution."""
-        return id(running_mean) in self._norms
+        """Whether this call of `functional.batch_norm` is in the weights of the convolution that made its input.
+
+        A convolution whose weight is made anew in each run, as weight norm does, was not folded in this one.
+        """
+        made = self._made.pop(id(running_mean), None)
+        return made is not None and made is input
