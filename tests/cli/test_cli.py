@@ -93,6 +93,10 @@ def test_help_lists_every_method_without_importing_torch() -> None:
         "neighbors",
         "project",
         "samples",
+        "evaluate",
+        "sanity-check",
+        "compare",
+        "mask-study",
     ):
         assert f" {command} " in done.stdout
 
@@ -105,10 +109,11 @@ def test_every_registered_method_is_a_command() -> None:
 
 @pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
 def test_every_option_has_the_help_of_its_docstring(name: str) -> None:
-    done = invoke(name, "--help")
+    command = name.replace("_", "-")
+    done = invoke(command, "--help")
     assert done.exit_code == 0
     shown = words(done.stdout)
-    assert f"Example: convscope {name} photo.jpg" in shown
+    assert f"Example: convscope {command} photo.jpg" in shown
     for option, text in argument_help(ATTRIBUTIONS[name]).items():
         if option not in ("model", "images", "progress"):
             assert f"--{option.replace('_', '-')}" in shown

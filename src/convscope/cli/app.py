@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from . import collections, stores
+from . import collections, evidence, stores
 from .console import (
     notes,
     out,
@@ -84,6 +84,9 @@ def report(
     target: Annotated[
         str | None, typer.Option(help="Class index or label; by default the predicted class.")
     ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Attribution to show, or all; give more than once. By default four.")
+    ] = None,
 ) -> None:
     """Everything about a few images in one self-contained HTML file."""
     from convscope.report import report as write_report
@@ -97,6 +100,7 @@ def report(
             output=output,
             collection=collection,
             target=chosen_target(target),
+            methods=[name.replace("-", "_") for name in method] if method else None,
             progress=step,
         )
     prediction = model().predict(looked_at[:IMAGES])
@@ -161,6 +165,7 @@ def layers(
 
 app.add_typer(collections.commands)
 app.add_typer(stores.commands)
+app.add_typer(evidence.commands)
 
 
 @app.command(epilog="Example: convscope samples out/samples")

@@ -10,7 +10,7 @@ import ast
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +46,11 @@ def _pair(text: str) -> Any:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+def _window(text: str) -> Any:
+    """Pixels, or "auto"."""
+    return text if text == "auto" else _pair(text)
+
+
 def _number_or_text(text: str) -> Any:
     """A number, or a name or path."""
     try:
@@ -57,12 +62,11 @@ def _number_or_text(text: str) -> Any:
 # One meaning for one name, everywhere in the library: what the text of an option becomes.
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "target": chosen_target,
-    "window": _pair,
+    "window": _window,
     "stride": _pair,
     "size_px": _pair,
     "baseline": _number_or_text,
 }
-_SEVERAL = ("target", "layer")  # options that may be given more than once, for a list
 _MORE_HELP = {"target": ' "A rather than B" takes the difference of two classes.'}  # what only text can say
 
 
@@ -87,7 +91,7 @@ def build(command: str) -> Callable[..., None]:
             p,
             hints[p.name],
             help_of.get(p.name, "") + _MORE_HELP.get(p.name, ""),
-            several=p.name in _SEVERAL and "images" in positional,
+            several=_takes_list(hints[p.name]) and "images" in positional,
         )
         for p in parameters[1:]
         if p.name not in ("progress", *positional)
@@ -167,6 +171,11 @@ def _option(given: inspect.Parameter, hint: Any, help_text: str, *, several: boo
     option: Any = typer.Option
     annotation: Any = Annotated[kind | None if default is None else kind, option(flag, help=help_text)]
     return parameter(given.name, annotation, default)
+
+
+def _takes_list(hint: Any) -> bool:
+    """Whether a list may be given for it, by giving the option more than once."""
+    return any(typing.get_origin(part) in (list, Sequence) for part in typing.get_args(hint))
 
 
 def _choices(hint: Any) -> Any:

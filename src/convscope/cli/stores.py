@@ -117,7 +117,7 @@ def evaluate_retrieval(
 def attribute_dataset(
     model: Network,
     store: Store,
-    method: Annotated[Literal["saliency", "occlusion"], typer.Option(help="How.")] = "saliency",
+    method: Annotated[str, typer.Option(help="How: an attribution method.")] = "saliency",
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
     engine: Engine = "local",
     address: Address = None,
@@ -132,7 +132,7 @@ def attribute_dataset(
     from convscope import EmbeddingStore
     from convscope import attribute_dataset as attribute
 
-    opened = EmbeddingStore.open(store)
+    opened, method = EmbeddingStore.open(store), method.replace("-", "_")
     with progress_bar(method) as step:
         attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
     columns = [name for name in opened.schema.names if name.startswith(f"{method}_")]

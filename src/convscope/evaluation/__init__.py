@@ -4,11 +4,12 @@ from .compare import compare
 from .dataset import attribute_dataset
 from .evaluate import evaluate
 from .mask_study import mask_study
-from .measures import MEASURES, Measure
+from .measures import CURVES, MEASURES, Measure
 from .retrieval import evaluate_retrieval
 from .sanity import sanity_check
 
 __all__ = [
+    "CURVES",
     "MEASURES",
     "Measure",
     "attribute_dataset",

@@ -16,7 +16,8 @@ from ..errors import ConvscopeError, ParameterError
 from ..images import load_images
 from ..models import Model, Target, as_model
 from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
-from .evaluate import CURVES, evaluate, mean_and_margin
+from .evaluate import evaluate, mean_and_margin
+from .measures import CURVES
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 _SHOWN = 4  # images in the picture

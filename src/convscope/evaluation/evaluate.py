@@ -19,12 +19,11 @@ from ..models import Contrast, Model, Progress, Score, Target, as_model, describ
 from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
 from ..results import CONTROLS, Array, Attribution, Evaluation
 from .controls import control_maps
-from .measures import MEASURES, check_measures, localization, pointing, regions_of, sparseness
+from .measures import CURVES, MEASURES, check_measures, localization, pointing, regions_of, sparseness
 from .road import SHARES, road_score, road_variants
 from .sensitivity import max_sensitivity
 
 Maps: TypeAlias = "Attribution | Array"
-CURVES = ("deletion_mean", "deletion_blur", "insertion_mean", "insertion_blur")
 
 
 def evaluate(

@@ -17,7 +17,8 @@ from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
 from ..perturbation import Engine, tried_windows
 from ..results import Array, Attribution, MaskStudy
-from .evaluate import CURVES, evaluate
+from .evaluate import evaluate
+from .measures import CURVES
 
 _STABLE = 0.8  # rank correlation from which two maps say the same
 _SLIGHT = 0.1  # of the largest value: a sign below it is no sign

@@ -57,6 +57,7 @@ MEASURES: dict[str, Measure] = {
     ),
 }
 
+CURVES = ("deletion_mean", "deletion_blur", "insertion_mean", "insertion_blur")
 NEED_REGIONS = ("pointing", "localization")
 
 

@@ -14,14 +14,26 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..embedding import Embeddings, embed, project
-from ..errors import LayerError
+from ..errors import LayerError, ModelError, ParameterError
+from ..evaluation import CURVES, evaluate
 from ..images import load_images
-from ..models import Model, Target
-from ..results import Attribution, FeatureMaps, Filters, Neighbors, Prediction, Projection, Visualization
+from ..models import Model, Several, Target
+from ..results import (
+    Attribution,
+    Evaluation,
+    FeatureMaps,
+    Filters,
+    Neighbors,
+    Prediction,
+    Projection,
+    Visualization,
+)
 from ..synthesis import visualize
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 
+METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # shown unless others are asked for
+STEPS = 16  # on the curves of the badges
 IMAGES = 12  # shown in detail; every image costs an occlusion run
 LAYERS = 4
 VISUALIZATIONS = 4
@@ -47,10 +59,16 @@ class Collection:
 
 @dataclass(frozen=True)
 class Contents:
-    """All results of a report. ``n_given`` images were given; those beyond `IMAGES` are left out."""
+    """All results of a report. ``n_given`` images were given; those beyond `IMAGES` are left out.
+
+    ``evidence`` measures the attributions, each under the name of its method; ``left_out`` are methods that do not
+    fit the network, and why.
+    """
 
     prediction: Prediction
     attributions: tuple[Attribution, ...]
+    evidence: Evaluation | None
+    left_out: tuple[str, ...]
     maps: FeatureMaps | None
     filters: Filters | None
     visualizations: tuple[Visualization, ...]
@@ -67,6 +85,7 @@ def compose(
     collection: Any = None,
     target: Target = None,
     layer: str | Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
 ) -> Contents:
     """Run every method of the report, the quick ones first, so that a mistake in the call shows soon."""
@@ -75,6 +94,7 @@ def compose(
     def stage(name: str) -> Any:
         return partial(progress, name) if progress else None
 
+    names = _methods(methods)
     shown, n_given = _first(images)
     if not isinstance(collection, Embeddings | torch.Tensor | None):
         collection = load_images(collection)  # a folder that is not there shows now
@@ -83,9 +103,18 @@ def compose(
     chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer
     maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
     lying = None if collection is None else _collect(model, collection, shown, stage("embed"))
-    explained = tuple(
-        method(model, shown, target=target, progress=stage(name)) for name, method in ATTRIBUTIONS.items()
-    )
+    explained, left_out = _explain(model, shown, names, target, stage)
+    evidence = None
+    if explained and not isinstance(target, Several):
+        evidence = evaluate(
+            model,
+            shown,
+            explained,
+            target=target,
+            measures=[*CURVES, "completeness_error"],
+            steps=STEPS,
+            progress=stage("evaluate"),
+        )
     wanted = _distinct_targets(target, prediction)
     liked = tuple(
         visualize(model, one, progress=stage(f"visualize {i + 1}"))
@@ -93,7 +122,9 @@ def compose(
     )
     return Contents(
         prediction=prediction,
-        attributions=explained,
+        attributions=tuple(explained.values()),
+        evidence=evidence,
+        left_out=tuple(left_out),
         maps=maps,
         filters=_filters(model),
         visualizations=liked,
@@ -102,6 +133,34 @@ def compose(
         n_given=n_given,
         seconds=time.perf_counter() - started,
     )
+
+
+def _methods(methods: str | Sequence[str] | None) -> list[str]:
+    """The names of the attribution methods, or `ParameterError`."""
+    names = [methods] if isinstance(methods, str) else list(METHODS if methods is None else methods)
+    names = list(ATTRIBUTIONS) if names == ["all"] else list(dict.fromkeys(names))
+    for name in names:
+        if name not in ATTRIBUTIONS:
+            raise ParameterError(f"{name!r} is no method; expected 'all', or some of {', '.join(ATTRIBUTIONS)}")
+    if not names:
+        raise ParameterError("methods: expected at least one, or 'all'")
+    return names
+
+
+def _explain(
+    model: Model, shown: Any, names: Sequence[str], target: Target, stage: Callable[[str], Any]
+) -> tuple[dict[str, Attribution], list[str]]:
+    """The maps of each method, and why others do not fit; the error of the last one where none does."""
+    explained: dict[str, Attribution] = {}
+    left_out: list[str] = []
+    for name in names:
+        try:
+            explained[name] = ATTRIBUTIONS[name](model, shown, target=target, progress=stage(name))
+        except (LayerError, ModelError) as error:  # a network without a map, without a gradient, without attention
+            left_out.append(f"{name}: {error}")
+            if not explained and name == names[-1]:
+                raise
+    return explained, left_out
 
 
 def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:

@@ -6,6 +6,8 @@ import inspect
 import math
 from typing import Any
 
+import numpy as np
+
 from ..attribution import ATTRIBUTIONS
 from ..render import (
     Scale,
@@ -17,7 +19,7 @@ from ..render import (
     is_grainy,
     top_units,
 )
-from ..results import Attribution, FeatureMaps, Result
+from ..results import CONTROLS, Attribution, Evaluation, FeatureMaps, Result
 
 View = dict[str, Any]
 
@@ -64,6 +66,27 @@ def attribution_views(result: Attribution, n: int) -> list[View]:
             0, {**about, "kind": "by itself", "uri": image_uri(attribution_map(result, n)), "is_sharp": True}
         )
     return views
+
+
+def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | None:
+    """How good the map of image n is, beside a map of chance; completeness where it applies; seconds an image."""
+    if evidence is None:
+        return None
+    row, chance = evidence.methods.index(result.provenance.method), evidence.methods.index(CONTROLS[0])
+    insertion, deletion = (
+        [float(np.mean([evidence.values[m, evidence.measures.index(f"{kind}_{b}"), n] for b in ("mean", "blur")]))
+         for m in (row, chance)]
+        for kind in ("insertion", "deletion")
+    )  # fmt: skip
+    completeness = float(evidence.values[row, evidence.measures.index("completeness_error"), n])
+    return {
+        "is_better": insertion[0] - deletion[0] > insertion[1] - deletion[1],
+        "insertion": number(insertion[0], ".2f"),
+        "deletion": number(deletion[0], ".2f"),
+        "chance": (number(insertion[1], ".2f"), number(deletion[1], ".2f")),
+        "completeness": number(completeness, ".2g") if math.isfinite(completeness) else None,
+        "seconds": number(result.provenance.seconds / len(result.values), ".2f"),
+    }
 
 
 def color_bar(scale: Scale, label: str) -> View:

@@ -11,7 +11,7 @@ from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
 from .compose import Contents
-from .figures import attribution_views, caption, layer_views, method_view, number
+from .figures import attribution_views, badge, caption, layer_views, method_view, number
 from .output import template
 
 View = dict[str, Any]
@@ -31,6 +31,7 @@ def page(contents: Contents) -> str:
         visualizations=[_visualization(v) for v in contents.visualizations],
         n_targets=contents.n_targets,
         methods=[method_view(result) for result in contents.attributions],
+        left_out_methods=contents.left_out,
         collection=collection_view(contents.collection) if contents.collection else None,
     )
 
@@ -88,7 +89,11 @@ def _image(contents: Contents, n: int) -> View:
         "name": PurePath(name).name or name,
         "photo": image_uri(contents.attributions[0].images[n], "jpeg"),
         "top": top,
-        "maps": [view for result in contents.attributions for view in attribution_views(result, n)],
+        "maps": [
+            view | {"badge": badge(contents.evidence, result, n)}
+            for result in contents.attributions
+            for view in attribution_views(result, n)
+        ],
         "layers": layer_views(contents.maps, n) if contents.maps else [],
     }
 

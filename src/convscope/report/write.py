@@ -22,13 +22,14 @@ def report(
     collection: Any = None,
     target: Target = None,
     layer: str | Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
 ) -> Path:
     """Look at a network from all sides and write what is seen into one HTML file.
 
     The file holds everything it shows, needs no connection, and follows the reader's light or dark mode: the
-    predictions, occlusion and saliency maps, feature maps, first filters, the pictures that the classes like
-    best, and with ``collection`` the nearest neighbors and a map of that collection.
+    predictions, attribution maps and how good they are, feature maps, first filters, the pictures that the classes
+    like best, and with ``collection`` the nearest neighbors and a map of that collection.
 
     Args:
         model: a `Model` or a module.
@@ -39,6 +40,9 @@ def report(
         target: what the maps explain and what is visualized; by default each image's predicted class.
         layer: one name or several, of the layers to show feature maps of; by default one of each resolution, at
             most 4.
+        methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, saliency, integrated gradients
+            and Grad-CAM. One that does not fit the network is left out, and the report says why. Each map is
+            measured by deletion and insertion, beside a map of chance.
         progress: called with (stage, done, total), where the stage is "occlusion", "embed" and so on. Unlike
             elsewhere it takes the name of the stage, as one call runs many methods.
 
@@ -55,7 +59,13 @@ def report(
     output = Path(output)
     check_output(output)
     contents = compose(
-        as_model(model), images, collection=collection, target=target, layer=layer, progress=progress
+        as_model(model),
+        images,
+        collection=collection,
+        target=target,
+        layer=layer,
+        methods=methods,
+        progress=progress,
     )
     replace_file(output, [page(contents)])
     return output

@@ -1,0 +1,170 @@
+"""Commands about how far maps can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import free_output, progress_bar, reporting, show, staged_progress
+from .options import AsJson, Images, Network, Output, chosen_images, chosen_target, with_network
+
+commands = typer.Typer()
+
+Target = Annotated[str | None, typer.Option(help="Class index or label; by default the predicted class.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is left to chance.")]
+Image = Annotated[Path, typer.Argument(help="An image file.", show_default=False)]
+
+
+@commands.command(epilog="Example: convscope evaluate photos/ --method saliency --method grad_cam")
+@reporting
+@with_network
+def evaluate(
+    model: Network,
+    images: Images,
+    method: Annotated[
+        list[str] | None, typer.Option(help="To run and measure, with its defaults; give more than once.")
+    ] = None,
+    maps: Annotated[
+        list[Path] | None, typer.Option(help="Folder that an attribution of these images was saved to.")
+    ] = None,
+    target: Target = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="What to measure; by default all that does not need regions.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 50,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """How good maps are: deletion, insertion, ROAD, sensitivity and more, beside maps of chance."""
+    from convscope import ATTRIBUTIONS, Attribution, ParameterError
+    from convscope import evaluate as measured
+
+    place = free_output(output, "evaluate")
+    if not method and not maps:
+        raise ParameterError("nothing to evaluate: give --method or --maps")
+    for name in method or ():
+        if name.replace("-", "_") not in ATTRIBUTIONS:
+            raise ParameterError(f"--method {name}: expected one of {', '.join(ATTRIBUTIONS)}")
+    looked_at, network, chosen = chosen_images(images), model(), chosen_target(target)
+    given: dict[str, Any] = {path.name: Attribution.load(path) for path in maps or ()}
+    for name in (n.replace("-", "_") for n in method or ()):
+        with progress_bar(name, "") as step:
+            given[name] = ATTRIBUTIONS[name](network, looked_at, target=chosen, progress=step)
+    with progress_bar("evaluate", "scores") as step:
+        found = measured(
+            network,
+            looked_at,
+            given,
+            target=chosen,
+            measures=measure or None,
+            steps=steps,
+            seed=seed,
+            progress=step,
+        )
+    show(found, found.save(place), as_json)
+
+
+@commands.command(epilog="Example: convscope sanity-check photo.jpg --method grad_cam --output out/check")
+@reporting
+@with_network
+def sanity_check(
+    model: Network,
+    image: Image,
+    method: Annotated[str, typer.Option(help="Which method is checked.")] = "saliency",
+    target: Target = None,
+    stages: Annotated[int, typer.Option(min=1, help="Groups of layers, from the last one on.")] = 8,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a method's map changes when weights are put at random, and with another class."""
+    from convscope import sanity_check as check
+
+    place = free_output(output, "sanity-check")
+    with progress_bar("sanity check", "maps") as step:
+        found = check(
+            model(),
+            chosen_images([image]),
+            method.replace("-", "_"),
+            target=chosen_target(target),
+            stages=stages,
+            seed=seed,
+            progress=step,
+        )
+    show(found, found.save(place), as_json)
+
+
+@commands.command(epilog="Example: convscope compare photos/ --output out/compare")
+@reporting
+@with_network
+def compare(
+    model: Network,
+    images: Images,
+    method: Annotated[
+        list[str] | None, typer.Option(help="To compare; give more than once. By default all.")
+    ] = None,
+    target: Target = None,
+    budget_s: Annotated[
+        float, typer.Option("--budget-s", min=0.001, help="Seconds for the maps of all methods together.")
+    ] = 300.0,
+    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 25,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run methods under one time budget and rank them by the evidence, with what each cost."""
+    from convscope import compare as compared
+
+    place = free_output(output, "compare")
+    with staged_progress() as step:
+        found = compared(
+            model(),
+            chosen_images(images),
+            [name.replace("-", "_") for name in method] if method else "all",
+            target=chosen_target(target),
+            budget_s=budget_s,
+            steps=steps,
+            seed=seed,
+            progress=step,
+        )
+    show(found, found.save(place), as_json)
+
+
+@commands.command(epilog="Example: convscope mask-study photo.jpg --output out/study")
+@reporting
+@with_network
+def mask_study(
+    model: Network,
+    images: Images,
+    target: Target = None,
+    window: Annotated[
+        list[int] | None, typer.Option(help="Side in pixels of the network's input; give more than once.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="rectangle, ellipse, superpixel; by default all three.")
+    ] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="mean, blur, noise; by default all three.")] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 12,
+    seed: Seed = 0,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Occlusion by every window, shape and baseline: which to take, and how much hangs on it."""
+    from convscope import mask_study as study
+
+    place = free_output(output, "mask-study")
+    chosen: dict[str, Any] = {"windows": window, "shapes": shape, "baselines": baseline}
+    with progress_bar("mask study", "settings") as step:
+        found = study(
+            model(),
+            chosen_images(images),
+            chosen_target(target),
+            steps=steps,
+            seed=seed,
+            progress=step,
+            **{name: value for name, value in chosen.items() if value},
+        )
+    show(found, found.save(place), as_json)
