@@ -153,7 +153,7 @@ def write(drawing: Figure, path: Path, dpi: int) -> None:
     if path.suffix == ".png":
         image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     else:
-        image.save(path, quality=78, optimize=True, progressive=True)
+        image.save(path, quality=75, optimize=True, progressive=True)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convscope.errors import ImageError, LayerError, OutputError, TargetError
+from convscope.errors import ImageError, LayerError, ModelError, OutputError, ParameterError, TargetError
 from convscope.models import Model
 from convscope.report import report
 from convscope.report.compose import IMAGES, QUERIES, choose_layers
@@ -161,6 +161,29 @@ def test_every_figure_says_how_it_was_made(made: tuple[Path, str, Any]) -> None:
     assert not re.search(r"\bnan\b|\binf\b|\bNone\b|Undefined", text, re.I)
 
 
+def test_every_map_has_a_line_of_evidence(made: tuple[Path, str, Any]) -> None:
+    page = Page(made[1])
+    badges = [p for p in page.of("p") if p.get("class", "").startswith("badge")]
+    maps = [img for img in page.of("img") if " map of " in img.get("alt", "")]
+    assert len(badges) == len(maps) >= 8
+    assert "completeness error" in "".join(page.text)
+
+
+def test_other_methods_are_shown_where_they_fit_and_named_where_not(model: Model, tmp_path: Path) -> None:
+    images = np.zeros((20, 20, 3), np.uint8)
+    methods = ["layer_cam", "attention_rollout", "lrp"]
+    page = Page(report(model, images, output=tmp_path / "r.html", methods=methods).read_text(encoding="utf-8"))
+    text = "".join(page.text)
+    assert "Left out: attention_rollout: <i>net</i> has no attention" in text
+    assert "Layer cam" in text
+    assert "Lrp" in text
+    assert "Saliency" not in text
+    with pytest.raises(ModelError, match="no attention"):
+        report(model, images, output=tmp_path / "r.html", methods="attention_rollout")
+    with pytest.raises(ParameterError, match="'gradcam' is no method; expected 'all', or some of"):
+        report(model, images, output=tmp_path / "r.html", methods=["gradcam"])
+
+
 def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
     text = "".join(Page(made[1]).text)
     assert "1 image could not be read" in text
@@ -169,7 +192,8 @@ def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
 
 def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in made[2]))
-    assert stages[:5] == ["predict", "feature maps", "embed", "occlusion", "saliency"]
+    assert stages[:4] == ["predict", "feature maps", "embed", "occlusion"]
+    assert stages[4:8] == ["saliency", "integrated_gradients", "grad_cam", "evaluate"]
     assert all(0 < done <= total for _, done, total in made[2])
 
 

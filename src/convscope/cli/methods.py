@@ -64,6 +64,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "target": chosen_target,
     "window": _window,
     "stride": _pair,
+    "superpixel": _pair,
     "size_px": _pair,
     "baseline": _number_or_text,
 }

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..attribution.calls import Asking, Explained
 from ..checks import as_count
-from ..errors import ParameterError
+from ..errors import ParameterError, TargetError
 from ..models import Contrast, Model, Progress, Score, Target, as_model, describe
 from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
 from ..results import CONTROLS, Array, Attribution, Evaluation
@@ -186,11 +186,11 @@ class _Work:
             raise ParameterError(
                 "evaluate looks at one target of each image: evaluate those of Several one by one"
             )
-        self._check_target(image, i)
+        self._check(image, i)
         self.names += image.batch.names
         self.targets += image.targets.names
         size = image.x.shape[2:]
-        maps = [values[min(i, len(values) - 1)] for values in self._maps.values()]
+        maps = [values[i] for values in self._maps.values()]
         maps += control_maps(size, self._seed + image.batch.positions[0])
         orders = [ranks(values, self._seed) for values in maps]
         found = {name: np.full(len(maps), math.nan) for name in self._wanted}
@@ -222,11 +222,14 @@ class _Work:
             return np.zeros((n_maps, len(CURVES), len(self.names), 0), np.float32)
         return np.stack(self._curves, axis=2).astype(np.float32)
 
-    def _check_target(self, image: Explained, i: int) -> None:
+    def _check(self, image: Explained, i: int) -> None:
+        """That there is a map of this image from each method, and that it is of the target."""
         (name,) = image.targets.names
         for method, given in self._given.items():
-            if isinstance(given, Attribution) and i < len(given.targets) and given.targets[i] != name:
-                raise ParameterError(
+            if i >= len(self._maps[method]):
+                raise ParameterError(f"{method}: {i} maps, and more images than that")
+            if isinstance(given, Attribution) and given.targets[i] != name:
+                raise TargetError(
                     f"{method} explains {given.targets[i]!r} of {given.names[i]}, and the target is {name!r}; "
                     "give the same target="
                 )

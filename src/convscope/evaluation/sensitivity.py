@@ -59,12 +59,14 @@ def options_of(given: Attribution) -> dict[str, Any] | None:
         return None
     known = inspect.signature(method).parameters
     options = {k: v for k, v in parameters.items() if k in known and k != "target" and v is not None}
-    baselines = options.get("baseline", [])
+    window, stride, baselines = (options.get(name) for name in ("window", "stride", "baseline"))
+    if isinstance(baselines, tuple):
+        options["baseline"] = list(baselines)  # lists come back from a saved result as tuples
+    if isinstance(window, list | tuple) and isinstance(window[0], list | tuple):
+        options["window"] = list(window)
+        if isinstance(stride, list | tuple) and isinstance(stride[0], list | tuple):
+            del options["stride"]  # one for each window: half of it, the default
     for baseline in baselines if isinstance(baselines, list | tuple) else [baselines]:
-        if baseline not in (
-            "mean",
-            "blur",
-            "noise",
-        ):  # an image; or a number, which means another thing on tensors
+        if baseline not in (None, "mean", "blur", "noise"):  # an image; a number means another thing on tensors
             return None
     return None if str(options.get("shape", "")).endswith("masks") else options
