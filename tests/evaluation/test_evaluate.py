@@ -96,8 +96,8 @@ def test_the_map_of_a_linear_network_beats_all_others_at_every_step() -> None:
     assert (insertion[0] >= insertion[1:] - 1e-6).all()
     assert found.means[0, 0] < found.means[1:, 0].min() - 0.1
     assert found.means[0, 1] > found.means[1:, 1].max() + 0.1
-    assert (found.gains[0] > found.gain_margins[0]).all()  # both, though a good deletion is a low one
-    assert (found.gains[1] < -found.gain_margins[1]).all()
+    assert (found.gains[0] > 0.1).all()  # both, though a good deletion is a low one
+    assert (found.gains[1] < -0.1).all()
 
 
 @pytest.mark.slow  # quantus takes long to import

@@ -1,0 +1,238 @@
+"""Mask studies: each setting is a plain call of occlusion, and the best by plain measures is recommended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from torch import nn
+
+from convscope import MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
+from convscope.evaluation.evaluate import CURVES
+from convscope.evaluation.mask_study import agreement, sign_varies
+from convscope.models import Model
+from convscope.perturbation import tried_windows
+
+SMALL: dict[str, Any] = {"windows": [4, 8], "shapes": ["rectangle", "ellipse"], "baselines": ["mean", "noise"]}
+
+
+def test_maps_are_those_of_plain_calls_and_measures_those_of_evaluate(tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    found = mask_study(tiny, x, [0, 2], steps=4, seed=3, **SMALL)
+    assert list(zip(found.windows, found.shapes, found.baselines, strict=True)) == [
+        (w, s, b) for w in (4, 8) for s in ("rectangle", "ellipse") for b in ("mean", "noise")
+    ]
+    for s, (window, shape, baseline) in enumerate(zip(found.windows, found.shapes, found.baselines, strict=True)):
+        plain = occlusion(tiny, x, target=[0, 2], window=window, shape=shape, baseline=baseline, seed=3)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.maps[s], plain.values)
+        measured = evaluate(tiny, x, plain, target=[0, 2], measures=CURVES, steps=4, seed=3).values[0]
+        np.testing.assert_allclose(found.deletion[s], measured[:2].mean(axis=0), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found.insertion[s], measured[2:].mean(axis=0), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.advantage, (found.insertion - found.deletion).mean(axis=1), rtol=0, atol=0)
+    assert found.targets == ("a", "c")
+    assert found.resolution_px.tolist() == list(found.windows)
+    assert found.n_masks.tolist() == [49] * 4 + [9] * 4
+
+
+def test_the_largest_advantage_is_recommended_and_the_reason_says_so(tiny: Model) -> None:
+    found = mask_study(tiny, torch.randn(3, 3, 16, 16), 1, steps=4, **SMALL)
+    best = int(found.advantage.argmax())
+    assert found.recommended == best
+    assert found.reason.startswith(f"{found.setting(best)}: best ")
+    assert f"({found.advantage[best]:.2f})" in found.reason
+    assert found.rows()[1][0] == found.setting(best)
+    is_best = [found.insertion.mean(axis=1).argmax() == best, found.deletion.mean(axis=1).argmin() == best]
+    assert [word in found.reason.split("(")[0] for word in ("insertion", "deletion")] == is_best or not any(
+        is_best
+    )
+
+
+class Detector(nn.Module):
+    """Finds a pattern of 6 x 6 pixels, and does not mind that a few of them are missing."""
+
+    def __init__(self, pattern: torch.Tensor) -> None:
+        super().__init__()
+        self.find = nn.Conv2d(1, 1, 6, bias=False)
+        self.find.weight.data[0, 0] = pattern
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.find(x).amax(dim=(2, 3)).clamp(16, 30)
+        return torch.cat([found - 23, 23 - found], dim=1) / 2
+
+
+def test_a_planted_patch_is_found_best_by_windows_of_its_size() -> None:
+    """Smaller windows change nothing, as the rest of the pattern is enough; larger ones hide more than it."""
+    pattern = torch.sign(torch.randn(6, 6))
+    x = 0.2 * torch.randn(1, 1, 32, 32)
+    x[0, 0, 9:15, 15:21] = pattern
+    found = mask_study(
+        Detector(pattern), x, 0, windows=[2, 6, 16, 28], shapes=["rectangle"], baselines=["mean"], steps=32
+    )
+    assert not found.maps[0].any()
+    assert found.windows[found.recommended] == 6
+    assert found.insertion[1, 0] > 0.8
+    assert (np.diff(found.advantage[1:]) < -0.1).all()
+
+
+def test_by_default_windows_are_shares_of_the_image(tiny: Model) -> None:
+    assert tried_windows((224, 224)) == [16, 24, 32, 48, 64]
+    assert tried_windows((16, 16)) == [1, 2, 3, 5]
+    found = mask_study(tiny, torch.randn(1, 3, 16, 16), 0, shapes=["rectangle"], baselines=["blur"], steps=2)
+    assert found.windows == (1, 2, 3, 5)
+    assert set(found.baselines) == {"blur"}
+
+
+# Agreement
+
+
+def test_agreement_is_spearmans_correlation_and_the_mean_over_images() -> None:
+    maps = np.random.default_rng(0).normal(size=(4, 3, 7, 6)).round(1)  # with ties
+    alike = agreement(maps)
+    assert alike.shape == (4, 4)
+    for s in range(4):
+        for t in range(4):
+            expected = np.mean(
+                [stats.spearmanr(maps[s, i].ravel(), maps[t, i].ravel()).statistic for i in range(3)]
+            )
+            assert alike[s, t] == pytest.approx(expected)
+    np.testing.assert_array_equal(np.diag(alike), 1)
+    maps[1] = 5  # flat
+    np.testing.assert_array_equal(agreement(maps)[1], [0, 1, 0, 0])
+
+
+def test_agreement_of_a_setting_is_that_with_the_others(tiny: Model) -> None:
+    found = mask_study(tiny, torch.randn(2, 3, 16, 16), 1, steps=2, **SMALL)
+    np.testing.assert_allclose(found.alike, agreement(found.maps), rtol=0, atol=1e-12)
+    for s in range(8):
+        assert found.agreement[s] == pytest.approx(np.delete(found.alike[s], s).mean())
+    one = mask_study(
+        tiny, torch.randn(1, 3, 16, 16), 1, windows=[8], shapes=["rectangle"], baselines=["mean"], steps=2
+    )
+    assert one.agreement.tolist() == [0]
+    assert "not stable" in one.reason
+
+
+def test_the_reason_names_the_windows_that_agree() -> None:
+    """A wide blob looks much the same through windows of 2 to 4; a window of the whole image shows nothing."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 2))
+    y, x = np.mgrid[:32, :32] / 32
+    blob = torch.tensor(np.exp(-((y - 0.4) ** 2 + (x - 0.6) ** 2) / 0.05), dtype=torch.float32)
+    with torch.no_grad():
+        net[1].weight.copy_(torch.stack([blob.flatten(), -blob.flatten()]) / 20)
+        net[1].bias.zero_()
+    found = mask_study(
+        net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4, 2, 3], shapes=["rectangle"], baselines=["mean"], steps=8
+    )
+    assert "stable from 2 to 4 px (rank correlation at least 0.8)" in found.reason
+    assert not found.maps[0].std() > 1e-6
+
+
+# Signs
+
+
+def test_signs_vary_where_baselines_contradict_each_other() -> None:
+    maps = np.zeros((2, 1, 2, 3))
+    maps[0, 0] = [[1.0, 0.5, 0.05], [-1, 0, 0.5]]
+    maps[1, 0] = [[-0.3, 0.9, -0.9], [-1, -0.7, -0.05]]
+    # 1 and -0.3 contradict each other; 0.05 and -0.05 are less than a tenth of the largest value.
+    expected = np.array([[[1, 0, 0], [0, 0, 0]]], bool)
+    np.testing.assert_array_equal(sign_varies(maps), expected)
+    np.testing.assert_array_equal(sign_varies(maps[::-1]), expected)
+    assert not sign_varies(maps[:1]).any()
+    both = np.concatenate([maps, 100 * maps], axis=1)  # each image has a largest value of its own
+    np.testing.assert_array_equal(sign_varies(both), np.repeat(expected, 2, axis=0))
+
+
+def test_signs_are_compared_at_the_recommended_window_and_shape() -> None:
+    """A linear network and an image of ones: over 0 the signs are those of the weights, over 2 the opposite."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    over = [0.0, 2.0]
+    found = mask_study(
+        net, torch.ones(1, 1, 8, 8), 0, windows=[1, 2], shapes=["rectangle"], baselines=over, steps=4
+    )
+    assert found.baselines == ("0.0", "2.0") * 2
+    window = found.windows[found.recommended]
+    first, second = (found.maps[s, 0] for s in range(4) if found.windows[s] == window)
+    np.testing.assert_allclose(first, -second, rtol=0, atol=1e-5)
+    large = np.abs(first) > 0.1 * np.abs(first).max()
+    np.testing.assert_array_equal(found.sign_varies[0], large)
+    assert found.sign_varies.mean() > 0.5
+
+
+# What can be given
+
+
+def test_baselines_may_be_images_and_a_folder_may_hold_a_broken_one(tiny: Model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    black = np.zeros((16, 16, 3), np.uint8)
+    found = mask_study(
+        tiny, str(tmp_path), [0, 1, 2], windows=[8], shapes=["rectangle"], baselines=[black, 0.0, "mean"], steps=2
+    )
+    assert found.baselines == ("image", "0.0", "mean")
+    assert found.targets == ("a", "c")
+    assert "1.png" in found.provenance.skipped[0]
+    assert found.n_masks.tolist() == [9] * 3
+    np.testing.assert_allclose(found.maps[0], found.maps[1], rtol=0, atol=1e-5)
+
+
+def test_superpixels_have_no_stride_and_are_counted(tiny: Model) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    found = mask_study(tiny, picture, windows=[4, 8], shapes=["superpixel"], baselines=["mean"], steps=2)
+    for s, window in enumerate(found.windows):
+        seen: list[int] = []
+        occlusion(
+            tiny, picture, window=window, shape="superpixel", progress=lambda done, _, seen=seen: seen.append(done)
+        )
+        assert found.n_masks[s] == seen[-1]
+
+
+def test_progress_counts_settings_and_the_evaluation(tiny: Model) -> None:
+    seen: list[tuple[int, int]] = []
+    mask_study(tiny, torch.randn(1, 3, 16, 16), steps=2, progress=lambda *step: seen.append(step), **SMALL)
+    assert seen == [(n, 9) for n in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"windows": []}, ParameterError, "at least one each"),
+        ({"shapes": []}, ParameterError, "at least one each"),
+        ({"baselines": []}, ParameterError, "at least one each"),
+        ({"shapes": "rectangle"}, ParameterError, "at least one each"),
+        ({"baselines": "mean"}, ParameterError, "at least one each"),
+        ({"windows": [17]}, ParameterError, "larger than the image"),
+        ({"shapes": ["star"]}, ParameterError, "shape='star'"),
+        ({"baselines": ["men"]}, ParameterError, "baseline='men'"),
+        ({"engine": "warp"}, ParameterError, "engine='warp'"),
+        ({"steps": 1}, ParameterError, "steps=1"),
+        ({"seed": -1}, ParameterError, "seed=-1"),
+        ({"target": 3}, TargetError, "classes 0 to 2"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    tiny: Model, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        mask_study(tiny, torch.zeros(1, 3, 16, 16), **{**SMALL, "steps": 2, **options})
+
+
+def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> None:
+    found = mask_study(tiny, torch.randn(2, 3, 16, 16), 1, steps=2, **SMALL)
+    heading, *rows = found.rows()
+    assert heading[0] == "setting"
+    assert len(rows) == 8
+    assert rows[0][1:3] == tuple(f"{v[found.recommended].mean():.3f}" for v in (found.insertion, found.deletion))
+    assert found.reason in repr(found)
+    back = MaskStudy.load(found.save(tmp_path / "found"))
+    np.testing.assert_array_equal(back.maps, found.maps)
+    np.testing.assert_array_equal(back.sign_varies, found.sign_varies)
+    assert (back.rows(), back.recommended, back.reason) == (found.rows(), found.recommended, found.reason)
+    assert (tmp_path / "found" / "picture.png").stat().st_size > 1000
