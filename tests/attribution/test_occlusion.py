@@ -324,18 +324,32 @@ def slow_best(model: Model, x: torch.Tensor, target: int, windows: list[int]) ->
     return window, values
 
 
-def test_auto_takes_the_window_with_the_largest_insertion_minus_deletion(tiny: Model) -> None:
-    x = torch.randn(4, 3, 16, 16)
-    x[1, :, 4:8, 4:8] += 4
-    found = occlusion(tiny, x, target=1, window="auto")
-    expected = [slow_best(tiny, image, 1, [1, 2, 3, 5]) for image in x]
+class Detector(nn.Module):
+    """Finds a pattern of 6 x 6 pixels, and does not mind that a few of them are missing; sums up the rest."""
+
+    def __init__(self, pattern: torch.Tensor) -> None:
+        super().__init__()
+        self.find = nn.Conv2d(1, 1, 6, bias=False)
+        self.find.weight.data[0, 0] = pattern
+        self.sum = nn.Linear(256, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.find(x).amax(dim=(2, 3)).clamp(16, 30) + self.sum(x.flatten(1))
+
+
+def test_auto_takes_the_window_with_the_largest_insertion_minus_deletion() -> None:
+    pattern = torch.sign(torch.randn(6, 6))
+    model, x = Model(Detector(pattern)), 0.2 * torch.randn(4, 1, 16, 16)
+    x[1, 0, 5:11, 3:9] = x[3, 0, 8:14, 9:15] = pattern
+    found = occlusion(model, x, target=1, window="auto")
+    expected = [slow_best(model, image, 1, [1, 2, 3, 5]) for image in x]
     assert found.provenance.measured["windows"] == [window for window, _ in expected]
     assert len(set(found.provenance.measured["windows"])) > 1
     for values, (_, best) in zip(found.values, expected, strict=True):
         np.testing.assert_allclose(values, best, rtol=0, atol=1e-6)
     assert found.provenance.parameters["window"] == "auto"
     for i in range(4):
-        alone = occlusion(tiny, x[i : i + 1], target=1, window="auto")
+        alone = occlusion(model, x[i : i + 1], target=1, window="auto")
         np.testing.assert_allclose(alone.values[0], found.values[i], rtol=0, atol=1e-6)
         assert alone.provenance.measured["windows"] == found.provenance.measured["windows"][i : i + 1]
 

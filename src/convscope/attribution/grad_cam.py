@@ -28,8 +28,9 @@ def grad_cam(
 ) -> Attribution:
     """What the last feature maps find, weighed by how much the score depends on each of them.
 
-    Coarse and quiet, and about the target: it is one of the few gradient methods that pass randomization checks.
-    It shows where, not what: a value stands for all that a place of the layer sees, often most of the image.
+    Coarse and quiet, and about the target: one of the few gradient methods whose map changes with the weights
+    and the class. It shows where, not what: a value stands for all that a place of the layer sees, often most of
+    the image.
 
         map = max(0, sum over k of w_k * A_k),    w_k = mean over places of dS/dA_k
 

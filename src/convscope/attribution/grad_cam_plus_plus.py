@@ -29,7 +29,8 @@ def grad_cam_plus_plus(
     """Grad-CAM with the places of each map weighed too, so that a thing that is small or there twice is not lost.
 
     Grad-CAM's weight of a map is the mean of its gradient, which favors what is large. Here places with positive
-    gradient count by how much they alone could raise an exponential of the score.
+    gradient count by how much they alone could raise an exponential of the score. As only positive gradients
+    count, the map hardly depends on the class where the layer is followed by average pooling.
 
         map = max(0, sum over k of w_k * A_k),    w_k = sum over places of a_k * max(0, g_k),
         a_k = g_k^2 / (2 * g_k^2 + (sum over places of A_k) * g_k^3),    g_k = dS/dA_k

@@ -29,7 +29,8 @@ def layer_cam(
     """What feature maps find, each place weighed by its own gradient.
 
     Where Grad-CAM has one weight for a whole map, this has one for each place, and so it can be used at layers
-    long before the last, whose maps are finer: name one with ``layer``. Only positive gradients count.
+    long before the last, whose maps are finer: name one with ``layer``. Only positive gradients count, and behind
+    average pooling those are the same everywhere: there the map hardly depends on the class.
 
         map = max(0, sum over k of max(0, dS/dA_k) * A_k),    place by place
 

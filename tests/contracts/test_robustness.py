@@ -1,0 +1,136 @@
+"""Inputs at the edge: every method gives a result or a clear error, and keeps no memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from tests.conftest import tiny_network
+from tests.contracts.test_attributions import FOR_CONVOLUTIONS, METHODS, Method, network_for, run
+from torch import nn
+
+from convscope import LayerError, ModelError, compare, evaluate, mask_study, saliency, sanity_check
+
+# At these sizes, options small enough for a test; the others keep their defaults.
+LARGE: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"steps": 2},
+    "kernel_shap": {"samples": 8, "superpixel": 256},
+    "lime": {"samples": 8, "superpixel": 256},
+    "occlusion": {"window": 256, "stride": 256},
+    "rise": {"masks": 4},
+    "smoothgrad": {"samples": 2},
+    "vargrad": {"samples": 2},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_image_that_is_the_same_everywhere_gives_a_finite_map(method: Method, value: float) -> None:
+    found = run(method, network_for(method), torch.full((2, 3, 16, 16), value))
+    assert found.values.shape == (2, 16, 16)
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_a_network_of_one_class_can_be_explained(method: Method, score: str) -> None:
+    found = run(method, tiny_network(n_classes=1), torch.randn(1, 3, 16, 16), score=score)
+    assert found.targets == ("class 0",)
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_an_error_that_names_the_image(method: Method, bias: float) -> None:
+    net = tiny_network()
+    with torch.no_grad():
+        net[-1].bias[:] = bias
+    with pytest.raises(ModelError, match=r"image 0: the network's score is (nan|inf)"):
+        run(method, net, torch.randn(1, 3, 16, 16), target=0)
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+def test_a_saturated_probability_gives_a_finite_map(method: Method) -> None:
+    net = tiny_network()
+    with torch.no_grad():
+        net[-1].bias[:] = torch.tensor([1e4, 0.0, 0.0])
+    found = run(method, net, torch.randn(1, 3, 16, 16), target=0, score="probability")
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+def test_maps_of_one_place_give_a_result_or_say_that_there_is_no_map(method: Method) -> None:
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    if "cam" in method.__name__:
+        with pytest.raises(LayerError, match="no feature map of more than one value"):
+            run(method, net, torch.randn(1, 3, 16, 16))
+    else:
+        assert run(method, net, torch.randn(1, 3, 16, 16)).values.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+def test_an_image_of_one_pixel_gives_a_result_or_says_that_there_is_no_map(method: Method) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    if "cam" in method.__name__:
+        with pytest.raises(LayerError, match="no feature map of more than one value"):
+            method(net, torch.randn(1, 3, 1, 1))
+    else:
+        assert method(net, torch.randn(1, 3, 1, 1)).values.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
+@pytest.mark.parametrize("side", [32, 1024])
+@pytest.mark.slow
+def test_small_and_large_images(method: Method, side: int) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3, stride=4), nn.ReLU(), nn.Conv2d(2, 2, 3, stride=4), nn.ReLU(),
+                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))  # fmt: skip
+    options = LARGE.get(method.__name__, {}) if side > 32 else {}
+    found = method(net, torch.randn(1, 3, side, side), **options)
+    assert found.values.shape == (1, side, side)
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
+def test_memory_stays_flat_over_500_calls(method: Method) -> None:
+    net, x = network_for(method), torch.randn(1, 3, 16, 16)
+    process = psutil.Process(os.getpid())
+    small = {"masks": 4} if method.__name__ == "rise" else {"samples": 4} if "samples" in _options(method) else {}
+
+    def call() -> None:
+        method(net, x, target=0, **(small or _options(method)))
+
+    for _ in range(100):  # what is remembered for good, and what the allocators keep
+        call()
+    gc.collect()
+    before = process.memory_info().rss
+    n_tensors = sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+    for _ in range(400):
+        call()
+    gc.collect()
+    grown = process.memory_info().rss - before
+    # 400 maps, inputs and activations that were kept would be 400 x 30 KB = 12 MB.
+    assert grown < 6e6, f"{grown / 1e6:.1f} MB more"
+    assert sum(isinstance(o, torch.Tensor) for o in gc.get_objects()) <= n_tensors + 3
+
+
+def _options(method: Method) -> dict[str, Any]:
+    from tests.contracts.test_attributions import OPTIONS
+
+    return OPTIONS.get(method.__name__, {})
+
+
+def test_the_evidence_of_a_network_of_one_class_and_of_constant_images() -> None:
+    net, x = tiny_network(n_classes=1), torch.zeros(2, 3, 16, 16)
+    found = evaluate(net, x, saliency(net, x), steps=3)
+    assert np.isfinite(found.mean("saliency", "insertion_mean"))
+    assert np.isfinite(compare(net, x, ["saliency", "grad_cam"], steps=3).advantage).all()
+    assert np.isfinite(mask_study(net, x, windows=[4, 8], steps=3).advantage).all()
+    check = sanity_check(net, x[:1], "grad_cam")
+    assert check.label_names == ()
+    assert check.passes_labels is None
