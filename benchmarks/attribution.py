@@ -143,7 +143,7 @@ def with_plain_modules(whole: Case) -> Case:
 
 
 def captums(
-    method: str, peer_name: str, c: Case, *, own: Any = None, sizes: tuple[int, ...] = (1,), **options: Any
+    name: str, peer_name: str, c: Case, /, *, own: Any = None, sizes: tuple[int, ...] = (1,), **options: Any
 ) -> Pair:
     """A gradient method; sizes: tried as Captum's ``internal_batch_size``."""
     layer = [c.module.get_submodule(c.layer)] if peer_name == "GuidedGradCam" else []
@@ -155,7 +155,7 @@ def captums(
         found = peer.attribute(x, target=c.target, **options, **at_once)[0].detach()
         return found.sum(dim=0) if "baselines" in options else found.abs().amax(dim=0)
 
-    return Pair(lambda: c.ours(method, **(own or {})), run, sizes, largest)
+    return Pair(lambda: c.ours(name, **(own or {})), run, sizes, largest)
 
 
 def smoothgrad(c: Case) -> Pair:

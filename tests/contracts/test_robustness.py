@@ -14,7 +14,7 @@ from tests.conftest import tiny_network
 from tests.contracts.test_attributions import FOR_CONVOLUTIONS, METHODS, Method, network_for, run
 from torch import nn
 
-from convscope import LayerError, ModelError, compare, evaluate, mask_study, saliency, sanity_check
+from convscope import LayerError, ModelError, ParameterError, compare, evaluate, mask_study, saliency, sanity_check
 
 # At these sizes, options small enough for a test; the others keep their defaults.
 LARGE: dict[str, dict[str, Any]] = {
@@ -79,6 +79,9 @@ def test_an_image_of_one_pixel_gives_a_result_or_says_that_there_is_no_map(metho
     if "cam" in method.__name__:
         with pytest.raises(LayerError, match="no feature map of more than one value"):
             method(net, torch.randn(1, 3, 1, 1))
+    elif method.__name__ == "rise":
+        with pytest.raises(ParameterError, match="cells=7: more than the pixels"):
+            method(net, torch.randn(1, 3, 1, 1))
     else:
         assert method(net, torch.randn(1, 3, 1, 1)).values.shape == (1, 1, 1)
 
@@ -109,14 +112,18 @@ def test_memory_stays_flat_over_500_calls(method: Method) -> None:
         call()
     gc.collect()
     before = process.memory_info().rss
-    n_tensors = sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+    n_tensors = _count_tensors()
     for _ in range(400):
         call()
     gc.collect()
     grown = process.memory_info().rss - before
     # 400 maps, inputs and activations that were kept would be 400 x 30 KB = 12 MB.
     assert grown < 6e6, f"{grown / 1e6:.1f} MB more"
-    assert sum(isinstance(o, torch.Tensor) for o in gc.get_objects()) <= n_tensors + 3
+    assert _count_tensors() <= n_tensors + 3
+
+
+def _count_tensors() -> int:
+    return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
 
 
 def _options(method: Method) -> dict[str, Any]:

@@ -102,6 +102,9 @@ class Scorer:
     def _is_worth_a_plan(self, image: torch.Tensor, masks: Masks) -> bool:
         if self._engine != "auto":
             return self._engine == "incremental"
+        if image.device.type != "cpu":
+            self.measured["reason"] = f"whole networks in large batches are faster on {image.device.type}"
+            return False
         shape = (image.shape[0], image.shape[1], image.shape[2])
         if self._model.structure(shape).n_values * len(masks) >= WORK:
             return True
