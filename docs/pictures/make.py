@@ -1,6 +1,6 @@
 """Make the pictures of the documentation: ``python docs/pictures/make.py [NAME ...]``.
 
-Everything comes from the default network and two photos that scikit-image ships, so nothing is downloaded.
+Everything comes from the default network and photos that scikit-image ships, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,25 @@ from PIL import Image
 from skimage import data
 
 import convscope
-from convscope import Model, Several, feature_maps, filters, load_model, occlusion, saliency, visualize
+from convscope import (
+    Contrast,
+    Model,
+    Several,
+    SimilarTo,
+    compare,
+    evaluate,
+    feature_maps,
+    filters,
+    grad_cam,
+    load_model,
+    mask_study,
+    occlusion,
+    saliency,
+    sanity_check,
+    visualize,
+)
 from convscope.attribution import ATTRIBUTIONS
+from convscope.evaluation import CURVES
 from convscope.render import attribution_map, attribution_overlay, channel_tiles, figure, is_grainy, plot
 from convscope.results import Array
 
@@ -70,6 +87,44 @@ def draw_method(model: Model, name: str) -> Figure:
             ax.images[0].set_data(attribution_map(result, n))
         _title(ax, result.targets[n].split(",")[0] + note)
     return drawing
+
+
+def draw_targets(model: Model) -> Figure:
+    """Grad-CAM of a class, of one class rather than another, and of what makes two photos alike."""
+    cat = data.chelsea()
+    results = [
+        ("tabby", grad_cam(model, cat, target="tabby", kind="signed")),
+        ("tabby rather than lynx", grad_cam(model, cat, target=Contrast("tabby", "lynx"), kind="signed")),
+        (
+            "likeness to its mirror image",
+            grad_cam(model, cat, target=SimilarTo(cat[:, ::-1].copy()), kind="signed"),
+        ),
+    ]
+    drawing = Figure(figsize=(10.2, 2.8), layout="constrained", facecolor="white")
+    for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
+        plot(result, ax)
+        _title(ax, title)
+    return drawing
+
+
+def draw_evaluate(model: Model) -> Figure:
+    photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    maps = [method(model, photos) for method in (grad_cam, occlusion, saliency)]
+    return figure(evaluate(model, photos, maps, steps=20, measures=[*CURVES, "road", "sparseness"]))
+
+
+def draw_sanity_check(model: Model) -> Figure:
+    return figure(sanity_check(model, data.coffee(), "guided_backprop"))
+
+
+def draw_compare(model: Model) -> Figure:
+    photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    methods = ["grad_cam", "layer_cam", "occlusion", "lrp", "integrated_gradients", "smoothgrad", "saliency"]
+    return figure(compare(model, photos, methods, steps=15))
+
+
+def draw_mask_study(model: Model) -> Figure:
+    return figure(mask_study(model, data.coffee()))
 
 
 def draw_visualize(model: Model) -> Figure:
@@ -134,6 +189,11 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "saliency": (draw_saliency, 90, "jpg"),
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),
+    "targets": (draw_targets, 90, "jpg"),
+    "evaluate": (draw_evaluate, 75, "jpg"),
+    "sanity-check": (draw_sanity_check, 80, "jpg"),
+    "compare": (draw_compare, 75, "jpg"),
+    "mask-study": (draw_mask_study, 75, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
 }
 # Every other method has the same kind of picture. Attention rollout needs a transformer, and none is installed.

@@ -83,7 +83,7 @@ def occlusion(
             large as the window; or an array of masks (M, H, W) of booleans, True where hidden.
         score: "logit" (before softmax) or "probability".
         engine: "incremental" computes again only what a window changed, which gives the same scores many times
-            as fast; "dense" runs the whole network for each window; "auto" takes the first where it pays, on a CPU.
+            as fast; "dense" runs the whole network for each window; "auto" takes the first where it pays, on CPUs.
         precision: "float32", exact, or "bfloat16", faster where the processor knows it; how far it is off is
             measured.
         seed: of the noise baseline.

@@ -110,7 +110,10 @@ def draw_mask_study(ax: Axes, result: MaskStudy) -> None:
     plain_axes(ax, grid="y")
     ax.set_xticks(sorted(set(result.windows)))
     ax.set_xlabel("window, px", **text(size=7.5, color=SOFT))
-    ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 6.5}, handlelength=3.2)
+    ax.legend(
+        frameon=False, prop={"family": "DejaVu Sans", "size": 6.5}, handlelength=3.2,
+        loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3,
+    )  # fmt: skip
     heading(ax, "Insertion minus deletion", "higher is better; circled: recommended")
 
 
@@ -158,7 +161,7 @@ def _draw_signs(ax: Axes, result: MaskStudy) -> None:
     """Where the sign depends on the baseline, in blue over the photo."""
     marked = np.where(result.sign_varies[0], -1.0, 0.0)
     show(ax, overlay(result.images[0], marked, Scale(-1.0, 1.0, SIGNED)))
-    share = f"{result.sign_varies[0].mean():.0%} of the pixels, in blue"
+    share = f"{result.sign_varies[0].mean():.1%} of the pixels, in blue"
     heading(ax, "For the target over one baseline, against it over another", share)
 
 
