@@ -92,12 +92,13 @@ def draw_method(model: Model, name: str) -> Figure:
 def draw_targets(model: Model) -> Figure:
     """Grad-CAM of a class, of one class rather than another, and of what makes two photos alike."""
     cat = data.chelsea()
+    mirrored = cat[:, ::-1].copy()
     results = [
         ("tabby", grad_cam(model, cat, target="tabby", kind="signed")),
         ("tabby rather than lynx", grad_cam(model, cat, target=Contrast("tabby", "lynx"), kind="signed")),
         (
             "likeness to its mirror image",
-            grad_cam(model, cat, target=SimilarTo(cat[:, ::-1].copy()), kind="signed"),
+            grad_cam(model, cat, target=SimilarTo(mirrored), kind="signed"),
         ),
     ]
     drawing = Figure(figsize=(10.2, 2.8), layout="constrained", facecolor="white")

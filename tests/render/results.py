@@ -8,13 +8,17 @@ import numpy as np
 
 from convscope.results import (
     Attribution,
+    Comparison,
+    Evaluation,
     FeatureMaps,
     Filters,
+    MaskStudy,
     Neighbors,
     Prediction,
     Projection,
     Provenance,
     Result,
+    SanityCheck,
     Visualization,
 )
 
@@ -102,6 +106,94 @@ def prediction(n: int = 3) -> Prediction:
     )
 
 
+def evaluation(kind: type[Evaluation] = Evaluation, *, n: int = 3, steps: int = 5, **more: Any) -> Evaluation:
+    """Two methods and the controls by three measures; the second measure is not there for the first method."""
+    rng = np.random.default_rng(6)
+    values = rng.random((4, 3, n))
+    values[0, 1] = np.nan
+    return kind(
+        methods=("grad_$cam", "lime", "random", "center"),
+        measures=("deletion_mean", "completeness_error", "sparseness"),
+        higher_is_better=(False, False, True),
+        values=values,
+        means=values.mean(axis=2),
+        margins=np.full((4, 3), 0.1 if n > 1 else np.nan),
+        gains=rng.normal(size=(4, 3)),
+        gain_margins=np.full((4, 3), 0.1 if n > 1 else np.nan),
+        curves=rng.random((4, 4, n, steps)),
+        curve_names=("deletion_mean", "deletion_blur", "insertion_mean", "insertion_blur"),
+        seconds=np.array([0.5, 2.0, np.nan, np.nan]),
+        names=("<b>$\\bad$ 猫.png",) * n,
+        targets=("$\\cat$, felis_catus",) * n,
+        provenance=provenance("evaluate"),
+        **more,
+    )
+
+
+def comparison(n: int = 3) -> Comparison:
+    found = evaluation(
+        Comparison,
+        n=n,
+        ranking=("lime", "grad_$cam"),
+        advantage=np.array([0.1, 0.3, 0.0, 0.1]),
+        advantage_margins=np.full(4, 0.1 if n > 1 else np.nan),
+        tied=("lime",),
+        verdict="lime is the best of $two_methods$",
+        maps=np.random.default_rng(7).normal(size=(2, min(n, 2), 12, 12)),
+        images=photos(min(n, 2)),
+        signed=(False, True),
+        left_out=("rise: not finished",),
+    )
+    assert isinstance(found, Comparison)
+    return found
+
+
+def sanity_check(stages: int = 3, labels: int = 2) -> SanityCheck:
+    rng = np.random.default_rng(8)
+    return SanityCheck(
+        checked="grad_$cam",
+        stages=tuple(f"blocks.{i}.$conv_{i}" for i in range(stages)),
+        cascading=rng.random((stages, 2)),
+        independent=rng.random((stages, 2)),
+        labels=rng.random((labels, 2)),
+        label_names=("dog, $canis",) * labels,
+        maps=rng.normal(size=(stages + 1, 12, 12)),
+        image=photos(1)[0],
+        name="<b>$bad_猫.png",
+        target="$cat",
+        signed=True,
+        passes_weights=None,
+        passes_labels=None if not labels else False,
+        verdict="it is $doubtful_",
+        provenance=provenance("sanity_check"),
+    )
+
+
+def mask_study(n: int = 2) -> MaskStudy:
+    rng = np.random.default_rng(9)
+    settings = [(w, s, b) for w in (4, 8) for s in ("rectangle", "ellipse") for b in ("mean", "$im_age")]
+    return MaskStudy(
+        windows=tuple(w for w, _, _ in settings),
+        shapes=tuple(s for _, s, _ in settings),
+        baselines=tuple(b for _, _, b in settings),
+        maps=rng.normal(size=(8, n, 12, 12)),
+        deletion=rng.random((8, n)),
+        insertion=rng.random((8, n)),
+        agreement=rng.random(8),
+        alike=rng.random((8, 8)),
+        resolution_px=np.full(8, 4.0),
+        n_masks=np.full(8, 9),
+        seconds=np.full(8, 0.1),
+        recommended=3,
+        reason="4 px ellipse over $im_age: best insertion (0.10), not stable",
+        sign_varies=rng.random((n, 12, 12)) > 0.5,
+        images=photos(n),
+        names=("<b>$bad_猫.png",) * n,
+        targets=("$cat",) * n,
+        provenance=provenance("mask_study"),
+    )
+
+
 def every_kind() -> list[Result]:
     noise = np.random.default_rng(5).normal(size=(2, 12, 12))
     return [
@@ -109,16 +201,24 @@ def every_kind() -> list[Result]:
         attribution(np.abs(noise), "saliency", signed=False),
         attribution(np.zeros((1, 12, 12))),
         attribution(np.full((1, 12, 12), 3.0), "saliency"),
+        comparison(),
+        comparison(1),
+        evaluation(),
+        evaluation(n=1, steps=0),
         feature_maps(),
         filters(),
         filters(1),
         filters(20, 40),
+        mask_study(),
+        mask_study(1),
         neighbors(),
         neighbors(()),
         projection(),
         projection(1, 1),
         projection(4, 3),
         prediction(),
+        sanity_check(),
+        sanity_check(1, 0),
         visualization(),
         visualization(9),
     ]

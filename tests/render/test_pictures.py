@@ -18,9 +18,10 @@ from PIL import Image
 from convscope.errors import OutputError, ParameterError
 from convscope.render import attribution_scale, data_uri, figure, filter_tiles, neighbor_rows, plot, save_png
 from convscope.render.attributions import is_grainy
+from convscope.render.pictures import PICTURES
 from convscope.render.projections import PALETTE, label_styles, place_beside, round_robin
 from convscope.render.style import decimal, printable, short_label, short_name
-from convscope.results import Result
+from convscope.results import Result, Retrieval
 
 from .results import attribution, every_kind, feature_maps, filters, neighbors, projection
 
@@ -43,6 +44,22 @@ def test_plot_draws_into_given_axes_and_leaves_the_rest_alone(result: Result) ->
     assert plot(result, ax) is ax
     assert ax.has_data()
     assert pyplot.get_fignums() == []
+
+
+def test_every_kind_that_has_a_picture_is_here() -> None:
+    assert {type(result) for result in KINDS} | {Retrieval} == set(PICTURES)
+
+
+@pytest.mark.parametrize("result", KINDS, ids=IDS)
+def test_every_kind_is_the_same_after_a_trip_to_the_disk(result: Result, tmp_path: Path) -> None:
+    again = type(result).load(result.save(tmp_path / "saved"))
+    assert repr(again) == repr(result)
+    for field in dataclasses.fields(result):
+        before, after = getattr(result, field.name), getattr(again, field.name)
+        if isinstance(before, np.ndarray):
+            np.testing.assert_array_equal(after, before)
+        elif field.name not in ("provenance", "values", "layers"):
+            assert after == before or before != before, field.name
 
 
 def test_plot_without_axes_makes_a_pyplot_figure() -> None:
