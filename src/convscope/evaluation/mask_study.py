@@ -41,9 +41,9 @@ def mask_study(
 
     A map of occlusion depends on what was hidden and by what. Here all choices are run on the same images, and
     each map is measured by what it says of the score: insertion (the score when only its best pixels are there,
-    higher is better) minus deletion (when they are gone), the mean over the mean image and the blurred one, which
-    are not the setting's own. The largest is recommended. Where maps of neighboring windows agree, the choice
-    hardly matters.
+    higher is better) minus deletion (when they are gone), the mean over the mean image and the blurred one, for
+    all settings alike. The largest is recommended. Where maps of neighboring windows agree, the choice hardly
+    matters.
 
     Args:
         model: a `Model` or a module.
@@ -67,7 +67,7 @@ def mask_study(
         ParameterError: an empty list, a window larger than the image, an unknown shape or baseline.
         TargetError: the target is not a class of the network.
 
-    Cost: with the defaults on 224 px 9,300 masks an image, and 4 * steps forward passes a setting.
+    Cost: with the defaults on 224 px about 9,000 masks an image, and 4 * steps forward passes a setting.
 
     References:
         Zeiler, Fergus: Visualizing and understanding convolutional networks, 2013, arXiv 1311.2901.
