@@ -100,12 +100,12 @@ def test_the_map_of_a_linear_network_beats_all_others_at_every_step() -> None:
     assert (found.gains[1] < -0.1).all()
 
 
-@pytest.mark.slow  # quantus takes long to import
+@pytest.mark.slow  # quantus takes long to import, and comes with the extra [bench]
 def test_the_deletion_curve_is_the_pixel_flipping_of_quantus() -> None:
     """One channel, as Quantus flips channels one by one; 0 behind; its curve leaves out the whole image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import quantus
+        quantus = pytest.importorskip("quantus")
     net, x = tiny_network(n_channels=1).eval(), torch.randn(3, 1, 16, 16)
     maps = np.random.default_rng(0).normal(size=(3, 16, 16)).astype(np.float32)
     target = np.array([2, 0, 1])
@@ -128,11 +128,11 @@ def test_the_deletion_curve_is_the_pixel_flipping_of_quantus() -> None:
 # The other measures
 
 
-@pytest.mark.slow  # quantus takes long to import
+@pytest.mark.slow  # quantus takes long to import, and comes with the extra [bench]
 def test_sparseness_is_that_of_quantus() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import quantus
+        quantus = pytest.importorskip("quantus")
     # Large, as Quantus adds 1e-7 to each value.
     maps = 1e3 * np.random.default_rng(0).normal(size=(4, 9, 7))
     maps[1] **= 3
