@@ -4,10 +4,10 @@
     python benchmarks/attribution.py rise curves --rounds 7
     python benchmarks/attribution.py --quick
 
-Both run in turn, in one process; the ratio is the median over the rounds of ours / peer. Where a peer lets its user
-say how many images go through the network at once, it runs at the number (in brackets) that was fastest beforehand.
-MB is by how much the memory of a process of its own grew at most, for us and for the peer. "Differ" is the largest
-difference of the two maps, as a share of the largest value, where they are meant to be the same:
+Both run in turn, in one process; the ratio is the median over the rounds of ours / peer. Where a peer lets its
+user say how many images go through the network at once, it runs at the number (in brackets) that was fastest
+beforehand. MB is by how much the memory of a process of its own grew at most, for us and for the peer. "Differ"
+is the largest difference of the two maps, as a share of the largest value, where they are meant to be the same:
 
     Integrated Gradients: some units are so near a kink of their ReLU6 that rounding decides on which side they
         are; float64 lies as far from the one as from the other.
