@@ -20,14 +20,16 @@ from convscope import (
     Comparison,
     Interrupted,
     ParameterError,
+    Several,
+    TargetError,
     compare,
     evaluate,
     grad_cam,
     occlusion,
     saliency,
 )
+from convscope.evaluation import CURVES
 from convscope.evaluation.compare import _is_better, _tied, advantages_of, verdict_of
-from convscope.evaluation.evaluate import CURVES
 from convscope.models import Model
 
 FEW: dict[str, Any] = {"measures": ["sparseness"], "steps": 4}
@@ -252,11 +254,12 @@ def test_it_can_be_interrupted(tiny: Model) -> None:
         ({"budget_s": float("inf")}, "budget_s=inf"),
         ({"measures": ["magic"]}, "'magic' among them"),
         ({"steps": 1}, "steps=1"),
-        ({"target": 7}, "no method finished: saliency: target=7"),
+        ({"target": 7}, "target=7: the network has classes 0 to 2"),
+        ({"target": Several(0, 1)}, "take those of Several one by one"),
     ],
 )
 def test_bad_arguments_are_refused(tiny: Model, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
+    with pytest.raises((ParameterError, TargetError), match=message):
         compare(tiny, torch.randn(1, 3, 16, 16), **{"methods": "saliency", **FEW, **options})
 
 

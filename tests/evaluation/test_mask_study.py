@@ -116,7 +116,7 @@ def test_agreement_of_a_setting_is_that_with_the_others(tiny: Model) -> None:
         tiny, torch.randn(1, 3, 16, 16), 1, windows=[8], shapes=["rectangle"], baselines=["mean"], steps=2
     )
     assert one.agreement.tolist() == [0]
-    assert "not stable" in one.reason
+    assert "no other window to compare with" in one.reason
 
 
 def test_the_reason_names_the_windows_that_agree() -> None:
@@ -132,6 +132,11 @@ def test_the_reason_names_the_windows_that_agree() -> None:
     )
     assert "stable from 2 to 4 px (rank correlation at least 0.8)" in found.reason
     assert not found.maps[0].std() > 1e-6
+    two = mask_study(
+        net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4], shapes=["rectangle"], baselines=["mean"], steps=8
+    )
+    assert "4 px rectangle over mean: best insertion and deletion" in two.reason
+    assert "not stable: windows next to it give other maps" in two.reason
 
 
 # Signs
@@ -183,6 +188,14 @@ def test_baselines_may_be_images_and_a_folder_may_hold_a_broken_one(tiny: Model,
     assert "1.png" in found.provenance.skipped[0]
     assert found.n_masks.tolist() == [9] * 3
     np.testing.assert_allclose(found.maps[0], found.maps[1], rtol=0, atol=1e-5)
+
+
+def test_several_images_as_baselines_are_told_apart(tiny: Model) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    black, white = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)
+    found = mask_study(tiny, x, 1, windows=[8], shapes=["rectangle"], baselines=[black, "mean", white], steps=2)
+    assert found.baselines == ("image 1", "mean", "image 3")
+    assert "no other window to compare with" in found.reason
 
 
 def test_superpixels_have_no_stride_and_are_counted(tiny: Model) -> None:

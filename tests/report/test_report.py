@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from convscope.errors import ImageError, LayerError, ModelError, OutputError, ParameterError, TargetError
-from convscope.models import Model
+from convscope.models import Model, Several, SimilarTo
 from convscope.report import report
 from convscope.report.compose import IMAGES, QUERIES, choose_layers
 from convscope.report.figures import number
@@ -182,6 +182,16 @@ def test_other_methods_are_shown_where_they_fit_and_named_where_not(model: Model
         report(model, images, output=tmp_path / "r.html", methods="attention_rollout")
     with pytest.raises(ParameterError, match="'gradcam' is no method; expected 'all', or some of"):
         report(model, images, output=tmp_path / "r.html", methods=["gradcam"])
+
+
+def test_targets_that_nothing_can_be_made_for_leave_the_visualization_out(model: Model, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
+    made = report(model, images, output=tmp_path / "r.html", target=SimilarTo(images), methods="occlusion")
+    page = Page(made.read_text(encoding="utf-8"))
+    assert "likeness to another image" in "".join(page.text)
+    assert "visualizations" not in [section["id"] for section in page.of("section")]
+    with pytest.raises(ParameterError, match="make one for each of Several"):
+        report(model, images, output=tmp_path / "r.html", target=Several(0, 1))
 
 
 def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:

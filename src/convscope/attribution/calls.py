@@ -160,9 +160,10 @@ class Call(Asking):
         That is what they should add up to; the error is a share of it.
         """
         total = values.sum(dim=(-2, -1)).to(change)
-        # Nothing to add up to, and nothing found, is no error.
-        is_nothing = torch.maximum(total.abs(), change.abs()) < 1e-6
-        error = torch.where(is_nothing, 0.0, (total - change).abs() / change.abs()).transpose(0, -1).flatten()
+        # Where both are rounding, nothing to add up to and nothing found, that is no error.
+        size = torch.maximum(total.abs(), change.abs())
+        error = (total - change).abs() / torch.where(change != 0, change.abs(), size)
+        error = torch.where(size < 1e-6, 0.0, error).transpose(0, -1).flatten()
         self.maps.measured.setdefault("completeness_error", []).extend(float(f"{e:.2g}") for e in error.tolist())
 
     def _add(self, images: Explained, values: torch.Tensor) -> None:

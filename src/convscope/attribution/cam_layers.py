@@ -36,6 +36,8 @@ def cam_layer(model: Model, shape: tuple[int, int, int], name: str | None) -> Ca
     structure = model.structure(shape)
     if name is not None:
         chosen = structure.find(name)
+        if name.endswith(":input"):
+            raise LayerError(f"layer={name!r} goes into a module; name the module that puts it out")
         if chosen.is_spatial:
             return _of_maps(chosen)
         if len(chosen.shape) == 2 and (grid := _grid(structure, chosen)):

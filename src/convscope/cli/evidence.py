@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import free_output, progress_bar, reporting, show, staged_progress
+from .methods import number_or_text
 from .options import AsJson, Images, Network, Output, chosen_images, chosen_target, with_network
 
 commands = typer.Typer()
@@ -48,6 +49,9 @@ def evaluate(
     for name in method or ():
         if name.replace("-", "_") not in ATTRIBUTIONS:
             raise ParameterError(f"--method {name}: expected one of {', '.join(ATTRIBUTIONS)}")
+    names = [*(path.name for path in maps or ()), *(name.replace("-", "_") for name in method or ())]
+    if len(set(names)) < len(names):
+        raise ParameterError(f"two maps of one name among {', '.join(names)}; rename a folder")
     looked_at, network, chosen = chosen_images(images), model(), chosen_target(target)
     given: dict[str, Any] = {path.name: Attribution.load(path) for path in maps or ()}
     for name in (n.replace("-", "_") for n in method or ()):
@@ -146,7 +150,9 @@ def mask_study(
     shape: Annotated[
         list[str] | None, typer.Option(help="rectangle, ellipse, superpixel; by default all three.")
     ] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="mean, blur, noise; by default all three.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="mean, blur, noise, a number or an image; by default the first three.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 12,
     seed: Seed = 0,
     output: Output = None,
@@ -156,7 +162,11 @@ def mask_study(
     from convscope import mask_study as study
 
     place = free_output(output, "mask-study")
-    chosen: dict[str, Any] = {"windows": window, "shapes": shape, "baselines": baseline}
+    chosen: dict[str, Any] = {
+        "windows": window,
+        "shapes": shape,
+        "baselines": [number_or_text(b) for b in baseline or ()],
+    }
     with progress_bar("mask study", "settings") as step:
         found = study(
             model(),

@@ -51,7 +51,7 @@ def _window(text: str) -> Any:
     return text if text == "auto" else _pair(text)
 
 
-def _number_or_text(text: str) -> Any:
+def number_or_text(text: str) -> Any:
     """A number, or a name or path."""
     try:
         return float(text)
@@ -66,7 +66,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "stride": _pair,
     "superpixel": _pair,
     "size_px": _pair,
-    "baseline": _number_or_text,
+    "baseline": number_or_text,
 }
 _MORE_HELP = {"target": ' "A rather than B" takes the difference of two classes.'}  # what only text can say
 

@@ -135,7 +135,8 @@ def attribute_dataset(
     opened, method = EmbeddingStore.open(store), method.replace("-", "_")
     with progress_bar(method) as step:
         attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
-    columns = [name for name in opened.schema.names if name.startswith(f"{method}_")]
+    kinds = ("target", "score", "focus", "x", "y", "map")
+    columns = [name for kind in kinds if (name := f"{method}_{kind}") in opened.schema.names]
     chosen = f" AND ({where})" if where else ""
     n_all = opened.count(f"path IS NOT NULL{chosen}")
     n = opened.count(f"{method}_focus IS NOT NULL{chosen}") if columns else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,11 +13,11 @@ from torch import nn
 
 from ..attribution import ATTRIBUTIONS
 from ..checks import as_number
-from ..errors import ConvscopeError, ParameterError
+from ..errors import LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, Target, as_model
 from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
-from .evaluate import evaluate, mean_and_margin
+from .evaluate import check_call, evaluate, mean_and_margin
 from .measures import CURVES
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
@@ -71,7 +72,8 @@ def compare(
     started = time.perf_counter()
     model, budget_s = as_model(model), as_number(budget_s, "budget_s", 1e-3)
     names = _names(methods, options or {})
-    looked_at = load_images(images) if isinstance(images, str) else images
+    check_call(target, regions, measures, steps)
+    looked_at = load_images(images) if isinstance(images, str | Path) else images
     found, left_out = _run(model, looked_at, names, target, options or {}, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")
@@ -194,9 +196,7 @@ def _run(
             found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its {share:.0f} s; raise budget_s")
-        except ConvscopeError as error:
-            if isinstance(error, ParameterError) and name in options:
-                raise
+        except (LayerError, ModelError) as error:  # it does not fit this network
             left_out.append(f"{name}: {error}")
     return found, left_out
 

@@ -15,7 +15,7 @@ from torch import nn
 from ..attribution.calls import Asking, Explained
 from ..checks import as_count
 from ..errors import ParameterError, TargetError
-from ..models import Contrast, Model, Progress, Score, Target, as_model, describe
+from ..models import Contrast, Model, Progress, Score, Several, Target, as_model, describe
 from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
 from ..results import CONTROLS, Array, Attribution, Evaluation
 from .controls import control_maps
@@ -91,6 +91,7 @@ def evaluate(
     """
     started = time.perf_counter()
     model, steps, seed = as_model(model), as_count(steps, "steps", 2), as_count(seed, "seed")
+    check_call(target, regions, measures, steps)
     given = _by_name(attributions)
     asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)
     size = (asking.inputs.shape[1], asking.inputs.shape[2])
@@ -100,7 +101,7 @@ def evaluate(
     work = _Work(asking, given, maps, wanted, masks, steps, seed)
     asking.each(work.measure)
     for name, values in maps.items():
-        if len(values) != len(work.names):
+        if len(values) not in (len(work.names), len(asking.inputs)):
             raise ParameterError(f"{name}: {len(values)} maps for {len(work.names)} images")
     values = np.stack(work.values, axis=2)
     means, margins = mean_and_margin(values)
@@ -128,6 +129,14 @@ def evaluate(
             skipped=asking.inputs.skipped,
         ),
     )
+
+
+def check_call(target: Target, regions: Any, measures: Sequence[str] | None, steps: int) -> None:
+    """What can be refused before anything has run."""
+    as_count(steps, "steps", 2)
+    check_measures(measures, has_regions=regions is not None)
+    if isinstance(target, Several):
+        raise ParameterError("one target of each image is looked at: take those of Several one by one")
 
 
 def default_score(target: Target) -> Score:
@@ -182,15 +191,13 @@ class _Work:
     def measure(self, image: Explained) -> None:
         """All measures of all maps of one image."""
         i = len(self.names)
-        if image.scores.shape[1] != 1:
-            raise ParameterError(
-                "evaluate looks at one target of each image: evaluate those of Several one by one"
-            )
         self._check(image, i)
         self.names += image.batch.names
         self.targets += image.targets.names
         size = image.x.shape[2:]
-        maps = [values[i] for values in self._maps.values()]
+        # Arrays may have a map of each image that was given, also of those that cannot be read.
+        at, n_given = image.batch.positions[0], len(self._asking.inputs)
+        maps = [values[at if len(values) == n_given else i] for values in self._maps.values()]
         maps += control_maps(size, self._seed + image.batch.positions[0])
         orders = [ranks(values, self._seed) for values in maps]
         found = {name: np.full(len(maps), math.nan) for name in self._wanted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
 from ..perturbation import Engine, tried_windows
 from ..results import Array, Attribution, MaskStudy
-from .evaluate import evaluate
+from .evaluate import check_call, evaluate
 from .measures import CURVES
 
 _STABLE = 0.8  # rank correlation from which two maps say the same
@@ -75,7 +76,8 @@ def mask_study(
     """
     started = time.perf_counter()
     model, steps = as_model(model), as_count(steps, "steps", 2)
-    looked_at = load_images(images) if isinstance(images, str) else images
+    check_call(target, None, CURVES, steps)
+    looked_at = load_images(images) if isinstance(images, str | Path) else images
     size = model.inputs(looked_at).shape[1:]
     sides = list(tried_windows(size) if windows is None else windows)
     if not sides or not shapes or not baselines or isinstance(shapes, str) or isinstance(baselines, str):
@@ -110,7 +112,8 @@ def mask_study(
     maps = np.stack([a.values for a in found])
     alike = agreement(maps)
     best = int((insertion - deletion).mean(axis=1).argmax())
-    names = [str(b) if isinstance(b, str | int | float) else "image" for _, _, b in settings]
+    of_each = _names(baselines)
+    names = [of_each[n % len(baselines)] for n in range(len(settings))]
     rivals = [n for n, (w, s, _) in enumerate(settings) if (w, s) == settings[best][:2]]
     same = [n for n, (_, s, b) in enumerate(settings) if (s, names[n]) == (settings[best][1], names[best])]
     return MaskStudy(
@@ -149,6 +152,12 @@ def mask_study(
             skipped=found[0].provenance.skipped,
         ),
     )
+
+
+def _names(baselines: Sequence[Any]) -> list[str]:
+    """What each baseline is called, numbered where two would have the same name."""
+    plain = [str(b) if isinstance(b, str | int | float) else "image" for b in baselines]
+    return [f"{name} {n + 1}" if plain.count(name) > 1 else name for n, name in enumerate(plain)]
 
 
 def agreement(maps: Array) -> Array:
@@ -192,7 +201,9 @@ def _reason(
         low -= 1
     while high < len(ordered) - 1 and correlations[high + 1] >= _STABLE:
         high += 1
-    if low == high:
+    if len(ordered) == 1:
+        stable = "no other window to compare with"
+    elif low == high:
         stable = "not stable: windows next to it give other maps"
     else:
         stable = f"stable from {ordered[low]} to {ordered[high]} px (rank correlation at least {_STABLE})"

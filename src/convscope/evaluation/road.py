@@ -29,7 +29,7 @@ def imputed(x: torch.Tensor, removed: Array, seed: int = 0) -> torch.Tensor:
     from scipy.sparse.linalg import spsolve
 
     height, width = removed.shape
-    pixels = x.detach().double().cpu().numpy().reshape(len(x), -1)
+    pixels = x.detach().cpu().double().numpy().reshape(len(x), -1)
     numbers = np.full(removed.size, -1)
     at = np.flatnonzero(removed)
     if not len(at) or len(at) == removed.size:

@@ -15,10 +15,8 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import as_count
 from ..errors import ModelError, ParameterError, TargetError
 from ..models import Model, Progress, as_model, find_class
-from ..results import Array, Attribution, SanityCheck
+from ..results import CHANGED, SAME, Array, Attribution, SanityCheck
 
-# Rank correlations of |values|: up to here a map has changed, from there on it is much the same; doubtful between.
-CHANGED, SAME = 0.4, 0.6
 _LABELS = 5  # other classes whose maps are looked at
 
 
@@ -93,24 +91,22 @@ def sanity_check(
         return found
 
     original = map_of(model, index)
-    twin = copy.deepcopy(model.module)
+    twin, learned = copy.deepcopy(model.module), model.module.state_dict()
     random = Model(twin, labels=model.labels, preprocessing=model.preprocessing, name=model.name)
-    learned = copy.deepcopy(twin.state_dict())
     cascade, alone = [], []
     for group in groups:
         _shuffle(twin, group, seed)
-        alone.append(_values(map_of, random, index))
+        alone.append(_values(map_of, random, index, original.values[0].shape))
         twin.load_state_dict(learned)
     for group in groups:
         _shuffle(twin, group, seed)
-        cascade.append(_values(map_of, random, index))
+        cascade.append(_values(map_of, random, index, original.values[0].shape))
     labels = [map_of(model, of) for of in others]
     first = original.values[0]
     cascading = np.array([similarity(first, values) for values in cascade])
     by_label = np.array([similarity(first, found.values[0]) for found in labels]).reshape(-1, 2)
     is_flat = bool(np.ptp(np.abs(first)) == 0)
-    weights_pass = None if is_flat else _judged(cascading[:, 0].mean())
-    labels_pass = None if is_flat or not others else _judged(by_label[:, 0].mean())
+    weights_pass, labels_pass = _judged(cascading[:, 0]), _judged(by_label[:, 0])
     return SanityCheck(
         checked=method,
         stages=tuple(group[0] for group in groups),
@@ -156,13 +152,13 @@ def stages_of(module: nn.Module, n: int) -> list[list[str]]:
 
 
 def similarity(one: Array, other: Array) -> tuple[float, float]:
-    """Spearman's rank correlation and SSIM of the absolute values of two maps; 0 where one is flat."""
+    """Spearman's rank correlation and SSIM of the absolute values of two maps; NaN where one is flat."""
     from scipy.stats import spearmanr
     from skimage.metrics import structural_similarity
 
     a, b = np.abs(one).astype(np.float64), np.abs(other).astype(np.float64)
     if np.ptp(a) == 0 or np.ptp(b) == 0 or not np.isfinite(b).all():
-        return 0.0, 0.0
+        return float("nan"), float("nan")
     a, b = ((m - m.min()) / np.ptp(m) for m in (a, b))
     window = min(7, *a.shape)
     window -= 1 - window % 2
@@ -191,27 +187,33 @@ def _others(index: int, n_classes: int, seed: int) -> list[int]:
 
 
 def _shuffle(module: nn.Module, group: Sequence[str], seed: int) -> None:
-    """Put each weight tensor of these modules into an order of chance."""
+    """Put each weight tensor of these modules into an order of chance, statistics of batch norms too."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name in group:
-            for parameter in module.get_submodule(name).parameters(recurse=False):
-                generator = torch.Generator().manual_seed(seed + parameter.numel())
+            layer = module.get_submodule(name)
+            for parameter in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
                 order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
 
 
-def _values(map_of: Callable[[Model, int], Attribution], network: Model, index: int) -> Array:
+def _values(
+    map_of: Callable[[Model, int], Attribution], network: Model, index: int, shape: tuple[int, ...]
+) -> Array:
     """The map of a network put at random; all NaN where its score is none."""
     try:
         values: Array = map_of(network, index).values[0]
         return values
     except ModelError:  # weights of chance may overflow
-        return np.full(network.input_shape()[1:], np.nan, np.float32)
+        return np.full(shape, np.nan, np.float32)
 
 
-def _judged(correlation: float) -> bool | None:
-    """Whether a map has changed; None where that is doubtful."""
-    return True if correlation <= CHANGED else False if correlation >= SAME else None
+def _judged(correlations: Array) -> bool | None:
+    """Whether maps have changed, on average; None where that is doubtful, or most are flat or no maps at all."""
+    if np.isfinite(correlations).sum() <= len(correlations) / 2:
+        return None
+    mean = np.nanmean(correlations)
+    return True if mean <= CHANGED else False if mean >= SAME else None
 
 
 def _verdict(
@@ -220,12 +222,17 @@ def _verdict(
     words = {True: "passes", False: "fails", None: "is doubtful in"}
     parts = [
         f"{method} {words[weights_pass]} the weights check: with more and more layers random the map's rank "
-        f"correlation with the original is {by_weights.mean():.2f} on average ({by_weights[0]:.2f} with the last "
+        f"correlation with the original is {_mean(by_weights):.2f} on average ({by_weights[0]:.2f} with the last "
         f"layer, {by_weights[-1]:.2f} with all)"
     ]
     if len(by_label):
         parts.append(
             f"it {words[labels_pass]} the label check: with the maps of {len(by_label)} other classes it is "
-            f"{by_label.mean():.2f} on average"
+            f"{_mean(by_label):.2f} on average"
         )
-    return "; ".join(parts)
+    n_flat = int((~np.isfinite([*by_weights, *by_label])).sum())
+    return "; ".join([*parts, *([f"{n_flat} of the maps are the same everywhere, or none"] if n_flat else [])])
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -39,7 +39,7 @@ def score_variants(
 
     def run(first: int, end: int) -> None:
         x = prepare(variants(first, end)).clone()  # the network's first operation may be in place
-        found.append(score_of(model.module(x), end - first).double().cpu())
+        found.append(score_of(model.module(x), end - first).cpu().double())
 
     done = 0
     with folded_batch_norm(lambda: model.module(prepare(variants(0, 1)).clone())):

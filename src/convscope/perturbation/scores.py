@@ -161,12 +161,12 @@ class Scorer:
         started: float,
     ) -> torch.Tensor:
         """The drops of all variants; with a check, how long they took and what that says about them."""
-        clean = scores(way.clean, 1).double().cpu()
+        clean = scores(way.clean, 1).cpu().double()
         found = torch.empty((len(way.order), *clean.shape[1:]), dtype=torch.float64)
 
         def run(first: int, end: int) -> None:
             numbers = way.order[first:end]
-            found[torch.from_numpy(numbers)] = scores(way.outputs(numbers), end - first).double().cpu()
+            found[torch.from_numpy(numbers)] = scores(way.outputs(numbers), end - first).cpu().double()
 
         before = 0
         for done in in_batches(len(way.order), way.size, run):
@@ -205,7 +205,7 @@ class _Check:
                 after.append(scores(output, len(half)))
             self.seconds = (time.perf_counter() - started) / len(halves[-1])
             clean = self._values(way.clean, 1)
-            self.drops = (scores(way.clean, 1) - torch.cat(after)).double().cpu()
+            self.drops = (scores(way.clean, 1) - torch.cat(after)).cpu().double()
         self._expected = torch.cat(values)
         clean = clean[torch.isfinite(clean)]
         self._span = float(clean.max() - clean.min()) or float(clean.abs().max()) or 1.0

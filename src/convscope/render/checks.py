@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import MaskStudy, SanityCheck
+from ..results import CHANGED, SAME, MaskStudy, SanityCheck
 from .colors import SIGNED, Scale
 from .evidence import LINES, frame, in_words, tile
 from .overlays import overlay
@@ -34,8 +34,8 @@ ROWS = 12  # settings of a mask study below each other
 def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     """The rank correlation with the original along the cascade, and with each stage alone at random."""
     places = np.arange(len(result.stages))
-    ax.axhspan(-1, 0.4, color=ACCENT, alpha=0.06, linewidth=0)
-    ax.axhspan(0.6, 1, color=WRONG, alpha=0.06, linewidth=0)
+    ax.axhspan(-1, CHANGED, color=ACCENT, alpha=0.06, linewidth=0)
+    ax.axhspan(SAME, 1, color=WRONG, alpha=0.06, linewidth=0)
     ax.plot(
         places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="with all above"
     )

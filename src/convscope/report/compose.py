@@ -17,7 +17,7 @@ from ..embedding import Embeddings, embed, project
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
-from ..models import Model, Several, Target
+from ..models import Detection, Model, Region, Several, SimilarTo, Target
 from ..results import (
     Attribution,
     Evaluation,
@@ -95,6 +95,8 @@ def compose(
         return partial(progress, name) if progress else None
 
     names = _methods(methods)
+    if isinstance(target, Several):
+        raise ParameterError("a report explains one target of each image: make one for each of Several")
     shown, n_given = _first(images)
     if not isinstance(collection, Embeddings | torch.Tensor | None):
         collection = load_images(collection)  # a folder that is not there shows now
@@ -105,7 +107,7 @@ def compose(
     lying = None if collection is None else _collect(model, collection, shown, stage("embed"))
     explained, left_out = _explain(model, shown, names, target, stage)
     evidence = None
-    if explained and not isinstance(target, Several):
+    if explained:
         evidence = evaluate(
             model,
             shown,
@@ -196,6 +198,8 @@ def _first_targets(target: Any) -> Target:
 
 def _distinct_targets(target: Target, prediction: Prediction) -> list[Any]:
     """What to visualize: every target once, or every predicted class."""
+    if isinstance(target, SimilarTo | Region | Detection):
+        return []  # nothing that an input could be made for
     if target is None:
         return list(dict.fromkeys(row[0].index for row in prediction.top(1)))
     if callable(target) or isinstance(target, str | int):

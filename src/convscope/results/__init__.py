@@ -1,7 +1,7 @@
 """Results: what every method returns, how it is saved and read back."""
 
 from .base import Array, Provenance, Result
-from .evidence import CONTROLS, Comparison, Evaluation, MaskStudy, SanityCheck
+from .evidence import CHANGED, CONTROLS, SAME, Comparison, Evaluation, MaskStudy, SanityCheck
 from .kinds import (
     Attribution,
     Clusters,
@@ -17,7 +17,9 @@ from .kinds import (
 )
 
 __all__ = [
+    "CHANGED",
     "CONTROLS",
+    "SAME",
     "Array",
     "Attribution",
     "Clusters",

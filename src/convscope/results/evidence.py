@@ -9,6 +9,9 @@ import numpy as np
 from .base import Array, Result
 
 CONTROLS = ("random", "center")
+# Rank correlations of |values|, by convention: up to the first a map has changed, from the second on it is much
+# the same; doubtful between.
+CHANGED, SAME = 0.4, 0.6
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
