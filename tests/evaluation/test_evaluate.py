@@ -647,3 +647,21 @@ def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> N
     np.testing.assert_array_equal(back.curves, found.curves)
     assert (back.methods, back.measures, back.rows()) == (found.methods, found.measures, found.rows())
     assert (tmp_path / "found" / "picture.png").stat().st_size > 1000
+
+
+def test_maps_of_whole_numbers_are_ranked_as_others_are() -> None:
+    x, values = torch.randn(1, 3, 16, 16), np.random.default_rng(0).integers(0, 255, (1, 16, 16), np.uint8)
+    as_they_are, as_floats = (
+        evaluate(tiny_network(), x, {"map": m}, steps=4, measures=CURVES).values[0]
+        for m in (values, values.astype(np.float32))
+    )
+    np.testing.assert_array_equal(as_they_are, as_floats)
+
+
+def test_of_a_network_of_one_class_a_note_asks_for_its_logit() -> None:
+    net, x = tiny_network(n_classes=1), torch.randn(1, 3, 16, 16)
+    found = evaluate(net, x, saliency(net, x), steps=4, measures=CURVES)
+    assert found.provenance.notes == (
+        "the probability is the same whatever is hidden, as of a single class: take score='logit'",
+    )
+    assert evaluate(net, x, saliency(net, x), steps=4, score="logit", measures=CURVES).provenance.notes == ()

@@ -218,11 +218,11 @@ def test_progress_counts_settings_and_the_evaluation(tiny: Model) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"windows": []}, ParameterError, "at least one each"),
-        ({"shapes": []}, ParameterError, "at least one each"),
-        ({"baselines": []}, ParameterError, "at least one each"),
-        ({"shapes": "rectangle"}, ParameterError, "at least one each"),
-        ({"baselines": "mean"}, ParameterError, "at least one each"),
+        ({"windows": []}, ParameterError, "expected a list of at least one"),
+        ({"shapes": []}, ParameterError, "expected a list of at least one"),
+        ({"baselines": []}, ParameterError, "expected a list of at least one"),
+        ({"shapes": "rectangle"}, ParameterError, "expected a list of at least one"),
+        ({"baselines": "mean"}, ParameterError, "expected a list of at least one"),
         ({"windows": [17]}, ParameterError, "larger than the image"),
         ({"shapes": ["star"]}, ParameterError, "shape='star'"),
         ({"baselines": ["men"]}, ParameterError, "baseline='men'"),

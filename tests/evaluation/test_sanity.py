@@ -27,7 +27,7 @@ from convscope import (
     sanity_check,
 )
 from convscope.evaluation import sanity
-from convscope.evaluation.sanity import similarity, stages_of
+from convscope.evaluation.sanity import in_order, similarity, stages_of
 from convscope.models import Model
 
 
@@ -155,16 +155,18 @@ def test_stages_are_shuffled_one_by_one_and_then_one_after_another(monkeypatch: 
     net, seen = network(), []
 
     def watched(model: Any, images: Any, **options: Any) -> Attribution:
-        seen.append({name: tensor.detach().clone() for name, tensor in model.module.named_parameters()})
+        seen.append({name: tensor.clone() for name, tensor in model.module.state_dict().items() if tensor.ndim})
         return saliency(model, images, **options)
 
     monkeypatch.setitem(ATTRIBUTIONS, "watched", watched)
     with torch.no_grad():
         net[1].weight.uniform_(0.5, 2)
         net[1].bias.normal_()
+        net[1].running_mean.normal_()
+        net[1].running_var.uniform_(0.5, 2)
     found = sanity_check(net, picture(), "watched", stages=3)
-    learned = dict(net.named_parameters())
-    groups = stages_of(net, 3)
+    learned = net.state_dict()
+    groups = stages_of(in_order(Model(net), picture()), 3)
     assert found.stages == tuple(group[0] for group in groups) == ("8", "5", "1")
     alone = [{name} for name in range(3)]
     cascade = [{0}, {0, 1}, {0, 1, 2}]
@@ -175,44 +177,50 @@ def test_stages_are_shuffled_one_by_one_and_then_one_after_another(monkeypatch: 
         for name, tensor in weights.items():
             is_random = name.rsplit(".", 1)[0] in random
             assert torch.equal(tensor, learned[name]) is not is_random, name
-            assert torch.equal(tensor.flatten().sort().values, learned[name].detach().flatten().sort().values)
+            assert torch.equal(tensor.flatten().sort().values, learned[name].flatten().sort().values)
 
 
 def test_the_last_map_of_the_cascade_is_that_of_the_shuffled_network() -> None:
     net = network()
     found = sanity_check(net, picture(), "occlusion", target=1, stages=3, seed=6, window=8, stride=4)
+    found_stages = stages_of(in_order(Model(net), picture()), 3)
     for s in range(4):
         np.testing.assert_array_equal(
             found.maps[s], occlusion(net, picture(), target=1, window=8, stride=4).values[0]
         )
         if s < 3:
-            sanity._shuffle(net, stages_of(net, 3)[s], 6)
+            sanity._shuffle(net, found_stages[s], 6)
     for s in range(3):
         assert tuple(found.cascading[s]) == pytest.approx(similarity(found.maps[0], found.maps[s + 1]))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9])
-def test_stages_hold_every_module_with_weights_once(n: int) -> None:
-    stages = stages_of(network(), n)
-    assert [name for stage in stages for name in stage] == ["8", "5", "3", "1", "0"]
+def test_stages_hold_every_layer_once(n: int) -> None:
+    stages = stages_of(list("abcde"), n)
+    assert [name for stage in stages for name in stage] == list("edcba")
     assert len(stages) == min(n, 5)
     assert all(stages)
     if n > 1:
-        assert stages[0] == ["8"]
+        assert stages[0] == ["e"]
 
 
-def test_stages_of_nested_modules_and_of_none() -> None:
-    class Scaled(nn.Module):
-        """A weight of its own beside those of its parts."""
+def test_layers_go_by_the_order_in_which_they_run() -> None:
+    class Order(nn.Module):
+        """Registered the other way round, with a weight of its own, and a layer that never runs."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.scale = nn.Parameter(torch.ones(3))
-            self.part = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+            self.scale = nn.Parameter(torch.ones(1))
+            self.unused = nn.Linear(5, 5)
+            self.head, self.first = nn.Linear(4, 3), nn.Conv2d(3, 4, 3)
 
-    assert stages_of(nn.Sequential(Scaled(), nn.Linear(2, 2)), 8) == [["1"], ["0.part.0"], ["0"]]
-    with pytest.raises(ModelError, match="ReLU has no weights"):
-        stages_of(nn.ReLU(), 2)
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.first(self.scale * x).mean(dim=(2, 3)))
+
+    assert in_order(Model(Order()), picture()) == ["", "first", "head"]
+    assert sanity_check(Order(), picture()).stages == ("head", "first", "")
+    with pytest.raises(ModelError, match="no weights to put at random"):
+        sanity_check(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), picture())
 
 
 def test_seeds_decide_and_the_same_seed_gives_the_same() -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from ..errors import ModelError
 from ..models import (
     Batch,
     Model,
@@ -169,6 +170,11 @@ class Call(Asking):
     def _add(self, images: Explained, values: torch.Tensor) -> None:
         """Take in maps (T, n, H, W): those of an image one after another."""
         n_each = len(values)
+        if not torch.isfinite(values).all():
+            raise ModelError(
+                f"{images.batch.names[0]}: the map is NaN or infinite somewhere, though the score is not; the "
+                "network has an operation whose gradient is none there"
+            )
         self.maps.add(
             values.transpose(0, 1).flatten(0, 1),
             images.scores.flatten(),

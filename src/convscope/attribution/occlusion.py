@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_count
+from ..checks import Pair, as_count, as_pair
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target, as_model
 from ..perturbation import (
@@ -126,7 +126,10 @@ def occlusion(
     )
     size = call.inputs.shape[1:]
     is_auto = isinstance(window, str) and window == "auto"
-    sizes: list[Any] = tried_windows(size) if is_auto else window if isinstance(window, list) else [window]
+    several = (
+        list(dict.fromkeys(as_pair(one, "window") for one in window)) if isinstance(window, list) else [window]
+    )
+    sizes: list[Any] = tried_windows(size) if is_auto else several
     grids = [_shapes(shape, size, one, stride) for one in sizes]
     if not grids or ((is_auto or len(grids) > 1) and not isinstance(shape, str)):
         raise ParameterError(f"window={window!r}: expected one size or several, which masks of your own have not")
@@ -172,7 +175,8 @@ def _most_faithful(images: Explained, i: int, behind: torch.Tensor, found: list[
     below, above = curves(images.model, images.x[i], [behind], orders, _STEPS, score_of).areas()
     advantages = (above - below)[:, 0].reshape(len(found), -1, len(found[0]))
     # Of each target the curves of its own map: the diagonal.
-    return int(np.trace(advantages, axis1=1, axis2=2).argmax())
+    totals = np.trace(advantages, axis1=1, axis2=2)
+    return int(np.nan_to_num(totals, nan=-np.inf).argmax())  # a score of a part may be none
 
 
 def _together(options: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..attribution import ATTRIBUTIONS
@@ -73,7 +73,7 @@ def compare(
     model, budget_s = as_model(model), as_number(budget_s, "budget_s", 1e-3)
     names = _names(methods, options or {})
     check_call(target, regions, measures, steps)
-    looked_at = load_images(images) if isinstance(images, str | Path) else images
+    looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
     found, left_out = _run(model, looked_at, names, target, options or {}, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")
@@ -198,6 +198,8 @@ def _run(
             left_out.append(f"{name}: not finished within its {share:.0f} s; raise budget_s")
         except (LayerError, ModelError) as error:  # it does not fit this network
             left_out.append(f"{name}: {error}")
+        except RuntimeError as error:  # the network's own, or out of memory
+            left_out.append(f"{name}: {type(error).__name__}: {error}")
     return found, left_out
 
 

@@ -254,6 +254,8 @@ class _Work:
             score_of,
             progress=self._asking.advance,
         )
+        if self._asking.score == "probability" and np.ptp(found.deletion) == 0:
+            self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
         if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
             self._note("the network's score of an image with parts removed is NaN or infinite")
         lines = np.concatenate([found.deletion[..., 0], found.insertion[..., 0]], axis=1)  # (R, C, K + 1)

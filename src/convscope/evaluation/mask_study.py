@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..attribution import occlusion
@@ -77,11 +77,14 @@ def mask_study(
     started = time.perf_counter()
     model, steps = as_model(model), as_count(steps, "steps", 2)
     check_call(target, None, CURVES, steps)
-    looked_at = load_images(images) if isinstance(images, str | Path) else images
+    looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
     size = model.inputs(looked_at).shape[1:]
-    sides = list(tried_windows(size) if windows is None else windows)
-    if not sides or not shapes or not baselines or isinstance(shapes, str) or isinstance(baselines, str):
-        raise ParameterError("windows, shapes, baselines: expected a list of at least one each")
+    for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):
+        if given is not None and (
+            isinstance(given, str) or not isinstance(given, Iterable) or not len(list(given))
+        ):
+            raise ParameterError(f"{name}={given!r}: expected a list of at least one")
+    sides = [as_count(w, "windows", 1) for w in (tried_windows(size) if windows is None else windows)]
     # Baselines innermost, windows outermost: a picture has a column for each window.
     settings = list(itertools.product(sides, shapes, baselines))
     found: list[Attribution] = []
@@ -111,7 +114,7 @@ def mask_study(
     deletion, insertion = (measured.values[:-2, pair].mean(axis=1) for pair in (slice(0, 2), slice(2, 4)))
     maps = np.stack([a.values for a in found])
     alike = agreement(maps)
-    best = int((insertion - deletion).mean(axis=1).argmax())
+    best = int(np.nan_to_num((insertion - deletion).mean(axis=1), nan=-np.inf).argmax())
     of_each = _names(baselines)
     names = [of_each[n % len(baselines)] for n in range(len(settings))]
     rivals = [n for n, (w, s, _) in enumerate(settings) if (w, s) == settings[best][:2]]
@@ -148,7 +151,7 @@ def mask_study(
             },
             started,
             measured={"engine": found[best].provenance.measured.get("engine")},
-            notes=list(dict.fromkeys(note for a in found for note in a.provenance.notes)),
+            notes=list(dict.fromkeys(note for a in (*found, measured) for note in a.provenance.notes)),
             skipped=found[0].provenance.skipped,
         ),
     )
@@ -193,7 +196,7 @@ def _reason(
     """Why this setting, in words; ``alike`` says how the map agrees with those of other windows."""
     window, shape, _ = setting
     advantages = (insertion - deletion).mean(axis=1)
-    best = int(advantages.argmax())
+    best = int(np.nan_to_num(advantages, nan=-np.inf).argmax())
     order = np.argsort(sides)
     ordered, correlations = [sides[i] for i in order], [alike[i] for i in order]
     low = high = ordered.index(window)
@@ -210,7 +213,7 @@ def _reason(
     words = [
         name
         for name, values in (("insertion", insertion.mean(axis=1)), ("deletion", -deletion.mean(axis=1)))
-        if values.argmax() == best
+        if np.nan_to_num(values, nan=-np.inf).argmax() == best
     ]
     why = f"best {' and '.join(words)}" if words else "best insertion minus deletion"
     return f"{window} px {shape} over {baseline}: {why} ({advantages[best]:.2f}), {stable}"

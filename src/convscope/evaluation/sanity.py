@@ -14,7 +14,7 @@ from torch import nn
 from ..attribution import ATTRIBUTIONS
 from ..checks import as_count
 from ..errors import ModelError, ParameterError, TargetError
-from ..models import Model, Progress, as_model, find_class
+from ..models import Model, Progress, as_model, evaluating, find_class, hooks
 from ..results import CHANGED, SAME, Array, Attribution, SanityCheck
 
 _LABELS = 5  # other classes whose maps are looked at
@@ -78,7 +78,7 @@ def sanity_check(
     if method not in ATTRIBUTIONS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
     index, n_classes = _class_asked(model, image, target)
-    groups = stages_of(model.module, as_count(stages, "stages", 1))
+    groups = stages_of(in_order(model, image), as_count(stages, "stages", 1))
     others = _others(index, n_classes, seed)
     total, done = 1 + 2 * len(groups) + len(others), 0
 
@@ -139,16 +139,26 @@ def sanity_check(
     )
 
 
-def stages_of(module: nn.Module, n: int) -> list[list[str]]:
-    """The modules that hold weights, from the output to the input, in at most n groups; the last layer alone."""
-    named = [name for name, m in module.named_modules() if next(m.parameters(recurse=False), None) is not None]
-    if not named:
-        raise ModelError(f"{type(module).__name__} has no weights to put at random")
-    named.reverse()
-    rest = np.array_split(named[1:], min(n - 1, len(named) - 1)) if n > 1 and len(named) > 1 else []
+def stages_of(names: Sequence[str], n: int) -> list[list[str]]:
+    """Layers in the order in which they run, from the last one on, in at most n groups; that one is alone."""
+    last, *rest = reversed(names)
     if n == 1:
-        return [named]
-    return [[named[0]], *([str(name) for name in group] for group in rest)]
+        return [[last, *rest]]
+    parts = np.array_split(rest, min(n - 1, len(rest))) if rest else []
+    return [[last], *([str(name) for name in part] for part in parts)]
+
+
+def in_order(model: Model, image: Any) -> list[str]:
+    """The modules that hold weights, in the order in which they begin to run."""
+    weighted = {m: name for name, m in model.module.named_modules() if list(m.parameters(recurse=False))}
+    ran: dict[str, None] = {}
+    with evaluating(model.module), hooks() as attached, torch.inference_mode():
+        for module, name in weighted.items():
+            attached.append(module.register_forward_pre_hook(lambda *_, name=name: ran.setdefault(name)))
+        model.module(next(model.batches(model.inputs(image), size=1)).x.clone())
+    if not ran:
+        raise ModelError(f"{model.name} has no weights to put at random")
+    return list(ran)
 
 
 def similarity(one: Array, other: Array) -> tuple[float, float]:

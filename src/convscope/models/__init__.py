@@ -2,7 +2,7 @@
 
 from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
-from .execution import check_differentiable, differentiable, evaluating, intercepted, run_to
+from .execution import check_differentiable, differentiable, evaluating, hooks, intercepted, run_to
 from .folding import folded_batch_norm, scale_and_shift
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import Layer, Structure, as_maps
@@ -42,6 +42,7 @@ __all__ = [
     "folded_batch_norm",
     "free_memory",
     "gaussian_blur",
+    "hooks",
     "in_batches",
     "intercepted",
     "load_model",

@@ -103,7 +103,7 @@ class Region:
 
         def sums(output: Any, image: int | None) -> torch.Tensor:
             chosen = masks if image is None else masks[image]
-            return (segmentation(output)[:, index] * chosen).sum(dim=(1, 2))
+            return torch.where(chosen, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # -inf may lie beside
 
         return sums
 

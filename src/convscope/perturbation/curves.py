@@ -29,7 +29,7 @@ class Curves(NamedTuple):
 def ranks(values: Array, seed: int = 0) -> Array:
     """The rank (H, W) of each pixel of a map, 0 for the largest value; equal ones in an order of chance."""
     shuffled = np.random.default_rng(seed).permutation(values.size)
-    order = shuffled[np.argsort(-values.ravel()[shuffled], kind="stable")]
+    order = shuffled[np.argsort(-values.ravel()[shuffled].astype(np.float64), kind="stable")]
     found = np.empty(values.size, np.int32)
     found[order] = np.arange(values.size, dtype=np.int32)
     return found.reshape(values.shape)

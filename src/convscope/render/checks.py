@@ -20,6 +20,7 @@ from .style import (
     headline,
     new_figure,
     plain_axes,
+    plain_labels,
     printable,
     short_label,
     short_name,
@@ -53,6 +54,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     ax.set_xticks(places, [printable(short_name(name, 16)) for name in result.stages], rotation=30, ha="right")
     ax.set_ylim(min(-0.3, float(result.cascading[:, 0].min()) - 0.05), 1.03)
     ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 7}, loc="upper right")
+    plain_labels(ax)
     heading(ax, "Rank correlation with the map of the trained network", "layers at random; red: much the same")
 
 
@@ -90,6 +92,7 @@ def _draw_labels(ax: Axes, result: SanityCheck) -> None:
     plain_axes(ax, grid="x")
     ax.set_yticks(places, [printable(short_label(name, 18)) for name in result.label_names])
     ax.set(xlim=(min(-0.3, float(result.labels[:, 0].min(initial=0))), 1), ylim=(len(places) - 0.4, -0.6))
+    plain_labels(ax)
     heading(ax, "With the maps of other classes", "rank correlation")
 
 
@@ -114,6 +117,7 @@ def draw_mask_study(ax: Axes, result: MaskStudy) -> None:
         frameon=False, prop={"family": "DejaVu Sans", "size": 6.5}, handlelength=3.2,
         loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3,
     )  # fmt: skip
+    plain_labels(ax)
     heading(ax, "Insertion minus deletion", "higher is better; circled: recommended")
 
 

@@ -24,6 +24,7 @@ from .style import (
     headline,
     new_figure,
     plain_axes,
+    plain_labels,
     printable,
     short_label,
     short_name,
@@ -69,6 +70,7 @@ def draw_margins(ax: Axes, names: Sequence[str], means: Array, margins: Array, t
     plain_axes(ax, grid="x")
     ax.set_yticks(places, [printable(in_words(name)) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
+    plain_labels(ax)
 
 
 def draw_curves(ax: Axes, result: Evaluation, kind: str) -> None:
@@ -127,6 +129,7 @@ def _legend(ax: Axes, source: Axes) -> None:
     ax.set_axis_off()
     handles, labels = source.get_legend_handles_labels()
     ax.legend(handles, labels, loc="center left", frameon=False, prop={"family": "DejaVu Sans", "size": 7})
+    plain_labels(ax)
 
 
 def draw_comparison(ax: Axes, result: Comparison) -> None:

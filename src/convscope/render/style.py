@@ -71,6 +71,13 @@ def color_bar(ax: Axes, scale: Scale, label: str) -> None:
     place.set_ylabel(fold(label, 34), **text(size=7.5, color=SOFT))
 
 
+def plain_labels(ax: Axes) -> None:
+    """Ticks and legend as they are written: "$" and "_" in a name are not mathematics."""
+    legend = ax.get_legend()
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels(), *(legend.get_texts() if legend else ())):
+        label.set_parse_math(False)
+
+
 def plain_axes(ax: Axes, *, grid: str | None = None) -> None:
     """Axes for a chart: no box, quiet ticks, at most a pale grid in the direction that is read."""
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
