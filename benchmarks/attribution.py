@@ -142,20 +142,30 @@ def with_plain_modules(whole: Case) -> Case:
     return replace(whole, model=Model(net, preprocessing=whole.model.preprocessing))
 
 
-def captums(
-    name: str, peer_name: str, c: Case, /, *, own: Any = None, sizes: tuple[int, ...] = (1,), **options: Any
-) -> Pair:
-    """A gradient method; sizes: tried as Captum's ``internal_batch_size``."""
-    layer = [c.module.get_submodule(c.layer)] if peer_name == "GuidedGradCam" else []
-    peer = getattr(captum.attr, peer_name)(c.module, *layer)
+def integrated_gradients(c: Case) -> Pair:
+    peer = captum.attr.IntegratedGradients(c.module)
 
     def run(size: int) -> torch.Tensor:
-        at_once = {"internal_batch_size": None if size == STEPS else size} if len(sizes) > 1 else {}
-        x = c.x.clone().requires_grad_()
-        found = peer.attribute(x, target=c.target, **options, **at_once)[0].detach()
-        return found.sum(dim=0) if "baselines" in options else found.abs().amax(dim=0)
+        at_once = None if size == STEPS else size
+        options = {"n_steps": STEPS, "method": "riemann_middle", "internal_batch_size": at_once}
+        return peer.attribute(c.x, baselines=0.0, target=c.target, **options)[0].detach().sum(dim=0)
 
-    return Pair(lambda: c.ours(name, **(own or {})), run, sizes, largest)
+    return Pair(lambda: c.ours("integrated_gradients", steps=STEPS), run, (4, 8, 16, STEPS), largest)
+
+
+def captums(name: str, peer_name: str, c: Case) -> Pair:
+    """A method of one pass."""
+    layer = [c.module.get_submodule(c.layer)] if peer_name == "GuidedGradCam" else []
+    peer = getattr(captum.attr, peer_name)(c.module, *layer)
+    options = {"GuidedGradCam": {"interpolate_mode": "bilinear"}, "DeepLift": {"baselines": 0.0}}.get(
+        peer_name, {}
+    )
+
+    def run(_: int) -> torch.Tensor:
+        found = peer.attribute(c.x.clone().requires_grad_(), target=c.target, **options)[0].detach()
+        return found.sum(dim=0) if peer_name == "DeepLift" else found.abs().amax(dim=0)
+
+    return Pair(lambda: c.ours(name), run, differ=largest)
 
 
 def smoothgrad(c: Case) -> Pair:
@@ -181,9 +191,11 @@ def smoothgrad(c: Case) -> Pair:
     return Pair(ours, run, (4, 8, 16, STEPS), lambda found, _: largest(found, run(10, OurNoise)))
 
 
-def cam(name: str, peer_name: str, c: Case, *, differ: Callable[[Any, Any], float] | None = from_0_to_1) -> Pair:
+def cam(name: str, peer_name: str, c: Case) -> Pair:
     module = copy.deepcopy(c.module)  # the peer's hooks stay on it
     peer = getattr(pytorch_grad_cam, peer_name)(model=module, target_layers=[module.get_submodule(c.layer)])
+    # Theirs centers the channels in the one, and enlarges from corner to corner in the other.
+    differ = None if peer_name in ("EigenCAM", "ScoreCAM") else from_0_to_1
 
     def run(_: int) -> np.ndarray:
         with contextlib.redirect_stderr(io.StringIO()):  # Score-CAM shows its progress
@@ -292,63 +304,50 @@ def superpixels(name: str, peer_name: str, c: Case) -> Pair:
 
 
 class Row(NamedTuple):
-    """``plain``: on the network with plain modules. ``once``: no more than one round, and not warmed up."""
+    """``peer``: its name, for builders of several rows. ``plain``: on the network with plain modules."""
 
     what: str
-    build: Callable[[Case], Pair]
+    build: Callable[..., Pair]
+    peer: str | None = None
     bound: float | None = None
     plain: bool = False
-    once: bool = False
 
 
-IG = {"own": {"steps": STEPS}, "sizes": (4, 8, 16, STEPS), "n_steps": STEPS, "method": "riemann_middle"}
 ROWS = {
-    "integrated_gradients": Row(
-        "Integrated Gradients, 50 steps (Captum)",
-        partial(captums, "integrated_gradients", "IntegratedGradients", baselines=0.0, **IG),
-        0.75,
-    ),
-    "smoothgrad": Row("SmoothGrad, 50 samples (Captum)", smoothgrad, 0.75),
-    "grad_cam": Row("Grad-CAM (pytorch-grad-cam)", partial(cam, "grad_cam", "GradCAM"), 0.8),
-    "rise": Row("RISE, 1,000 masks (plain loop)", rise, 0.7),
-    "curves": Row("deletion, insertion, 50 steps (plain loop)", deletion_and_insertion, 0.6),
-    "pixel_flipping": Row("deletion, insertion, 96 passes (Quantus)", pixel_flipping, 0.6),
+    "integrated_gradients": Row("Integrated Gradients, 50 steps (Captum)", integrated_gradients, bound=0.75),
+    "smoothgrad": Row("SmoothGrad, 50 samples (Captum)", smoothgrad, bound=0.75),
+    "grad_cam": Row("Grad-CAM (pytorch-grad-cam)", cam, "GradCAM", bound=0.8),
+    "rise": Row("RISE, 1,000 masks (plain loop)", rise, bound=0.7),
+    "curves": Row("deletion, insertion, 50 steps (plain loop)", deletion_and_insertion, bound=0.6),
+    "pixel_flipping": Row("deletion, insertion, 96 passes (Quantus)", pixel_flipping, bound=0.6),
     "evaluate": Row("evaluate, 591 passes (plain loop)", evaluation),
-    "saliency": Row("saliency (Captum)", partial(captums, "saliency", "Saliency")),
-    "guided_backprop": Row(
-        "guided backprop (Captum)", partial(captums, "guided_backprop", "GuidedBackprop"), plain=True
-    ),
-    "deconvnet": Row("deconvnet (Captum)", partial(captums, "deconvnet", "Deconvolution"), plain=True),
-    "guided_grad_cam": Row(
-        "guided Grad-CAM (Captum)",
-        partial(captums, "guided_grad_cam", "GuidedGradCam", interpolate_mode="bilinear"),
-        plain=True,
-    ),
-    "deep_lift": Row("DeepLIFT (Captum)", partial(captums, "deep_lift", "DeepLift", baselines=0.0), plain=True),
+    "saliency": Row("saliency (Captum)", captums, "Saliency"),
+    "guided_backprop": Row("guided backprop (Captum)", captums, "GuidedBackprop", plain=True),
+    "deconvnet": Row("deconvnet (Captum)", captums, "Deconvolution", plain=True),
+    "guided_grad_cam": Row("guided Grad-CAM (Captum)", captums, "GuidedGradCam", plain=True),
+    "deep_lift": Row("DeepLIFT (Captum)", captums, "DeepLift", plain=True),
     "lrp": Row("LRP, composite (Zennit)", lrp, plain=True),
-    "layer_cam": Row("Layer-CAM (pytorch-grad-cam)", partial(cam, "layer_cam", "LayerCAM")),
-    "grad_cam_plus_plus": Row(
-        "Grad-CAM++ (pytorch-grad-cam)", partial(cam, "grad_cam_plus_plus", "GradCAMPlusPlus")
-    ),
-    "eigen_cam": Row("Eigen-CAM (pytorch-grad-cam)", partial(cam, "eigen_cam", "EigenCAM", differ=None)),
-    "score_cam": Row(
-        "Score-CAM (pytorch-grad-cam)", partial(cam, "score_cam", "ScoreCAM", differ=None), once=True
-    ),
-    "kernel_shap": Row("Kernel SHAP, 200 samples (Captum)", partial(superpixels, "kernel_shap", "KernelShap")),
-    "lime": Row("LIME, 200 samples (Captum)", partial(superpixels, "lime", "Lime")),
+    "layer_cam": Row("Layer-CAM (pytorch-grad-cam)", cam, "LayerCAM"),
+    "grad_cam_plus_plus": Row("Grad-CAM++ (pytorch-grad-cam)", cam, "GradCAMPlusPlus"),
+    "eigen_cam": Row("Eigen-CAM (pytorch-grad-cam)", cam, "EigenCAM"),
+    "score_cam": Row("Score-CAM (pytorch-grad-cam)", cam, "ScoreCAM"),
+    "kernel_shap": Row(f"Kernel SHAP, {SAMPLES} samples (Captum)", superpixels, "KernelShap"),
+    "lime": Row(f"LIME, {SAMPLES} samples (Captum)", superpixels, "Lime"),
 }
 
 
 def built(name: str, whole: Case) -> Pair:
-    case = with_plain_modules(whole) if ROWS[name].plain else whole
+    row = ROWS[name]
+    case = with_plain_modules(whole) if row.plain else whole
     case.model.structure()  # found once a network
-    return ROWS[name].build(case)
+    return row.build(name, row.peer, case) if row.peer else row.build(case)
 
 
 def fastest(pair: Pair) -> int:
     """How many at once the peer does best with."""
     if len(pair.at_once) == 1:
         return pair.at_once[0]
+    pair.peer(pair.at_once[0])  # warms up
     seconds = interleaved({str(size): partial(pair.peer, size) for size in pair.at_once}, 1, warm_up=False)
     return min(pair.at_once, key=lambda size: seconds[str(size)])
 
@@ -385,7 +384,8 @@ def compare(name: str, whole: Case, rounds: int) -> str:
         "ours": lambda: found.update(ours=pair.ours()),
         "peer": lambda: found.update(peer=pair.peer(size)),
     }
-    times = interleaved(runs, 1 if row.once else rounds, warm_up=not row.once)
+    once = name == "score_cam"  # 1,280 passes each
+    times = interleaved(runs, 1 if once else rounds, warm_up=not once)
     ours, peer = median(times["ours"]), median(times["peer"])
     cells = [
         f"{row.what:42}",
