@@ -203,3 +203,7 @@ def test_variance_is_on_the_axes() -> None:
 def test_importing_render_does_not_import_torch() -> None:
     code = "import sys, convscope.render; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_contrast_keeps_both_of_its_classes() -> None:
+    assert short_label("tabby, tabby cat rather than lynx, catamount") == "tabby rather than lynx"

@@ -105,8 +105,9 @@ def short_name(name: str, width: int = 30) -> str:
 
 
 def short_label(label: str, width: int = 34) -> str:
-    """The first of the synonyms that ImageNet labels consist of, cut where it is long."""
-    return textwrap.shorten(label.split(",")[0] or label, width, placeholder="…") or label[:width]
+    """The first of the synonyms that ImageNet labels consist of, in a contrast of both; cut where it is long."""
+    first = " rather than ".join(name.split(",")[0] for name in label.split(" rather than "))
+    return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
 
 
 def fold(line: str, width: int) -> str:
