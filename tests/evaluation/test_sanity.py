@@ -369,3 +369,12 @@ def test_a_result_shows_saves_and_draws_itself(tmp_path: Path) -> None:
     assert (back.rows(), back.verdict) == (found.rows(), found.verdict)
     assert (back.passes_weights, back.passes_labels) == (found.passes_weights, found.passes_labels)
     assert (tmp_path / "found" / "picture.png").stat().st_size > 1000
+
+
+def test_numbers_that_a_layer_counts_or_looks_up_by_stay() -> None:
+    net = nn.Linear(4, 3)
+    net.register_buffer("places", torch.arange(64))
+    learned = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    sanity._shuffle(net, [""], 0)
+    assert torch.equal(net.places, learned["places"])
+    assert not torch.equal(net.weight, learned["weight"])

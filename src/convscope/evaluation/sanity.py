@@ -202,7 +202,8 @@ def _shuffle(module: nn.Module, group: Sequence[str], seed: int) -> None:
     with torch.no_grad():
         for name in group:
             layer = module.get_submodule(name)
-            for parameter in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+            tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+            for parameter in (t for t in tensors if t.is_floating_point()):  # not the indices that some keep
                 order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
 
