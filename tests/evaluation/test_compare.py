@@ -29,7 +29,7 @@ from convscope import (
     saliency,
 )
 from convscope.evaluation import CURVES
-from convscope.evaluation.compare import _is_better, _tied, advantages_of, verdict_of
+from convscope.evaluation.compare import _is_better, _tied, verdict_of
 from convscope.models import Model
 
 FEW: dict[str, Any] = {"measures": ["sparseness"], "steps": 4}
@@ -123,7 +123,8 @@ def test_the_ranking_is_by_insertion_minus_deletion_of_plain_calls(tiny: Model) 
     deletion, insertion = plain.values[:, :2].mean(axis=1), plain.values[:, 2:].mean(axis=1)
     expected = (insertion - deletion).mean(axis=1)
     np.testing.assert_allclose(found.advantage, expected, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(advantages_of(plain).mean(axis=1), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(plain.areas("deletion"), deletion, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(plain.areas("insertion"), insertion, rtol=0, atol=1e-6)
     assert found.ranking == tuple(sorted(names, key=lambda name: -expected[names.index(name)]))
     assert found.methods == (*names, "random", "center")
     assert found.tied[0] == found.ranking[0]
@@ -161,7 +162,7 @@ def test_a_method_that_takes_too_long_is_left_out_and_the_rest_is_kept(
     x = torch.randn(2, 3, 16, 16)
     found = compare(tiny, x, ["slow", "saliency"], budget_s=1.0, **FEW)
     assert found.methods == ("saliency", "random", "center")
-    assert found.left_out == ("slow: not finished within its 0 s; raise budget_s",)
+    assert found.left_out == ("slow: not finished within its share of 0.5 s; raise budget_s",)
     assert found.provenance.notes[-1] == f"left out: {found.left_out[0]}"
     assert 5 < len(done) < 60  # half of the second
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

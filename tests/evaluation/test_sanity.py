@@ -250,7 +250,7 @@ def test_weights_of_chance_may_break_the_score() -> None:
     assert np.isnan(found.maps[1]).all()
     assert np.isnan(found.cascading).all()
     assert found.passes_weights is None
-    assert "1 of the maps are the same everywhere, or none" in found.verdict
+    assert "left out: 1 flat or missing" in found.verdict
 
 
 # Labels

@@ -34,6 +34,8 @@ def cam_layer(model: Model, shape: tuple[int, int, int], name: str | None) -> Ca
         LayerError: there is none, or the named one has no places.
     """
     structure = model.structure(shape)
+    if name is not None and not isinstance(name, str):
+        raise LayerError(f"layer={name!r}: expected one name")
     if name is not None:
         chosen = structure.find(name)
         if name.endswith(":input"):

@@ -88,7 +88,7 @@ def compare(
         seed=seed,
         progress=_stage(progress, "evaluate"),
     )
-    advantages = advantages_of(measured)
+    advantages = measured.areas("insertion") - measured.areas("deletion")
     means, margins = mean_and_margin(advantages)
     order = [int(m) for m in np.argsort(-means[: len(found)], kind="stable")]
     tied = _tied(advantages[: len(found)], order)
@@ -114,14 +114,6 @@ def compare(
         signed=tuple(a.signed for a in every),
         left_out=tuple(left_out),
     )
-
-
-def advantages_of(measured: Evaluation) -> Array:
-    """Insertion minus deletion of each method and image, (M, N)."""
-    at = {name: measured.measures.index(name) for name in CURVES}
-    insertion = measured.values[:, [at["insertion_mean"], at["insertion_blur"]]].mean(axis=1)
-    deletion = measured.values[:, [at["deletion_mean"], at["deletion_blur"]]].mean(axis=1)
-    return np.asarray(insertion - deletion)
 
 
 def verdict_of(methods: Sequence[str], advantages: Array, order: Sequence[int], tied: Sequence[int]) -> str:
@@ -195,7 +187,7 @@ def _run(
         try:
             found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
         except _OutOfTimeError:
-            left_out.append(f"{name}: not finished within its {share:.0f} s; raise budget_s")
+            left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")
         except (LayerError, ModelError) as error:  # it does not fit this network
             left_out.append(f"{name}: {error}")
         except RuntimeError as error:  # the network's own, or out of memory

@@ -111,7 +111,7 @@ def mask_study(
     measured = evaluate(model, looked_at, named, target=target, measures=CURVES, steps=steps, seed=seed)
     if progress:
         progress(len(settings) + 1, len(settings) + 1)
-    deletion, insertion = (measured.values[:-2, pair].mean(axis=1) for pair in (slice(0, 2), slice(2, 4)))
+    deletion, insertion = (measured.areas(kind)[: len(found)] for kind in ("deletion", "insertion"))
     maps = np.stack([a.values for a in found])
     alike = agreement(maps)
     best = int(np.nan_to_num((insertion - deletion).mean(axis=1), nan=-np.inf).argmax())

@@ -242,7 +242,7 @@ def _verdict(
             f"{_mean(by_label):.2f} on average"
         )
     n_flat = int((~np.isfinite([*by_weights, *by_label])).sum())
-    return "; ".join([*parts, *([f"{n_flat} of the maps are the same everywhere, or none"] if n_flat else [])])
+    return "; ".join([*parts, *([f"left out: {n_flat} flat or missing"] if n_flat else [])])
 
 
 def _mean(values: Array) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import CHANGED, SAME, MaskStudy, SanityCheck
+from ..results import CHANGED, SAME, Array, MaskStudy, SanityCheck
 from .colors import SIGNED, Scale
 from .evidence import LINES, frame, in_words, tile
 from .overlays import overlay
@@ -52,7 +52,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     ax.axhline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="y")
     ax.set_xticks(places, [printable(short_name(name, 16)) for name in result.stages], rotation=30, ha="right")
-    ax.set_ylim(min(-0.3, float(result.cascading[:, 0].min()) - 0.05), 1.03)
+    ax.set_ylim(_lowest(result.cascading, result.independent) - 0.05, 1.03)
     ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 7}, loc="upper right")
     plain_labels(ax)
     heading(ax, "Rank correlation with the map of the trained network", "layers at random; red: much the same")
@@ -91,9 +91,16 @@ def _draw_labels(ax: Axes, result: SanityCheck) -> None:
     ax.axvline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="x")
     ax.set_yticks(places, [printable(short_label(name, 18)) for name in result.label_names])
-    ax.set(xlim=(min(-0.3, float(result.labels[:, 0].min(initial=0))), 1), ylim=(len(places) - 0.4, -0.6))
+    for place in places[np.isnan(result.labels[:, 0])]:
+        ax.text(0.02, place, "a flat map", va="center", **text(size=7, color=SOFT))
+    ax.set(xlim=(_lowest(result.labels) - 0.05, 1), ylim=(len(places) - 0.4, -0.6))
     plain_labels(ax)
     heading(ax, "With the maps of other classes", "rank correlation")
+
+
+def _lowest(*similarities: Array) -> float:
+    """The least of all, -0.3 at most, where flat maps have none."""
+    return min(-0.3, *(float(np.nanmin(s, initial=0)) for s in similarities))
 
 
 def draw_mask_study(ax: Axes, result: MaskStudy) -> None:

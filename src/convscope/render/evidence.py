@@ -100,27 +100,34 @@ def draw_evaluation(ax: Axes, result: Evaluation) -> None:
 def compose_evaluation(result: Evaluation) -> Figure:
     """Curves above, and for each measure by how much every method beats the map of chance."""
     has_curves = result.curves.shape[-1] > 0
-    n_columns = min(4, len(result.measures))
-    n_rows = -(-len(result.measures) // n_columns)
+    # Measures that the controls have none of, as completeness, stand in the table alone.
+    compared = [k for k in range(len(result.measures)) if np.isfinite(result.gains[:, k]).any()]
+    n_columns = max(1, min(4, len(compared)))
+    n_rows = -(-len(compared) // n_columns)
     height = 0.7 + 0.19 * len(result.methods)
     figure = new_figure(max(7.5, 2.9 * n_columns + 1), (3.0 if has_curves else 0) + n_rows * height + 1.0)
-    parts = figure.add_gridspec(
-        2 if has_curves else 1, 1, height_ratios=[3, n_rows * height] if has_curves else [1]
-    )
+    ratios = [*([3.0] if has_curves else []), *([n_rows * height] if compared else [])] or [1.0]
+    parts = figure.add_gridspec(len(ratios), 1, height_ratios=ratios)
     if has_curves:
         above = parts[0].subgridspec(1, 3, width_ratios=[1, 1, 0.5])
         axes = [figure.add_subplot(above[0, c]) for c in range(3)]
         draw_curves(axes[0], result, "deletion")
         draw_curves(axes[1], result, "insertion")
         _legend(axes[2], axes[1])
-    below = parts[-1].subgridspec(n_rows, n_columns)
-    for k, measure in enumerate(result.measures):
-        ax = figure.add_subplot(below[k // n_columns, k % n_columns])
+    below = parts[-1].subgridspec(max(1, n_rows), n_columns)
+    for place, k in enumerate(compared):
+        ax = figure.add_subplot(below[place // n_columns, place % n_columns])
         draw_margins(ax, result.methods, result.gains[:, k], result.gain_margins[:, k], ())
-        if k % n_columns:
+        if place % n_columns:
             ax.set_yticklabels([])
-        heading(ax, in_words(measure))
-    notes = ["Below: by how much better than the map of chance, mean and 95 % interval; hollow: maps of chance."]
+        heading(ax, in_words(result.measures[k]), "better than chance by")
+    notes = [
+        "Curves: the mean over the images and both baselines. Below: to the right is better, whichever way the "
+        "measure goes; mean and 95 % interval; hollow: maps of chance."
+    ]
+    if len(compared) < len(result.measures):
+        rest = [in_words(m) for k, m in enumerate(result.measures) if k not in compared]
+        notes.append(f"Without a map of chance to compare with, in the table alone: {', '.join(rest)}.")
     headline(figure, f"How good are the maps? {len(result.names)} images", result, notes)
     return figure
 

@@ -6,8 +6,6 @@ import inspect
 import math
 from typing import Any
 
-import numpy as np
-
 from ..attribution import ATTRIBUTIONS
 from ..render import (
     Scale,
@@ -73,11 +71,7 @@ def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | No
     if evidence is None:
         return None
     row, chance = evidence.methods.index(result.provenance.method), evidence.methods.index(CONTROLS[0])
-    insertion, deletion = (
-        [float(np.mean([evidence.values[m, evidence.measures.index(f"{kind}_{b}"), n] for b in ("mean", "blur")]))
-         for m in (row, chance)]
-        for kind in ("insertion", "deletion")
-    )  # fmt: skip
+    insertion, deletion = (evidence.areas(kind)[[row, chance], n].tolist() for kind in ("insertion", "deletion"))
     completeness = float(evidence.values[row, evidence.measures.index("completeness_error"), n])
     return {
         "is_better": insertion[0] - deletion[0] > insertion[1] - deletion[1],

@@ -43,6 +43,11 @@ class Evaluation(Result):
         """The mean over the images of one measure of one method."""
         return float(self.means[self.methods.index(method), self.measures.index(measure)])
 
+    def areas(self, kind: str) -> Array:
+        """ "deletion" or "insertion" of each method and image, (M, N), the mean over the baselines."""
+        chosen = [k for k, name in enumerate(self.measures) if name.startswith(f"{kind}_")]
+        return np.asarray(self.values[:, chosen].mean(axis=1))
+
     def rows(self) -> list[tuple[str, ...]]:
         """A table of text: a heading, then a row a method, mean ± half the 95 % interval; a dash for none."""
         arrows = ["↑" if higher else "↓" for higher in self.higher_is_better]
@@ -64,7 +69,7 @@ class Evaluation(Result):
         ]
 
     def __repr__(self) -> str:
-        about = f"{type(self).__name__}({len(self.methods) - 2} methods, {len(self.names)} images)"
+        about = f"{type(self).__name__}({len(self.methods) - len(CONTROLS)} methods, {len(self.names)} images)"
         return "\n".join([about, *aligned(self.rows()), f"  {self.provenance.caption}"])
 
 

@@ -1,0 +1,156 @@
+"""All measures of all maps of one image after another: what `evaluate` does with the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from ..attribution.calls import Asking, Explained
+from ..errors import ParameterError, TargetError
+from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
+from ..results import CONTROLS, Array, Attribution
+from .controls import control_maps
+from .measures import CURVES, localization, pointing, sparseness
+from .road import SHARES, road_score, road_variants
+from .sensitivity import max_sensitivity
+
+Maps: TypeAlias = "Attribution | Array"
+
+
+class Measuring:
+    """Measures one image after another, and keeps what was found."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        given: Mapping[str, Maps],
+        maps: Mapping[str, Array],
+        wanted: tuple[str, ...],
+        masks: Array | None,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self._asking, self._given, self._maps, self._wanted = asking, given, maps, wanted
+        self._masks, self._steps, self._seed = masks, steps, seed
+        self._fills = [
+            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed)
+            for name in ("mean", "blur")
+        ]
+        self._has_curves = any(name in CURVES for name in wanted)
+        n = len(maps) + len(CONTROLS)
+        asking.steps = (n_variants(n, 2, steps) if self._has_curves else 0) + (
+            2 * len(SHARES) * n if "road" in wanted else 0
+        )
+        self.values: list[Array] = []
+        self.names: list[str] = []
+        self.targets: list[str] = []
+        self.notes: list[str] = []
+        self._curves: list[Array] = []
+
+    def measure(self, image: Explained) -> None:
+        """All measures of all maps of one image."""
+        i = len(self.names)
+        self._check(image, i)
+        self.names += image.batch.names
+        self.targets += image.targets.names
+        size = image.x.shape[2:]
+        # Arrays may have a map of each image that was given, also of those that cannot be read.
+        at, n_given = image.batch.positions[0], len(self._asking.inputs)
+        maps = [values[at if len(values) == n_given else i] for values in self._maps.values()]
+        maps += control_maps(size, self._seed + image.batch.positions[0])
+        orders = [ranks(values, self._seed) for values in maps]
+        found = {name: np.full(len(maps), math.nan) for name in self._wanted}
+        if self._has_curves:
+            found.update({k: v for k, v in self._along(image, orders).items() if k in found})
+        if "road" in found:
+            found["road"] = np.array([self._road(image, order) for order in orders])
+        if "sparseness" in found:
+            found["sparseness"] = np.array([sparseness(values) for values in maps])
+        if "completeness_error" in found:
+            found["completeness_error"][: len(self._given)] = [
+                self._completeness(m, i) for m in self._given.values()
+            ]
+        if "max_sensitivity" in found:
+            found["max_sensitivity"][: len(self._given)] = [
+                self._sensitivity(m, image, i) for m in self._given.values()
+            ]
+        if self._masks is not None:
+            region = self._masks[image.batch.positions[0]]
+            for name, measured in (("pointing", pointing), ("localization", localization)):
+                if name in found:
+                    found[name] = np.array([measured(values, region) for values in maps])
+        self.values.append(np.stack([found[name] for name in self._wanted], axis=1))
+
+    def all_curves(self) -> Array:
+        """(M, C, N, S); S is 0 where no curve was asked for."""
+        n_maps = len(self._maps) + len(CONTROLS)
+        if not self._curves:
+            return np.zeros((n_maps, len(CURVES), len(self.names), 0), np.float32)
+        return np.stack(self._curves, axis=2).astype(np.float32)
+
+    def _check(self, image: Explained, i: int) -> None:
+        """That there is a map of this image from each method, and that it is of the target."""
+        (name,) = image.targets.names
+        for method, given in self._given.items():
+            if i >= len(self._maps[method]):
+                raise ParameterError(f"{method}: {i} maps, and more images than that")
+            if isinstance(given, Attribution) and given.targets[i] != name:
+                raise TargetError(
+                    f"{method} explains {given.targets[i]!r} of {given.names[i]}, and the target is {name!r}; "
+                    "give the same target="
+                )
+
+    def _along(self, image: Explained, orders: list[Array]) -> dict[str, Array]:
+        """The areas under the curves, which are kept."""
+        x = image.x[0]
+        score_of = partial(image.targets.of, image=0)
+        found = curves(
+            self._asking.model,
+            x,
+            [fill(x) for fill in self._fills],
+            orders,
+            self._steps,
+            score_of,
+            progress=self._asking.advance,
+        )
+        if self._asking.score == "probability" and np.ptp(found.deletion) == 0:
+            self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
+        if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
+            self._note("the network's score of an image with parts removed is NaN or infinite")
+        lines = np.concatenate([found.deletion[..., 0], found.insertion[..., 0]], axis=1)  # (R, C, K + 1)
+        self._curves.append(lines)
+        areas = np.concatenate(found.areas(), axis=1)[..., 0]
+        return dict(zip(CURVES, areas.T, strict=True))
+
+    def _road(self, image: Explained, order: Array) -> float:
+        made = road_variants(image.x[0], order, self._seed)
+        scores = score_variants(
+            self._asking.model,
+            (image.x.shape[1], image.x.shape[2], image.x.shape[3]),
+            len(made),
+            lambda first, end: torch.stack(made[first:end]),
+            partial(image.targets.of, image=0),
+            progress=self._asking.advance,
+        )
+        return road_score(scores[:, 0].numpy())
+
+    def _completeness(self, given: Maps, i: int) -> float:
+        errors = given.provenance.measured.get("completeness_error") if isinstance(given, Attribution) else None
+        return float(errors[i]) if errors else math.nan
+
+    def _sensitivity(self, given: Maps, image: Explained, i: int) -> float:
+        if not isinstance(given, Attribution):
+            return math.nan
+        found = max_sensitivity(given, i, image, self._seed)
+        if found is None:
+            self._note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
+        return math.nan if found is None else found
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
