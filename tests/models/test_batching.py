@@ -44,7 +44,7 @@ def test_less_memory_makes_smaller_batches_and_never_none(monkeypatch: pytest.Mo
     for free in (0, 10**6, 10**7, 10**8, 10**12):
         monkeypatch.setattr(batching, "free_memory", lambda _, free=free: free)
         sizes.append(tuple(batching.fitting_batch(10**6, cpu, backward=b) for b in (False, True)))
-    assert sizes == [(1, 1), (1, 1), (2, 1), (4, 3), (4, 8)]
+    assert sizes == [(1, 1), (1, 1), (2, 1), (4, 3), (4, 4)]
 
 
 def test_there_is_some_memory() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tests.oracles.curves import curves as by_definition
 from torch import nn
 
 from convscope.models import Model, evaluating
-from convscope.perturbation import Curves, curves, n_variants, ranks
+from convscope.perturbation import Curves, curves, n_variants, ranks, score_variants
 
 
 def run(
@@ -22,7 +24,8 @@ def run(
 ) -> Curves:
     """Of the first two classes."""
     with evaluating(net), torch.inference_mode():
-        return curves(Model(net), x, fills, rankings, steps, lambda output, m: output[:m, :2])
+        score = partial(score_variants, Model(net), tuple(x.shape), score_of=lambda output, m: output[:m, :2])
+        return curves(x, fills, rankings, steps, score)
 
 
 def random_rank(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -114,15 +117,10 @@ def test_progress_counts_every_variant() -> None:
     seen: list[int] = []
     net, x = tiny_network().eval(), torch.randn(3, 8, 8)
     with torch.inference_mode():
-        curves(
-            Model(net),
-            x,
-            [torch.zeros_like(x)] * 2,
-            [random_rank((8, 8))] * 3,
-            5,
-            lambda output, m: output,
-            progress=seen.append,
+        score = partial(
+            score_variants, Model(net), (3, 8, 8), score_of=lambda output, m: output, progress=seen.append
         )
+        curves(x, [torch.zeros_like(x)] * 2, [random_rank((8, 8))] * 3, 5, score)
     assert sum(seen) == n_variants(3, 2, 5) == 1 + 2 + 2 * 3 * 2 * 4
     assert len(seen) > 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from ..errors import ModelError
 from ..models import (
     Batch,
+    Made,
     Model,
     Progress,
     Score,
@@ -19,14 +21,16 @@ from ..models import (
     Targets,
     as_model,
     check_differentiable,
+    convolutions_of,
     describe,
     differentiable,
     evaluating,
+    fused,
     in_batches,
     network_and_target,
     resolve,
 )
-from ..perturbation import finite
+from ..perturbation import finite, score_variants
 from ..results import Array, Attribution
 from .maps import Maps
 
@@ -70,7 +74,7 @@ class Asking:
             with self.running():
                 image = Explained(self, batch)
                 with torch.no_grad():
-                    image.whole()
+                    image.convolutions = convolutions_of(image.whole)
                 visit(image)
             self.finished(batch)
         self.ended()
@@ -187,9 +191,11 @@ class Call(Asking):
 class Explained:
     """Images of one batch, preprocessed, and how to score them and variants of them.
 
-    ``targets`` and ``scores`` (n, T) are there once `whole` has run the network on the images themselves.
+    ``targets`` and ``scores`` (n, T) are there once `whole` has run the network on the images themselves; and the
+    ``convolutions`` of that run, for many more, where images come one after another.
     """
 
+    convolutions: list[Made]
     targets: Targets
     scores: torch.Tensor
 
@@ -223,6 +229,21 @@ class Explained:
         """The scores (M, T) of M variants of one image, or of the images in their order."""
         return self.targets.of(self.model.module(variants.clone()), len(variants), image)
 
+    def score_variants(self, n: int, variants: Callable[[int, int], torch.Tensor], image: int = 0) -> torch.Tensor:
+        """The scores (n, T) of n variants of one image; ``variants`` makes some of them when it is their turn.
+
+        See `perturbation.score_variants`. Progress goes on by n steps.
+        """
+        return score_variants(
+            self.model,
+            (self.x.shape[1], self.x.shape[2], self.x.shape[3]),
+            n,
+            variants,
+            partial(self.targets.of, image=image),
+            convolutions=self.convolutions,
+            progress=self.call.advance,
+        )
+
     def gradients(self, variants: torch.Tensor, image: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The scores (M, T) of variants (M, C, H, W), and the gradient of each at its variant, (T, M, C, H, W)."""
         x = variants.detach().clone().requires_grad_()
@@ -243,9 +264,11 @@ class Explained:
             total[:] = [total[0] + part] if total else [part]
 
         done = 0
-        for end in in_batches(n, self.model.fitting_batch(shape, backward=True), add):
-            self.call.advance(end - done)
-            done = end
+        size = self.model.fitting_batch(shape, backward=True, fused=True)
+        with fused(self.convolutions, gradients=True):
+            for end in in_batches(n, size, add):
+                self.call.advance(end - done)
+                done = end
         return total[0] / n
 
 

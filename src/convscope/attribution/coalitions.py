@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from ..checks import Pair, as_pair
 from ..errors import ParameterError
-from ..perturbation import check_windows, finite, score_variants, superpixels
+from ..perturbation import check_windows, finite, superpixels
 from ..results import Array
 from .calls import Explained
 
@@ -54,13 +52,6 @@ def score_coalitions(
         shown = coalitions[first:end, numbered]  # (m, H, W)
         return torch.where(shown[:, None], x, behind)
 
-    scores = score_variants(
-        images.model,
-        (x.shape[0], x.shape[1], x.shape[2]),
-        len(coalitions),
-        variants,
-        partial(images.targets.of, image=i),
-        progress=images.call.advance,
-    )
+    scores = images.score_variants(len(coalitions), variants, i)
     finite(scores.flatten(), [images.batch.names[i]] * scores.numel())
     return scores

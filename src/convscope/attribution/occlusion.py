@@ -26,6 +26,7 @@ from ..perturbation import (
     describe_baseline,
     finite,
     given,
+    n_variants,
     ranks,
     superpixels,
     tried_windows,
@@ -147,6 +148,8 @@ def occlusion(
     def values_of(images: Explained, i: int) -> torch.Tensor:
         every = [masks_of(images.pixels[i]) for masks_of, _ in grids]
         call.steps = sum(map(len, every))
+        if is_auto:
+            call.steps += n_variants(len(every) * images.targets.n_each, 1, _STEPS)
         score_of = partial(images.targets.of, image=i)
         found = []
         for masks in every:
@@ -171,8 +174,8 @@ def occlusion(
 def _most_faithful(images: Explained, i: int, behind: torch.Tensor, found: list[torch.Tensor]) -> int:
     """Which of several maps (T, H, W) of an image has the largest insertion minus deletion area, all targets."""
     orders = [ranks(values.numpy()) for maps in found for values in maps]
-    score_of = partial(images.targets.of, image=i)
-    below, above = curves(images.model, images.x[i], [behind], orders, _STEPS, score_of).areas()
+    score = partial(images.score_variants, image=i)
+    below, above = curves(images.x[i], [behind], orders, _STEPS, score).areas()
     advantages = (above - below)[:, 0].reshape(len(found), -1, len(found[0]))
     # Of each target the curves of its own map: the diagonal.
     totals = np.trace(advantages, axis1=1, axis2=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional
 from ..checks import Pair, as_count
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target
-from ..perturbation import Baseline, baseline_of, describe_baseline, finite, score_variants
+from ..perturbation import Baseline, baseline_of, describe_baseline, finite
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
@@ -111,13 +110,8 @@ def rise(
     def values_of(images: Explained, i: int) -> torch.Tensor:
         x, behind = images.x[i], hide(images.x[i])
         some = random_masks(masks, cells, keep, size, seed, like=x)
-        scores = score_variants(
-            images.model,
-            (x.shape[0], *size),
-            masks,
-            lambda first, end: behind + some(first, end)[:, None] * (x - behind),
-            partial(images.targets.of, image=i),
-            progress=call.advance,
+        scores = images.score_variants(
+            masks, lambda first, end: behind + some(first, end)[:, None] * (x - behind), i
         )
         finite(scores.flatten(), [images.batch.names[i]] * scores.numel())
         rises = scores - scores[0]  # so that those of a constant score are exactly zero

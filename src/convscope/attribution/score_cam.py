@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..models import Model, Progress, Score, Target
-from ..perturbation import finite, score_variants
+from ..perturbation import finite
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
@@ -94,14 +93,7 @@ def score_cam(
         def seen_through(first: int, end: int) -> torch.Tensor:
             return x * _masks(enlarged(activations[first:end], size))[:, None]
 
-        scores = score_variants(
-            call.model,
-            (x.shape[0], x.shape[1], x.shape[2]),
-            len(activations),
-            seen_through,
-            partial(images.targets.of, image=i),
-            progress=call.advance,
-        )
+        scores = images.score_variants(len(activations), seen_through, i)
         finite(scores.flatten(), images.batch.names * scores.numel())
         weights = scores.softmax(dim=0).to(activations)
         maps = torch.einsum("kt,khw->thw", weights, activations)

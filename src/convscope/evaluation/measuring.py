@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 from ..attribution.calls import Asking, Explained
 from ..errors import ParameterError, TargetError
-from ..perturbation import baseline_of, curves, n_variants, ranks, score_variants
+from ..perturbation import baseline_of, curves, n_variants, ranks
 from ..results import CONTROLS, Array, Attribution
 from .controls import control_maps
 from .measures import CURVES, localization, pointing, sparseness
@@ -108,16 +107,7 @@ class Measuring:
     def _along(self, image: Explained, orders: list[Array]) -> dict[str, Array]:
         """The areas under the curves, which are kept."""
         x = image.x[0]
-        score_of = partial(image.targets.of, image=0)
-        found = curves(
-            self._asking.model,
-            x,
-            [fill(x) for fill in self._fills],
-            orders,
-            self._steps,
-            score_of,
-            progress=self._asking.advance,
-        )
+        found = curves(x, [fill(x) for fill in self._fills], orders, self._steps, image.score_variants)
         if self._asking.score == "probability" and np.ptp(found.deletion) == 0:
             self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
         if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
@@ -129,14 +119,7 @@ class Measuring:
 
     def _road(self, image: Explained, order: Array) -> float:
         made = road_variants(image.x[0], order, self._seed)
-        scores = score_variants(
-            self._asking.model,
-            (image.x.shape[1], image.x.shape[2], image.x.shape[3]),
-            len(made),
-            lambda first, end: torch.stack(made[first:end]),
-            partial(image.targets.of, image=0),
-            progress=self._asking.advance,
-        )
+        scores = image.score_variants(len(made), lambda first, end: torch.stack(made[first:end]))
         return road_score(scores[:, 0].numpy())
 
     def _completeness(self, given: Maps, i: int) -> float:

@@ -12,9 +12,9 @@ import torch
 from torch import fx, nn
 
 from ..models import weights_digest
+from ..models.kernels import Convolution, Linear
 from .geometry import Ints, fit
 from .graph import Graph, GraphError, graph_of
-from .kernels import Convolution, Linear
 from .rewriting import CONVOLUTIONS, aten, batch_of
 from .rules import (
     Known,

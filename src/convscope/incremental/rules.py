@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import fx
 
+from ..models.kernels import Convolution, Linear, pair
 from .geometry import Axis, Ints, Repeating, Sliding
-from .kernels import Convolution, Linear, pair
 from .rewriting import aten, batch_of, evaluate, scaled, scaled_
 
 Dims: TypeAlias = tuple[int, int]

@@ -3,7 +3,8 @@
 from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, hooks, intercepted, run_to
-from .folding import folded_batch_norm, scale_and_shift
+from .folding import Made, convolutions_of, folded_batch_norm, scale_and_shift
+from .fusing import fused
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import Layer, Structure, as_maps
 from .likeness import network_and_target
@@ -19,6 +20,7 @@ __all__ = [
     "Detection",
     "Inputs",
     "Layer",
+    "Made",
     "Model",
     "Preprocessing",
     "Progress",
@@ -35,12 +37,14 @@ __all__ = [
     "check_differentiable",
     "check_output",
     "check_tensor",
+    "convolutions_of",
     "describe",
     "differentiable",
     "evaluating",
     "find_class",
     "folded_batch_norm",
     "free_memory",
+    "fused",
     "gaussian_blur",
     "hooks",
     "in_batches",

@@ -8,14 +8,20 @@ from collections.abc import Callable, Iterator
 import torch
 
 # Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU 4 images are
-# fastest, 8 with a backward pass; 32 take up to twice the time an image, as the maps no longer fit its caches.
-_LARGEST_FORWARD, _LARGEST_BACKWARD = 4, 8
+# fastest, with and without a backward pass, and 6 where operations are fused; 32 take up to twice the time an
+# image, as the maps no longer fit its caches.
+_LARGEST, _LARGEST_FUSED = 4, 6
 _LARGEST_ELSEWHERE = 64
 _SHARE = 0.25  # of the free memory
 
 
 def fitting_batch(
-    n_values: int, device: torch.device, *, backward: bool = False, at_most: int | None = None
+    n_values: int,
+    device: torch.device,
+    *,
+    backward: bool = False,
+    fused: bool = False,
+    at_most: int | None = None,
 ) -> int:
     """Images that fit in a quarter of the free memory.
 
@@ -24,12 +30,13 @@ def fitting_batch(
         device: where it runs.
         backward: whether all of them are kept for a backward pass. A forward pass holds only a few layers
             at a time; a quarter of all is a safe guess.
+        fused: whether it runs inside `fused`.
         at_most: images that are fastest at once; by default what was found best for whole maps.
     """
     bytes_per_image = 4 * n_values * (2 if backward else 0.25)
     largest = at_most or _LARGEST_ELSEWHERE
     if at_most is None and device.type == "cpu":
-        largest = _LARGEST_BACKWARD if backward else _LARGEST_FORWARD
+        largest = _LARGEST_FUSED if fused else _LARGEST
     return int(max(1, min(largest, _SHARE * free_memory(device) / bytes_per_image)))
 
 

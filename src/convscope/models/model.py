@@ -133,10 +133,16 @@ class Model:
         return Inputs(images, self.preprocessing)
 
     def fitting_batch(
-        self, shape: tuple[int, int, int], *, backward: bool = False, at_most: int | None = None
+        self,
+        shape: tuple[int, int, int],
+        *,
+        backward: bool = False,
+        fused: bool = False,
+        at_most: int | None = None,
     ) -> int:
         """Images of this (C, H, W) that fit in memory at once."""
-        return fitting_batch(self.structure(shape).n_values, self.device, backward=backward, at_most=at_most)
+        n_values = self.structure(shape).n_values
+        return fitting_batch(n_values, self.device, backward=backward, fused=fused, at_most=at_most)
 
     def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..models import Model, folded_batch_norm, in_batches
+from ..models import Made, Model, convolutions_of, fused, in_batches
 
 
 def score_variants(
@@ -17,6 +17,7 @@ def score_variants(
     variants: Callable[[int, int], torch.Tensor],
     score_of: Callable[[Any, int], torch.Tensor],
     *,
+    convolutions: list[Made] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """The scores of n variants of an image, which are made when it is their turn.
@@ -27,12 +28,14 @@ def score_variants(
         n: how many there are.
         variants: from (first, end) to those variants (m, C, H, W).
         score_of: from the network's output for m of them, and m, to scores (m, T).
+        convolutions: of the network, where they are known from a run.
         progress: called with the number of variants done since the last call.
 
     Returns:
         (n, T) float64 on the CPU.
 
-    Cost: n + 1 forward passes with batch norm folded into the convolutions; memory for one batch.
+    Cost: n forward passes, and one where the convolutions are not known, with batch norm and activations fused
+    into the convolutions; memory for one batch.
     """
     prepare = model.preparation(shape)
     found: list[torch.Tensor] = []
@@ -42,8 +45,10 @@ def score_variants(
         found.append(score_of(model.module(x), end - first).cpu().double())
 
     done = 0
-    with folded_batch_norm(lambda: model.module(prepare(variants(0, 1)).clone())):
-        for end in in_batches(n, model.fitting_batch(shape), run):
+    if convolutions is None:
+        convolutions = convolutions_of(lambda: model.module(prepare(variants(0, 1)).clone()))
+    with fused(convolutions):
+        for end in in_batches(n, model.fitting_batch(shape, fused=True), run):
             if progress:
                 progress(end - done)
             done = end

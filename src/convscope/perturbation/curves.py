@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from ..models import Model
 from ..results import Array
-from .batches import score_variants
+
+# From a number n of variants of an image, and a function from (first, end) to those of them, to scores (n, T).
+ScoreVariants: TypeAlias = Callable[[int, Callable[[int, int], torch.Tensor]], torch.Tensor]
 
 
 class Curves(NamedTuple):
@@ -41,25 +42,20 @@ def n_variants(rankings: int, baselines: int, steps: int) -> int:
 
 
 def curves(
-    model: Model,
     x: torch.Tensor,
     fills: Sequence[torch.Tensor],
     rankings: Sequence[Array],
     steps: int,
-    score_of: Callable[[Any, int], torch.Tensor],
-    *,
-    progress: Callable[[int], None] | None = None,
+    score: ScoreVariants,
 ) -> Curves:
     """Deletion and insertion curves of one image, for all rankings and baselines in one pass.
 
     Args:
-        model: in evaluation mode, no gradients wanted.
         x: (C, H, W), preprocessed, on the model's device.
         fills: B baselines (C, H, W): what is there where the image is not.
         rankings: R arrays (H, W) of ranks, see `ranks`.
         steps: K; at step k the round(k / K * H * W) highest pixels are gone, or there.
-        score_of: from the network's output for m images, and m, to scores (m, T).
-        progress: called with the number of images done since the last call.
+        score: scores images, as `score_variants` does.
 
     Cost: 1 + B + 2 * R * B * (K - 1) forward passes, batch norm folded.
 
@@ -86,8 +82,7 @@ def curves(
         made = torch.where(hidden[..., None], behind[b], shown)
         return torch.cat([torch.stack(ends), made] if ends else [made]).permute(0, 3, 1, 2)
 
-    size = (x.shape[0], x.shape[1], x.shape[2])
-    scores = score_variants(model, size, n_ends + n_inner, variants, score_of, progress=progress).numpy()
+    scores = score(n_ends + n_inner, variants).numpy()
     whole, gone, inner = scores[0], scores[1:n_ends], scores[n_ends:].reshape(*shape, -1)
     starts = np.broadcast_to(whole, (*shape[:2], 1, scores.shape[1]))
     ends = np.broadcast_to(gone[None, :, None], (*shape[:2], 1, scores.shape[1]))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..incremental import AT_ONCE, Changes, Ints, Plan, Run
-from ..models import Model, folded_batch_norm
+from ..models import Model, convolutions_of, fused
 from .masks import Masks
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]
@@ -61,7 +61,7 @@ class Way:
 
 @contextmanager
 def dense(model: Model, variants: Variants, precision: Precision) -> Iterator[Way]:
-    """The whole network on every variant, batch norm folded into the convolutions."""
+    """The whole network on every variant, batch norm and activations fused into the convolutions."""
     height, width, channels = variants.shown.shape
     shape = (channels, height, width)
     prepare = model.preparation(shape)
@@ -72,8 +72,8 @@ def dense(model: Model, variants: Variants, precision: Precision) -> Iterator[Wa
 
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     # Copies of the image, as the network's first operation may be in place.
-    with half, folded_batch_norm(lambda: run(image.clone())):
-        size = model.fitting_batch(shape)
+    with half, fused(convolutions_of(lambda: run(image.clone()))):
+        size = model.fitting_batch(shape, fused=True)
         yield Way(run(image.clone()), lambda numbers: run(variants(numbers)), np.arange(len(variants.masks)), size)
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import fx
 from torch.nn import functional
 
+from ..checks import Pair
+
 # An activation, what it takes after its input, and by name.
 Then: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any]] | None
 
@@ -54,7 +56,7 @@ class Linear:
         self.macs_each = weight.shape[1]  # multiplications for one number of the output
         self._weight, self._bias, self._then = weight, bias, then
         self._attribute = _fused(then)
-        self._is_kept = keep and _is_one_pass(weight)
+        self._is_kept = keep and is_one_pass(weight)
         if self._is_kept:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _MANY_ROWS)
 
@@ -66,7 +68,7 @@ class Linear:
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
         """(..., N) of (..., K)."""
-        if not _is_one_pass(x):
+        if not is_one_pass(x):
             return _activated(functional.linear(x, self._weight, self._bias), self._then)
         name, numbers = self._attribute or ("none", [])
 
@@ -93,17 +95,17 @@ class Convolution:
         self,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
-        stride: tuple[int, int],
-        before: tuple[int, int],
-        after: tuple[int, int],
-        dilation: tuple[int, int],
+        stride: Pair,
+        before: Pair,
+        after: Pair,
+        dilation: Pair,
         groups: int,
         then: Then,
     ) -> None:
         self.kernel = (weight.shape[2], weight.shape[3])
         self.macs_each = weight[0].numel()  # multiplications for one number of the output
         self.stride, self.before, self.dilation = stride, before, dilation
-        self._bias, self._after, self._groups, self._then = bias, after, groups, then
+        self._bias, self.after, self.groups, self.then = bias, after, groups, then
         self._packed: Any = None
         self._attribute = _fused(then)
         # oneDNN wants another order of a convolution's weights for other sizes of maps; a linear layer's stays.
@@ -142,41 +144,53 @@ class Convolution:
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
         """Of maps (B, C, H, W)."""
-        if self.before == self._after:
+        if self.before == self.after:
             return self._run(x, self.before)
-        (top, left), (bottom, right) = self.before, self._after
-        return self._run(functional.pad(x, (left, right, top, bottom)), (0, 0))
+        # As much on both sides, and the rows and columns that are then too many cut off: a padded copy costs more.
+        padding, (top, left) = evened(self.before, self.after, self.stride)
+        height, width = self.sizes((x.shape[2], x.shape[3]), self.before, self.after)
+        out = self._run(x, padding)[:, :, top : top + height, left : left + width]
+        return out.contiguous(memory_format=torch.channels_last)
+
+    def sizes(self, size: Pair, before: Pair, after: Pair) -> Pair:
+        """Rows and columns of the output for an input of that size, with so many zeros before and after."""
+        rows, columns = (
+            (n + b + a - d * (k - 1) - 1) // s + 1
+            for n, b, a, d, k, s in zip(size, before, after, self.dilation, self.kernel, self.stride, strict=True)
+        )
+        return rows, columns
 
     def part(self, x: torch.Tensor) -> torch.Tensor:
         """Of parts of maps, with their borders in them already."""
         return self._run(x, (0, 0))
 
-    def _run(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, padding: Pair) -> torch.Tensor:
         if self._linear is not None:
-            x = x[:, :, :: self.stride[0], :: self.stride[1]]
+            if self.stride != (1, 1):
+                x = x[:, :, :: self.stride[0], :: self.stride[1]]
             return self._linear.whole(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if _is_one_pass(x):
+        if is_one_pass(x):
             return self._one_pass(x, padding)
         assert self._weight is not None
-        out = functional.conv2d(x, self._weight, self._bias, self.stride, padding, self.dilation, self._groups)
-        return _activated(out, self._then)
+        out = functional.conv2d(x, self._weight, self._bias, self.stride, padding, self.dilation, self.groups)
+        return _activated(out, self.then)
 
-    def _one_pass(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
+    def _one_pass(self, x: torch.Tensor, padding: Pair) -> torch.Tensor:
         """By oneDNN's own operation, as torch.compile does: `conv2d` puts the weights in order at every call."""
         if self._weight is not None:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             self._packed = reorder(
-                self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self._groups, [*x.shape]
+                self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self.groups, [*x.shape]
             )
             self._weight = None  # a device and a type are a plan's own, so it is not needed again
         name, numbers = self._attribute or ("none", [])
         out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self._bias, padding, self.stride, self.dilation, self._groups, name, numbers, None
+            x, self._packed, self._bias, padding, self.stride, self.dilation, self.groups, name, numbers, None
         )
-        return out if self._attribute else _activated(out, self._then)
+        return out if self._attribute else _activated(out, self.then)
 
 
-def _is_one_pass(x: torch.Tensor) -> bool:
+def is_one_pass(x: torch.Tensor) -> bool:
     """Whether oneDNN's own operations take it."""
     return x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES
 
@@ -200,7 +214,14 @@ def _fused(then: Then) -> tuple[str, list[float]] | None:
     return _FUSED[target], []
 
 
-def pair(value: Any) -> tuple[int, int]:
+def evened(before: Pair, after: Pair, stride: Pair) -> tuple[Pair, Pair]:
+    """As many zeros on both sides as are enough, and which output is then the first; for rows and for columns."""
+    extra = [max(0, -((b - a) // s)) for b, a, s in zip(before, after, stride, strict=True)]
+    padding = [b + e * s for b, e, s in zip(before, extra, stride, strict=True)]
+    return (padding[0], padding[1]), (extra[0], extra[1])
+
+
+def pair(value: Any) -> Pair:
     """(rows, columns) from one number for both, or a list."""
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     return (int(values[0]), int(values[-1]))

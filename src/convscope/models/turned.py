@@ -1,0 +1,67 @@
+"""Convolutions turned around: from the gradient at the output to that at the input."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from .kernels import Convolution, aten, evened
+
+
+class Turned:
+    """The gradient at the input of a convolution, of that at its output, or at the output of its activation.
+
+    With a stride of 1 that is itself a convolution: from output channels to input channels, in each group, and
+    from the far end of the kernel to the near one.
+
+    Args:
+        forward: the convolution; its activation, if any, is a ReLU or a hardtanh.
+        weight: its weights (C_out, C_in / groups, h, w).
+    """
+
+    def __init__(self, forward: Convolution, weight: torch.Tensor) -> None:
+        self._forward, self._weight = forward, weight
+        reach = [d * (k - 1) for d, k in zip(forward.dilation, forward.kernel, strict=True)]
+        before, after = (
+            (reach[0] - border[0], reach[1] - border[1]) for border in (forward.before, forward.after)
+        )
+        self._turned: Convolution | None = None
+        if forward.stride == (1, 1) and min(*before, *after) >= 0:
+            each = (
+                weight.reshape(forward.groups, -1, *weight.shape[1:])
+                .transpose(1, 2)
+                .flatten(0, 1)
+                .flip(2, 3)
+                .contiguous()
+            )
+            self._turned = Convolution(each, None, (1, 1), before, after, forward.dilation, forward.groups, None)
+
+    def __call__(self, gradient: torch.Tensor, out: torch.Tensor | None, size: torch.Size) -> torch.Tensor:
+        """(N, C_in, H, W) of this size, from the gradient at ``out`` (N, C_out, h, w)."""
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        forward = self._forward
+        if forward.then is not None:
+            low, high = forward.then[1] or (0.0, float("inf"))
+            gradient = aten.hardtanh_backward(gradient, out, low, high)
+        if self._turned is not None:
+            return self._turned.whole(gradient)
+        padding, (top, left) = evened(forward.before, forward.after, forward.stride)
+        height, width = forward.sizes((size[2], size[3]), padding, padding)
+        bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]
+        if any((top, bottom, left, right)):  # rows and columns that were cut off: nothing comes from there
+            gradient = functional.pad(gradient, (left, right, top, bottom))
+        given = torch.empty(size, dtype=gradient.dtype, memory_format=torch.channels_last)  # only its size counts
+        found: tuple[torch.Tensor, ...] = aten.convolution_backward(
+            gradient,
+            given,
+            self._weight,
+            None,
+            forward.stride,
+            padding,
+            forward.dilation,
+            False,
+            (0, 0),
+            forward.groups,
+            (True, False, False),
+        )
+        return found[0]
