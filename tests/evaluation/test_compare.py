@@ -240,8 +240,28 @@ def test_it_can_be_interrupted(tiny: Model) -> None:
         if stage == "occlusion" and done * 2 > total:
             raise KeyboardInterrupt
 
-    with pytest.raises((Interrupted, KeyboardInterrupt)):
+    images = torch.randn(4, 3, 16, 16)
+    with pytest.raises(Interrupted) as caught:
+        compare(tiny, images, ["saliency", "occlusion", "grad_cam"], progress=stop, **FEW)
+    found = caught.value.result
+    assert found.ranking == ("saliency",)
+    assert [reason.partition(":")[0] for reason in found.left_out] == ["occlusion", "grad_cam"]
+    assert all("interrupted" in reason for reason in found.left_out)
+    np.testing.assert_array_equal(found.values, compare(tiny, images, ["saliency"], **FEW).values)
+    with pytest.raises(KeyboardInterrupt) as early:
+        compare(tiny, images, ["occlusion"], progress=stop, **FEW)
+    assert not isinstance(early.value, Interrupted)
+
+
+def test_the_second_interrupt_leaves_what_was_measured_before_it(tiny: Model) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "evaluate" and done * 2 > total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
         compare(tiny, torch.randn(4, 3, 16, 16), ["saliency", "occlusion"], progress=stop, **FEW)
+    assert set(caught.value.result.ranking) == {"saliency", "occlusion"}
+    assert 0 < len(caught.value.result.names) < 4
 
 
 @pytest.mark.parametrize(

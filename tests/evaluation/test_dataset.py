@@ -78,7 +78,7 @@ def test_a_condition_and_options_of_the_method(folder: Path, tmp_path: Path, mod
     assert {row["occlusion_target"] for row in rows} == {"y"}
     one = occlusion(model, rows[0]["path"], window=8, target="y")
     assert rows[0]["occlusion_score"] == pytest.approx(float(one.scores[0]), rel=1e-5)
-    with pytest.raises(ParameterError, match=r"expected one of .*occlusion, .*saliency"):
+    with pytest.raises(ParameterError, match=r"is no method; .*occlusion, .*saliency"):
         attribute_dataset(model, store, method="intuition")
 
 

@@ -24,6 +24,7 @@ from convscope import (
     Attribution,
     Contrast,
     Evaluation,
+    Interrupted,
     ParameterError,
     Several,
     TargetError,
@@ -665,3 +666,29 @@ def test_of_a_network_of_one_class_a_note_asks_for_its_logit() -> None:
         "the probability is the same whatever is hidden, as of a single class: take score='logit'",
     )
     assert evaluate(net, x, saliency(net, x), steps=4, score="logit", measures=CURVES).provenance.notes == ()
+
+
+def test_ctrl_c_leaves_the_images_that_were_measured(tiny: Model) -> None:
+    images, maps = torch.randn(3, 3, 8, 8), np.random.default_rng(0).normal(size=(3, 8, 8))
+    whole = evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4)
+
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4, progress=stop)
+    found = caught.value.result
+    assert found.names == whole.names[:1]
+    np.testing.assert_array_equal(found.values, whole.values[:, :, :1])
+    assert found.curves.shape == (*whole.curves.shape[:2], 1, 5)
+    with pytest.raises(KeyboardInterrupt) as early:
+        evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4, progress=lambda *_: stop(1, 1))
+    assert not isinstance(early.value, Interrupted)
+
+
+def test_what_was_measured_is_on_record(tiny: Model) -> None:
+    images, maps = torch.randn(2, 3, 8, 8), np.ones((2, 8, 8))
+    found = evaluate(tiny, images, maps, measures=["pointing"], regions=[[0, 0, 4, 4]] * 2)
+    assert found.provenance.parameters["measures"] == ("pointing",)
+    assert found.provenance.parameters["regions"] == "2 boxes"

@@ -12,9 +12,9 @@ from PIL import Image
 from scipy import stats
 from torch import nn
 
-from convscope import MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
+from convscope import Interrupted, MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
 from convscope.evaluation.evaluate import CURVES
-from convscope.evaluation.mask_study import agreement, sign_varies
+from convscope.evaluation.mask_study import agreement, sign_varies, stability
 from convscope.models import Model
 from convscope.perturbation import tried_windows
 
@@ -116,7 +116,7 @@ def test_agreement_of_a_setting_is_that_with_the_others(tiny: Model) -> None:
         tiny, torch.randn(1, 3, 16, 16), 1, windows=[8], shapes=["rectangle"], baselines=["mean"], steps=2
     )
     assert one.agreement.tolist() == [0]
-    assert "no other window to compare with" in one.reason
+    assert "no other window within 2 times its side" in one.reason
 
 
 def test_the_reason_names_the_windows_that_agree() -> None:
@@ -136,7 +136,7 @@ def test_the_reason_names_the_windows_that_agree() -> None:
         net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4], shapes=["rectangle"], baselines=["mean"], steps=8
     )
     assert "4 px rectangle over mean: best insertion and deletion" in two.reason
-    assert "not stable: windows next to it give other maps" in two.reason
+    assert "stability not known: no other window within 2 times its side" in two.reason
 
 
 # Signs
@@ -195,7 +195,7 @@ def test_several_images_as_baselines_are_told_apart(tiny: Model) -> None:
     black, white = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)
     found = mask_study(tiny, x, 1, windows=[8], shapes=["rectangle"], baselines=[black, "mean", white], steps=2)
     assert found.baselines == ("image 1", "mean", "image 3")
-    assert "no other window to compare with" in found.reason
+    assert "no other window within" in found.reason
 
 
 def test_superpixels_have_no_stride_and_are_counted(tiny: Model) -> None:
@@ -251,3 +251,37 @@ def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> N
     np.testing.assert_array_equal(back.sign_varies, found.sign_varies)
     assert (back.rows(), back.recommended, back.reason) == (found.rows(), found.recommended, found.reason)
     assert (tmp_path / "found" / "picture.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("windows", "alike", "window", "words"),
+    [
+        ([16, 24, 32], [0.9, 1.0, 0.7], 24, "stable from 16 to 24 px (rank correlation at least 0.8)"),
+        ([32, 16, 24], [0.7, 0.9, 1.0], 24, "stable from 16 to 24 px (rank correlation at least 0.8)"),
+        ([16, 24, 32], [0.7, 1.0, 0.7], 24, "not stable: windows of 16 and 32 px give other maps"),
+        ([16, 64], [0.9, 1.0], 64, "stability not known: no other window within 2 times its side"),
+        ([24], [1.0], 24, "stability not known: no other window within 2 times its side"),
+    ],
+)
+def test_stability_in_words(windows: list[int], alike: list[float], window: int, words: str) -> None:
+    assert stability(windows, np.array(alike), window) == words
+
+
+def test_ctrl_c_leaves_a_study_of_the_windows_that_were_done(tiny: Model) -> None:
+    images = torch.randn(1, 3, 12, 12)
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"shapes": ["rectangle", "ellipse"], "baselines": ["mean", 0.5]}
+    with pytest.raises(Interrupted) as caught:
+        mask_study(tiny, images, windows=[2, 4, 6], **options, progress=stop)
+    found = caught.value.result
+    expected = mask_study(tiny, images, windows=[2], **options)
+    assert found.provenance.parameters["windows"] == (2,)
+    np.testing.assert_array_equal(found.maps, expected.maps)
+    np.testing.assert_array_equal(found.insertion, expected.insertion)
+    with pytest.raises(KeyboardInterrupt) as early:
+        mask_study(tiny, images, windows=[2, 4], **options, progress=lambda done, total: stop(5, 5))
+    assert not isinstance(early.value, Interrupted)

@@ -175,12 +175,12 @@ def test_other_methods_are_shown_where_they_fit_and_named_where_not(model: Model
     page = Page(report(model, images, output=tmp_path / "r.html", methods=methods).read_text(encoding="utf-8"))
     text = "".join(page.text)
     assert "Left out: attention_rollout: <i>net</i> has no attention" in text
-    assert "Layer cam" in text
-    assert "Lrp" in text
+    assert "Layer-CAM" in text
+    assert "LRP" in text
     assert "Saliency" not in text
     with pytest.raises(ModelError, match="no attention"):
         report(model, images, output=tmp_path / "r.html", methods="attention_rollout")
-    with pytest.raises(ParameterError, match="'gradcam' is no method; expected 'all', or some of"):
+    with pytest.raises(ParameterError, match="'gradcam' is no method; did you mean grad_cam"):
         report(model, images, output=tmp_path / "r.html", methods=["gradcam"])
 
 

@@ -27,6 +27,7 @@ from ..models import (
     evaluating,
     fused,
     in_batches,
+    is_of_classes,
     network_and_target,
     resolve,
 )
@@ -135,6 +136,8 @@ class Call(Asking):
             model, images, target=target, score=score, steps=steps, gradients=gradients, progress=progress
         )
         about = {"target": describe(target), **parameters, "score": score}
+        if not is_of_classes(target):  # its score is none of the network's logits
+            unit = unit.replace(" (logit)", "")
         self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
         self.notes = self.maps.notes
 

@@ -100,7 +100,7 @@ def report(
             output=output,
             collection=collection,
             target=chosen_target(target),
-            methods=[name.replace("-", "_") for name in method] if method else None,
+            methods=method or None,
             progress=step,
         )
     prediction = model().predict(looked_at[:IMAGES])

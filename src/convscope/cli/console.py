@@ -63,10 +63,12 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with a count, a rate and the time left; nothing where that is no terminal."""
+    """A bar on standard error with a count, a rate and the time left; where that is no terminal, one line."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None, unit=unit)
+        if not err.is_terminal:
+            err.print(f"{what} ...", highlight=False)
 
         def step(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

@@ -33,7 +33,12 @@ Device = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="New folder for the result; by default out/COMMAND.", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        help="New folder for the result; by default out/COMMAND, then out/COMMAND-2, ...",
+        show_default=False,
+    ),
 ]
 Network: TypeAlias = Callable[[], Any]  # loads it the first time
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -95,7 +100,7 @@ def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
 
 def chosen_target(text: str | None) -> Any:
     """A class index, (channel, row, column), a label, or "A rather than B"; None for the predicted class."""
-    if text is not None and len(names := text.split(" rather than ")) == 2:
+    if text is not None and len(names := re.split(r"\s+rather than\s+", text, flags=re.IGNORECASE)) == 2:
         from convscope.models import Contrast
 
         target, against = (int(name) if name.isdigit() else name for name in map(str.strip, names))

@@ -131,8 +131,9 @@ def attribute_dataset(
     """
     from convscope import EmbeddingStore
     from convscope import attribute_dataset as attribute
+    from convscope.registry import method_key
 
-    opened, method = EmbeddingStore.open(store), method.replace("-", "_")
+    opened, method = EmbeddingStore.open(store), method_key(method)
     with progress_bar(method) as step:
         attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
     kinds = ("target", "score", "focus", "x", "y", "map")

@@ -13,14 +13,16 @@ from torch import nn
 
 from ..attribution import ATTRIBUTIONS
 from ..checks import as_number
-from ..errors import LayerError, ModelError, ParameterError
+from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, Target, as_model
+from ..registry import method_key, method_keys
 from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
 from .evaluate import check_call, evaluate, mean_and_margin
 from .measures import CURVES
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
+_INTERRUPTED = "interrupted before it had finished"
 _SHOWN = 4  # images in the picture
 
 
@@ -63,6 +65,8 @@ def compare(
 
     Raises:
         ParameterError: no such method or measure, or none that finished.
+        Interrupted: on Ctrl-C, with the methods that had finished, which are measured first; a second one while
+            these are measured, with the images measured before it.
 
     Cost: that of the methods, and 4 * steps forward passes for each map.
 
@@ -71,30 +75,57 @@ def compare(
     """
     started = time.perf_counter()
     model, budget_s = as_model(model), as_number(budget_s, "budget_s", 1e-3)
-    names = _names(methods, options or {})
+    names = method_keys(methods)
+    options = {method_key(name): given for name, given in (options or {}).items()}
     check_call(target, regions, measures, steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
-    found, left_out = _run(model, looked_at, names, target, options or {}, budget_s, progress)
+    found, left_out = _run(model, looked_at, names, target, options, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")
-    measured = evaluate(
-        model,
-        looked_at,
-        found,
-        target=target,
-        measures=list(dict.fromkeys([*CURVES, *measures])),
-        regions=regions,
-        steps=steps,
-        seed=seed,
-        progress=_stage(progress, "evaluate"),
-    )
+    is_interrupted = any(why.endswith(_INTERRUPTED) for why in left_out)
+    try:
+        measured = evaluate(
+            model,
+            looked_at,
+            found,
+            target=target,
+            measures=list(dict.fromkeys([*CURVES, *measures])),
+            regions=regions,
+            steps=steps,
+            seed=seed,
+            progress=_stage(progress, "evaluate"),
+        )
+    except Interrupted as interrupted:
+        measured, is_interrupted = interrupted.result, True
+    result = _ranked(model, measured, found, left_out, names, options, budget_s, started)
+    if is_interrupted:
+        raise Interrupted(result)
+    return result
+
+
+def _ranked(
+    model: Model,
+    measured: Evaluation,
+    found: Mapping[str, Attribution],
+    left_out: Sequence[str],
+    names: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    budget_s: float,
+    started: float,
+) -> Comparison:
+    """The ranking of the methods that were measured."""
     advantages = measured.areas("insertion") - measured.areas("deletion")
     means, margins = mean_and_margin(advantages)
     order = [int(m) for m in np.argsort(-means[: len(found)], kind="stable")]
     tied = _tied(advantages[: len(found)], order)
     provenance = model.provenance(
         "compare",
-        {**measured.provenance.parameters, "methods": methods if isinstance(methods, str) else tuple(methods)},
+        {
+            **measured.provenance.parameters,
+            "methods": tuple(names),
+            "options": {name: dict(given) for name, given in options.items()},
+            "budget_s": budget_s,
+        },
         started,
         notes=(*measured.provenance.notes, *(f"left out: {reason}" for reason in left_out)),
         skipped=measured.provenance.skipped,
@@ -186,6 +217,11 @@ def _run(
 
         try:
             found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
+        except KeyboardInterrupt:
+            if not found:
+                raise KeyboardInterrupt from None  # and not with a method's part
+            left_out += [f"{other}: {_INTERRUPTED}" for other in names[n:]]
+            break
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")
         except (LayerError, ModelError) as error:  # it does not fit this network
@@ -197,13 +233,3 @@ def _run(
 
 def _stage(progress: StageProgress | None, name: str) -> Any:
     return None if progress is None else lambda done, total: progress(name, done, total)
-
-
-def _names(methods: str | Sequence[str], options: Mapping[str, Any]) -> list[str]:
-    names = list(ATTRIBUTIONS) if methods == "all" else [methods] if isinstance(methods, str) else list(methods)
-    for name in [*names, *options]:
-        if name not in ATTRIBUTIONS:
-            raise ParameterError(f"{name!r} is no method; expected 'all', or some of {', '.join(ATTRIBUTIONS)}")
-    if not names:
-        raise ParameterError("methods: expected at least one")
-    return list(dict.fromkeys(names))

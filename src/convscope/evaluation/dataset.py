@@ -20,6 +20,7 @@ from ..embedding.store import HAS_VECTOR
 from ..errors import ImageError, ParameterError
 from ..images import ImageSet, Source
 from ..models import Model, Progress
+from ..registry import method_key
 from ..results import Array, Attribution
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def attribute_dataset(
 
     Cost: that of the method for each image.
     """
-    if method not in ATTRIBUTIONS:
-        raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
+    method = method_key(method)
     check_engine(engine, address)
     if not isinstance(store, EmbeddingStore):
         raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore")

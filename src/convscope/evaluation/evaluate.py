@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..attribution.calls import Asking
 from ..checks import as_count
-from ..errors import ParameterError
-from ..models import Contrast, Model, Progress, Score, Several, Target, as_model, describe
+from ..errors import Interrupted, ParameterError
+from ..models import Model, Progress, Score, Several, Target, as_model, describe, is_of_classes
 from ..results import CONTROLS, Array, Attribution, Evaluation
 from .measures import CURVES, MEASURES, check_measures, regions_of
 from .measuring import Maps, Measuring
@@ -68,6 +67,7 @@ def evaluate(
     Raises:
         ParameterError: maps of another size or number, no such measure, regions missing.
         TargetError: the target is not a class of the network, or not what the maps explain.
+        Interrupted: on Ctrl-C, with what was measured of the images before.
 
     Cost: 4 * steps forward passes a map and image, and what ``road`` and ``max_sensitivity`` take.
 
@@ -93,11 +93,38 @@ def evaluate(
     wanted = check_measures(measures, has_regions=masks is not None)
     maps = {name: _values(name, m, len(asking.inputs), size) for name, m in given.items()}
     work = Measuring(asking, given, maps, wanted, masks, steps, seed)
-    asking.each(work.measure)
+    about = {
+        "target": describe(target),
+        "measures": wanted,
+        "regions": None if regions is None else f"{len(regions)} {'masks' if np.ndim(regions) == 3 else 'boxes'}",
+        "steps": steps,
+        "score": asking.score,
+        "seed": seed,
+    }
+    try:
+        asking.each(work.measure)
+    except KeyboardInterrupt:
+        if not work.values:
+            raise KeyboardInterrupt from None  # and not with a method's part
+        raise Interrupted(_result(work, given, maps, model, about, started, asking.inputs.skipped)) from None
     for name, values in maps.items():
         if len(values) not in (len(work.names), len(asking.inputs)):
             raise ParameterError(f"{name}: {len(values)} maps for {len(work.names)} images")
+    return _result(work, given, maps, model, about, started, asking.inputs.skipped)
+
+
+def _result(
+    work: Measuring,
+    given: Mapping[str, Maps],
+    maps: Mapping[str, Array],
+    model: Model,
+    about: Mapping[str, Any],
+    started: float,
+    skipped: Sequence[str],
+) -> Evaluation:
+    """The means over the images that were measured."""
     values = np.stack(work.values, axis=2)
+    wanted = work.wanted
     means, margins = mean_and_margin(values)
     better = np.array([1 if MEASURES[m].higher_is_better else -1 for m in wanted])[None, :, None]
     gains, gain_margins = mean_and_margin(better * (values - values[-2:-1]))
@@ -113,15 +140,9 @@ def evaluate(
         curves=work.all_curves(),
         curve_names=CURVES,
         seconds=np.array([_seconds(m) for m in given.values()] + [math.nan] * len(CONTROLS)),
-        names=tuple(work.names),
-        targets=tuple(work.targets),
-        provenance=model.provenance(
-            "evaluate",
-            {"target": describe(target), "steps": steps, "score": asking.score, "seed": seed},
-            started,
-            notes=work.notes,
-            skipped=asking.inputs.skipped,
-        ),
+        names=tuple(work.names[: len(work.values)]),
+        targets=tuple(work.targets[: len(work.values)]),
+        provenance=model.provenance("evaluate", about, started, notes=work.notes, skipped=skipped),
     )
 
 
@@ -135,8 +156,7 @@ def check_call(target: Target, regions: Any, measures: Sequence[str] | None, ste
 
 def default_score(target: Target) -> Score:
     """Probabilities, where the target is a class; a callable and its like have scores of their own."""
-    is_class = target is None or isinstance(target, str | int | np.integer | list | tuple | np.ndarray | Contrast)
-    return "probability" if is_class or isinstance(target, torch.Tensor) else "logit"
+    return "probability" if is_of_classes(target) else "logit"
 
 
 def mean_and_margin(values: Array) -> tuple[Array, Array]:

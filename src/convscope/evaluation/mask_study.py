@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,15 +13,16 @@ from torch import nn
 
 from ..attribution import occlusion
 from ..checks import as_count
-from ..errors import ParameterError
+from ..errors import Interrupted, ParameterError
 from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
 from ..perturbation import Engine, tried_windows
-from ..results import Array, Attribution, MaskStudy
+from ..results import Array, Attribution, Evaluation, MaskStudy
 from .evaluate import check_call, evaluate
 from .measures import CURVES
 
 _STABLE = 0.8  # rank correlation from which two maps say the same
+_NEAR = 2  # times its side: a window further off says nothing of how stable the map is
 _SLIGHT = 0.1  # of the largest value: a sign below it is no sign
 
 
@@ -67,6 +68,7 @@ def mask_study(
     Raises:
         ParameterError: an empty list, a window larger than the image, an unknown shape or baseline.
         TargetError: the target is not a class of the network.
+        Interrupted: on Ctrl-C, with the windows that had been run; these are measured first.
 
     Cost: with the defaults on 224 px about 9,000 masks an image, and 4 * steps forward passes a setting.
 
@@ -86,69 +88,106 @@ def mask_study(
             raise ParameterError(f"{name}={given!r}: expected a list of at least one")
     sides = [as_count(w, "windows", 1) for w in (tried_windows(size) if windows is None else windows)]
     # Baselines innermost, windows outermost: a picture has a column for each window.
-    settings = list(itertools.product(sides, shapes, baselines))
+    settings = [Setting(*each) for each in itertools.product(sides, shapes, baselines)]
     found: list[Attribution] = []
     n_masks: list[int] = []
-    for n, (window, shape, baseline) in enumerate(settings):
-        counted = [0]
-        found.append(
-            occlusion(
-                model,
-                looked_at,
-                target=target,
-                window=window,
-                shape=shape,  # type: ignore[arg-type]
-                baseline=baseline,
-                engine=engine,
-                seed=seed,
-                progress=lambda done, total, counted=counted: counted.__setitem__(0, done),  # type: ignore[misc]
-            )
-        )
-        n_masks.append(round(counted[0] / len(found[-1].names)))
-        if progress:
-            progress(n + 1, len(settings) + 1)
+    is_interrupted = False
+    try:
+        for setting in settings:
+            found.append(_occluded(model, looked_at, target, setting, engine, seed, n_masks))
+            if progress:
+                progress(len(found), len(settings) + 1)
+    except KeyboardInterrupt:  # all settings of some windows are a study of these
+        each = len(shapes) * len(baselines)
+        found = found[: len(found) // each * each]
+        if not found:
+            raise KeyboardInterrupt from None  # and not with a method's part
+        is_interrupted = True
     named = {f"{n}": attribution for n, attribution in enumerate(found)}
     measured = evaluate(model, looked_at, named, target=target, measures=CURVES, steps=steps, seed=seed)
     if progress:
         progress(len(settings) + 1, len(settings) + 1)
+    about = {
+        "target": describe(target),
+        "windows": tuple(dict.fromkeys(s.window for s in settings[: len(found)])),
+        "shapes": tuple(shapes),
+        "baselines": tuple(dict.fromkeys(_names(baselines))),
+        "steps": steps,
+        "engine": engine,
+        "seed": seed,
+    }
+    names = _names(baselines) * (len(found) // len(baselines))
+    result = _studied(model, settings[: len(found)], names, found, n_masks, measured, about, started)
+    if is_interrupted:
+        raise Interrupted(result)
+    return result
+
+
+class Setting(NamedTuple):
+    """One way to hide a part of an image."""
+
+    window: int
+    shape: str
+    baseline: Any
+
+
+def _occluded(
+    model: Model, images: Any, target: Target, setting: Setting, engine: Engine, seed: int, n_masks: list[int]
+) -> Attribution:
+    """The maps of one setting; how many masks an image had is added to ``n_masks``."""
+    n_done = 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal n_done
+        n_done = done
+
+    window, shape, baseline = setting
+    options: dict[str, Any] = {"window": window, "shape": shape, "baseline": baseline, "engine": engine}
+    found = occlusion(model, images, target=target, **options, seed=seed, progress=count)
+    n_masks.append(round(n_done / len(found.names)))
+    return found
+
+
+def _studied(
+    model: Model,
+    settings: Sequence[Setting],
+    names: Sequence[str],
+    found: Sequence[Attribution],
+    n_masks: Sequence[int],
+    measured: Evaluation,
+    about: Mapping[str, Any],
+    started: float,
+) -> MaskStudy:
+    """Which setting is the best, and how its maps agree with the others; ``names`` are those of the baselines."""
     deletion, insertion = (measured.areas(kind)[: len(found)] for kind in ("deletion", "insertion"))
     maps = np.stack([a.values for a in found])
     alike = agreement(maps)
     best = int(np.nan_to_num((insertion - deletion).mean(axis=1), nan=-np.inf).argmax())
-    of_each = _names(baselines)
-    names = [of_each[n % len(baselines)] for n in range(len(settings))]
-    rivals = [n for n, (w, s, _) in enumerate(settings) if (w, s) == settings[best][:2]]
-    same = [n for n, (_, s, b) in enumerate(settings) if (s, names[n]) == (settings[best][1], names[best])]
+    window, shape, _ = settings[best]
+    rivals = [n for n, s in enumerate(settings) if (s.window, s.shape) == (window, shape)]
+    same = [n for n, s in enumerate(settings) if (s.shape, names[n]) == (shape, names[best])]
+    stable = stability([settings[n].window for n in same], alike[best, same], window)
     return MaskStudy(
-        windows=tuple(w for w, _, _ in settings),
-        shapes=tuple(s for _, s, _ in settings),
+        windows=tuple(s.window for s in settings),
+        shapes=tuple(s.shape for s in settings),
         baselines=tuple(names),
         maps=maps,
         deletion=deletion,
         insertion=insertion,
         agreement=(alike.sum(axis=1) - 1) / max(len(alike) - 1, 1),
         alike=alike,
-        resolution_px=np.array([w for w, _, _ in settings], np.float64),
-        n_masks=np.array(n_masks),
+        resolution_px=np.array([s.window for s in settings], np.float64),
+        n_masks=np.array(n_masks[: len(found)]),
         seconds=np.array([a.provenance.seconds for a in found]),
         recommended=best,
-        reason=_reason(
-            [settings[n][0] for n in same], alike[best, same], settings[best], names[best], insertion, deletion
-        ),
+        reason=f"{window} px {shape} over {names[best]}: {_why(insertion, deletion)}, {stable}",
         sign_varies=sign_varies(maps[rivals]),
         images=found[0].images,
         names=found[0].names,
         targets=found[0].targets,
         provenance=model.provenance(
             "mask_study",
-            {
-                "target": describe(target),
-                "windows": tuple(sides),
-                "shapes": tuple(shapes),
-                "baselines": tuple(dict.fromkeys(names)),
-                "steps": steps,
-                "seed": seed,
-            },
+            about,
             started,
             measured={"engine": found[best].provenance.measured.get("engine")},
             notes=list(dict.fromkeys(note for a in (*found, measured) for note in a.provenance.notes)),
@@ -185,35 +224,38 @@ def sign_varies(maps: Array) -> Array:
     return np.asarray((maps > slight).any(axis=0) & (maps < -slight).any(axis=0))
 
 
-def _reason(
-    sides: Sequence[int],
-    alike: Array,
-    setting: tuple[int, str, Any],
-    baseline: str,
-    insertion: Array,
-    deletion: Array,
-) -> str:
-    """Why this setting, in words; ``alike`` says how the map agrees with those of other windows."""
-    window, shape, _ = setting
-    advantages = (insertion - deletion).mean(axis=1)
-    best = int(np.nan_to_num(advantages, nan=-np.inf).argmax())
-    order = np.argsort(sides)
-    ordered, correlations = [sides[i] for i in order], [alike[i] for i in order]
-    low = high = ordered.index(window)
+def stability(windows: Sequence[int], alike: Array, window: int) -> str:
+    """From which to which window the map stays much the same, in words.
+
+    Args:
+        windows: sides of windows of one shape and baseline.
+        alike: of each the rank correlation of its map with that of ``window``.
+        window: one of them.
+    """
+    order = np.argsort(windows)
+    sides, correlations = [windows[i] for i in order], [alike[i] for i in order]
+    at = sides.index(window)
+    near = [side for side in sides if side != window and max(side, window) <= _NEAR * min(side, window)]
+    if not near:
+        return f"stability not known: no other window within {_NEAR} times its side"
+    low = high = at
     while low > 0 and correlations[low - 1] >= _STABLE:
         low -= 1
-    while high < len(ordered) - 1 and correlations[high + 1] >= _STABLE:
+    while high < len(sides) - 1 and correlations[high + 1] >= _STABLE:
         high += 1
-    if len(ordered) == 1:
-        stable = "no other window to compare with"
-    elif low == high:
-        stable = "not stable: windows next to it give other maps"
-    else:
-        stable = f"stable from {ordered[low]} to {ordered[high]} px (rank correlation at least {_STABLE})"
+    if low == high:
+        return f"not stable: windows of {' and '.join(map(str, near))} px give other maps"
+    return f"stable from {sides[low]} to {sides[high]} px (rank correlation at least {_STABLE})"
+
+
+def _why(insertion: Array, deletion: Array) -> str:
+    """By which measure the best setting is the best."""
+    advantages = (insertion - deletion).mean(axis=1)
+    best = int(np.nan_to_num(advantages, nan=-np.inf).argmax())
     words = [
         name
         for name, values in (("insertion", insertion.mean(axis=1)), ("deletion", -deletion.mean(axis=1)))
         if np.nan_to_num(values, nan=-np.inf).argmax() == best
     ]
-    why = f"best {' and '.join(words)}" if words else "best insertion minus deletion"
-    return f"{window} px {shape} over {baseline}: {why} ({advantages[best]:.2f}), {stable}"
+    what = f"best {' and '.join(words)}" if words else "best insertion minus deletion"
+    return f"{what} ({advantages[best]:.2f})"

@@ -34,7 +34,7 @@ class Measuring:
         steps: int,
         seed: int,
     ) -> None:
-        self._asking, self._given, self._maps, self._wanted = asking, given, maps, wanted
+        self._asking, self._given, self._maps, self.wanted = asking, given, maps, wanted
         self._masks, self._steps, self._seed = masks, steps, seed
         self._fills = [
             baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed)
@@ -53,7 +53,7 @@ class Measuring:
 
     def measure(self, image: Explained) -> None:
         """All measures of all maps of one image."""
-        i = len(self.names)
+        i = len(self.values)
         self._check(image, i)
         self.names += image.batch.names
         self.targets += image.targets.names
@@ -63,7 +63,7 @@ class Measuring:
         maps = [values[at if len(values) == n_given else i] for values in self._maps.values()]
         maps += control_maps(size, self._seed + image.batch.positions[0])
         orders = [ranks(values, self._seed) for values in maps]
-        found = {name: np.full(len(maps), math.nan) for name in self._wanted}
+        found = {name: np.full(len(maps), math.nan) for name in self.wanted}
         if self._has_curves:
             found.update({k: v for k, v in self._along(image, orders).items() if k in found})
         if "road" in found:
@@ -83,14 +83,14 @@ class Measuring:
             for name, measured in (("pointing", pointing), ("localization", localization)):
                 if name in found:
                     found[name] = np.array([measured(values, region) for values in maps])
-        self.values.append(np.stack([found[name] for name in self._wanted], axis=1))
+        self.values.append(np.stack([found[name] for name in self.wanted], axis=1))
 
     def all_curves(self) -> Array:
-        """(M, C, N, S); S is 0 where no curve was asked for."""
-        n_maps = len(self._maps) + len(CONTROLS)
+        """(M, C, N, S) of the N images that are done; S is 0 where no curve was asked for."""
+        n_maps, n_done = len(self._maps) + len(CONTROLS), len(self.values)
         if not self._curves:
-            return np.zeros((n_maps, len(CURVES), len(self.names), 0), np.float32)
-        return np.stack(self._curves, axis=2).astype(np.float32)
+            return np.zeros((n_maps, len(CURVES), n_done, 0), np.float32)
+        return np.stack(self._curves[:n_done], axis=2).astype(np.float32)
 
     def _check(self, image: Explained, i: int) -> None:
         """That there is a map of this image from each method, and that it is of the target."""

@@ -15,6 +15,7 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import as_count
 from ..errors import ModelError, ParameterError, TargetError
 from ..models import Model, Progress, as_model, evaluating, find_class, hooks
+from ..registry import method_key
 from ..results import CHANGED, SAME, Array, Attribution, SanityCheck
 
 _LABELS = 5  # other classes whose maps are looked at
@@ -75,8 +76,7 @@ def sanity_check(
     """
     started = time.perf_counter()
     model, seed = as_model(model), as_count(seed, "seed")
-    if method not in ATTRIBUTIONS:
-        raise ParameterError(f"method={method!r}: expected one of {', '.join(ATTRIBUTIONS)}")
+    method = method_key(method)
     index, n_classes = _class_asked(model, image, target)
     groups = stages_of(in_order(model, image), as_count(stages, "stages", 1))
     others = _others(index, n_classes, seed)

@@ -11,7 +11,7 @@ from .likeness import network_and_target
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
-from .targets import Score, Target, Targets, check_output, describe, find_class, resolve
+from .targets import Score, Target, Targets, check_output, describe, find_class, is_of_classes, resolve
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -49,6 +49,7 @@ __all__ = [
     "hooks",
     "in_batches",
     "intercepted",
+    "is_of_classes",
     "load_model",
     "network_and_target",
     "opened",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
+import itertools
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,11 +95,11 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next((p.device for p in _tensors(self.module)), torch.device("cpu"))
+        return next((t.device for t in _tensors(self.module)), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((p.dtype for p in _tensors(self.module) if p.is_floating_point()), torch.float32)
+        return next((t.dtype for t in _tensors(self.module) if t.is_floating_point()), torch.float32)
 
     @property
     def n_channels(self) -> int | None:
@@ -221,19 +223,26 @@ class Model:
         """Where a result comes from; ``started`` is ``time.perf_counter()`` at its beginning."""
         return Provenance(
             method=method,
-            parameters=dict(parameters),
+            parameters={name: _plain(value) for name, value in parameters.items()},
             model={
                 "name": self.name,
                 "weights_sha256": weights_digest(self.module),
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),
-            versions={name: importlib.metadata.version(name) for name in _VERSIONS},
+            versions=dict(_versions()),
             seconds=time.perf_counter() - started,
             measured=dict(measured or {}),
             notes=tuple(notes),
             skipped=tuple(skipped),
         )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's, which are read back as they were written."""
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def as_model(model: Model | nn.Module) -> Model:
@@ -249,13 +258,19 @@ def as_model(model: Model | nn.Module) -> Model:
 
 _VERSIONS = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
 
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _VERSIONS}
+
+
 _Versions: TypeAlias = tuple[tuple[int, int, float], ...]
 _DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()
 
 
 def weights_digest(module: nn.Module) -> str:
     """SHA-256 over all parameters and buffers, computed again only after one of them has changed."""
-    tensors = _tensors(module)
+    tensors = list(_tensors(module))
     # Changes through ``.data`` leave the version as it is; a sample of the values tells them at hardly any cost.
     with torch.no_grad():
         versions = tuple(
@@ -272,5 +287,5 @@ def weights_digest(module: nn.Module) -> str:
     return known[1]
 
 
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    return itertools.chain(module.parameters(), module.buffers())

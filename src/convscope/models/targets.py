@@ -86,6 +86,12 @@ class _SeveralTargets(Targets):
         return torch.cat([part.of(output, n_rows, image) for part in self.parts], dim=1)
 
 
+def is_of_classes(target: Any) -> bool:
+    """Whether it names classes; a callable and its like make scores of their own of the output."""
+    kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
+    return target is None or isinstance(target, kinds)
+
+
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; what is none is left to `resolve` to refuse."""
     if callable(target) or isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
@@ -275,6 +281,8 @@ def _find_label(target: str, labels: Sequence[str] | None) -> int:
     if found:
         raise TargetError(f"{target!r} is the label of classes {found}; give the index of the one you mean")
     names = [name for label in labels for name in (label, *label.split(", "))]
-    near = difflib.get_close_matches(target, names, n=4) or [n for n in names if wanted in n.casefold()][:4]
-    hint = f"; did you mean {', '.join(repr(n) for n in dict.fromkeys(near))}?" if near else ""
+    near = [n for n in names if wanted in n.casefold().split()]  # "tiger cat" for "cat", before "car"
+    near += difflib.get_close_matches(target, names, n=4) or [n for n in names if wanted in n.casefold()]
+    near = list(dict.fromkeys(near))[:4]
+    hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
     raise TargetError(f"no class has the label {target!r}{hint}")

@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from ..results import Array, Attribution
 from .colors import IMPORTANCE, PERCENTILE, Scale, fit_scale
 from .overlays import overlay
-from .style import color_bar, cut_note, decimal, heading, headline, new_figure, pick, short_label, short_name, show
+from .style import (
+    capital,
+    color_bar,
+    cut_note,
+    decimal,
+    heading,
+    headline,
+    in_words,
+    new_figure,
+    pick,
+    short_label,
+    short_name,
+    show,
+)
 
 LIMIT = 8
 
@@ -76,8 +89,7 @@ def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = 
 
 
 def _title(result: Attribution) -> str:
-    name = result.provenance.method.replace("_", " ")
-    return f"{name[:1].upper()}{name[1:]}: what the score depends on"
+    return f"{capital(in_words(result.provenance.method))}: what the score depends on"
 
 
 def _score(result: Attribution, n: int) -> str:

@@ -8,16 +8,18 @@ from matplotlib.figure import Figure
 
 from ..results import CHANGED, SAME, Array, MaskStudy, SanityCheck
 from .colors import SIGNED, Scale
-from .evidence import LINES, frame, in_words, tile
+from .evidence import LINES, frame, tile
 from .overlays import overlay
 from .style import (
     ACCENT,
     LINE,
     SOFT,
     WRONG,
+    capital,
     fold,
     heading,
     headline,
+    in_words,
     new_figure,
     plain_axes,
     plain_labels,
@@ -61,8 +63,8 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
 def compose_sanity_check(result: SanityCheck) -> Figure:
     """The photo and the maps along the cascade, curves below, the verdict beside."""
     n_tiles = len(result.maps) + 1
-    columns = min(TILES, n_tiles)
-    rows = -(-n_tiles // columns)
+    rows = -(-n_tiles // TILES)
+    columns = -(-n_tiles // rows)
     figure = new_figure(1.75 * columns + 0.4, 2.0 * rows + 4.0)
     parts = figure.add_gridspec(2, 1, height_ratios=[2.0 * rows, 3.1])
     grid = parts[0].subgridspec(rows, columns)
@@ -80,7 +82,7 @@ def compose_sanity_check(result: SanityCheck) -> Figure:
     _draw_labels(figure.add_subplot(below[1]), result)
     caption = f"From the left: random from the last layer on. {result.verdict}."
     headline(
-        figure, f"{in_words(result.checked).capitalize()}: does the map depend on the network?", result, [caption]
+        figure, f"{capital(in_words(result.checked))}: does the map depend on the network?", result, [caption]
     )
     return figure
 
@@ -172,7 +174,10 @@ def _draw_signs(ax: Axes, result: MaskStudy) -> None:
     """Where the sign depends on the baseline, in blue over the photo."""
     marked = np.where(result.sign_varies[0], -1.0, 0.0)
     show(ax, overlay(result.images[0], marked, Scale(-1.0, 1.0, SIGNED)))
-    share = f"{result.sign_varies[0].mean():.1%} of the pixels, in blue"
+    s = result.recommended
+    share = (
+        f"{result.sign_varies[0].mean():.1%} of the pixels, in blue ({result.windows[s]} px {result.shapes[s]})"
+    )
     heading(ax, "For the target over one baseline, against it over another", share)
 
 

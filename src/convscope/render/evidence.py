@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.patches import Rectangle
 
-from ..results import CONTROLS, Array, Comparison, Evaluation
+from ..results import CONTROLS, Array, Comparison, Evaluation, counted
 from .colors import IMPORTANCE, Scale, fit_scale
 from .overlays import overlay
 from .style import (
@@ -22,6 +22,7 @@ from .style import (
     fold,
     heading,
     headline,
+    in_words,
     new_figure,
     plain_axes,
     plain_labels,
@@ -51,11 +52,6 @@ def map_scale(values: Array, *, signed: bool) -> Scale:
 def frame(ax: Axes, color: str = ACCENT) -> None:
     """A frame around a picture."""
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=color, linewidth=3))
-
-
-def in_words(method: str) -> str:
-    """A method's name for people."""
-    return method.replace("_", " ")
 
 
 def draw_margins(ax: Axes, names: Sequence[str], means: Array, margins: Array, tied: Sequence[str]) -> None:
@@ -128,7 +124,7 @@ def compose_evaluation(result: Evaluation) -> Figure:
     if len(compared) < len(result.measures):
         rest = [in_words(m) for k, m in enumerate(result.measures) if k not in compared]
         notes.append(f"Without a map of chance to compare with, in the table alone: {', '.join(rest)}.")
-    headline(figure, f"How good are the maps? {len(result.names)} images", result, notes)
+    headline(figure, f"How good are the maps? {counted(len(result.names), 'image')}", result, notes)
     return figure
 
 
@@ -143,7 +139,8 @@ def draw_comparison(ax: Axes, result: Comparison) -> None:
     """Insertion minus deletion of every method, the best first, with seconds beside."""
     names = [*result.ranking, *CONTROLS]
     at = [result.methods.index(name) for name in names]
-    draw_margins(ax, names, result.advantage[at], result.advantage_margins[at], result.tied)
+    is_one = len(result.names) == 1  # no interval, and nothing to tie
+    draw_margins(ax, names, result.advantage[at], result.advantage_margins[at], () if is_one else result.tied)
     for place, m in enumerate(at):
         if np.isfinite(result.seconds[m]):
             seconds = f"{result.seconds[m] / max(1, len(result.names)):.2f} s"
@@ -151,9 +148,8 @@ def draw_comparison(ax: Axes, result: Comparison) -> None:
                 seconds, (1, place), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                 va="center", **text(size=7, color=SOFT),
             )  # fmt: skip
-    heading(
-        ax, "Insertion minus deletion", "mean and 95 % interval; blue: not worse than the best; seconds an image"
-    )
+    what = "one image" if is_one else "mean and 95 % interval; blue: not worse than the best"
+    heading(ax, "Insertion minus deletion", f"{what}; seconds an image")
 
 
 def compose_comparison(result: Comparison) -> Figure:
@@ -171,7 +167,7 @@ def compose_comparison(result: Comparison) -> Figure:
     words.set_axis_off()
     words.text(0, 1, fold(result.verdict, 38), va="top", linespacing=1.5, **text(size=9))
     _draw_maps(figure, parts[1], result, n_images, rows_each, columns)
-    title = f"{len(result.ranking)} methods compared on {len(result.names)} images"
+    title = f"{counted(len(result.ranking), 'method')} compared on {counted(len(result.names), 'image')}"
     headline(figure, title, result, ["Each map has its own color scale; best method first."])
     return figure
 

@@ -110,6 +110,25 @@ def short_label(label: str, width: int = 34) -> str:
     return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
 
 
+# Names that more than underscores stand between and people.
+_TITLES = {
+    "deep_lift": "DeepLIFT", "eigen_cam": "Eigen-CAM", "grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++",
+    "guided_grad_cam": "guided Grad-CAM", "kernel_shap": "Kernel SHAP", "layer_cam": "Layer-CAM", "lime": "LIME",
+    "lrp": "LRP", "rise": "RISE", "road": "ROAD", "score_cam": "Score-CAM", "smoothgrad": "SmoothGrad",
+    "vargrad": "VarGrad",
+}  # fmt: skip
+
+
+def in_words(name: str) -> str:
+    """The name of a method or a measure for people."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def capital(words: str) -> str:
+    """The same at the beginning of a line."""
+    return words[:1].upper() + words[1:]
+
+
 def fold(line: str, width: int) -> str:
     return textwrap.fill(printable(line), max(20, width))
 

@@ -18,6 +18,7 @@ from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
 from ..models import Detection, Model, Region, Several, SimilarTo, Target
+from ..registry import method_keys
 from ..results import (
     Attribution,
     Evaluation,
@@ -94,7 +95,7 @@ def compose(
     def stage(name: str) -> Any:
         return partial(progress, name) if progress else None
 
-    names = _methods(methods)
+    names = method_keys(METHODS if methods is None else methods)
     if isinstance(target, Several):
         raise ParameterError("a report explains one target of each image: make one for each of Several")
     shown, n_given = _first(images)
@@ -135,18 +136,6 @@ def compose(
         n_given=n_given,
         seconds=time.perf_counter() - started,
     )
-
-
-def _methods(methods: str | Sequence[str] | None) -> list[str]:
-    """The names of the attribution methods, or `ParameterError`."""
-    names = [methods] if isinstance(methods, str) else list(METHODS if methods is None else methods)
-    names = list(ATTRIBUTIONS) if names == ["all"] else list(dict.fromkeys(names))
-    for name in names:
-        if name not in ATTRIBUTIONS:
-            raise ParameterError(f"{name!r} is no method; expected 'all', or some of {', '.join(ATTRIBUTIONS)}")
-    if not names:
-        raise ParameterError("methods: expected at least one, or 'all'")
-    return names
 
 
 def _explain(

@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ..errors import OutputError
+from ..render.style import capital, in_words
 
 
 def template(name: str) -> Template:
@@ -21,6 +22,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["method"] = lambda name: capital(in_words(name))
     return environment.get_template(name)
 
 

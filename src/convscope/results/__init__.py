@@ -1,7 +1,7 @@
 """Results: what every method returns, how it is saved and read back."""
 
 from .base import Array, Provenance, Result
-from .evidence import CHANGED, CONTROLS, SAME, Comparison, Evaluation, MaskStudy, SanityCheck
+from .evidence import CHANGED, CONTROLS, SAME, Comparison, Evaluation, MaskStudy, SanityCheck, counted
 from .kinds import (
     Attribution,
     Clusters,
@@ -38,4 +38,5 @@ __all__ = [
     "Retrieval",
     "SanityCheck",
     "Visualization",
+    "counted",
 ]

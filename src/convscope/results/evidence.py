@@ -69,7 +69,8 @@ class Evaluation(Result):
         ]
 
     def __repr__(self) -> str:
-        about = f"{type(self).__name__}({len(self.methods) - len(CONTROLS)} methods, {len(self.names)} images)"
+        n_methods = len(self.methods) - len(CONTROLS)
+        about = f"{type(self).__name__}({counted(n_methods, 'method')}, {counted(len(self.names), 'image')})"
         return "\n".join([about, *aligned(self.rows()), f"  {self.provenance.caption}"])
 
 
@@ -140,7 +141,7 @@ class SanityCheck(Result):
         return [
             heading,
             *(
-                (stage, *(f"{value:.2f}" for value in (*down, *alone)))
+                (stage, *("–" if np.isnan(value) else f"{value:.2f}" for value in (*down, *alone)))
                 for stage, down, alone in zip(self.stages, self.cascading, self.independent, strict=True)
             ),
         ]
@@ -209,8 +210,14 @@ class MaskStudy(Result):
         ]
 
     def __repr__(self) -> str:
-        about = f"MaskStudy({len(self.windows)} settings, {len(self.names)} images)\n  {self.reason}"
+        n_settings, n_images = counted(len(self.windows), "setting"), counted(len(self.names), "image")
+        about = f"MaskStudy({n_settings}, {n_images})\n  {self.reason}"
         return "\n".join([about, *aligned(self.rows()), f"  {self.provenance.caption}"])
+
+
+def counted(n: int, what: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
