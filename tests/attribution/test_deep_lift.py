@@ -114,8 +114,8 @@ def test_a_product_is_shared_as_the_shapley_value_of_its_factors() -> None:
     np.testing.assert_allclose(expected, u * v - p * q, rtol=0, atol=1e-6)
     net = Pixels(lambda x: x[:, :1] * x[:, 1:])
     np.testing.assert_allclose(deep_lift(net, x, target=0, baseline=b).values[0], expected, rtol=0, atol=1e-5)
-    one = Pixels(lambda x: x[:, :1].clone().mul_(x[:, 1:].exp()))  # exp has no rule: its gradient at x
-    expected = (u - p) * (np.exp(v) + np.exp(q)) / 2 + (v - q) * np.exp(v) * (u + p) / 2
+    one = Pixels(lambda x: x[:, :1].clone().mul_(x[:, 1:].exp()))
+    expected = (u - p) * (np.exp(v) + np.exp(q)) / 2 + (np.exp(v) - np.exp(q)) * (u + p) / 2
     np.testing.assert_allclose(deep_lift(one, x, target=0, baseline=b).values[0], expected, rtol=0, atol=1e-5)
 
 
@@ -152,6 +152,20 @@ def test_it_adds_up_on_a_real_network(lite0: Model, cat: np.ndarray) -> None:
     with torch.no_grad():
         change = lite0.module(batch) - lite0.module(given[None, :, None, None].expand_as(batch))
     assert black.values.sum() == pytest.approx(float(change[0, 282]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x**2, lambda x: x.exp(), lambda x: (x.square() + 1).sqrt(), lambda x: (x.abs() + 1).log()],
+)
+def test_functions_of_one_number_add_up(function: Any) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x).flatten(1) @ torch.linspace(-1, 1, 48)[:, None]
+
+    found = deep_lift(Net(), torch.randn(2, 3, 4, 4), target=0)
+    assert max(found.provenance.measured["completeness_error"]) < 1e-4
+    assert found.provenance.notes == ()
 
 
 def test_a_function_without_a_rule_is_noted_and_its_error_measured() -> None:

@@ -281,6 +281,29 @@ def test_a_function_without_a_rule_is_noted() -> None:
     assert notes == ("scaled_dot_product_attention has no rule of its own: its plain gradient was taken",)
 
 
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda x: x**2, ("pow",)),
+        (lambda x: x.exp(), ("exp",)),
+        (lambda x: F.normalize(x), ("normalize",)),
+        (lambda x: torch.log_softmax(x, 1), ("log_softmax",)),
+        (lambda x: x.flatten(2) @ x.flatten(2).mT, ("matmul",)),
+        (lambda x: x / (1 + x.mean(1, keepdim=True)), ("div",)),
+        (lambda x: x / 3 + x.flatten(2).mT @ torch.ones(3, 1) / 2, ()),
+    ],
+)
+def test_functions_that_are_no_layers_are_noted_where_they_are_not_linear(
+    function: Any, names: tuple[str, ...]
+) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x[:, :, :, :1]).flatten(1)
+
+    notes = lrp(Net(), torch.rand(1, 3, 4, 4) + 1, target=0).provenance.notes
+    assert [note.partition(" has no rule")[0] for note in notes] == list(names)
+
+
 def test_several_targets_at_once_give_what_they_give_alone(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 16)
     found: Any = lrp(tiny, x, target=Several(0, 2))

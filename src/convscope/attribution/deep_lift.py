@@ -15,7 +15,18 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained, gradients_of
 from .modified import Replaced, Replacement
-from .rules import ACTIVATIONS, PRODUCTS, WITHOUT_RULE, activation, followed, instead, plain, product
+from .rules import (
+    ACTIVATIONS,
+    ELEMENTWISE,
+    PRODUCTS,
+    WITHOUT_RULE,
+    WITHOUT_RULE_OF_TWO,
+    activation,
+    followed,
+    instead,
+    plain,
+    product,
+)
 
 # Below it, a quotient of two float32 differences is mostly rounding.
 SMALL = 1e-6
@@ -118,7 +129,8 @@ def _rules(notes: list[str]) -> dict[Any, Replacement]:
     """Every function that is no sum, with the slope from baseline to image; rows are [image, baseline]."""
     return (
         dict.fromkeys(WITHOUT_RULE, plain(notes))
-        | dict.fromkeys(ACTIVATIONS, activation(_along_the_line))
+        | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
+        | dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), activation(_along_the_line))
         | dict.fromkeys(PRODUCTS, product(_at_the_means))
         | dict.fromkeys((functional.max_pool2d, functional.adaptive_max_pool2d), _maximum)
         | {functional.layer_norm: _layer_norm}

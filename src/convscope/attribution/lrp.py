@@ -15,7 +15,19 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
 from .modified import Replaced, Replacement
-from .rules import ACTIVATIONS, PRODUCTS, SIGMOIDS, WITHOUT_RULE, activation, followed, instead, plain, product
+from .rules import (
+    ACTIVATIONS,
+    ELEMENTWISE,
+    PRODUCTS,
+    SIGMOIDS,
+    WITHOUT_RULE,
+    WITHOUT_RULE_OF_TWO,
+    activation,
+    followed,
+    instead,
+    plain,
+    product,
+)
 
 Rule: TypeAlias = Literal["composite", "epsilon", "gamma", "z_plus"]
 
@@ -174,7 +186,8 @@ def _rules(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) ->
         return (a * b.detach() + a.detach() * b) / 2
 
     return (
-        dict.fromkeys(WITHOUT_RULE, plain(notes))
+        dict.fromkeys((*WITHOUT_RULE, *ELEMENTWISE), plain(notes))
+        | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
         | dict.fromkeys((*_CONVOLUTIONS, functional.linear), layer)
         | dict.fromkeys(ACTIVATIONS, activation(_handed_on))
         | dict.fromkeys(SIGMOIDS, gate)

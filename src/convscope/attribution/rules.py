@@ -29,9 +29,13 @@ SIGMOIDS = frozenset(_named(["sigmoid", "hardsigmoid"]))
 PRODUCTS = _named(["mul", "multiply"])
 # Neither a sum, nor element by element, nor the choice of one value.
 WITHOUT_RULE = (
-    *_named(["softmax", "group_norm", "instance_norm", "local_response_norm"]),
+    *_named(["softmax", "log_softmax", "softmin", "group_norm", "instance_norm", "local_response_norm"]),
+    *_named(["normalize", "var", "std", "prod"]),
     *_named(["scaled_dot_product_attention", "multi_head_attention_forward"]),
 )
+ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # and no activations
+# Linear in either of two, but not where both depend on the image.
+WITHOUT_RULE_OF_TWO = _named(["matmul", "__matmul__", "bmm", "mm", "div", "true_divide", "__truediv__"])
 
 
 class _Instead(torch.autograd.Function):
@@ -83,12 +87,15 @@ def product(way_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Rep
     return run
 
 
-def plain(notes: list[str]) -> Replacement:
-    """A function that no rule is for keeps its gradient, and a note says so."""
+def plain(notes: list[str], n_followed: int = 1) -> Replacement:
+    """A function that no rule is for keeps its gradient, and a note says so.
+
+    ``n_followed``: of its first arguments that have to depend on the image.
+    """
 
     def run(func: Any, *args: Any, **options: Any) -> Any:
-        note = f"{func.__name__} has no rule of its own: its plain gradient was taken"
-        if torch.is_grad_enabled() and note not in notes:
+        note = f"{func.__name__.strip('_')} has no rule of its own: its plain gradient was taken"
+        if followed(*args[:n_followed]) and len(args) >= n_followed and note not in notes:
             notes.append(note)
         return func(*args, **options)
 
