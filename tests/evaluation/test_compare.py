@@ -253,15 +253,19 @@ def test_it_can_be_interrupted(tiny: Model) -> None:
     assert not isinstance(early.value, Interrupted)
 
 
-def test_the_second_interrupt_leaves_what_was_measured_before_it(tiny: Model) -> None:
+def test_the_second_interrupt_leaves_what_was_measured_before_it(tiny: Model, tmp_path: Path) -> None:
     def stop(stage: str, done: int, total: int) -> None:
         if stage == "evaluate" and done * 2 > total:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
         compare(tiny, torch.randn(4, 3, 16, 16), ["saliency", "occlusion"], progress=stop, **FEW)
-    assert set(caught.value.result.ranking) == {"saliency", "occlusion"}
-    assert 0 < len(caught.value.result.names) < 4
+    found = caught.value.result
+    assert set(found.ranking) == {"saliency", "occlusion"}
+    assert 0 < len(found.names) < 4
+    assert len(found.images) == found.maps.shape[1] == len(found.names)
+    found.save(tmp_path / "part")
+    assert (tmp_path / "part" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch import nn
 from convscope import Interrupted, MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
 from convscope.evaluation.evaluate import CURVES
 from convscope.evaluation.mask_study import agreement, sign_varies, stability
+from convscope.evaluation.measuring import Measuring
 from convscope.models import Model
 from convscope.perturbation import tried_windows
 
@@ -285,3 +286,31 @@ def test_ctrl_c_leaves_a_study_of_the_windows_that_were_done(tiny: Model) -> Non
     with pytest.raises(KeyboardInterrupt) as early:
         mask_study(tiny, images, windows=[2, 4], **options, progress=lambda done, total: stop(5, 5))
     assert not isinstance(early.value, Interrupted)
+
+
+def test_an_interrupt_while_measuring_leaves_the_images_before_it(
+    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, options = (
+        torch.randn(3, 3, 12, 12),
+        {"windows": [2, 4], "shapes": ["rectangle"], "baselines": ["mean"]},
+    )
+    whole = mask_study(tiny, images, **options)
+    measured: list[int] = []
+    measure = Measuring.measure
+
+    def stop(self: Measuring, image: Any) -> None:
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(1)
+        measure(self, image)
+
+    monkeypatch.setattr(Measuring, "measure", stop)
+    with pytest.raises(Interrupted) as caught:
+        mask_study(tiny, images, **options)
+    found = caught.value.result
+    assert isinstance(found, MaskStudy)
+    assert found.names == whole.names[:2]
+    np.testing.assert_array_equal(found.maps, whole.maps[:, :2])
+    np.testing.assert_array_equal(found.deletion, whole.deletion[:, :2])
+    found.save(tmp_path / "part")

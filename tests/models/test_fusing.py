@@ -57,7 +57,51 @@ def one_after_another(n: Net, x: torch.Tensor) -> torch.Tensor:
     return n.one(y)
 
 
+def shared_zeros(n: Net, x: torch.Tensor) -> torch.Tensor:
+    shared = functional.pad(x, (1, 1, 1, 1))
+    return n.first(functional.pad(x, (1, 1, 1, 1))) + n.dilated(shared)[:, :, 1:-1, 1:-1] * n.dilated(x)
+
+
+def zeros_in_a_list(n: Net, x: torch.Tensor) -> torch.Tensor:
+    both = torch.cat([functional.pad(x, (1, 1, 1, 1)), functional.pad(x, (1, 1, 1, 1))])
+    return n.first(functional.pad(x, (1, 1, 1, 1))).relu() + both.sum()
+
+
+def zeros_by_name(n: Net, x: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(functional.pad(input=x, pad=(1, 1, 1, 1)), n.first.weight, bias=None).relu()
+
+
+def changed_between(n: Net, x: torch.Tensor) -> torch.Tensor:
+    x = n.strided(x)[:, :4].clone()
+    padded = functional.pad(x, (1, 1, 1, 1))
+    other = functional.relu(x, inplace=True)
+    return n.first(padded) + n.dilated(other)
+
+
+def set_in_place(n: Net, x: torch.Tensor) -> torch.Tensor:
+    y = n.first(x)
+    y[:, 0] = -3.0
+    return functional.relu(y)
+
+
+def changed_through_a_view(n: Net, x: torch.Tensor) -> torch.Tensor:
+    y = functional.relu6(n.first(x))
+    y[:, :4].mul_(2)
+    return y
+
+
+def computed_bias(n: Net, x: torch.Tensor) -> torch.Tensor:
+    return functional.conv2d(x, n.first.weight, x.mean((0, 2, 3)).repeat(2))
+
+
 BODIES = {
+    "shared zeros": (shared_zeros, 1),
+    "zeros in a list": (zeros_in_a_list, 1),
+    "zeros by name": (zeros_by_name, 1),
+    "changed between": (changed_between, 3),
+    "set in place": (set_in_place, 1),
+    "changed through a view": (changed_through_a_view, 1),
+    "computed bias": (computed_bias, 0),
     "relu": (lambda n, x: n.first(x).relu(), 1),
     "relu in place": (lambda n, x: functional.relu(n.norm(n.first(x)), inplace=True), 1),
     "relu6": (lambda n, x: nn.ReLU6(inplace=True)(n.norm(n.first(x))), 1),
@@ -92,9 +136,9 @@ def test_the_scores_and_the_gradient_are_the_networks_own(body: str, monkeypatch
     x = torch.randn(3, 4, 12, 13).to(memory_format=CHANNELS_LAST)
     calls: list[int] = []
     whole = Convolution.whole
+    found = convolutions_of(lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
     with torch.no_grad():
         expected = net(x)
-        found = convolutions_of(lambda: net(x[:1].clone(memory_format=CHANNELS_LAST)))
         monkeypatch.setattr(Convolution, "whole", lambda self, x: calls.append(1) or whole(self, x))
         with fused(found):
             assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
@@ -103,6 +147,43 @@ def test_the_scores_and_the_gradient_are_the_networks_own(body: str, monkeypatch
     with fused(found, gradients=True):
         assert_close(gradient(net, x), expected_gradient, rtol=1e-4, atol=1e-5)
     assert_close(gradient(net, x), expected_gradient, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("hooked", [0, 1, 2])
+def test_backward_hooks_are_seen(hooked: int) -> None:
+    """They are called with gradients alone, and put other tensors in the place of those that a layer puts out."""
+    net = random_norms(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Conv2d(4, 2, 3)))
+    net.requires_grad_(False)[hooked].register_full_backward_hook(lambda *_: None)
+    x = torch.randn(2, 3, 9, 9).to(memory_format=CHANNELS_LAST)
+    expected = gradient(net, x)
+    found = convolutions_of(lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
+    with fused(found, gradients=True):
+        assert_close(gradient(net, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_breaks_off_leaves_the_next_one_right() -> None:
+    class Breaks(nn.Module):
+        breaks = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = functional.pad(self.first(x), (1, 0, 1, 0))
+            if self.breaks:
+                raise RuntimeError("not enough memory")
+            return functional.relu(self.second(x))
+
+    net, x = Breaks().eval(), torch.randn(2, 4, 9, 9).to(memory_format=CHANNELS_LAST)
+    with torch.no_grad():
+        expected = net(x)
+        with fused(convolutions_of(lambda: net(x))):
+            net.breaks = True
+            with pytest.raises(RuntimeError):
+                net(x)
+            net.breaks = False
+            assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_zeros_that_go_another_way_than_before_are_there() -> None:

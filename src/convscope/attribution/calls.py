@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -13,7 +13,6 @@ from torch import nn
 from ..errors import ModelError
 from ..models import (
     Batch,
-    Made,
     Model,
     Progress,
     Score,
@@ -31,7 +30,7 @@ from ..models import (
     network_and_target,
     resolve,
 )
-from ..perturbation import finite, score_variants
+from ..perturbation import EXACT, ROUGH, finite, score_variants
 from ..results import Array, Attribution
 from .maps import Maps
 
@@ -74,8 +73,7 @@ class Asking:
         for batch in self.model.batches(self.inputs, size=1):
             with self.running():
                 image = Explained(self, batch)
-                with torch.no_grad():
-                    image.convolutions = convolutions_of(image.whole)
+                image.watch(gradients=self._gradients)
                 visit(image)
             self.finished(batch)
         self.ended()
@@ -195,11 +193,12 @@ class Explained:
     """Images of one batch, preprocessed, and how to score them and variants of them.
 
     ``targets`` and ``scores`` (n, T) are there once `whole` has run the network on the images themselves; and the
-    ``convolutions`` of that run, for many more, where images come one after another.
+    context ``fusing`` for many more runs like that one, where images come one after another.
     """
 
-    convolutions: list[Made]
+    fusing: AbstractContextManager[Any]
     targets: Targets
+    _size: torch.Tensor
     scores: torch.Tensor
 
     def __init__(self, call: Asking, batch: Batch) -> None:
@@ -226,7 +225,22 @@ class Explained:
         names = [name for name in self.batch.names for _ in range(scores.shape[1])]
         finite(scores.flatten(), names)
         self.scores = scores.detach()
+        self._size = output.detach().abs().max() if isinstance(output, torch.Tensor) else self.scores.abs().max()
         return scores
+
+    def watch(self, *, gradients: bool) -> None:
+        """Run the network on a single image, and see what of it can be fused so that it still gives the same."""
+        x = self.x.clone().requires_grad_(gradients)
+        with torch.set_grad_enabled(gradients):
+            self.fusing = fused(convolutions_of(lambda: self.whole(x)), gradients=gradients)
+            with self.fusing:
+                again = self.scores_of(x, 0).detach()
+        size = torch.maximum(self._size, self.scores.abs().max())
+        is_exact = self.model.dtype in (torch.float32, torch.float64)
+        if not (again - self.scores).abs().max() <= (EXACT if is_exact else ROUGH) * size:
+            self.fusing = nullcontext()
+            note = "whole networks were run as they are, as fused operations gave other scores; please report this"
+            self.call.notes += [] if note in self.call.notes else [note]
 
     def scores_of(self, variants: torch.Tensor, image: int | None = None) -> torch.Tensor:
         """The scores (M, T) of M variants of one image, or of the images in their order."""
@@ -243,7 +257,7 @@ class Explained:
             n,
             variants,
             partial(self.targets.of, image=image),
-            convolutions=self.convolutions,
+            fusing=self.fusing,
             progress=self.call.advance,
         )
 
@@ -268,7 +282,7 @@ class Explained:
 
         done = 0
         size = self.model.fitting_batch(shape, backward=True, fused=True)
-        with fused(self.convolutions, gradients=True):
+        with self.fusing:
             for end in in_batches(n, size, add):
                 self.call.advance(end - done)
                 done = end

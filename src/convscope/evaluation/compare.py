@@ -22,7 +22,6 @@ from .evaluate import check_call, evaluate, mean_and_margin
 from .measures import CURVES
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
-_INTERRUPTED = "interrupted before it had finished"
 _SHOWN = 4  # images in the picture
 
 
@@ -79,10 +78,9 @@ def compare(
     options = {method_key(name): given for name, given in (options or {}).items()}
     check_call(target, regions, measures, steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
-    found, left_out = _run(model, looked_at, names, target, options, budget_s, progress)
+    found, left_out, is_interrupted = _run(model, looked_at, names, target, options, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")
-    is_interrupted = any(why.endswith(_INTERRUPTED) for why in left_out)
     try:
         measured = evaluate(
             model,
@@ -122,8 +120,8 @@ def _ranked(
         "compare",
         {
             **measured.provenance.parameters,
-            "methods": tuple(names),
-            "options": {name: dict(given) for name, given in options.items()},
+            "methods": "all" if names == list(ATTRIBUTIONS) else tuple(names),
+            **({"options": {name: dict(given) for name, given in options.items()}} if options else {}),
             "budget_s": budget_s,
         },
         started,
@@ -132,6 +130,7 @@ def _ranked(
     )
     shared = {f.name: getattr(measured, f.name) for f in fields(Evaluation) if f.name != "provenance"}
     every = list(found.values())
+    n_shown = min(_SHOWN, len(measured.names))
     return Comparison(
         **shared,
         provenance=provenance,
@@ -140,8 +139,8 @@ def _ranked(
         advantage_margins=margins,
         tied=tuple(measured.methods[m] for m in tied),
         verdict=verdict_of(measured.methods, advantages, order, tied),
-        maps=np.stack([a.values[:_SHOWN] for a in every]),
-        images=every[0].images[:_SHOWN],
+        maps=np.stack([a.values[:n_shown] for a in every]),
+        images=every[0].images[:n_shown],
         signed=tuple(a.signed for a in every),
         left_out=tuple(left_out),
     )
@@ -199,8 +198,9 @@ def _run(
     options: Mapping[str, Mapping[str, Any]],
     budget_s: float,
     progress: StageProgress | None,
-) -> tuple[dict[str, Attribution], list[str]]:
-    """The maps of the methods that fit and finished in their share of the time, and why the others did not."""
+) -> tuple[dict[str, Attribution], list[str], bool]:
+    """The maps of the methods that fit and finished in their share of the time, why others did not, and whether
+    Ctrl-C was the reason."""
     found: dict[str, Attribution] = {}
     left_out: list[str] = []
     end = time.perf_counter() + budget_s
@@ -220,15 +220,15 @@ def _run(
         except KeyboardInterrupt:
             if not found:
                 raise KeyboardInterrupt from None  # and not with a method's part
-            left_out += [f"{other}: {_INTERRUPTED}" for other in names[n:]]
-            break
+            left_out += [f"{other}: interrupted before it had finished" for other in names[n:]]
+            return found, left_out, True
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")
         except (LayerError, ModelError) as error:  # it does not fit this network
             left_out.append(f"{name}: {error}")
         except RuntimeError as error:  # the network's own, or out of memory
             left_out.append(f"{name}: {type(error).__name__}: {error}")
-    return found, left_out
+    return found, left_out, False
 
 
 def _stage(progress: StageProgress | None, name: str) -> Any:

@@ -95,7 +95,7 @@ def evaluate(
     work = Measuring(asking, given, maps, wanted, masks, steps, seed)
     about = {
         "target": describe(target),
-        "measures": wanted,
+        "measures": "all" if measures is None else wanted,
         "regions": None if regions is None else f"{len(regions)} {'masks' if np.ndim(regions) == 3 else 'boxes'}",
         "steps": steps,
         "score": asking.score,
@@ -139,7 +139,7 @@ def _result(
         gain_margins=gain_margins,
         curves=work.all_curves(),
         curve_names=CURVES,
-        seconds=np.array([_seconds(m) for m in given.values()] + [math.nan] * len(CONTROLS)),
+        seconds=np.array([_seconds(m, len(work.values)) for m in given.values()] + [math.nan] * len(CONTROLS)),
         names=tuple(work.names[: len(work.values)]),
         targets=tuple(work.targets[: len(work.values)]),
         provenance=model.provenance("evaluate", about, started, notes=work.notes, skipped=skipped),
@@ -197,5 +197,6 @@ def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Arra
     return np.asarray(values)
 
 
-def _seconds(given: Maps) -> float:
-    return given.provenance.seconds if isinstance(given, Attribution) else math.nan
+def _seconds(given: Maps, n_images: int) -> float:
+    """That the maps of so many images took."""
+    return given.provenance.seconds * n_images / len(given.names) if isinstance(given, Attribution) else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -67,7 +68,7 @@ class Measuring:
         if self._has_curves:
             found.update({k: v for k, v in self._along(image, orders).items() if k in found})
         if "road" in found:
-            found["road"] = np.array([self._road(image, order) for order in orders])
+            found["road"] = self._road(image, orders)
         if "sparseness" in found:
             found["sparseness"] = np.array([sparseness(values) for values in maps])
         if "completeness_error" in found:
@@ -117,10 +118,19 @@ class Measuring:
         areas = np.concatenate(found.areas(), axis=1)[..., 0]
         return dict(zip(CURVES, areas.T, strict=True))
 
-    def _road(self, image: Explained, order: Array) -> float:
-        made = road_variants(image.x[0], order, self._seed)
-        scores = image.score_variants(len(made), lambda first, end: torch.stack(made[first:end]))
-        return road_score(scores[:, 0].numpy())
+    def _road(self, image: Explained, orders: list[Array]) -> Array:
+        """Of each ranking; its images are made when it is their turn."""
+        each = 2 * len(SHARES)
+
+        @functools.lru_cache(2)  # a batch may hold the last of one ranking and the first of the next
+        def variants_of(ranking: int) -> list[torch.Tensor]:
+            return road_variants(image.x[0], orders[ranking], self._seed)
+
+        def variants(first: int, end: int) -> torch.Tensor:
+            return torch.stack([variants_of(n // each)[n % each] for n in range(first, end)])
+
+        scores = image.score_variants(each * len(orders), variants)[:, 0].numpy()
+        return np.array([road_score(of_one) for of_one in scores.reshape(len(orders), each)])
 
     def _completeness(self, given: Maps, i: int) -> float:
         errors = given.provenance.measured.get("completeness_error") if isinstance(given, Attribution) else None

@@ -3,7 +3,7 @@
 from .batching import free_memory, in_batches
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, hooks, intercepted, run_to
-from .folding import Made, convolutions_of, folded_batch_norm, scale_and_shift
+from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import Layer, Structure, as_maps
@@ -12,6 +12,7 @@ from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
 from .targets import Score, Target, Targets, check_output, describe, find_class, is_of_classes, resolve
+from .watching import Made, convolutions_of
 
 __all__ = [
     "DEFAULT_MODEL",

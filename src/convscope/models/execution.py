@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError, ModelError
-from .folding import batch_norm_of, scale_and_shift
+from .folding import scale_and_shift
+from .watching import batch_norm_of
 
 
 @contextmanager

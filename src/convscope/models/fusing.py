@@ -10,32 +10,31 @@ ReLU may come to lie on the other side of it, as it may in a batch of another si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
-from .folding import ACTIVATIONS, CONV_WEIGHT, Folding, Made, zeros_around
+from .folding import WEIGHT, Folding
 from .kernels import Convolution, Then, aten, is_one_pass, pair
 from .turned import Turned
+from .watching import ACTIVATIONS, NO_USE, Made, zeros_around
 
 
-@contextmanager
-def fused(found: list[Made], *, gradients: bool = False) -> Iterator[None]:
+def fused(found: list[Made], *, gradients: bool = False) -> AbstractContextManager[Any]:
     """Inside, a network runs with its convolutions, batch norms and activations fused where that is exact.
+
+    It can be entered more than once, in one thread.
 
     Args:
         found: its convolutions, as `convolutions_of` has seen them in a run.
         gradients: whether gradients at the input are wanted, and at nothing else (see `differentiable`).
 
-    Cost: the memory of the convolutions' weights once more, twice with gradients.
+    Cost: the memory of the convolutions' weights twice more, three times with gradients.
     """
     with torch.no_grad():
-        mode = _Fusing(found, gradients)
-    with mode:
-        yield
+        return _Fusing(found, gradients)
 
 
 class _Kernel(NamedTuple):
@@ -48,15 +47,30 @@ class _Kernel(NamedTuple):
 
     def takes(self, x: torch.Tensor, zeros: tuple[int, ...] | None) -> bool:
         """Whether it runs on this input, with so many zeros around it."""
-        is_differentiated = x.requires_grad and torch.is_grad_enabled()
-        return zeros == self.zeros and _is_channels_last(x) and not (is_differentiated and self.backward is None)
+        if zeros != self.zeros or not _is_channels_last(x) or torch.is_autocast_enabled("cpu"):
+            return False
+        return self.backward is not None or not (x.requires_grad and torch.is_grad_enabled())
+
+
+class _Padded(NamedTuple):
+    """An input with zeros around it that has not been made."""
+
+    stands_for_it: torch.Tensor
+    x: torch.Tensor
+    zeros: tuple[int, ...]
+
+    def in_place_of(self, value: Any) -> Any:
+        """The value, or what it stands for, also inside lists."""
+        if isinstance(value, tuple | list):
+            return type(value)(map(self.in_place_of, value))
+        return functional.pad(self.x, list(self.zeros)) if value is self.stands_for_it else value
 
 
 class _Fusing(Folding):
     """Runs the convolutions by kernels, and lets pass what these have in them.
 
-    A call of an activation, or of `functional.pad`, comes after or before that of the convolution. What it is
-    called with, or what it would put out, is told by its identity.
+    A call of `functional.pad` comes right before that of the convolution, one of an activation some time after it.
+    What it would put out, or what it is called with, is told by its identity.
     """
 
     def __init__(self, found: list[Made], gradients: bool) -> None:
@@ -67,8 +81,10 @@ class _Fusing(Folding):
             if (kernel := self._kernel_of(made, gradients)) is not None:
                 self._kernels[id(made.weight)] = kernel
                 self._pads.update([(made.zeros, made.shape)] if made.zeros else [])
-        self._activated: dict[int, torch.Tensor] = {}  # what has its activation in it, which is yet to be called
-        self._padded: dict[int, _Padded] = {}  # by the id of what stands for it
+        # By the weight: what has its activation in it, which is yet to be called; so little is left over of a run
+        # that broke off.
+        self._activated: dict[int, torch.Tensor] = {}
+        self._padded: _Padded | None = None
 
     def _kernel_of(self, made: Made, gradients: bool) -> _Kernel | None:
         weight, bias, norm = self.convolutions.get(id(made.weight), (made.weight, made.bias, None))
@@ -76,7 +92,7 @@ class _Fusing(Folding):
             made.options.get(name, default)
             for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
         )
-        if not is_one_pass(weight) or isinstance(padding, str) or torch.is_autocast_enabled("cpu"):
+        if not is_one_pass(weight) or isinstance(padding, str):
             return None
         weight, (down, across) = weight.detach(), pair(padding)
         left, right, top, bottom = made.zeros or (0, 0, 0, 0)
@@ -86,26 +102,32 @@ class _Fusing(Folding):
         return _Kernel(forward, Turned(forward, weight) if gradients else None, norm, made.zeros)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.conv2d and len(args) > CONV_WEIGHT:
-            padded = self._padded.pop(id(args[0]), None)
-            x = padded.x if padded else args[0]
-            kernel = self._kernels.get(id(args[CONV_WEIGHT]))
-            if kernel and kernel.takes(x, padded.zeros if padded else None):
-                return self._run(kernel, x)
-            args = (padded.real() if padded else x, *args[1:])
-        elif func in ACTIVATIONS and args and id(args[0]) in self._activated:
-            return self._activated.pop(id(args[0]))
-        elif self._padded:  # the network takes another way than it did
-            args = tuple(self._padded[id(a)].real() if id(a) in self._padded else a for a in args)
+        padded, self._padded = self._padded, None
+        if func is functional.conv2d and len(args) > WEIGHT:
+            x, zeros = args[0], None
+            if padded and x is padded.stands_for_it:
+                x, zeros = padded.x, padded.zeros
+            kernel = self._kernels.get(id(args[WEIGHT]))
+            if kernel and kernel.takes(x, zeros) and self.is_known(args, kwargs):
+                return self._run(id(args[WEIGHT]), kernel, x)
+        elif func in ACTIVATIONS and args:
+            key = next((k for k, out in self._activated.items() if out is args[0]), None)
+            if key is not None:
+                return self._activated.pop(key)
         elif (zeros := zeros_around(func, args, kwargs or {})) and _is_channels_last(x := args[0]):
             size = (*x.shape[:2], x.shape[2] + zeros[2] + zeros[3], x.shape[3] + zeros[0] + zeros[1])
             if (zeros, size[1:]) in self._pads:
-                stands_for_it = x.new_zeros(1).expand(size)
-                self._padded[id(stands_for_it)] = _Padded(stands_for_it, x, zeros)
-                return stands_for_it
+                self._padded = _Padded(x.new_zeros(1).expand(size), x, zeros)
+                return self._padded.stands_for_it
+        if padded:
+            if func.__name__ in NO_USE:
+                self._padded = padded
+            else:  # the network takes another way than it did
+                args = padded.in_place_of(args)
+                kwargs = {name: padded.in_place_of(value) for name, value in (kwargs or {}).items()}
         return super().__torch_function__(func, types, args, kwargs)
 
-    def _run(self, kernel: _Kernel, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, key: int, kernel: _Kernel, x: torch.Tensor) -> torch.Tensor:
         if x.requires_grad and torch.is_grad_enabled():
             out: torch.Tensor = _Differentiable.apply(x, kernel)
         else:
@@ -113,19 +135,8 @@ class _Fusing(Folding):
         if kernel.norm is not None:
             self._made[kernel.norm] = out
         if kernel.forward.then is not None:
-            self._activated[id(out)] = out
+            self._activated[key] = out
         return out
-
-
-class _Padded(NamedTuple):
-    """An input with zeros around it that has not been made."""
-
-    stands_for_it: torch.Tensor  # kept, so that its id stays its own
-    x: torch.Tensor
-    zeros: tuple[int, ...]
-
-    def real(self) -> torch.Tensor:
-        return functional.pad(self.x, list(self.zeros))
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:

@@ -5,9 +5,11 @@ from .batches import score_variants
 from .curves import Curves, curves, n_variants, ranks
 from .engines import Engine, Precision
 from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
-from .scores import Scorer, finite
+from .scores import EXACT, ROUGH, Scorer, finite
 
 __all__ = [
+    "EXACT",
+    "ROUGH",
     "Baseline",
     "Curves",
     "Engine",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from ..models import Made, Model, convolutions_of, fused, in_batches
+from ..models import Model, convolutions_of, fused, in_batches
 
 
 def score_variants(
@@ -17,7 +18,7 @@ def score_variants(
     variants: Callable[[int, int], torch.Tensor],
     score_of: Callable[[Any, int], torch.Tensor],
     *,
-    convolutions: list[Made] | None = None,
+    fusing: AbstractContextManager[Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """The scores of n variants of an image, which are made when it is their turn.
@@ -28,13 +29,13 @@ def score_variants(
         n: how many there are.
         variants: from (first, end) to those variants (m, C, H, W).
         score_of: from the network's output for m of them, and m, to scores (m, T).
-        convolutions: of the network, where they are known from a run.
+        fusing: its `fused`, where that is there already.
         progress: called with the number of variants done since the last call.
 
     Returns:
         (n, T) float64 on the CPU.
 
-    Cost: n forward passes, and one where the convolutions are not known, with batch norm and activations fused
+    Cost: n forward passes, and one where `fusing` is not given, with batch norm and activations fused
     into the convolutions; memory for one batch.
     """
     prepare = model.preparation(shape)
@@ -45,9 +46,9 @@ def score_variants(
         found.append(score_of(model.module(x), end - first).cpu().double())
 
     done = 0
-    if convolutions is None:
-        convolutions = convolutions_of(lambda: model.module(prepare(variants(0, 1)).clone()))
-    with fused(convolutions):
+    if fusing is None:
+        fusing = fused(convolutions_of(lambda: model.module(prepare(variants(0, 1)).clone())))
+    with fusing:
         for end in in_batches(n, model.fitting_batch(shape, fused=True), run):
             if progress:
                 progress(end - done)

@@ -33,11 +33,18 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+_REMARKS = 4  # of a result, below its picture
+
+
 def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = ()) -> None:
     """What the figure is, above it; where it comes from, below it."""
     width = int(figure.get_figwidth() * 14)
     figure.suptitle(fold(title, int(width * 0.62)), x=0.015, ha="left", **text(size=12, weight="bold"))
-    below = [result.provenance.caption, *notes, *result.provenance.notes]
+    remarks = result.provenance.notes
+    rest = (
+        [f"And {len(remarks) - _REMARKS} more remarks, in the result's notes."] if len(remarks) > _REMARKS else []
+    )
+    below = [result.provenance.caption, *notes, *remarks[:_REMARKS], *rest]
     lines = "\n".join(fold(line, width) for line in below)
     figure.supxlabel(lines, x=0.015, ha="left", linespacing=1.4, **text(size=7, color=SOFT))
 
