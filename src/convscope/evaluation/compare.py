@@ -22,6 +22,7 @@ from .evaluate import check_call, evaluate, mean_and_margin
 from .measures import CURVES
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
+_MEASURES = (*CURVES, "completeness_error", "sparseness")
 _SHOWN = 4  # images in the picture
 
 
@@ -33,7 +34,7 @@ def compare(
     target: Target = None,
     budget_s: float = 300.0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    measures: Sequence[str] = (*CURVES, "completeness_error", "sparseness"),
+    measures: Sequence[str] = _MEASURES,
     regions: Any = None,
     steps: int = 25,
     seed: int = 0,
@@ -120,6 +121,7 @@ def _ranked(
         "compare",
         {
             **measured.provenance.parameters,
+            "measures": None if measured.measures == _MEASURES else measured.measures,
             "methods": "all" if names == list(ATTRIBUTIONS) else tuple(names),
             **({"options": {name: dict(given) for name, given in options.items()}} if options else {}),
             "budget_s": budget_s,
