@@ -72,6 +72,7 @@ def evaluate(
     Cost: 4 * steps forward passes a map and image, and what ``road`` and ``max_sensitivity`` take.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
         >>> x = torch.randn(2, 1, 4, 4)
         >>> found = evaluate(net, x, {"mine": np.ones((2, 4, 4))}, measures=["sparseness"])
