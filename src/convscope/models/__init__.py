@@ -12,7 +12,7 @@ from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
 from .targets import Score, Target, Targets, check_output, describe, find_class, is_of_classes, resolve
-from .watching import Made, convolutions_of
+from .watching import convolutions_of
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -21,7 +21,6 @@ __all__ = [
     "Detection",
     "Inputs",
     "Layer",
-    "Made",
     "Model",
     "Preprocessing",
     "Progress",

@@ -182,7 +182,7 @@ class Convolution:
             self._packed = reorder(
                 self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self.groups, [*x.shape]
             )
-            self._weight = None  # a device and a type are a plan's own, so it is not needed again
+            self._weight = None  # and not needed again, as a kernel runs on one device, in one type
         name, numbers = self._attribute or ("none", [])
         out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._packed, self._bias, padding, self.stride, self.dilation, self.groups, name, numbers, None

@@ -57,7 +57,7 @@ def curves(
         steps: K; at step k the round(k / K * H * W) highest pixels are gone, or there.
         score: scores images, as `score_variants` does.
 
-    Cost: 1 + B + 2 * R * B * (K - 1) forward passes, batch norm folded.
+    Cost: 1 + B + 2 * R * B * (K - 1) forward passes, as `score` runs them.
 
     References:
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421.
