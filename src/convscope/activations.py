@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from .errors import LayerError
@@ -89,7 +88,7 @@ def feature_maps(
     maps: dict[str, list[Array]] = {found.name: [] for found in layers}
     pixels: list[Array] = []
     names: list[str] = []
-    with evaluating(model.module), torch.inference_mode():
+    with evaluating(model.module):
         for batch in model.batches(inputs):
             pixels.append(model.to_pixels(batch.x))  # before the run, which may be in-place
             tensors = run_to(model.module, batch.x, list(maps))

@@ -64,7 +64,7 @@ def test_folds_what_can_be_folded_and_nothing_else(case: str, n_folded: int) -> 
     x = torch.randn(2, 3, 9, 9)
     with torch.inference_mode():
         expected = net(x)
-        with folded_batch_norm(lambda: net(x[:1])) as found:
+        with folded_batch_norm(net, lambda: net(x[:1])) as found:
             assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
     assert found == n_folded
 
@@ -80,7 +80,7 @@ def test_real_networks_give_the_same_scores(name: str) -> None:
     state = {k: v.clone() for k, v in model.module.state_dict().items()}
     with torch.inference_mode():
         expected = model.module(x)
-        with folded_batch_norm(lambda: model.module(x[:1])) as found:
+        with folded_batch_norm(model.module, lambda: model.module(x[:1])) as found:
             got = model.module(x)
     spread = float(expected.max() - expected.min())
     assert_close(got, expected, rtol=0, atol=1e-5 * max(spread, 1e-3))
@@ -94,7 +94,7 @@ def test_a_weight_that_is_made_anew_in_each_run_keeps_its_batch_norm() -> None:
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         expected = net(x)
-        with folded_batch_norm(lambda: net(x)):
+        with folded_batch_norm(net, lambda: net(x)):
             found = [net(x) for _ in range(3)]
     for values in found:
         assert_close(values, expected, rtol=0, atol=1e-5)

@@ -136,7 +136,7 @@ def test_the_scores_and_the_gradient_are_the_networks_own(body: str, monkeypatch
     x = torch.randn(3, 4, 12, 13).to(memory_format=CHANNELS_LAST)
     calls: list[int] = []
     whole = Convolution.whole
-    found = convolutions_of(lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
+    found = convolutions_of(net, lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
     with torch.no_grad():
         expected = net(x)
         monkeypatch.setattr(Convolution, "whole", lambda self, x: calls.append(1) or whole(self, x))
@@ -156,7 +156,7 @@ def test_backward_hooks_are_seen(hooked: int) -> None:
     net.requires_grad_(False)[hooked].register_full_backward_hook(lambda *_: None)
     x = torch.randn(2, 3, 9, 9).to(memory_format=CHANNELS_LAST)
     expected = gradient(net, x)
-    found = convolutions_of(lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
+    found = convolutions_of(net, lambda: net(x.clone(memory_format=CHANNELS_LAST).requires_grad_()))
     with fused(found, gradients=True):
         assert_close(gradient(net, x), expected, rtol=1e-4, atol=1e-5)
 
@@ -178,7 +178,7 @@ def test_a_run_that_breaks_off_leaves_the_next_one_right() -> None:
     net, x = Breaks().eval(), torch.randn(2, 4, 9, 9).to(memory_format=CHANNELS_LAST)
     with torch.no_grad():
         expected = net(x)
-        with fused(convolutions_of(lambda: net(x))):
+        with fused(convolutions_of(net, lambda: net(x))):
             net.breaks = True
             with pytest.raises(RuntimeError):
                 net(x)
@@ -199,7 +199,7 @@ def test_zeros_that_go_another_way_than_before_are_there() -> None:
             return self.conv(padded if self.straight else padded.mul(2))
 
     net, x = Turns().eval(), torch.randn(2, 4, 8, 9).to(memory_format=CHANNELS_LAST)
-    with torch.no_grad(), fused(convolutions_of(lambda: net(x))):
+    with torch.no_grad(), fused(convolutions_of(net, lambda: net(x))):
         net.straight = False
         found = net(x)
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_a_network_in_the_usual_order_stays_in_it() -> None:
     """What comes after a convolution may need it: ``view`` does."""
     net = nn.Sequential(nn.Conv2d(1, 3, 2, bias=False), nn.ReLU(inplace=True))
     x = torch.randn(2, 1, 4, 4)
-    with torch.no_grad(), fused(convolutions_of(lambda: net(x))):
+    with torch.no_grad(), fused(convolutions_of(net, lambda: net(x))):
         assert net(x).is_contiguous()
 
 
@@ -225,7 +225,7 @@ def test_real_networks(name: str) -> None:
     x = torch.randn(2, 3, 96, 96).to(memory_format=CHANNELS_LAST)
     with torch.no_grad():
         expected = net(x.clone(memory_format=CHANNELS_LAST))
-        found = convolutions_of(lambda: net(x[:1].clone(memory_format=CHANNELS_LAST)))
+        found = convolutions_of(net, lambda: net(x[:1].clone(memory_format=CHANNELS_LAST)))
         with fused(found):
             got = net(x.clone(memory_format=CHANNELS_LAST))
     spread = float(expected.max() - expected.min())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -96,12 +96,7 @@ class Asking:
 
     def running(self) -> AbstractContextManager[Any]:
         """The state in which the network is run."""
-        if self._gradients:
-            return differentiable(self.model.module)
-        stack = ExitStack()
-        stack.enter_context(evaluating(self.model.module))
-        stack.enter_context(torch.inference_mode())
-        return stack
+        return (differentiable if self._gradients else evaluating)(self.model.module)
 
 
 class Call(Asking):
@@ -232,7 +227,7 @@ class Explained:
         """Run the network on a single image, and see what of it can be fused so that it still gives the same."""
         x = self.x.clone().requires_grad_(gradients)
         with torch.set_grad_enabled(gradients):
-            self.fusing = fused(convolutions_of(lambda: self.whole(x)), gradients=gradients)
+            self.fusing = fused(convolutions_of(self.model.module, lambda: self.whole(x)), gradients=gradients)
             with self.fusing:
                 again = self.scores_of(x, 0).detach()
         size = torch.maximum(self._size, self.scores.abs().max())

@@ -1,18 +1,38 @@
-"""At which layer a class activation map is made: the last feature map, or the last tokens of a transformer."""
+"""At which layer a class activation map is made: the last feature map or tokens that the score depends on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 
-from ..errors import LayerError
-from ..models import Layer, Model, Structure, as_maps, differentiable, intercepted
-
-# Tokens before those of the patches: of the class, of a distillation, registers.
-_PREFIX_AT_MOST = 16
+from ..errors import LayerError, TargetError
+from ..models import (
+    NO_LAYERS,
+    OUTPUT,
+    Layer,
+    Model,
+    Several,
+    Target,
+    as_maps,
+    describe,
+    differentiable,
+    head_of,
+    hooks,
+    is_of_classes,
+    main_output,
+    noise,
+    place_of,
+    reached,
+    watch,
+)
+from .calls import Call, Explained
 
 
 @dataclass(frozen=True)
@@ -23,88 +43,123 @@ class CamLayer:
     maps: Callable[[torch.Tensor], torch.Tensor]
 
 
-def cam_layer(model: Model, shape: tuple[int, int, int], name: str | None) -> CamLayer:
-    """The layer of this name, or the one to take for inputs of this (C, H, W).
+def cam_layer(call: Call, name: str | None) -> CamLayer:
+    """The layer of this name, or the one to take for the inputs and the target of a call.
 
-    By default that is the last feature map before pooling and classifier. In a transformer it is the last layer
-    that puts out one vector a patch on which the scores depend: where only the class token is read at the end,
-    that is the input of the last attention.
+    By default that is the last feature map on which the score depends, before pooling and classifier. In a
+    transformer it is the last layer with one vector a patch whose patches the score depends on: where only the
+    class token is read at the end, that is the input of the last attention.
 
     Raises:
         LayerError: there is none, or the named one has no places.
     """
-    structure = model.structure(shape)
-    if name is not None and not isinstance(name, str):
-        raise LayerError(f"layer={name!r}: expected one name")
+    model, shape = call.model, call.inputs.shape
     if name is not None:
-        chosen = structure.find(name)
-        if name.endswith(":input"):
-            raise LayerError(f"layer={name!r} goes into a module; name the module that puts it out")
-        if chosen.is_spatial:
-            return _of_maps(chosen)
-        if len(chosen.shape) == 2 and (grid := _grid(structure, chosen)):
-            return _of_tokens(chosen, grid)
-        raise LayerError(f"layer={name!r} puts out {chosen.shape}; a class activation map needs (C, H, W)")
-    last = structure.last_spatial
-    if last is None:
-        raise LayerError(
-            f"{model.name} has no feature map of more than one value for inputs of {shape}, and a class "
-            "activation map needs one; give larger images, or use occlusion or saliency"
+        return _of(_named(model, shape, name))
+    maps = model.checked(shape).maps
+    if not maps:
+        seen = (
+            "no feature map of more than one value that its output depends on" if model.layers(shape[1:]) else ""
         )
-    tokens = [layer for layer in structure.tokens if _grid(structure, layer)]
-    read = _last_that_is_read(model, shape, [_of_tokens(layer, last.shape[1:]) for layer in tokens])
-    return read or _of_maps(last)
+        raise LayerError(
+            f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
+            "occlusion or saliency"
+        )
+    return _of(_last_that_is_read(call, maps))
 
 
-def _grid(structure: Structure, layer: Layer) -> tuple[int, ...] | None:
-    """The places (h, w) of the tokens (T, D) of a layer, which are those of the map that they were made from."""
-    origin = structure.last_spatial
-    if origin is None or layer.shape[1] != origin.shape[0]:
-        return None
-    prefix = layer.shape[0] - origin.shape[1] * origin.shape[2]
-    return origin.shape[1:] if 0 <= prefix <= _PREFIX_AT_MOST else None
+def _of(layer: Layer) -> CamLayer:
+    return CamLayer(layer.name, partial(as_maps, layer=layer))
 
 
-def _of_maps(layer: Layer) -> CamLayer:
-    return CamLayer(layer.name, lambda output: as_maps(output, layer))
+def _named(model: Model, shape: tuple[int, int, int], name: object) -> Layer:
+    if not isinstance(name, str):
+        raise LayerError(f"layer={name!r}: expected one name")
+    chosen = model.checked(shape).find(name)
+    if place_of(name).is_input or name == OUTPUT:
+        raise LayerError(f"layer={name!r}: name the module that puts it out")
+    if not chosen.is_spatial:
+        raise LayerError(f"layer={name!r} puts out {chosen.shape}; a class activation map needs (C, H, W)")
+    return chosen
 
 
-def _of_tokens(layer: Layer, grid: tuple[int, ...]) -> CamLayer:
-    """Tokens (n, T, D) in their places, (n, D, h, w), without those that come before the patches."""
-    height, width = grid
-
-    def maps(output: torch.Tensor) -> torch.Tensor:
-        patches = output[:, -height * width :].transpose(1, 2)
-        return patches.reshape(*patches.shape[:2], height, width)
-
-    return CamLayer(layer.name, maps)
+# The layer that the scores of classes are read from, the same for all of them: by the network and its maps.
+_READ: weakref.WeakKeyDictionary[nn.Module, dict[Any, Layer]] = weakref.WeakKeyDictionary()
 
 
-def _last_that_is_read(model: Model, shape: tuple[int, int, int], layers: list[CamLayer]) -> CamLayer | None:
-    """The last of these layers whose places have a gradient: found by running the network on noise once."""
-    if not layers:
-        return None
-    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+def _last_that_is_read(call: Call, layers: tuple[Layer, ...]) -> Layer:
+    """The last of these layers that the score depends on."""
+    if not _is_of_plain_classes(call.target):
+        return _read(call, layers)
+    known = _READ.setdefault(call.model.module, {})
+    key = (call.inputs.shape, layers)
+    if key not in known:
+        known[key] = _read(call, layers)
+    return known[key]
+
+
+def _is_of_plain_classes(target: Target) -> bool:
+    return is_of_classes(target) and not isinstance(target, Several)
+
+
+def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
+    """Found by one run, with a gradient.
+
+    Preferably a layer at whose places there is a gradient: a score that reads the class token alone depends on all
+    tokens by the graph. What comes after the last linear layer is the score itself, and no map.
+    """
     found: dict[str, torch.Tensor] = {}
 
-    def kept(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-        def keep(output: torch.Tensor) -> torch.Tensor:
-            found[name] = output if output.requires_grad else output.detach().requires_grad_()
-            return found[name].clone()  # what follows may be in place
-
-        return keep
-
-    with differentiable(model.module), ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(intercepted(model.module, layer.name, kept(layer.name)))
-        output = model.module(model.preparation(shape)(noise))
-        if not isinstance(output, torch.Tensor) or not output.requires_grad:
-            return None
-        places = [found[layer.name] for layer in layers]
-        gradients = torch.autograd.grad(output.square().sum(), places, allow_unused=True)
-    read = [
+    with differentiable(call.model.module), _kept(call.model, layers, found):
+        score = _probed(call)
+        if score.grad_fn is None:  # a network without gradients
+            return layers[-1]
+        head = head_of(score)
+        after, nodes = head.nodes if head else frozenset(), reached([score])
+        read = [
+            layer
+            for layer in layers
+            if layer.name in found
+            and found[layer.name].grad_fn in nodes
+            and found[layer.name].grad_fn not in after
+        ]
+        if not read:
+            network, names = call.model.name, ", ".join(layer.name for layer in layers[-3:])
+            raise LayerError(
+                f"the score of {describe(call.target)} depends on none of the feature maps of {network} ({names} "
+                "and those before them); name a layer"
+            )
+        gradients = torch.autograd.grad(score, [found[layer.name] for layer in read], allow_unused=True)
+    at_places = [
         layer
-        for layer, gradient in zip(layers, gradients, strict=True)
-        if gradient is not None and bool(layer.maps(gradient).any())
+        for layer, gradient in zip(read, gradients, strict=True)
+        if gradient is not None and bool(as_maps(gradient, layer).any())
     ]
-    return read[-1] if read else layers[-1]  # a classifier of zeros reads nothing
+    return (at_places or read)[-1]  # a classifier of zeros reads nothing
+
+
+@contextmanager
+def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Inside, what these layers put out is kept, as a part of the graph."""
+    with hooks() as attached:
+        for layer in layers:
+            attached.append(watch(model.module, layer.name, found.__setitem__))
+        yield
+
+
+def _probed(call: Call) -> torch.Tensor:
+    """A scalar that depends on what the score of the call depends on.
+
+    Of classes all scores of an image of noise, so that the layer is the same for each of them. Other targets look
+    for something in an image, and get the first one of the call.
+    """
+    if _is_of_plain_classes(call.target):
+        model, shape = call.model, call.inputs.shape
+        x = model.preparation(shape)(noise(shape, 0)).requires_grad_()
+        output = main_output(model.module(x.clone()))
+        if output is None:
+            raise TargetError(f"{model.name} puts out no tensor; give a callable as target")
+        return output.float().square().sum()
+    batch = next(call.model.batches(call.inputs, size=1))
+    images = Explained(call, batch)
+    return images.whole(images.x.clone().requires_grad_()).sum()

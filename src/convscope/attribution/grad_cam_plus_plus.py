@@ -81,7 +81,7 @@ def grad_cam_plus_plus(
         signed=kind != "positive",
         progress=progress,
     )
-    place = cam_layer(call.model, call.inputs.shape, layer)
+    place = cam_layer(call, layer)
     call.describe(layer=place.name)
 
     def values_of(images: Explained) -> torch.Tensor:

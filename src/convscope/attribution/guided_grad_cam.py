@@ -83,7 +83,7 @@ def guided_grad_cam(
         signed=kind != "absolute",
         progress=progress,
     )
-    place = cam_layer(call.model, call.inputs.shape, layer)
+    place = cam_layer(call, layer)
     call.describe(layer=place.name)
 
     rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0) * is_open)

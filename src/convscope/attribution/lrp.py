@@ -122,7 +122,7 @@ def lrp(
         # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
         with (
             Replaced(_rules(rule, x, even, call.notes)),
-            folded_batch_norm(lambda: _once(images)),
+            folded_batch_norm(images.model.module, lambda: _once(images)),
         ):
             scores = images.whole(x)
             check_differentiable(scores, images.model.name)

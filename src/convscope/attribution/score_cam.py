@@ -82,7 +82,7 @@ def score_cam(
         gradients=False,
         progress=progress,
     )
-    place = cam_layer(call.model, call.inputs.shape, layer)
+    place = cam_layer(call, layer)
     call.describe(layer=place.name)
 
     def values_of(images: Explained, i: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ..checks import Engine, check_engine
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
-from .features import Precision, batch_size, choose_layer, extracting
+from .features import Precision, batch_size, choose_layer, extracting, notes_on_layer
 from .neighbors import Metric, Space, search
 from .queries import check_alike, check_length, rows_of
 from .table import THUMBNAIL_PX, VectorType, thumbnail_of
@@ -271,7 +271,13 @@ def _in_memory(
             thumbnails=thumbnails[:n],
             layer=found.name,
             model=model,
-            provenance=model.provenance("embed", parameters, started, notes=notes, skipped=inputs.skipped),
+            provenance=model.provenance(
+                "embed",
+                parameters,
+                started,
+                notes=(*notes_on_layer(model, found, layer), *notes),
+                skipped=inputs.skipped,
+            ),
         )
 
     try:

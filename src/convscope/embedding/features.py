@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LayerError, ModelError, ParameterError
-from ..models import Layer, Model, as_maps, evaluating, folded_batch_norm, run_to
+from ..models import OUTPUT, Layer, Model, as_maps, evaluating, folded_batch_norm, main_output, place_of, run_to
 from ..results import Array
 from .table import thumbnail_of
 
@@ -30,13 +30,19 @@ class Features:
 
 
 def choose_layer(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
-    """The layer of this name; by default what the classifier takes in."""
-    structure = model.structure(shape)
-    if layer is not None:
-        return structure.find(layer)
-    if structure.features is None:
-        raise LayerError(f"{model.name} has no layer with weights that takes in a feature vector; name a layer")
-    return structure.features
+    """The layer of this name; by default what the classifier takes in, or the output of a network without one."""
+    structure = model.checked(shape)
+    return structure.feature_layer(model.name) if layer is None else structure.find(layer)
+
+
+def notes_on_layer(model: Model, layer: Layer, asked: str | None) -> tuple[str, ...]:
+    """A linear layer at the end is most often a classifier; where no labels say so, that is taken for granted."""
+    if asked is not None or layer.name == OUTPUT or model.labels:
+        return ()
+    return (
+        f"the last linear layer is taken for a classifier, and the vectors are what it takes in ({layer.name}); "
+        f"layer={OUTPUT!r} for what the network puts out",
+    )
 
 
 def batch_size(model: Model, shape: tuple[int, int, int], precision: Precision, compiled: bool) -> int:
@@ -68,14 +74,14 @@ def extracting(
     if precision not in ("float32", "bfloat16"):
         raise ParameterError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
     prepare = model.preparation(shape)
-    with evaluating(model.module), torch.inference_mode():
+    with evaluating(model.module):
         half = precision == "bfloat16"
         module = copy.deepcopy(model.module).to(torch.bfloat16) if half else model.module
         folding: AbstractContextManager[Any] = nullcontext()
         if compiled:
             run = _compiled(module, layer, batch_size(model, shape, precision, compiled))
         else:
-            wanted = [layer.name, _OUTPUT] if scores else [layer.name]
+            wanted = [layer.name, OUTPUT] if scores else [layer.name]
             run = partial(run_to, module, names=wanted)
             folding = _folded(module, layer, prepare(torch.zeros(1, *shape)))
 
@@ -84,15 +90,16 @@ def extracting(
             found = run(prepared.to(torch.bfloat16) if half else prepared)
             values = as_maps(found[layer.name], layer).float()
             vectors = values.mean(dim=(2, 3)) if values.ndim == 4 else values
-            output = found.get(_OUTPUT)
-            is_scores = isinstance(output, torch.Tensor) and output.ndim == 2
-            return Features(vectors.cpu().numpy(), output.float().cpu().numpy() if is_scores else None)  # type: ignore[union-attr]
+            output = found.get(OUTPUT)
+            scored = None
+            if output is not None and output.ndim == 2 and layer.name != OUTPUT:
+                scored = output.float().cpu().numpy()
+            return Features(vectors.cpu().numpy(), scored)
 
         with folding:
             yield features
 
 
-_OUTPUT = ""  # the network itself, as a layer: what it puts out
 _FAST_BATCH = 8  # on a CPU, in bfloat16 or compiled: 5 to 10 % faster than 4 at once, and than 16
 
 
@@ -104,7 +111,7 @@ def _folded(module: nn.Module, layer: Layer, example: torch.Tensor) -> AbstractC
     if len(layer.shape) != 1:
         return nullcontext()
     given = example.to(next((p.dtype for p in module.parameters()), example.dtype))
-    return folded_batch_norm(lambda: run_to(module, given, [layer.name]))
+    return folded_batch_norm(module, lambda: run_to(module, given, [layer.name]))
 
 
 class _WithLayer(nn.Module):
@@ -114,16 +121,18 @@ class _WithLayer(nn.Module):
         super().__init__()
         self.module = module
         self.kept: torch.Tensor | None = None
-        path, _, what = layer.partition(":")
-        if what not in ("", "input"):
-            raise LayerError(f"layer {layer!r}: compiled=True knows only a layer's first call; use compiled=False")
-        child = module.get_submodule(path)
-        if what:
+        place = place_of(layer)
+        if place.call or place.item is not None:
+            raise LayerError(
+                f"layer {layer!r}: compiled=True knows only a layer's first call, and no lists; use compiled=False"
+            )
+        child = module.get_submodule(place.path)
+        if place.is_input:
             child.register_forward_pre_hook(lambda _, given: self.keep(given[0]))
         else:
-            child.register_forward_hook(lambda _, given, output: self.keep(output))
+            child.register_forward_hook(lambda _, given, output: self.keep(main_output(output)))
 
-    def keep(self, x: torch.Tensor) -> None:
+    def keep(self, x: torch.Tensor | None) -> None:
         if self.kept is None:
             self.kept = x
 
@@ -151,7 +160,7 @@ def _compiled(module: nn.Module, layer: Layer, n: int) -> Callable[[torch.Tensor
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"this network cannot be compiled here ({first}); use compiled=False") from error
         found = {layer.name: kept[: len(x)]}
-        return found | {_OUTPUT: output[: len(x)]} if isinstance(output, torch.Tensor) else found
+        return found | {OUTPUT: output[: len(x)]} if isinstance(output, torch.Tensor) else found
 
     return run
 

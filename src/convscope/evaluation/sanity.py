@@ -152,7 +152,7 @@ def in_order(model: Model, image: Any) -> list[str]:
     """The modules that hold weights, in the order in which they begin to run."""
     weighted = {m: name for name, m in model.module.named_modules() if list(m.parameters(recurse=False))}
     ran: dict[str, None] = {}
-    with evaluating(model.module), hooks() as attached, torch.inference_mode():
+    with evaluating(model.module), hooks() as attached:
         for module, name in weighted.items():
             attached.append(module.register_forward_pre_hook(lambda *_, name=name: ran.setdefault(name)))
         model.module(next(model.batches(model.inputs(image), size=1)).x.clone())

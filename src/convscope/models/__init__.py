@@ -1,21 +1,26 @@
 """Models: a network, its preprocessing, its labels, its layers, and how it is run."""
 
 from .batching import free_memory, in_batches
+from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
 from .catalog import DEFAULT_MODEL, best_device, load_model
-from .execution import check_differentiable, differentiable, evaluating, hooks, intercepted, run_to
+from .execution import check_differentiable, differentiable, evaluating, hooks
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
+from .graphs import cut_off, head_of, own_functions, reached
 from .inputs import Batch, Inputs, check_tensor, opened
-from .layers import Layer, Structure, as_maps
+from .layers import NO_LAYERS, Layer, Structure, as_maps
 from .likeness import network_and_target
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
+from .structure import noise
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
 from .targets import Score, Target, Targets, check_output, describe, find_class, is_of_classes, resolve
 from .watching import convolutions_of
 
 __all__ = [
     "DEFAULT_MODEL",
+    "NO_LAYERS",
+    "OUTPUT",
     "Batch",
     "Contrast",
     "Detection",
@@ -38,6 +43,7 @@ __all__ = [
     "check_output",
     "check_tensor",
     "convolutions_of",
+    "cut_off",
     "describe",
     "differentiable",
     "evaluating",
@@ -46,15 +52,22 @@ __all__ = [
     "free_memory",
     "fused",
     "gaussian_blur",
+    "head_of",
     "hooks",
     "in_batches",
     "intercepted",
     "is_of_classes",
     "load_model",
+    "main_output",
     "network_and_target",
+    "noise",
     "opened",
+    "own_functions",
+    "place_of",
+    "reached",
     "resolve",
     "run_to",
     "scale_and_shift",
+    "watch",
     "weights_digest",
 ]

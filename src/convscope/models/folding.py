@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -29,13 +30,13 @@ def scale_and_shift(
 
 
 @contextmanager
-def folded_batch_norm(run: Callable[[], object]) -> Iterator[int]:
+def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[int]:
     """Inside, a network runs with its batch norms folded where that is exact; yields how many are.
 
     Which they are is found by one call of ``run``, which runs the network: a convolution whose output goes
     into one batch norm and nowhere else, both called once.
     """
-    folding = Folding(convolutions_of(run))
+    folding = Folding(convolutions_of(module, run))
     with folding:
         yield len(folding.convolutions)
 

@@ -87,7 +87,9 @@ class Inputs:
         assert self._tensor is not None
         for first in range(0, len(self), size):
             # A copy, as a network that begins with an in-place operation would change the caller's tensor.
-            x = self._tensor[first : first + size].detach().clone()
+            # Also where the caller is in inference mode, a tensor that may be changed outside of it.
+            with torch.inference_mode(False):
+                x = self._tensor[first : first + size].detach().clone()
             places = range(first, first + len(x))
             yield Batch(x, tuple(places), tuple(self.names[i] for i in places), (None,) * len(x))
 

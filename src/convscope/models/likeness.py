@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import LayerError, TargetError
-from .execution import _LOCKS, _lock_of, _watch, evaluating, hooks
+from ..errors import TargetError
+from .capture import watch
+from .execution import evaluating, hooks, share_lock
 from .layers import Structure
 from .model import Model
 from .target_kinds import SimilarTo
@@ -22,7 +23,7 @@ class _UpTo(nn.Module):
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
         self.network, self.layer = network, layer
-        _LOCKS[self] = _lock_of(network)  # flags and hooks are those of the network
+        share_lock(self, network)  # flags and hooks are those of the network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Runs the network to its end: torch.export cannot follow one that is broken off, and drops the rest."""
@@ -31,9 +32,8 @@ class _UpTo(nn.Module):
         def keep(_: str, tensor: torch.Tensor) -> None:
             kept.append(tensor.clone())  # what follows may be in place
 
-        path = self.layer.partition(":")[0]
         with hooks() as attached:
-            attached.extend(_watch(self.get_submodule(path), path, {self.layer}, keep))
+            attached.append(watch(self.network, self.layer, keep))
             self.network(x)
         return kept[0].flatten(1)
 
@@ -53,13 +53,10 @@ class _ModelUpTo(Model):
         """That of the whole network, but for what comes after the layer."""
         whole = self._whole.structure(shape)
         names = [layer.name for layer in whole.layers]
-        if self._layer not in names:  # what the classifier takes in, or a sequence: after the last map
+        if self._layer not in names:  # what the classifier takes in, or the output: after the last map
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
-        if whole.last_spatial in layers:
-            return replace(whole, layers=layers)
-        maps = [layer for layer in layers if layer.is_spatial]
-        return replace(whole, layers=layers, last_spatial=maps[-1] if maps else None, tokens=())
+        return replace(whole, layers=layers, maps=tuple(layer for layer in layers if layer.is_spatial))
 
 
 def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
@@ -74,16 +71,12 @@ def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
         raise TargetError(f"SimilarTo: {len(inputs)} images; expected one")
     layer = target.layer
     if layer is None:
-        features = model.structure(inputs.shape).features
-        if features is None:
-            raise LayerError(f"{model.name} has no layer with weights to take a feature vector from; name a layer")
-        layer = features.name
-    model.structure(inputs.shape).find(layer)
+        layer = model.checked(inputs.shape).feature_layer(model.name).name
+    layer = model.checked(inputs.shape).find(layer).name
     features_of = _ModelUpTo(model, layer)
-    with evaluating(features_of.module), torch.inference_mode():
+    with evaluating(features_of.module):
         reference = features_of.module(next(features_of.batches(inputs, size=1)).x)
-    # A copy outside of inference mode, so that gradients may be taken beside it.
-    return features_of, _likeness(reference.clone(), target.name)
+    return features_of, _likeness(reference, target.name)
 
 
 def _likeness(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -21,8 +21,9 @@ from ..results import Array, Prediction, Provenance
 from .batching import fitting_batch
 from .execution import evaluating, move
 from .inputs import Batch, Inputs
-from .layers import Layer, Structure, structure
+from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
+from .structure import notes_on, structure
 from .targets import check_labels, check_output, class_names
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -120,6 +121,13 @@ class Model:
         """The layers and the special ones among them, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape(), self.device)
 
+    def checked(self, shape: tuple[int, int, int] | None = None) -> Structure:
+        """The structure of a network that gives the same when it is run again; `ModelError` for another one."""
+        structure = self.structure(shape)
+        if structure.refusal:
+            raise ModelError(structure.refusal)
+        return structure
+
     def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """(C, H, W) of an input, for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
@@ -142,13 +150,15 @@ class Model:
         fused: bool = False,
         at_most: int | None = None,
     ) -> int:
-        """Images of this (C, H, W) that fit in memory at once."""
-        n_values = self.structure(shape).n_values
-        return fitting_batch(n_values, self.device, backward=backward, fused=fused, at_most=at_most)
+        """Images of this (C, H, W) that fit in memory at once; one where a network mixes those of a batch."""
+        structure = self.checked(shape)
+        if not structure.rows_independent:
+            return 1
+        return fitting_batch(structure.n_values, self.device, backward=backward, fused=fused, at_most=at_most)
 
     def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
-        size = size or self.fitting_batch(inputs.shape, backward=backward)
+        size = self.fitting_batch(inputs.shape, backward=backward, at_most=size)
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
             yield replace(batch, x=prepare(batch.x))
@@ -158,7 +168,7 @@ class Model:
 
         The device, the type and the layout change, the values do not.
         """
-        device, dtype, layout = self.device, self.dtype, self.structure(shape).memory_format
+        device, dtype, layout = self.device, self.dtype, self.checked(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
 
     def predict(self, images: Any, *, progress: Progress | None = None) -> Prediction:
@@ -177,7 +187,7 @@ class Model:
         inputs = self.inputs(images)
         scores: list[Array] = []
         names: list[str] = []
-        with evaluating(self.module), torch.inference_mode():
+        with evaluating(self.module):
             for batch in self.batches(inputs):
                 scores.append(check_output(self.module(batch.x), len(batch.x)).float().cpu().numpy())
                 names.extend(batch.names)
@@ -233,7 +243,7 @@ class Model:
             versions=dict(_versions()),
             seconds=time.perf_counter() - started,
             measured=dict(measured or {}),
-            notes=tuple(notes),
+            notes=tuple(dict.fromkeys((*notes_on(self.module), *notes))),
             skipped=tuple(skipped),
         )
 

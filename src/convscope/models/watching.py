@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -61,12 +62,12 @@ class Made:
     then: Any = None  # a call of an activation: function, arguments, arguments by name
 
 
-def convolutions_of(run: Callable[[], object]) -> list[Made]:
+def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[Made]:
     """The convolutions of a network, found by one call of ``run``, which runs it.
 
     It has to run as it will later: with gradients where these will be wanted.
     """
-    with (watching := _Watching()):
+    with (watching := _Watching(module)):
         run()
     return watching.found()
 
@@ -74,8 +75,9 @@ def convolutions_of(run: Callable[[], object]) -> list[Made]:
 class _Watching(TorchFunctionMode):
     """Sees where the output of each convolution goes, and from its batch norm where that goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
         self._kept: list[torch.Tensor] = []  # so that no later tensor gets the same id
         self._made: dict[int, Made] = {}  # by the id of what was put out last
         self._uses: Counter[int] = Counter()
@@ -125,7 +127,7 @@ class _Watching(TorchFunctionMode):
     def _norm(self, out: torch.Tensor, x: torch.Tensor, *norm: Any) -> None:
         self._calls[id(norm[0])] += 1
         made = self._made.get(id(x))
-        if made is not None and made.norm is None and made.then is None and not any(map(_is_computed, norm)):
+        if made is not None and made.norm is None and made.then is None and not any(map(self._is_computed, norm)):
             made.norm = norm
             self._links.append((made, "norm", id(x)))
             self._put(out, made)
@@ -142,6 +144,10 @@ class _Watching(TorchFunctionMode):
             del self._made[id(x)]
         if made.then is call:
             self._activated.append((made, out, _version(out)))
+
+    def _is_computed(self, value: Any) -> bool:
+        """Whether a tensor may be made anew in each run, as that of a conditional norm is."""
+        return isinstance(value, torch.Tensor) and id(value) not in self._own
 
     def _put(self, out: torch.Tensor, made: Made) -> None:
         self._kept.append(out)
@@ -163,11 +169,6 @@ class _Watching(TorchFunctionMode):
             if made.zeros and linked[made.zeros, made.shape] < self._pads[made.zeros, made.shape]:
                 made.zeros = None  # zeros like these go elsewhere too, and could be taken for them
         return [made for made in self._all if self._calls[id(made.weight)] == 1]
-
-
-def _is_computed(value: Any) -> bool:
-    """Whether a tensor is made anew in each run, as that of a conditional norm is."""
-    return isinstance(value, torch.Tensor) and (value.is_inference() or value.grad_fn is not None)
 
 
 def _version(tensor: torch.Tensor) -> int:

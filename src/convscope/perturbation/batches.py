@@ -47,7 +47,7 @@ def score_variants(
 
     done = 0
     if fusing is None:
-        fusing = fused(convolutions_of(lambda: model.module(prepare(variants(0, 1)).clone())))
+        fusing = fused(convolutions_of(model.module, lambda: model.module(prepare(variants(0, 1)).clone())))
     with fusing:
         for end in in_batches(n, model.fitting_batch(shape, fused=True), run):
             if progress:

@@ -72,7 +72,7 @@ def dense(model: Model, variants: Variants, precision: Precision) -> Iterator[Wa
 
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     # Copies of the image, as the network's first operation may be in place.
-    with half, fused(convolutions_of(lambda: run(image.clone()))):
+    with half, fused(convolutions_of(model.module, lambda: run(image.clone()))):
         size = model.fitting_batch(shape, fused=True)
         yield Way(run(image.clone()), lambda numbers: run(variants(numbers)), np.arange(len(variants.masks)), size)
 

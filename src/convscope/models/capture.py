@@ -1,0 +1,169 @@
+"""What the layers of a network take in and put out, by name: taken during a run, or changed in it.
+
+Names: "layer2" is a module's output, "relu:1" that of its second call, "encoder[1]" or "encoder[out]" one tensor
+of an output that is a list, a tuple or a dict ("encoder" alone is the last of them), "fc:input" what goes in
+first, and ":output" what the whole network puts out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import LayerError
+from .execution import hooks
+
+OUTPUT = ":output"
+INPUT = ":input"
+
+_NAME = re.compile(r"(?P<path>[^:\[\]]*)(:(?P<call>\d+))?(\[(?P<item>[^\[\]]+)\])?(?P<input>:input)?")
+
+
+class Place(NamedTuple):
+    """A name taken apart; ``item`` is None for the whole output."""
+
+    path: str
+    call: int = 0
+    item: str | None = None
+    is_input: bool = False
+
+
+def place_of(name: str) -> Place:
+    """Where the layer of this name is; `LayerError` for what is no name."""
+    if name == OUTPUT:
+        return Place("")
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise LayerError(f"layer {name!r}: no name of a layer; model.layers() lists them")
+    return Place(found["path"], int(found["call"] or 0), found["item"], found["input"] is not None)
+
+
+def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of an output, each with what is added to the layer's name: "", or "[1]", or "[out]"."""
+    if isinstance(output, torch.Tensor):
+        yield "", output
+    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
+        pairs = output.items() if isinstance(output, Mapping) else enumerate(output)
+        yield from ((f"[{key}]", value) for key, value in pairs if isinstance(value, torch.Tensor))
+
+
+def item_of(output: Any, item: str | None) -> torch.Tensor | None:
+    """One tensor of an output; without a name the last one. None where there is none such."""
+    found = dict(items_of(output))
+    return found.get(f"[{item}]") if item is not None else next(reversed(found.values()), None)
+
+
+def main_output(output: Any) -> torch.Tensor | None:
+    """The tensor that a network is about: the output itself, or "logits", "out" or the first of several."""
+    if isinstance(output, Mapping):
+        named = [output[key] for key in ("logits", "out") if isinstance(output.get(key), torch.Tensor)]
+        return named[0] if named else main_output(list(output.values()))
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return next((found for value in output if (found := main_output(value)) is not None), None)
+    return output if isinstance(output, torch.Tensor) else None
+
+
+def first_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    """The first tensor that a module is called with."""
+    return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+
+
+class _Finished(BaseException):
+    """Raised by a hook when everything that was asked for has been computed.
+
+    Not an `Exception`, so that no network's own error handling takes it for a failure.
+    """
+
+
+def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Run a network until the named layers have been computed, and no further.
+
+    Args:
+        module: the network, in the mode in which it is to run.
+        x: its input (N, C, H, W).
+        names: layers, as the head of this file has them.
+
+    Returns:
+        Their tensors, as the modules hold them, with their autograd graph where gradients are on. A layer
+        before the last is copied, as a later in-place operation would overwrite it.
+
+    Raises:
+        LayerError: the network came to its end without them.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, tensor: torch.Tensor) -> None:
+        last = len(found) == len(set(names)) - 1
+        found[name] = tensor if last else tensor.clone()
+        if last:
+            raise _Finished
+
+    with hooks() as attached:
+        for name in dict.fromkeys(names):
+            attached.append(watch(module, name, keep))
+        try:
+            module(x)
+        except _Finished:
+            return found
+    if len(found) == len(set(names)):  # the network swallowed even that
+        return found
+    missing = ", ".join(repr(name) for name in names if name not in found)
+    raise LayerError(f"{missing}: did not run on this input; model.layers() lists what does")
+
+
+def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None]) -> RemovableHandle:
+    """A hook that calls ``keep(name, tensor)`` whenever the network has come to this layer."""
+    place, calls = place_of(name), -1
+    child = module.get_submodule(place.path)
+
+    def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal calls
+        calls += 1
+        tensor = first_input(args, kwargs)
+        if calls == place.call and tensor is not None:
+            keep(name, tensor)
+
+    def leaving(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        nonlocal calls
+        calls += 1
+        tensor = main_output(output) if name == OUTPUT else item_of(output, place.item)
+        if calls == place.call and tensor is not None:
+            keep(name, tensor)
+
+    if place.is_input:
+        return child.register_forward_pre_hook(entering, with_kwargs=True)
+    return child.register_forward_hook(leaving)
+
+
+@contextmanager
+def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Inside, a network goes on with ``change(output)`` in place of what the named layer puts out."""
+    place, calls = place_of(name), -1
+
+    def leaving(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != place.call or (tensor := item_of(output, place.item)) is None:
+            return output
+        return _replaced(output, tensor, change(tensor))
+
+    with hooks() as attached:
+        attached.append(module.get_submodule(place.path).register_forward_hook(leaving))
+        yield
+
+
+def _replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
+    """The output with another tensor in place of one."""
+    if isinstance(output, torch.Tensor):
+        return new
+    if isinstance(output, Mapping):
+        changed = {key: new if value is old else value for key, value in output.items()}
+        return changed if type(output) is dict else type(output)(**changed)
+    values = [new if value is old else value for value in output]
+    return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)

@@ -1,0 +1,74 @@
+"""Blocks under `torch.utils.checkpoint`, run as if they were not.
+
+A checkpointed block keeps no activations: its backward pass runs it again. That other run would happen outside of
+the rules, hooks and fused operations that a method has put around the first one, and the reentrant kind refuses
+`torch.autograd.grad` altogether. The values are the same either way; what is lost is the saving of memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils import checkpoint as torch_checkpoint
+
+_REENTRANT = "CheckpointFunction"
+_GENERATORS = "_checkpoint_without_reentrant_generator"  # and, in later versions, one with "_impl" behind it
+
+_lock = threading.Lock()
+_inside = threading.local()  # .depth: how many contexts this thread is in
+_originals: dict[str, Any] = {}
+_n_contexts = 0
+
+
+@contextmanager
+def uncheckpointed() -> Iterator[None]:
+    """Inside, and in this thread only, checkpointed blocks are called directly."""
+    global _n_contexts
+    with _lock:
+        if not _n_contexts:
+            _install()
+        _n_contexts += 1
+    _inside.depth = _depth() + 1
+    try:
+        yield
+    finally:
+        _inside.depth -= 1
+        with _lock:
+            _n_contexts -= 1
+            if not _n_contexts:
+                vars(torch_checkpoint).update(_originals)
+
+
+def _depth() -> int:
+    return getattr(_inside, "depth", 0)
+
+
+def _install() -> None:
+    names = [n for n in vars(torch_checkpoint) if n == _REENTRANT or n.startswith(_GENERATORS)]
+    _originals.update({name: getattr(torch_checkpoint, name) for name in names})
+    for name in names:
+        stand_in = _Direct if name == _REENTRANT else _generator(_originals[name])
+        setattr(torch_checkpoint, name, stand_in)
+
+
+class _Direct:
+    """In place of the autograd function of the reentrant kind."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        return function(*args) if _depth() else _originals[_REENTRANT].apply(function, preserve, *args)
+
+
+def _generator(original: Callable[..., Iterator[None]]) -> Callable[..., Iterator[None]]:
+    """In place of what prepares and ends a block of the other kind; the block is run between."""
+
+    def prepare(*args: Any, **kwargs: Any) -> Iterator[None]:
+        if _depth():
+            yield
+        else:
+            yield from original(*args, **kwargs)
+
+    return prepare

@@ -1,0 +1,110 @@
+"""What the autograd graph of a run tells of a network: what its output depends on, and how it is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import BackwardCFunction
+
+Node = Any  # of the autograd graph; its identity holds as long as it is kept
+
+# Nodes behind which values are the same, rearranged, picked, averaged, scaled, or put through a last activation,
+# by the beginnings of their names.
+_TRANSPARENT = (
+    "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy", "CopyBackwards",
+    "Transpose", "Permute", "TBackward", "Slice", "Select", "Index", "Gather", "Expand", "AsStrided", "Stack",
+    "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "Upsample", "Mul", "Div", "Add", "Sub",
+    "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Relu",
+)  # fmt: skip
+_LINEAR = ("Addmm", "MmBackward", "Linear", "Convolution")
+_REARRANGED = _TRANSPARENT[: _TRANSPARENT.index("Sum")]
+
+# Nodes that end a graph without saying so: a backward pass through them is zero, or nothing.
+_CUT = ("NotImplemented", "WarnNotImplemented")
+
+
+class Head(NamedTuple):
+    """The end of a network: ``linear`` nodes, and those ``after`` them up to the output."""
+
+    linear: tuple[Node, ...]
+    after: frozenset[Node]
+
+    @property
+    def nodes(self) -> frozenset[Node]:
+        return self.after | set(self.linear)
+
+
+def head_of(output: torch.Tensor) -> Head | None:
+    """The linear layers in which a network ends, whatever rearranges or normalizes their output; None without."""
+    linear: list[Node] = []
+    after: set[Node] = set()
+    waiting = [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in after or node in linear or _name(node) == "AccumulateGrad":
+            continue
+        if _name(node).startswith(_LINEAR):
+            if _name(node).startswith("Convolution") and not _is_dense(node):
+                return None
+            linear.append(node)
+        elif _name(node).startswith(_TRANSPARENT):
+            after.add(node)
+            waiting.extend(_before(node))
+        else:
+            return None
+    return Head(tuple(linear), frozenset(after)) if linear else None
+
+
+def last_function(output: torch.Tensor) -> str:
+    """The name of what made the values of an output, such as "Sigmoid"; empty where there is no graph."""
+    node = output.grad_fn
+    while node is not None and _name(node).startswith(_REARRANGED):
+        before = _before(node)
+        node = before[0] if len(before) == 1 else None
+    return "" if node is None else _name(node).split("Backward")[0]
+
+
+def reached(outputs: Iterable[torch.Tensor]) -> frozenset[Node]:
+    """All that outputs were computed from."""
+    found: set[Node] = set()
+    waiting = [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting.extend(_before(node))
+    return frozenset(found)
+
+
+def cut_off(nodes: Iterable[Node]) -> bool:
+    """Whether a function without a gradient, as those of quantized networks are, lies among these."""
+    return any(_name(node).removeprefix("torch::autograd::").startswith(_CUT) for node in nodes)
+
+
+def own_functions(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """The names of those that are functions with a backward pass written by hand, other than this package's."""
+    package = __name__.partition(".")[0]
+    classes = {node._forward_cls for node in nodes if isinstance(node, BackwardCFunction)}  # type: ignore[attr-defined]
+    return tuple(sorted(c.__name__ for c in classes if c.__module__.partition(".")[0] != package))
+
+
+def _is_dense(node: Node) -> bool:
+    """Whether a convolution is a dense layer at each place, or at the only place."""
+    kernel = node._saved_weight.shape[2:]
+    if all(side == 1 for side in kernel):
+        return True
+    try:
+        return bool(node._saved_input.shape[2:] == kernel)
+    except RuntimeError:  # changed in place since
+        return False
+
+
+def _before(node: Node) -> list[Node]:
+    return [before for before, _ in node.next_functions if before is not None]
+
+
+def _name(node: Node) -> str:
+    name: str = node.name()
+    return name

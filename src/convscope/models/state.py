@@ -1,0 +1,170 @@
+"""What a run of a network may change besides its output: buffers, cached tensors, counters, random numbers."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+Restore: TypeAlias = Callable[[], None]
+
+# Kept by `nn.Module` itself, and changed by nothing that a forward pass does.
+_FRAME = frozenset(nn.Module().__dict__) - {"_buffers"}
+
+
+class ModuleState:
+    """What the modules of a network hold now, to be put back later.
+
+    Attributes that a run sets, replaces or deletes, the contents of lists, dicts and sets, tensors that it changes
+    in place, and random generators of its own. Parameters are taken to stay as they are, and objects of other
+    classes are not looked into.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._attributes = [(child.__dict__, dict(child.__dict__)) for child in module.modules()]
+        self._contents: list[Restore] = []
+        self._generators: list[Restore] = []
+        seen: set[int] = set()
+        for _, attributes in self._attributes:
+            for name, value in attributes.items():
+                if name not in _FRAME:
+                    self._keep(value, seen)
+        for buffer in module.buffers():  # TorchScript keeps them elsewhere
+            self._keep(buffer, seen)
+
+    def restore(self, *, generators: bool = True) -> None:
+        """Put everything back; what has not changed is not written. Random generators only if they are meant."""
+        for now, before in self._attributes:
+            for name in now.keys() - before.keys():
+                del now[name]
+            for name, value in before.items():
+                if name != "training" and now.get(name, _MISSING) is not value:
+                    now[name] = value
+        for restore in (*self._contents, *(self._generators if generators else ())):
+            restore()
+
+    def _keep(self, value: Any, seen: set[int]) -> None:
+        """Remember what is inside of a value, and inside of that."""
+        if isinstance(value, _FIXED) or id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            self._contents.append(_tensor(value))
+        elif (generator := _GENERATORS.get(type(value))) is not None:
+            self._generators.append(generator(value))
+        elif isinstance(value, list | tuple | dict | set | deque):
+            if (kind := _CONTAINERS.get(type(value))) is not None:
+                self._contents.append(kind(value))
+            for item in value.values() if isinstance(value, dict) else value:
+                self._keep(item, seen)
+
+
+_MISSING = object()
+_FIXED = (int, float, str, type(None), nn.Parameter)
+
+
+def _tensor(tensor: torch.Tensor) -> Restore:
+    try:
+        before = tensor.detach().clone()
+    except (RuntimeError, NotImplementedError):  # of a kind without values, such as one that is still to be made
+        return lambda: None
+
+    def restore() -> None:
+        with torch.no_grad(), torch.inference_mode(tensor.is_inference()):
+            if tensor.shape != before.shape or not torch.equal(tensor.detach(), before):
+                tensor.detach().resize_(before.shape).copy_(before)
+
+    return restore
+
+
+def _sequence(values: Any) -> Restore:
+    before = list(values)
+
+    def restore() -> None:
+        if len(values) != len(before) or any(a is not b for a, b in zip(values, before, strict=True)):
+            values.clear()
+            values.extend(before)
+
+    return restore
+
+
+def _mapping(values: Any) -> Restore:
+    before = dict(values)
+
+    def restore() -> None:
+        if values.keys() != before.keys() or any(values[key] is not before[key] for key in before):
+            values.clear()
+            values.update(before)
+
+    return restore
+
+
+def _set(values: Any) -> Restore:
+    before = set(values)
+
+    def restore() -> None:
+        if values != before:
+            values.clear()
+            values.update(before)
+
+    return restore
+
+
+def _torch_generator(generator: torch.Generator) -> Restore:
+    before = generator.get_state()
+    return lambda: _ignored(generator.set_state(before))
+
+
+def _numpy_generator(generator: np.random.Generator) -> Restore:
+    before = generator.bit_generator.state
+    return lambda: setattr(generator.bit_generator, "state", before)
+
+
+def _numpy_random(generator: np.random.RandomState) -> Restore:
+    before = generator.get_state()
+    return lambda: generator.set_state(before)
+
+
+def _python_random(generator: random.Random) -> Restore:
+    before = generator.getstate()
+    return lambda: generator.setstate(before)
+
+
+def _ignored(_: object) -> None:
+    """Nothing."""
+
+
+_CONTAINERS: dict[type, Callable[[Any], Restore]] = {
+    list: _sequence,
+    deque: _sequence,
+    dict: _mapping,
+    set: _set,
+}
+_GENERATORS: dict[type, Callable[[Any], Restore]] = {
+    torch.Generator: _torch_generator,
+    np.random.Generator: _numpy_generator,
+    np.random.RandomState: _numpy_random,
+    random.Random: _python_random,
+}
+
+
+class RandomState:
+    """The random numbers that anybody may draw: of PyTorch on a device, of NumPy and of Python."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._torch = torch.get_rng_state()
+        self._numpy, self._python = np.random.get_state(), random.getstate()  # noqa: NPY002
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        self._device = device
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._torch)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        random.setstate(self._python)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self._device)

@@ -1,0 +1,277 @@
+"""How a network is put together: found by running it on noise, in the order in which its modules run."""
+
+from __future__ import annotations
+
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from .capture import INPUT, OUTPUT, first_input, items_of, main_output
+from .checkpointing import uncheckpointed
+from .conduct import conduct_of
+from .execution import evaluating, frozen, hooks
+from .graphs import Head, Node, head_of, last_function, reached
+from .layers import Held, Layer, Structure
+from .receptive_field import Geometry, GeometryMode
+from .tokens import Grids, Patches
+
+Shape = tuple[int, int, int]
+
+_POOLING = (
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Identity,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+)
+
+# Remembered as long as the module lives, so that a bare module is not run again at every call.
+_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Structure]] = weakref.WeakKeyDictionary()
+
+
+def structure(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
+    """The structure of a module for inputs of this (C, H, W), from a few runs on noise."""
+    known = _SEEN.setdefault(module, {})
+    key = (*shape, *map(id, module.modules()))  # a network with another head is run again
+    if key not in known:
+        known[key] = _run(module, shape, device)
+    return known[key]
+
+
+def notes_on(module: nn.Module) -> tuple[str, ...]:
+    """What has been found out about a network that its results have to say."""
+    runs = (found for child in module.modules() for found in _SEEN.get(child, {}).values())
+    return tuple(dict.fromkeys(note for found in runs for note in found.notes))
+
+
+def noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
+    """(1, C, H, W), the same on every device and in every type."""
+    return around + strength * torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
+    """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
+    # Unlike each other in brightness and contrast, so that a branch which looks at values takes both ways.
+    dark, bright = noise(shape, 0, around=-1.0), noise(shape, 1, around=1.5, strength=3.0)
+    first: Exception | None = None
+    for layout in (torch.channels_last, torch.contiguous_format):
+        images = [x.to(device, _float_type(module), memory_format=layout) for x in (dark, bright)]
+        try:
+            graph = _graph(module, images[0])
+            recorder = _recorded(module, images[0], graph)
+        except Exception as error:
+            first = first or error
+            continue
+        with evaluating(module):
+            conduct = conduct_of(module, *images)
+        features, why = _features(recorder, graph)
+        return Structure(
+            layers=tuple(seen.layer for seen in recorder.seen),
+            maps=tuple(_maps(recorder.seen, graph)),
+            features=features,
+            output=_output(recorder),
+            why_no_features=why,
+            n_values=recorder.n_values + images[0].numel(),
+            memory_format=layout,
+            rows_independent=conduct.rows_independent,
+            ends_in=conduct.ends_in(graph.last_function if graph else ""),
+            refusal=conduct.refusal,
+            notes=conduct.notes,
+        )
+    raise ModelError(
+        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {first}"
+    ) from first
+
+
+def _float_type(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What a run with gradients shows: of each layer its node, and what the output depends on."""
+
+    nodes: dict[str, Node]
+    patches: Patches
+    head: Head | None
+    reached: frozenset[Node]
+    last_function: str
+
+
+def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
+    """None where the output has lost its way back to the image, or the network runs only without gradients."""
+    leaf = image.clone().requires_grad_()
+    nodes: dict[str, Node] = {}
+    tokens: dict[int, torch.Tensor] = {}
+
+    def note(name: str, _: nn.Module, __: Any, tensor: torch.Tensor) -> None:
+        nodes[name] = tensor.grad_fn
+        if tensor.ndim == 3 and 1 in tensor.shape[:2]:
+            batch_first = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
+            tokens.setdefault(batch_first.shape[1], batch_first)
+
+    try:
+        with evaluating(module), frozen(module), uncheckpointed(), torch.enable_grad(), _noting(module, note):
+            output = main_output(module(leaf.clone()))  # its first operation may be in place
+            if output is None or output.grad_fn is None:
+                return None
+            patches = Patches(leaf, tokens)
+            return _Graph(nodes, patches, head_of(output), reached([output]), last_function(output))
+    except Exception:
+        return None
+
+
+@contextmanager
+def _noting(
+    module: nn.Module, note: Callable[[str, nn.Module, torch.Tensor | None, torch.Tensor], None]
+) -> Iterator[None]:
+    """Inside, ``note(name, module, input, output)`` is called for every tensor that a module puts out."""
+    calls: dict[str, int] = defaultdict(int)
+
+    def hook(name: str) -> Callable[..., None]:
+        def finished(child: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            full_name = f"{name}:{calls[name]}" if calls[name] else name
+            calls[name] += 1
+            for item, tensor in items_of(output):
+                note(f"{full_name}{item}", child, first_input(args, kwargs), tensor)
+
+        return finished
+
+    with hooks() as attached:
+        for child, name in {child: name for name, child in module.named_modules() if name}.items():
+            attached.append(child.register_forward_hook(hook(name), with_kwargs=True))
+        yield
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A layer as it was when its module had finished."""
+
+    layer: Layer
+    module: nn.Module
+    is_map: bool  # something of the image at places: no attention, nothing that has just been pooled
+    takes_in: Layer | None
+
+
+def _recorded(module: nn.Module, image: torch.Tensor, graph: _Graph | None) -> _Recorder:
+    """One run with everything that is seen on the way."""
+    with evaluating(module):
+        x = image.clone()
+        mode = GeometryMode(x)
+        recorder = _Recorder(mode, Grids(x.shape[2:], graph.patches if graph else None), graph)
+        with _noting(module, recorder.note), mode:
+            recorder.output = module(x)
+        return recorder
+
+
+class _Recorder:
+    """Collects layers as the modules finish."""
+
+    def __init__(self, mode: GeometryMode, grids: Grids, graph: _Graph | None) -> None:
+        self.seen: list[_Seen] = []
+        self.n_values = 0
+        self.output: Any = None
+        self._mode, self._grids, self._graph = mode, grids, graph
+        self._pooled: tuple[int, tuple[int, ...]] | None = None
+
+    def note(self, name: str, module: nn.Module, given: torch.Tensor | None, tensor: torch.Tensor) -> None:
+        """See `_noting`."""
+        place = (tensor.data_ptr(), tuple(tensor.shape))
+        if next(module.children(), None) is None:
+            self.n_values += tensor.numel()
+            self._pooled = place if isinstance(module, _POOLING) else None
+        layer = self._layer(name, module, tensor)
+        if layer is None:
+            return
+        # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
+        is_map = layer.is_spatial and place != self._pooled and self._mode.of(tensor) is not None
+        is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
+        before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
+        self.seen.append(_Seen(layer, module, is_map, before))
+
+    def _is_softmax(self, name: str) -> bool:
+        node = self._graph.nodes.get(name) if self._graph else None
+        return node is not None and node.name().startswith(("Softmax", "SafeSoftmax"))
+
+    def _layer(self, name: str, module: nn.Module, tensor: torch.Tensor) -> Layer | None:
+        """What it puts out, where that is a vector, a map or tokens of one image."""
+        if not tensor.is_floating_point():
+            return None
+        kind, geometry = type(module).__name__, self._mode.of(tensor) or Geometry(whole=True)
+        field = None if geometry.whole else geometry.size
+        if tensor.ndim == 2 and len(tensor) == 1:
+            return Layer(name, kind, tuple(tensor.shape[1:]), None, "vector")
+        if tensor.ndim == 4 and len(tensor) == 1:
+            a, b, c = tensor.shape[1:]
+            if self._grids.is_channels_last(tensor, geometry):
+                return Layer(name, kind, (c, a, b), field, "maps, channels last")
+            self._grids.add_map((b, c))
+            return Layer(name, kind, (a, b, c), field, "maps")
+        if tensor.ndim == 3 and 1 in tensor.shape[:2]:
+            tokens = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
+            grid = self._grids.of_tokens(*tokens.shape[1:])
+            if grid is not None:
+                shape = (tokens.shape[2], *grid)
+                return Layer(name, kind, shape, field, "tokens" if tokens is tensor else "tokens first")
+        return None
+
+
+def _maps(every: Sequence[_Seen], graph: _Graph | None) -> Iterator[Layer]:
+    """Maps and tokens of the image on which the output depends, up to the classifier.
+
+    Where the last of them are tokens, all are of their kind: what lies inside an attention or between two dense
+    layers has other widths.
+    """
+
+    def is_read(seen: _Seen) -> bool:
+        node = graph.nodes.get(seen.layer.name) if graph else None
+        return graph is None or (node in graph.reached and not (graph.head and node in graph.head.nodes))
+
+    found = [seen.layer for seen in every if seen.is_map and is_read(seen)]
+    for layer in found:
+        are_tokens, last_are_tokens = (not of.held.startswith("maps") for of in (layer, found[-1]))
+        if are_tokens == last_are_tokens and (not are_tokens or layer.shape == found[-1].shape):
+            yield layer
+
+
+def _features(recorder: _Recorder, graph: _Graph | None) -> tuple[Layer | None, str]:
+    """What the classifier takes in, or the output of a network without one; and why there is neither."""
+    main, every = main_output(recorder.output), recorder.seen
+    if main is None:
+        return None, f"it puts out a {type(recorder.output).__name__}"
+    if graph is None:
+        last = every[-1] if every else None
+        if last is not None and _is_dense(last.module) and last.layer.held == "vector":
+            return last.takes_in, ""
+        return None, "its layers cannot be seen, or no gradient goes through it"
+    if graph.head is not None:
+        ends = [seen for seen in every if seen.takes_in and graph.nodes.get(seen.layer.name) in graph.head.nodes]
+        dense = [s for s in ends if graph.nodes[s.layer.name] in graph.head.linear or _is_dense(s.module)]
+        if dense or ends:
+            return (dense or ends)[-1].takes_in, ""
+        return None, "it ends in a linear function that belongs to no module"
+    if (output := _output(recorder)) is not None:
+        return output, ""
+    return None, f"it puts out {tuple(main.shape)} for one image, and no vector"
+
+
+def _output(recorder: _Recorder) -> Layer | None:
+    """What the whole network puts out, as a layer, where that is a vector or a map."""
+    main = main_output(recorder.output)
+    if main is None or main.ndim not in (2, 4) or len(main) != 1:
+        return None
+    held: Held = "vector" if main.ndim == 2 else "maps"
+    return Layer(OUTPUT, "output", tuple(main.shape[1:]), None, held)
+
+
+def _is_dense(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Conv2d) or "Linear" in type(module).__name__
