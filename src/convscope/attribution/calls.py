@@ -27,11 +27,14 @@ from ..models import (
     fused,
     in_batches,
     is_of_classes,
+    main_output,
     network_and_target,
+    note_on_scores,
     resolve,
+    unit_of,
 )
 from ..perturbation import EXACT, ROUGH, finite, score_variants
-from ..results import Array, Attribution
+from ..results import Array, Attribution, Normalization
 from .maps import Maps
 
 # From a batch of n images to their maps (T, n, H, W) for the T targets of each; and from one image to (T, H, W).
@@ -61,12 +64,22 @@ class Asking:
     ) -> None:
         self.model, self.target = network_and_target(as_model(model), target)
         self.inputs = self.model.inputs(images)
+        self.model.checked(self.inputs.shape, gradients=gradients)
         self.score: Score = score
         self.steps = steps
+        self.method = ""
         self.notes: list[str] = []
         self._gradients, self._progress = gradients, progress
         self._done = self._before = 0  # steps done, and those of the images before this one
         self._left = len(self.inputs)
+
+    def normalization(self, n_classes: int = 2) -> Normalization:
+        """How the scores of so many classes become probabilities."""
+        return self.model.normalization(self.inputs.shape, n_classes)
+
+    def note(self, *notes: str) -> None:
+        """Something that the result has to say, once."""
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
     def each(self, visit: Callable[[Explained], None]) -> None:
         """Call ``visit`` with one image after another, scored; the network is in its state for running."""
@@ -128,8 +141,11 @@ class Call(Asking):
         super().__init__(
             model, images, target=target, score=score, steps=steps, gradients=gradients, progress=progress
         )
+        self.method = method
         about = {"target": describe(target), **parameters, "score": score}
-        if not is_of_classes(target):  # its score is none of the network's logits
+        if is_of_classes(target):
+            unit = unit.replace(score, unit_of(score, self.normalization()))
+        else:  # its score is none of the network's logits
             unit = unit.replace(" (logit)", "")
         self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
         self.notes = self.maps.notes
@@ -207,6 +223,9 @@ class Explained:
     def whole(self, x: torch.Tensor | None = None) -> torch.Tensor:
         """Run the network on the images, and return their scores (n, T); ``x`` is these images with a gradient."""
         output = self.model.module((self.x if x is None else x).clone())  # its first operation may be in place
+        main = main_output(output)
+        n_classes = main.shape[1] if main is not None and main.ndim > 1 else 1
+        normalization = self.call.normalization(n_classes)
         self.targets = resolve(
             self.call.target,
             output,
@@ -215,7 +234,10 @@ class Explained:
             positions=self.batch.positions,
             n_images=len(self.call.inputs),
             score=self.call.score,
+            normalization=normalization,
         )
+        if self.targets.indices is not None and (normalization != "sigmoid" or self.call.score == "probability"):
+            self.call.note(*note_on_scores(normalization))
         scores = self.targets.of(output, len(self))
         names = [name for name in self.batch.names for _ in range(scores.shape[1])]
         finite(scores.flatten(), names)
@@ -235,7 +257,7 @@ class Explained:
         if not (again - self.scores).abs().max() <= (EXACT if is_exact else ROUGH) * size:
             self.fusing = nullcontext()
             note = "whole networks were run as they are, as fused operations gave other scores; please report this"
-            self.call.notes += [] if note in self.call.notes else [note]
+            self.call.note(note)
 
     def scores_of(self, variants: torch.Tensor, image: int | None = None) -> torch.Tensor:
         """The scores (M, T) of M variants of one image, or of the images in their order."""

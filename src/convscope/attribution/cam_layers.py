@@ -15,7 +15,6 @@ from torch import nn
 from ..errors import LayerError, TargetError
 from ..models import (
     NO_LAYERS,
-    OUTPUT,
     Layer,
     Model,
     Several,
@@ -23,11 +22,11 @@ from ..models import (
     as_maps,
     describe,
     differentiable,
-    head_of,
     hooks,
     is_of_classes,
     main_output,
     noise,
+    of_last_kind,
     place_of,
     reached,
     watch,
@@ -56,8 +55,8 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
     model, shape = call.model, call.inputs.shape
     if name is not None:
         return _of(_named(model, shape, name))
-    maps = model.checked(shape).maps
-    if not maps:
+    candidates = model.checked(shape).candidates
+    if not candidates:
         seen = (
             "no feature map of more than one value that its output depends on" if model.layers(shape[1:]) else ""
         )
@@ -65,7 +64,7 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
             f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
             "occlusion or saliency"
         )
-    return _of(_last_that_is_read(call, maps))
+    return _of(_last_that_is_read(call, candidates))
 
 
 def _of(layer: Layer) -> CamLayer:
@@ -76,8 +75,8 @@ def _named(model: Model, shape: tuple[int, int, int], name: object) -> Layer:
     if not isinstance(name, str):
         raise LayerError(f"layer={name!r}: expected one name")
     chosen = model.checked(shape).find(name)
-    if place_of(name).is_input or name == OUTPUT:
-        raise LayerError(f"layer={name!r}: name the module that puts it out")
+    if place_of(name).is_input:
+        raise LayerError(f"layer={name!r} goes into a module; name the module that puts it out")
     if not chosen.is_spatial:
         raise LayerError(f"layer={name!r} puts out {chosen.shape}; a class activation map needs (C, H, W)")
     return chosen
@@ -106,7 +105,7 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     """Found by one run, with a gradient.
 
     Preferably a layer at whose places there is a gradient: a score that reads the class token alone depends on all
-    tokens by the graph. What comes after the last linear layer is the score itself, and no map.
+    tokens by the graph.
     """
     found: dict[str, torch.Tensor] = {}
 
@@ -114,15 +113,10 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
         score = _probed(call)
         if score.grad_fn is None:  # a network without gradients
             return layers[-1]
-        head = head_of(score)
-        after, nodes = head.nodes if head else frozenset(), reached([score])
-        read = [
-            layer
-            for layer in layers
-            if layer.name in found
-            and found[layer.name].grad_fn in nodes
-            and found[layer.name].grad_fn not in after
-        ]
+        nodes = reached([score])
+        read = of_last_kind(
+            [layer for layer in layers if layer.name in found and found[layer.name].grad_fn in nodes]
+        )
         if not read:
             network, names = call.model.name, ", ".join(layer.name for layer in layers[-3:])
             raise LayerError(

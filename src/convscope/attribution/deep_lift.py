@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from ..checks import as_count
+from ..errors import ModelError
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..perturbation import Baseline, baseline_of, describe_baseline
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained, gradients_of
-from .modified import Replaced, Replacement
+from .modified import Replaced, Replacement, check_visible
 from .rules import (
     ACTIVATIONS,
     ELEMENTWISE,
@@ -108,14 +109,20 @@ def deep_lift(
         unit=f"share of the score ({score})",
         progress=progress,
     )
+    if not call.model.checked(call.inputs.shape).rows_independent:
+        raise ModelError(
+            f"{call.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
+            "integrated_gradients or lrp"
+        )
     baseline_for = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
     rules = _rules(call.notes)
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         x, b = images.x[i], baseline_for(images.x[i])
-        with Replaced(rules):
+        with Replaced(rules) as replaced:
             rows = torch.stack([x, b]).requires_grad_()
             scores = images.scores_of(rows, i)
+            check_visible(images, replaced)
             check_differentiable(scores, images.model.name)
             multipliers = gradients_of(scores[:1], rows)[:, 0]
         values = ((x - b) * multipliers).sum(dim=1)

@@ -14,7 +14,7 @@ from ..models.folding import folded_batch_norm
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
-from .modified import Replaced, Replacement
+from .modified import Replaced, Replacement, check_visible
 from .rules import (
     ACTIVATIONS,
     ELEMENTWISE,
@@ -121,10 +121,11 @@ def lrp(
         even = torch.ones_like(x).requires_grad_()
         # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
         with (
-            Replaced(_rules(rule, x, even, call.notes)),
+            Replaced(_rules(rule, x, even, call.notes)) as replaced,
             folded_batch_norm(images.model.module, lambda: _once(images)),
         ):
             scores = images.whole(x)
+            check_visible(images, replaced)
             check_differentiable(scores, images.model.name)
             values = torch.stack([_relevance(scores[:, t].sum(), x, even) for t in range(scores.shape[1])])
         call.measure_completeness(values, images.scores.T)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from ..errors import ModelError
 from ..models import check_differentiable
 from .calls import Explained, gradients_of
 
@@ -23,7 +24,8 @@ class Replaced(TorchFunctionMode):
     """Inside, calls of some functions are replaced, wherever in the network they are made.
 
     The functions are watched, not the modules: an activation module that is used twice, one that works in place
-    and a plain ``F.relu`` are all the same here. ``calls`` counts the replaced ones.
+    and a plain ``F.relu`` are all the same here. ``calls`` counts those on the way from the
+    image to the score.
     """
 
     def __init__(self, table: Mapping[Any, Replacement]) -> None:
@@ -35,7 +37,7 @@ class Replaced(TorchFunctionMode):
         replacement = self._table.get(func)
         if replacement is None:
             return func(*args, **(kwargs or {}))
-        self.calls += 1
+        self.calls += any(isinstance(value, torch.Tensor) and value.requires_grad for value in args)
         return replacement(func, *args, **(kwargs or {}))
 
 
@@ -79,6 +81,24 @@ def _written(function: Callable[..., Any], x: torch.Tensor, *options: float, inp
     return x.copy_(out) if inplace else out
 
 
+def check_visible(images: Explained, replaced: Replaced) -> None:
+    """After a run under rules: a note where they did not reach, `ModelError` where they reached nothing at all."""
+    method, hidden = images.call.method, images.call.model.structure(images.call.inputs.shape).hidden
+    if not hidden:
+        return
+    functions = f"{', '.join(hidden[:4])}{', ...' if len(hidden) > 4 else ''}"
+    if not replaced.calls:
+        raise ModelError(
+            f"{method} has rules for the functions of a network, and none of them can be seen in "
+            f"{images.model.name} (TorchScript? {functions}): give the nn.Module that it was made of, or use "
+            "saliency, integrated_gradients or occlusion"
+        )
+    images.call.note(
+        f"{functions}: called by TorchScript or with a backward pass of their own, where no rule of {method} "
+        "reaches; their plain gradient was taken"
+    )
+
+
 def ruled_gradients(images: Explained, rules: Mapping[Any, Replacement]) -> torch.Tensor:
     """The gradients (T, n, C, H, W) of a batch's scores under other rules; a note says where none applied."""
     with Replaced(rules) as replaced:
@@ -86,7 +106,7 @@ def ruled_gradients(images: Explained, rules: Mapping[Any, Replacement]) -> torc
         scores = images.whole(x)
         check_differentiable(scores, images.model.name)
         gradients = gradients_of(scores, x)
-    note = "the network has no ReLU, so that this is its plain gradient"
-    if not replaced.calls and note not in images.call.notes:
-        images.call.notes.append(note)
+    check_visible(images, replaced)
+    if not replaced.calls:
+        images.call.note("the network has no ReLU, so that this is its plain gradient")
     return gradients

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..errors import LayerError, ModelError, ParameterError
 from ..models import OUTPUT, Layer, Model, as_maps, evaluating, folded_batch_norm, main_output, place_of, run_to
-from ..results import Array
+from ..results import Array, Normalization
 from .table import thumbnail_of
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
@@ -23,10 +23,14 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Features:
-    """What comes out for n images: ``vectors`` (n, D) float32; ``scores`` (n, K) where the network went on."""
+    """What comes out for n images: ``vectors`` (n, D) float32; ``scores`` (n, K) where the network went on.
+
+    ``normalization``: how scores become probabilities.
+    """
 
     vectors: Array
     scores: Array | None
+    normalization: Normalization = "softmax"
 
 
 def choose_layer(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
@@ -94,7 +98,8 @@ def extracting(
             scored = None
             if output is not None and output.ndim == 2 and layer.name != OUTPUT:
                 scored = output.float().cpu().numpy()
-            return Features(vectors.cpu().numpy(), scored)
+            n_classes = 0 if scored is None else scored.shape[1]
+            return Features(vectors.cpu().numpy(), scored, model.normalization(shape, n_classes))
 
         with folding:
             yield features

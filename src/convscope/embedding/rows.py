@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import ImageError
 from ..images import WHITE, Color, Item, Pixels, Source, open_image, upright_size
 from ..models import Preprocessing
+from ..results import probabilities
 from .features import Features
 from .table import encode, is_finite_in, thumbnail_of, vector_column, vector_type
 
@@ -149,14 +150,13 @@ def _without_bad_vectors(
     good = iter(is_good)
     marked = [p if p.error is not None or next(good) else replace(p, error=f"{p.path}: {error}") for p in pictures]
     scores = None if features.scores is None else features.scores[is_good]
-    return marked, Features(features.vectors[is_good], scores)
+    return marked, replace(features, vectors=features.vectors[is_good], scores=scores)
 
 
 def _predictions(features: Features | None, labels: Sequence[str]) -> tuple[list[str] | None, list[float] | None]:
     """Name and probability of the best class of each image, where the network gives class scores."""
     if features is None or features.scores is None:
         return None, None
-    scores = features.scores.astype(np.float64)
-    best = scores.argmax(axis=1)
-    probabilities = 1 / np.exp(scores - scores.max(axis=1, keepdims=True)).sum(axis=1)
-    return [labels[i] if i < len(labels) else str(i) for i in best], probabilities.tolist()
+    best = features.scores.argmax(axis=1)
+    found = probabilities(features.scores, features.normalization).max(axis=1)
+    return [labels[i] if i < len(labels) else str(i) for i in best], found.tolist()

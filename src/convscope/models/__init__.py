@@ -6,15 +6,26 @@ from .catalog import DEFAULT_MODEL, best_device, load_model
 from .execution import check_differentiable, differentiable, evaluating, hooks
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
-from .graphs import cut_off, head_of, own_functions, reached
+from .graphs import reached
 from .inputs import Batch, Inputs, check_tensor, opened
-from .layers import NO_LAYERS, Layer, Structure, as_maps
+from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .likeness import network_and_target
 from .model import Model, Progress, as_model, weights_digest
 from .preprocessing import Preprocessing, gaussian_blur
 from .structure import noise
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
-from .targets import Score, Target, Targets, check_output, describe, find_class, is_of_classes, resolve
+from .targets import (
+    Score,
+    Target,
+    Targets,
+    check_output,
+    describe,
+    find_class,
+    is_of_classes,
+    note_on_scores,
+    resolve,
+    unit_of,
+)
 from .watching import convolutions_of
 
 __all__ = [
@@ -43,7 +54,6 @@ __all__ = [
     "check_output",
     "check_tensor",
     "convolutions_of",
-    "cut_off",
     "describe",
     "differentiable",
     "evaluating",
@@ -52,7 +62,6 @@ __all__ = [
     "free_memory",
     "fused",
     "gaussian_blur",
-    "head_of",
     "hooks",
     "in_batches",
     "intercepted",
@@ -61,13 +70,15 @@ __all__ = [
     "main_output",
     "network_and_target",
     "noise",
+    "note_on_scores",
+    "of_last_kind",
     "opened",
-    "own_functions",
     "place_of",
     "reached",
     "resolve",
     "run_to",
     "scale_and_shift",
+    "unit_of",
     "watch",
     "weights_digest",
 ]

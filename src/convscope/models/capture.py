@@ -59,6 +59,16 @@ def item_of(output: Any, item: str | None) -> torch.Tensor | None:
     return found.get(f"[{item}]") if item is not None else next(reversed(found.values()), None)
 
 
+def tensors_of(output: Any) -> Iterator[torch.Tensor]:
+    """The floating-point tensors in an output, however deep."""
+    if isinstance(output, torch.Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
+        for value in output.values() if isinstance(output, Mapping) else output:
+            yield from tensors_of(value)
+
+
 def main_output(output: Any) -> torch.Tensor | None:
     """The tensor that a network is about: the output itself, or "logits", "out" or the first of several."""
     if isinstance(output, Mapping):

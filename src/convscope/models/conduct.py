@@ -6,14 +6,14 @@ That an image gives the same in any batch, that it gives the same again, and tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
-from .capture import main_output
+from .capture import main_output, tensors_of
 from .execution import forget_between_runs
 from .state import ModuleState
 
@@ -98,16 +98,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
-def _values(output: Any) -> Iterator[torch.Tensor]:
-    """The floating-point tensors in an output, however deep."""
-    if isinstance(output, torch.Tensor):
-        if output.is_floating_point():
-            yield output.detach()
-    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
-        for value in output.values() if isinstance(output, Mapping) else output:
-            yield from _values(value)
-
-
 def _row(output: Any, i: int) -> Any:
     """What an output of two images says of one of them; of tensors without a row for each, nothing."""
     if isinstance(output, torch.Tensor):
@@ -126,8 +116,8 @@ def _alike(expected: Any, found: Any, of_another: Any) -> bool:
 
     Tensors of other shapes say nothing: how many boxes there are may hang on rounding.
     """
-    others = list(_values(of_another))
-    for i, (a, b) in enumerate(zip(_values(expected), _values(found), strict=False)):
+    others = list(tensors_of(of_another))
+    for i, (a, b) in enumerate(zip(tensors_of(expected), tensors_of(found), strict=False)):
         if a.shape != b.shape or not a.numel():
             continue
         c = others[i] if i < len(others) and others[i].shape == a.shape else a

@@ -15,8 +15,8 @@ Node = Any  # of the autograd graph; its identity holds as long as it is kept
 _TRANSPARENT = (
     "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy", "CopyBackwards",
     "Transpose", "Permute", "TBackward", "Slice", "Select", "Index", "Gather", "Expand", "AsStrided", "Stack",
-    "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "Upsample", "Mul", "Div", "Add", "Sub",
-    "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Relu",
+    "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "Upsample", "Mul", "Div", "Add",
+    "Sub", "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Relu",
 )  # fmt: skip
 _LINEAR = ("Addmm", "MmBackward", "Linear", "Convolution")
 _REARRANGED = _TRANSPARENT[: _TRANSPARENT.index("Sum")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -40,8 +41,9 @@ class Structure:
     """What a few runs of a network show: its layers, those that methods look for, and how it behaves.
 
     ``maps`` are the layers that a class activation map can be made of, in the order in which they run: they have
-    places, depend on the image, and the output depends on them. The last of them, ``last_spatial``, comes before
-    any pooling and the classifier. ``features`` is the image's feature vector: what the classifier takes in, or
+    places and depend on the image, and the output depends on them. The last of them, ``last_spatial``, comes
+    before any pooling and the classifier. ``candidates`` are those and others like them, on which only further
+    outputs of the network depend. ``features`` is the image's feature vector: what the classifier takes in, or
     what the network puts out where it ends in none; ``why_no_features`` says why there is none. ``output`` is that
     of the whole network, a vector or a map of each image.
 
@@ -49,10 +51,13 @@ class Structure:
     takes. ``memory_format`` is channels-last, which is faster, where the network can be run in it.
     ``rows_independent``: whether an image gives the same in any batch. ``ends_in``: what the output has been put
     through: "softmax", "log_softmax", "sigmoid", or nothing that is known. ``refusal`` says why no method can be
-    run; ``notes`` are what results have to say of the network.
+    run. ``hidden``: functions that no rule can stand in for, as TorchScript calls them, or as they have a backward
+    pass of their own. ``is_cut_off``: whether some have no gradient at all. ``notes`` are what results have to say
+    of the network.
     """
 
     layers: tuple[Layer, ...]
+    candidates: tuple[Layer, ...]
     maps: tuple[Layer, ...]
     features: Layer | None
     output: Layer | None
@@ -62,6 +67,8 @@ class Structure:
     rows_independent: bool = True
     ends_in: Literal["", "softmax", "log_softmax", "sigmoid"] = ""
     refusal: str = ""
+    hidden: tuple[str, ...] = ()
+    is_cut_off: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,6 +97,20 @@ class Structure:
         hint = ", ".join(near[:12] or [layer.name for layer in self.layers][:12])
         there_are = f"there are, among others: {hint} (model.layers() lists all)" if hint else NO_LAYERS
         raise LayerError(f"no layer {name!r}; {there_are}")
+
+
+def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Where the last of these puts out tokens, those like it: inside an attention they have other widths.
+
+    Otherwise those that put out maps.
+    """
+    last_are_tokens = bool(layers) and layers[-1].held.startswith("tokens")
+    return tuple(
+        layer
+        for layer in layers
+        if layer.held.startswith("tokens") == last_are_tokens
+        and (not last_are_tokens or layer.shape == layers[-1].shape)
+    )
 
 
 NO_LAYERS = "none of its layers can be seen, as those of TorchScript cannot: give the network that it was made of"

@@ -56,7 +56,8 @@ class _ModelUpTo(Model):
         if self._layer not in names:  # what the classifier takes in, or the output: after the last map
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
-        return replace(whole, layers=layers, maps=tuple(layer for layer in layers if layer.is_spatial))
+        maps = tuple(layer for layer in layers if layer.is_spatial)
+        return replace(whole, layers=layers, maps=maps, candidates=maps)
 
 
 def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from ..errors import ModelError, ParameterError
-from ..results import Array, Prediction, Provenance
+from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .execution import evaluating, move
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
 from .structure import notes_on, structure
-from .targets import check_labels, check_output, class_names
+from .targets import check_labels, check_output, class_names, note_on_scores
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -41,6 +41,8 @@ class Model:
         mean, std: one value a channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order.
         preprocessing: all of input_size, mean and std at once, with resizing and cropping stated.
+        multilabel: whether several classes may be there at once, so that each has a probability of its own, by its
+            sigmoid. Otherwise they share one by softmax. A softmax or sigmoid inside the network is noticed.
         name: what results call it; by default the class name of the module.
         device: "cpu", "cuda", "mps": where the module is moved to; by default it stays where it is.
 
@@ -63,11 +65,13 @@ class Model:
         labels: Sequence[str] | None = None,
         *,
         preprocessing: Preprocessing | None = None,
+        multilabel: bool = False,
         name: str | None = None,
         device: str | torch.device | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
+        module = getattr(module, "_orig_mod", module)  # of torch.compile, into which nobody can see
         stated = [value is not None for value in (input_size, mean, std)]
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
@@ -87,6 +91,7 @@ class Model:
             move(self.module, device)
         self.preprocessing = preprocessing
         self.labels = check_labels(labels)
+        self.multilabel = multilabel
         self.name = name or type(module).__name__
 
     def __repr__(self) -> str:
@@ -121,12 +126,28 @@ class Model:
         """The layers and the special ones among them, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape(), self.device)
 
-    def checked(self, shape: tuple[int, int, int] | None = None) -> Structure:
-        """The structure of a network that gives the same when it is run again; `ModelError` for another one."""
+    def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
+        """The structure of a network that methods can be run on; `ModelError` for another one.
+
+        It has to give the same when it is run again and, where ``gradients`` are wanted, to have them everywhere.
+        """
         structure = self.structure(shape)
         if structure.refusal:
             raise ModelError(structure.refusal)
+        if gradients and structure.is_cut_off:
+            raise ModelError(
+                f"{self.name} has functions without a gradient ({', '.join(structure.hidden)}), as quantized "
+                "networks have: its gradients would be zero or wrong. Use occlusion, rise, lime or score_cam, or "
+                "the network as it was before"
+            )
         return structure
+
+    def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
+        """How the scores of so many classes become probabilities, for inputs of this (C, H, W)."""
+        ends_in = self.structure(shape).ends_in
+        if ends_in:
+            return "exp" if ends_in == "log_softmax" else "none"
+        return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
 
     def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """(C, H, W) of an input, for this size or for the model's own."""
@@ -196,11 +217,15 @@ class Model:
         if progress and inputs.skipped:
             progress(len(inputs), len(inputs))  # the last images may be among those
         all_scores = np.concatenate(scores)
+        normalization = self.normalization(inputs.shape, all_scores.shape[1])
         return Prediction(
             scores=all_scores,
             labels=class_names(self.labels, all_scores.shape[1]),
             names=tuple(names),
-            provenance=self.provenance("predict", {}, started, skipped=inputs.skipped),
+            normalization=normalization,
+            provenance=self.provenance(
+                "predict", {}, started, notes=note_on_scores(normalization), skipped=inputs.skipped
+            ),
         )
 
     def to_pixels(self, x: torch.Tensor) -> Array:

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .capture import INPUT, OUTPUT, first_input, items_of, main_output
+from .capture import INPUT, OUTPUT, first_input, items_of, main_output, tensors_of
 from .checkpointing import uncheckpointed
 from .conduct import conduct_of
 from .execution import evaluating, frozen, hooks
-from .graphs import Head, Node, head_of, last_function, reached
-from .layers import Held, Layer, Structure
+from .graphs import Head, Node, cut_off, head_of, last_function, own_functions, reached
+from .layers import Held, Layer, Structure, of_last_kind
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
+from .visibility import watching_for_hidden
 
 Shape = tuple[int, int, int]
 
@@ -74,9 +75,11 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
         with evaluating(module):
             conduct = conduct_of(module, *images)
         features, why = _features(recorder, graph)
+        candidates = _candidates(recorder.seen, graph)
         return Structure(
             layers=tuple(seen.layer for seen in recorder.seen),
-            maps=tuple(_maps(recorder.seen, graph)),
+            candidates=tuple(candidates),
+            maps=_maps(candidates, graph),
             features=features,
             output=_output(recorder),
             why_no_features=why,
@@ -85,6 +88,8 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             rows_independent=conduct.rows_independent,
             ends_in=conduct.ends_in(graph.last_function if graph else ""),
             refusal=conduct.refusal,
+            hidden=tuple(sorted(graph.hidden)) if graph else (),
+            is_cut_off=graph is not None and cut_off(graph.reached),
             notes=conduct.notes,
         )
     raise ModelError(
@@ -103,8 +108,10 @@ class _Graph:
     nodes: dict[str, Node]
     patches: Patches
     head: Head | None
+    classified: frozenset[Node]  # what comes after the last linear layer before any tensor of the output
     reached: frozenset[Node]
     last_function: str
+    hidden: frozenset[str]
 
 
 def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
@@ -121,11 +128,22 @@ def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
 
     try:
         with evaluating(module), frozen(module), uncheckpointed(), torch.enable_grad(), _noting(module, note):
-            output = main_output(module(leaf.clone()))  # its first operation may be in place
-            if output is None or output.grad_fn is None:
+            with watching_for_hidden() as hidden:
+                output = module(leaf.clone())  # its first operation may be in place
+            main = main_output(output)
+            if main is None or main.grad_fn is None:
                 return None
-            patches = Patches(leaf, tokens)
-            return _Graph(nodes, patches, head_of(output), reached([output]), last_function(output))
+            nodes_reached = reached([main])
+            heads = [head_of(tensor) for tensor in tensors_of(output)]
+            return _Graph(
+                nodes,
+                Patches(leaf, tokens),
+                head_of(main),
+                frozenset().union(*(head.nodes for head in heads if head)),
+                nodes_reached,
+                last_function(main),
+                frozenset((*hidden, *own_functions(nodes_reached))),
+            )
     except Exception:
         return None
 
@@ -225,22 +243,19 @@ class _Recorder:
         return None
 
 
-def _maps(every: Sequence[_Seen], graph: _Graph | None) -> Iterator[Layer]:
-    """Maps and tokens of the image on which the output depends, up to the classifier.
+def _candidates(every: Sequence[_Seen], graph: _Graph | None) -> list[Layer]:
+    """Maps and tokens of the image, but for what a classifier puts out."""
+    after = graph.classified if graph else frozenset()
+    return [
+        seen.layer for seen in every if seen.is_map and not (graph and graph.nodes.get(seen.layer.name) in after)
+    ]
 
-    Where the last of them are tokens, all are of their kind: what lies inside an attention or between two dense
-    layers has other widths.
-    """
 
-    def is_read(seen: _Seen) -> bool:
-        node = graph.nodes.get(seen.layer.name) if graph else None
-        return graph is None or (node in graph.reached and not (graph.head and node in graph.head.nodes))
-
-    found = [seen.layer for seen in every if seen.is_map and is_read(seen)]
-    for layer in found:
-        are_tokens, last_are_tokens = (not of.held.startswith("maps") for of in (layer, found[-1]))
-        if are_tokens == last_are_tokens and (not are_tokens or layer.shape == found[-1].shape):
-            yield layer
+def _maps(candidates: Sequence[Layer], graph: _Graph | None) -> tuple[Layer, ...]:
+    """Those on which the output depends."""
+    return of_last_kind(
+        [layer for layer in candidates if not graph or graph.nodes.get(layer.name) in graph.reached]
+    )
 
 
 def _features(recorder: _Recorder, graph: _Graph | None) -> tuple[Layer | None, str]:

@@ -73,7 +73,8 @@ class Region:
     Args:
         target: class index or label.
         mask: (h, w) of booleans at the size of the network's output, True where pixels count; by default the
-            pixels that the network gives to the class in the whole image.
+            pixels that the network gives to the class in the whole image. Of a network with one class, those where
+            its score is positive; where it ends in a sigmoid itself, those above 0.5.
     """
 
     target: int | str
@@ -83,11 +84,11 @@ class Region:
     def name(self) -> str:
         return f"{self.target}, where it is seen" if self.mask is None else f"{self.target} in a region"
 
-    def bound(self, output: Any, index: int) -> OutputScores:
-        """The sums, over the pixels that the whole images' output settles."""
+    def bound(self, output: Any, index: int, least: float = 0.0) -> OutputScores:
+        """The sums, over pixels that the whole images' output settles; ``least``: the score of a single class."""
         whole = segmentation(output)
         if self.mask is None:
-            masks = whole.argmax(dim=1) == index
+            masks = whole.argmax(dim=1) == index if whole.shape[1] > 1 else whole[:, 0] > least
             if not masks.flatten(1).any(dim=1).all():
                 raise TargetError(f"{self.name}: no pixel of an image is given to it; name a mask")
         else:

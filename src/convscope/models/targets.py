@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError, TargetError
+from ..results import Normalization
 from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
 Score: TypeAlias = Literal["logit", "probability"]
@@ -40,6 +41,7 @@ class Targets:
     names: tuple[str, ...]
     score: Score
     against: torch.Tensor | None = None
+    normalization: Normalization = "softmax"
 
     @property
     def n_each(self) -> int:
@@ -60,9 +62,38 @@ class Targets:
                 raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({n_rows},)")
             return scores[:, None]
         assert self.indices is not None
-        values = output.softmax(dim=1) if self.score == "probability" else output
+        values = _probabilities(output, self.normalization) if self.score == "probability" else output
         picked = _pick(values, self.indices, image)
         return picked if self.against is None else picked - _pick(values, self.against, image)
+
+
+_ON_SCORES: dict[Normalization, str] = {
+    "sigmoid": "a class has its probability by the sigmoid of its score, whatever the other classes have",
+    "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
+    "none": "the network ends in a softmax or a sigmoid: its scores are probabilities already",
+}
+
+
+def note_on_scores(normalization: Normalization) -> tuple[str, ...]:
+    """What a result has to say of scores that are no logits under a softmax."""
+    note = _ON_SCORES.get(normalization)
+    return (note,) if note else ()
+
+
+def unit_of(score: Score, normalization: Normalization) -> str:
+    """What a class score is measured in."""
+    if score == "probability" or normalization == "none":
+        return "probability"
+    return "log-probability" if normalization == "exp" else "logit"
+
+
+def _probabilities(output: torch.Tensor, normalization: Normalization) -> torch.Tensor:
+    """Of scores (M, K) the probabilities, as `results.probabilities` has them."""
+    if normalization == "softmax":
+        return output.softmax(dim=1)
+    if normalization == "sigmoid":
+        return output.sigmoid()
+    return output.exp() if normalization == "exp" else output
 
 
 def _pick(values: torch.Tensor, indices: torch.Tensor, image: int | None) -> torch.Tensor:
@@ -155,6 +186,7 @@ def resolve(
     positions: Sequence[int] | None = None,
     n_images: int | None = None,
     score: Score = "logit",
+    normalization: Normalization | None = None,
 ) -> Targets:
     """Turn what a user calls a target into class indices for a batch.
 
@@ -167,16 +199,18 @@ def resolve(
         positions: places of the batch's images among all images, to pick from a list of targets.
         n_images: number of all images; a list of targets has to be as long.
         score: "logit" (before softmax) or "probability".
+        normalization: how scores become probabilities; by default softmax, or sigmoid where there is one class.
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
     if isinstance(target, Several):
-        parts = tuple(resolve(one, output, labels, n_batch=n_batch, score=score) for one in target.targets)
+        options: dict[str, Any] = {"n_batch": n_batch, "score": score, "normalization": normalization}
+        parts = tuple(resolve(one, output, labels, **options) for one in target.targets)
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         return _SeveralTargets(None, None, names, score, parts=parts)
     if callable(target) or isinstance(target, Region | Detection):
-        return _of_output(target, output, labels, n_batch, score)
+        return _of_output(target, output, labels, n_batch, score, normalization)
     n_classes = check_output(output, n_batch).shape[1]
     every = class_names(labels, n_classes)
     chosen = _one_each(target, output, n_batch, positions, n_images)
@@ -194,6 +228,7 @@ def resolve(
         else tuple(every[i] for i in indices),
         score,
         torch.tensor(others) if others else None,
+        normalization or ("softmax" if n_classes > 1 else "sigmoid"),
     )
 
 
@@ -203,6 +238,7 @@ def _of_output(
     labels: Sequence[str] | None,
     n_batch: int,
     score: Score,
+    normalization: Normalization | None,
 ) -> Targets:
     """A target that makes scores of the output by itself."""
     if score != "logit":
@@ -215,7 +251,11 @@ def _of_output(
             n_classes = len(class_names(labels, segmentation(output).shape[1]))
         index = find_class(target.target, n_classes, labels)
         target = replace(target, target=labels[index] if labels else f"class {index}")
-        function = target.bound(output, index)
+        # Of a single class, the pixels that are more likely than not of it.
+        least = 0.5 if normalization == "none" else 0.0
+        function = (
+            target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
+        )
     else:
         plain = target
 

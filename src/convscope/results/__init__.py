@@ -15,6 +15,7 @@ from .kinds import (
     Retrieval,
     Visualization,
 )
+from .probabilities import Normalization, probabilities
 
 __all__ = [
     "CHANGED",
@@ -30,6 +31,7 @@ __all__ = [
     "Filters",
     "MaskStudy",
     "Neighbors",
+    "Normalization",
     "Prediction",
     "Projection",
     "Provenance",
@@ -39,4 +41,5 @@ __all__ = [
     "SanityCheck",
     "Visualization",
     "counted",
+    "probabilities",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ParameterError
 from .base import Array, Result
+from .probabilities import Normalization, probabilities
 
 
 class Ranked(NamedTuple):
@@ -23,17 +24,22 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Prediction(Result):
-    """Class scores of N images: ``scores`` (N, K), raw logits; ``labels`` K names; ``names`` of the images."""
+    """Class scores of N images: ``scores`` (N, K), as the network puts them out; ``labels`` K names; ``names``.
+
+    ``normalization`` says how scores become probabilities: by "softmax"; each class by its "sigmoid", as where
+    there is one score only; by "exp" where the network ends in a log-softmax; or by "none" where it ends in a
+    softmax or a sigmoid itself.
+    """
 
     scores: Array
     labels: tuple[str, ...]
     names: tuple[str, ...]
+    normalization: Normalization = "softmax"
 
     @property
     def probabilities(self) -> Array:
-        """Softmax of the scores over the classes, (N, K)."""
-        exponentials = np.exp(self.scores - self.scores.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        """Of the classes of each image, (N, K) in [0, 1]."""
+        return np.asarray(probabilities(self.scores, self.normalization))
 
     def top(self, k: int = 5) -> list[list[Ranked]]:
         """The k highest classes of each image, best first; one list an image."""

@@ -1,0 +1,55 @@
+"""Which parts of a network run where nobody can look: TorchScript, compiled code, functions of other languages.
+
+Rules, hooks and fused operations stand in for functions of PyTorch that are called from Python. What a network
+calls in another way is run as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Operations that change no values, which PyTorch itself puts around functions with a backward pass of their own.
+_IDLE = frozenset(
+    ("detach", "alias", "view", "view_as", "_to_copy", "clone", "_unsafe_view", "expand", "empty_like")
+)
+
+
+@contextmanager
+def watching_for_hidden() -> Iterator[set[str]]:
+    """Inside, the names of operations are collected that no function of Python has called."""
+    found: set[str] = set()
+    with (functions := _Functions()), _Operations(functions, found):
+        yield found
+
+
+class _Functions(TorchFunctionMode):
+    """Knows whether a function is running that was called from Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.depth += 1
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.depth -= 1
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, functions: _Functions, found: set[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._functions, self._found = functions, found
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        namespace, _, name = func._schema.name.partition("::")
+        is_foreign = namespace not in ("aten", "prim", "prims")
+        if is_foreign or (not self._functions.depth and name not in _IDLE):
+            self._found.add(name)
+        return func(*args, **(kwargs or {}))
