@@ -143,7 +143,7 @@ def test_maps_that_a_network_holds_channels_last_have_their_channels_first() -> 
     net = nn.Sequential(nn.Conv2d(3, 5, 1), Permute(0, 2, 3, 1), nn.LayerNorm(5), Permute(0, 3, 1, 2), nn.ReLU())
     layers = {layer.name: layer for layer in Model(net).layers((6, 8))}
     assert {layer.shape for layer in layers.values()} == {(5, 6, 8)}
-    assert [name for name, layer in layers.items() if layer.channels_last] == ["1", "2"]
+    assert [name for name, layer in layers.items() if layer.held == "maps, channels last"] == ["1", "2"]
 
 
 class Permute(nn.Module):
@@ -230,7 +230,7 @@ def test_a_network_that_is_one_convolution_has_no_layers_inside() -> None:
     structure = Model(nn.Conv2d(3, 4, 3)).structure((3, 8, 8))
     assert structure.layers == ()
     assert structure.last_spatial is None
-    assert structure.features is None
+    assert (structure.features.name, structure.features.shape) == (":output", (4, 6, 6))
 
 
 def test_a_backbone_of_one_convolution_has_a_last_map_all_the_same() -> None:
@@ -267,9 +267,11 @@ def test_calls_are_counted_also_where_a_module_once_gives_no_tensor() -> None:
             return self.odd(self.odd(x, pair=True)[0])
 
     model = Model(Net())
-    (layer,) = model.layers((4, 4))
+    assert [layer.name for layer in model.layers((4, 4))] == ["odd[0]", "odd[1]", "odd:1"]
     x = torch.zeros(1, 3, 4, 4)
-    assert_close(run_to(model.module, x, [layer.name])[layer.name], x + 1)
+    found = run_to(model.module, x, ["odd[1]", "odd:1"])
+    assert_close(found["odd[1]"], x)
+    assert_close(found["odd:1"], x + 1)
 
 
 def test_an_unknown_layer_gets_a_hint(tiny: Model) -> None:

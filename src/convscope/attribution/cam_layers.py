@@ -24,6 +24,7 @@ from ..models import (
     differentiable,
     hooks,
     is_of_classes,
+    lie_in_place,
     main_output,
     noise,
     of_last_kind,
@@ -54,7 +55,7 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
     """
     model, shape = call.model, call.inputs.shape
     if name is not None:
-        return _of(_named(model, shape, name))
+        return _of(call, _named(model, shape, name))
     candidates = model.checked(shape).candidates
     if not candidates:
         seen = (
@@ -64,11 +65,34 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
             f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
             "occlusion or saliency"
         )
-    return _of(_last_that_is_read(call, candidates))
+    return _of(call, _last_that_is_read(call, candidates))
 
 
-def _of(layer: Layer) -> CamLayer:
+def _of(call: Call, layer: Layer) -> CamLayer:
+    """The layer, with a note where its tokens may be in another order than the patches of the image."""
+    if layer.held.startswith("tokens"):
+        known = _IN_PLACE.setdefault(call.model.module, {})
+        key = (call.inputs.shape, layer)
+        if key not in known:
+            known[key] = _lies_in_place(call, layer)
+        if not known[key]:
+            call.note(
+                f"the tokens of layer {layer.name!r} depend on their patch of the image no more than on the rest: "
+                "they may be in another order, or so mixed that a map of them says little of where"
+            )
     return CamLayer(layer.name, partial(as_maps, layer=layer))
+
+
+# Whether tokens lie where their patches are, by the network.
+_IN_PLACE: weakref.WeakKeyDictionary[nn.Module, dict[Any, bool]] = weakref.WeakKeyDictionary()
+
+
+def _lies_in_place(call: Call, layer: Layer) -> bool:
+    found: dict[str, torch.Tensor] = {}
+    with differentiable(call.model.module), _kept(call.model, (layer,), found):
+        _, image = _probed(call)
+        output = found.get(layer.name)
+        return output is None or output.grad_fn is None or lie_in_place(as_maps(output, layer), image)
 
 
 def _named(model: Model, shape: tuple[int, int, int], name: object) -> Layer:
@@ -110,7 +134,7 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     found: dict[str, torch.Tensor] = {}
 
     with differentiable(call.model.module), _kept(call.model, layers, found):
-        score = _probed(call)
+        score, _ = _probed(call)
         if score.grad_fn is None:  # a network without gradients
             return layers[-1]
         nodes = reached([score])
@@ -123,12 +147,13 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
                 f"the score of {describe(call.target)} depends on none of the feature maps of {network} ({names} "
                 "and those before them); name a layer"
             )
-        gradients = torch.autograd.grad(score, [found[layer.name] for layer in read], allow_unused=True)
-    at_places = [
-        layer
-        for layer, gradient in zip(read, gradients, strict=True)
-        if gradient is not None and bool(as_maps(gradient, layer).any())
-    ]
+        outputs = [found[layer.name] for layer in read]
+        gradients = torch.autograd.grad(score, outputs, allow_unused=True)
+        at_places = [
+            layer
+            for layer, gradient in zip(read, gradients, strict=True)
+            if gradient is not None and bool(as_maps(gradient, layer).any())
+        ]
     return (at_places or read)[-1]  # a classifier of zeros reads nothing
 
 
@@ -141,8 +166,8 @@ def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor
         yield
 
 
-def _probed(call: Call) -> torch.Tensor:
-    """A scalar that depends on what the score of the call depends on.
+def _probed(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+    """A scalar that depends on what the score of the call depends on, and the image.
 
     Of classes all scores of an image of noise, so that the layer is the same for each of them. Other targets look
     for something in an image, and get the first one of the call.
@@ -153,7 +178,8 @@ def _probed(call: Call) -> torch.Tensor:
         output = main_output(model.module(x.clone()))
         if output is None:
             raise TargetError(f"{model.name} puts out no tensor; give a callable as target")
-        return output.float().square().sum()
+        return output.float().square().sum(), x
     batch = next(call.model.batches(call.inputs, size=1))
     images = Explained(call, batch)
-    return images.whole(images.x.clone().requires_grad_()).sum()
+    x = images.x.clone().requires_grad_()
+    return images.whole(x).sum(), x

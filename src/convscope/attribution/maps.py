@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,10 +78,37 @@ class Maps:
                 self.parameters,
                 self._started,
                 measured=self.measured,
-                notes=(*self.notes, *notes),
+                notes=(*self.notes, *self._told_by(every, np.concatenate(images)), *notes),
                 skipped=self._inputs.skipped,
             ),
         )
+
+    def _told_by(self, values: Array, images: Array) -> list[str]:
+        """What maps (N, H, W) that say nothing have to say: zero everywhere, or the same for different images."""
+        notes: list[str] = []
+        n_zero = int((~values.reshape(len(values), -1).any(axis=1)).sum())
+        if n_zero:
+            hint = (
+                "; kind='signed' keeps what speaks against it" if self.parameters.get("kind") == "positive" else ""
+            )
+            notes.append(
+                f"{n_zero} of {len(values)} maps are zero everywhere: nothing was found for the target{hint}"
+            )
+        seen: dict[bytes, set[bytes]] = {}
+        for value, image in zip(values, images, strict=True):
+            if value.any():
+                seen.setdefault(_digest(value), set()).add(_digest(image))
+        n_same = sum(len(of) for of in seen.values() if len(of) > 1)
+        if n_same:
+            notes.append(
+                f"{n_same} different images have the same map, which then says nothing of them: what it is made "
+                "of does not depend on the image, as the gradient of a linear network does not"
+            )
+        return notes
+
+
+def _digest(array: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
 
 
 def _array(tensor: torch.Tensor) -> Array:

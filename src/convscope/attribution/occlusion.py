@@ -143,7 +143,7 @@ def occlusion(
         seed=seed if isinstance(baseline, str) and baseline == "noise" else None,
     )
     scorer = Scorer(call.model, engine, precision)
-    call.maps.measured, call.maps.notes = scorer.measured, scorer.notes
+    call.maps.measured, scorer.notes = scorer.measured, call.notes
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         every = [masks_of(images.pixels[i]) for masks_of, _ in grids]

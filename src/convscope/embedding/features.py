@@ -35,8 +35,7 @@ class Features:
 
 def choose_layer(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
     """The layer of this name; by default what the classifier takes in, or the output of a network without one."""
-    structure = model.checked(shape)
-    return structure.feature_layer(model.name) if layer is None else structure.find(layer)
+    return model.feature_layer(shape) if layer is None else model.checked(shape).find(layer)
 
 
 def notes_on_layer(model: Model, layer: Layer, asked: str | None) -> tuple[str, ...]:

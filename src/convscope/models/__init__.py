@@ -26,6 +26,7 @@ from .targets import (
     resolve,
     unit_of,
 )
+from .tokens import lie_in_place
 from .watching import convolutions_of
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "in_batches",
     "intercepted",
     "is_of_classes",
+    "lie_in_place",
     "load_model",
     "main_output",
     "network_and_target",

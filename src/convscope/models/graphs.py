@@ -15,8 +15,14 @@ Node = Any  # of the autograd graph; its identity holds as long as it is kept
 _TRANSPARENT = (
     "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy", "CopyBackwards",
     "Transpose", "Permute", "TBackward", "Slice", "Select", "Index", "Gather", "Expand", "AsStrided", "Stack",
-    "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "Upsample", "Mul", "Div", "Add",
-    "Sub", "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Relu",
+    "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "MaxBackward", "Upsample",
+    "Mul", "Div", "Add", "Sub", "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "Relu",
+)  # fmt: skip
+# Nodes that no classifier ends in.
+_INNER = (
+    "Convolution", "MkldnnConvolution", "NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm",
+    "MaxPool2D", "AdaptiveMaxPool2D", "Gelu", "Silu", "Hardswish", "Hardtanh", "Elu", "LeakyRelu", "Mish", "Tanh",
+    "Prelu", "LinalgVectorNorm", "Norm", "Clamp", "Bmm", "ScaledDot", "Rsqrt", "Var", "AccumulateGrad",
 )  # fmt: skip
 _LINEAR = ("Addmm", "MmBackward", "Linear", "Convolution")
 _REARRANGED = _TRANSPARENT[: _TRANSPARENT.index("Sum")]
@@ -26,35 +32,49 @@ _CUT = ("NotImplemented", "WarnNotImplemented")
 
 
 class Head(NamedTuple):
-    """The end of a network: ``linear`` nodes, and those ``after`` them up to the output."""
+    """The end of a network: ``linear`` nodes, those ``after`` them up to the output, and what else it ends in.
+
+    ``inner``: whether it ends in something of a network's inside as well, such as a convolution or a norm;
+    ``unknown``: the names of what may belong to either.
+    """
 
     linear: tuple[Node, ...]
     after: frozenset[Node]
+    inner: bool
+    unknown: tuple[str, ...]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether all of the output comes from linear layers, as that of a classifier does."""
+        return bool(self.linear) and not self.inner and not self.unknown
 
     @property
     def nodes(self) -> frozenset[Node]:
         return self.after | set(self.linear)
 
 
-def head_of(output: torch.Tensor) -> Head | None:
-    """The linear layers in which a network ends, whatever rearranges or normalizes their output; None without."""
+def head_of(output: torch.Tensor) -> Head:
+    """What lies at the end of a network, followed back from its output."""
     linear: list[Node] = []
     after: set[Node] = set()
+    unknown: set[str] = set()
+    inner = False
     waiting = [output.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is None or node in after or node in linear or _name(node) == "AccumulateGrad":
+        if node is None or node in after or node in linear:
             continue
-        if _name(node).startswith(_LINEAR):
-            if _name(node).startswith("Convolution") and not _is_dense(node):
-                return None
+        name = _name(node)
+        if name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node)):
             linear.append(node)
-        elif _name(node).startswith(_TRANSPARENT):
+        elif name.startswith(_TRANSPARENT):
             after.add(node)
             waiting.extend(_before(node))
+        elif name.startswith(_INNER):
+            inner = True
         else:
-            return None
-    return Head(tuple(linear), frozenset(after)) if linear else None
+            unknown.add(name.partition("Backward")[0])
+    return Head(tuple(linear), frozenset(after), inner, () if inner else tuple(sorted(unknown)))
 
 
 def last_function(output: torch.Tensor) -> str:

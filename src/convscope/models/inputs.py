@@ -130,11 +130,22 @@ class Inputs:
         )
 
 
+# What to do about them, by the number of dimensions.
+_WORKS = "occlusion and the gradient methods work on that"
+_OTHER_SHAPES = {
+    3: "One image (C, H, W) is x[None]. Signals (N, C, L): wrap the network in a module that takes (N, C, 1, L) "
+    f"and calls it with x[:, :, 0]; {_WORKS}. ",
+    5: "Volumes and clips (N, C, D, H, W): wrap the network in a module that takes (N, C * D, H, W) and reshapes "
+    f"it; {_WORKS}, with all slices at once. ",
+}
+
+
 def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | None = None) -> torch.Tensor:
     """A preprocessed batch (N, C, H, W) of floats, or `ImageError`."""
     if x.ndim != 4 or 0 in x.shape:
         raise ImageError(
-            f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is (N, C, H, W), one image is x[None]. "
+            f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is (N, C, H, W). "
+            f"{_OTHER_SHAPES.get(x.ndim, '')}"
             "Pictures that are not preprocessed: pass an array (H, W, C), a PIL image or a path"
         )
     if not x.is_floating_point():

@@ -100,17 +100,16 @@ class Structure:
 
 
 def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Where the last of these puts out tokens, those like it: inside an attention they have other widths.
+    """Those that hold what the last of these holds: maps, or as many tokens of the same width.
 
-    Otherwise those that put out maps.
+    Queries, keys and what lies between two dense layers are tokens of other widths; and of a dense layer the
+    output is a part of what is added to the tokens, unless there is nothing else.
     """
-    last_are_tokens = bool(layers) and layers[-1].held.startswith("tokens")
-    return tuple(
-        layer
-        for layer in layers
-        if layer.held.startswith("tokens") == last_are_tokens
-        and (not last_are_tokens or layer.shape == layers[-1].shape)
-    )
+    if not layers or not layers[-1].held.startswith("tokens"):
+        return tuple(layer for layer in layers if not layer.held.startswith("tokens"))
+    tokens = [layer for layer in layers if layer.held.startswith("tokens")]
+    tokens = [layer for layer in tokens if layer.kind != "Linear"] or tokens
+    return tuple(layer for layer in tokens if layer.shape == tokens[-1].shape)
 
 
 NO_LAYERS = "none of its layers can be seen, as those of TorchScript cannot: give the network that it was made of"

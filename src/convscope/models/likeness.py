@@ -72,7 +72,7 @@ def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
         raise TargetError(f"SimilarTo: {len(inputs)} images; expected one")
     layer = target.layer
     if layer is None:
-        layer = model.checked(inputs.shape).feature_layer(model.name).name
+        layer = model.feature_layer(inputs.shape).name
     layer = model.checked(inputs.shape).find(layer).name
     features_of = _ModelUpTo(model, layer)
     with evaluating(features_of.module):

@@ -19,6 +19,7 @@ from torch import nn
 from ..errors import ModelError, ParameterError
 from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
+from .capture import OUTPUT
 from .execution import evaluating, move
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
@@ -141,6 +142,15 @@ class Model:
                 "the network as it was before"
             )
         return structure
+
+    def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
+        """Whose output is the feature vector for images of this (C, H, W); `LayerError` where none can be told."""
+        structure = self.checked(shape)
+        layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
+        if layer is not None and layer.name == OUTPUT and layer.shape[0] == n_classes:
+            why = f"it puts out scores of {n_classes} classes, and no linear layer is seen to make them"
+            structure = replace(structure, features=None, why_no_features=why)
+        return structure.feature_layer(self.name)
 
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
         """How the scores of so many classes become probabilities, for inputs of this (C, H, W)."""

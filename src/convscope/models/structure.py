@@ -25,15 +25,8 @@ from .visibility import watching_for_hidden
 
 Shape = tuple[int, int, int]
 
-_POOLING = (
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Identity,
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-)
+_POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in
 
 # Remembered as long as the module lives, so that a bare module is not run again at every call.
 _SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Structure]] = weakref.WeakKeyDictionary()
@@ -107,7 +100,7 @@ class _Graph:
 
     nodes: dict[str, Node]
     patches: Patches
-    head: Head | None
+    head: Head
     classified: frozenset[Node]  # what comes after the last linear layer before any tensor of the output
     reached: frozenset[Node]
     last_function: str
@@ -134,12 +127,12 @@ def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
             if main is None or main.grad_fn is None:
                 return None
             nodes_reached = reached([main])
-            heads = [head_of(tensor) for tensor in tensors_of(output)]
+            heads = [head for tensor in tensors_of(output) if (head := head_of(tensor)).is_linear]
             return _Graph(
                 nodes,
                 Patches(leaf, tokens),
                 head_of(main),
-                frozenset().union(*(head.nodes for head in heads if head)),
+                frozenset().union(*(head.nodes for head in heads)),
                 nodes_reached,
                 last_function(main),
                 frozenset((*hidden, *own_functions(nodes_reached))),
@@ -204,14 +197,15 @@ class _Recorder:
     def note(self, name: str, module: nn.Module, given: torch.Tensor | None, tensor: torch.Tensor) -> None:
         """See `_noting`."""
         place = (tensor.data_ptr(), tuple(tensor.shape))
-        if next(module.children(), None) is None:
+        passes = isinstance(module, _PASSING)
+        if next(module.children(), None) is None and not passes:
             self.n_values += tensor.numel()
             self._pooled = place if isinstance(module, _POOLING) else None
         layer = self._layer(name, module, tensor)
         if layer is None:
             return
         # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
-        is_map = layer.is_spatial and place != self._pooled and self._mode.of(tensor) is not None
+        is_map = layer.is_spatial and not passes and place != self._pooled and self._mode.of(tensor) is not None
         is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
         before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
         self.seen.append(_Seen(layer, module, is_map, before))
@@ -268,12 +262,14 @@ def _features(recorder: _Recorder, graph: _Graph | None) -> tuple[Layer | None, 
         if last is not None and _is_dense(last.module) and last.layer.held == "vector":
             return last.takes_in, ""
         return None, "its layers cannot be seen, or no gradient goes through it"
-    if graph.head is not None:
+    if graph.head.is_linear:
         ends = [seen for seen in every if seen.takes_in and graph.nodes.get(seen.layer.name) in graph.head.nodes]
-        dense = [s for s in ends if graph.nodes[s.layer.name] in graph.head.linear or _is_dense(s.module)]
-        if dense or ends:
-            return (dense or ends)[-1].takes_in, ""
+        dense = [seen for seen in ends if _is_dense(seen.module)]
+        if ends:  # of containers the innermost, which is the first to finish
+            return dense[-1].takes_in if dense else ends[0].takes_in, ""
         return None, "it ends in a linear function that belongs to no module"
+    if graph.head.unknown:
+        return None, f"it ends in {', '.join(graph.head.unknown)}, which a classifier may or may not do"
     if (output := _output(recorder)) is not None:
         return output, ""
     return None, f"it puts out {tuple(main.shape)} for one image, and no vector"

@@ -36,17 +36,44 @@ class Patches:
         tokens = self._tokens.get(n)
         if tokens is None or tokens.grad_fn is None:
             return False
-        down, across = (side / places for side, places in zip(self._image.shape[2:], grid, strict=True))
-        for row, column in {(0, grid[1] - 1), (grid[0] - 1, 0), (grid[0] // 2, grid[1] // 2)}:
-            token = tokens[0, prefix + row * grid[1] + column].square().sum()
-            (gradient,) = torch.autograd.grad(token, self._image, retain_graph=True, allow_unused=True)
-            if gradient is None or not gradient.any():
-                return False
-            top, left = math.floor(row * down), math.floor(column * across)
-            patch = gradient[..., top : math.ceil(top + down), left : math.ceil(left + across)]
-            if patch.abs().sum() < _LOCAL * gradient.abs().sum():
-                return False
-        return True
+        places = _some_places(grid)
+        with torch.enable_grad():
+            values = [tokens[0, prefix + row * grid[1] + column] for row, column in places]
+        shares = [_share_at(v, self._image, grid, place)[0] for v, place in zip(values, places, strict=True)]
+        return all(share > _LOCAL for share in shares)
+
+
+def lie_in_place(maps: torch.Tensor, image: torch.Tensor) -> bool:
+    """Whether values at places of maps (1, K, h, w) depend on their part of the image more than on the mean one.
+
+    Where all depends on all, as behind attention, this tells a map from one whose places are in another order.
+    """
+    grid = (maps.shape[2], maps.shape[3])
+    places = _some_places(grid)
+    found = [_share_at(maps[0, :, row, column], image, grid, (row, column)) for row, column in places]
+    return sum(share >= mean for share, mean in found) > len(places) / 2
+
+
+def _some_places(grid: Grid) -> list[Grid]:
+    """Corners, and places between: of other orders than row after row most of them are elsewhere."""
+    rows, columns = (sorted({0, n // 3, (2 * n) // 3, n - 1}) for n in grid)
+    return [(row, column) for i, row in enumerate(rows) for j, column in enumerate(columns) if (i + j) % 2][:7]
+
+
+def _share_at(values: torch.Tensor, image: torch.Tensor, grid: Grid, place: Grid) -> tuple[float, float]:
+    """Of the gradient of values at the image (1, C, H, W), the share at their place, and the mean of a place."""
+    with torch.enable_grad():
+        total = values.float().square().sum()
+    (gradient,) = torch.autograd.grad(total, image, retain_graph=True, allow_unused=True)
+    if gradient is None or not gradient.any():
+        return 0.0, 0.0
+    (top, down), (left, across) = (
+        (math.floor(at * side / n), math.ceil((at + 1) * side / n))
+        for at, side, n in zip(place, image.shape[2:], grid, strict=True)
+    )
+    magnitude = gradient.float().abs().sum(dim=(0, 1))
+    patch = magnitude[top:down, left:across]
+    return float(patch.sum() / magnitude.sum()), patch.numel() / magnitude.numel()
 
 
 class Grids:
@@ -59,7 +86,7 @@ class Grids:
 
     def add_map(self, grid: Grid) -> None:
         """A map of so many places has been put out."""
-        if not self._tokens and grid[0] * grid[1] > 1:
+        if grid[0] * grid[1] > 1 and not self._tokens.keys() & set(grid):  # no attention
             self._maps.append(grid)
 
     def is_channels_last(self, tensor: torch.Tensor, geometry: Geometry) -> bool:
@@ -74,7 +101,7 @@ class Grids:
         if width in self._tokens and n not in self._tokens:  # (1, D, T), as inside of a mixer
             return None
         if n not in self._tokens:
-            self._tokens[n] = self._known_grid(n) or self._cut_grid(n)
+            self._tokens[n] = self._known_grid(n) or self._halved_grid(n) or self._cut_grid(n)
         return self._tokens[n]
 
     def is_of_places(self, tensor: torch.Tensor) -> bool:
@@ -88,11 +115,20 @@ class Grids:
         return max(stretch, 1 / stretch) < _STRETCH
 
     def _known_grid(self, n: int) -> Grid | None:
-        """That of a map which the tokens were made from, most likely."""
+        """That of a map which the tokens were made from, most likely, or of the same tokens without a prefix."""
+        known = [*self._maps, *filter(None, self._tokens.values())]
         for prefix in range(_PREFIX_AT_MOST + 1):
-            for grid in reversed(self._maps):
+            for grid in reversed(known):
                 if grid[0] * grid[1] == n - prefix:
                     return grid
+        return None
+
+    def _halved_grid(self, n: int) -> Grid | None:
+        """Every second token of a grid, down and across."""
+        for grid in filter(None, reversed(self._tokens.values())):
+            halved = (math.ceil(grid[0] / 2), math.ceil(grid[1] / 2))
+            if halved[0] * halved[1] in range(max(2, n - _PREFIX_WITHOUT_MAP), n + 1):
+                return halved
         return None
 
     def _cut_grid(self, n: int) -> Grid | None:

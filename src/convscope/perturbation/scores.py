@@ -100,13 +100,17 @@ class Scorer:
         return check
 
     def _is_worth_a_plan(self, image: torch.Tensor, masks: Masks) -> bool:
+        shape = (image.shape[0], image.shape[1], image.shape[2])
+        structure = self._model.structure(shape)
+        if not structure.rows_independent:
+            self.measured["reason"] = "this network mixes the images of a batch, and variants would be one"
+            return False
         if self._engine != "auto":
             return self._engine == "incremental"
         if image.device.type != "cpu":
             self.measured["reason"] = f"whole networks in large batches are faster on {image.device.type}"
             return False
-        shape = (image.shape[0], image.shape[1], image.shape[2])
-        if self._model.structure(shape).n_values * len(masks) >= WORK:
+        if structure.n_values * len(masks) >= WORK:
             return True
         self.measured["reason"] = "too little to do for a plan to pay"
         return False
