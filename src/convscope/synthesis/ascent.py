@@ -16,6 +16,10 @@ from .transforms import clear_small, shift
 # blur at first lets large shapes form; it narrows as the steps go on, and details come in.
 TRANSFORM_EVERY = 4
 FINAL_BLUR = 0.5
+# The jitter is a share of the picture's shorter side, 32 px at 224: a digit of 32 px that is moved by 32 px is
+# nowhere, and no picture of it comes out. Noise is a matter of pixels, however many there are, and so is the
+# blur against it, as long as it leaves something of the picture.
+JITTER, BLUR, LARGEST_BLUR = 1 / 7, 3.0, 1 / 10
 # Numbers of float16 end at 6e-8, below which the gradient of a pixel often is. It is taken of the score times
 # this, and of less where that is too much.
 SCALE, LEAST_SCALE = 2.0**10, 2.0**-14

@@ -15,7 +15,7 @@ from ..checks import Pair, as_count, as_number, as_pair
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model, describe, differentiable
 from ..results import Array, Visualization
-from .ascent import Ascent, Settings
+from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
 from .objectives import ObjectiveTarget, activation, class_score
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
@@ -31,9 +31,9 @@ def visualize(
     steps: int = 256,
     step_size: float = 0.2,
     l2: float = 1e-5,
-    blur: float = 3.0,
+    blur: float | None = None,
     clear: float = 0.0,
-    jitter_px: int = 32,
+    jitter_px: int | None = None,
     start: Start = "zero",
     size_px: int | Pair | None = None,
     n_frames: int = 0,
@@ -62,9 +62,11 @@ def visualize(
         step_size: Adam's learning rate, in units of the normalized input.
         l2: lambda, the weight of the penalty.
         blur: sigma in pixels of a Gaussian put over the picture at every 4th step, at the beginning; it falls
-            evenly to 0.5 at the end. 0 for none.
+            evenly to 0.5 at the end. By default 3, but no more than a 10th of the picture's shorter side. 0 for
+            none.
         clear: share of the pixels, those of the smallest norm, set to zero at every 4th step; 0 for none.
-        jitter_px: the picture is moved by up to so many pixels before each step; 0 for none.
+        jitter_px: the picture is moved by up to so many pixels before each step. By default a 7th of the
+            picture's shorter side: 32 at 224 pixels, 5 at 32. 0 for none.
         start: "zero", "noise", or an image.
         size_px: side of the picture, or (height, width); by default the size of the network's input.
         n_frames: pictures on the way to keep, evenly spread over the steps, the last of them finished; at
@@ -104,7 +106,7 @@ def visualize(
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
         shape = (image.shape[1], image.shape[2], image.shape[3])
-        settings = _settings(steps, step_size, l2, blur, clear, jitter_px)
+        settings = _settings(steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
         if n_frames > settings.steps + 1:
             raise ParameterError(
                 f"n_frames={n_frames}: there are {settings.steps + 1} pictures from the first to the last"
@@ -157,15 +159,17 @@ def visualize(
         return result()
 
 
-def _settings(steps: int, step_size: float, l2: float, blur: float, clear: float, jitter_px: int) -> Settings:
-    """The options, checked."""
+def _settings(
+    steps: int, step_size: float, l2: float, blur: float | None, clear: float, jitter_px: int | None, side: int
+) -> Settings:
+    """The options, checked; what is not given goes by the picture's shorter side."""
     found = Settings(
         steps=as_count(steps, "steps", 1),
         step_size=as_number(step_size, "step_size"),
         l2=as_number(l2, "l2"),
-        blur=as_number(blur, "blur"),
+        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else as_number(blur, "blur"),
         clear=as_number(clear, "clear"),
-        jitter_px=as_count(jitter_px, "jitter_px"),
+        jitter_px=round(JITTER * side) if jitter_px is None else as_count(jitter_px, "jitter_px"),
     )
     if found.clear >= 1:
         raise ParameterError(f"clear={found.clear}: expected a share of the pixels, less than 1")
