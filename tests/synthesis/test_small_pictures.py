@@ -54,9 +54,12 @@ def test_the_picture_of_every_digit_is_read_as_that_digit(digits: Model) -> None
     read, fixed = [], []
     for c in range(10):
         found = visualize(digits, c, steps=64)
+        assert found.provenance.notes == ()
         assert found.scores[-1] > found.scores[0]
         for picture, into in ((found, read), (visualize(digits, c, steps=64, jitter_px=32), fixed)):
             with torch.no_grad():
                 into.append(int(digits.module(torch.tensor(picture.input)[None]).argmax()))
+            is_noted = any("takes the finished picture for" in note for note in picture.provenance.notes)
+            assert is_noted == (into[-1] != c)
     assert read == list(range(10))
     assert sum(c == i for i, c in enumerate(fixed)) < 6

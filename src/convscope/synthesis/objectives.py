@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
 from ..errors import TargetError
-from ..models import Layer, Model, Several, Target, as_maps, describe, resolve, run_to
+from ..models import Contrast, Layer, Model, Several, Target, as_maps, describe, is_of_classes, resolve, run_to
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
+
+
+class Rival(NamedTuple):
+    """The class with the highest score of an input, where it is not the target; ``own`` is the target's score."""
+
+    label: str
+    score: float
+    own: float
 
 
 @dataclass(frozen=True)
 class Objective:
     """``value`` maps an input (1, C, H, W) to a scalar; ``name`` says in words what it is.
 
-    The input is cast to the network's type, the scalar is of float32 at least.
+    The input is cast to the network's type, the scalar is of float32 at least. ``rival`` finds the class above the
+    target's, None where there is none; it is itself None for what is no class among others.
     """
 
     name: str
     value: Callable[[torch.Tensor], torch.Tensor]
+    rival: Callable[[torch.Tensor], Rival | None] | None = None
 
 
 def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, int]) -> Objective:
@@ -42,7 +52,15 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
         output = model.module(x.to(model.dtype, copy=True))
         return _full(output) if chosen.function is None else output
 
-    return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]))
+    def rival(x: torch.Tensor) -> Rival | None:
+        with torch.no_grad():
+            output = run(x)
+        best, own = int(output.argmax()), float(chosen.of(output)[0, 0])
+        score = float(output[0, best])
+        return Rival(resolve(best, output, model.labels).names[0], score, own) if score > own else None
+
+    is_class = is_of_classes(target) and not isinstance(target, Contrast)
+    return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
 
 
 def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective:

@@ -17,6 +17,7 @@ from ..models import Model, Progress, as_model, describe, differentiable
 from ..results import Array, Visualization
 from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
 from .objectives import ObjectiveTarget, activation, class_score
+from .remarks import remarks
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
 
@@ -76,7 +77,8 @@ def visualize(
 
     Returns:
         `Visualization`; ``scores[t]`` is S at step t of the picture as it was shifted then, the last one S of
-        the finished picture.
+        the finished picture. ``provenance.notes`` say so where that is lower than at the start, and where the
+        network takes the picture of a class for another class.
 
     Raises:
         TargetError: no such class, channel or unit.
@@ -126,20 +128,20 @@ def visualize(
             "seed": seed,
         }
         ascent = Ascent(model, image, objective, settings, generator)
+        first = ascent.score()
 
         def result(*notes: str) -> Visualization:
             scores.append(ascent.score())
-            if len(set(scores)) == 1:  # as a dead unit, or one whose ReLU is shut at the start
-                notes += (
-                    f"the score stayed at {scores[0]:.4g}: no pixel changes it from this start; try another",
-                )
+            rival = objective.rival(image) if objective.rival else None
             return Visualization(
                 image=model.to_pixels(image)[0],
                 input=image.detach()[0].float().cpu().contiguous().numpy(),
                 scores=np.array(scores, np.float32),
                 frames=np.stack(frames) if frames else np.zeros((0, *shape[1:], 3), np.uint8),
                 target=objective.name,
-                provenance=model.provenance("visualize", parameters, started, notes=notes),
+                provenance=model.provenance(
+                    "visualize", parameters, started, notes=(*notes, *remarks(first, scores, rival, settings))
+                ),
             )
 
         # The finished picture always.
