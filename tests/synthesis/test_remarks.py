@@ -74,9 +74,17 @@ def test_another_class_on_top_is_said_with_its_score(labels: list[str] | None, o
         f"the network takes the finished picture for {other!r} (score {2 * final:.4g}), "
         f"not for the target ({final:.4g})"
     )
-    assert note.endswith("or the Contrast of the two")
+    assert note.endswith("target=lambda output: output.log_softmax(1)[:, 0]")
     assert visualize(model, 1, steps=3, **PLAIN).provenance.notes == ()
-    assert visualize(model, Contrast(1, 0), steps=3, **PLAIN).provenance.notes == ()
+
+
+def test_the_log_probability_that_a_remark_proposes_finds_a_picture_of_the_target() -> None:
+    """What the first class likes, the second likes twice as much; what neither likes is of the first."""
+    weights = torch.randn(3, 8, 8)
+    model = linear(weights, 2 * weights)
+    found = visualize(model, lambda output: output.log_softmax(1)[:, 0], steps=8, **PLAIN)
+    with torch.no_grad():
+        assert int(model.module(torch.tensor(found.input)[None]).argmax()) == 0
 
 
 @pytest.mark.parametrize("target", [lambda output: output[:, 0], Contrast(0, 1)])

@@ -17,11 +17,12 @@ ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
 class Rival(NamedTuple):
-    """The class with the highest score of an input, where it is not the target; ``own`` is the target's score."""
+    """The class with the highest score of an input, where that is not the target's, and the target beside it."""
 
     label: str
     score: float
-    own: float
+    target: int
+    target_score: float
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
     def rival(x: torch.Tensor) -> Rival | None:
         with torch.no_grad():
             output = run(x)
-        best, own = int(output.argmax()), float(chosen.of(output)[0, 0])
-        score = float(output[0, best])
-        return Rival(resolve(best, output, model.labels).names[0], score, own) if score > own else None
+        assert chosen.indices is not None
+        best, own = int(output.argmax()), int(chosen.indices[0])
+        score, target_score = float(output[0, best]), float(output[0, own])
+        if not score > target_score:
+            return None
+        return Rival(resolve(best, output, model.labels).names[0], score, own, target_score)
 
     is_class = is_of_classes(target) and not isinstance(target, Contrast)
     return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)

@@ -29,7 +29,8 @@ def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings
     if rival is not None:
         found.append(
             f"the network takes the finished picture for {rival.label!r} (score {rival.score:.4g}), not for the "
-            f"target ({rival.own:.4g}): try {_milder(settings)}, or the Contrast of the two"
+            f"target ({rival.target_score:.4g}): try {_milder(settings)}, or the target's log probability, which "
+            f"counts the other classes, target=lambda output: output.log_softmax(1)[:, {rival.target}]"
         )
     return found
 
