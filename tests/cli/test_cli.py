@@ -270,6 +270,26 @@ def test_visualize_a_channel(here: Path) -> None:
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
+def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(photos: Path, here: Path) -> None:
+    """With steps of nothing two classes get one picture, which cannot be of both."""
+    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--steps", "4", *SMALL]
+    done = [invoke("visualize", target, "-o", target, *options) for target in ("3", "4")]
+    assert any("note: the network takes the finished picture for" in one.stderr for one in done)
+    assert not any("note: the network takes" in one.stdout for one in done)
+
+
+def test_numbers_that_are_found_when_not_given_are_numbers_when_given(here: Path) -> None:
+    options = ["--layer", "conv1", "--steps", "1", "--size-px", "48", "--json", *SMALL]
+    found = json.loads(invoke("visualize", "3", "-o", "a", *options).stdout)["provenance"]["parameters"]
+    options += ["--jitter-px", "2", "--blur", "1.5"]
+    given = json.loads(invoke("visualize", "3", "-o", "b", *options).stdout)["provenance"]["parameters"]
+    assert (found["jitter_px"], found["blur"]) == (7, 3.0)
+    assert (given["jitter_px"], given["blur"]) == (2, 1.5)
+    refused = invoke("visualize", "3", *options, "--jitter-px", "two")
+    assert refused.exit_code == 2
+    assert "valid integer" in words(refused.stderr)
+
+
 def test_embed_then_neighbors_then_project(photos: Path, here: Path) -> None:
     done = invoke("embed", photos, "-o", "vectors")
     assert "written to vectors (arrays.npz, manifest.json)" in done.stdout

@@ -254,6 +254,18 @@ def test_targets_are_taken_as_arrays_and_a_layer_by_its_name(model: Model, tmp_p
     assert "visualize(target=1" not in text, "it belongs to an image that is left out"
 
 
+def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(tmp_path: Path) -> None:
+    layer = nn.Linear(192, 2, bias=False)
+    layer.weight.data[1] = 2 * layer.weight.data[0]
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), layer)
+    output = report(
+        Model(net, (8, 8), [0.5] * 3, [0.5] * 3), torch.zeros(1, 3, 8, 8), output=tmp_path / "r.html", target=0
+    )
+    page = Page(output.read_text(encoding="utf-8"))
+    assert "the network takes the finished picture for 'class 1'" in " ".join("".join(page.text).split())
+    assert not any("rises" in (svg.get("aria-label") or "") for svg in page.of("svg")), "it may fall"
+
+
 def test_one_layer_of_each_resolution(model: Model) -> None:
     assert choose_layers(model, (3, 32, 32)) == ["1", "4"]
 

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import tiny_network
 from torch import nn
 
-from convscope import Interrupted, LayerError, ModelError, ParameterError, TargetError, visualize
+from convscope import Interrupted, LayerError, ModelError, ParameterError, Several, TargetError, visualize
 from convscope.models import Model
 from convscope.synthesis import transforms
 
@@ -18,10 +18,12 @@ PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
 def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
     """argmax of w·I - l2 ||I||^2 is w / (2 l2)."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2, bias=False))
-    found = visualize(net, 1, size_px=4, steps=2000, step_size=0.01, l2=0.5, **PLAIN)
+    found = visualize(net, 1, size_px=4, steps=2000, step_size=1e-3, l2=0.5, **PLAIN)
     expected = net[1].weight.detach()[1].reshape(3, 4, 4)
+    # At the optimum the gradient is rounding noise, on which Adam goes on by up to a step.
     torch.testing.assert_close(torch.tensor(found.input), expected, rtol=0, atol=1e-3)
-    assert found.scores[-1] == pytest.approx(float(expected.square().sum()), abs=1e-3)
+    off = 1e-3 * float(expected.abs().sum())
+    assert found.scores[-1] == pytest.approx(float(expected.square().sum()), abs=off)
 
 
 def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Model) -> None:
@@ -132,6 +134,7 @@ def test_a_shift_moves_and_loses_nothing() -> None:
     [
         (None, {}, TargetError, "nothing to maximize"),
         ([0, 1], {}, TargetError, "one picture has one target"),
+        (Several(0, 1), {}, TargetError, "one picture has one target"),
         (7, {}, TargetError, "classes 0 to 2"),
         (4, {"layer": "0"}, TargetError, r"the shape \(4, 16, 16\)"),
         ((0, 1), {"layer": "0"}, TargetError, "expected a channel"),
@@ -174,7 +177,7 @@ def test_a_score_that_no_pixel_changes_is_noted() -> None:
     (note,) = visualize(Shut(detached=False), 0, size_px=4, steps=3, **PLAIN).provenance.notes
     assert note.startswith("the score stayed at 0")
     assert (
-        visualize(Model(nn.Sequential(nn.Flatten(), nn.Linear(48, 1))), 0, size_px=4, steps=3).provenance.notes
+        visualize(nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), 0, size_px=4, steps=3, **PLAIN).provenance.notes
         == ()
     )
 

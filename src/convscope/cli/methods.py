@@ -160,6 +160,7 @@ def _option(given: inspect.Parameter, hint: Any, help_text: str, *, several: boo
     """One keyword of a method as an option: numbers and choices as such, everything else as text."""
     default = given.default
     choices = _choices(hint)
+    hint = _number(hint) or hint
     if several:
         kind: Any = list[str]
         default = None
@@ -184,6 +185,12 @@ def _choices(hint: Any) -> Any:
     parts = (hint,) if typing.get_origin(hint) is Literal else typing.get_args(hint)
     names = [a for part in parts if typing.get_origin(part) is Literal for a in typing.get_args(part)]
     return Literal[tuple(names)] if names and Any not in parts and float not in parts else None
+
+
+def _number(hint: Any) -> Any:
+    """int or float, where an annotation allows that or None, for what the function finds by itself."""
+    parts = set(typing.get_args(hint)) - {type(None)}
+    return parts.pop() if parts in ({int}, {float}) else None
 
 
 def argument_help(method: Callable[..., Any]) -> dict[str, str]:

@@ -4,37 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
 from ..errors import TargetError
-from ..models import Layer, Model, Target, as_maps, resolve, run_to
+from ..models import Contrast, Layer, Model, Several, Target, as_maps, describe, is_of_classes, resolve, run_to
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
+class Rival(NamedTuple):
+    """The class with the highest score of an input, where that is not the target's, and the target beside it."""
+
+    label: str
+    score: float
+    target: int
+    target_score: float
+
+
 @dataclass(frozen=True)
 class Objective:
-    """``value`` maps an input (1, C, H, W) to a scalar; ``name`` says in words what it is."""
+    """``value`` maps an input (1, C, H, W) to a scalar; ``name`` says in words what it is.
+
+    The input is cast to the network's type, the scalar is of float32 at least. ``rival`` finds the class above the
+    target's, None where there is none; it is itself None for what is no class among others.
+    """
 
     name: str
     value: Callable[[torch.Tensor], torch.Tensor]
+    rival: Callable[[torch.Tensor], Rival | None] | None = None
 
 
 def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, int]) -> Objective:
     """The score of a class before softmax, or whatever a callable makes of the output."""
     if target is None:
         raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
-    if isinstance(target, Sequence) and not isinstance(target, str):
-        raise TargetError(f"target={target!r}: one picture has one target; call visualize for each")
+    if isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str)):
+        raise TargetError(f"target={describe(target)!r}: one picture has one target; call visualize for each")
     with torch.no_grad():
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
     chosen = resolve(target, output, model.labels)
-    # A copy, as the network's first operation may be in place.
-    return Objective(chosen.names[0], lambda x: chosen.of(model.module(x.clone()), 1)[0, 0])
+
+    def run(x: torch.Tensor) -> Any:
+        # A copy, as the network's first operation may be in place.
+        output = model.module(x.to(model.dtype, copy=True))
+        return _full(output) if chosen.function is None else output
+
+    def rival(x: torch.Tensor) -> Rival | None:
+        with torch.no_grad():
+            output = run(x)
+        assert chosen.indices is not None
+        best, own = int(output.argmax()), int(chosen.indices[0])
+        score, target_score = float(output[0, best]), float(output[0, own])
+        if not score > target_score:
+            return None
+        return Rival(resolve(best, output, model.labels).names[0], score, own, target_score)
+
+    is_class = is_of_classes(target) and not isinstance(target, Contrast)
+    return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
 
 
 def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective:
@@ -46,7 +76,8 @@ def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective
     place = _place(layer, target)
 
     def maps(x: torch.Tensor) -> torch.Tensor:
-        return as_maps(run_to(model.module, x.clone(), [layer.name])[layer.name], layer)[0]
+        found = run_to(model.module, x.to(model.dtype, copy=True), [layer.name])[layer.name]
+        return _full(as_maps(found, layer)[0])
 
     if not place:
         return Objective(layer.name, lambda x: maps(x).square().mean())
@@ -54,6 +85,11 @@ def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective
     if len(place) == 3:
         name += f", unit ({place[1]}, {place[2]})"
     return Objective(name, lambda x: maps(x)[place].mean())
+
+
+def _full(values: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32: a sum of squares soon leaves it, and a difference of scores is lost in it."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _place(layer: Layer, target: ObjectiveTarget) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -11,18 +12,15 @@ import torch
 from torch import nn
 
 from ..checks import Pair, as_count, as_number, as_pair
-from ..errors import Interrupted, ModelError, ParameterError
-from ..models import Model, Progress, as_model, check_differentiable, describe, differentiable, gaussian_blur
+from ..errors import Interrupted, ParameterError
+from ..models import Model, Progress, as_model, describe, differentiable
 from ..results import Array, Visualization
-from .objectives import Objective, ObjectiveTarget, activation, class_score
-from .transforms import clear_small, shift
+from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
+from .objectives import ObjectiveTarget, activation, class_score
+from .remarks import remarks
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
 
-# The picture is smoothed and cleared every few steps, so that the ascent can build on it in between. A wide
-# blur at first lets large shapes form; it narrows as the steps go on, and details come in.
-TRANSFORM_EVERY = 4
-FINAL_BLUR = 0.5
 NOISE = 0.1  # standard deviation of the noise start, in normalized units
 
 
@@ -34,9 +32,9 @@ def visualize(
     steps: int = 256,
     step_size: float = 0.2,
     l2: float = 1e-5,
-    blur: float = 3.0,
+    blur: float | None = None,
     clear: float = 0.0,
-    jitter_px: int = 32,
+    jitter_px: int | None = None,
     start: Start = "zero",
     size_px: int | Pair | None = None,
     n_frames: int = 0,
@@ -65,9 +63,11 @@ def visualize(
         step_size: Adam's learning rate, in units of the normalized input.
         l2: lambda, the weight of the penalty.
         blur: sigma in pixels of a Gaussian put over the picture at every 4th step, at the beginning; it falls
-            evenly to 0.5 at the end. 0 for none.
+            evenly to 0.5 at the end. By default 3, but no more than a 10th of the picture's shorter side. 0 for
+            none.
         clear: share of the pixels, those of the smallest norm, set to zero at every 4th step; 0 for none.
-        jitter_px: the picture is moved by up to so many pixels before each step; 0 for none.
+        jitter_px: the picture is moved by up to so many pixels before each step. By default a 7th of the
+            picture's shorter side: 32 at 224 pixels, 5 at 32. 0 for none.
         start: "zero", "noise", or an image.
         size_px: side of the picture, or (height, width); by default the size of the network's input.
         n_frames: pictures on the way to keep, evenly spread over the steps, the last of them finished; at
@@ -77,15 +77,18 @@ def visualize(
 
     Returns:
         `Visualization`; ``scores[t]`` is S at step t of the picture as it was shifted then, the last one S of
-        the finished picture.
+        the finished picture. ``provenance.notes`` say so where that is lower than at the start, and where the
+        network takes the picture of a class for another class.
 
     Raises:
         TargetError: no such class, channel or unit.
         LayerError: no such layer.
         ParameterError: an option outside its range.
+        ModelError: a score or a gradient that is no number, as where float16 overflows in the network.
         Interrupted: on Ctrl-C, with the picture so far.
 
-    Cost: one forward and one backward pass a step, as far as the layer.
+    Cost: one forward and one backward pass a step, as far as the layer. A network in half precision is run in it;
+    the picture, its gradient and its scores are of float32.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
@@ -98,115 +101,81 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
-    steps, n_frames, jitter_px = (
-        as_count(steps, "steps", 1),
-        as_count(n_frames, "n_frames"),
-        as_count(jitter_px, "jitter_px"),
-    )
-    step_size, l2, blur, clear = (
-        as_number(step_size, "step_size"),
-        as_number(l2, "l2"),
-        as_number(blur, "blur"),
-        as_number(clear, "clear"),
-    )
-    if clear >= 1:
-        raise ParameterError(f"clear={clear}: expected a share of the pixels, less than 1")
-    if n_frames > steps + 1:
-        raise ParameterError(f"n_frames={n_frames}: there are {steps + 1} pictures from the first to the last")
-    generator = torch.Generator().manual_seed(as_count(seed, "seed"))
-    parameters = {
-        "target": describe(target),
-        "layer": layer,
-        "steps": steps,
-        "step_size": step_size,
-        "l2": l2,
-        "blur": blur,
-        "clear": clear,
-        "jitter_px": jitter_px,
-        "start": start if isinstance(start, str) and start in ("zero", "noise") else "image",
-        "size_px": size_px,
-        "n_frames": n_frames or None,
-        "seed": seed,
-    }
+    n_frames, seed = as_count(n_frames, "n_frames"), as_count(seed, "seed")
+    generator = torch.Generator().manual_seed(seed)
     scores: list[float] = []
     frames: list[Array] = []
-    keep = set(np.linspace(steps, 0, n_frames).round().astype(int).tolist())  # the finished picture always
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
         shape = (image.shape[1], image.shape[2], image.shape[3])
+        settings = _settings(steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
+        if n_frames > settings.steps + 1:
+            raise ParameterError(
+                f"n_frames={n_frames}: there are {settings.steps + 1} pictures from the first to the last"
+            )
         objective = (
             class_score(model, target, shape)
             if layer is None
             else activation(model, model.structure(shape).find(layer), target)
         )
-        limits = _limits(model, image)
+        parameters = {
+            "target": describe(target),
+            "layer": layer,
+            **asdict(settings),
+            "start": start if isinstance(start, str) and start in ("zero", "noise") else "image",
+            "size_px": size_px,
+            "n_frames": n_frames or None,
+            "seed": seed,
+        }
+        ascent = Ascent(model, image, objective, settings, generator)
+        first = ascent.score()
 
-        def result(notes: tuple[str, ...] = ()) -> Visualization:
-            with torch.no_grad():
-                scores.append(float(objective.value(image)))
-            if len(set(scores)) == 1:  # as a dead unit, or one whose ReLU is shut at the start
-                notes += (
-                    f"the score stayed at {scores[0]:.4g}: no pixel changes it from this start; try another",
-                )
+        def result(*notes: str) -> Visualization:
+            scores.append(ascent.score())
+            rival = objective.rival(image) if objective.rival else None
             return Visualization(
                 image=model.to_pixels(image)[0],
                 input=image.detach()[0].float().cpu().contiguous().numpy(),
                 scores=np.array(scores, np.float32),
                 frames=np.stack(frames) if frames else np.zeros((0, *shape[1:], 3), np.uint8),
                 target=objective.name,
-                provenance=model.provenance("visualize", parameters, started, notes=notes),
+                provenance=model.provenance(
+                    "visualize", parameters, started, notes=(*notes, *remarks(first, scores, rival, settings))
+                ),
             )
 
-        ascent = torch.optim.Adam([image], lr=step_size, maximize=True)
+        # The finished picture always.
+        keep = set(np.linspace(settings.steps, 0, n_frames).round().astype(int).tolist())
         try:
-            for step in range(steps):
+            for step in range(settings.steps):
                 if step in keep:
                     frames.append(model.to_pixels(image)[0])
-                scores.append(_ascend(ascent, image, objective, l2, jitter_px, generator))
-                with torch.no_grad():
-                    if (step + 1) % TRANSFORM_EVERY == 0:
-                        _transform(image, _sigma(blur, step / steps), clear)
-                    if limits is not None:
-                        image.clamp_(*limits)
+                scores.append(ascent.step(step))
                 if progress:
-                    progress(step + 1, steps)
+                    progress(step + 1, settings.steps)
         except KeyboardInterrupt:
-            raise Interrupted(result((f"interrupted after {len(scores)} of {steps} steps",))) from None
-        if steps in keep:
+            note = f"interrupted after {len(scores)} of {settings.steps} steps"
+            raise Interrupted(result(note)) from None
+        if settings.steps in keep:
             frames.append(model.to_pixels(image)[0])
         return result()
 
 
-def _ascend(
-    ascent: torch.optim.Adam,
-    image: torch.Tensor,
-    objective: Objective,
-    l2: float,
-    jitter_px: int,
-    generator: torch.Generator,
-) -> float:
-    """One step up S(I) - l2 * ||I||^2; returns S(I) as it was before it."""
-    seen = shift(image, jitter_px, generator) if jitter_px else image
-    value = objective.value(seen)
-    check_differentiable(value, objective.name)
-    (image.grad,) = torch.autograd.grad(value - l2 * image.square().sum(), image)
-    score = float(value.detach())
-    if not np.isfinite(score):
-        raise ModelError(f"{objective.name}: the score became {score}; a smaller step_size may help")
-    ascent.step()
-    return score
-
-
-def _sigma(blur: float, progress: float) -> float:
-    """The blur's sigma, on its way from ``blur`` to the final one."""
-    return blur + (min(blur, FINAL_BLUR) - blur) * progress
-
-
-def _transform(image: torch.Tensor, blur: float, clear: float) -> None:
-    if blur:
-        image.copy_(gaussian_blur(image, blur))
-    if clear:
-        image.copy_(clear_small(image, clear))
+def _settings(
+    steps: int, step_size: float, l2: float, blur: float | None, clear: float, jitter_px: int | None, side: int
+) -> Settings:
+    """The options, checked; what is not given goes by the picture's shorter side."""
+    found = Settings(
+        steps=as_count(steps, "steps", 1),
+        step_size=as_number(step_size, "step_size"),
+        l2=as_number(l2, "l2"),
+        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else as_number(blur, "blur"),
+        clear=as_number(clear, "clear"),
+        jitter_px=round(JITTER * side) if jitter_px is None else as_count(jitter_px, "jitter_px"),
+    )
+    if found.clear >= 1:
+        raise ParameterError(f"clear={found.clear}: expected a share of the pixels, less than 1")
+    return found
 
 
 def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
@@ -226,12 +195,5 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
             raise ParameterError(f"start: {len(inputs)} images; expected one")
         x = next(inputs.batches(1)).x
     # In the default layout: channels-last pays for a batch, but a step of one image takes half as long again.
-    return x.to(model.device, model.dtype).contiguous().clone().requires_grad_()
-
-
-def _limits(model: Model, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The normalized values of black and white, beyond which there is no picture; None where unknown."""
-    if model.preprocessing is None:
-        return None
-    black = torch.zeros_like(image[0, :, :1, :1])
-    return model.preprocessing.from_unit(black), model.preprocessing.from_unit(black + 1)
+    dtype = torch.promote_types(model.dtype, torch.float32)
+    return x.to(model.device, dtype).contiguous().clone().requires_grad_()
