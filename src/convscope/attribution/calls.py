@@ -199,6 +199,22 @@ class Call(Asking):
             images.targets.names,
         )
 
+    def note_on_rounding(self, images: Explained, values: torch.Tensor) -> None:
+        """Differences of scores say little where they are no larger than what half precision makes of a score."""
+        dtype = self.model.dtype
+        if dtype not in (torch.float16, torch.bfloat16):
+            return
+        rounding = torch.finfo(dtype).eps * float(images.scores.abs().max())
+        largest = float(values.abs().max())
+        if 0 < largest < _MANY_ROUNDINGS * rounding:
+            self.note(
+                f"scores in {str(dtype).removeprefix('torch.')} are known to about {rounding:.1g}, and the largest "
+                f"value is {largest:.1g}: small values are rounding; run the network in float32 (module.float())"
+            )
+
+
+_MANY_ROUNDINGS = 50
+
 
 class Explained:
     """Images of one batch, preprocessed, and how to score them and variants of them.

@@ -10,7 +10,19 @@ import numpy as np
 import torch
 
 from ..errors import TargetError
-from ..models import Contrast, Layer, Model, Several, Target, as_maps, describe, is_of_classes, resolve, run_to
+from ..models import (
+    Contrast,
+    Layer,
+    Model,
+    Several,
+    Target,
+    as_maps,
+    describe,
+    is_of_classes,
+    main_output,
+    resolve,
+    run_to,
+)
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
@@ -39,14 +51,16 @@ class Objective:
 
 
 def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, int]) -> Objective:
-    """The score of a class before softmax, or whatever a callable makes of the output."""
+    """The score of a class as the network puts it out, or whatever a callable makes of the output."""
     if target is None:
         raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
     if isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str)):
         raise TargetError(f"target={describe(target)!r}: one picture has one target; call visualize for each")
     with torch.no_grad():
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
-    chosen = resolve(target, output, model.labels)
+    main = main_output(output)
+    n_classes = main.shape[1] if main is not None and main.ndim > 1 else 1
+    chosen = resolve(target, output, model.labels, normalization=model.normalization(shape, n_classes))
 
     def run(x: torch.Tensor) -> Any:
         # A copy, as the network's first operation may be in place.
@@ -63,7 +77,7 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
             return None
         return Rival(resolve(best, output, model.labels).names[0], score, own, target_score)
 
-    is_class = is_of_classes(target) and not isinstance(target, Contrast)
+    is_class = is_of_classes(target) and not isinstance(target, Contrast) and not model.multilabel
     return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
 
 

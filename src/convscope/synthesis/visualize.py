@@ -13,7 +13,7 @@ from torch import nn
 
 from ..checks import Pair, as_count, as_number, as_pair
 from ..errors import Interrupted, ParameterError
-from ..models import Model, Progress, as_model, describe, differentiable
+from ..models import Model, Progress, as_model, describe, differentiable, is_of_classes, note_on_scores
 from ..results import Array, Visualization
 from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
 from .objectives import ObjectiveTarget, activation, class_score
@@ -108,6 +108,7 @@ def visualize(
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
         shape = (image.shape[1], image.shape[2], image.shape[3])
+        structure = model.checked(shape, gradients=True)
         settings = _settings(steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
         if n_frames > settings.steps + 1:
             raise ParameterError(
@@ -116,7 +117,7 @@ def visualize(
         objective = (
             class_score(model, target, shape)
             if layer is None
-            else activation(model, model.structure(shape).find(layer), target)
+            else activation(model, structure.find(layer), target)
         )
         parameters = {
             "target": describe(target),
@@ -127,6 +128,8 @@ def visualize(
             "n_frames": n_frames or None,
             "seed": seed,
         }
+        is_squashed = layer is None and is_of_classes(target) and structure.ends_in
+        on_scores = note_on_scores(model.normalization(shape, 2)) if is_squashed else ()
         ascent = Ascent(model, image, objective, settings, generator)
         first = ascent.score()
 
@@ -140,7 +143,10 @@ def visualize(
                 frames=np.stack(frames) if frames else np.zeros((0, *shape[1:], 3), np.uint8),
                 target=objective.name,
                 provenance=model.provenance(
-                    "visualize", parameters, started, notes=(*notes, *remarks(first, scores, rival, settings))
+                    "visualize",
+                    parameters,
+                    started,
+                    notes=(*notes, *on_scores, *remarks(first, scores, rival, settings)),
                 ),
             )
 
