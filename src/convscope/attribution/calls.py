@@ -207,9 +207,10 @@ class Call(Asking):
         rounding = torch.finfo(dtype).eps * float(images.scores.abs().max())
         largest = float(values.abs().max())
         if 0 < largest < _MANY_ROUNDINGS * rounding:
+            name = str(dtype).removeprefix("torch.")
             self.note(
-                f"scores in {str(dtype).removeprefix('torch.')} are known to about {rounding:.1g}, and the largest "
-                f"value is {largest:.1g}: small values are rounding; run the network in float32 (module.float())"
+                f"scores in {name} are known to {rounding:.1g} or so, and the largest value is {largest:.1g}: the "
+                "small ones are rounding; run the network in float32 (module.float())"
             )
 
 

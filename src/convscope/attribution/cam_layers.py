@@ -112,6 +112,8 @@ _READ: weakref.WeakKeyDictionary[nn.Module, dict[Any, Layer]] = weakref.WeakKeyD
 
 def _last_that_is_read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     """The last of these layers that the score depends on."""
+    if call.model.structure(call.inputs.shape).is_cut_off:  # there is no gradient to ask
+        return of_last_kind(layers)[-1]
     if not _is_of_plain_classes(call.target):
         return _read(call, layers)
     known = _READ.setdefault(call.model.module, {})

@@ -131,6 +131,8 @@ def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None
     """A hook that calls ``keep(name, tensor)`` whenever the network has come to this layer."""
     place, calls = place_of(name), -1
     child = module.get_submodule(place.path)
+    if isinstance(child, torch.jit.ScriptModule):
+        raise LayerError(f"layer {name!r} is TorchScript, which lets nobody look into it")
 
     def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal calls

@@ -52,14 +52,16 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
         return module(x.clone())
 
     alone_a, alone_b = run(a), run(b)
-    if not _alike(alone_a, run(a), alone_b):
+    is_repeatable = _alike(alone_a, run(a), alone_b)
+    is_stateless = is_repeatable and _alike(alone_a, module(a.clone()), alone_b)  # after other runs
+    if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
         refusal = (
             f"{name} gives other scores when it is run again on the same image, so that no map of it is right. "
             "Something in it draws random numbers in evaluation mode, as F.dropout(x) does without "
             "training=self.training, or counts its runs where that cannot be undone. Make it repeatable first"
         )
         return Conduct(True, refusal, (), "", False)
-    if not _alike(alone_a, module(a.clone()), alone_b):  # from another state
+    if not is_stateless:
         forget_between_runs(module)
         notes.append(
             f"{name} depends on what it was run on before: each run began in the state that it was given in"

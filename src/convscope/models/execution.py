@@ -31,7 +31,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
     One thread at a time: flags and hooks belong to the module, and another thread would see them change.
     """
-    with _lock_of(module), torch.inference_mode(False), torch.no_grad(), hooks() as attached:
+    with _lock_of(module), torch.inference_mode(False), torch.no_grad(), uncheckpointed(), hooks() as attached:
         state, random = ModuleState(module), RandomState(device_of(module))
         training = [child for child in module.modules() if child.training]
         for child in module.modules():
@@ -96,7 +96,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
             f"the weights of {type(module).__name__} were made inside torch.inference_mode, so that there are no "
             "gradients; build the network outside of it"
         )
-    with evaluating(module), torch.enable_grad(), uncheckpointed(), _AffineBatchNorm(), frozen(module):
+    with evaluating(module), torch.enable_grad(), _AffineBatchNorm(), frozen(module):
         yield
 
 

@@ -26,16 +26,10 @@ class ModuleState:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._attributes = [(child.__dict__, dict(child.__dict__)) for child in module.modules()]
+        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._contents: list[Restore] = []
         self._generators: list[Restore] = []
-        seen: set[int] = set()
-        for _, attributes in self._attributes:
-            for name, value in attributes.items():
-                if name not in _FRAME:
-                    self._keep(value, seen)
-        for buffer in module.buffers():  # TorchScript keeps them elsewhere
-            self._keep(buffer, seen)
+        self._keep(module, set())
 
     def restore(self, *, generators: bool = True) -> None:
         """Put everything back; what has not changed is not written. Random generators only if they are meant."""
@@ -53,7 +47,9 @@ class ModuleState:
         if isinstance(value, _FIXED) or id(value) in seen:
             return
         seen.add(id(value))
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, nn.Module):
+            self._keep_module(value, seen)
+        elif isinstance(value, torch.Tensor):
             self._contents.append(_tensor(value))
         elif (generator := _GENERATORS.get(type(value))) is not None:
             self._generators.append(generator(value))
@@ -62,6 +58,17 @@ class ModuleState:
                 self._contents.append(kind(value))
             for item in value.values() if isinstance(value, dict) else value:
                 self._keep(item, seen)
+
+    def _keep_module(self, module: nn.Module, seen: set[int]) -> None:
+        """Also one that is not registered, but kept in a list or under a name of its own."""
+        for child in module.modules():
+            seen.add(id(child))
+            self._attributes.append((child.__dict__, dict(child.__dict__)))
+            for name, value in child.__dict__.items():
+                if name not in _FRAME:
+                    self._keep(value, seen)
+        for buffer in module.buffers():  # TorchScript keeps them elsewhere
+            self._keep(buffer, seen)
 
 
 _MISSING = object()

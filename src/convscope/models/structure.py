@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from ..errors import ModelError
 from .capture import INPUT, OUTPUT, first_input, items_of, main_output, tensors_of
-from .checkpointing import uncheckpointed
 from .conduct import conduct_of
 from .execution import evaluating, frozen, hooks
 from .graphs import Head, Node, cut_off, head_of, last_function, own_functions, reached
@@ -54,6 +54,8 @@ def noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0
 
 def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
+    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+        raise ModelError(f"{type(module).__name__} has lazy layers without weights yet: run it once on an input")
     # Unlike each other in brightness and contrast, so that a branch which looks at values takes both ways.
     dark, bright = noise(shape, 0, around=-1.0), noise(shape, 1, around=1.5, strength=3.0)
     first: Exception | None = None
@@ -120,7 +122,7 @@ def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
             tokens.setdefault(batch_first.shape[1], batch_first)
 
     try:
-        with evaluating(module), frozen(module), uncheckpointed(), torch.enable_grad(), _noting(module, note):
+        with evaluating(module), frozen(module), torch.enable_grad(), _noting(module, note):
             with watching_for_hidden() as hidden:
                 output = module(leaf.clone())  # its first operation may be in place
             main = main_output(output)
@@ -159,7 +161,8 @@ def _noting(
 
     with hooks() as attached:
         for child, name in {child: name for name, child in module.named_modules() if name}.items():
-            attached.append(child.register_forward_hook(hook(name), with_kwargs=True))
+            if not isinstance(child, torch.jit.ScriptModule):  # which takes no hooks
+                attached.append(child.register_forward_hook(hook(name), with_kwargs=True))
         yield
 
 

@@ -156,7 +156,8 @@ def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
     if labels is None:
         return tuple(f"class {i}" for i in range(n_classes))
     if len(labels) != n_classes:
-        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes")
+        one = "; a single score is that of one class: give its label" if n_classes == 1 else ""
+        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes{one}")
     return tuple(labels)
 
 
