@@ -61,7 +61,7 @@ def test_of_a_network_that_ends_in_average_pooling_the_map_adds_up_to_the_score(
     ("name", "layer"),
     [
         ("resnet18", "layer4"),
-        ("mobilenetv3_small_100", "blocks.5"),
+        ("mobilenetv3_small_100", "blocks"),
         ("convnext_atto", "stages"),
         ("densenet121", "features"),
     ],

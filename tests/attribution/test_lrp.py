@@ -301,7 +301,7 @@ def test_functions_that_are_no_layers_are_noted_where_they_are_not_linear(
             return function(x[:, :, :, :1]).flatten(1)
 
     notes = lrp(Net(), torch.rand(1, 3, 4, 4) + 1, target=0).provenance.notes
-    assert [note.partition(" has no rule")[0] for note in notes] == list(names)
+    assert [note.partition(" has no rule")[0] for note in notes if " has no rule" in note] == list(names)
 
 
 def test_several_targets_at_once_give_what_they_give_alone(tiny: Model) -> None:

@@ -369,7 +369,7 @@ def test_layers_as_json() -> None:
         "kind": "Conv2d",
         "shape": [24, 112, 112],
         "receptive_field": [3, 3],
-        "channels_last": False,
+        "held": "maps",
     }
 
 

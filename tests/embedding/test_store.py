@@ -328,23 +328,26 @@ def test_new_labels_of_old_files_are_taken_over(folder: Path, tmp_path: Path, co
 
 
 class Spoiled(nn.Module):
-    """Gives something that is no number for the second of each two pictures."""
+    """Gives something that is no number for pictures that are brighter than most."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, brightness: float) -> None:
         super().__init__()
-        self.inner, self.value = network().module, value
+        self.inner, self.value, self.brightness = network().module, value, brightness
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        is_bright = x.mean(dim=(1, 2, 3)) > self.brightness
         x = self.inner[:4](x)
-        x[1::2] *= self.value
-        return self.inner[4](x)  # type: ignore[no-any-return]
+        return self.inner[4](torch.where(is_bright[:, None], x * self.value, x))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(("value", "vectors"), [(np.nan, "float32"), (np.inf, "float32"), (1e9, "float16")])
 def test_a_vector_that_is_no_number_is_an_error_of_its_row(
     folder: Path, tmp_path: Path, value: float, vectors: Any
 ) -> None:
-    model = Model(Spoiled(value), input_size=(16, 16), mean=[0.5] * 3, std=[0.2] * 3)
+    plain = network()
+    brightness = torch.cat([batch.x.mean(dim=(1, 2, 3)) for batch in plain.batches(plain.inputs(folder))])
+    middle = float(brightness.sort().values[5:7].mean())  # six on each side
+    model = Model(Spoiled(value, middle), preprocessing=plain.preprocessing)
     store = embed(model, folder, store=tmp_path / "s.lance", layer="inner.4:input", vectors=vectors)
     assert len(store) == 12
     assert store.count("error LIKE '%gives NaN or infinite values in " + vectors + "'") == 6

@@ -661,11 +661,14 @@ def test_maps_of_whole_numbers_are_ranked_as_others_are() -> None:
 
 def test_of_a_network_of_one_class_a_note_asks_for_its_logit() -> None:
     net, x = tiny_network(n_classes=1), torch.randn(1, 3, 16, 16)
-    found = evaluate(net, x, saliency(net, x), steps=4, measures=CURVES)
+    certain = torch.nn.Sequential(net, torch.nn.Softmax(dim=1))  # of its only class
+    found = evaluate(certain, x, saliency(net, x), steps=4, measures=CURVES)
     assert found.provenance.notes == (
         "the probability is the same whatever is hidden, as of a single class: take score='logit'",
     )
-    assert evaluate(net, x, saliency(net, x), steps=4, score="logit", measures=CURVES).provenance.notes == ()
+    for score in ("logit", "probability"):  # that of a single score is its sigmoid
+        found = evaluate(net, x, saliency(net, x), steps=4, score=score, measures=CURVES)
+        assert found.provenance.notes == ()
 
 
 def test_ctrl_c_leaves_the_images_that_were_measured(tiny: Model) -> None:
