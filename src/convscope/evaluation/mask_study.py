@@ -254,13 +254,13 @@ def stability(windows: Sequence[int], alike: Array, window: int) -> str:
 
 
 def _why(insertion: Array, deletion: Array) -> str:
-    """By which measure the best setting is the best."""
-    advantages = (insertion - deletion).mean(axis=1)
-    best = int(np.nan_to_num(advantages, nan=-np.inf).argmax())
-    words = [
-        name
-        for name, values in (("insertion", insertion.mean(axis=1)), ("deletion", -deletion.mean(axis=1)))
-        if np.nan_to_num(values, nan=-np.inf).argmax() == best
-    ]
-    what = f"best {' and '.join(words)}" if words else "best insertion minus deletion"
-    return f"{what} ({advantages[best]:.2f})"
+    """The measures that the best setting is the best by, each with its own value; the first one decided."""
+    above, below = insertion.mean(axis=1), deletion.mean(axis=1)
+    best = int(np.nan_to_num(above - below, nan=-np.inf).argmax())
+    is_best = {
+        "insertion": np.nan_to_num(above, nan=-np.inf).argmax() == best,
+        "deletion": np.nan_to_num(below, nan=np.inf).argmin() == best,
+    }
+    values = {"insertion": above[best], "deletion": below[best]}
+    more = [f"best {name} ({values[name]:.3f})" for name in values if is_best[name]]
+    return ", ".join([f"best insertion minus deletion ({above[best] - below[best]:.3f})", *more])
