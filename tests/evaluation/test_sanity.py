@@ -167,9 +167,7 @@ def test_chance_alone_stays_below_the_limits(n_maps: int) -> None:
 
 
 def test_a_map_of_few_cells_says_so() -> None:
-    coarse = nn.Sequential(
-        nn.Conv2d(3, 6, 3, 4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4)
-    )
+    coarse = nn.Sequential(nn.Conv2d(3, 6, 3, 4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4))
     (note,) = sanity_check(coarse, picture(), "grad_cam", stages=1).provenance.notes
     assert "the map has 4 x 4 cells" in note
     assert not sanity_check(network(), picture(), "grad_cam", stages=1).provenance.notes  # 16 x 16

@@ -150,8 +150,8 @@ def _coarse(model: Model, image: Any, original: Attribution) -> list[str]:
     if shape is None or shape[1] * shape[2] >= _CELLS:
         return []
     return [
-        f"the map has {shape[1]} x {shape[2]} cells: of so few, unrelated maps may correlate by more than {CHANGED} "
-        "on average; try a layer with more"
+        f"the map has {shape[1]} x {shape[2]} cells: with so few, unrelated maps may correlate by more than "
+        f"{CHANGED} on average; try a layer with more"
     ]
 
 
@@ -254,8 +254,8 @@ def _verdict(
     ]
     if len(by_label):
         parts.append(
-            f"it {words[labels_pass]} the label check: with the maps of {len(by_label)} other classes that size is "
-            f"{_mean_size(by_label):.2f} on average"
+            f"it {words[labels_pass]} the label check: with the maps of {len(by_label)} other classes that size "
+            f"is {_mean_size(by_label):.2f} on average"
         )
     n_flat = int((~np.isfinite([*by_weights, *by_label])).sum())
     return "; ".join([*parts, *([f"left out: {n_flat} flat or missing"] if n_flat else [])])

@@ -58,7 +58,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     ax.set_ylim(_lowest(result.cascading, result.independent) - 0.05, 1.03)
     ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 7}, loc="upper right")
     plain_labels(ax)
-    note = "layers at random; red: much the same, or its negative"
+    note = "layers at random; red: much the same, or turned around"
     heading(ax, "Rank correlation with the map of the trained network", note)
 
 
