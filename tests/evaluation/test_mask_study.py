@@ -13,8 +13,8 @@ from scipy import stats
 from torch import nn
 
 from convscope import Interrupted, MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
-from convscope.evaluation.evaluate import CURVES
 from convscope.evaluation.mask_study import _why, agreement, sign_varies, stability
+from convscope.evaluation.measures import CURVES
 from convscope.evaluation.measuring import Measuring
 from convscope.models import Model
 from convscope.perturbation import tried_windows

@@ -16,14 +16,13 @@ from ..checks import as_count
 from ..errors import Interrupted, ParameterError
 from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
-from ..perturbation import Engine, tried_windows
+from ..perturbation import SIGNS, SLIGHT, Engine, tried_windows
 from ..results import Array, Attribution, Evaluation, MaskStudy
 from .evaluate import check_call, evaluate
 from .measures import CURVES
 
 _STABLE = 0.8  # rank correlation from which two maps say the same
 _NEAR = 2  # times its side: a window further off says nothing of how stable the map is
-_SLIGHT = 0.1  # of the largest value: a sign below it is no sign
 
 
 def mask_study(
@@ -195,10 +194,16 @@ def _studied(
             about,
             started,
             measured={"engine": found[best].provenance.measured.get("engine")},
-            notes=list(dict.fromkeys(note for a in (*found, measured) for note in a.provenance.notes)),
+            notes=list(dict.fromkeys(_notes(found, measured))),
             skipped=found[0].provenance.skipped,
         ),
     )
+
+
+def _notes(found: Sequence[Attribution], measured: Evaluation) -> list[str]:
+    """The remarks of all settings, but for those on signs: the study has its own map of these."""
+    notes = [note for result in (*found, measured) for note in result.provenance.notes]
+    return [note for note in notes if not note.startswith(SIGNS)]
 
 
 def _names(baselines: Sequence[Any]) -> list[str]:
@@ -225,7 +230,7 @@ def agreement(maps: Array) -> Array:
 
 def sign_varies(maps: Array) -> Array:
     """Where the maps (B, N, H, W) of several baselines have values of both signs, none of them slight."""
-    slight = _SLIGHT * np.abs(maps).max(axis=(0, 2, 3), keepdims=True)
+    slight = SLIGHT * np.abs(maps).max(axis=(0, 2, 3), keepdims=True)
     return np.asarray((maps > slight).any(axis=0) & (maps < -slight).any(axis=0))
 
 

@@ -15,6 +15,7 @@ from .kinds import (
     Retrieval,
     Visualization,
 )
+from .notes import Remark
 
 __all__ = [
     "CHANGED",
@@ -34,6 +35,7 @@ __all__ = [
     "Projection",
     "Provenance",
     "Ranked",
+    "Remark",
     "Result",
     "Retrieval",
     "SanityCheck",
