@@ -179,6 +179,8 @@ def test_the_caption_says_which_scores_are_nearer(metric: Metric) -> None:
     assert is_higher is HIGHER_IS_NEARER[metric]
     caption = figure(dataclasses.replace(neighbors(), metric=metric)).get_supxlabel()
     assert f"Numbers: {metric}, {'higher' if is_higher else 'lower'} is nearer." in caption
+    cosine = 10.5 / (10 * 11.25) ** 0.5
+    assert scores[0, 0] == pytest.approx({"cosine": cosine, "euclidean": 0.5, "dot": 10.5}[metric])
 
 
 def test_labels_are_told_apart_by_color_and_then_by_shape() -> None:
