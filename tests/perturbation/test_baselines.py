@@ -115,7 +115,6 @@ def test_the_study_takes_them_too() -> None:
     found = mask_study(ink_counter(digit()), picture(digit()), 0, steps=4, **options)
     assert found.baselines == ("black", "mean") * 2
     assert len(notes_of(found, BORDER)) == 1  # the same for both windows
-    assert not notes_of(found, SIGNS)  # the study has a map of these
 
 
 # The border
@@ -252,6 +251,13 @@ def test_a_sign_that_hangs_on_the_baseline_is_noted() -> None:
     ]
     several = occlusion(spot_counter(), picture(dim_spots(0.3)), target=Several(0, 1), window=1)
     assert notes_of(several, SIGNS)[0].startswith(f"{SIGNS}: in 2 of 2 maps")
+
+
+def test_a_mask_study_has_a_map_of_signs_and_no_note() -> None:
+    options: dict[str, Any] = {"windows": [1], "shapes": ["rectangle"], "baselines": ["mean", "blur"]}
+    found = mask_study(spot_counter(), picture(dim_spots(0.3)), 0, steps=2, **options)
+    assert found.sign_varies[0].sum() == 8
+    assert not notes_of(found, SIGNS)
 
 
 def test_looking_at_signs_costs_eight_images_and_changes_no_value() -> None:
