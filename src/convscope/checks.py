@@ -42,7 +42,8 @@ def as_pair(value: object, name: str) -> Pair:
 def check_metric(metric: str) -> None:
     """`ParameterError` for an unknown one."""
     if metric not in tuple(HIGHER_IS_NEARER):
-        raise ParameterError(f"metric={metric!r}: expected {', '.join(map(repr, HIGHER_IS_NEARER))}")
+        *names, last = map(repr, HIGHER_IS_NEARER)
+        raise ParameterError(f"metric={metric!r}: expected {', '.join(names)} or {last}")
 
 
 def which_is_nearer(metric: str) -> str:
