@@ -11,6 +11,8 @@ from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
 Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
+Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
+HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
 
 def as_count(value: object, name: str, least: int = 0) -> int:
@@ -35,6 +37,18 @@ def as_pair(value: object, name: str) -> Pair:
     ):
         raise ParameterError(f"{name}={value!r}: expected pixels, one number or (height, width), at least 1")
     return (int(pair[0]), int(pair[1]))
+
+
+def check_metric(metric: str) -> None:
+    """`ParameterError` for an unknown one."""
+    if metric not in tuple(HIGHER_IS_NEARER):
+        *names, last = map(repr, HIGHER_IS_NEARER)
+        raise ParameterError(f"metric={metric!r}: expected {', '.join(names)} or {last}")
+
+
+def which_is_nearer(metric: str) -> str:
+    """How a score by a metric is read, in words."""
+    return "higher is nearer" if HIGHER_IS_NEARER[metric] else "lower is nearer"
 
 
 def check_engine(engine: str, address: str | None) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -486,6 +487,58 @@ def test_a_store_is_projected_clustered_and_evaluated(here: Path) -> None:
     found = json.loads(invoke("duplicates", "s.lance", "--threshold", "0.5", "-o", "d", "--json").stdout)
     assert found["n_pairs"] >= len(found["pairs"]) > 0
     assert found["pairs"][0]["is_copy"] is False
+
+
+# What to type after each command that takes a store and a network.
+WITH_A_NETWORK = {
+    "attribute-dataset": ["s.lance"],
+    "embed": ["photos", "--store", "s.lance"],
+    "neighbors": ["s.lance", "new.jpg"],
+    "place": ["s.lance", "new.jpg"],
+    "project": None,  # of a store it runs no network
+    "report": None,  # takes a folder of images, and no store
+}
+
+
+def test_every_command_that_takes_a_store_and_a_network_is_checked() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    options = {name: {parameter.name for parameter in command.params} for name, command in commands.items()}
+    found = {name for name, given in options.items() if "model_name" in given and given & {"store", "collection"}}
+    assert found == set(WITH_A_NETWORK)
+
+
+@pytest.mark.parametrize("command", [name for name, given in WITH_A_NETWORK.items() if given])
+def test_a_store_of_another_network_is_refused(command: str, photos: Path, here: Path) -> None:
+    invoke("embed", photos / "cat", "--store", "s.lance")
+    assert invoke("project", "s.lance", "-o", "map").exit_code == 0
+    Image.open(photos / "cup" / "one.jpg").save("new.jpg")
+    before = EmbeddingStore.open("s.lance").to_arrow()
+    done = invoke(command, *(WITH_A_NETWORK[command] or ()), *SMALL)
+    assert done.exit_code == 1
+    said = words(done.stderr)
+    assert "s.lance holds vectors of efficientnet-lite0 (" in said
+    assert "not of torchvision:shufflenet_v2_x0_5 (" in said
+    assert "give the network that made this store, or choose another one" in said
+    assert EmbeddingStore.open("s.lance").to_arrow().equals(before)
+
+
+def test_saved_vectors_of_another_network_are_refused(photos: Path, here: Path) -> None:
+    invoke("embed", photos / "cat", "-o", "vectors")
+    Image.open(photos / "cup" / "one.jpg").save("new.jpg")
+    done = invoke("neighbors", "vectors", "new.jpg", *SMALL)
+    assert done.exit_code == 1
+    said = words(done.stderr)
+    assert "these by efficientnet-lite0" in said
+    assert "give the network that made them" in said
+
+
+def test_vectors_that_were_brought_along_place_no_image(photos: Path, here: Path) -> None:
+    EmbeddingStore.of_vectors("own.lance", np.random.default_rng(0).normal(size=(20, 1280)))
+    invoke("project", "own.lance", "-o", "map")
+    for command in ("place", "neighbors"):
+        done = invoke(command, "own.lance", photos / "cat" / "one.jpg")
+        assert done.exit_code == 1
+        assert "holds vectors that were brought along" in words(done.stderr)
 
 
 def test_what_a_store_refuses(photos: Path, here: Path) -> None:

@@ -151,7 +151,25 @@ def test_another_network_layer_or_precision_is_refused(folder: Path, tmp_path: P
         embed(network(), folder, store=place, precision="bfloat16")
     with pytest.raises(StoreError, match="the weights differ"):
         EmbeddingStore.open(place, model=network(1))
-    assert len(EmbeddingStore.open(place, model=network())) == 12
+    store = EmbeddingStore.open(place, model=network())
+    assert len(store) == 12
+    image = np.random.default_rng(9).integers(0, 255, (20, 20, 3), np.uint8)
+    assert store.neighbors(image, k=1).indices.shape == (1, 1)
+    store.model = network(1)
+    with pytest.raises(StoreError, match="the weights differ"):
+        store.neighbors(image, k=1)
+
+
+def test_a_network_is_checked_against_what_made_the_store(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    store.check_model(network())
+    store.check_model(None)
+    with pytest.raises(StoreError, match=r"s\.lance holds vectors of Sequential \(\w{8}\) .*, not of Sequential"):
+        store.check_model(network(1))
+    own = EmbeddingStore.of_vectors(tmp_path / "own.lance", np.eye(4))
+    own.check_model(network(1))  # no network made it
+    with pytest.raises(StoreError, match="brought along"):
+        own.check_model(network(1), embeds=True)
 
 
 def test_places_that_hold_no_store(tmp_path: Path) -> None:

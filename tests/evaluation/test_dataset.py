@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 from pathlib import Path
@@ -12,7 +13,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convscope import Model, ParameterError, attribute_dataset, embed, occlusion, saliency
+from convscope import (
+    EmbeddingStore,
+    Model,
+    ParameterError,
+    StoreError,
+    attribute_dataset,
+    embed,
+    occlusion,
+    saliency,
+)
 
 
 @pytest.fixture
@@ -90,6 +100,35 @@ def test_another_network_or_other_options_make_all_rows_again(folder: Path, tmp_
     seen: list[tuple[int, int]] = []
     attribute_dataset(model, store, target="y", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(67, 70), (70, 70)]
+
+
+def test_a_store_of_another_network_is_refused(folder: Path, tmp_path: Path, model: Model) -> None:
+    """Its rows hold predictions of the network that made them; maps of another say nothing of those."""
+    store = embed(model, folder, store=tmp_path / "s.lance")
+    before = store.schema.names
+    module = copy.deepcopy(model.module)
+    same = {"mean": [0.5] * 3, "std": [0.2] * 3}
+    other = Model(module, input_size=(16, 16), labels=["upright piano", "b", "c"], name="other", **same)
+    with pytest.raises(
+        StoreError, match=r"s\.lance holds vectors of Sequential .* not of other .*: the encoders differ"
+    ):
+        attribute_dataset(other, store)
+    with torch.no_grad():
+        module[0].weight += 1
+    with pytest.raises(StoreError, match=r"the weights differ.* give the network that made this store"):
+        attribute_dataset(Model(module, input_size=(16, 16), **same), store)
+    cropped = Model(model.module, input_size=(12, 12), **same)
+    with pytest.raises(StoreError, match="the preprocessing differ"):
+        attribute_dataset(cropped, store, method="occlusion")
+    assert store.schema.names == before
+    assert store.fits.recall("attribution saliency") is None
+    assert attribute_dataset(model, store).count("saliency_focus IS NOT NULL") == 70
+
+
+def test_vectors_that_were_brought_along_are_of_no_network(folder: Path, tmp_path: Path, model: Model) -> None:
+    names = [str(path) for path in sorted(folder.glob("a/*.png"))]
+    store = EmbeddingStore.of_vectors(tmp_path / "own.lance", np.eye(len(names)), names=names)
+    assert attribute_dataset(model, store).count("saliency_focus IS NOT NULL") == len(names) == 35
 
 
 @pytest.mark.slow

@@ -36,8 +36,8 @@ from convscope import (
 )
 from convscope.evaluation import MEASURES, measures, road, sensitivity
 from convscope.evaluation.controls import control_maps
-from convscope.evaluation.evaluate import CURVES, mean_and_margin
-from convscope.evaluation.measures import localization, pointing, regions_of, sparseness
+from convscope.evaluation.evaluate import mean_and_margin
+from convscope.evaluation.measures import CURVES, localization, pointing, regions_of, sparseness
 from convscope.evaluation.road import imputed
 from convscope.models import Model
 from convscope.perturbation import baseline_of, ranks
@@ -421,8 +421,9 @@ def test_measures_are_chosen_by_name_and_come_in_that_order(tiny: Model) -> None
     )
     assert found.measures == ("sparseness", "insertion_blur")
     assert found.higher_is_better == (True, True)
-    assert measures.check_measures(None, has_regions=True) == tuple(MEASURES)
-    assert measures.check_measures(None, has_regions=False) == tuple(MEASURES)[:-2]
+    others = [name for name in MEASURES if not name.startswith(("deletion_", "insertion_"))]
+    assert measures.check_measures(None, has_regions=True) == (*CURVES, *others)
+    assert measures.check_measures(None, has_regions=False) == (*CURVES, *others)[:-2]
     assert evaluate(tiny, x, np.ones((1, 16, 16)), measures=["sparseness"]).curves.shape == (3, 4, 1, 0)
 
 
@@ -695,3 +696,25 @@ def test_what_was_measured_is_on_record(tiny: Model) -> None:
     found = evaluate(tiny, images, maps, measures=["pointing"], regions=[[0, 0, 4, 4]] * 2)
     assert found.provenance.parameters["measures"] == ("pointing",)
     assert found.provenance.parameters["regions"] == "2 boxes"
+
+
+def test_curves_go_over_another_baseline_where_that_is_asked_for(tiny: Model) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
+    maps = {"mine": np.random.default_rng(1).normal(size=(2, 16, 16)).astype(np.float32)}
+    wanted = ["insertion_black", "deletion_black"]
+    found = evaluate(tiny, list(x), maps, target=1, measures=wanted, steps=4)
+    assert found.measures == tuple(wanted)
+    assert found.curve_names == ("deletion_black", "insertion_black")
+    image = tiny.preprocessing.apply(x[0])
+    behind = torch.full((3, 16, 16), -2.0)  # black: (0 - 0.5) / 0.25
+    pair = by_definition(lambda one: probability(tiny.module, one, 1), image, behind, ranks(maps["mine"][0]), 4)
+    for c, curve in enumerate(pair):
+        np.testing.assert_allclose(found.curves[0, c, 0], curve, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.areas("deletion")[0, 0], area(pair[0]), rtol=0, atol=1e-6)
+    with pytest.raises(ParameterError, match="what black is"):
+        evaluate(tiny.module, torch.randn(2, 3, 16, 16), maps, target=1, measures=wanted)
+    by_default = evaluate(tiny, list(x), maps, target=1, steps=4, measures=["insertion_blur"])
+    assert by_default.curve_names == CURVES
+    both = [*CURVES, "deletion_white"]
+    names = evaluate(tiny, list(x), maps, target=1, steps=2, measures=both).curve_names
+    assert names[:3] == ("deletion_mean", "deletion_blur", "deletion_white")

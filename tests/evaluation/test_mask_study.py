@@ -13,8 +13,8 @@ from scipy import stats
 from torch import nn
 
 from convscope import Interrupted, MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
-from convscope.evaluation.evaluate import CURVES
-from convscope.evaluation.mask_study import agreement, sign_varies, stability
+from convscope.evaluation.mask_study import _why, agreement, sign_varies, stability
+from convscope.evaluation.measures import CURVES
 from convscope.evaluation.measuring import Measuring
 from convscope.models import Model
 from convscope.perturbation import tried_windows
@@ -46,13 +46,21 @@ def test_the_largest_advantage_is_recommended_and_the_reason_says_so(tiny: Model
     best = int(found.advantage.argmax())
     assert found.recommended == best
     assert best != found.insertion.mean(axis=1).argmax()  # so that it is not insertion alone that decides
-    assert found.reason.startswith(f"{found.setting(best)}: best ")
-    assert f"({found.advantage[best]:.2f})" in found.reason
+    assert found.reason.startswith(f"{found.setting(best)}: best insertion minus deletion (")
     assert found.rows()[1][0] == found.setting(best)
-    is_best = [found.insertion.mean(axis=1).argmax() == best, found.deletion.mean(axis=1).argmin() == best]
-    assert [word in found.reason.split("(")[0] for word in ("insertion", "deletion")] == is_best or not any(
-        is_best
+    assert "best insertion (" not in found.reason
+
+
+def test_each_number_in_the_reason_is_that_of_the_measure_beside_it() -> None:
+    """Deletion alone is 0.349; what decided is the difference, which is another number."""
+    insertion = np.array([[0.9, 0.978], [0.8, 0.8], [0.99, 0.99]])
+    deletion = np.array([[0.3, 0.398], [0.5, 0.5], [0.7, 0.7]])
+    assert _why(insertion, deletion) == "best insertion minus deletion (0.590), best deletion (0.349)"
+    assert _why(insertion[:2], deletion[:2]) == (
+        "best insertion minus deletion (0.590), best insertion (0.939), best deletion (0.349)"
     )
+    middle = np.array([[0.8], [0.9], [0.7]]), np.array([[0.3], [0.5], [0.25]])
+    assert _why(*middle) == "best insertion minus deletion (0.500)"
 
 
 class Detector(nn.Module):
@@ -136,7 +144,7 @@ def test_the_reason_names_the_windows_that_agree() -> None:
     two = mask_study(
         net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4], shapes=["rectangle"], baselines=["mean"], steps=8
     )
-    assert "4 px rectangle over mean: best insertion and deletion" in two.reason
+    assert "4 px rectangle over mean: best insertion minus deletion (" in two.reason
     assert "stability not known: no other window within 2 times its side" in two.reason
 
 

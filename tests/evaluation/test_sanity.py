@@ -29,6 +29,7 @@ from convscope import (
 from convscope.evaluation import sanity
 from convscope.evaluation.sanity import in_order, similarity, stages_of
 from convscope.models import Model
+from convscope.results import CHANGED, SAME
 
 
 def edges(model: Any, images: Any, **options: Any) -> Attribution:
@@ -119,9 +120,9 @@ def test_a_flat_map_is_neither_good_nor_bad() -> None:
 
 @pytest.mark.parametrize(
     ("correlations", "passes"),
-    [([0.4, 0.4], True), ([0.9, -0.9], True), ([0.5, 0.5], None), ([0.6, 0.6], False), ([0.3, 0.6], None)],
+    [([0.4, 0.4], True), ([0.9, -0.9], False), ([0.5, -0.5], None), ([-0.6, -0.6], False), ([0.3, -0.3], True)],
 )
-def test_the_mean_correlation_decides(
+def test_the_mean_size_of_the_correlations_decides(
     correlations: list[float], passes: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([*correlations, *correlations[:1], *[0.2] * 3])
@@ -129,9 +130,48 @@ def test_the_mean_correlation_decides(
     found = sanity_check(network(2), picture(), stages=2)
     # First the cascade, then the only other class.
     assert found.passes_weights is passes
-    assert found.passes_labels is (True if correlations[0] <= 0.4 else False if correlations[0] >= 0.6 else None)
+    size = abs(correlations[0])
+    assert found.passes_labels is (True if size <= 0.4 else False if size >= 0.6 else None)
     words = {True: "passes", False: "fails", None: "is doubtful in"}[passes]
     assert f"saliency {words} the weights check" in found.verdict
+    assert f"a size of {np.abs(correlations).mean():.2f} on average ({correlations[0]:.2f} with" in found.verdict
+
+
+def test_signs_do_not_cancel() -> None:
+    """Correlations that a user met: their mean is 0.06, and every single map is much the same or its negative."""
+    assert sanity._judged(np.array([-0.87, 0.86, 0.95, -0.70])) is False
+    assert sanity._judged(np.array([-0.87, np.nan, 0.95, -0.70])) is False
+    words = sanity._verdict("grad_cam", np.array([-0.87, 0.86, 0.95, -0.70]), False, np.array([-0.9, 0.9]), False)
+    assert "grad_cam fails the weights check" in words
+    assert "a size of 0.84 on average (-0.87 with the last layer, -0.70 with all)" in words
+    assert "that size is 0.90 on average" in words
+
+
+def _sizes_by_chance(side: int, n_maps: int) -> np.ndarray:
+    """The mean size of the rank correlation of a map with n unrelated ones, many times: smooth, positive parts."""
+    rng = np.random.default_rng(0)
+    cells = ndimage.uniform_filter(rng.normal(size=(300, side, side)), (0, 3, 3), mode="mirror").clip(0)
+    maps = ndimage.zoom(cells, (1, 28 / side, 28 / side), order=1, mode="nearest", grid_mode=True)
+    places = stats.rankdata(maps.reshape(300, -1), axis=1)
+    sizes = np.abs(np.corrcoef(places[places.std(axis=1) > 0]))
+    chosen = [rng.choice(len(sizes), n_maps + 1, replace=False) for _ in range(4000)]
+    return np.array([sizes[i[0], i[1:]].mean() for i in chosen])
+
+
+@pytest.mark.parametrize("n_maps", [5, 8])
+def test_chance_alone_stays_below_the_limits(n_maps: int) -> None:
+    """Of 7 x 7 cells, unrelated maps pass 19 times of 20; of fewer they may be doubtful, and fail only if tiny."""
+    limit = {side: np.quantile(_sizes_by_chance(side, n_maps), 0.95) for side in (2, 4, 6, 7, 14)}
+    assert limit[14] < limit[7] < CHANGED < limit[6]
+    assert limit[4] < SAME < limit[2]
+
+
+def test_a_map_of_few_cells_says_so() -> None:
+    coarse = nn.Sequential(nn.Conv2d(3, 6, 3, 4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4))
+    (note,) = sanity_check(coarse, picture(), "grad_cam", stages=1).provenance.notes
+    assert "the map has 4 x 4 cells" in note
+    assert not sanity_check(network(), picture(), "grad_cam", stages=1).provenance.notes  # 16 x 16
+    assert not sanity_check(coarse, picture(), "saliency", stages=1).provenance.notes
 
 
 # What is made random

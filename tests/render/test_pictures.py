@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
 
+from convscope.checks import HIGHER_IS_NEARER, Metric
+from convscope.embedding.neighbors import search
 from convscope.errors import OutputError, ParameterError
 from convscope.render import attribution_scale, data_uri, figure, filter_tiles, neighbor_rows, plot, save_png
 from convscope.render.attributions import is_grainy
@@ -164,6 +167,20 @@ def test_filters_of_nearly_no_weights_stay_gray_and_that_is_said(planes: int) ->
 def test_only_a_known_other_label_is_wrong() -> None:
     assert [[one.is_wrong for one in row] for row in neighbor_rows(neighbors())] == [[False, True], [False, False]]
     assert not any(one.is_wrong for row in neighbor_rows(neighbors(())) for one in row)
+
+
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_the_caption_says_which_scores_are_nearer(metric: Metric) -> None:
+    """As the search itself orders them: the nearest comes first."""
+    points, query = np.array([[3.0, 1.0], [1.0, 2.0], [-1.0, 0.5]]), np.array([[3.0, 1.5]])
+    indices, scores = search(points, query, 3, metric)
+    assert indices[0, 0] == 0
+    is_higher = bool(scores[0, 0] > scores[0, 1] > scores[0, 2])
+    assert is_higher is HIGHER_IS_NEARER[metric]
+    caption = figure(dataclasses.replace(neighbors(), metric=metric)).get_supxlabel()
+    assert f"Numbers: {metric}, {'higher' if is_higher else 'lower'} is nearer." in caption
+    cosine = 10.5 / (10 * 11.25) ** 0.5
+    assert scores[0, 0] == pytest.approx({"cosine": cosine, "euclidean": 0.5, "dot": 10.5}[metric])
 
 
 def test_labels_are_told_apart_by_color_and_then_by_shape() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from convscope.embedding import embed
 from convscope.errors import ImageError, LayerError, ModelError, OutputError, ParameterError, TargetError
 from convscope.models import Model, Several, SimilarTo
 from convscope.report import report
@@ -294,6 +296,25 @@ def test_a_collection_that_is_not_there_is_an_error_before_the_work(model: Model
             np.zeros((9, 9, 3), np.uint8),
             output=tmp_path / "r.html",
             collection=tmp_path / "nowhere",
+            progress=lambda *call: calls.append(call),
+        )
+    assert calls == []
+
+
+def test_a_collection_of_another_network_is_refused_before_the_work(model: Model, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), np.uint8)
+    other = Model(
+        copy.deepcopy(model.module), labels=model.labels, preprocessing=model.preprocessing, name="other"
+    )
+    with torch.no_grad():
+        next(other.module.parameters()).add_(1)
+    calls: list[Any] = []
+    with pytest.raises(ParameterError, match=r"these by other at .*give the network that made them"):
+        report(
+            model,
+            image[0],
+            output=tmp_path / "r.html",
+            collection=embed(other, list(image)),
             progress=lambda *call: calls.append(call),
         )
     assert calls == []

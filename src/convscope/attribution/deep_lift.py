@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..checks import as_count
 from ..errors import ModelError
 from ..models import Model, Progress, Score, Target, check_differentiable
-from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained, gradients_of
@@ -67,8 +67,9 @@ def deep_lift(
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
         target: class index, label, a list of one for each image, a callable from the output (N, K) to
             scores (N,), or nothing for the predicted class.
-        baseline: what the image is compared with: "mean" (0 after normalization), "blur", "noise", an image, or
-            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        baseline: what the image is compared with: "mean" (0 after normalization), "blur", "noise", "black",
+            "white", an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a
+            preprocessed tensor. A note says where the image's border is of one color and the baseline of another.
         score: "logit" (before softmax) or "probability".
         seed: of the noise baseline.
         progress: called with (images done, images in all).
@@ -114,7 +115,8 @@ def deep_lift(
             f"{call.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
             "integrated_gradients or lrp"
         )
-    baseline_for = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    preprocessed = call.inputs.preprocessed
+    baseline_for = hiding(call.model, baseline, preprocessed=preprocessed, seed=seed, notes=call.notes)
     rules = _rules(call.notes)
 
     def values_of(images: Explained, i: int) -> torch.Tensor:

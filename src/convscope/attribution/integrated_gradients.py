@@ -10,7 +10,7 @@ from torch import nn
 from ..checks import as_count
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target
-from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
@@ -41,8 +41,9 @@ def integrated_gradients(
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
         target: class index, label, a list of one for each image, a callable from the output (N, K) to
             scores (N,), or nothing for the predicted class.
-        baseline: where the way begins: "mean" (0 after normalization), "blur", "noise", a number, an image; or a
-            list of these, whose maps are averaged.
+        baseline: where the way begins: "mean" (0 after normalization), "blur", "noise", "black", "white", a
+            number, an image; or a list of these, whose maps are averaged. A note says where the image's border is
+            of one color and the baseline of another.
         steps: points on the way, at the middles of as many equal parts (midpoint rule).
         score: "logit" (before softmax) or "probability".
         seed: of the noise baseline.
@@ -89,7 +90,7 @@ def integrated_gradients(
         progress=progress,
     )
     preprocessed = call.inputs.preprocessed
-    starts = [baseline_of(call.model, b, preprocessed=preprocessed, seed=seed) for b in baselines]
+    starts = [hiding(call.model, b, preprocessed=preprocessed, seed=seed, notes=call.notes) for b in baselines]
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         x, begins = images.x[i], [start(images.x[i]) for start in starts]

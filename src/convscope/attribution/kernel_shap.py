@@ -10,9 +10,9 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..models import Model, Progress, Score, Target
-from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
-from ..results import Attribution
+from ..results import Attribution, Remark
 from .calls import Call, Explained
 from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
 
@@ -56,8 +56,9 @@ def kernel_shap(
             superpixels, where not all z are used.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
-        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
-            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
+            an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
+            tensor. A note says where the image's border is of one color and the baseline of another.
         score: "logit" (before softmax) or "probability".
         seed: of the samples, the same for every image, and of the noise baseline.
         progress: called with (samples done, samples in all).
@@ -102,7 +103,8 @@ def kernel_shap(
     )
     about_px = check_superpixel(superpixel, call.inputs.shape[1:])
     call.describe(superpixel=about_px)
-    hide = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
+    remark = Remark(call.notes)
     exact: list[bool] = []
     errors: list[float] = []
     call.maps.measured.update(exact=exact, standard_error=errors)
@@ -117,13 +119,14 @@ def kernel_shap(
         weights = shapley_kernel(shown[1:]) if is_exact else torch.ones(len(shown) - 1, dtype=torch.float64)
         with_shown, with_hidden = scores.chunk(2)
         values, error, is_determined = shapley_values(shown, with_shown, with_hidden, weights)
+        call.note_on_rounding(images, values)
         exact.extend([is_exact] * len(values))
         errors.extend([0.0] * len(values) if is_exact else [float(f"{e:.2g}") for e in error.tolist()])
         if not is_determined:
-            call.maps.notes[:] = [
+            remark.say(
                 f"samples={samples}: too few to settle the values of {n} superpixels; of those that fit, the most "
                 f"even ones were taken. Give {2 * n} or more"
-            ]
+            )
         return values[:, numbered]
 
     return call.by_image(values_of)

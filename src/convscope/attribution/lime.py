@@ -9,9 +9,9 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..models import Model, Progress, Score, Target
-from ..perturbation import Baseline, baseline_of, describe_baseline
+from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
-from ..results import Attribution
+from ..results import Attribution, Remark
 from .calls import Call, Explained
 from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
 
@@ -54,8 +54,9 @@ def lime(
             probability 1/2.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
-        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
-            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
+            an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
+            tensor. A note says where the image's border is of one color and the baseline of another.
         score: "logit" (before softmax) or "probability".
         seed: of the samples, the same for every image, and of the noise baseline.
         progress: called with (samples done, samples in all).
@@ -99,21 +100,23 @@ def lime(
     )
     about_px = check_superpixel(superpixel, call.inputs.shape[1:])
     call.describe(superpixel=about_px)
-    hide = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
     fits = call.maps.measured["fit"] = []
+    remark = Remark(call.notes)
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         numbered = numbered_superpixels(images.pixels[i], about_px)
         shown = random_coalitions(samples, int(numbered.max()) + 1, seed)
         scores = score_coalitions(images, i, numbered, hide(images.x[i]), shown)
         coefficients, fit = ridge(shown.double(), scores, closeness(shown))
+        call.note_on_rounding(images, coefficients)
         fits.extend(round(r2, 3) for r2 in fit.tolist())
         poor = sum(r2 < POOR_FIT for r2 in fits)
         if poor:
-            call.maps.notes[:] = [
+            remark.say(
                 f"{poor} of {len(fits)} maps are of linear models with an R^2 below {POOR_FIT} (measured 'fit'): "
                 "they say little about the network"
-            ]
+            )
         return coefficients[:, numbered]
 
     return call.by_image(values_of)

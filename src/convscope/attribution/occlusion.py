@@ -20,14 +20,19 @@ from ..perturbation import (
     Precision,
     Scorer,
     Shape,
+    SignNote,
+    Variants,
     baseline_of,
     check_windows,
     curves,
     describe_baseline,
     finite,
     given,
+    hiding,
     n_variants,
+    other_baseline,
     ranks,
+    strongest,
     superpixels,
     tried_windows,
     windows,
@@ -78,8 +83,10 @@ def occlusion(
             deletion area, in scores over this baseline (see `convscope.mask_study`, which looks at more than
             that).
         stride: pixels from one window to the next, at most the window; by default half of it.
-        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
-            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
+            an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
+            tensor. A note says where the image's border is of one color and the baseline of another, and where
+            the windows that matter most have another sign over another baseline.
         shape: "rectangle"; "ellipse", inscribed in the window; "superpixel", each hidden once, about as
             large as the window; or an array of masks (M, H, W) of booleans, True where hidden.
         score: "logit" (before softmax) or "probability".
@@ -101,8 +108,8 @@ def occlusion(
         Interrupted: on Ctrl-C, with the images that were finished.
 
     Cost: one forward pass for each window and image, or what is left of it where only changes are computed: 169
-    for 32/16, 729 for 16/8, 2809 for 16/4 on a 224-px image. Memory for one batch of windows, and with the
-    incremental engine for the activations of one image.
+    for 32/16, 729 for 16/8, 2809 for 16/4 on a 224-px image; and 8 with another baseline. Memory for one batch of
+    windows, and with the incremental engine for the activations of one image.
 
     Example:
         >>> total = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False))
@@ -134,7 +141,11 @@ def occlusion(
     grids = [_shapes(shape, size, one, stride) for one in sizes]
     if not grids or ((is_auto or len(grids) > 1) and not isinstance(shape, str)):
         raise ParameterError(f"window={window!r}: expected one size or several, which masks of your own have not")
-    hide = baseline_of(model, baseline, preprocessed=call.inputs.preprocessed, seed=as_count(seed, "seed"))
+    seed = as_count(seed, "seed")
+    scorer = Scorer(call.model, engine, precision)
+    call.maps.measured, scorer.notes = scorer.measured, call.notes
+    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
+    check_signs = _sign_check(call, baseline, seed)
     call.describe(
         **({"shape": shape, "window": "auto"} if is_auto else _together([about for _, about in grids])),
         baseline=describe_baseline(baseline),
@@ -142,25 +153,27 @@ def occlusion(
         precision=precision,
         seed=seed if isinstance(baseline, str) and baseline == "noise" else None,
     )
-    scorer = Scorer(call.model, engine, precision)
-    call.maps.measured, scorer.notes = scorer.measured, call.notes
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
         every = [masks_of(images.pixels[i]) for masks_of, _ in grids]
         call.steps = sum(map(len, every))
         if is_auto:
             call.steps += n_variants(len(every) * images.targets.n_each, 1, _STEPS)
-        score_of = partial(images.targets.of, image=i)
-        found = []
+        score_of, behind = partial(images.targets.of, image=i), hide(images.x[i])
+        found, falls = [], []
         for masks in every:
-            drops = scorer.drops(images.x[i], hide(images.x[i]), masks, score_of, progress=call.advance)
+            drops = scorer.drops(images.x[i], behind, masks, score_of, progress=call.advance)
             finite(drops.flatten(), images.batch.names * drops.numel())
             found.append(torch.stack([average_over_masks(of_one, masks, size) for of_one in drops.T]))
+            falls.append(drops)
+        best = 0
         if is_auto:
-            best = _most_faithful(images, i, hide(images.x[i]), found)
+            best = _most_faithful(images, i, behind, found)
             scorer.measured.setdefault("windows", []).append(sizes[best])
+        check_signs(images, i, every[best], falls[best])
+        call.note_on_rounding(images, falls[best])
         if is_auto or len(found) == 1:
-            return found[best if is_auto else 0]
+            return found[best]
         shares = [np.prod(about["window"]) / np.prod(size) for _, about in grids]
         for (_, about), values in zip(grids, found, strict=True):
             call.maps.layers.setdefault("window {} x {}".format(*about["window"]), []).extend(
@@ -169,6 +182,30 @@ def occlusion(
         return torch.stack([values / share for values, share in zip(found, shares, strict=True)]).mean(dim=0)
 
     return call.by_image(values_of)
+
+
+def _sign_check(
+    call: Call, baseline: Baseline, seed: int
+) -> Callable[[Explained, int, Masks, torch.Tensor], None]:
+    """A function that hides an image's strongest masks once more, over another baseline, and notes what changes.
+
+    It is given the image, its masks and their drops (M, T). Of several windows it looks at the first.
+    """
+    other = other_baseline(baseline)
+    if other is None:
+        return lambda *_: None
+    hide = baseline_of(call.model, other, preprocessed=call.inputs.preprocessed, seed=seed)
+    note = SignNote(call.notes, other)
+
+    def check(images: Explained, i: int, masks: Masks, drops: torch.Tensor) -> None:
+        variants = Variants.of(images.x[i], hide(images.x[i]), masks)
+        for t, of_one in enumerate(drops.T):
+            numbers = strongest(of_one)
+            with images.fusing:
+                scores = images.scores_of(variants(numbers), i)[:, t]
+            note.add(of_one[numbers], (images.scores[i, t] - scores).cpu().double())
+
+    return check
 
 
 def _most_faithful(images: Explained, i: int, behind: torch.Tensor, found: list[torch.Tensor]) -> int:

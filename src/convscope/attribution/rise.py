@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..checks import Pair, as_count
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target
-from ..perturbation import Baseline, baseline_of, describe_baseline, finite
+from ..perturbation import Baseline, describe_baseline, finite, hiding
 from ..registry import register
 from ..results import Attribution
 from .calls import Call, Explained
@@ -55,8 +55,9 @@ def rise(
         masks: how many; the noise falls with the square root of their number.
         cells: of a mask's grid, along each side, at most the pixels of the shorter side. Fewer show larger parts.
         keep: the probability that a cell is shown, between 0 and 1.
-        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", an image, or
-            a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed tensor.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
+            an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
+            tensor. A note says where the image's border is of one color and the baseline of another.
         score: "logit" (before softmax) or "probability", which is the paper's.
         seed: of the masks, the same for every image, and of the noise baseline.
         progress: called with (masks done, masks in all).
@@ -104,7 +105,7 @@ def rise(
     )
     size = call.inputs.shape[1:]
     _check_grid(cells, keep, size)
-    hide = baseline_of(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed)
+    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
     mean_scores = call.maps.measured["mean_score"] = []
 
     def values_of(images: Explained, i: int) -> torch.Tensor:
@@ -115,6 +116,7 @@ def rise(
         )
         finite(scores.flatten(), [images.batch.names[i]] * scores.numel())
         rises = scores - scores[0]  # so that those of a constant score are exactly zero
+        call.note_on_rounding(images, rises)
         mean_scores.extend(scores.mean(dim=0).tolist())
         return _weighted_sum(rises - rises.mean(dim=0), some) / (masks * keep)
 

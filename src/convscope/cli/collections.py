@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ..checks import HIGHER_IS_NEARER, Metric, which_is_nearer
 from .console import (
     err,
     free_output,
@@ -35,6 +36,8 @@ Engine: TypeAlias = Annotated[
 Address: TypeAlias = Annotated[
     str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
 ]
+_METRICS = ", ".join(f"{metric} ({which_is_nearer(metric)})" for metric in HIGHER_IS_NEARER)
+WhatIsNear: TypeAlias = Annotated[Metric, typer.Option(help=f"What near means: {_METRICS}.")]
 LISTED = 20  # files that could not be read
 
 
@@ -145,7 +148,7 @@ def neighbors(
         ),
     ],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
-    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    metric: WhatIsNear = "cosine",
     space: Annotated[
         Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
     ] = "feature",
@@ -233,10 +236,13 @@ def _collection(path: Path, model: Network) -> Any:
 
 def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
+    from convscope.embedding.queries import check_network
+
     row_of = {name: row for row, name in enumerate(embeddings.names)}
     rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
     if None not in rows:
         return rows
+    check_network(embeddings, model())
     return embedded(model(), [Path(q) for q in query], embeddings.layer)
 
 
@@ -273,4 +279,4 @@ def _neighbor_tables(found: Any) -> Iterator[Table]:
             (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
             for row, score in zip(indices, scores, strict=True)
         ]
-        yield table(name, (found.metric, "label", "image"), rows)
+        yield table(name, (f"{found.metric} ({which_is_nearer(found.metric)})", "label", "image"), rows)

@@ -160,7 +160,8 @@ def mask_study(
         list[str] | None, typer.Option(help="rectangle, ellipse, superpixel; by default all three.")
     ] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="mean, blur, noise, a number or an image; by default the first three.")
+        list[str] | None,
+        typer.Option(help="As `occlusion` takes them; give more than once. By default mean, blur and noise."),
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 12,
     seed: Seed = 0,

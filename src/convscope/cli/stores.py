@@ -7,7 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 from rich.markup import escape
 
-from .collections import LISTED, Address, Engine, embedded
+from ..checks import Metric, which_is_nearer
+from .collections import LISTED, Address, Engine, WhatIsNear, embedded
 from .console import (
     free_output,
     out,
@@ -31,9 +32,7 @@ Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store
 @reporting
 def index(
     store: Store,
-    metric: Annotated[
-        Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means; an index is for one.")
-    ] = "cosine",
+    metric: Annotated[Metric, typer.Option(help="What near means; an index is for one.")] = "cosine",
     recall: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the true nearest that it should find.")
     ] = 0.95,
@@ -60,7 +59,7 @@ def index(
 def duplicates(
     store: Store,
     threshold: Annotated[float, typer.Option(help="Pairs that are at least as alike (or at most as far).")] = 0.98,
-    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    metric: WhatIsNear = "cosine",
     limit: Annotated[int, typer.Option(min=1, help="Pairs to keep, the nearest.")] = 1000,
     output: Output = None,
     as_json: AsJson = False,
@@ -82,7 +81,7 @@ def duplicates(
         print_json(summary(found) | {"pairs": listed, "output": str(saved)})
         return
     title = f"{found.n_pairs} pairs" + (f", the first {LISTED}" if len(pairs) > LISTED else "")
-    out.print(f"{title}: {metric}, images", highlight=False)
+    out.print(f"{title}: {metric} ({which_is_nearer(metric)}), images", highlight=False)
     for score, is_copy, one, other in pairs[:LISTED]:
         mark = "  the same file" if is_copy else ""
         out.print(f"{score:.4f}  {escape(one)}  {escape(other)}{mark}", highlight=False, soft_wrap=True)
@@ -94,7 +93,7 @@ def duplicates(
 def evaluate_retrieval(
     store: Store,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors that vote.")] = 5,
-    metric: Annotated[Literal["cosine", "euclidean", "dot"], typer.Option(help="What near means.")] = "cosine",
+    metric: WhatIsNear = "cosine",
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,6 +165,7 @@ def place(
 
     network = model()
     opened = EmbeddingStore.open(store, model=network)
+    opened.check_model(network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
     places = placed(opened, embeddings.vectors, method=method)
     if as_json:

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ..checks import as_count
-from ..errors import NotInStoreError, ParameterError, StoreError
+from ..checks import Metric, as_count, check_metric
+from ..errors import NotInStoreError, ParameterError
 from ..results import Array, Neighbors, Provenance
 from .exact import nearest
 from .index import nearest_by_index
 from .lance import quoted
-from .neighbors import Metric, Space, check_metric
+from .neighbors import Space
 from .points import pixels
 from .store import HAS_VECTOR, EmbeddingStore
 from .table import decode
@@ -155,10 +155,7 @@ def _of_rows(rows: list[dict[str, Any]], space: Space) -> Queries:
 def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     from .extract import embed
 
-    if not store.origin.layer:
-        raise StoreError(
-            f"{store.place} holds vectors that were brought along: ask for its names, or with vectors"
-        )
+    store.check_model(store.model, embeds=True)
     if store.model is None:
         what = repr(str(query)) if isinstance(query, str | Path) else f"this {type(query).__name__}"
         raise NotInStoreError(

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import Metric
 from ..results import Array
-from .neighbors import Metric
 
 _CHUNK = 4096  # pairs at once
 

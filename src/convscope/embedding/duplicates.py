@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import as_count, as_number
+from ..checks import HIGHER_IS_NEARER, Metric, as_count, as_number, check_metric
 from ..errors import ParameterError
 from ..results import Array, Duplicates, Provenance
 from .costs import closeness, pair_costs, squares_of
 from .extract import Embeddings
-from .neighbors import Metric, check_metric
 from .points import points_of
 from .store import EmbeddingStore
 from .table import decode
@@ -191,7 +190,7 @@ def _alike(
     kept = (close >= cut) | ~is_sure
     i, j, is_sure = i[kept], j[kept], is_sure[kept]
     costs = pair_costs(a.vectors, b.vectors, i, j, metric)
-    limit_cost = np.float32(np.clip(threshold if metric == "euclidean" else -threshold, -_LARGEST, _LARGEST))
+    limit_cost = np.float32(np.clip(-threshold if HIGHER_IS_NEARER[metric] else threshold, -_LARGEST, _LARGEST))
     within = costs <= limit_cost
     n = n_sure + int((within & ~is_sure).sum())
     i, j, costs = i[within], j[within], costs[within]
@@ -233,7 +232,7 @@ def _described(
     notes = (f"The nearest {len(pairs)} of {n_pairs} pairs are kept.",) if n_pairs > len(pairs) else ()
     return Duplicates(
         pairs=pairs,
-        scores=found.costs if metric == "euclidean" else -found.costs,
+        scores=-found.costs if HIGHER_IS_NEARER[metric] else found.costs,
         is_copy=is_copy,
         n_pairs=n_pairs,
         metric=metric,

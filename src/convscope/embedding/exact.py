@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
 from ..results import Array
 from .costs import closeness, pair_costs, squares_of
-from .neighbors import Metric, Space
+from .neighbors import Space
 from .points import Points, points_of, values_of
 from .store import EmbeddingStore
 
@@ -116,4 +117,4 @@ class _Nearest:
         if not k:
             raise ParameterError("no row is left to be a neighbor: embed more images, or widen `where`")
         costs = self._costs[:, :k]
-        return self._row_ids[:, :k], costs if self._metric == "euclidean" else -costs
+        return self._row_ids[:, :k], -costs if HIGHER_IS_NEARER[self._metric] else costs

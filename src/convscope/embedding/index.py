@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_count, as_number
+from ..checks import Metric, as_count, as_number, check_metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
-from .neighbors import Metric, check_metric
 from .points import points_of
 from .store import HAS_VECTOR, EmbeddingStore
 

@@ -11,15 +11,15 @@ the order does not hang on the last bit of a sum.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ..checks import as_count
+from ..checks import HIGHER_IS_NEARER, as_count, check_metric
+from ..checks import Metric as Metric  # also for those who search
 from ..errors import ParameterError
 from ..results import Array
 
-Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]
 Space: TypeAlias = Literal["feature", "pixel"]
 
 _QUERIES = 256  # a block is this many queries ...
@@ -63,13 +63,7 @@ def search(
         part = slice(first, first + _QUERIES)
         own = None if own_rows is None else own_rows[part]
         indices[part], scores[part] = _nearest(points, _floats(queries[part], metric), k, metric, own)
-    return indices, scores if metric == "euclidean" else -scores
-
-
-def check_metric(metric: str) -> None:
-    """`ParameterError` for an unknown one."""
-    if metric not in get_args(Metric):
-        raise ParameterError(f"metric={metric!r}: expected 'cosine', 'euclidean' or 'dot'")
+    return indices, -scores if HIGHER_IS_NEARER[metric] else scores
 
 
 def _nearest(points: Array, queries: Array, k: int, metric: Metric, own: Array | None) -> tuple[Array, Array]:

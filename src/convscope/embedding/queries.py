@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ParameterError
+from ..models import Model
 from ..results import Array
 
 if TYPE_CHECKING:
@@ -40,14 +41,23 @@ def _items(query: Any) -> list[Any]:
 
 def check_alike(embeddings: Embeddings, query: Embeddings) -> None:
     """`ParameterError` where the two are of different networks or layers."""
-    mine, theirs = (e.provenance.model.get("weights_sha256") for e in (embeddings, query))
-    if query.layer != embeddings.layer or (mine and theirs and mine != theirs):
-        raise ParameterError(
-            f"the query was embedded by {query.provenance.model.get('name')} at {query.layer!r}, these by "
-            f"{embeddings.provenance.model.get('name')} at {embeddings.layer!r}; vectors of different networks or "
-            "layers cannot be compared"
-        )
+    _check_origin(embeddings, query.provenance.model, query.layer)
     check_length(embeddings, query.vectors)
+
+
+def check_network(embeddings: Embeddings, model: Model) -> None:
+    """`ParameterError` where another network than this one made the embeddings, before it embeds a query."""
+    _check_origin(embeddings, model.provenance("check", {}, 0.0).model, embeddings.layer)
+
+
+def _check_origin(embeddings: Embeddings, about: Mapping[str, Any], layer: str) -> None:
+    mine, theirs = (e.get("weights_sha256") for e in (embeddings.provenance.model, about))
+    if layer != embeddings.layer or (mine and theirs and mine != theirs):
+        raise ParameterError(
+            f"the query was embedded by {about.get('name')} at {layer!r}, these by "
+            f"{embeddings.provenance.model.get('name')} at {embeddings.layer!r}; vectors of different networks or "
+            "layers cannot be compared: give the network that made them"
+        )
 
 
 def check_length(embeddings: Embeddings, vectors: Array) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import numpy as np
 from torch import nn
 
-from ..checks import Engine
+from ..checks import Engine, Metric
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
@@ -30,7 +30,7 @@ from .lance import (
     quoted,
     tables,
 )
-from .neighbors import Metric, Space
+from .neighbors import Space
 from .rows import is_of_a_file
 from .table import Origin, VectorType, origin_of, padded, schema_of, vector_type
 
@@ -114,11 +114,8 @@ class EmbeddingStore:
             if ROWS not in tables(database):
                 raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
             store = cls(database, database.open_table(ROWS), place, None if model is None else as_model(model))
-            model = store.model
-        digest = store.origin.model.get("weights_sha256")
-        if model is not None and digest:
-            given = model.provenance("open", {}, 0.0).model
-            store.origin.check(Origin(given, store.origin.layer, store.origin.precision), place)
+        if store.model is not None:
+            store.check_model(store.model)
         return store
 
     @classmethod
@@ -160,6 +157,21 @@ class EmbeddingStore:
             store.write(rows)
         store.compact()
         return store
+
+    def check_model(self, model: Model | None, *, embeds: bool = False) -> None:
+        """`StoreError` where another network than this one made the store.
+
+        For whoever brings a network to a store. With ``embeds`` also where no network did, as its vectors were
+        brought along: none can embed anything to be compared with them.
+        """
+        if not self.origin.layer:
+            if embeds:
+                raise StoreError(
+                    f"{self.place} holds vectors that were brought along: ask for its names, or with vectors"
+                )
+        elif model is not None:
+            given = model.provenance("check", {}, 0.0).model
+            self.origin.check(Origin(given, self.origin.layer, self.origin.precision), self.place)
 
     def __repr__(self) -> str:
         return (

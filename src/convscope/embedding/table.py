@@ -50,7 +50,8 @@ class Origin:
             if mine != theirs:
                 raise StoreError(
                     f"{place} holds vectors of {self.describe()}, not of {other.describe()}: the {what} differ. "
-                    "Vectors of different networks cannot be compared; choose another store"
+                    "Vectors of different networks cannot be compared; give the network that made this store, or "
+                    "choose another one"
                 )
 
     def describe(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_engine
@@ -19,7 +20,7 @@ from ..embedding.distributed import on_ray
 from ..embedding.store import HAS_VECTOR
 from ..errors import ImageError, ParameterError
 from ..images import ImageSet, Source
-from ..models import Model, Progress
+from ..models import Model, Progress, as_model
 from ..registry import method_key
 from ..results import Array, Attribution
 
@@ -32,7 +33,7 @@ _TOP = 0.1  # share of the pixels that ``focus`` looks at
 
 
 def attribute_dataset(
-    model: Model,
+    model: Model | nn.Module,
     store: EmbeddingStore,
     *,
     method: str = "saliency",
@@ -52,7 +53,7 @@ def attribute_dataset(
     than the last time all are made again.
 
     Args:
-        model: the network that is explained; it need not be the store's.
+        model: the network that is explained: the one that made the store, where a network did.
         store: whose files are read again.
         method: a key of `convscope.ATTRIBUTIONS`.
         where: a condition on the rows; see `EmbeddingStore.neighbors`.
@@ -64,12 +65,18 @@ def attribute_dataset(
     Returns:
         The store.
 
+    Raises:
+        StoreError: another network made the store.
+        ParameterError: no such method, or a condition that cannot be read.
+
     Cost: that of the method for each image.
     """
     method = method_key(method)
     check_engine(engine, address)
     if not isinstance(store, EmbeddingStore):
         raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore")
+    model = as_model(model)
+    store.check_model(model)
     work = _Work(model, method, options)
     store.check(where)
     chosen = f"{HAS_VECTOR} AND ({where})" if where else HAS_VECTOR

@@ -15,7 +15,7 @@ from ..checks import as_count
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, Score, Several, Target, as_model, describe, is_of_classes
 from ..results import CONTROLS, Array, Attribution, Evaluation
-from .measures import CURVES, MEASURES, check_measures, regions_of
+from .measures import MEASURES, check_measures, regions_of
 from .measuring import Maps, Measuring
 
 
@@ -41,7 +41,8 @@ def evaluate(
         deletion (lower is better):   area under S(x without its k highest pixels) over the share k from 0 to 1
         insertion (higher is better): area under S(nothing but the k highest pixels of x)
 
-    each over the mean image and over the blurred image. The others are in `convscope.evaluation.MEASURES`, with
+    each over the mean image and over the blurred image, or over another named baseline where ``measures`` asks for
+    it, as "deletion_black". The others are in `convscope.evaluation.MEASURES`, with
     direction and source.
 
     Args:
@@ -50,8 +51,8 @@ def evaluate(
         attributions: one result of a method, a list of them, or by name; or arrays (N, H, W), however they
             were made. One map an image.
         target: whose maps they are; by default the predicted class. Results that explain another are refused.
-        measures: names of `MEASURES`; by default all that can be taken. ``max_sensitivity`` runs the method 5
-            times again; ``road`` takes about 2 seconds a map.
+        measures: names of `MEASURES`; by default all that can be taken, with the curves over the mean and the
+            blurred image. ``max_sensitivity`` runs the method 5 times again; ``road`` takes about 2 seconds a map.
         regions: where the target is, for pointing and localization: masks (N, H, W) of booleans, or boxes
             (N, 4): left, top, right, bottom in pixels of the network's input.
         steps: points on each deletion and insertion curve.
@@ -139,7 +140,7 @@ def _result(
         gains=gains,
         gain_margins=gain_margins,
         curves=work.all_curves(),
-        curve_names=CURVES,
+        curve_names=work.curve_names,
         seconds=np.array([_seconds(m, len(work.values)) for m in given.values()] + [math.nan] * len(CONTROLS)),
         names=tuple(work.names[: len(work.values)]),
         targets=tuple(work.targets[: len(work.values)]),

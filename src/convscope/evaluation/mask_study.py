@@ -16,14 +16,13 @@ from ..checks import as_count
 from ..errors import Interrupted, ParameterError
 from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
-from ..perturbation import Engine, tried_windows
+from ..perturbation import SIGNS, SLIGHT, Engine, tried_windows
 from ..results import Array, Attribution, Evaluation, MaskStudy
 from .evaluate import check_call, evaluate
 from .measures import CURVES
 
 _STABLE = 0.8  # rank correlation from which two maps say the same
 _NEAR = 2  # times its side: a window further off says nothing of how stable the map is
-_SLIGHT = 0.1  # of the largest value: a sign below it is no sign
 
 
 def mask_study(
@@ -195,10 +194,16 @@ def _studied(
             about,
             started,
             measured={"engine": found[best].provenance.measured.get("engine")},
-            notes=list(dict.fromkeys(note for a in (*found, measured) for note in a.provenance.notes)),
+            notes=list(dict.fromkeys(_notes(found, measured))),
             skipped=found[0].provenance.skipped,
         ),
     )
+
+
+def _notes(found: Sequence[Attribution], measured: Evaluation) -> list[str]:
+    """The remarks of all settings, but for those on signs: the study has its own map of these."""
+    notes = [note for result in (*found, measured) for note in result.provenance.notes]
+    return [note for note in notes if not note.startswith(SIGNS)]
 
 
 def _names(baselines: Sequence[Any]) -> list[str]:
@@ -225,7 +230,7 @@ def agreement(maps: Array) -> Array:
 
 def sign_varies(maps: Array) -> Array:
     """Where the maps (B, N, H, W) of several baselines have values of both signs, none of them slight."""
-    slight = _SLIGHT * np.abs(maps).max(axis=(0, 2, 3), keepdims=True)
+    slight = SLIGHT * np.abs(maps).max(axis=(0, 2, 3), keepdims=True)
     return np.asarray((maps > slight).any(axis=0) & (maps < -slight).any(axis=0))
 
 
@@ -254,13 +259,13 @@ def stability(windows: Sequence[int], alike: Array, window: int) -> str:
 
 
 def _why(insertion: Array, deletion: Array) -> str:
-    """By which measure the best setting is the best."""
-    advantages = (insertion - deletion).mean(axis=1)
-    best = int(np.nan_to_num(advantages, nan=-np.inf).argmax())
-    words = [
-        name
-        for name, values in (("insertion", insertion.mean(axis=1)), ("deletion", -deletion.mean(axis=1)))
-        if np.nan_to_num(values, nan=-np.inf).argmax() == best
-    ]
-    what = f"best {' and '.join(words)}" if words else "best insertion minus deletion"
-    return f"{what} ({advantages[best]:.2f})"
+    """The measures that the best setting is the best by, each with its own value; the first one decided."""
+    above, below = insertion.mean(axis=1), deletion.mean(axis=1)
+    best = int(np.nan_to_num(above - below, nan=-np.inf).argmax())
+    is_best = {
+        "insertion": np.nan_to_num(above, nan=-np.inf).argmax() == best,
+        "deletion": np.nan_to_num(below, nan=np.inf).argmin() == best,
+    }
+    values = {"insertion": above[best], "deletion": below[best]}
+    more = [f"best {name} ({values[name]:.3f})" for name in values if is_best[name]]
+    return ", ".join([f"best insertion minus deletion ({above[best] - below[best]:.3f})", *more])

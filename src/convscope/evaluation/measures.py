@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParameterError
+from ..perturbation import NAMED
 from ..results import Array
 
 
@@ -22,15 +23,11 @@ class Measure:
 
 
 _RISE = "Petsiuk, Das, Saenko 2018, arXiv 1806.07421"
+_DELETION = "area under the score while the highest pixels are replaced by the baseline"
+_INSERTION = "area under the score while the highest pixels are put into the baseline"
 MEASURES: dict[str, Measure] = {
-    "deletion_mean": Measure(
-        False, "area under the score while the highest pixels are replaced by the mean image", _RISE
-    ),
-    "deletion_blur": Measure(False, "the same, replaced by the blurred image", _RISE),
-    "insertion_mean": Measure(
-        True, "area under the score while the highest pixels are put into the mean image", _RISE
-    ),
-    "insertion_blur": Measure(True, "the same, put into the blurred image", _RISE),
+    **{f"deletion_{name}": Measure(False, f"{_DELETION} {name!r}", _RISE) for name in NAMED},
+    **{f"insertion_{name}": Measure(True, f"{_INSERTION} {name!r}", _RISE) for name in NAMED},
     "road": Measure(
         True,
         "score without the lowest pixels minus score without the highest, filled in from their neighbors",
@@ -57,14 +54,29 @@ MEASURES: dict[str, Measure] = {
     ),
 }
 
-CURVES = ("deletion_mean", "deletion_blur", "insertion_mean", "insertion_blur")
+OVER = ("mean", "blur")  # what curves go over unless another baseline is asked for
 NEED_REGIONS = ("pointing", "localization")
 
 
+def curve_names(baselines: Sequence[str]) -> tuple[str, ...]:
+    """The measures along curves over some baselines."""
+    return tuple(f"{kind}_{name}" for kind in ("deletion", "insertion") for name in baselines)
+
+
+CURVES = curve_names(OVER)
+
+
+def curve_baselines(measures: Sequence[str]) -> tuple[str, ...]:
+    """What the curves of some measures go over: `OVER`, or just those that are asked for."""
+    asked = tuple(name for name in NAMED if set(curve_names([name])) & set(measures))
+    return OVER if set(asked) <= set(OVER) else asked
+
+
 def check_measures(measures: object, *, has_regions: bool) -> tuple[str, ...]:
-    """The names of the measures, all that can be taken where none are given."""
+    """The names of the measures; where none are given all that can be taken, with the curves over `OVER`."""
     if measures is None:
-        return tuple(name for name in MEASURES if has_regions or name not in NEED_REGIONS)
+        left_out = {*curve_names(NAMED)} - {*CURVES} | (set() if has_regions else {*NEED_REGIONS})
+        return tuple(name for name in MEASURES if name not in left_out)
     if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
         raise ParameterError(f"measures={measures!r}: expected a list of names")
     for name in measures:

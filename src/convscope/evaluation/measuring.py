@@ -15,7 +15,7 @@ from ..errors import ParameterError, TargetError
 from ..perturbation import baseline_of, curves, n_variants, ranks
 from ..results import CONTROLS, Array, Attribution
 from .controls import control_maps
-from .measures import CURVES, localization, pointing, sparseness
+from .measures import curve_baselines, curve_names, localization, pointing, sparseness
 from .road import SHARES, road_score, road_variants
 from .sensitivity import max_sensitivity
 
@@ -37,13 +37,14 @@ class Measuring:
     ) -> None:
         self._asking, self._given, self._maps, self.wanted = asking, given, maps, wanted
         self._masks, self._steps, self._seed = masks, steps, seed
+        over = curve_baselines(wanted)
         self._fills = [
-            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed)
-            for name in ("mean", "blur")
+            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed) for name in over
         ]
-        self._has_curves = any(name in CURVES for name in wanted)
+        self.curve_names = curve_names(over)
+        self._has_curves = any(name in self.curve_names for name in wanted)
         n = len(maps) + len(CONTROLS)
-        asking.steps = (n_variants(n, 2, steps) if self._has_curves else 0) + (
+        asking.steps = (n_variants(n, len(over), steps) if self._has_curves else 0) + (
             2 * len(SHARES) * n if "road" in wanted else 0
         )
         self.values: list[Array] = []
@@ -90,7 +91,7 @@ class Measuring:
         """(M, C, N, S) of the N images that are done; S is 0 where no curve was asked for."""
         n_maps, n_done = len(self._maps) + len(CONTROLS), len(self.values)
         if not self._curves:
-            return np.zeros((n_maps, len(CURVES), n_done, 0), np.float32)
+            return np.zeros((n_maps, len(self.curve_names), n_done, 0), np.float32)
         return np.stack(self._curves[:n_done], axis=2).astype(np.float32)
 
     def _check(self, image: Explained, i: int) -> None:
@@ -116,7 +117,7 @@ class Measuring:
         lines = np.concatenate([found.deletion[..., 0], found.insertion[..., 0]], axis=1)  # (R, C, K + 1)
         self._curves.append(lines)
         areas = np.concatenate(found.areas(), axis=1)[..., 0]
-        return dict(zip(CURVES, areas.T, strict=True))
+        return dict(zip(self.curve_names, areas.T, strict=True))
 
     def _road(self, image: Explained, orders: list[Array]) -> Array:
         """Of each ranking; its images are made when it is their turn."""

@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_count
+from ..checks import Metric, as_count, check_metric
 from ..embedding import Embeddings, EmbeddingStore
-from ..embedding.neighbors import Metric, check_metric
 from ..embedding.points import points_of
 from ..embedding.table import decode
 from ..errors import ParameterError

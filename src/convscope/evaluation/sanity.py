@@ -19,6 +19,7 @@ from ..registry import method_key
 from ..results import CHANGED, SAME, Array, Attribution, SanityCheck
 
 _LABELS = 5  # other classes whose maps are looked at
+_CELLS = 7 * 7  # of a smooth map: with fewer, unrelated maps can have a mean correlation above `CHANGED` by chance
 
 
 def sanity_check(
@@ -43,7 +44,8 @@ def sanity_check(
     test trains a network on shuffled labels, which takes the data.
 
     Maps are compared by Spearman's rank correlation of their absolute values and by the structural similarity
-    (SSIM) of the absolute values, from 0 to 1.
+    (SSIM) of the absolute values, from 0 to 1. The size of the correlation decides: where bright and dark have
+    changed places, it is still the same picture.
 
     Args:
         model: a `Model` or a module, for classes.
@@ -56,8 +58,9 @@ def sanity_check(
         options: of the method.
 
     Returns:
-        `SanityCheck`. The verdict passes a method whose map changes: up to a rank correlation of 0.4, the mean
-        over the cascade and over the labels. From 0.6 on it fails, and is doubtful between.
+        `SanityCheck`. The verdict passes a method whose map changes: up to a size of the rank correlation of 0.4,
+        the mean over the cascade and over the labels. From 0.6 on it fails, and is doubtful between. A note says
+        where maps have so few cells that chance alone gives more than 0.4.
 
     Raises:
         ParameterError: no such method, or several images.
@@ -134,9 +137,22 @@ def sanity_check(
                 "seed": seed,
             },
             started,
-            notes=original.provenance.notes,
+            notes=(*original.provenance.notes, *_coarse(model, image, original)),
         ),
     )
+
+
+def _coarse(model: Model, image: Any, original: Attribution) -> list[str]:
+    """A note where the map was enlarged from few cells."""
+    name = original.provenance.parameters.get("layer")
+    layers = model.structure(model.inputs(image).shape).layers
+    shape = next((layer.shape for layer in layers if layer.name == name and layer.is_spatial), None)
+    if shape is None or shape[1] * shape[2] >= _CELLS:
+        return []
+    return [
+        f"the map has {shape[1]} x {shape[2]} cells: with so few, unrelated maps may correlate by more than "
+        f"{CHANGED} on average; try a layer with more"
+    ]
 
 
 def stages_of(names: Sequence[str], n: int) -> list[list[str]]:
@@ -223,7 +239,7 @@ def _judged(correlations: Array) -> bool | None:
     """Whether maps have changed, on average; None where that is doubtful, or most are flat or no maps at all."""
     if np.isfinite(correlations).sum() <= len(correlations) / 2:
         return None
-    mean = np.nanmean(correlations)
+    mean = _mean_size(correlations)
     return True if mean <= CHANGED else False if mean >= SAME else None
 
 
@@ -233,17 +249,18 @@ def _verdict(
     words = {True: "passes", False: "fails", None: "is doubtful in"}
     parts = [
         f"{method} {words[weights_pass]} the weights check: with more and more layers random the map's rank "
-        f"correlation with the original is {_mean(by_weights):.2f} on average ({by_weights[0]:.2f} with the last "
-        f"layer, {by_weights[-1]:.2f} with all)"
+        f"correlation with the original has a size of {_mean_size(by_weights):.2f} on average "
+        f"({by_weights[0]:.2f} with the last layer, {by_weights[-1]:.2f} with all)"
     ]
     if len(by_label):
         parts.append(
-            f"it {words[labels_pass]} the label check: with the maps of {len(by_label)} other classes it is "
-            f"{_mean(by_label):.2f} on average"
+            f"it {words[labels_pass]} the label check: with the maps of {len(by_label)} other classes that size "
+            f"is {_mean_size(by_label):.2f} on average"
         )
     n_flat = int((~np.isfinite([*by_weights, *by_label])).sum())
     return "; ".join([*parts, *([f"left out: {n_flat} flat or missing"] if n_flat else [])])
 
 
-def _mean(values: Array) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def _mean_size(values: Array) -> float:
+    """The mean of the absolute values, so that opposite signs do not cancel; flat maps are left out."""
+    return float(np.nanmean(np.abs(values))) if np.isfinite(values).any() else float("nan")

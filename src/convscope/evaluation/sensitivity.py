@@ -11,6 +11,7 @@ import torch
 
 from ..attribution import ATTRIBUTIONS
 from ..attribution.calls import Explained
+from ..perturbation import NAMED
 from ..results import Attribution
 
 _NOISE_SHARE = 0.02  # of the image's range: how far a pixel is moved, at most
@@ -67,6 +68,6 @@ def options_of(given: Attribution) -> dict[str, Any] | None:
         if isinstance(stride, list | tuple) and isinstance(stride[0], list | tuple):
             del options["stride"]  # one for each window: half of it, the default
     for baseline in baselines if isinstance(baselines, list | tuple) else [baselines]:
-        if baseline not in (None, "mean", "blur", "noise"):  # an image; a number means another thing on tensors
+        if baseline not in (None, *NAMED):  # an image; a number means another thing on tensors
             return None
     return None if str(options.get("shape", "")).endswith("masks") else options

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
 from ..errors import ParameterError
 from ..models import Model, check_tensor, gaussian_blur
 
-Baseline: TypeAlias = float | Literal["mean", "blur", "noise"] | Any
+NamedBaseline: TypeAlias = Literal["mean", "blur", "noise", "black", "white"]
+Baseline: TypeAlias = float | NamedBaseline | Any
 
-NAMED = ("mean", "blur", "noise")
+NAMED: tuple[NamedBaseline, ...] = get_args(NamedBaseline)
+PIXEL_VALUES = {"black": 0.0, "white": 1.0}  # in the units of pictures
 
 # A blur that leaves no object recognizable but keeps the colors: a twentieth of the image's shorter side.
 BLUR_SHARE = 1 / 20
@@ -30,15 +32,19 @@ def baseline_of(
     Args:
         model: whose preprocessing says what a number means.
         baseline: "mean" (0 after normalization); "blur" (the image itself under a Gaussian of a 20th of its
-            shorter side); "noise" (uniform between the least and the greatest value of each channel); a
-            number in the image's own units: [0, 1] for pictures, normalized units for a preprocessed tensor;
-            or one image.
+            shorter side); "noise" (uniform between the least and the greatest value of each channel); "black" or
+            "white" (pixels of 0 or 1, through the model's preprocessing); a number in the image's own units:
+            [0, 1] for pictures, normalized units for a preprocessed tensor; or one image.
         preprocessed: whether the images were given as a tensor.
         seed: of the noise; the same for every image, so that a batch gives what its images give one by one.
 
     Raises:
-        ParameterError: none of these, or an image of another shape.
+        ParameterError: none of these, "black" or "white" where the preprocessing is not known, or an image of
+            another shape.
     """
+    names = ", ".join(map(repr, NAMED))
+    if isinstance(baseline, str) and baseline in PIXEL_VALUES:
+        return _pixels(model, baseline)
     if isinstance(baseline, str) and baseline in NAMED:
         named: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
             "mean": torch.zeros_like,
@@ -47,11 +53,9 @@ def baseline_of(
         }
         return named[baseline]
     if isinstance(baseline, str) and not Path(baseline).exists():
-        raise ParameterError(
-            f"baseline={baseline!r}: expected 'mean', 'blur', 'noise', a number, an image, or the path of one"
-        )
+        raise ParameterError(f"baseline={baseline!r}: expected {names}, a number, an image, or the path of one")
     if isinstance(baseline, bool):
-        raise ParameterError(f"baseline={baseline}: expected a number, 'mean', 'blur', 'noise' or an image")
+        raise ParameterError(f"baseline={baseline}: expected {names}, a number or an image")
     if isinstance(baseline, Real):
         return _number(model, float(baseline), preprocessed)
     given = _one_image(model, baseline)
@@ -80,6 +84,16 @@ def _noise(image: torch.Tensor, seed: int) -> torch.Tensor:
     noise = torch.rand(image.shape, generator=generator).to(image)
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
     return low + noise * (high - low)
+
+
+def _pixels(model: Model, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    preprocessing = model.preprocessing
+    if preprocessing is None:
+        raise ParameterError(
+            f"baseline={name!r}: what {name} is in the units of this network is not known: give a number in "
+            "normalized units, or wrap the network as Model(module, input_size=(H, W), mean=[...], std=[...])"
+        )
+    return lambda image: preprocessing.from_unit(torch.full_like(image, PIXEL_VALUES[name]))
 
 
 def _number(model: Model, value: float, preprocessed: bool) -> Callable[[torch.Tensor], torch.Tensor]:

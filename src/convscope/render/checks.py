@@ -37,8 +37,9 @@ ROWS = 12  # settings of a mask study below each other
 def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     """The rank correlation with the original along the cascade, and with each stage alone at random."""
     places = np.arange(len(result.stages))
-    ax.axhspan(-1, CHANGED, color=ACCENT, alpha=0.06, linewidth=0)
-    ax.axhspan(SAME, 1, color=WRONG, alpha=0.06, linewidth=0)
+    ax.axhspan(-CHANGED, CHANGED, color=ACCENT, alpha=0.06, linewidth=0)
+    for low, high in ((SAME, 1), (-1, -SAME)):
+        ax.axhspan(low, high, color=WRONG, alpha=0.06, linewidth=0)
     ax.plot(
         places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="with all above"
     )
@@ -57,7 +58,8 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     ax.set_ylim(_lowest(result.cascading, result.independent) - 0.05, 1.03)
     ax.legend(frameon=False, prop={"family": "DejaVu Sans", "size": 7}, loc="upper right")
     plain_labels(ax)
-    heading(ax, "Rank correlation with the map of the trained network", "layers at random; red: much the same")
+    note = "layers at random; red: much the same, or turned around"
+    heading(ax, "Rank correlation with the map of the trained network", note)
 
 
 def compose_sanity_check(result: SanityCheck) -> Figure:

@@ -70,7 +70,7 @@ def draw_margins(ax: Axes, names: Sequence[str], means: Array, margins: Array, t
 
 
 def draw_curves(ax: Axes, result: Evaluation, kind: str) -> None:
-    """The mean curves of "deletion" or "insertion", the mean over the images and both baselines."""
+    """The mean curves of "deletion" or "insertion", the mean over the images and the baselines."""
     chosen = [c for c, name in enumerate(result.curve_names) if name.startswith(kind)]
     lines = result.curves[:, chosen].mean(axis=(1, 2))
     shares = np.linspace(0, 1, lines.shape[1])
@@ -118,7 +118,7 @@ def compose_evaluation(result: Evaluation) -> Figure:
             ax.set_yticklabels([])
         heading(ax, in_words(result.measures[k]), "better than chance by")
     notes = [
-        "Curves: the mean over the images and both baselines. Below: to the right is better, whichever way the "
+        "Curves: the mean over the images and the baselines. Below: to the right is better, whichever way the "
         "measure goes; mean and 95 % interval; hollow: maps of chance."
     ]
     if len(compared) < len(result.measures):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..checks import which_is_nearer
 from ..results import Array, Neighbors
 from .style import INK, SOFT, WRONG, cut_note, headline, new_figure, pick, printable, short_label, short_name, text
 
@@ -92,8 +93,7 @@ def compose_neighbors(result: Neighbors, *, n: int | Sequence[int] | None = None
     width = 1.4 + 1.08 * result.indices.shape[1]
     figure = new_figure(1.15 * width + 0.2, 0.9 + 1.15 * 1.5 * len(chosen))
     draw_neighbors(figure.subplots(), result, n=n)
-    better = "higher is nearer" if result.metric == "cosine" else "lower is nearer"
-    notes = [f"Left: the query. Numbers: {result.metric}, {better}."]
+    notes = [f"Left: the query. Numbers: {result.metric}, {which_is_nearer(result.metric)}."]
     notes += cut_note(len(chosen), len(result.indices), "queries") if n is None else []
     if any(neighbor.is_wrong for row in neighbor_rows(result) for neighbor in row):
         notes.append("Orange: another label than the query's.")

@@ -14,6 +14,7 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..embedding import Embeddings, embed, project
+from ..embedding.queries import check_network
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
@@ -101,6 +102,8 @@ def compose(
     shown, n_given = _first(images)
     if not isinstance(collection, Embeddings | torch.Tensor | None):
         collection = load_images(collection)  # a folder that is not there shows now
+    if isinstance(collection, Embeddings):
+        check_network(collection, model)
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
     chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer

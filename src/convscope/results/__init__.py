@@ -15,6 +15,7 @@ from .kinds import (
     Retrieval,
     Visualization,
 )
+from .notes import Remark
 from .probabilities import Normalization, probabilities
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Projection",
     "Provenance",
     "Ranked",
+    "Remark",
     "Result",
     "Retrieval",
     "SanityCheck",

@@ -132,7 +132,8 @@ class Visualization(Result):
 class Neighbors(Result):
     """The K nearest of each query: ``indices`` (Q, K) into the embeddings, ``scores`` (Q, K), nearest first.
 
-    ``metric`` says what a score is: cosine similarity (higher is nearer) or euclidean distance (lower).
+    ``metric`` says what a score is: "cosine" similarity or "dot" product (higher is nearer), or "euclidean"
+    distance (lower is nearer).
     """
 
     indices: Array

@@ -1,0 +1,94 @@
+"""Whether the border of an image is a background that a baseline does not have.
+
+A gray window on a black background is a gray object. Where the border is of one color and the baseline is another
+one there, a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..models import Model, Preprocessing
+from ..results import Remark
+from .baselines import PIXEL_VALUES, Baseline, baseline_of, describe_baseline
+
+_BAND = 0.03  # of the shorter side: so wide a border is looked at
+_NEAR = 0.05  # of the range of pixels: a color as near as this is the same
+_MOST = 0.9  # of the border's pixels have the same color where it is of one
+_FAR = 2 * _NEAR
+
+
+def hiding(
+    model: Model, baseline: Baseline, *, preprocessed: bool, seed: int, notes: list[str]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """As `baseline_of`; a note among ``notes`` says in how many of the images the border is unlike the baseline.
+
+    To be called once for each image.
+    """
+    hide = baseline_of(model, baseline, preprocessed=preprocessed, seed=seed)
+    remark, name = Remark(notes), describe_baseline(baseline)
+    n_images, nearer = 0, list[str]()
+
+    def hide_and_look(image: torch.Tensor) -> torch.Tensor:
+        nonlocal n_images
+        behind = hide(image)
+        n_images += 1
+        color = background(image, behind, model.preprocessing)
+        if color is not None:
+            nearer.append(_named(color, image, model.preprocessing))
+        if nearer:
+            where = "the image" if n_images == 1 else f"{len(nearer)} of {n_images} images"
+            better = nearer[0] if len(set(nearer)) == 1 else "'blur'"
+            remark.say(
+                f"the border of {where} is of one color, unlike the baseline {name!r}, which looks like an object "
+                f"there; baseline={better} is nearer"
+            )
+        return behind
+
+    return hide_and_look
+
+
+def background(
+    image: torch.Tensor, behind: torch.Tensor, preprocessing: Preprocessing | None
+) -> torch.Tensor | None:
+    """The color (C,) of an image's border, where it is of one and the baseline is of another there; else None.
+
+    Args:
+        image: (C, H, W), preprocessed.
+        behind: (C, H, W), the baseline.
+        preprocessing: of the network. Colors are from 0 to 1; where it is not known, of the image's own range.
+    """
+    shown, hidden = (_border(_unit(x, image, preprocessing)) for x in (image, behind))
+    color = shown.median(dim=1).values
+    is_near = (shown - color[:, None]).abs().amax(dim=0) <= _NEAR
+    distance = (hidden - color[:, None]).abs().amax(dim=0).mean()
+    return color if bool(is_near.float().mean() >= _MOST) and bool(distance > _FAR) else None
+
+
+def _unit(x: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | None) -> torch.Tensor:
+    if preprocessing is not None:
+        return preprocessing.to_unit(x.float())
+    low, high = image.min().float(), image.max().float()
+    return (x.float() - low) / (high - low)  # not a number for an image of one color, which has no border
+
+
+def _border(x: torch.Tensor) -> torch.Tensor:
+    """The pixels (C, P) of a ring along the sides."""
+    height, width = x.shape[1:]
+    band = max(1, round(_BAND * min(height, width)))
+    inside = torch.zeros((height, width), dtype=torch.bool, device=x.device)
+    inside[band : height - band, band : width - band] = True
+    return x[:, ~inside]
+
+
+def _named(color: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | None) -> str:
+    """A baseline that is nearer to a color, as one writes it in Python."""
+    if preprocessing is not None:
+        near = (name for name, value in PIXEL_VALUES.items() if bool((color - value).abs().max() <= _FAR))
+        return repr(next(near, "blur"))
+    if bool(color.max() - color.min() > _NEAR):
+        return repr("blur")
+    low, high = float(image.min()), float(image.max())
+    return f"{low + float(color.mean()) * (high - low):.3g}"
