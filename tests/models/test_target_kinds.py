@@ -449,7 +449,7 @@ def test_a_detection_needs_a_detector(tiny: Model, x: torch.Tensor) -> None:
 
 @pytest.mark.slow
 def test_a_detector_of_torchvision() -> None:
-    """In float64 and with every box kept, so that no rounding decides which boxes there are; nothing is uniform."""
+    """In float64 and with every box kept, so that no rounding decides which boxes there are."""
     every = 10**4
     net = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=3, min_size=64, max_size=96,
