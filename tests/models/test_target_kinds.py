@@ -542,8 +542,9 @@ def test_the_gradient_of_likeness_is_that_of_the_cosine(tiny: Model, x: torch.Te
     x.requires_grad_()
     (expected,) = torch.autograd.grad(cosines(tiny.module, x, other).sum(), x)
     found = saliency(tiny, x.detach(), target=SimilarTo(other), kind="signed").values
-    assert expected.abs().max() > 1e-3
-    assert_close(torch.tensor(found), expected.sum(1), rtol=0, atol=1e-6)
+    scale = float(expected.abs().max())
+    assert scale > 1e-5  # a hundred times what rounding makes of a gradient that is 0
+    assert_close(torch.tensor(found), expected.sum(1), rtol=0, atol=1e-5 * max(scale, 1e-2))
 
 
 def test_likeness_to_itself_is_one_with_no_gradient(tiny: Model, x: torch.Tensor) -> None:
