@@ -32,7 +32,7 @@ def lite0() -> Model:
 
 @pytest.fixture(scope="session")
 def exact_lite0(lite0: Model) -> Model:
-    """The same in float64, where no rounding puts a unit on the other side of its kink: for comparing gradients."""
+    """The same in float64, where no rounding puts a unit on the other side of its kink: for gradients."""
     return Model(copy.deepcopy(lite0.module).double(), preprocessing=lite0.preprocessing, labels=lite0.labels)
 
 
