@@ -6,10 +6,15 @@ SAMPLES := out/samples
 STAMP := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.ready,out/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format bench clean
+.PHONY: help demo test test-other-machine test-slow test-all check format bench clean
+
+# Another machine, as far as one can be had on this one: one thread, and the kernels of a processor without AVX, in
+# PyTorch, oneDNN, MKL, and the OpenBLAS of NumPy and SciPy. All of them round otherwise.
+OTHER_MACHINE := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
+    MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -29,11 +34,16 @@ demo: $(STAMP) ## look inside a real network: two real photos -> out/report.html
 	$(PYTHON) -m convscope report $(SAMPLES)/photos/cat.png $(SAMPLES)/photos/coffee.png \
 	    --collection $(SAMPLES)/crops --output out/report.html
 
-test: $(STAMP)-dev ## run the whole test suite
-	$(PYTHON) -m pytest
-
-test-fast: $(STAMP)-dev ## run the tests that take a few seconds at most
+test: $(STAMP)-dev ## run the fast tests: all that takes less than a few seconds
 	$(PYTHON) -m pytest -m "not slow"
+
+test-other-machine: $(STAMP)-dev ## run the fast tests in one thread and without AVX, where all is rounded otherwise
+	$(OTHER_MACHINE) $(PYTHON) -m pytest -m "not slow"
+
+test-slow: $(STAMP)-dev ## run the tests that take longer
+	$(PYTHON) -m pytest -m slow
+
+test-all: test test-slow ## run the whole test suite
 
 check: $(STAMP)-dev ## ruff, mypy and the import contracts
 	$(PYTHON) -m ruff check .

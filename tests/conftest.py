@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import skimage.data
@@ -26,6 +28,12 @@ def _seeded() -> None:
 def lite0() -> Model:
     """The real ImageNet network that is installed with convscope."""
     return load_model(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def exact_lite0(lite0: Model) -> Model:
+    """The same in float64, where no rounding puts a unit on the other side of its kink: for gradients."""
+    return Model(copy.deepcopy(lite0.module).double(), preprocessing=lite0.preprocessing, labels=lite0.labels)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pictures"), [("look_inside.py", 5), ("own_network.py", None)])
 def test_an_example_runs(name: str, pictures: int | None, tmp_path: Path) -> None:
     arguments = [str(tmp_path / "out")] if pictures else []

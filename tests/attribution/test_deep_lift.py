@@ -34,7 +34,11 @@ def test_it_is_that_of_captum(activation: type[nn.Module], pool: nn.Module) -> N
         peer = DeepLift(net, eps=1e-6).attribute(x, b.expand_as(x), target=torch.tensor([3, 0, 1]))
     found, expected = deep_lift(net, x, target=[3, 0, 1], baseline=b), peer.sum(1).detach().numpy()
     np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert max(found.provenance.measured["completeness_error"]) < 1e-4
+    with torch.no_grad():
+        change = (net(x) - net(b))[range(3), [3, 0, 1]]
+    # Not in proportion to the change, of which large parts of both signs may leave little.
+    size = np.abs(found.values).sum(axis=(1, 2)).max()
+    np.testing.assert_allclose(found.values.sum(axis=(1, 2)), change, rtol=0, atol=1e-5 * size)
 
 
 def test_of_a_linear_score_it_is_weight_times_difference() -> None:
@@ -190,7 +194,7 @@ def test_rows_that_are_no_images_keep_their_gradient(n_pixels: tuple[int, int]) 
 
     found = deep_lift(Pixels(gated), torch.randn(1, 2, *n_pixels), target=0)
     assert np.isfinite(found.values).all()
-    assert found.provenance.measured["completeness_error"][0] > 0.01
+    assert found.provenance.measured["completeness_error"][0] > 1e-3  # rounding makes 1e-6
 
 
 def test_several_targets_at_once_give_what_they_give_alone(tiny: Model) -> None:

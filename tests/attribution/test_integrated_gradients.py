@@ -31,20 +31,19 @@ def test_it_is_exact_where_it_can_be_worked_out() -> None:
     assert max(found.provenance.measured["completeness_error"]) < 1e-5
 
 
-@pytest.mark.parametrize("steps", [7, 20])
-def test_it_is_that_of_captum(lite0: Model, coffee: np.ndarray, steps: int) -> None:
+@pytest.mark.parametrize("steps", [2, 7])
+def test_it_is_that_of_captum(exact_lite0: Model, coffee: np.ndarray, steps: int) -> None:
+    lite0 = exact_lite0
     x = next(iter(lite0.batches(lite0.inputs(coffee)))).x.contiguous()
     found = integrated_gradients(lite0, x, target=967, steps=steps)
     peer, delta = IntegratedGradients(lite0.module.eval()).attribute(
         x, target=967, n_steps=steps, method="riemann_middle", internal_batch_size=4, return_convergence_delta=True
     )
     expected = peer.sum(1).detach().numpy()
-    # 5e-2: a unit on the other side of its ReLU, by rounding, moves single pixels; the whole agrees much better.
-    np.testing.assert_allclose(found.values, expected, rtol=0, atol=5e-2 * np.abs(expected).max())
-    assert np.corrcoef(found.values.ravel(), expected.ravel())[0, 1] > 0.99999
+    np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     (change,) = (found.scores[0] - float(lite0.module(torch.zeros_like(x))[0, 967].detach()),)
     error = found.provenance.measured["completeness_error"][0]
-    assert error == pytest.approx(abs(float(delta)) / abs(change), rel=0.1, abs=0.01)
+    assert error == pytest.approx(abs(float(delta)) / abs(change), rel=0.05)  # two digits of it are kept
 
 
 def test_more_steps_come_nearer_to_the_difference_of_the_scores() -> None:

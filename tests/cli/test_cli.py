@@ -473,10 +473,11 @@ def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     assert placed["coordinates"][0][0] == pytest.approx(by_path[str(cat)], abs=1e-3)
 
 
-def test_a_store_is_projected_clustered_and_evaluated(here: Path) -> None:
+@pytest.mark.parametrize("method", ["pca", pytest.param("tsne", marks=pytest.mark.slow)])
+def test_a_store_is_projected_clustered_and_evaluated(here: Path, method: str) -> None:
     points = np.random.default_rng(0).normal(size=(40, 6)) + 9 * np.eye(2, 6)[np.arange(40) % 2]
     EmbeddingStore.of_vectors("s.lance", points, labels=["a", "b"] * 20)
-    done = invoke("project", "s.lance", "--method", "tsne", "-o", "map")
+    done = invoke("project", "s.lance", "--method", method, "-o", "map")
     assert "map.html" in done.stdout
     assert "trustworthiness" in done.stdout
     assert (here / "map" / "map.html").stat().st_size > 100_000

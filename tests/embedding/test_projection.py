@@ -145,7 +145,7 @@ def test_maps_that_bend_the_space_keep_groups_apart(method: str) -> None:
     assert np.isnan(found.explained_variance_ratio).all()
 
 
-@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("method", ["pca", pytest.param("tsne", marks=pytest.mark.slow)])
 def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
     points = clustered()
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
@@ -184,6 +184,7 @@ def test_fewer_vectors_than_dimensions_in_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("points", [np.ones((30, 6)), np.arange(30.0)[:, None], np.eye(2)])
+@pytest.mark.slow
 def test_tsne_of_hardly_any_variety(points: np.ndarray) -> None:
     assert np.isfinite(project(points, method="tsne").coordinates).all()
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from tests.conftest import tiny_network
+from tests.incremental.networks import lively
 from torch import nn
 from torch.testing import assert_close
 
@@ -33,6 +34,7 @@ from convscope import (
     rise,
     saliency,
 )
+from convscope.attribution.rise import random_masks
 from convscope.models import Model, describe, resolve
 
 WINDOWS: dict[str, Any] = {"window": 8, "stride": 8}
@@ -363,7 +365,7 @@ def iou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def best_of(found: dict[str, torch.Tensor], box: list[float], index: int) -> torch.Tensor:
     pairs = zip(found["boxes"], found["labels"], found["scores"], strict=True)
-    return max(iou(b, torch.tensor(box)) * s for b, label, s in pairs if label == index)
+    return max(iou(b, b.new_tensor(box)) * s for b, label, s in pairs if label == index)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -447,29 +449,54 @@ def test_a_detection_needs_a_detector(tiny: Model, x: torch.Tensor) -> None:
 
 @pytest.mark.slow
 def test_a_detector_of_torchvision() -> None:
+    """In float64 and with every box kept, so that no rounding decides which boxes there are."""
+    every = 10**4
     net = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, box_score_thresh=0.0
-    ).eval()
-    x = torch.rand(1, 3, 64, 96)
+        weights=None, weights_backbone=None, num_classes=3, min_size=64, max_size=96,
+        rpn_pre_nms_top_n_test=every, rpn_post_nms_top_n_test=every, rpn_nms_thresh=1.0,
+        box_score_thresh=0.0, box_nms_thresh=1.0, box_detections_per_img=every,
+    )  # fmt: skip
+    lively(net.backbone.body, (3, 64, 96))
+    net = net.double().eval()
+    x, behind = torch.rand(2, 1, 3, 64, 96, dtype=torch.float64)
+
+    def score(image: torch.Tensor) -> torch.Tensor:
+        return best_of(net(image)[0], box, index)
+
     with torch.no_grad():
         first = net(x)[0]
-    box, index = first["boxes"][0].tolist(), int(first["labels"][0])
+        box, index = first["boxes"][0].tolist(), int(first["labels"][0])
+        whole = float(score(x))
     target = Detection(box, index)
-    (expected,) = torch.autograd.grad(best_of(net(x.requires_grad_())[0], box, index), x)
+    (expected,) = torch.autograd.grad(score(x.requires_grad_()), x)
     x = x.detach()
     found = saliency(net, x, target=target, kind="signed")
     scale = float(expected.abs().max())
     assert scale > 0
-    assert found.scores[0] == pytest.approx(float(first["scores"][0]), rel=1e-4)
-    assert_close(torch.tensor(found.values), expected.sum(1), rtol=0, atol=1e-3 * scale)
-    hidden = occlusion(net, x, target=target, window=48, stride=48)
-    variant = x.clone()
-    variant[:, :, :48, :48] = 0
+    assert found.scores[0] == pytest.approx(whole, rel=1e-6)
+    assert_close(torch.tensor(found.values), expected.sum(1).float(), rtol=0, atol=1e-6 * scale)
+    hidden = occlusion(net, x, target=target, window=48, stride=48, baseline=behind)
+    masks = random_masks(4, 7, 0.5, (64, 96), 0, torch.zeros(1))(0, 4).double()
     with torch.no_grad():
-        left = best_of(net(variant)[0], box, index)
-    np.testing.assert_allclose(hidden.values[0, :48, :48], found.scores[0] - float(left), rtol=0, atol=1e-5)
-    assert rise(net, x, target=target, masks=4).values.any()
-    assert grad_cam(net, x, target=target, layer="backbone.body.16", kind="signed").values.any()
+        variant = x.clone()
+        variant[:, :, :48, :48] = behind[:, :, :48, :48]
+        fall = whole - float(score(variant))
+        scores = torch.stack([score(m * x + (1 - m) * behind) for m in masks])
+    assert abs(fall) > 1e-3 * whole
+    np.testing.assert_allclose(hidden.values[0, :48, :48], fall, rtol=0, atol=1e-6 * whole)
+    by_masks = torch.einsum("m,mhw->hw", scores - scores.mean(), masks) / (4 * 0.5)
+    assert by_masks.abs().max() > 1e-3 * whole
+    found = rise(net, x, target=target, masks=4, baseline=behind)
+    np.testing.assert_allclose(found.values[0], by_masks, rtol=0, atol=1e-6 * whole)
+    seen: list[torch.Tensor] = []
+    handle = net.get_submodule("backbone.body.16").register_forward_hook(lambda *given: seen.append(given[-1]))
+    (gradient,) = torch.autograd.grad(score(x), seen)
+    handle.remove()
+    cam = (gradient.mean(dim=(2, 3), keepdim=True) * seen[0]).sum(dim=1, keepdim=True).detach()
+    cam = nn.functional.interpolate(cam, (64, 96), mode="bilinear")[0, 0]
+    assert cam.abs().max() > 1e-6 * whole
+    found = grad_cam(net, x, target=target, layer="backbone.body.16", kind="signed")
+    np.testing.assert_allclose(found.values[0], cam, rtol=0, atol=1e-5 * float(cam.abs().max()))
 
 
 # SimilarTo
@@ -515,8 +542,9 @@ def test_the_gradient_of_likeness_is_that_of_the_cosine(tiny: Model, x: torch.Te
     x.requires_grad_()
     (expected,) = torch.autograd.grad(cosines(tiny.module, x, other).sum(), x)
     found = saliency(tiny, x.detach(), target=SimilarTo(other), kind="signed").values
-    assert expected.abs().max() > 1e-3
-    assert_close(torch.tensor(found), expected.sum(1), rtol=0, atol=1e-6)
+    scale = float(expected.abs().max())
+    assert scale > 1e-5  # a hundred times what rounding makes of a gradient that is 0
+    assert_close(torch.tensor(found), expected.sum(1), rtol=0, atol=1e-5 * max(scale, 1e-2))
 
 
 def test_likeness_to_itself_is_one_with_no_gradient(tiny: Model, x: torch.Tensor) -> None:
