@@ -9,7 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from convscope import ImageError, Model, ModelError, ParameterError, feature_maps
-from convscope.models.model import as_model, weights_digest
+from convscope.models.digest import weights_digest
+from convscope.models.model import as_model
 
 
 def linear(n_channels: int = 3, n_classes: int = 2) -> nn.Module:

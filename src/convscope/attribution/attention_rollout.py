@@ -12,8 +12,9 @@ from ..errors import ModelError
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
 from .cams import enlarged
+from .explained import Explained
 from .modified import Replaced
 
 

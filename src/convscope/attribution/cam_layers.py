@@ -32,7 +32,8 @@ from ..models import (
     reached,
     watch,
 )
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 
 
 @dataclass(frozen=True)

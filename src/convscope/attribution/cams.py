@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from ..errors import ParameterError
 from ..models import check_differentiable, intercepted
-from .calls import Explained, gradients_of
 from .cam_layers import CamLayer
+from .explained import Explained, gradients_of
 
 CamKind: TypeAlias = Literal["positive", "signed"]
 

@@ -8,7 +8,7 @@ from ..checks import Pair, as_pair
 from ..errors import ParameterError
 from ..perturbation import check_windows, finite, superpixels
 from ..results import Array
-from .calls import Explained
+from .explained import Explained
 
 
 def check_superpixel(superpixel: int | Pair | None, size: Pair) -> Pair:

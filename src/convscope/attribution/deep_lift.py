@@ -14,7 +14,8 @@ from ..models import Model, Progress, Score, Target, check_differentiable
 from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained, gradients_of
+from .calls import Call
+from .explained import Explained, gradients_of
 from .modified import Replaced, Replacement, check_visible
 from .rules import (
     ACTIVATIONS,

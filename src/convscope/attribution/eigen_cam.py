@@ -10,9 +10,10 @@ from torch import nn
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
 from .cam_layers import cam_layer
 from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+from .explained import Explained
 
 
 @register

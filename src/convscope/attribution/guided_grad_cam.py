@@ -10,10 +10,11 @@ from torch import nn
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
 from .cam_layers import cam_layer
 from .cams import activations_and_gradients, enlarged
 from .channels import Kind, check_kind, per_pixel
+from .explained import Explained
 from .modified import relu_gradients, ruled_gradients
 
 

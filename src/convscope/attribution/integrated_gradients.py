@@ -13,7 +13,8 @@ from ..models import Model, Progress, Score, Target
 from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 
 
 @register

@@ -12,8 +12,9 @@ from ..models import Model, Progress, Score, Target
 from ..perturbation import Baseline, describe_baseline, hiding
 from ..registry import register
 from ..results import Attribution, Remark
-from .calls import Call, Explained
+from .calls import Call
 from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
+from .explained import Explained
 
 KERNEL_WIDTH = 0.25  # as in the lime package
 RIDGE = 1.0  # the penalty on squared coefficients, as there

@@ -13,7 +13,8 @@ from ..models import Model, Progress, Score, Target, check_differentiable
 from ..models.folding import folded_batch_norm
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 from .modified import Replaced, Replacement, check_visible
 from .rules import (
     ACTIVATIONS,

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
 from ..models import check_differentiable
-from .calls import Explained, gradients_of
+from .explained import Explained, gradients_of
 
 # In place of func(*args, **kwargs); func itself comes first.
 Replacement: TypeAlias = Callable[..., Any]

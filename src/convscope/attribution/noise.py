@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..checks import as_count, as_number
-from .calls import Explained
+from .explained import Explained
 
 
 def check_noise(samples: object, noise: object, seed: object, least: int = 1) -> tuple[int, float, int]:

@@ -39,7 +39,8 @@ from ..perturbation import (
 )
 from ..registry import register
 from ..results import Array, Attribution
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 
 _STEPS = 12  # of the curves that window="auto" decides by
 

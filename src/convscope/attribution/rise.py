@@ -16,7 +16,8 @@ from ..models import Model, Progress, Score, Target
 from ..perturbation import Baseline, describe_baseline, finite, hiding
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 
 _AT_ONCE = 32  # masks that are added up at once: they fit a processor's caches
 

@@ -10,8 +10,9 @@ from torch import nn
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained, gradients_of
+from .calls import Call
 from .channels import Kind, gradient_unit, per_pixel
+from .explained import Explained, gradients_of
 
 
 @register

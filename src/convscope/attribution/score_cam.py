@@ -11,9 +11,10 @@ from ..models import Model, Progress, Score, Target
 from ..perturbation import finite
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
 from .cam_layers import cam_layer
 from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+from .explained import Explained
 
 
 @register

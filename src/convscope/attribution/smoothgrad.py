@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
 from .channels import Kind, gradient_unit, per_pixel
+from .explained import Explained
 from .noise import check_noise, mean_powers
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
-from .calls import Call, Explained
+from .calls import Call
+from .explained import Explained
 from .noise import check_noise, mean_powers
 
 

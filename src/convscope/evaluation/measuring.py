@@ -10,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ..attribution.calls import Asking, Explained
+from ..attribution.calls import Asking
+from ..attribution.explained import Explained
 from ..errors import ParameterError, TargetError
 from ..perturbation import baseline_of, curves, n_variants, ranks
 from ..results import CONTROLS, Array, Attribution

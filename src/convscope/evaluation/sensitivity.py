@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..attribution import ATTRIBUTIONS
-from ..attribution.calls import Explained
+from ..attribution.explained import Explained
 from ..perturbation import NAMED
 from ..results import Attribution
 

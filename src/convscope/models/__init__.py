@@ -3,6 +3,8 @@
 from .batching import free_memory, in_batches
 from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
 from .catalog import DEFAULT_MODEL, best_device, load_model
+from .classes import find_class
+from .digest import weights_digest
 from .execution import check_differentiable, differentiable, evaluating, hooks
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
@@ -10,7 +12,7 @@ from .graphs import reached
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .likeness import network_and_target
-from .model import Model, Progress, as_model, weights_digest
+from .model import Model, Progress, as_model
 from .preprocessing import Preprocessing, gaussian_blur
 from .structure import noise
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
@@ -20,7 +22,6 @@ from .targets import (
     Targets,
     check_output,
     describe,
-    find_class,
     is_of_classes,
     note_on_scores,
     resolve,

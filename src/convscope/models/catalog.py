@@ -13,10 +13,10 @@ from torch import nn
 
 from ..errors import ModelError
 from .checkpoints import fit_weights, read_module, read_weights
+from .classes import check_labels
 from .execution import move
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
-from .targets import check_labels
 
 DEFAULT_MODEL = "efficientnet-lite0"
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.metadata
-import itertools
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeAlias
@@ -20,12 +15,14 @@ from ..errors import ModelError, ParameterError
 from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .capture import OUTPUT
+from .classes import check_labels, class_names
+from .digest import tensors_in, versions, weights_digest
 from .execution import evaluating, move
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
 from .structure import notes_on, structure
-from .targets import check_labels, check_output, class_names, note_on_scores
+from .targets import check_output, note_on_scores
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -102,11 +99,11 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in _tensors(self.module)), torch.device("cpu"))
+        return next((t.device for t in tensors_in(self.module)), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((t.dtype for t in _tensors(self.module) if t.is_floating_point()), torch.float32)
+        return next((t.dtype for t in tensors_in(self.module) if t.is_floating_point()), torch.float32)
 
     @property
     def n_channels(self) -> int | None:
@@ -275,7 +272,7 @@ class Model:
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),
-            versions=dict(_versions()),
+            versions=dict(versions()),
             seconds=time.perf_counter() - started,
             measured=dict(measured or {}),
             notes=tuple(dict.fromkeys((*notes_on(self.module), *notes))),
@@ -299,38 +296,3 @@ def as_model(model: Model | nn.Module) -> Model:
 
         return Model(model, preprocessing=from_timm(resolve_data_config({}, model=model)))
     return Model(model)
-
-
-_VERSIONS = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _VERSIONS}
-
-
-_Versions: TypeAlias = tuple[tuple[int, int, float], ...]
-_DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()
-
-
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over all parameters and buffers, computed again only after one of them has changed."""
-    tensors = list(_tensors(module))
-    # Changes through ``.data`` leave the version as it is; a sample of the values tells them at hardly any cost.
-    with torch.no_grad():
-        versions = tuple(
-            (t.data_ptr(), 0 if t.is_inference() else t._version, float(t.flatten()[::997].sum())) for t in tensors
-        )
-    known = _DIGESTS.get(module)
-    if known is None or known[0] != versions:
-        digest = hashlib.sha256()
-        for tensor in tensors:
-            flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(flat.numpy().data)
-        known = (versions, digest.hexdigest())
-        _DIGESTS[module] = known
-    return known[1]
-
-
-def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    return itertools.chain(module.parameters(), module.buffers())

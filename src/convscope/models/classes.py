@@ -1,0 +1,75 @@
+"""Which class a caller means: by its index, its label, or one of the names in a label."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ModelError, ParameterError, TargetError
+
+
+def check_labels(labels: object) -> tuple[str, ...] | None:
+    """Class names as a tuple, or `ParameterError`."""
+    if labels is None:
+        return None
+    if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable):
+        raise ParameterError(
+            f"labels: a {type(labels).__name__}; expected a list of names in the order of the classes"
+        )
+    names = tuple(labels)
+    for name in names:
+        if not isinstance(name, str):
+            raise ParameterError(f"labels: {name!r} among them; expected names, as strings")
+    return names
+
+
+def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
+    """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
+    if labels is None:
+        return tuple(f"class {i}" for i in range(n_classes))
+    if len(labels) != n_classes:
+        one = "; a single score is that of one class: give its label" if n_classes == 1 else ""
+        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes{one}")
+    return tuple(labels)
+
+
+def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None) -> int:
+    """The index of one class, given by index, by label, or by one of a label's comma-separated names.
+
+    ``n_classes`` is None where it is not known how many there are.
+    """
+    if isinstance(target, bool | np.bool_):
+        raise TargetError(f"target={target}: expected a class index or a label")
+    if isinstance(target, str):
+        return _find_label(target, labels)
+    try:
+        index = int(target)
+    except (TypeError, ValueError):
+        raise TargetError(f"target={target!r}: expected a class index or a label") from None
+    if index != target or index < 0 or (n_classes is not None and index >= n_classes):
+        there_are = (
+            "classes are 0, 1, ..." if n_classes is None else f"the network has classes 0 to {n_classes - 1}"
+        )
+        raise TargetError(f"target={target}: {there_are}")
+    return index
+
+
+def _find_label(target: str, labels: Sequence[str] | None) -> int:
+    if not labels:
+        raise TargetError(f"target={target!r}: this network has no labels; give a class index")
+    wanted = target.strip().casefold()
+    found = [i for i, label in enumerate(labels) if label.casefold() == wanted]
+    if not found:
+        found = [i for i, label in enumerate(labels) if wanted in label.casefold().split(", ")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TargetError(f"{target!r} is the label of classes {found}; give the index of the one you mean")
+    names = [name for label in labels for name in (label, *label.split(", "))]
+    near = [n for n in names if wanted in n.casefold().split()]  # "tiger cat" for "cat", before "car"
+    near += difflib.get_close_matches(target, names, n=4) or [n for n in names if wanted in n.casefold()]
+    near = list(dict.fromkeys(near))[:4]
+    hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+    raise TargetError(f"no class has the label {target!r}{hint}")
