@@ -26,7 +26,6 @@ from ..models import (
     is_of_classes,
     lie_in_place,
     main_output,
-    noise,
     of_last_kind,
     place_of,
     reached,
@@ -177,7 +176,7 @@ def _probed(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     """
     if _is_of_plain_classes(call.target):
         model, shape = call.model, call.inputs.shape
-        x = model.preparation(shape)(noise(shape, 0)).requires_grad_()
+        x = model.structure(shape).example.clone().requires_grad_()
         output = main_output(model.module(x.clone()))
         if output is None:
             raise TargetError(f"{model.name} puts out no tensor; give a callable as target")

@@ -14,7 +14,6 @@ from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .likeness import network_and_target
 from .model import Model, Progress, as_model
 from .preprocessing import Preprocessing, gaussian_blur
-from .structure import noise
 from .target_kinds import Contrast, Detection, Region, Several, SimilarTo
 from .targets import (
     Score,
@@ -72,7 +71,6 @@ __all__ = [
     "load_model",
     "main_output",
     "network_and_target",
-    "noise",
     "note_on_scores",
     "of_last_kind",
     "opened",

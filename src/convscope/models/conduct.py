@@ -75,7 +75,9 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
             "and time interchanged?): it was run one image at a time"
         )
         together = None
-    mains = [main for output in (alone_a, alone_b) if (main := main_output(output)) is not None]
+    mains = [
+        m for output in (alone_a, alone_b) if (m := main_output(output)) is not None and m.is_floating_point()
+    ]
     return Conduct(
         together is not None and not isinstance(together, Exception),
         "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
@@ -48,12 +48,12 @@ class Structure:
     of the whole network, a vector or a map of each image.
 
     ``n_values`` counts the numbers that all layers put out for one image, the measure of the memory that a run
-    takes. ``memory_format`` is channels-last, which is faster, where the network can be run in it.
-    ``rows_independent``: whether an image gives the same in any batch. ``ends_in``: what the output has been put
-    through: "softmax", "log_softmax", "sigmoid", or nothing that is known. ``refusal`` says why no method can be
-    run. ``hidden``: functions that no rule can stand in for, as TorchScript calls them, or as they have a backward
-    pass of their own. ``is_cut_off``: whether some have no gradient at all. ``notes`` are what results have to say
-    of the network.
+    takes. ``example`` is the noise (1, C, H, W) that it was run on. ``memory_format`` is channels-last, which is
+    faster, where the network can be run in it. ``rows_independent``: whether an image gives the same in any batch.
+    ``ends_in``: what the output has been put through: "softmax", "log_softmax", "sigmoid", or nothing that is
+    known. ``refusal`` says why no method can be run. ``hidden``: functions that no rule can stand in for, as
+    TorchScript calls them, or as they have a backward pass of their own. ``is_cut_off``: whether some have no
+    gradient at all. ``notes`` are what results have to say of the network.
     """
 
     layers: tuple[Layer, ...]
@@ -64,6 +64,7 @@ class Structure:
     why_no_features: str
     n_values: int
     memory_format: torch.memory_format
+    example: torch.Tensor = field(compare=False, repr=False)
     rows_independent: bool = True
     ends_in: Literal["", "softmax", "log_softmax", "sigmoid"] = ""
     refusal: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -29,13 +30,13 @@ _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in
 
 # Remembered as long as the module lives, so that a bare module is not run again at every call.
-_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Structure]] = weakref.WeakKeyDictionary()
+_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Structure]] = weakref.WeakKeyDictionary()
 
 
 def structure(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """The structure of a module for inputs of this (C, H, W), from a few runs on noise."""
     known = _SEEN.setdefault(module, {})
-    key = (*shape, *map(id, module.modules()))  # a network with another head is run again
+    key = (shape, device, _float_type(module), *map(id, module.modules()))  # with another head it is run again
     if key not in known:
         known[key] = _run(module, shape, device)
     return known[key]
@@ -47,7 +48,7 @@ def notes_on(module: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note for found in runs for note in found.notes))
 
 
-def noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
+def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
     """(1, C, H, W), the same on every device and in every type."""
     return around + strength * torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
@@ -56,11 +57,9 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
     if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
         raise ModelError(f"{type(module).__name__} has lazy layers without weights yet: run it once on an input")
-    # Unlike each other in brightness and contrast, so that a branch which looks at values takes both ways.
-    dark, bright = noise(shape, 0, around=-1.0), noise(shape, 1, around=1.5, strength=3.0)
     first: Exception | None = None
-    for layout in (torch.channels_last, torch.contiguous_format):
-        images = [x.to(device, _float_type(module), memory_format=layout) for x in (dark, bright)]
+    for pair, layout in itertools.product(_pairs(shape), (torch.channels_last, torch.contiguous_format)):
+        images = [x.to(device, _float_type(module), memory_format=layout) for x in pair]
         try:
             graph = _graph(module, images[0])
             recorder = _recorded(module, images[0], graph)
@@ -80,6 +79,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             why_no_features=why,
             n_values=recorder.n_values + images[0].numel(),
             memory_format=layout,
+            example=images[0],
             rows_independent=conduct.rows_independent,
             ends_in=conduct.ends_in(graph.last_function if graph else ""),
             refusal=conduct.refusal,
@@ -90,6 +90,15 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     raise ModelError(
         f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {first}"
     ) from first
+
+
+def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Two images unlike each other in brightness and contrast, so that a branch on values takes both ways.
+
+    Then two from 0 to 1, for a network that refuses other values.
+    """
+    yield _noise(shape, 0, around=-1.0), _noise(shape, 1, around=1.5, strength=3.0)
+    yield _noise(shape, 0).sigmoid() / 3, _noise(shape, 1, around=1.0, strength=2.0).sigmoid()
 
 
 def _float_type(module: nn.Module) -> torch.dtype:
