@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ settings.register_profile("thorough", max_examples=5000, print_blob=True)
 def _seeded() -> None:
     """The same random numbers in every run of a test."""
     torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
 
 
 @pytest.fixture(scope="session")

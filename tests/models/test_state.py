@@ -83,7 +83,7 @@ def snapshot(net: Keeping) -> dict[str, object]:
         "generators": (net.generator.get_state().tolist(), str(net.numpy.bit_generator.state)),
         "global": (
             torch.get_rng_state().tolist(),
-            np.random.get_state()[1].tolist(),  # noqa: NPY002
+            [str(part) if i != 1 else part.tolist() for i, part in enumerate(np.random.get_state())],  # noqa: NPY002
             random.getstate(),
         ),
     }
@@ -151,7 +151,7 @@ def test_a_network_whose_output_hangs_on_its_runs_begins_each_in_the_state_it_wa
         net.runs.zero_()
     prediction = cs.Model(net).predict(x)
     assert_close(torch.from_numpy(prediction.scores), expected, rtol=0, atol=1e-6)
-    assert any("depends on what it was run on before" in note for note in prediction.provenance.notes)
+    assert any("depends on earlier runs" in note for note in prediction.provenance.notes)
     found = cs.occlusion(net, x, target=1, window=6, stride=3)
     one_by_one = np.concatenate(
         [cs.occlusion(net, x[i : i + 1], target=1, window=6, stride=3).values for i in range(3)]

@@ -55,7 +55,8 @@ class Asking:
     ) -> None:
         self.model, self.target = network_and_target(as_model(model), target)
         self.inputs = self.model.inputs(images)
-        self.model.checked(self.inputs.shape, gradients=gradients)
+        structure = self.model.checked(self.inputs.shape, gradients=gradients)
+        self.rows_independent, self.hidden = structure.rows_independent, structure.hidden
         self.score: Score = score
         self.steps = steps
         self.method = ""
@@ -74,12 +75,13 @@ class Asking:
 
     def each(self, visit: Callable[[Explained], None]) -> None:
         """Call ``visit`` with one image after another, scored; the network is in its state for running."""
-        for batch in self.model.batches(self.inputs, size=1):
-            with self.running():
-                image = Explained(self, batch)
-                image.watch(gradients=self._gradients)
-                visit(image)
-            self.finished(batch)
+        with evaluating(self.model.module):  # once for all images
+            for batch in self.model.batches(self.inputs, size=1):
+                with self.running():
+                    image = Explained(self, batch)
+                    image.watch(gradients=self._gradients)
+                    visit(image)
+                self.finished(batch)
         self.ended()
 
     def advance(self, steps: int) -> None:
@@ -147,7 +149,7 @@ class Call(Asking):
 
     def by_batch(self, values_of: BatchMaps) -> Attribution:
         """The maps of all images, where a method works on a batch of them at once."""
-        with self.maps.kept_on_interrupt():
+        with self.maps.kept_on_interrupt(), evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, backward=self._gradients):
                 with self.running():
                     images = Explained(self, batch)

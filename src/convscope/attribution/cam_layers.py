@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import LayerError, TargetError
 from ..models import (
@@ -18,18 +16,18 @@ from ..models import (
     Layer,
     Model,
     Several,
+    Structure,
     Target,
     as_maps,
     describe,
     differentiable,
-    hooks,
+    intercepted,
     is_of_classes,
     lie_in_place,
     main_output,
     of_last_kind,
     place_of,
     reached,
-    watch,
 )
 from .calls import Call
 from .explained import Explained
@@ -71,11 +69,10 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
 def _of(call: Call, layer: Layer) -> CamLayer:
     """The layer, with a note where its tokens may be in another order than the patches of the image."""
     if layer.held.startswith("tokens"):
-        known = _IN_PLACE.setdefault(call.model.module, {})
-        key = (call.inputs.shape, layer)
-        if key not in known:
-            known[key] = _lies_in_place(call, layer)
-        if not known[key]:
+        known = _IN_PLACE.setdefault(call.model.checked(call.inputs.shape), {})
+        if layer.name not in known:
+            known[layer.name] = _lies_in_place(call, layer)
+        if not known[layer.name]:
             call.note(
                 f"the tokens of layer {layer.name!r} depend on their patch of the image no more than on the rest: "
                 "they may be in another order, or so mixed that a map of them says little of where"
@@ -83,8 +80,10 @@ def _of(call: Call, layer: Layer) -> CamLayer:
     return CamLayer(layer.name, partial(as_maps, layer=layer))
 
 
-# Whether tokens lie where their patches are, by the network.
-_IN_PLACE: weakref.WeakKeyDictionary[nn.Module, dict[Any, bool]] = weakref.WeakKeyDictionary()
+# By what a network was seen to be: whether tokens lie where their patches are, by layer; and the layer that the
+# scores of classes are read from, the same for all of them.
+_IN_PLACE: weakref.WeakKeyDictionary[Structure, dict[str, bool]] = weakref.WeakKeyDictionary()
+_READ: weakref.WeakKeyDictionary[Structure, Layer] = weakref.WeakKeyDictionary()
 
 
 def _lies_in_place(call: Call, layer: Layer) -> bool:
@@ -106,21 +105,16 @@ def _named(model: Model, shape: tuple[int, int, int], name: object) -> Layer:
     return chosen
 
 
-# The layer that the scores of classes are read from, the same for all of them: by the network and its maps.
-_READ: weakref.WeakKeyDictionary[nn.Module, dict[Any, Layer]] = weakref.WeakKeyDictionary()
-
-
 def _last_that_is_read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     """The last of these layers that the score depends on."""
-    if call.model.structure(call.inputs.shape).is_cut_off:  # there is no gradient to ask
+    structure = call.model.structure(call.inputs.shape)
+    if structure.is_cut_off:  # there is no gradient to ask
         return of_last_kind(layers)[-1]
     if not _is_of_plain_classes(call.target):
         return _read(call, layers)
-    known = _READ.setdefault(call.model.module, {})
-    key = (call.inputs.shape, layers)
-    if key not in known:
-        known[key] = _read(call, layers)
-    return known[key]
+    if structure not in _READ:
+        _READ[structure] = _read(call, layers)
+    return _READ[structure]
 
 
 def _is_of_plain_classes(target: Target) -> bool:
@@ -138,7 +132,7 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     with differentiable(call.model.module), _kept(call.model, layers, found):
         score, _ = _probed(call)
         if score.grad_fn is None:  # a network without gradients
-            return layers[-1]
+            return of_last_kind(layers)[-1]
         nodes = reached([score])
         read = of_last_kind(
             [layer for layer in layers if layer.name in found and found[layer.name].grad_fn in nodes]
@@ -161,10 +155,18 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
 
 @contextmanager
 def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, what these layers put out is kept, as a part of the graph."""
-    with hooks() as attached:
+    """Inside, what these layers put out is kept as it was then, as a part of the graph."""
+
+    def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        def kept(output: torch.Tensor) -> torch.Tensor:
+            found[name] = output
+            return output.clone()  # what follows may be in place
+
+        return kept
+
+    with ExitStack() as stack:
         for layer in layers:
-            attached.append(watch(model.module, layer.name, found.__setitem__))
+            stack.enter_context(intercepted(model.module, layer.name, keep(layer.name)))
         yield
 
 

@@ -111,7 +111,7 @@ def deep_lift(
         unit=f"share of the score ({score})",
         progress=progress,
     )
-    if not call.model.checked(call.inputs.shape).rows_independent:
+    if not call.rows_independent:
         raise ModelError(
             f"{call.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
             "integrated_gradients or lrp"

@@ -87,8 +87,15 @@ class Explained:
             self.call.note(note)
 
     def scores_of(self, variants: torch.Tensor, image: int | None = None) -> torch.Tensor:
-        """The scores (M, T) of M variants of one image, or of the images in their order."""
-        return self.targets.of(self.model.module(variants.clone()), len(variants), image)
+        """The scores (M, T) of M variants of one image, or of the images in their order.
+
+        All at once, or one after the other in a network that mixes them.
+        """
+        if self.call.rows_independent:
+            return self.targets.of(self.model.module(variants.clone()), len(variants), image)
+        rows = enumerate(variants.clone())
+        each = [self.targets.of(self.model.module(x[None]), 1, i if image is None else image) for i, x in rows]
+        return torch.cat(each)
 
     def score_variants(self, n: int, variants: Callable[[int, int], torch.Tensor], image: int = 0) -> torch.Tensor:
         """The scores (n, T) of n variants of one image; ``variants`` makes some of them when it is their turn.

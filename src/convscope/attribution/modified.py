@@ -83,7 +83,7 @@ def _written(function: Callable[..., Any], x: torch.Tensor, *options: float, inp
 
 def check_visible(images: Explained, replaced: Replaced) -> None:
     """After a run under rules: a note where they did not reach, `ModelError` where they reached nothing at all."""
-    method, hidden = images.call.method, images.call.model.structure(images.call.inputs.shape).hidden
+    method, hidden = images.call.method, images.call.hidden
     if not hidden:
         return
     functions = f"{', '.join(hidden[:4])}{', ...' if len(hidden) > 4 else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,18 @@ import torch
 from torch import nn
 
 from ..errors import LayerError, ModelError, ParameterError
-from ..models import OUTPUT, Layer, Model, as_maps, evaluating, folded_batch_norm, main_output, place_of, run_to
+from ..models import (
+    OUTPUT,
+    Layer,
+    Model,
+    as_maps,
+    copied,
+    evaluating,
+    folded_batch_norm,
+    main_output,
+    place_of,
+    run_to,
+)
 from ..results import Array, Normalization
 from .table import thumbnail_of
 
@@ -77,9 +87,9 @@ def extracting(
     if precision not in ("float32", "bfloat16"):
         raise ParameterError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
     prepare = model.preparation(shape)
-    with evaluating(model.module):
-        half = precision == "bfloat16"
-        module = copy.deepcopy(model.module).to(torch.bfloat16) if half else model.module
+    half = precision == "bfloat16"
+    module = copied(model.module, torch.bfloat16) if half else model.module
+    with evaluating(module):
         folding: AbstractContextManager[Any] = nullcontext()
         if compiled:
             run = _compiled(module, layer, batch_size(model, shape, precision, compiled))
@@ -151,7 +161,7 @@ def _compiled(module: nn.Module, layer: Layer, n: int) -> Callable[[torch.Tensor
     Frozen weights take in the batch norms and what follows a convolution. That is asked of the whole process while
     it compiles, as ``options={"freezing": True}`` reaches the compiler when the weights are arguments already.
     """
-    whole = torch.compile(_WithLayer(copy.deepcopy(module), layer.name), dynamic=False)
+    whole = torch.compile(_WithLayer(copied(module), layer.name), dynamic=False)
 
     def run(x: torch.Tensor) -> dict[str, Any]:
         from torch._inductor import config as inductor

@@ -7,6 +7,7 @@ first, and ":output" what the whole network puts out.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,7 +176,9 @@ def _replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
     if isinstance(output, torch.Tensor):
         return new
     if isinstance(output, Mapping):
-        changed = {key: new if value is old else value for key, value in output.items()}
-        return changed if type(output) is dict else type(output)(**changed)
+        changed: Any = copy.copy(output)
+        for key in [key for key, value in output.items() if value is old]:
+            changed[key] = new
+        return changed
     values = [new if value is old else value for value in output]
     return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)

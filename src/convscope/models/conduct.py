@@ -6,22 +6,24 @@ That an image gives the same in any batch, that it gives the same again, and tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
-from .capture import main_output, tensors_of
-from .execution import forget_between_runs
-from .state import ModuleState
+from .capture import main_output
+from .execution import draws_no_random_numbers, forget_between_runs, remember_between_runs
+from .state import ModuleState, RandomState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 
-# A difference is more than rounding from 4 * sqrt(eps) of the values' size on (1.4e-3 in float32), or where it is
-# a visible share of what another image changes, and no less than a few hundred eps.
+# In another batch a difference is more than rounding from 4 * sqrt(eps) of the values' size on (1.4e-3 in
+# float32), or where it is a visible share of what another image changes, and no less than a few hundred eps. The
+# same batch again gives the same, but for what threads of a GPU add in another order: 64 eps, at most a hundredth.
 _OF_CHANGE, _FEW_EPS = 0.05, 300
+_AGAIN, _AGAIN_AT_MOST = 64, 0.01
 _NEAR_ONE = 1e-3
 
 
@@ -44,7 +46,7 @@ class Conduct:
 
 def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
     """Run two images, each (1, C, H, W), alone, again, and together; the module is in the mode for running."""
-    name, state = type(module).__name__, ModuleState(module)
+    name, state, random = type(module).__name__, ModuleState(module), RandomState(a.device)
     notes: list[str] = []
 
     def run(x: torch.Tensor) -> Any:
@@ -52,44 +54,47 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
         return module(x.clone())
 
     alone_a, alone_b = run(a), run(b)
-    is_repeatable = _alike(alone_a, run(a), alone_b)
-    is_stateless = is_repeatable and _alike(alone_a, module(a.clone()), alone_b)  # after other runs
+    is_repeatable = _is_same(alone_a, run(a))
+    is_stateless = is_repeatable and _is_same(alone_a, module(a.clone()))  # after other runs
+    draws_no_random_numbers(module, random.is_as_now())
     if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
         refusal = (
-            f"{name} gives other scores when it is run again on the same image, so that no map of it is right. "
+            f"{name} gives other scores when it is run again on the same image, so any map of it would be wrong. "
             "Something in it draws random numbers in evaluation mode, as F.dropout(x) does without "
             "training=self.training, or counts its runs where that cannot be undone. Make it repeatable first"
         )
         return Conduct(True, refusal, (), "", False)
+    (remember_between_runs if is_stateless else forget_between_runs)(module)
     if not is_stateless:
-        forget_between_runs(module)
-        notes.append(
-            f"{name} depends on what it was run on before: each run began in the state that it was given in"
-        )
+        notes.append(f"{name} depends on earlier runs: each run began in the state that it was given in")
     together = _together(run, a, b)
-    if isinstance(together, Exception):
-        notes.append(f"{name} takes one image at a time ({_first_line(together)}): it was run so")
-    elif not (_alike(alone_a, _row(together, 0), alone_b) and _alike(alone_b, _row(together, 1), alone_a)):
+    is_error = isinstance(together, Exception)
+    is_independent = not is_error and _is_alike(alone_a, _row(together, 0), alone_b)
+    is_independent = is_independent and _is_alike(alone_b, _row(together, 1), alone_a)
+    if is_error:
+        notes.append(
+            f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
+        )
+    elif not is_independent:
         notes.append(
             f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
-            "and time interchanged?): it was run one image at a time"
+            "and time interchanged?), so it was run one image at a time"
         )
-        together = None
-    mains = [
-        m for output in (alone_a, alone_b) if (m := main_output(output)) is not None and m.is_floating_point()
-    ]
+    outputs = [m for out in (alone_a, alone_b) if (m := main_output(out)) is not None and m.is_floating_point()]
     return Conduct(
-        together is not None and not isinstance(together, Exception),
+        is_independent,
         "",
         tuple(notes),
-        _distribution(mains),
-        bool(mains) and all(bool(((m >= 0) & (m <= 1)).all()) for m in mains),
+        _distribution(outputs),
+        bool(outputs) and all(bool(((m >= 0) & (m <= 1)).all()) for m in outputs),
     )
 
 
 def _together(run: Any, a: torch.Tensor, b: torch.Tensor) -> Any:
     try:
         return run(torch.cat([a, b]).contiguous(memory_format=_layout(a)))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         return error
 
@@ -103,7 +108,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _row(output: Any, i: int) -> Any:
-    """What an output of two images says of one of them; of tensors without a row for each, nothing."""
+    """What an output of two images says of one of them; of tensors without a row for each, None."""
     if isinstance(output, torch.Tensor):
         return output[i : i + 1] if output.ndim and len(output) == 2 else None
     if isinstance(output, Mapping):
@@ -115,22 +120,48 @@ def _row(output: Any, i: int) -> Any:
     return None
 
 
-def _alike(expected: Any, found: Any, of_another: Any) -> bool:
-    """Whether two outputs for one image are the same up to rounding, beside the output for another image.
+def _triples(*outputs: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """The floating-point tensors at the same places of three outputs, as far as they have the same shape.
 
-    Tensors of other shapes say nothing: how many boxes there are may hang on rounding.
+    How many boxes there are may hang on rounding, and what has no row for an image says nothing of it.
     """
-    others = list(tensors_of(of_another))
-    for i, (a, b) in enumerate(zip(tensors_of(expected), tensors_of(found), strict=False)):
-        if a.shape != b.shape or not a.numel():
-            continue
-        c = others[i] if i < len(others) and others[i].shape == a.shape else a
-        difference, size = _largest(a - b), max(_largest(a), _largest(b))
-        eps = torch.finfo(a.dtype).eps
-        is_visible = difference > _OF_CHANGE * _largest(a - c) and difference > _FEW_EPS * eps * size
-        if difference > 4 * math.sqrt(eps) * size or (is_visible and _largest(a - c) > 0):
+    first = outputs[0]
+    if isinstance(first, torch.Tensor):
+        alike = [isinstance(t, torch.Tensor) and t.shape == first.shape for t in outputs]
+        if first.is_floating_point() and first.numel() and alike[1]:
+            yield first, outputs[1], outputs[2] if alike[2] else first
+    elif isinstance(first, Mapping):
+        for key in first:
+            yield from _triples(*(out.get(key) if isinstance(out, Mapping) else None for out in outputs))
+    elif isinstance(first, Sequence) and not isinstance(first, str):
+        for i in range(len(first)):
+            yield from _triples(
+                *(out[i] if isinstance(out, Sequence) and i < len(out) else None for out in outputs)
+            )
+
+
+def _is_same(expected: Any, found: Any) -> bool:
+    """Whether the same run has given the same again."""
+    for a, b, _ in _triples(expected, found, expected):
+        bound = min(_AGAIN * torch.finfo(a.dtype).eps, _AGAIN_AT_MOST)
+        if _differ_in_finiteness(a, b) or _largest(a - b) > bound * _largest(a):
             return False
     return True
+
+
+def _is_alike(expected: Any, found: Any, of_another: Any) -> bool:
+    """Whether an image has given the same in another batch, up to rounding, beside what another image gives."""
+    for a, b, c in _triples(expected, found, of_another):
+        difference, size, change = _largest(a - b), max(_largest(a), _largest(b)), _largest(a - c)
+        eps = torch.finfo(a.dtype).eps
+        is_visible = 0 < _OF_CHANGE * change < difference and difference > _FEW_EPS * eps * size
+        if _differ_in_finiteness(a, b) or difference > 4 * math.sqrt(eps) * size or is_visible:
+            return False
+    return True
+
+
+def _differ_in_finiteness(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return not torch.equal(torch.isfinite(a), torch.isfinite(b))
 
 
 def _largest(values: torch.Tensor) -> float:
@@ -143,9 +174,11 @@ def _distribution(outputs: list[torch.Tensor]) -> Literal["", "softmax", "log_so
     """Whether the values of the classes (1, K, ...) are probabilities that add up to one, or their logarithms."""
     if not outputs or any(output.ndim < 2 or output.shape[1] < 2 for output in outputs):
         return ""
+    eps = torch.finfo(outputs[0].dtype).eps
     values = [output.double() for output in outputs]
-    if all(bool((v >= 0).all() and ((v.sum(dim=1) - 1).abs() < _NEAR_ONE).all()) for v in values):
+    if all(bool((v >= 0).all() and ((v.sum(dim=1) - 1).abs() < max(_NEAR_ONE, 4 * eps)).all()) for v in values):
         return "softmax"
-    if all(bool((v <= 0).all() and (v.logsumexp(dim=1).abs() < _NEAR_ONE).all()) for v in values):
+    # A logarithm of v is known to eps * |v|; the largest ones, near 0, are those that count.
+    if all(bool((v <= 0).all() and (v.logsumexp(dim=1).abs() < max(_NEAR_ONE, 8 * eps)).all()) for v in values):
         return "log_softmax"
     return ""

@@ -44,5 +44,45 @@ def weights_digest(module: nn.Module) -> str:
     return known[1]
 
 
+class Fingerprint:
+    """Tells whether a network is still what it was: its modules, their options, and its parameters.
+
+    Parameters that were written through ``.data`` since are not seen; the values of buffers do not count, as
+    running changes them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modules = [weakref.ref(child) for child in module.modules()]
+        self._state = _state_of(module)
+
+    def is_of(self, module: nn.Module) -> bool:
+        same = [known() is child for known, child in zip(self._modules, module.modules(), strict=False)]
+        n_modules = sum(1 for _ in module.modules())
+        return all(same) and len(self._modules) == n_modules and self._state == _state_of(module)
+
+
+_OPTIONS = (bool, int, float, str)
+
+
+def _state_of(module: nn.Module) -> tuple[object, ...]:
+    parameters = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters()]
+    kinds = [(t.device, t.dtype, t.shape) for t in tensors_in(module)]
+    options = [
+        [(name, value) for name, value in vars(child).items() if type(value) in _OPTIONS and name != "training"]
+        for child in module.modules()
+    ]
+    return parameters, kinds, options
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the weights are; the CPU where there are none."""
+    return next((t.device for t in tensors_in(module)), torch.device("cpu"))
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The type of the weights; float32 where there are none."""
+    return next((t.dtype for t in tensors_in(module) if t.is_floating_point()), torch.float32)
+
+
 def tensors_in(module: nn.Module) -> Iterator[torch.Tensor]:
     return itertools.chain(module.parameters(), module.buffers())

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..errors import ModelError
 from .checkpointing import uncheckpointed
+from .digest import device_of
 from .folding import scale_and_shift
 from .state import ModuleState, RandomState
 from .watching import batch_norm_of
@@ -24,30 +26,51 @@ from .watching import batch_norm_of
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, without gradients, for the time being; afterwards the network is as it was.
 
-    That is: the mode of every submodule, what `ModuleState` knows of, and the random numbers that anybody draws. A
-    network that is known to depend on earlier runs begins each of them in the state that it has now.
+    That is: the mode of every submodule, and what `ModuleState` knows of. The process's random numbers are put
+    back as well, unless the network was seen to draw none. A network that depends on earlier runs begins each of
+    them in the state that it has now.
 
     Not in inference mode: a tensor that a network keeps from there could never be used in training again.
 
     One thread at a time: flags and hooks belong to the module, and another thread would see them change.
     """
-    with _lock_of(module), torch.inference_mode(False), torch.no_grad(), uncheckpointed(), hooks() as attached:
-        state, random = ModuleState(module), RandomState(device_of(module))
-        training = [child for child in module.modules() if child.training]
-        for child in module.modules():
-            if child in _FORGETFUL:
-                attached.append(child.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
-        module.eval()
+    with _lock_of(module), torch.inference_mode(False), torch.no_grad(), uncheckpointed():
+        if module in _INSIDE:  # of another such context, which puts everything back
+            yield
+            return
+        with _left_as_it_was(module):
+            yield
+
+
+@contextmanager
+def _left_as_it_was(module: nn.Module) -> Iterator[None]:
+    state, random = ModuleState(module), None if module in _QUIET else RandomState(device_of(module))
+    training = [child for child in module.modules() if child.training]
+    with hooks() as attached:
         try:
+            _INSIDE.add(module)
+            for child in module.modules():
+                if child in _FORGETFUL:
+                    attached.append(child.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
+            module.eval()
             yield
         finally:
+            _INSIDE.discard(module)
             for child in training:
                 child.training = True
             state.restore()
-            random.restore()
+            if random is not None:
+                random.restore()
 
 
+_INSIDE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _FORGETFUL: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_QUIET: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def is_running(module: nn.Module) -> bool:
+    """Whether it is inside of `evaluating` now."""
+    return module in _INSIDE
 
 
 def forget_between_runs(module: nn.Module) -> None:
@@ -55,9 +78,23 @@ def forget_between_runs(module: nn.Module) -> None:
     _FORGETFUL.add(module)
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Where the weights are; the CPU where there are none."""
-    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+def remember_between_runs(module: nn.Module) -> None:
+    """From now on, it does not."""
+    _FORGETFUL.discard(module)
+
+
+def draws_no_random_numbers(module: nn.Module, is_so: bool) -> None:
+    """Whether `evaluating` may leave the process's random numbers alone, which other threads draw from too."""
+    (_QUIET.add if is_so else _QUIET.discard)(module)
+
+
+def copied(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy, in another type where one is given, of which the same is known."""
+    copy = deepcopy(module).to(dtype)
+    for known in (_FORGETFUL, _QUIET):
+        if module in known:
+            known.add(copy)
+    return copy
 
 
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
@@ -71,7 +108,9 @@ def _lock_of(module: nn.Module) -> threading.RLock:
 
 def share_lock(module: nn.Module, network: nn.Module) -> None:
     """Let a module that stands around a network wait where the network is in use, and the other way around."""
-    _LOCKS[module] = _lock_of(network)
+    lock = _lock_of(network)
+    with _LOCKS_LOCK:
+        _LOCKS[module] = lock
 
 
 @contextmanager

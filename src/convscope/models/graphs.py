@@ -100,7 +100,7 @@ def reached(outputs: Iterable[torch.Tensor]) -> frozenset[Node]:
 
 def cut_off(nodes: Iterable[Node]) -> bool:
     """Whether a function without a gradient, as those of quantized networks are, lies among these."""
-    return any(_name(node).removeprefix("torch::autograd::").startswith(_CUT) for node in nodes)
+    return any(_name(node).startswith(_CUT) for node in nodes)
 
 
 def own_functions(nodes: Iterable[Node]) -> tuple[str, ...]:
@@ -127,4 +127,4 @@ def _before(node: Node) -> list[Node]:
 
 def _name(node: Node) -> str:
     name: str = node.name()
-    return name
+    return name.removeprefix("torch::autograd::")

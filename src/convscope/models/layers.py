@@ -36,7 +36,7 @@ class Layer:
         return len(self.shape) == 3 and self.shape[1] * self.shape[2] > 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """What a few runs of a network show: its layers, those that methods look for, and how it behaves.
 
@@ -64,7 +64,7 @@ class Structure:
     why_no_features: str
     n_values: int
     memory_format: torch.memory_format
-    example: torch.Tensor = field(compare=False, repr=False)
+    example: torch.Tensor = field(repr=False)
     rows_independent: bool = True
     ends_in: Literal["", "softmax", "log_softmax", "sigmoid"] = ""
     refusal: str = ""

@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import TargetError
 from .capture import watch
 from .execution import evaluating, hooks, share_lock
-from .layers import Structure
+from .layers import Structure, of_last_kind
 from .model import Model
 from .target_kinds import SimilarTo
 
@@ -51,13 +51,21 @@ class _ModelUpTo(Model):
 
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
         """That of the whole network, but for what comes after the layer."""
-        whole = self._whole.structure(shape)
+        return self._cut(self._whole.structure(shape))
+
+    def _known(self, shape: tuple[int, int, int]) -> Structure:
+        return self._cut(self._whole._known(shape))
+
+    def _notes(self) -> tuple[str, ...]:
+        return self._whole._notes()
+
+    def _cut(self, whole: Structure) -> Structure:
         names = [layer.name for layer in whole.layers]
         if self._layer not in names:  # what the classifier takes in, or the output: after the last map
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
-        maps = tuple(layer for layer in layers if layer.is_spatial)
-        return replace(whole, layers=layers, maps=maps, candidates=maps)
+        candidates = tuple(layer for layer in whole.candidates if layer in layers)
+        return replace(whole, layers=layers, maps=of_last_kind(candidates), candidates=candidates)
 
 
 def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:

@@ -16,7 +16,7 @@ from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .capture import OUTPUT
 from .classes import check_labels, class_names
-from .digest import tensors_in, versions, weights_digest
+from .digest import device_of, dtype_of, versions, weights_digest
 from .execution import evaluating, move
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
@@ -69,7 +69,6 @@ class Model:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
-        module = getattr(module, "_orig_mod", module)  # of torch.compile, into which nobody can see
         stated = [value is not None for value in (input_size, mean, std)]
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
@@ -99,11 +98,11 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in tensors_in(self.module)), torch.device("cpu"))
+        return device_of(self.module)
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((t.dtype for t in tensors_in(self.module) if t.is_floating_point()), torch.float32)
+        return dtype_of(self.module)
 
     @property
     def n_channels(self) -> int | None:
@@ -115,14 +114,21 @@ class Model:
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
         """Every layer that puts out a feature map or a vector, in the order in which they run.
 
-        Found by running the network once on a blank image; the answer is remembered. ``input_size`` is
-        needed only where the model does not know its own.
+        Found by running the network a few times on noise; the answer is remembered. ``input_size`` is needed only
+        where the model does not know its own.
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
         """The layers and the special ones among them, for inputs of this (C, H, W)."""
-        return structure(self.module, shape or self.input_shape(), self.device)
+        return structure(self.module, shape or self.input_shape())
+
+    def _known(self, shape: tuple[int, int, int]) -> Structure:
+        """The same in the middle of a call, without a look whether the network is still what it was."""
+        found = structure(self.module, shape, fresh=False)
+        if found.refusal:
+            raise ModelError(found.refusal)
+        return found
 
     def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
         """The structure of a network that methods can be run on; `ModelError` for another one.
@@ -151,7 +157,7 @@ class Model:
 
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
         """How the scores of so many classes become probabilities, for inputs of this (C, H, W)."""
-        ends_in = self.structure(shape).ends_in
+        ends_in = self._known(shape).ends_in
         if ends_in:
             return "exp" if ends_in == "log_softmax" else "none"
         return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
@@ -179,7 +185,7 @@ class Model:
         at_most: int | None = None,
     ) -> int:
         """Images of this (C, H, W) that fit in memory at once; one where a network mixes those of a batch."""
-        structure = self.checked(shape)
+        structure = self._known(shape)
         if not structure.rows_independent:
             return 1
         return fitting_batch(structure.n_values, self.device, backward=backward, fused=fused, at_most=at_most)
@@ -196,7 +202,7 @@ class Model:
 
         The device, the type and the layout change, the values do not.
         """
-        device, dtype, layout = self.device, self.dtype, self.checked(shape).memory_format
+        device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
 
     def predict(self, images: Any, *, progress: Progress | None = None) -> Prediction:
@@ -213,6 +219,7 @@ class Model:
         """
         started = time.perf_counter()
         inputs = self.inputs(images)
+        self.checked(inputs.shape)
         scores: list[Array] = []
         names: list[str] = []
         with evaluating(self.module):
@@ -252,6 +259,10 @@ class Model:
         pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
         return np.ascontiguousarray(pixels.numpy())
 
+    def _notes(self) -> tuple[str, ...]:
+        """What results have to say of the network."""
+        return notes_on(self.module)
+
     def provenance(
         self,
         method: str,
@@ -275,7 +286,7 @@ class Model:
             versions=dict(versions()),
             seconds=time.perf_counter() - started,
             measured=dict(measured or {}),
-            notes=tuple(dict.fromkeys((*notes_on(self.module), *notes))),
+            notes=tuple(dict.fromkeys((*self._notes(), *notes))),
             skipped=tuple(skipped),
         )
 

@@ -10,11 +10,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 Restore: TypeAlias = Callable[[], None]
 
-# Kept by `nn.Module` itself, and changed by nothing that a forward pass does.
+# Kept by `nn.Module` itself; of these a forward pass may change which tensors and modules there are, and no
+# others.
 _FRAME = frozenset(nn.Module().__dict__) - {"_buffers"}
+_MEMBERS = ("_parameters", "_modules")
 
 
 class ModuleState:
@@ -67,6 +70,8 @@ class ModuleState:
             for name, value in child.__dict__.items():
                 if name not in _FRAME:
                     self._keep(value, seen)
+                elif name in _MEMBERS and isinstance(value, dict):
+                    self._contents.append(_mapping(value))
         for buffer in module.buffers():  # TorchScript keeps them elsewhere
             self._keep(buffer, seen)
 
@@ -76,17 +81,22 @@ _FIXED = (int, float, str, type(None), nn.Parameter)
 
 
 def _tensor(tensor: torch.Tensor) -> Restore:
-    try:
-        before = tensor.detach().clone()
-    except (RuntimeError, NotImplementedError):  # of a kind without values, such as one that is still to be made
-        return lambda: None
+    if tensor.layout != torch.strided or tensor.is_quantized or is_lazy(tensor):
+        return _nothing  # whose values cannot be compared; that it is the same tensor is seen to elsewhere
+    before = tensor.detach().clone()
 
     def restore() -> None:
+        now = tensor.detach()
+        if now.shape == before.shape and bool(((now == before) | ((now != now) & (before != before))).all()):
+            return
         with torch.no_grad(), torch.inference_mode(tensor.is_inference()):
-            if tensor.shape != before.shape or not torch.equal(tensor.detach(), before):
-                tensor.detach().resize_(before.shape).copy_(before)
+            now.resize_(before.shape).copy_(before)
 
     return restore
+
+
+def _nothing() -> None:
+    """Puts nothing back."""
 
 
 def _sequence(values: Any) -> Restore:
@@ -168,6 +178,18 @@ class RandomState:
         self._numpy, self._python = np.random.get_state(), random.getstate()  # noqa: NPY002
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         self._device = device
+
+    def is_as_now(self) -> bool:
+        """Whether nobody has drawn any since."""
+        numpy, before = np.random.get_state(), self._numpy  # noqa: NPY002
+        same_numpy = all(np.array_equal(a, b) for a, b in zip(numpy, before, strict=True))
+        same_cuda = self._cuda is None or torch.equal(self._cuda, torch.cuda.get_rng_state(self._device))
+        return (
+            torch.equal(self._torch, torch.get_rng_state())
+            and same_numpy
+            and same_cuda
+            and self._python == random.getstate()
+        )
 
     def restore(self) -> None:
         torch.set_rng_state(self._torch)

@@ -17,7 +17,8 @@ from torch.nn.parameter import UninitializedParameter
 from ..errors import ModelError
 from .capture import INPUT, OUTPUT, first_input, items_of, main_output, tensors_of
 from .conduct import conduct_of
-from .execution import evaluating, frozen, hooks
+from .digest import Fingerprint, device_of, dtype_of
+from .execution import evaluating, frozen, hooks, is_running
 from .graphs import Head, Node, cut_off, head_of, last_function, own_functions, reached
 from .layers import Held, Layer, Structure, of_last_kind
 from .receptive_field import Geometry, GeometryMode
@@ -29,23 +30,28 @@ Shape = tuple[int, int, int]
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in
 
-# Remembered as long as the module lives, so that a bare module is not run again at every call.
-_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Structure]] = weakref.WeakKeyDictionary()
+# Remembered as long as the module lives and stays as it is, so that a bare module is not run again at every call.
+_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[Shape, tuple[Fingerprint, Structure]]]
+_SEEN = weakref.WeakKeyDictionary()
+_LATEST: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
 
 
-def structure(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
-    """The structure of a module for inputs of this (C, H, W), from a few runs on noise."""
+def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structure:
+    """The structure of a module for inputs of this (C, H, W), from a few runs on noise.
+
+    It is run again when its weights, its modules or their options have changed since; ``fresh=False`` takes what
+    is known without looking.
+    """
     known = _SEEN.setdefault(module, {})
-    key = (shape, device, _float_type(module), *map(id, module.modules()))  # with another head it is run again
-    if key not in known:
-        known[key] = _run(module, shape, device)
-    return known[key]
+    if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(module)):
+        known[shape] = (Fingerprint(module), _run(module, shape, device_of(module)))
+    _LATEST[module] = known[shape][1]
+    return known[shape][1]
 
 
 def notes_on(module: nn.Module) -> tuple[str, ...]:
-    """What has been found out about a network that its results have to say."""
-    runs = (found for child in module.modules() for found in _SEEN.get(child, {}).values())
-    return tuple(dict.fromkeys(note for found in runs for note in found.notes))
+    """What has been found out about a network, for the inputs that it was last run on."""
+    return _LATEST[module].notes if module in _LATEST else ()
 
 
 def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
@@ -57,14 +63,17 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
     if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
         raise ModelError(f"{type(module).__name__} has lazy layers without weights yet: run it once on an input")
-    first: Exception | None = None
+    failure: Exception | None = None
     for pair, layout in itertools.product(_pairs(shape), (torch.channels_last, torch.contiguous_format)):
-        images = [x.to(device, _float_type(module), memory_format=layout) for x in pair]
+        images = [x.to(device, dtype_of(module), memory_format=layout) for x in pair]
         try:
             graph = _graph(module, images[0])
             recorder = _recorded(module, images[0], graph)
-        except Exception as error:
-            first = first or error
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of the network run as it is, on plain noise: others may be of our own making
+            if failure is None or layout == torch.contiguous_format:
+                failure = error
             continue
         with evaluating(module):
             conduct = conduct_of(module, *images)
@@ -88,8 +97,8 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             notes=conduct.notes,
         )
     raise ModelError(
-        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {first}"
-    ) from first
+        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {failure}"
+    ) from failure
 
 
 def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -99,10 +108,6 @@ def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """
     yield _noise(shape, 0, around=-1.0), _noise(shape, 1, around=1.5, strength=3.0)
     yield _noise(shape, 0).sigmoid() / 3, _noise(shape, 1, around=1.0, strength=2.0).sigmoid()
-
-
-def _float_type(module: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,8 @@ def _graph(module: nn.Module, image: torch.Tensor) -> _Graph | None:
                 last_function(main),
                 frozenset((*hidden, *own_functions(nodes_reached))),
             )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception:
         return None
 

@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 # Operations that change no values, which PyTorch itself puts around functions with a backward pass of their own.
 _IDLE = frozenset(
-    ("detach", "alias", "view", "view_as", "_to_copy", "clone", "_unsafe_view", "expand", "empty_like")
-)
+    ("detach", "detach_", "alias", "view", "view_as", "_to_copy", "clone", "_unsafe_view", "_reshape_alias",
+     "expand", "empty_like", "lift", "lift_fresh")
+)  # fmt: skip
 
 
 @contextmanager

@@ -103,7 +103,11 @@ class Scorer:
         shape = (image.shape[0], image.shape[1], image.shape[2])
         structure = self._model.structure(shape)
         if not structure.rows_independent:
-            self.measured["reason"] = "this network mixes the images of a batch, and variants would be one"
+            why = self.measured["reason"] = (
+                "this network mixes the images of a batch, so variants cannot share one"
+            )
+            if self._engine == "incremental":
+                self.notes.append(f"whole networks were run: {why}")
             return False
         if self._engine != "auto":
             return self._engine == "incremental"
