@@ -93,7 +93,7 @@ def feature_maps(
             pixels.append(model.to_pixels(batch.x))  # before the run, which may be in-place
             tensors = run_to(model.module, batch.x, list(maps))
             for found in layers:
-                values = as_maps(tensors[found.name], found).float().cpu()
+                values = as_maps(tensors[found.name], found).float().cpu().clone()
                 maps[found.name].append(np.ascontiguousarray(values.numpy()))
             names.extend(batch.names)
             if progress:

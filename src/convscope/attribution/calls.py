@@ -61,6 +61,11 @@ class Asking:
         self.steps = steps
         self.method = ""
         self.notes: list[str] = []
+        if gradients and structure.detached:
+            self.notes.append(
+                f"layer {structure.detached!r} is run without gradients, or detached: what it finds in the image "
+                "is not in this map"
+            )
         self._gradients, self._progress = gradients, progress
         self._done = self._before = 0  # steps done, and those of the images before this one
         self._left = len(self.inputs)
@@ -141,6 +146,7 @@ class Call(Asking):
         else:  # its score is none of the network's logits
             unit = unit.replace(" (logit)", "")
         self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
+        self.maps.notes += self.notes
         self.notes = self.maps.notes
 
     def describe(self, **parameters: Any) -> None:

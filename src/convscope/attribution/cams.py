@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch.nn import functional
 
-from ..errors import ParameterError
+from ..errors import LayerError, ParameterError
 from ..models import check_differentiable, intercepted
 from .cam_layers import CamLayer
 from .explained import Explained, gradients_of
@@ -47,6 +47,8 @@ def _run(images: Explained, layer: CamLayer) -> tuple[tuple[torch.Tensor, torch.
 
     with intercepted(images.model.module, layer.name, keep):
         scores = images.whole()
+    if not kept:
+        raise LayerError(f"layer {layer.name!r} did not run on {images.batch.names[0]}; name one that does")
     return (layer.maps(kept[0]).detach(), kept[0]), scores
 
 

@@ -8,6 +8,7 @@ first, and ":output" what the whole network puts out.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,13 +46,22 @@ def place_of(name: str) -> Place:
     return Place(found["path"], int(found["call"] or 0), found["item"], found["input"] is not None)
 
 
+def members_of(output: Any) -> Iterator[tuple[Any, Any]]:
+    """What an output of several parts holds, by key or number: of a dict, a list, a tuple or a dataclass."""
+    if isinstance(output, Mapping):
+        yield from output.items()
+    elif isinstance(output, Sequence) and not isinstance(output, str):
+        yield from enumerate(output)
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        yield from vars(output).items()
+
+
 def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of an output, each with what is added to the layer's name: "", or "[1]", or "[out]"."""
     if isinstance(output, torch.Tensor):
         yield "", output
-    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
-        pairs = output.items() if isinstance(output, Mapping) else enumerate(output)
-        yield from ((f"[{key}]", value) for key, value in pairs if isinstance(value, torch.Tensor))
+    else:
+        yield from ((f"[{key}]", value) for key, value in members_of(output) if isinstance(value, torch.Tensor))
 
 
 def item_of(output: Any, item: str | None) -> torch.Tensor | None:
@@ -65,19 +75,20 @@ def tensors_of(output: Any) -> Iterator[torch.Tensor]:
     if isinstance(output, torch.Tensor):
         if output.is_floating_point():
             yield output
-    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
-        for value in output.values() if isinstance(output, Mapping) else output:
+    else:
+        for _, value in members_of(output):
             yield from tensors_of(value)
 
 
 def main_output(output: Any) -> torch.Tensor | None:
     """The tensor that a network is about: the output itself, or "logits", "out" or the first of several."""
-    if isinstance(output, Mapping):
-        named = [output[key] for key in ("logits", "out") if isinstance(output.get(key), torch.Tensor)]
-        return named[0] if named else main_output(list(output.values()))
-    if isinstance(output, Sequence) and not isinstance(output, str):
-        return next((found for value in output if (found := main_output(value)) is not None), None)
-    return output if isinstance(output, torch.Tensor) else None
+    if isinstance(output, torch.Tensor):
+        return output
+    members = list(members_of(output))
+    named = [value for name in ("logits", "out") for key, value in members if key == name]
+    return next(
+        (main for value in (*named, *(v for _, v in members)) if (main := main_output(value)) is not None), None
+    )
 
 
 def first_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
@@ -175,6 +186,9 @@ def _replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
     """The output with another tensor in place of one."""
     if isinstance(output, torch.Tensor):
         return new
+    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
+        others = {key: new for key, value in vars(output).items() if value is old}
+        return dataclasses.replace(output, **others)  # type: ignore[type-var]
     if isinstance(output, Mapping):
         changed: Any = copy.copy(output)
         for key in [key for key, value in output.items() if value is old]:

@@ -6,14 +6,14 @@ That an image gives the same in any batch, that it gives the same again, and tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
-from .capture import main_output
+from .capture import main_output, members_of, tensors_of
 from .execution import draws_no_random_numbers, forget_between_runs, remember_between_runs
 from .state import ModuleState, RandomState
 
@@ -25,6 +25,7 @@ EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 _OF_CHANGE, _FEW_EPS = 0.05, 300
 _AGAIN, _AGAIN_AT_MOST = 64, 0.01
 _NEAR_ONE = 1e-3
+_SPREAD = 0.05  # of values that can be told from a constant
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Conduct:
         """What the output has been put through, the name of its last function being known."""
         if self.distribution:
             return self.distribution
-        return "sigmoid" if self.between_0_and_1 and last_function in ("Sigmoid", "Hardsigmoid") else ""
+        if last_function.startswith(("Softmax", "SafeSoftmax")):  # of a single class
+            return "softmax"
+        return "sigmoid" if self.between_0_and_1 or last_function in ("Sigmoid", "Hardsigmoid") else ""
 
 
 def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
@@ -51,12 +54,13 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
 
     def run(x: torch.Tensor) -> Any:
         state.restore(generators=False)
-        return module(x.clone())
+        return kept(module(x.clone()))
 
     alone_a, alone_b = run(a), run(b)
     is_repeatable = _is_same(alone_a, run(a))
-    is_stateless = is_repeatable and _is_same(alone_a, module(a.clone()))  # after other runs
-    draws_no_random_numbers(module, random.is_as_now())
+    is_stateless = is_repeatable and _is_same(alone_a, kept(module(a.clone())))  # after other runs
+    is_quiet = random.is_as_now()
+    draws_no_random_numbers(module, is_quiet)
     if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
         refusal = (
             f"{name} gives other scores when it is run again on the same image, so any map of it would be wrong. "
@@ -67,26 +71,37 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
     (remember_between_runs if is_stateless else forget_between_runs)(module)
     if not is_stateless:
         notes.append(f"{name} depends on earlier runs: each run began in the state that it was given in")
+    if not is_quiet:
+        notes.append(f"{name} draws random numbers as it runs; its scores were the same when it was run again")
+    if not all(bool(torch.isfinite(t).all()) for t in tensors_of(alone_a)):
+        notes.append(f"{name} gives no finite scores for noise, so what it does with batches could not be checked")
     together = _together(run, a, b)
     is_error = isinstance(together, Exception)
-    is_independent = not is_error and _is_alike(alone_a, _row(together, 0), alone_b)
-    is_independent = is_independent and _is_alike(alone_b, _row(together, 1), alone_a)
+    rows = (None, None) if is_error else (_row(together, 0), _row(together, 1))
+    can_be_told = any(True for _ in _triples(alone_a, rows[0], alone_b))
+    is_independent = can_be_told and is_alike(alone_a, rows[0], alone_b) and is_alike(alone_b, rows[1], alone_a)
     if is_error:
         notes.append(
             f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
+        )
+    elif not can_be_told:
+        notes.append(
+            f"which part of the output of {name} belongs to which image cannot be told: it was run one at a time"
         )
     elif not is_independent:
         notes.append(
             f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
             "and time interchanged?), so it was run one image at a time"
         )
-    outputs = [m for out in (alone_a, alone_b) if (m := main_output(out)) is not None and m.is_floating_point()]
+    strong = run(10 * b)  # which no scores but probabilities stand without leaving 0 to 1
+    mains = (main_output(out) for out in (alone_a, alone_b, strong))
+    outputs = [m for m in mains if m is not None and m.is_floating_point()]
     return Conduct(
         is_independent,
         "",
         tuple(notes),
         _distribution(outputs),
-        bool(outputs) and all(bool(((m >= 0) & (m <= 1)).all()) for m in outputs),
+        _between_0_and_1(outputs),
     )
 
 
@@ -107,37 +122,42 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
+def kept(output: Any) -> Any:
+    """An output as dicts and lists of tensors of its own, as a network may write into the same ones again."""
+    if isinstance(output, torch.Tensor):
+        return output.detach().clone()
+    return {key: kept(value) for key, value in members_of(output)}
+
+
 def _row(output: Any, i: int) -> Any:
     """What an output of two images says of one of them; of tensors without a row for each, None."""
     if isinstance(output, torch.Tensor):
         return output[i : i + 1] if output.ndim and len(output) == 2 else None
-    if isinstance(output, Mapping):
-        return {key: _row(value, i) for key, value in output.items()}
-    if isinstance(output, Sequence) and not isinstance(output, str):
-        if len(output) == 2 and all(isinstance(value, Mapping) for value in output):  # a detector's boxes
-            return [output[i]]
-        return [_row(value, i) for value in output]
-    return None
+    if len(output) == 2 and all(
+        isinstance(output.get(n), dict) and output[n] for n in (0, 1)
+    ):  # a detector's boxes
+        return {0: output[i]}
+    return {key: _row(value, i) for key, value in output.items()}
 
 
 def _triples(*outputs: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """The floating-point tensors at the same places of three outputs, as far as they have the same shape.
+    """The numbers at the same places of three outputs, as far as they have the same shape.
 
     How many boxes there are may hang on rounding, and what has no row for an image says nothing of it.
     """
-    first = outputs[0]
+    first, second, third = outputs
     if isinstance(first, torch.Tensor):
-        alike = [isinstance(t, torch.Tensor) and t.shape == first.shape for t in outputs]
-        if first.is_floating_point() and first.numel() and alike[1]:
-            yield first, outputs[1], outputs[2] if alike[2] else first
-    elif isinstance(first, Mapping):
+        if not isinstance(second, torch.Tensor) or second.shape != first.shape or not first.numel():
+            return
+        has_third = isinstance(third, torch.Tensor) and third.shape == first.shape
+        tensors = (first, second, third if has_third else first)
+        if first.is_complex():
+            tensors = tuple(map(torch.view_as_real, tensors))  # type: ignore[assignment]
+        if tensors[0].is_floating_point():
+            yield tensors
+    else:
         for key in first:
-            yield from _triples(*(out.get(key) if isinstance(out, Mapping) else None for out in outputs))
-    elif isinstance(first, Sequence) and not isinstance(first, str):
-        for i in range(len(first)):
-            yield from _triples(
-                *(out[i] if isinstance(out, Sequence) and i < len(out) else None for out in outputs)
-            )
+            yield from _triples(*(out.get(key) if isinstance(out, dict) else None for out in outputs))
 
 
 def _is_same(expected: Any, found: Any) -> bool:
@@ -149,7 +169,7 @@ def _is_same(expected: Any, found: Any) -> bool:
     return True
 
 
-def _is_alike(expected: Any, found: Any, of_another: Any) -> bool:
+def is_alike(expected: Any, found: Any, of_another: Any) -> bool:
     """Whether an image has given the same in another batch, up to rounding, beside what another image gives."""
     for a, b, c in _triples(expected, found, of_another):
         difference, size, change = _largest(a - b), max(_largest(a), _largest(b)), _largest(a - c)
@@ -168,6 +188,14 @@ def _largest(values: torch.Tensor) -> float:
     """The largest magnitude among those that are finite."""
     finite = values[torch.isfinite(values)]
     return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+def _between_0_and_1(outputs: list[torch.Tensor]) -> bool:
+    """Whether the values are probabilities, as far as noise of any strength can tell; zeros alone tell nothing."""
+    if not outputs or not all(bool(((m >= 0) & (m <= 1)).all()) for m in outputs):
+        return False
+    values = torch.cat([m.flatten() for m in outputs]).double()
+    return float(values.max() - values.min()) > _SPREAD
 
 
 def _distribution(outputs: list[torch.Tensor]) -> Literal["", "softmax", "log_softmax"]:

@@ -44,25 +44,31 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
-    state, random = ModuleState(module), None if module in _QUIET else RandomState(device_of(module))
-    training = [child for child in module.modules() if child.training]
+    network = _STANDS_FOR.get(module, module)
+    state, random = ModuleState(module), None if network in _QUIET else RandomState(device_of(module))
+    training = [(child, child.training) for child in module.modules()]
+    trainable = [(p, p.requires_grad) for p in module.parameters()]
     with hooks() as attached:
         try:
             _INSIDE.add(module)
-            for child in module.modules():
-                if child in _FORGETFUL:
-                    attached.append(child.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
-            module.eval()
+            if network in _FORGETFUL:
+                attached.append(network.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
+            for child, _ in training:  # not by eval(), which some networks take as a call to merge their weights
+                child.training = False
             yield
         finally:
             _INSIDE.discard(module)
-            for child in training:
-                child.training = True
             state.restore()
+            for child, flag in training:
+                child.training = flag
+            for p, flag in trainable:
+                if p.requires_grad != flag:
+                    p.requires_grad_(flag)
             if random is not None:
                 random.restore()
 
 
+_STANDS_FOR: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 _INSIDE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _FORGETFUL: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _QUIET: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -106,11 +112,12 @@ def _lock_of(module: nn.Module) -> threading.RLock:
         return _LOCKS.setdefault(module, threading.RLock())
 
 
-def share_lock(module: nn.Module, network: nn.Module) -> None:
-    """Let a module that stands around a network wait where the network is in use, and the other way around."""
+def stands_for(module: nn.Module, network: nn.Module) -> None:
+    """Treat a module around a network as the network: one waits for the other, and what is known is of both."""
     lock = _lock_of(network)
     with _LOCKS_LOCK:
         _LOCKS[module] = lock
+    _STANDS_FOR[module] = network
 
 
 @contextmanager

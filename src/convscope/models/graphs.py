@@ -65,7 +65,10 @@ def head_of(output: torch.Tensor) -> Head:
         if node is None or node in after or node in linear:
             continue
         name = _name(node)
-        if name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node)):
+        by_weights = name.startswith("Bmm") and len(_before(node)) < len(
+            node.next_functions
+        )  # as einsum writes it
+        if by_weights or (name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node))):
             linear.append(node)
         elif name.startswith(_TRANSPARENT):
             after.add(node)

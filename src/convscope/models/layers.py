@@ -53,7 +53,8 @@ class Structure:
     ``ends_in``: what the output has been put through: "softmax", "log_softmax", "sigmoid", or nothing that is
     known. ``refusal`` says why no method can be run. ``hidden``: functions that no rule can stand in for, as
     TorchScript calls them, or as they have a backward pass of their own. ``is_cut_off``: whether some have no
-    gradient at all. ``notes`` are what results have to say of the network.
+    gradient at all. ``detached``: the first layer that gradients do not reach. ``notes`` are what results have to
+    say of the network.
     """
 
     layers: tuple[Layer, ...]
@@ -70,6 +71,7 @@ class Structure:
     refusal: str = ""
     hidden: tuple[str, ...] = ()
     is_cut_off: bool = False
+    detached: str = ""
     notes: tuple[str, ...] = ()
 
     @property

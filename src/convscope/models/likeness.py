@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import TargetError
 from .capture import watch
-from .execution import evaluating, hooks, share_lock
+from .execution import evaluating, hooks, stands_for
 from .layers import Structure, of_last_kind
 from .model import Model
 from .target_kinds import SimilarTo
@@ -23,7 +23,7 @@ class _UpTo(nn.Module):
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
         self.network, self.layer = network, layer
-        share_lock(self, network)  # flags and hooks are those of the network
+        stands_for(self, network)  # flags and hooks are those of the network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Runs the network to its end: torch.export cannot follow one that is broken off, and drops the rest."""

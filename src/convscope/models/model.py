@@ -224,7 +224,7 @@ class Model:
         names: list[str] = []
         with evaluating(self.module):
             for batch in self.batches(inputs):
-                scores.append(check_output(self.module(batch.x), len(batch.x)).float().cpu().numpy())
+                scores.append(check_output(self.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
                 names.extend(batch.names)
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))

@@ -45,7 +45,7 @@ class ModuleState:
         for restore in (*self._contents, *(self._generators if generators else ())):
             restore()
 
-    def _keep(self, value: Any, seen: set[int]) -> None:
+    def _keep(self, value: Any, seen: set[int], *, depth: int = 0) -> None:
         """Remember what is inside of a value, and inside of that."""
         if isinstance(value, _FIXED) or id(value) in seen:
             return
@@ -56,11 +56,19 @@ class ModuleState:
             self._contents.append(_tensor(value))
         elif (generator := _GENERATORS.get(type(value))) is not None:
             self._generators.append(generator(value))
+        elif isinstance(value, np.ndarray):
+            self._contents.append(_array(value))
         elif isinstance(value, list | tuple | dict | set | deque):
-            if (kind := _CONTAINERS.get(type(value))) is not None:
+            kind = next((keep for types, keep in _CONTAINERS if isinstance(value, types)), None)
+            if kind is not None:
                 self._contents.append(kind(value))
-            for item in value.values() if isinstance(value, dict) else value:
-                self._keep(item, seen)
+            if len(value) <= _LONG:  # a long one holds numbers or names
+                for item in value.values() if isinstance(value, dict) else value:
+                    self._keep(item, seen, depth=depth)
+        elif depth == 0 and _is_plain_object(value):
+            self._contents.append(_mapping(vars(value)))
+            for item in vars(value).values():
+                self._keep(item, seen, depth=1)
 
     def _keep_module(self, module: nn.Module, seen: set[int]) -> None:
         """Also one that is not registered, but kept in a list or under a name of its own."""
@@ -77,6 +85,7 @@ class ModuleState:
 
 
 _MISSING = object()
+_LONG = 1000
 _FIXED = (int, float, str, type(None), nn.Parameter)
 
 
@@ -93,6 +102,28 @@ def _tensor(tensor: torch.Tensor) -> Restore:
             now.resize_(before.shape).copy_(before)
 
     return restore
+
+
+def _array(array: np.ndarray[Any, Any]) -> Restore:
+    before = array.copy()
+
+    def restore() -> None:
+        if array.flags.writeable and array.tobytes() != before.tobytes():
+            np.copyto(array, before)
+
+    return restore
+
+
+def _is_plain_object(value: Any) -> bool:
+    """Whether it is an object of a class of somebody's own, as a cache is, and no function, class or library's."""
+    library = type(value).__module__.partition(".")[0] in (
+        "builtins",
+        "torch",
+        "numpy",
+        "collections",
+        "functools",
+    )
+    return not library and not callable(value) and hasattr(value, "__dict__")
 
 
 def _nothing() -> None:
@@ -156,12 +187,12 @@ def _ignored(_: object) -> None:
     """Nothing."""
 
 
-_CONTAINERS: dict[type, Callable[[Any], Restore]] = {
-    list: _sequence,
-    deque: _sequence,
-    dict: _mapping,
-    set: _set,
-}
+_CONTAINERS: tuple[tuple[Any, Callable[[Any], Restore]], ...] = (
+    (list, _sequence),
+    (deque, _sequence),
+    (dict, _mapping),
+    (set, _set),
+)
 _GENERATORS: dict[type, Callable[[Any], Restore]] = {
     torch.Generator: _torch_generator,
     np.random.Generator: _numpy_generator,

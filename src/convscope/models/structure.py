@@ -7,16 +7,16 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from ..errors import ModelError
 from .capture import INPUT, OUTPUT, first_input, items_of, main_output, tensors_of
-from .conduct import conduct_of
+from .conduct import conduct_of, is_alike, kept
 from .digest import Fingerprint, device_of, dtype_of
 from .execution import evaluating, frozen, hooks, is_running
 from .graphs import Head, Node, cut_off, head_of, last_function, own_functions, reached
@@ -44,7 +44,7 @@ def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structu
     """
     known = _SEEN.setdefault(module, {})
     if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(module)):
-        known[shape] = (Fingerprint(module), _run(module, shape, device_of(module)))
+        known[shape] = (Fingerprint(module), _looked_at(module, shape))
     _LATEST[module] = known[shape][1]
     return known[shape][1]
 
@@ -59,16 +59,35 @@ def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.
     return around + strength * torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
+def _looked_at(module: nn.Module, shape: Shape) -> Structure:
+    """The structure, of a network that has its weights and leaves them as they are."""
+    name, device = type(module).__name__, device_of(module)
+    if any(is_lazy(p) for p in module.parameters()):
+        raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
+    if device.type == "meta":
+        raise ModelError(f"{name} has its weights on the meta device, where there are none: load them")
+    before = [(p, p.detach().clone()) for p in module.parameters() if p.layout == torch.strided]
+    found = _run(module, shape, device)
+    changed = [(p, value) for p, value in before if not torch.equal(p.detach(), value) and not value.isnan().any()]
+    for p, value in changed:
+        p.data.copy_(value)
+    if changed:
+        return replace(found, refusal=f"{name} changes its own weights when it is run; they were put back")
+    return found
+
+
 def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
-    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
-        raise ModelError(f"{type(module).__name__} has lazy layers without weights yet: run it once on an input")
     failure: Exception | None = None
     for pair, layout in itertools.product(_pairs(shape), (torch.channels_last, torch.contiguous_format)):
         images = [x.to(device, dtype_of(module), memory_format=layout) for x in pair]
         try:
             graph = _graph(module, images[0])
             recorder = _recorded(module, images[0], graph)
+            if layout == torch.channels_last and not _is_indifferent(
+                module, recorder.output, pair[0].to(images[0])
+            ):
+                continue
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # of the network run as it is, on plain noise: others may be of our own making
@@ -93,12 +112,20 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             ends_in=conduct.ends_in(graph.last_function if graph else ""),
             refusal=conduct.refusal,
             hidden=tuple(sorted(graph.hidden)) if graph else (),
+            detached=_detached(recorder.seen, graph),
             is_cut_off=graph is not None and cut_off(graph.reached),
             notes=conduct.notes,
         )
+    why = str(failure) or type(failure).__name__
     raise ModelError(
-        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {failure}"
+        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
     ) from failure
+
+
+def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool:
+    """Whether a network gives the same for an image that lies in memory the usual way, and not channels-last."""
+    with evaluating(module):
+        return is_alike(kept(output), kept(module(image.contiguous())), kept(output))
 
 
 def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -188,6 +215,7 @@ class _Seen:
 
     layer: Layer
     module: nn.Module
+    is_of_image: bool  # made of it, and not of weights alone
     is_map: bool  # something of the image at places: no attention, nothing that has just been pooled
     takes_in: Layer | None
 
@@ -215,7 +243,7 @@ class _Recorder:
 
     def note(self, name: str, module: nn.Module, given: torch.Tensor | None, tensor: torch.Tensor) -> None:
         """See `_noting`."""
-        place = (tensor.data_ptr(), tuple(tensor.shape))
+        place = (_address(tensor), tuple(tensor.shape))
         passes = isinstance(module, _PASSING)
         if next(module.children(), None) is None and not passes:
             self.n_values += tensor.numel()
@@ -224,10 +252,11 @@ class _Recorder:
         if layer is None:
             return
         # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
-        is_map = layer.is_spatial and not passes and place != self._pooled and self._mode.of(tensor) is not None
+        is_of_image = self._mode.of(tensor) is not None
+        is_map = is_of_image and layer.is_spatial and not passes and place != self._pooled
         is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
         before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
-        self.seen.append(_Seen(layer, module, is_map, before))
+        self.seen.append(_Seen(layer, module, is_of_image, is_map, before))
 
     def _is_softmax(self, name: str) -> bool:
         node = self._graph.nodes.get(name) if self._graph else None
@@ -256,6 +285,13 @@ class _Recorder:
         return None
 
 
+def _address(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # inside of vmap
+        return id(tensor)
+
+
 def _candidates(every: Sequence[_Seen], graph: _Graph | None) -> list[Layer]:
     """Maps and tokens of the image, but for what a classifier puts out."""
     after = graph.classified if graph else frozenset()
@@ -269,6 +305,13 @@ def _maps(candidates: Sequence[Layer], graph: _Graph | None) -> tuple[Layer, ...
     return of_last_kind(
         [layer for layer in candidates if not graph or graph.nodes.get(layer.name) in graph.reached]
     )
+
+
+def _detached(every: Sequence[_Seen], graph: _Graph | None) -> str:
+    """The first layer whose output is made of the image, and has no gradient with respect to it."""
+    nodes = graph.nodes if graph else {}
+    layers = (seen.layer.name for seen in every if seen.is_of_image and nodes.get(seen.layer.name, 0) is None)
+    return next(layers, "")
 
 
 def _features(recorder: _Recorder, graph: _Graph | None) -> tuple[Layer | None, str]:

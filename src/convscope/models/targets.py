@@ -143,6 +143,8 @@ def check_output(output: object, n_batch: int | None = None) -> torch.Tensor:
             f"the network returns a {type(output).__name__}, not a tensor of class scores (N, K); "
             "wrap it in a module that returns the tensor, or give a callable as target"
         )
+    if not output.is_floating_point():
+        raise ModelError(f"the network returns {output.dtype}, not class scores in floating point; wrap it")
     if output.ndim != 2:
         raise ModelError(
             f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
