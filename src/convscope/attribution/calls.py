@@ -145,6 +145,9 @@ class Call(Asking):
             unit = unit.replace(score, unit_of(score, self.normalization()))
         else:  # its score is none of the network's logits
             unit = unit.replace(" (logit)", "")
+        if gradients and self.model.dtype in (torch.float16, torch.bfloat16):
+            name = str(self.model.dtype).removeprefix("torch.")
+            self.notes.append(f"gradients in {name} are coarse: for those of single pixels run module.float()")
         self.maps = Maps(method, about, self.model, self.inputs, unit=unit, signed=signed)
         self.maps.notes += self.notes
         self.notes = self.maps.notes
@@ -213,4 +216,4 @@ class Call(Asking):
             )
 
 
-_MANY_ROUNDINGS = 50
+_MANY_ROUNDINGS = 200

@@ -141,8 +141,9 @@ class Explained:
 
 
 def gradients_of(scores: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The gradient (T, M, ...) of scores (M, T), each of its own row of x (M, ...)."""
+    """The gradient (T, M, ...) of scores (M, T), each of its own row of x (M, ...); in float32 at least."""
     n_targets = scores.shape[1]
-    return torch.stack(
+    gradients = torch.stack(
         [torch.autograd.grad(scores[:, t].sum(), x, retain_graph=t + 1 < n_targets)[0] for t in range(n_targets)]
     )
+    return gradients.to(torch.promote_types(gradients.dtype, torch.float32))  # as sums over many would lose digits

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..errors import ParameterError
+from ..errors import ModelError, ParameterError
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..models.folding import folded_batch_norm
 from ..registry import register
@@ -89,6 +89,7 @@ def lrp(
     Raises:
         TargetError: the target is not a class of the network.
         ParameterError: unknown rule or score.
+        ModelError: a network in float16.
 
     Cost: two forward passes and one backward pass an image; with z_plus or gamma each layer is run three times.
 
@@ -116,6 +117,12 @@ def lrp(
         unit=f"share of the score ({score})",
         progress=progress,
     )
+
+    if call.model.dtype == torch.float16:
+        raise ModelError(
+            f"{call.model.name} is in float16, whose numbers are too coarse for the relevance of a pixel: run "
+            "LRP in float32 (module.float()) or bfloat16"
+        )
 
     def values_of(images: Explained) -> torch.Tensor:
         x = images.x.clone().requires_grad_()
