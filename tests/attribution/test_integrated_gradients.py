@@ -31,7 +31,7 @@ def test_it_is_exact_where_it_can_be_worked_out() -> None:
     assert max(found.provenance.measured["completeness_error"]) < 1e-5
 
 
-@pytest.mark.parametrize("steps", [2, 7])
+@pytest.mark.parametrize("steps", [2, pytest.param(7, marks=pytest.mark.slow)])
 def test_it_is_that_of_captum(exact_lite0: Model, coffee: np.ndarray, steps: int) -> None:
     lite0 = exact_lite0
     x = next(iter(lite0.batches(lite0.inputs(coffee)))).x.contiguous()

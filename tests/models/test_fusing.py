@@ -217,7 +217,8 @@ def test_a_network_in_the_usual_order_stays_in_it() -> None:
 @pytest.mark.parametrize(
     "name",
     ["torchvision:resnet18", "torchvision:mobilenet_v2", "timm:tf_efficientnet_lite0", "torchvision:squeezenet1_0",
-     "torchvision:densenet121", "torchvision:shufflenet_v2_x0_5", "timm:mobilenetv3_small_050", "timm:vgg11"],
+     "torchvision:densenet121", "torchvision:shufflenet_v2_x0_5", "timm:mobilenetv3_small_050",
+     pytest.param("timm:vgg11", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_real_networks(name: str) -> None:
     """Gradients but for those few units that rounding puts on the other side of their kink."""
