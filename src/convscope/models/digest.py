@@ -35,7 +35,8 @@ def weights_digest(module: nn.Module) -> str:
     if known is None or known[0] != versions:
         digest = hashlib.sha256()
         for tensor in tensors:
-            flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            dense = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+            flat = dense.cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(flat.numpy().data)
         known = (versions, digest.hexdigest())
         _DIGESTS[module] = known
@@ -57,6 +58,10 @@ class Fingerprint:
         same = [known() is child for known, child in zip(self._modules, module.modules(), strict=False)]
         n_modules = sum(1 for _ in module.modules())
         return all(same) and len(self._modules) == n_modules and self._state == _state_of(module)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout == torch.strided else id(tensor)
 
 
 def _sample(tensor: torch.Tensor) -> float:

@@ -79,11 +79,14 @@ def _looked_at(module: nn.Module, shape: Shape) -> Structure:
 def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
     failure: Exception | None = None
-    for pair, layout in itertools.product(_pairs(shape), (torch.channels_last, torch.contiguous_format)):
+    pairs = list(_pairs(shape))
+    for pair, layout in itertools.product(pairs, (torch.channels_last, torch.contiguous_format)):
         images = [x.to(device, dtype_of(module), memory_format=layout) for x in pair]
         try:
             graph = _graph(module, images[0])
             recorder = _recorded(module, images[0], graph)
+            if pair is not pairs[-1] and not _is_finite(recorder.output):
+                continue
             if layout == torch.channels_last and not _is_indifferent(
                 module, recorder.output, pair[0].to(images[0])
             ):
@@ -122,6 +125,10 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     ) from failure
 
 
+def _is_finite(output: Any) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(output))
+
+
 def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool:
     """Whether a network gives the same for an image that lies in memory the usual way, and not channels-last."""
     with evaluating(module):
@@ -131,7 +138,7 @@ def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool
 def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Two images unlike each other in brightness and contrast, so that a branch on values takes both ways.
 
-    Then two from 0 to 1, for a network that refuses other values.
+    Then two from 0 to 1, for a network that refuses other values, or has no finite scores for them.
     """
     yield _noise(shape, 0, around=-1.0), _noise(shape, 1, around=1.5, strength=3.0)
     yield _noise(shape, 0).sigmoid() / 3, _noise(shape, 1, around=1.0, strength=2.0).sigmoid()
