@@ -30,7 +30,7 @@ def weights_digest(module: nn.Module) -> str:
     tensors = list(tensors_in(module))
     # Changes through ``.data`` leave the version as it is; a sample of the values tells them at hardly any cost.
     with torch.no_grad():
-        versions = tuple((t.data_ptr(), 0 if t.is_inference() else t._version, _sample(t)) for t in tensors)
+        versions = tuple((_address(t), 0 if t.is_inference() else t._version, _sample(t)) for t in tensors)
     known = _DIGESTS.get(module)
     if known is None or known[0] != versions:
         digest = hashlib.sha256()
@@ -46,8 +46,7 @@ def weights_digest(module: nn.Module) -> str:
 class Fingerprint:
     """Tells whether a network is still what it was: its modules, their options, and its parameters.
 
-    Parameters that were written through ``.data`` since are not seen; the values of buffers do not count, as
-    running changes them.
+    The values of buffers do not count, as running changes them.
     """
 
     def __init__(self, module: nn.Module) -> None:
