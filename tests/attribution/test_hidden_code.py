@@ -59,7 +59,7 @@ def test_a_part_of_torchscript_is_noted(method: str, x: torch.Tensor) -> None:
     net = plain()
     net[3] = quietly(lambda: torch.jit.script(nn.ReLU()))
     notes = getattr(cs, method)(net, x, target=1).provenance.notes
-    assert any("relu: called by TorchScript" in note and method in note for note in notes)
+    assert any("relu: run in TorchScript" in note and method in note for note in notes)
     assert not getattr(cs, method)(plain(), x, target=1).provenance.notes
 
 

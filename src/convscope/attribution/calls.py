@@ -191,7 +191,7 @@ class Call(Asking):
         if not torch.isfinite(values).all():
             raise ModelError(
                 f"{images.batch.names[0]}: the map is NaN or infinite somewhere, though the score is not; the "
-                "network has an operation whose gradient is none there"
+                "network has an operation with no gradient there"
             )
         self.maps.add(
             values.transpose(0, 1).flatten(0, 1),

@@ -16,7 +16,7 @@ from ..models import (
     convolutions_of,
     fused,
     in_batches,
-    main_output,
+    n_classes_of,
     note_on_scores,
     resolve,
 )
@@ -50,9 +50,7 @@ class Explained:
     def whole(self, x: torch.Tensor | None = None) -> torch.Tensor:
         """Run the network on the images, and return their scores (n, T); ``x`` is these images with a gradient."""
         output = self.model.module((self.x if x is None else x).clone())  # its first operation may be in place
-        main = main_output(output)
-        n_classes = main.shape[1] if main is not None and main.ndim > 1 else 1
-        normalization = self.call.normalization(n_classes)
+        normalization = self.call.normalization(n_classes_of(output))
         self.targets = resolve(
             self.call.target,
             output,

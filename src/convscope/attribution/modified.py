@@ -94,8 +94,8 @@ def check_visible(images: Explained, replaced: Replaced) -> None:
             "saliency, integrated_gradients or occlusion"
         )
     images.call.note(
-        f"{functions}: called by TorchScript or with a backward pass of their own, where no rule of {method} "
-        "reaches; their plain gradient was taken"
+        f"{functions}: run in TorchScript or with a backward pass of their own, so the rules of {method} do not "
+        "apply there; the plain gradient was used"
     )
 
 

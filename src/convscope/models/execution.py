@@ -184,7 +184,7 @@ class _AffineBatchNorm(TorchFunctionMode):
 
 
 def move(module: nn.Module, device: str | torch.device) -> None:
-    """Put a module on a device; `ModelError` where there is none such."""
+    """Put a module on a device; `ModelError` if that device is not available."""
     try:
         module.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:  # torch raises either, by what it was compiled for

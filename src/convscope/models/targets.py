@@ -11,6 +11,7 @@ import torch
 
 from ..errors import ModelError, ParameterError, TargetError
 from ..results import Normalization
+from .capture import main_output
 from .classes import class_names, find_class
 from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
@@ -72,6 +73,12 @@ _ON_SCORES: dict[Normalization, str] = {
     "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
     "none": "the network ends in a softmax or a sigmoid: its scores are probabilities already",
 }
+
+
+def n_classes_of(output: Any) -> int:
+    """How many classes an output (N, K, ...) has scores of; 1 where it is no such tensor."""
+    main = main_output(output)
+    return main.shape[1] if main is not None and main.ndim > 1 else 1
 
 
 def note_on_scores(normalization: Normalization) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def strongest(drops: torch.Tensor) -> Ints:
 
 
 def n_turned(drops: torch.Tensor, others: torch.Tensor) -> int:
-    """How many drops (m,) have another sign over another baseline, none of the two slight."""
+    """How many drops (m,) have another sign over another baseline, neither of them slight."""
     slight = SLIGHT * float(drops.abs().max())
     is_sign = (drops.abs() > slight) & (others.abs() > slight)
     return int((is_sign & (drops.sign() != others.sign())).sum())

@@ -19,7 +19,7 @@ from ..models import (
     as_maps,
     describe,
     is_of_classes,
-    main_output,
+    n_classes_of,
     resolve,
     run_to,
 )
@@ -29,12 +29,16 @@ ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
 class Rival(NamedTuple):
-    """The class with the highest score of an input, where that is not the target's, and the target beside it."""
+    """The class with the highest score of an input, where that is not the target's, and the target beside it.
+
+    ``has_logits``: whether the scores are such that a softmax makes probabilities of them.
+    """
 
     label: str
     score: float
     target: int
     target_score: float
+    has_logits: bool
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,8 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
         raise TargetError(f"target={describe(target)!r}: one picture has one target; call visualize for each")
     with torch.no_grad():
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
-    main = main_output(output)
-    n_classes = main.shape[1] if main is not None and main.ndim > 1 else 1
-    chosen = resolve(target, output, model.labels, normalization=model.normalization(shape, n_classes))
+    normalization = model.normalization(shape, n_classes_of(output))
+    chosen = resolve(target, output, model.labels, normalization=normalization)
 
     def run(x: torch.Tensor) -> Any:
         # A copy, as the network's first operation may be in place.
@@ -75,7 +78,8 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
         score, target_score = float(output[0, best]), float(output[0, own])
         if not score > target_score:
             return None
-        return Rival(resolve(best, output, model.labels).names[0], score, own, target_score)
+        label = resolve(best, output, model.labels).names[0]
+        return Rival(label, score, own, target_score, has_logits=normalization == "softmax")
 
     is_class = is_of_classes(target) and not isinstance(target, Contrast) and not model.multilabel
     return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)

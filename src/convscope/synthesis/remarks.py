@@ -27,10 +27,13 @@ def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings
             f"try {_milder(settings)}"
         )
     if rival is not None:
+        other = (
+            ", or the target's log probability, which counts the other classes, "
+            f"target=lambda output: output.log_softmax(1)[:, {rival.target}]"
+        )
         found.append(
             f"the network takes the finished picture for {rival.label!r} (score {rival.score:.4g}), not for the "
-            f"target ({rival.target_score:.4g}): try {_milder(settings)}, or the target's log probability, which "
-            f"counts the other classes, target=lambda output: output.log_softmax(1)[:, {rival.target}]"
+            f"target ({rival.target_score:.4g}): try {_milder(settings)}{other if rival.has_logits else ''}"
         )
     return found
 
