@@ -77,6 +77,7 @@ def feature_maps(
     Cost: one forward pass an image, only as far as the deepest layer asked for; all maps are held in memory.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
         >>> feature_maps(net, torch.zeros(2, 3, 8, 8), layer="1")["1"].shape
         (2, 4, 8, 8)

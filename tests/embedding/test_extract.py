@@ -127,9 +127,11 @@ def test_an_unknown_layer_names_those_there_are(tiny: Model) -> None:
         embed(tiny, pictures(1), layer="fc9")
 
 
-def test_a_network_without_weights_asks_for_a_layer() -> None:
-    with pytest.raises(LayerError, match="name a layer"):
-        embed(nn.Sequential(nn.ReLU(), nn.AvgPool2d(4)), torch.zeros(1, 3, 8, 8))
+def test_a_network_without_weights_is_embedded_by_what_it_puts_out() -> None:
+    x = torch.rand(1, 3, 8, 8)
+    found = embed(nn.Sequential(nn.ReLU(), nn.AvgPool2d(4)), x)
+    assert found.layer == ":output"
+    np.testing.assert_allclose(found.vectors, x.mean(dim=(2, 3)), rtol=0, atol=1e-6)
 
 
 def test_ctrl_c_keeps_what_was_done(tiny: Model) -> None:

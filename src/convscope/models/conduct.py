@@ -57,8 +57,8 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
         return kept(module(x.clone()))
 
     alone_a, alone_b = run(a), run(b)
-    is_repeatable = _is_same(alone_a, run(a))
-    is_stateless = is_repeatable and _is_same(alone_a, kept(module(a.clone())))  # after other runs
+    is_stateless = _is_same(alone_a, kept(module(a.clone())))  # after other runs
+    is_repeatable = is_stateless or _is_same(alone_a, run(a))
     is_quiet = random.is_as_now()
     draws_no_random_numbers(module, is_quiet)
     if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
@@ -93,9 +93,11 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
             f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
             "and time interchanged?), so it was run one image at a time"
         )
-    strong = run(10 * b)  # which no scores but probabilities stand without leaving 0 to 1
-    mains = (main_output(out) for out in (alone_a, alone_b, strong))
+    mains = (main_output(out) for out in (alone_a, alone_b))
     outputs = [m for m in mains if m is not None and m.is_floating_point()]
+    if _in_unit_range(outputs):
+        strong = main_output(run(10 * b))  # which no scores but probabilities stand without leaving 0 to 1
+        outputs += [] if strong is None else [strong]
     return Conduct(
         is_independent,
         "",
@@ -190,9 +192,13 @@ def _largest(values: torch.Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
+def _in_unit_range(outputs: list[torch.Tensor]) -> bool:
+    return all(bool(((m >= 0) & (m <= 1)).all()) for m in outputs)
+
+
 def _between_0_and_1(outputs: list[torch.Tensor]) -> bool:
     """Whether the values are probabilities, as far as noise of any strength can tell; zeros alone tell nothing."""
-    if not outputs or not all(bool(((m >= 0) & (m <= 1)).all()) for m in outputs):
+    if not outputs or not _in_unit_range(outputs):
         return False
     values = torch.cat([m.flatten() for m in outputs]).double()
     return float(values.max() - values.min()) > _SPREAD
