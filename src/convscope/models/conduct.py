@@ -95,7 +95,7 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
         )
     mains = (main_output(out) for out in (alone_a, alone_b))
     outputs = [m for m in mains if m is not None and m.is_floating_point()]
-    if _in_unit_range(outputs):
+    if outputs and _in_unit_range(outputs):
         strong = main_output(run(10 * b))  # which no scores but probabilities stand without leaving 0 to 1
         outputs += [] if strong is None else [strong]
     return Conduct(
