@@ -1,0 +1,178 @@
+"""One run of a network on an image, with everything that is seen on the way: its layers and its graph."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .capture import INPUT, first_input, items_of, main_output, tensors_of
+from .execution import evaluating, frozen, hooks
+from .graphs import Head, Node, head_of, last_function, own_functions, reached
+from .layers import Layer
+from .receptive_field import Geometry, GeometryMode
+from .tokens import Grids, Patches
+from .visibility import watching_for_hidden
+
+_POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a run with gradients shows: of each layer its node, and what the output depends on."""
+
+    nodes: dict[str, Node]
+    patches: Patches
+    head: Head
+    classified: frozenset[Node]  # what comes after the last linear layer before any tensor of the output
+    reached: frozenset[Node]
+    last_function: str
+    hidden: frozenset[str]
+
+
+def graph_of(module: nn.Module, image: torch.Tensor) -> Graph | None:
+    """None where the output has lost its way back to the image, or the network runs only without gradients."""
+    leaf = image.clone().requires_grad_()
+    nodes: dict[str, Node] = {}
+    tokens: dict[int, torch.Tensor] = {}
+
+    def note(name: str, _: nn.Module, __: Any, tensor: torch.Tensor) -> None:
+        nodes[name] = tensor.grad_fn
+        if tensor.ndim == 3 and 1 in tensor.shape[:2]:
+            batch_first = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
+            tokens.setdefault(batch_first.shape[1], batch_first)
+
+    try:
+        with evaluating(module), frozen(module), torch.enable_grad(), _noting(module, note):
+            with watching_for_hidden() as hidden:
+                output = module(leaf.clone())  # its first operation may be in place
+            main = main_output(output)
+            if main is None or main.grad_fn is None:
+                return None
+            nodes_reached = reached([main])
+            heads = [head for tensor in tensors_of(output) if (head := head_of(tensor)).is_linear]
+            return Graph(
+                nodes,
+                Patches(leaf, tokens),
+                head_of(main),
+                frozenset().union(*(head.nodes for head in heads)),
+                nodes_reached,
+                last_function(main),
+                frozenset((*hidden, *own_functions(nodes_reached))),
+            )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:
+        return None
+
+
+@contextmanager
+def _noting(
+    module: nn.Module, note: Callable[[str, nn.Module, torch.Tensor | None, torch.Tensor], None]
+) -> Iterator[None]:
+    """Inside, ``note(name, module, input, output)`` is called for every tensor that a module puts out."""
+    calls: dict[str, int] = defaultdict(int)
+
+    def hook(name: str) -> Callable[..., None]:
+        def finished(child: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            full_name = f"{name}:{calls[name]}" if calls[name] else name
+            calls[name] += 1
+            for item, tensor in items_of(output):
+                note(f"{full_name}{item}", child, first_input(args, kwargs), tensor)
+
+        return finished
+
+    with hooks() as attached:
+        for child, name in {child: name for name, child in module.named_modules() if name}.items():
+            if not isinstance(child, torch.jit.ScriptModule):  # which takes no hooks
+                attached.append(child.register_forward_hook(hook(name), with_kwargs=True))
+        yield
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A layer as it was when its module had finished."""
+
+    layer: Layer
+    module: nn.Module
+    is_of_image: bool  # made of it, and not of weights alone
+    is_map: bool  # something of the image at places: no attention, nothing that has just been pooled
+    takes_in: Layer | None
+
+
+def recorded(module: nn.Module, image: torch.Tensor, graph: Graph | None) -> Recorder:
+    """One run with everything that is seen on the way."""
+    with evaluating(module):
+        x = image.clone()
+        mode = GeometryMode(x)
+        recorder = Recorder(mode, Grids(x.shape[2:], graph.patches if graph else None), graph)
+        with _noting(module, recorder.note), mode:
+            recorder.output = module(x)
+        return recorder
+
+
+class Recorder:
+    """Collects layers as the modules finish."""
+
+    def __init__(self, mode: GeometryMode, grids: Grids, graph: Graph | None) -> None:
+        self.seen: list[Seen] = []
+        self.n_values = 0
+        self.output: Any = None
+        self._mode, self._grids, self._graph = mode, grids, graph
+        self._pooled: tuple[int, tuple[int, ...]] | None = None
+
+    def note(self, name: str, module: nn.Module, given: torch.Tensor | None, tensor: torch.Tensor) -> None:
+        """See `_noting`."""
+        place = (_address(tensor), tuple(tensor.shape))
+        passes = isinstance(module, _PASSING)
+        if next(module.children(), None) is None and not passes:
+            self.n_values += tensor.numel()
+            self._pooled = place if isinstance(module, _POOLING) else None
+        layer = self._layer(name, module, tensor)
+        if layer is None:
+            return
+        # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
+        is_of_image = self._mode.of(tensor) is not None
+        is_map = is_of_image and layer.is_spatial and not passes and place != self._pooled
+        is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
+        before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
+        self.seen.append(Seen(layer, module, is_of_image, is_map, before))
+
+    def _is_softmax(self, name: str) -> bool:
+        node = self._graph.nodes.get(name) if self._graph else None
+        return node is not None and node.name().startswith(("Softmax", "SafeSoftmax"))
+
+    def _layer(self, name: str, module: nn.Module, tensor: torch.Tensor) -> Layer | None:
+        """What it puts out, where that is a vector, a map or tokens of one image."""
+        if not tensor.is_floating_point():
+            return None
+        kind, geometry = type(module).__name__, self._mode.of(tensor) or Geometry(whole=True)
+        field = None if geometry.whole else geometry.size
+        if tensor.ndim == 2 and len(tensor) == 1:
+            return Layer(name, kind, tuple(tensor.shape[1:]), None, "vector")
+        if tensor.ndim == 4 and len(tensor) == 1:
+            a, b, c = tensor.shape[1:]
+            if self._grids.is_channels_last(tensor, geometry):
+                return Layer(name, kind, (c, a, b), field, "maps, channels last")
+            self._grids.add_map((b, c))
+            return Layer(name, kind, (a, b, c), field, "maps")
+        if tensor.ndim == 3 and 1 in tensor.shape[:2]:
+            tokens = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
+            grid = self._grids.of_tokens(*tokens.shape[1:])
+            if grid is not None:
+                shape = (tokens.shape[2], *grid)
+                return Layer(name, kind, shape, field, "tokens" if tokens is tensor else "tokens first")
+        return None
+
+
+def _address(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # inside of vmap
+        return id(tensor)
