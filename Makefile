@@ -8,8 +8,9 @@ STAMP := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.ready,out/.ready)
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-other-machine test-slow test-all check format bench clean
 
-# Where other work takes a core, threads that spin until the others are done make the tests take ten times as long.
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest
+# As many tests at once as there are processors. Threads that spin until the others are done would take the processor
+# from the other tests, and make all of them ten times as long.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n auto --dist worksteal
 
 # Another machine, as far as one can be had on this one: one thread, and the kernels of a processor without AVX, in
 # PyTorch, oneDNN, MKL, and the OpenBLAS of NumPy and SciPy. All of them round otherwise.
