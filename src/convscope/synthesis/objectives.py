@@ -28,6 +28,9 @@ from ..models import (
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
+_TIE = 1e-5  # of the scores: classes as near as that are told apart by rounding
+
+
 class Rival(NamedTuple):
     """The class with the highest score of an input, where that is not the target's, and the target beside it.
 
@@ -76,7 +79,7 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
         assert chosen.indices is not None
         best, own = int(output.argmax()), int(chosen.indices[0])
         score, target_score = float(output[0, best]), float(output[0, own])
-        if not score > target_score:
+        if score - target_score <= _TIE * max(abs(score), abs(target_score)):
             return None
         label = resolve(best, output, model.labels).names[0]
         return Rival(label, score, own, target_score, has_logits=normalization == "softmax")
