@@ -324,3 +324,41 @@ def test_numbers_of_other_threads_are_left_alone_where_a_network_draws_none() ->
     )
     assert drawn == expected
     assert float(torch.rand(())) not in expected
+
+
+class Signal(nn.Module):
+    """A network of signals, wrapped as the error about their shape says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(2, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.conv(x[:, :, 0]).relu().mean(2))
+
+
+class Volume(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv3d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.conv(x.reshape(len(x), 1, 8, 16, 16)).relu().mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize(("network", "shape", "window"), [(Signal, (2, 1, 64), (1, 8)), (Volume, (8, 16, 16), 4)])
+def test_signals_and_volumes_work_as_the_error_says(
+    network: type[nn.Module], shape: object, window: object
+) -> None:
+    net, x = network(), torch.randn(2, *shape)  # type: ignore[misc]
+    for method, options in (
+        ("saliency", {}),
+        ("occlusion", {"window": window}),
+        ("integrated_gradients", {"steps": 4}),
+    ):
+        assert getattr(cs, method)(net, x, target=1, **options).values.any()
+    with pytest.raises(LayerError, match=r"no feature map of more than one value.*use occlusion or saliency"):
+        cs.grad_cam(net, x, target=1)
+    unwrapped = torch.randn(2, 2, 64) if network is Signal else torch.randn(2, 1, 8, 16, 16)
+    with pytest.raises(cs.ImageError, match=r"wrap the network in a module that takes \(N, C"):
+        cs.saliency(net, unwrapped, target=1)

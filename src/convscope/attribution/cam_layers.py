@@ -57,7 +57,9 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
     candidates = model.checked(shape).candidates
     if not candidates:
         seen = (
-            "no feature map of more than one value that its output depends on" if model.layers(shape[1:]) else ""
+            "no feature map of more than one value that its output depends on"
+            if model.checked(shape).layers
+            else ""
         )
         raise LayerError(
             f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
