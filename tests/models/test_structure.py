@@ -275,7 +275,7 @@ def test_networks_with_attention(name: str) -> None:
     found = cs.eigen_cam(net, x)
     assert found.provenance.parameters["layer"] == layer
     assert cs.Model(net).structure((3, size, size)).find(layer).shape == shape
-    assert abs(found.values[0] - found.values[1]).max() > 1e-3 * abs(found.values).max()
+    assert abs(found.values[0] - found.values[1]).max() > 1e-5 * abs(found.values).max()  # rounding: 1e-7
 
 
 # The feature vector

@@ -20,9 +20,9 @@ from .state import ModuleState, RandomState
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 
 # In another batch a difference is more than rounding from 4 * sqrt(eps) of the values' size on (1.4e-3 in
-# float32), or where it is a visible share of what another image changes, and no less than a few hundred eps. The
+# float32), or where it is a visible share of what another image changes, and no less than a few thousand eps. The
 # same batch again gives the same, but for what threads of a GPU add in another order: 64 eps, at most a hundredth.
-_OF_CHANGE, _FEW_EPS = 0.05, 300
+_OF_CHANGE, _FEW_EPS = 0.05, 3000
 _AGAIN, _AGAIN_AT_MOST = 64, 0.01
 _NEAR_ONE = 1e-3
 _SPREAD = 0.05  # of values that can be told from a constant
@@ -201,7 +201,7 @@ def _between_0_and_1(outputs: list[torch.Tensor]) -> bool:
     if not outputs or not _in_unit_range(outputs):
         return False
     values = torch.cat([m.flatten() for m in outputs]).double()
-    return float(values.max() - values.min()) > _SPREAD
+    return values.numel() > 0 and float(values.max() - values.min()) > _SPREAD
 
 
 def _distribution(outputs: list[torch.Tensor]) -> Literal["", "softmax", "log_softmax"]:
