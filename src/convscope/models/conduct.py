@@ -177,7 +177,7 @@ def is_alike(expected: Any, found: Any, of_another: Any) -> bool:
         difference, size, change = _largest(a - b), max(_largest(a), _largest(b)), _largest(a - c)
         eps = torch.finfo(a.dtype).eps
         is_visible = 0 < _OF_CHANGE * change < difference and difference > _FEW_EPS * eps * size
-        if _differ_in_finiteness(a, b) or difference > 4 * math.sqrt(eps) * size or is_visible:
+        if _differ_in_finiteness(a, b) or difference > min(16 * math.sqrt(eps), 0.25) * size or is_visible:
             return False
     return True
 
