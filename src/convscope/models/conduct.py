@@ -19,7 +19,7 @@ from .state import ModuleState, RandomState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 
-# In another batch a difference is more than rounding from 16 * sqrt(eps) of the values' size on (1.4e-3 in
+# In another batch a difference is more than rounding from 16 * sqrt(eps) of the values' size on (5.5e-3 in
 # float32), or where it is a visible share of what another image changes, and no less than a few thousand eps. The
 # same batch again gives the same, but for what threads of a GPU add in another order: 64 eps, at most a hundredth.
 _OF_CHANGE, _FEW_EPS = 0.05, 3000
