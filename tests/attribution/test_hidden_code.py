@@ -128,7 +128,8 @@ def test_what_needs_no_gradient_works_on_a_quantized_network(x: torch.Tensor) ->
     hidden[..., :8, :8] = 0
     fall = float((quantized(x) - quantized(hidden)).detach()[0, 1])
     found = cs.occlusion(quantized, x, target=1, window=8, stride=8)
-    assert found.values[0, 0, 0] == pytest.approx(fall, abs=1e-5)
+    # An int8 layer takes its step from all images of a batch: 1 of 255 steps of the scores either way.
+    assert found.values[0, 0, 0] == pytest.approx(fall, abs=float(quantized(x).detach().abs().max()) / 255)
 
 
 def test_a_compiled_network_is_taken_for_the_one_inside(x: torch.Tensor) -> None:
