@@ -13,6 +13,10 @@ class ImageError(ConvscopeError):
     """An image could not be read or does not fit the network; the message names the file."""
 
 
+class UnavailableError(ImageError):
+    """An image file could not be reached: no permission, no memory, a failing disk. Another try may succeed."""
+
+
 class ModelError(ConvscopeError):
     """A network could not be loaded, wrapped or run."""
 

@@ -46,11 +46,15 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One image that has not been opened yet: its name for messages, its label, and where it comes from."""
+    """One image that has not been opened yet: its name for messages, its label, and where it comes from.
+
+    ``says_label``: whether a label of None means that it has none, as an empty cell of a table's column does.
+    """
 
     name: str
     content: Path | Image.Image | Pixels | Item
     label: str | None = None
+    says_label: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,8 @@ class ImageSet(Sequence[Pixels]):
     """Images that are opened when they are looked at, so a folder of any size takes no memory.
 
     Indexing opens one image and returns an array (H, W, C). ``skip_errors`` tells a long run to go on
-    after an image that cannot be read (the default for folders) instead of raising.
+    after an image that cannot be read (the default for folders) instead of raising. ``notes`` are remarks on how
+    they were found, as of files that are no images; ``unreadable`` are folders that could not be looked into.
     """
 
     def __init__(
@@ -83,7 +88,11 @@ class ImageSet(Sequence[Pixels]):
         background: Color = WHITE,
         skip_errors: bool = False,
         at_least: int | None = None,
+        notes: Sequence[str] = (),
+        unreadable: Sequence[str] = (),
     ):
+        self.notes = tuple(notes)
+        self.unreadable = tuple(unreadable)
         self.sources = tuple(sources)
         self.background = background
         self.skip_errors = skip_errors
@@ -103,7 +112,14 @@ class ImageSet(Sequence[Pixels]):
 
     def of(self, sources: Sequence[Source]) -> ImageSet:
         """Other sources, opened in the same way."""
-        return ImageSet(sources, background=self.background, skip_errors=self.skip_errors, at_least=self.at_least)
+        return ImageSet(
+            sources,
+            background=self.background,
+            skip_errors=self.skip_errors,
+            at_least=self.at_least,
+            notes=self.notes,
+            unreadable=self.unreadable,
+        )
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self[i] for i in range(len(self)))
