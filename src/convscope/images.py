@@ -78,7 +78,8 @@ class ImageSet(Sequence[Pixels]):
 
     Indexing opens one image and returns an array (H, W, C). ``skip_errors`` tells a long run to go on
     after an image that cannot be read (the default for folders) instead of raising. ``notes`` are remarks on how
-    they were found, as of files that are no images; ``unreadable`` are folders that could not be looked into.
+    they were found, as of files that are no images; ``unreadable`` are folders that could not be looked into, and
+    ``folders`` those that were given.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class ImageSet(Sequence[Pixels]):
         at_least: int | None = None,
         notes: Sequence[str] = (),
         unreadable: Sequence[str] = (),
+        folders: Sequence[Path] = (),
     ):
         self.notes = tuple(notes)
         self.unreadable = tuple(unreadable)
+        self.folders = tuple(folders)
         self.sources = tuple(sources)
         self.background = background
         self.skip_errors = skip_errors
@@ -119,7 +122,14 @@ class ImageSet(Sequence[Pixels]):
             at_least=self.at_least,
             notes=self.notes,
             unreadable=self.unreadable,
+            folders=self.folders,
         )
+
+    def noted(self, notes: Sequence[str]) -> ImageSet:
+        """The same with further remarks."""
+        found = self.of(self.sources)
+        found.notes = (*self.notes, *notes)
+        return found
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self[i] for i in range(len(self)))
@@ -179,7 +189,14 @@ def load_images(
         raise ImageError(f"no images were given (an empty {type(source).__name__})")
     is_listing = isinstance(source, str | os.PathLike) and sources[0].content != Path(source)
     skip = is_listing if on_error is None else on_error == "skip"
-    return ImageSet(sources, background=background, skip_errors=skip, at_least=at_least)
+    folders = _folders(source)
+    return ImageSet(sources, background=background, skip_errors=skip, at_least=at_least, folders=folders)
+
+
+def _folders(source: Any) -> list[Path]:
+    """The folders among what was given."""
+    given = source if isinstance(source, list | tuple) else [source]
+    return [Path(one) for one in given if isinstance(one, str | os.PathLike) and one and os.path.isdir(one)]
 
 
 def _find(source: Any) -> Iterator[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -56,6 +57,12 @@ def embed(
         ),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="With --prune: also more than half of the rows, or those of a folder that is not there."
+        ),
+    ] = False,
     vectors: Annotated[
         Literal["float32", "float16"], typer.Option(help="How a new store holds vectors; float16 takes half.")
     ] = "float32",
@@ -84,10 +91,12 @@ def embed(
         if output is not None:
             raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
         options |= {"vectors": vectors, "engine": engine, "address": address}
-        _into_store(model, images, store, prune, as_json, options)
+        if yes and not prune:
+            raise typer.BadParameter("--yes confirms --prune")
+        _into_store(model, images, store, prune, yes, as_json, options)
         return
-    if prune or engine != "local" or address:
-        raise typer.BadParameter("--prune, --engine and --address belong to --store")
+    if prune or yes or engine != "local" or address:
+        raise typer.BadParameter("--prune, --yes, --engine and --address belong to --store")
     place = free_output(output, "embed")
     network = model()
     with saving_partial(place, as_json):
@@ -96,11 +105,10 @@ def embed(
 
 
 def _into_store(
-    model: Network, images: list[Path], place: str, prune: bool, as_json: bool, options: dict[str, Any]
+    model: Network, images: list[Path], place: str, prune: bool, yes: bool, as_json: bool, options: dict[str, Any]
 ) -> None:
-    from convscope import EmbeddingStore
+    from convscope import EmbeddingStore, ImageError
 
-    before = len(EmbeddingStore.open(place)) if is_store(place) else 0
     try:
         store = embedded(model(), images, store=place, **options)
     except KeyboardInterrupt:
@@ -110,26 +118,45 @@ def _into_store(
                 f"{kept} images are kept in {escape(place)}; the same command goes on from there", highlight=False
             )
         raise
-    n_new = len(store) - before
-    n_gone = store.prune() if prune else 0
-    unread = store.to_arrow(["path", "error"], where="error IS NOT NULL")["error"].to_pylist()
+    found = store.changes
+    n_pruned = store.prune(confirmed=yes) if prune else 0
+    n_lost = store.count("error IS NOT NULL")
     if as_json:
-        print_json({"store": place, "images": len(store), "new": n_new, "unreadable": unread, "pruned": n_gone})
-        return
-    out.print(
-        f"{escape(place)}: {n_new} new, {len(store)} images in all, {len(unread)} of them without a vector",
-        highlight=False,
-        soft_wrap=True,
+        counts = asdict(found) | {"pruned": n_pruned, "without_vector": n_lost}
+        print_json({"store": place, "images": len(store)} | counts)
+    else:
+        _tell_changes(place, store, found, n_pruned, n_lost)
+    if found.failed == found.given:
+        raise ImageError(f"none of the {found.given} images could be read")
+
+
+def _tell_changes(place: str, store: Any, found: Any, n_pruned: int, n_lost: int) -> None:
+    counts = ", ".join(
+        f"{getattr(found, kind)} {kind}" for kind in ("new", "changed", "moved", "relabeled", "gone")
     )
+    without = f", {n_lost} of them without a vector" if n_lost else ""
+    out.print(f"{escape(place)}: {counts}; {len(store)} images in all{without}", highlight=False, soft_wrap=True)
     out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
-    if n_gone:
-        out.print(f"{n_gone} rows whose file is gone were removed")
-    if unread:
-        err.print(f"{len(unread)} images of the store could not be embedded:", highlight=False)
-        for reason in unread[:LISTED]:
+    if n_pruned:
+        out.print(f"{n_pruned} rows whose file is gone were removed")
+    elif found.gone:
+        err.print(
+            f"{found.gone} rows whose file is gone take part in no answer; --prune removes them", highlight=False
+        )
+    if found.out_of_reach:
+        err.print(
+            f"{found.out_of_reach} rows are of files that are out of reach (a disk that is not connected, or no "
+            "permission), and stay as they are",
+            highlight=False,
+        )
+    for note in found.notes:
+        err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if found.skipped:
+        err.print(f"{len(found.skipped)} could not be read:", highlight=False)
+        for reason in found.skipped[:LISTED]:
             err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
-        if len(unread) > LISTED:
-            err.print(f"  and {len(unread) - LISTED} more (column error of the store)", highlight=False)
+        if len(found.skipped) > LISTED:
+            err.print(f"  and {len(found.skipped) - LISTED} more (column error of the store)", highlight=False)
 
 
 @commands.command(epilog="Example: convscope neighbors photos.lance photo.jpg --k 5 --where \"label = 'cat'\"")
@@ -257,7 +284,9 @@ def embedded(
 
 
 def is_store(place: str) -> bool:
-    return "://" in place or (Path(place) / "images.lance").is_dir()
+    from convscope.embedding.lance import as_place, has_table, is_local
+
+    return not is_local(place) or has_table(Path(as_place(place)))
 
 
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from .index import nearest_by_index
 from .lance import quoted
 from .neighbors import Space
 from .points import pixels
-from .store import HAS_VECTOR, EmbeddingStore
+from .rows import key_of
+from .store import EmbeddingStore
 from .table import decode
 
 _SHOWN = ("path", "label", "thumbnail")
@@ -128,10 +128,10 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
 
 def _rows_named(store: EmbeddingStore, texts: list[str]) -> Any:
     """The rows of these paths or ids, in order; None where any is no row with a vector."""
-    wanted = {text: (os.path.abspath(text), text) for text in texts}
+    wanted = {text: (key_of(text), text.encode("utf-8", "backslashreplace").decode()) for text in texts}
     listed = ", ".join(quoted(name) for names in wanted.values() for name in set(names))
     columns = ["path", "id", "label", "thumbnail", "vector"]
-    where = f"{HAS_VECTOR} AND (path IN ({listed}) OR id IN ({listed}))"
+    where = f"error IS NULL AND (path IN ({listed}) OR id IN ({listed}))"  # also of a file that is gone
     rows = [r for batch in store.batches(columns, where, row_ids=True) for r in batch.to_pylist()]
     by_name = {row[key]: row for key in ("id", "path") for row in reversed(rows)}
     found = [next((by_name[n] for n in wanted[text] if n in by_name), None) for text in texts]

@@ -7,7 +7,7 @@ import logging
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -21,11 +21,12 @@ from ..images import ImageSet, Source, load_images
 from ..models import Model, Progress
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting
-from .filling import keyed, new_or_changed, origin_for, relabel
+from .files import Account
+from .filling import keyed, origin_for
 from .lance import is_local, quoted
 from .moments import Moments, moments_of
-from .rows import Picture, read, table_of
-from .store import HAS_VECTOR, EmbeddingStore
+from .rows import Picture, path_of, read, table_of
+from .store import EmbeddingStore
 from .table import VectorType, padded
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ def fill_by_ray(
     found = choose_layer(model, shape, layer)
     store = EmbeddingStore.create(place, origin_for(model, found.name, precision), found.shape[0], vectors=vectors)
     store.model = model
-    known = store.stamps()
-    todo = new_or_changed(every, known)
+    account = Account(store, every)
+    todo, known = account.todo, store.by_path("stamp")
     done = len(every) - len(todo)
     if not todo:
-        relabel(store, every)
+        store.changes = account.closed()
         return store
     n_added = 0
     with _running(address) as n_processors:
@@ -96,7 +97,7 @@ def fill_by_ray(
                 _raise_unread(store, part)
             if progress:
                 progress(done, len(every))
-    relabel(store, every)
+    store.changes = account.closed()
     store.compact()
     return store
 
@@ -170,7 +171,7 @@ class _Worker:
         assert model.preprocessing is not None
         pictures = [
             read(
-                Source(row["path"], Path(row["path"]), row["label"]),
+                Source(row["path"], Path(path_of(row["path"])), row["label"]),
                 model.preprocessing,
                 self._images.background,
                 self._images.at_least,
@@ -203,10 +204,16 @@ def _write(
 
     if any(source.name in known for source in sources) or len(store) != n_expected:
         for batch in made.iter_batches(batch_size=_COMMIT, batch_format="pyarrow"):
-            store.write(batch)
+            store.write(_without_lost(batch, known))
         return
     with store.writing():
         lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
+
+
+def _without_lost(rows: pa.Table, known: Collection[str]) -> pa.Table:
+    """Rows, but for those of files that are out of reach now, and have an older row."""
+    here = zip(rows["path"].to_pylist(), rows["stamp"].to_pylist(), strict=True)
+    return rows.filter([stamp is not None or path not in known for path, stamp in here])
 
 
 def _raise_unread(store: EmbeddingStore, sources: Sequence[Source]) -> None:
@@ -223,7 +230,9 @@ def moments_by_ray(store: EmbeddingStore, address: str | None = None) -> Moments
 
     Every worker opens the store, and has memory for D x D numbers and some thousand vectors.
     """
-    row_ids = np.concatenate([b["_rowid"].to_numpy() for b in store.batches(["path"], HAS_VECTOR, row_ids=True)])
+    row_ids = np.concatenate(
+        [b["_rowid"].to_numpy() for b in store.batches(["path"], store.in_use(), row_ids=True)]
+    )
     n_parts = max(_FEWEST_PARTS, -(-len(row_ids) // _PART))
     place = os.path.abspath(store.place) if is_local(store.place) else store.place
     parts = [part for part in np.array_split(row_ids, n_parts) if len(part)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,8 +17,9 @@ from ..images import ImageSet, Source, load_images
 from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
 from ..results import Array
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
+from .files import Account, Changes
 from .lance import as_place
-from .rows import Picture, digest_of, read, stamp_of, table_of
+from .rows import Picture, digest_of, key_of, read, stamp_of, table_of
 from .store import EmbeddingStore
 from .table import Origin, VectorType, encode
 
@@ -72,7 +73,7 @@ def fill(
                 pass
 
         try:
-            for done, (pictures, x) in supply.groups(store.stamps(), size):
+            for done, (pictures, x) in supply.groups(store, size):
                 if x is None:
                     add(pictures, None)
                 else:
@@ -85,8 +86,7 @@ def fill(
                     progress(done, supply.n)
         finally:  # also on Ctrl-C
             write()
-    if isinstance(supply, _Files):
-        supply.relabel(store)
+    store.changes = supply.changes()
     if progress:
         progress(supply.n, supply.n)
     store.compact()
@@ -106,34 +106,24 @@ def keyed(images: ImageSet, place: str | Path) -> ImageSet:
     """
     own = os.path.join(os.path.abspath(as_place(place)), "")
     found: dict[str, Source] = {}
+    twice: dict[str, str | None] = {}
     for source in images.sources:
         name = source.name
         if isinstance(source.content, Path):
-            name = os.path.abspath(source.content)
+            name = key_of(source.content)
             if name.startswith(own):
                 continue
         elif name in found:
             raise ImageError(f"two images are called {name!r}, which is the key of a row; give files")
-        name = name.encode("utf-8", "backslashreplace").decode()  # a file's name need not be Unicode, a key has to
+        name = name.encode("utf-8", "backslashreplace").decode()  # a name need not be Unicode, a key has to
+        if name in found and found[name].label != source.label:
+            twice[name] = source.label
         found.setdefault(name, replace(source, name=name))
-    return images.of(list(found.values()))
-
-
-def relabel(store: EmbeddingStore, images: ImageSet) -> None:
-    """Set the labels that are given and differ from those in a store."""
-    import pyarrow as pa
-
-    known = store.labels()
-    new = {
-        s.name: s.label for s in images.sources if s.label is not None and known.get(s.name, s.label) != s.label
-    }
-    if new:
-        store.add_columns(pa.table({"path": list(new), "label": list(new.values())}))
-
-
-def new_or_changed(images: ImageSet, known: Mapping[str, str | None]) -> list[Source]:
-    """The images that a store does not know, or knows by another stamp."""
-    return [s for s in images.sources if s.name not in known or known[s.name] != stamp_of(s.content)]
+    notes = [
+        f"{len(twice)} files have two labels, and keep the first: {name} is {found[name].label!r} and {label!r}"
+        for name, label in list(twice.items())[:1]
+    ]
+    return images.of(list(found.values())).noted(notes)
 
 
 class _Files:
@@ -148,13 +138,10 @@ class _Files:
         self.shape = self._inputs.shape
         self.n = len(self._set)
 
-    def relabel(self, store: EmbeddingStore) -> None:
-        relabel(store, self._set)
-
-    def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
+    def groups(self, store: EmbeddingStore, size: int) -> Iterator[tuple[int, Group]]:
         """How many images are done, and the next group, without those that the store knows."""
-        todo = new_or_changed(self._set, known)
-        n_known, pictures = self.n - len(todo), list[Picture]()
+        self._account = account = Account(store, self._set)
+        todo, n_known, pictures = account.todo, self.n - len(account.todo), list[Picture]()
 
         def open_one(i: int) -> Picture:
             return read(todo[i], self._preprocessing, self._set.background, self._set.at_least)
@@ -162,12 +149,16 @@ class _Files:
         for i, picture in opened(open_one, len(todo), size, in_turns=self._in_turns):
             if picture.error is not None and not self._set.skip_errors:
                 raise ImageError(picture.error)
-            pictures.append(picture)
+            if account.is_to_be_written(picture):
+                pictures.append(picture)
             if len(pictures) == size or i == len(todo) - 1:
                 fitted = [p.pixels for p in pictures if p.pixels is not None]
                 x = self._preprocessing.normalize(fitted) if fitted else None
                 yield n_known + i + 1, (pictures, x)
                 pictures = []
+
+    def changes(self) -> Changes:
+        return self._account.closed()
 
 
 class _Tensors:
@@ -175,6 +166,7 @@ class _Tensors:
 
     def __init__(self, model: Model, images: torch.Tensor | DataLoader[Any]) -> None:
         self._model = model
+        self._n_new = self._n_changed = 0
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
             self.n, first = len(images), images
@@ -190,8 +182,8 @@ class _Tensors:
         channels, height, width = check_tensor(first, model.n_channels).shape[1:]
         self.shape = (channels, height, width)
 
-    def groups(self, known: Mapping[str, str | None], size: int) -> Iterator[tuple[int, Group]]:
-        done = 0
+    def groups(self, store: EmbeddingStore, size: int) -> Iterator[tuple[int, Group]]:
+        known, done = store.by_path("stamp"), 0
         for batch in self._batches:
             every, labels = self._split(batch)
             for part in range(0, len(every), size):
@@ -203,8 +195,13 @@ class _Tensors:
                 ]
                 done += len(x)
                 new = [i for i, p in enumerate(pictures) if known.get(p.path, "") != p.stamp]
+                self._n_changed += sum(pictures[i].path in known for i in new)
+                self._n_new += sum(pictures[i].path not in known for i in new)
                 if new:
                     yield done, ([pictures[i] for i in new], x[new])
+
+    def changes(self) -> Changes:
+        return Changes(self.n, self._n_new, self._n_changed)
 
     def _split(self, batch: Any) -> tuple[torch.Tensor, Any]:
         if isinstance(batch, torch.Tensor):

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .lance import KEPT_FOR, explained, lock, quoted, tables
-
-_FITS = "fits"  # the table
+from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, quoted, tables
 
 
 class Fits:
@@ -19,29 +17,30 @@ class Fits:
         self._table: Any = None  # once there is one
         self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
 
-    def remember(self, name: str, about: Mapping[str, Any], data: bytes = b"") -> None:
-        """Keep something that was fitted to the vectors, in place of what has the same name."""
+    def remember(self, name: str, about: Mapping[str, Any] | None, data: bytes = b"") -> None:
+        """Keep something that was fitted to the vectors, in place of what has the same name; None forgets that."""
         import pyarrow as pa
 
         row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
         with lock(self._place), explained():
-            if _FITS not in tables(self._database):
-                self._database.create_table(_FITS, schema=row.schema)
-            table = self._database.open_table(_FITS)
+            if FITS not in tables(self._database, self._place):
+                self._database.create_table(FITS, schema=row.schema)
+            table = self._database.open_table(FITS)
             table.merge_insert("name").when_matched_update_all().when_not_matched_insert_all().execute(row)
             table.optimize(cleanup_older_than=KEPT_FOR)
 
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept under a name."""
+        check_not_forked(self._place)
         with explained():
             if self._table is None:
-                if _FITS not in tables(self._database):
+                if FITS not in tables(self._database, self._place):
                     return None
-                self._table = self._database.open_table(_FITS)
+                self._table = self._database.open_table(FITS)
             self._table.checkout_latest()
             version = self._table.version
             if self._recalled.get(name, (None, None))[0] != version:
                 found = self._table.search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
-                about = (json.loads(found[0]["about"]), found[0]["data"]) if found else None
-                self._recalled[name] = (version, about)
+                about = json.loads(found[0]["about"]) if found else None
+                self._recalled[name] = (version, None if about is None else (about, found[0]["data"]))
             return self._recalled[name][1]

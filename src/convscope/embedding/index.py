@@ -12,7 +12,7 @@ from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
 from .points import points_of
-from .store import HAS_VECTOR, EmbeddingStore
+from .store import EmbeddingStore
 
 _FEWEST, _SAMPLE = 1000, 200
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -30,7 +30,7 @@ def make_index(
     if not 0 < as_number(recall, "recall") <= 1:
         raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
     as_count(seed, "seed")
-    n = store.count(HAS_VECTOR)
+    n = store.count(store.in_use())
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
     if k >= n:

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConvscopeError, ParameterError, StoreError
 
-ROWS = "images"  # the table of the rows
+ROWS, FITS = "images", "fits"  # the tables: of the rows, and of what was fitted to them
 LOCK = ".lock"
 KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
+WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
+_FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
+_log = logging.getLogger(__name__)
+
+
+class _Forks:
+    """Whether this process was forked from one that had used a store: LanceDB's threads are not in it."""
+
+    cut_off = False
+
+
+def _note_fork() -> None:
+    _Forks.cut_off = _Forks.cut_off or "lancedb" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def check_not_forked(place: str) -> None:
+    """`StoreError` where LanceDB could wait for ever for its threads, which a fork does not copy."""
+    if _Forks.cut_off:
+        raise StoreError(
+            f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
+            "start processes by multiprocessing.get_context('spawn'), or open no store before the fork"
+        )
 
 
 def quoted(text: str) -> str:
@@ -22,6 +52,7 @@ def quoted(text: str) -> str:
 
 
 def connected(place: str) -> Any:
+    check_not_forked(place)
     import lancedb
 
     try:
@@ -30,8 +61,10 @@ def connected(place: str) -> Any:
         raise StoreError(f"{place}: cannot be opened ({error})") from error
 
 
-def tables(database: Any) -> list[str]:
-    return list(database.list_tables().tables)
+def tables(database: Any, place: str) -> list[str]:
+    """The names of the tables; a folder in which nothing was committed, as after a kill, is none."""
+    found = database.list_tables().tables
+    return [name for name in found if not is_local(place) or has_table(Path(place), name)]
 
 
 def as_place(place: object) -> str:
@@ -52,16 +85,29 @@ def make_folder(folder: Path) -> None:
             raise StoreError(f"{folder} exists and is no store; choose another place")
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(_full(str(folder))) from error
         raise StoreError(f"{folder}: cannot be made ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _is_free(folder: Path) -> bool:
     inside = {path.name for path in folder.iterdir()}
-    return f"{ROWS}.lance" in inside or inside <= {LOCK}  # which another process may be making into one
+    own = {
+        LOCK,
+        f"{ROWS}.lance",
+        f"{FITS}.lance",
+    }  # what another process may be making into one, or a kill has left
+    return f"{ROWS}.lance" in inside or inside <= own
 
 
-def has_table(folder: Path) -> bool:
-    return os.path.isdir(folder / f"{ROWS}.lance")
+def has_table(folder: Path, name: str = ROWS) -> bool:
+    """Whether there is a table with at least one version that was committed."""
+    try:
+        return any(file.suffix == ".manifest" for file in (folder / f"{name}.lance" / "_versions").iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
 @contextmanager
@@ -70,17 +116,46 @@ def lock(place: str) -> Iterator[None]:
     if not is_local(place):
         yield
         return
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    held = FileLock(Path(place) / LOCK)
+    check_not_forked(place)
+    file = Path(place) / LOCK
+    held = FileLock(file)
     try:
-        held.acquire()
+        try:
+            held.acquire(timeout=min(TOLD_SECONDS, WAIT_SECONDS))
+        except Timeout:
+            _log.warning("%s: waiting for %s, who is writing to it", place, _holder(file))
+            held.acquire(timeout=max(0.0, WAIT_SECONDS - TOLD_SECONDS))
+        _sign(file)
+    except Timeout:
+        raise StoreError(
+            f"{place}: {_holder(file)} has been writing to it all the {WAIT_SECONDS / 60:.0f} minutes that this "
+            "process waited; try again when it is done, or end it"
+        ) from None
     except OSError as error:
         raise StoreError(f"{place}: cannot be written ({error.strerror})") from error
     try:
         yield
     finally:
         held.release()
+
+
+def _sign(file: Path) -> None:
+    """Say in a lock that is held who holds it; a disk that is full keeps nobody from reading."""
+    try:
+        file.write_text(
+            f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
+        )
+    except OSError:
+        return
+
+
+def _holder(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace") or "another process"
+    except OSError:
+        return "another process"
 
 
 @contextmanager
@@ -91,7 +166,15 @@ def explained(where: str | None = None) -> Iterator[None]:
     except ConvscopeError:
         raise
     except Exception as error:
+        if any(sign in str(error) for sign in _FULL):
+            raise StoreError(_full("the store")) from error
         if where is None:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise StoreError(f"the store is damaged, gone, or cannot be written ({first})") from error
         raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _full(what: str) -> str:
+    return (
+        f"{what}: the disk is full; what was written before is not lost. Make room, and run the same command again"
+    )

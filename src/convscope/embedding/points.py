@@ -14,7 +14,7 @@ from ..models import free_memory
 from ..results import Array
 from .costs import squares_of
 from .neighbors import Space
-from .store import HAS_VECTOR, EmbeddingStore
+from .store import EmbeddingStore
 from .table import decode
 
 BLOCK_ROWS = 16_384  # of vectors that are held in memory
@@ -42,12 +42,13 @@ def points_of(store: EmbeddingStore, where: str | None = None, space: Space = "f
 
     Vectors that take less than a quarter of the free memory are kept from one question to the next.
     """
-    chosen = HAS_VECTOR if where is None else f"{HAS_VECTOR} AND ({where})"
+    chosen = store.in_use(where)
     if space == "pixel":
         yield from _thumbnails(store, chosen)
         return
     is_small = len(store) * store.n_dims * 4 <= _SHARE * free_memory(torch.device("cpu"))
-    if not is_small and not store.has_kept():
+    is_among_kept = chosen.startswith(store.in_use())  # unless it asks for rows of files that are gone
+    if not is_among_kept or (not is_small and not store.has_kept()):
         yield from (_points(batch) for batch in store.batches(["vector"], chosen, row_ids=True))
         return
     kept = store.kept(lambda: _all_blocks(store))
@@ -76,9 +77,9 @@ def pixels(thumbnails: Sequence[Array]) -> Array:
 
 def _all_blocks(store: EmbeddingStore) -> list[Points]:
     """All vectors, read batch by batch into one array, so that they are never in memory twice."""
-    n, first = store.count(HAS_VECTOR), 0
+    n, first = store.count(store.in_use()), 0
     row_ids, vectors = np.empty(n, np.uint64), np.empty((n, store.n_dims), np.float32)
-    for batch in store.batches(["vector"], HAS_VECTOR, row_ids=True):
+    for batch in store.batches(["vector"], store.in_use(), row_ids=True):
         some = _points(batch)
         end = min(n, first + len(some))  # what another process has added since then comes the next time
         row_ids[first:end], vectors[first:end] = some.row_ids[: end - first], some.vectors[: end - first]

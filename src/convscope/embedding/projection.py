@@ -20,7 +20,7 @@ from .extract import Embeddings
 from .moments import Components, Moments, check_finite, moments_of
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
-from .store import HAS_VECTOR, EmbeddingStore
+from .store import EmbeddingStore
 from .table import THUMBNAIL_PX, decode
 
 REDUCED = 50  # principal components that t-SNE and UMAP begin with
@@ -162,9 +162,9 @@ def _cut(vectors: Array) -> Iterator[Array]:
 
 
 def _of_store(store: EmbeddingStore) -> Source:
-    n = store.count(HAS_VECTOR)
+    n = store.count(store.in_use())
     columns = ["path", "label"] + (["thumbnail"] if n <= _MOST_THUMBNAILS else [])
-    rows = store.to_arrow(columns, HAS_VECTOR)
+    rows = store.to_arrow(columns, store.in_use())
     names = rows["path"].to_pylist()
     thumbnails = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
     if "thumbnail" in columns and n:
@@ -172,7 +172,7 @@ def _of_store(store: EmbeddingStore) -> Source:
 
     def blocks() -> Iterator[Array]:
         first = 0
-        for batch in store.batches(["path", "vector"], HAS_VECTOR):
+        for batch in store.batches(["path", "vector"], store.in_use()):
             if batch["path"].to_pylist() != names[first : first + len(batch)]:
                 raise changed
             first += len(batch)

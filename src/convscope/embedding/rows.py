@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ImageError
+from ..errors import ImageError, UnavailableError
 from ..images import WHITE, Color, Item, Pixels, Source, open_image, upright_size
 from ..models import Preprocessing
 from ..results import probabilities
@@ -36,6 +38,19 @@ class Picture:
     pixels: Pixels | None = None
     thumbnail: bytes | None = None  # JPEG
     error: str | None = None
+    is_out_of_reach: bool = False  # so that another try may succeed; there is no stamp then
+
+
+def key_of(path: str | Path) -> str:
+    """The key of a file's row: its whole path, in which bytes that are no UTF-8 are written as \\udcff."""
+    return os.path.abspath(path).encode("utf-8", "backslashreplace").decode()
+
+
+def path_of(key: str) -> str:
+    """The way back: the path of a row's file."""
+    if "\\udc" not in key or os.path.lexists(key):  # a name may hold such a text by itself
+        return key
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), key)
 
 
 def stamp_of(content: Any) -> str | None:
@@ -50,6 +65,12 @@ def stamp_of(content: Any) -> str | None:
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}"
+
+
+def size_in(stamp: str | None) -> int | None:
+    """The size in bytes that a file's stamp tells."""
+    found = re.match(rf"{_FILE}(\d+) bytes", stamp or "")
+    return None if found is None else int(found[1])
 
 
 def is_of_a_file(stamp: str | None) -> bool:
@@ -70,6 +91,8 @@ def read(
         size = (pixels.shape[0], pixels.shape[1])
         if at_least is not None and isinstance(source.content, Path):
             size = upright_size(source.content)
+    except UnavailableError as error:
+        return Picture(source.name, source.label, None, error=str(error), is_out_of_reach=True)
     except ImageError as error:
         return Picture(source.name, source.label, stamp, digest, error=str(error))
     return Picture(source.name, source.label, stamp, digest, size, fitted, encode(thumbnail_of(fitted)))

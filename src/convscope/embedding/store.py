@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -21,6 +21,7 @@ from .lance import (
     KEPT_FOR,
     ROWS,
     as_place,
+    check_not_forked,
     connected,
     explained,
     has_table,
@@ -31,16 +32,17 @@ from .lance import (
     tables,
 )
 from .neighbors import Space
-from .rows import is_of_a_file
-from .table import Origin, VectorType, origin_of, padded, schema_of, vector_type
+from .table import GONE, Origin, VectorType, origin_of, schema_of, vector_type
+from .writing import is_finished, set_columns, write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from .files import Changes
+
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
-_LIGHT = ("string", "float", "int32")  # types of columns that are scanned as they are
-HAS_VECTOR = "error IS NULL"  # asked so, as looking for a missing vector reads all of them
+_LIGHT = ("string", "float", "int32", "bool")  # types of columns that are scanned as they are
 
 
 class EmbeddingStore:
@@ -48,7 +50,8 @@ class EmbeddingStore:
 
     A store is made by ``convscope.embed(model, images, store=place)`` and opened again with `open`. Every row is
     one image, whose ``path`` is its key; ``id`` is a hash of its content, so that copies of a file share it. Every
-    write is whole or not there at all, and may come from several processes.
+    write is whole or not there at all, and may come from several processes. Of a store that `embed` has returned,
+    ``changes`` says what was new, changed, moved, relabeled and gone.
 
     Example:
         >>> import tempfile, torch
@@ -65,6 +68,7 @@ class EmbeddingStore:
     def __init__(self, database: Any, table: Any, place: str, model: Model | None = None) -> None:
         self.place = place
         self.model = model  # embeds new images to be searched for
+        self.changes: Changes | None = None
         self._database, self._table = database, table
         self._origin = origin_of(table.schema, place)
         self._n_reading = 0  # of `reading`, one inside another
@@ -81,7 +85,7 @@ class EmbeddingStore:
             make_folder(Path(place))
         with lock(place), explained():
             database = connected(place)
-            if ROWS in tables(database):
+            if ROWS in tables(database, place):
                 store = cls(database, database.open_table(ROWS), place)
             else:
                 table = database.create_table(ROWS, schema=schema_of(origin, n_dims, vectors))
@@ -111,7 +115,7 @@ class EmbeddingStore:
             raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
         with explained():
             database = connected(place)
-            if ROWS not in tables(database):
+            if ROWS not in tables(database, place):
                 raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
             store = cls(database, database.open_table(ROWS), place, None if model is None else as_model(model))
         if store.model is not None:
@@ -193,8 +197,11 @@ class EmbeddingStore:
 
     @property
     def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
         self._latest()
-        return self._table.schema
+        found = self._table.schema
+        return pa.schema([field for field in found if is_finished(field.name)], found.metadata)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -207,6 +214,7 @@ class EmbeddingStore:
             self._n_reading -= 1
 
     def _latest(self) -> None:
+        check_not_forked(self.place)
         if not self._n_reading:
             with explained():
                 self._table.checkout_latest()
@@ -229,6 +237,16 @@ class EmbeddingStore:
             if not isinstance(where, str) or not where.strip():
                 raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
             self.count(where)
+
+    def in_use(self, where: str | None = None) -> str:
+        """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
+
+        One that names the column ``gone`` decides by itself about rows whose file is gone.
+        """
+        is_asked = where is not None and re.search(rf"\b{GONE}\b", where, re.IGNORECASE)
+        leaves_out = GONE in self.schema.names and not is_asked
+        parts = ["error IS NULL"]  # asked so, as looking for a missing vector reads all of them
+        return " AND ".join([*parts, *([f"{GONE} IS NOT TRUE"] * leaves_out), *([f"({where})"] if where else [])])
 
     def batches(
         self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
@@ -277,17 +295,10 @@ class EmbeddingStore:
             found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
         return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
 
-    def stamps(self) -> dict[str, str | None]:
-        """Path -> size and time of change of the file when it was read."""
-        return self._by_path("stamp")
-
-    def labels(self) -> dict[str, str | None]:
-        """Path -> label."""
-        return self._by_path("label")
-
-    def _by_path(self, column: str) -> dict[str, str | None]:
-        found: dict[str, str | None] = {}
-        for batch in self.batches(["path", column]):
+    def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
+        """Path -> what a column holds, such as "label", or "stamp": size and time of change of a file as read."""
+        found: dict[str, Any] = {}
+        for batch in self.batches(["path", column], where):
             found.update(zip(batch["path"].to_pylist(), batch[column].to_pylist(), strict=True))
         return found
 
@@ -396,7 +407,9 @@ class EmbeddingStore:
         with explained():
             query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
-            found = (query.where(where, prefilter=True) if where else query).to_arrow()
+            has_gone = GONE in self.schema.names and self._table.count_rows(GONE) > 0
+            chosen = self.in_use(where) if where or has_gone else None
+            found = (query.where(chosen, prefilter=True) if chosen else query).to_arrow()
         row_ids = found["_rowid"].to_numpy()
         asked = found["query_index"].to_numpy() if len(vectors) > 1 else np.zeros(len(row_ids))
         return [row_ids[asked == i] for i in range(len(vectors))]
@@ -413,22 +426,8 @@ class EmbeddingStore:
 
         Columns that they do not have become null: a cluster or a place on a map was of the picture before.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         with lock(self.place), explained():
-            table = self._writer()
-            rows = padded(rows, table.schema)
-            if is_local(self.place):  # the lock keeps others out, so that new rows can go to the end, in order
-                paths = ", ".join(map(quoted, rows["path"].to_pylist()))
-                here = table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
-                is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
-                new, rows = rows.filter(pc.invert(is_here)), rows.filter(is_here)
-                if len(new):
-                    table.add(new, on_bad_vectors="null")
-            if len(rows):
-                upsert = table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
-                upsert.execute(rows, on_bad_vectors="null")  # of images that could not be read
+            write_rows(self._writer(), rows, one_writer=is_local(self.place))
 
     def writing(self) -> AbstractContextManager[Any]:
         """Keeps other writers out, for one that does not come through `write`."""
@@ -443,12 +442,28 @@ class EmbeddingStore:
                 table.delete(where)
         return n
 
-    def prune(self) -> int:
-        """Remove the rows whose file is gone; returns how many there were."""
-        gone = [path for path, stamp in self.stamps().items() if is_of_a_file(stamp) and not os.path.exists(path)]
-        for first in range(0, len(gone), 500):
-            self.delete(f"path IN ({', '.join(map(quoted, gone[first : first + 500]))})")
-        return len(gone)
+    def prune(self, *, confirmed: bool = False) -> int:
+        """Remove the rows whose file is gone, and return how many there were.
+
+        A file is gone where it does not exist, although other files of the folder that was embedded do. A file
+        that may not be looked at is none, whatever is confirmed.
+
+        Args:
+            confirmed: remove them also where that is more than half of all rows, or where a whole folder is not
+                there, as of a disk that is not connected.
+
+        Raises:
+            StoreError: that has to be confirmed first; nothing was removed.
+        """
+        from .files import missing_rows
+
+        missing = missing_rows(self)
+        if not confirmed:
+            missing.check_few(len(self), self.place)
+        paths = [*missing.gone, *missing.out_of_reach]
+        for first in range(0, len(paths), 500):
+            self.delete(f"path IN ({', '.join(map(quoted, paths[first : first + 500]))})")
+        return len(paths)
 
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
@@ -456,23 +471,18 @@ class EmbeddingStore:
             self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
     def add_columns(self, rows: pa.Table) -> None:
-        """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have."""
-        import pyarrow as pa
+        """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have.
 
+        New columns appear with all their values or not at all.
+        """
         with lock(self.place), explained():
-            table = self._writer()
-            new = [field for field in rows.schema if field.name not in table.schema.names]
-            if new:
-                table.add_columns(new)
-                table = self._writer()
-            given = rows.cast(pa.schema([table.schema.field(name) for name in rows.schema.names]))
-            table.merge_insert("path").when_matched_update_all().execute(given)
+            set_columns(self._writer(), rows)
 
     def build_index(self, distance: str) -> None:
         """LanceDB's own index over the vectors; `index` measures it."""
         from lancedb.index import IvfSq
 
-        n_parts = max(1, round(self.count(HAS_VECTOR) ** 0.5 / 2))
+        n_parts = max(1, round(self.count(self.in_use()) ** 0.5 / 2))
         with lock(self.place), explained():
             config = IvfSq(distance_type=distance, num_partitions=n_parts)
             self._writer().create_index("vector", config=config, replace=True)

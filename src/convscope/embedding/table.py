@@ -24,6 +24,7 @@ THUMBNAIL_PX = 64
 _QUALITY = 90  # of a thumbnail's JPEG: 2 to 3 KB
 _KEY = b"convscope"
 _FORMAT = 1
+GONE = "gone"  # the column that says of which rows the file is gone; stores made before it lack it
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def schema_of(origin: Origin, n_dims: int, vectors: VectorType) -> pa.Schema:
             pa.field("vector", pa.list_(kind, n_dims)),
             pa.field("error", pa.string()),
             pa.field("stamp", pa.string()),  # of the file as it was read: size and time of change
+            pa.field(GONE, pa.bool_()),
         ],
         metadata={_KEY: json.dumps(about, default=list).encode()},
     )

@@ -17,7 +17,7 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_engine
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
-from ..embedding.store import HAS_VECTOR
+from ..embedding.rows import path_of
 from ..errors import ImageError, ParameterError
 from ..images import ImageSet, Source
 from ..models import Model, Progress, as_model
@@ -79,7 +79,7 @@ def attribute_dataset(
     store.check_model(model)
     work = _Work(model, method, options)
     store.check(where)
-    chosen = f"{HAS_VECTOR} AND ({where})" if where else HAS_VECTOR
+    chosen = store.in_use(where)
     total = store.count(chosen)
     _forget_others(store, model, method, options)
     column = f"{method}_focus"
@@ -125,7 +125,7 @@ class _Work:
 
     def __call__(self, paths: Sequence[str]) -> pa.Table | None:
         """The rows of those images that can still be read; None where there are none."""
-        images = ImageSet([Source(path, Path(path)) for path in paths], skip_errors=True)
+        images = ImageSet([Source(path, Path(path_of(path))) for path in paths], skip_errors=True)
         try:
             found = ATTRIBUTIONS[self._method](self._model, images, **self._options)
         except ImageError:  # none of them can be read

@@ -10,7 +10,6 @@ import numpy as np
 from ..embedding import EmbeddingStore
 from ..embedding.exact import nearest
 from ..embedding.points import points_of
-from ..embedding.store import HAS_VECTOR
 from ..results import Array, Projection
 from .map_page import MapData, map_page
 
@@ -38,7 +37,7 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     columns = [name for name in _COLUMNS if name in store.schema.names]
-    batches = list(store.batches(columns, HAS_VECTOR, row_ids=True))
+    batches = list(store.batches(columns, store.in_use(), row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
     here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime

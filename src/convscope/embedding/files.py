@@ -1,0 +1,337 @@
+"""Rows against files: which are where they were, which have moved or changed, which are gone."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from ..errors import StoreError
+from ..images import ImageSet, Source
+from .lance import quoted
+from .rows import Picture, digest_of, is_of_a_file, key_of, path_of, size_in, stamp_of
+from .store import EmbeddingStore
+from .table import GONE
+
+Presence: TypeAlias = Literal["here", "missing", "out of sight"]
+
+_ROOTS = "folders that were embedded"  # beside what was fitted
+_AT_ONCE = 500  # paths in one condition
+_LISTED = 3  # examples in a message
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a run of `embed` has found, each number in images or rows.
+
+    Attributes:
+        given: images that were given, each once.
+        new: that the store did not know.
+        changed: files whose content is another one.
+        moved: files that have another path; what was found out about them stays.
+        relabeled: rows that have got another label, or lost theirs.
+        gone: rows of the store whose file is not there any more.
+        out_of_reach: rows whose folder is not there, or whose file may not be looked at.
+        failed: images, of those given, that could not be read.
+        skipped: why, and folders that could not be looked into.
+        notes: remarks on what was given.
+    """
+
+    given: int
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    relabeled: int = 0
+    gone: int = 0
+    out_of_reach: int = 0
+    failed: int = 0
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def presence(path: str) -> Presence:
+    """Whether a file is there. One that may not be looked at, or a link to an absent disk, is not missing."""
+    name = path_of(path)
+    try:
+        os.stat(name)
+        return "here"
+    except (FileNotFoundError, NotADirectoryError):
+        return "out of sight" if os.path.lexists(name) else "missing"
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return "out of sight"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Rows whose file is not there: ``gone`` for good, or ``out_of_reach`` with all of their folder, by its name.
+
+    ``hidden`` are those that may not be looked at.
+    """
+
+    gone: tuple[str, ...]
+    by_folder: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def out_of_reach(self) -> tuple[str, ...]:
+        return tuple(path for paths in self.by_folder.values() for path in paths)
+
+    def check_few(self, n_rows: int, place: str) -> None:
+        """`StoreError` where removing these rows could be a mistake."""
+        if self.by_folder:
+            folder, paths = next(iter(self.by_folder.items()))
+            what = f"nothing of {folder} is there, which {len(paths)} rows are of: a disk that is not connected?"
+        elif 2 * len(self.gone) > n_rows:
+            what = f"the files of {len(self.gone)} of {n_rows} rows are gone, for example {self.gone[0]}"
+        else:
+            return
+        raise StoreError(
+            f"{place}: {what} Nothing was removed; to remove these rows all the same, confirm it: --yes, or "
+            "prune(confirmed=True)"
+        )
+
+
+def missing_rows(store: EmbeddingStore, folders: Iterable[str] = ()) -> Missing:
+    """The rows of a store whose files are not there; ``folders`` were embedded, besides those that it remembers.
+
+    A folder none of whose files is there is taken for a disk that is not connected, and its rows for out of reach.
+    Of a row whose folder is not remembered it is the one that held the file.
+    """
+    roots = sorted({*folders, *remembered_folders(store)}, key=len, reverse=True)
+    missing, alive, hidden = defaultdict[str, list[str]](list), set[str](), list[str]()
+    for path, stamp in store.by_path("stamp").items():
+        if not is_of_a_file(stamp):
+            continue
+        state = presence(path)
+        if state == "missing":
+            missing[_root_of(path, roots)].append(path)
+        elif state == "here":
+            alive.add(_root_of(path, roots))
+        else:
+            hidden.append(path)
+    gone = tuple(path for root, paths in missing.items() if root in alive for path in paths)
+    return Missing(gone, {root: tuple(p) for root, p in missing.items() if root not in alive}, tuple(hidden))
+
+
+def _root_of(path: str, roots: Sequence[str]) -> str:
+    """The longest of some folders that a file lies in; else the folder that holds it."""
+    return next((root for root in roots if path.startswith(os.path.join(root, ""))), os.path.dirname(path))
+
+
+def remembered_folders(store: EmbeddingStore) -> list[str]:
+    kept = store.fits.recall(_ROOTS)
+    return [] if kept is None else list(kept[0]["folders"])
+
+
+def remember_folders(store: EmbeddingStore, folders: Iterable[str]) -> None:
+    known = remembered_folders(store)
+    if new := [folder for folder in dict.fromkeys(folders) if folder not in known]:
+        store.fits.remember(_ROOTS, {"folders": [*known, *new]})
+
+
+class Account:
+    """What a run of `embed` does with the rows that are there: some follow their files, all get their labels.
+
+    ``images`` are those that were given, ``todo`` those that have to be embedded.
+    """
+
+    def __init__(self, store: EmbeddingStore, images: ImageSet) -> None:
+        self._store, self._folders = store, [key_of(folder) for folder in images.folders]
+        self.images, notes = with_known_labels(store, images)
+        self._notes = (*images.notes, *notes)
+        self._n_moved = follow_moved(store, self.images, self._folders)
+        self.todo, self._known = new_or_changed(store, self.images)
+        self._unread: dict[str, str] = {}
+
+    def is_to_be_written(self, picture: Picture) -> bool:
+        """Whether a row is made of a picture: of a file out of reach not in place of an older row."""
+        if picture.is_out_of_reach and picture.error is not None:
+            self._unread[picture.path] = picture.error
+        return not (picture.is_out_of_reach and picture.path in self._known)
+
+    def closed(self) -> Changes:
+        """When all is embedded: labels, gone files, and what there is to be told."""
+        n_relabeled = relabel(self._store, self.images)
+        missing = mark_gone(self._store, self._folders)
+        given = set(self.images.names)
+        errors = self._store.by_path("error", "error IS NOT NULL")
+        unread = {path: error for path, error in errors.items() if path in given} | self._unread
+        return Changes(
+            given=len(self.images),
+            new=len(self.todo) - len(self._known),
+            changed=len(self._known - self._unread.keys()),
+            moved=self._n_moved,
+            relabeled=n_relabeled,
+            gone=len(missing.gone),
+            out_of_reach=len(missing.out_of_reach) + len(missing.hidden),
+            failed=len(unread),
+            skipped=(*unread.values(), *self.images.unreadable),
+            notes=self._notes,
+        )
+
+
+# --- before anything is embedded -------------------------------------------------------------------------------
+
+
+def with_known_labels(store: EmbeddingStore, images: ImageSet) -> tuple[ImageSet, tuple[str, ...]]:
+    """Images with the labels that their rows have, where the label is only that of a folder.
+
+    Of a file at the same path it can be another one only because another folder was given. What says its labels
+    itself, such as a table, changes them.
+    """
+    known = store.by_path("label")
+    kept, other = [], []
+    for source in images.sources:
+        old = known.get(source.name)
+        if old is not None and not _says(source) and source.label != old:
+            if source.label is not None:
+                other.append((old, source.label))
+            source = replace(source, label=old)
+        kept.append(source)
+    if not other:
+        return images.of(kept), ()
+    old, new = other[0]
+    note = (
+        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): a label that is a folder's name hangs "
+        "on which folder is given; a table with a column label changes labels"
+    )
+    return images.of(kept), (note,)
+
+
+def _says(source: Source) -> bool:
+    """Whether a label is said of the image, rather than taken from a folder's name."""
+    return source.says_label or not isinstance(source.content, Path)
+
+
+def follow_moved(store: EmbeddingStore, images: ImageSet, folders: Iterable[str]) -> int:
+    """Give the rows of missing files the paths at which files of the same content are now; returns how many.
+
+    All that was found out about them stays. Files are only read where one of the same size is missing.
+    """
+    stamps = store.by_path("stamp")
+    new = [s for s in images.sources if isinstance(s.content, Path) and s.name not in stamps]
+    if not new:
+        return 0
+    missing = missing_rows(store, folders)
+    lost = [*missing.gone, *missing.out_of_reach]
+    sizes = {size_in(stamps[path]) for path in lost}
+    by_content = defaultdict[str, list[str]](list)
+    for path, content in _of_paths(store, "id", lost, "error IS NULL"):
+        if content is not None:
+            by_content[content].append(path)
+    moves: dict[str, Source] = {}
+    for source in new:
+        old = (
+            by_content.get(digest_of(source.content) or "", [])
+            if size_in(stamp_of(source.content)) in sizes
+            else []
+        )
+        if old:
+            same_name = [path for path in old if os.path.basename(path) == os.path.basename(source.name)]
+            path = (same_name or old)[0]
+            old.remove(path)
+            moves[path] = source
+    _move(store, moves)
+    return len(moves)
+
+
+def _move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
+    import pyarrow as pa
+
+    olds = list(moves)
+    for first in range(0, len(olds), _AT_ONCE):
+        part = olds[first : first + _AT_ONCE]
+        listed = _condition(part)
+        rows = store.to_arrow(where=listed)
+        sources = [moves[path] for path in rows["path"].to_pylist()]
+        labels = zip(sources, rows["label"].to_pylist(), strict=True)
+        changed = {
+            "path": pa.array([s.name for s in sources]),
+            "label": pa.array(
+                [s.label if s.label is not None or s.says_label else old for s, old in labels], pa.string()
+            ),
+            "stamp": pa.array([stamp_of(s.content) for s in sources]),
+            GONE: pa.nulls(len(sources), pa.bool_()),
+        }
+        for name, values in changed.items():
+            if name in rows.schema.names:
+                rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+        store.write(rows)  # before the old ones go: a kill in between loses nothing
+        store.delete(listed)
+    kept = store.fits.recall("clusters")
+    if moves and kept is not None:
+        named = {path: source.name for path, source in moves.items()}
+        about = kept[0] | {"representatives": [named.get(path, path) for path in kept[0]["representatives"]]}
+        store.fits.remember("clusters", about)
+
+
+def new_or_changed(store: EmbeddingStore, images: ImageSet) -> tuple[list[Source], set[str]]:
+    """The images to embed, new ones and those of another content, and the names of those that the store knows.
+
+    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not
+    be reached the last time has none, and is tried again.
+    """
+    import pyarrow as pa
+
+    stamps = store.by_path("stamp")
+    now = {s.name: stamp_of(s.content) for s in images.sources if s.name in stamps}
+    doubtful = [
+        s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])
+    ]
+    ids = dict(_of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
+    touched = {
+        s.name: now[s.name] for s in doubtful if now[s.name] and ids.get(s.name) == (digest_of(s.content) or "")
+    }
+    if touched:
+        store.add_columns(pa.table({"path": list(touched), "stamp": list(touched.values())}))
+    changed = {s.name for s in doubtful} - touched.keys()
+    return [s for s in images.sources if s.name not in stamps or s.name in changed], changed
+
+
+# --- after it ---------------------------------------------------------------------------------------------------
+
+
+def relabel(store: EmbeddingStore, images: ImageSet) -> int:
+    """Set the labels that are given and differ from those in a store; returns how many."""
+    import pyarrow as pa
+
+    known = store.by_path("label")
+    new = {
+        s.name: s.label
+        for s in images.sources
+        if s.name in known and known[s.name] != s.label and (s.label is not None or s.says_label)
+    }
+    if new:
+        store.add_columns(pa.table({"path": list(new), "label": pa.array(list(new.values()), pa.string())}))
+    return len(new)
+
+
+def mark_gone(store: EmbeddingStore, folders: Iterable[str]) -> Missing:
+    """Say in the column `GONE` whose files are gone, which take part in no answer; returns what is missing."""
+    import pyarrow as pa
+
+    missing = missing_rows(store, folders)
+    marked = store.by_path(GONE) if GONE in store.schema.names else {}
+    gone = set(missing.gone)
+    differ = {path: True for path in gone if not marked.get(path)}
+    differ |= {path: False for path, was in marked.items() if was and path not in gone}
+    if differ:
+        store.add_columns(pa.table({"path": list(differ), GONE: list(differ.values())}))
+    remember_folders(store, folders)
+    return missing
+
+
+def _of_paths(
+    store: EmbeddingStore, column: str, paths: Sequence[str], where: str | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(path, what a column holds) of some rows."""
+    for first in range(0, len(paths), _AT_ONCE):
+        listed = _condition(paths[first : first + _AT_ONCE])
+        yield from store.by_path(column, listed if where is None else f"{listed} AND {where}").items()
+
+
+def _condition(paths: Sequence[str]) -> str:
+    return f"path IN ({', '.join(map(quoted, paths))})"

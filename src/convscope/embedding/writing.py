@@ -1,0 +1,81 @@
+"""Changes to the rows of a store that are there as a whole or not at all, whenever the process dies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .lance import quoted
+from .table import padded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MADE, _REPLACED = "_made_", "_replaced_"  # what columns are called until they are complete, and after
+
+
+def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
+    """Add rows, in place of those of the same paths.
+
+    With ``one_writer`` nobody else writes meanwhile, so that new rows can go to the end, in order.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _tidy(table)
+    rows = padded(rows, table.schema)
+    if one_writer:
+        paths = ", ".join(map(quoted, rows["path"].to_pylist()))
+        here = table.search().where(f"path IN ({paths})").select(["path"]).to_arrow()["path"]
+        is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
+        new, rows = rows.filter(pc.invert(is_here)), rows.filter(is_here)
+        if len(new):
+            table.add(new, on_bad_vectors="null")
+    if len(rows):
+        upsert = table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
+        upsert.execute(rows, on_bad_vectors="null")  # of images that could not be read
+
+
+def set_columns(table: Any, rows: pa.Table) -> None:
+    """Set columns by path, new ones among them or not.
+
+    LanceDB adds a column empty and fills it by a second commit. So where there is a new one all of them are made
+    under other names, and get their own, at once, when they are complete.
+    """
+    _tidy(table)
+    known = table.schema.names
+    names = [name for name in rows.schema.names if name != "path"]
+    old, new = [n for n in names if n in known], [n for n in names if n not in known]
+    if not new:
+        _merge(table, rows)
+        return
+    if old:
+        table.add_columns({f"{_MADE}{name}": name for name in old})
+    table.add_columns([rows.schema.field(name).with_name(f"{_MADE}{name}") for name in new])
+    _merge(table, rows.rename_columns([n if n == "path" else f"{_MADE}{n}" for n in rows.schema.names]))
+    table.alter_columns(
+        *({"path": name, "rename": f"{_REPLACED}{name}"} for name in old),
+        *({"path": f"{_MADE}{name}", "rename": name} for name in names),
+    )
+    _tidy(table)
+
+
+def is_finished(column: str) -> bool:
+    """Whether a column is one that is there for good, rather than left by a process that has died."""
+    return not column.startswith((_MADE, _REPLACED))
+
+
+def _tidy(table: Any) -> None:
+    """Drop what another process has left unfinished, or this one has replaced."""
+    table.checkout_latest()
+    left = [name for name in table.schema.names if not is_finished(name)]
+    if left:
+        table.drop_columns(left)
+        table.checkout_latest()
+
+
+def _merge(table: Any, rows: pa.Table) -> None:
+    import pyarrow as pa
+
+    table.checkout_latest()
+    given = rows.cast(pa.schema([table.schema.field(name) for name in rows.schema.names]))
+    table.merge_insert("path").when_matched_update_all().execute(given)
