@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from convscope import EmbeddingStore, ParameterError, StoreError
+from convscope.embedding import own_vectors
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -63,3 +64,20 @@ def test_another_encoder_or_length_is_refused(tmp_path: Path) -> None:
         EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, encoder="yours")
     with pytest.raises(StoreError, match="4 values in float32, not of 3"):
         EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS[:, :3], encoder="mine")
+
+
+@pytest.mark.parametrize("n", [10**12, 2**62])
+def test_a_header_that_claims_more_rows_than_the_file_holds(tmp_path: Path, n: int) -> None:
+    with (tmp_path / "v.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (n, 4)})
+    with pytest.raises(ParameterError, match=r"v\.npy: cannot be read"):
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", tmp_path / "v.npy")
+
+
+def test_a_table_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_vectors, "free_memory", lambda _: 4 * 50_000)
+    table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(40_000, np.float32)), 4)})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    assert (tmp_path / "v.parquet").stat().st_size < 10_000
+    with pytest.raises(ParameterError, match="more than fits into the free memory"):
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", tmp_path / "v.parquet")

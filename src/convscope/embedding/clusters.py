@@ -73,6 +73,7 @@ def cluster(
     sizes = np.bincount(members[members >= 0], minlength=members.max() + 1)
     representatives = np.array([_middle(reduced, members == g) for g in range(len(sizes))], np.int64)
     agreement = _agreement(members, source.labels)
+    store.fits.remember("clusters", None)  # so that what is said of clusters is never of other ones
     _keep(store, source.names, members)
     about = {
         "method": method,

@@ -195,8 +195,8 @@ def with_known_labels(store: EmbeddingStore, images: ImageSet) -> tuple[ImageSet
         return images.of(kept), ()
     old, new = other[0]
     note = (
-        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): a label that is a folder's name hangs "
-        "on which folder is given; a table with a column label changes labels"
+        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): a folder's name as label hangs on "
+        "which folder is given; a table with a column label changes labels"
     )
     return images.of(kept), (note,)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..errors import ParameterError
+from ..models import free_memory
 from ..results import Array
 from .rows import digest_of, stamp_of
 from .table import padded, vector_column
@@ -16,31 +18,52 @@ from .table import padded, vector_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS = 10_000  # written at once
+_ROWS, _SMALL = 10_000, 1000  # written at once; read at once
+_MOST = 100_000_000  # whose names are held in memory
+_COLUMNS = ("vector", "path", "label")
+_LARGEST = np.finfo(np.float32).max
 
 
 def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
     """Vectors, names and labels from a .npy file (N, D), or a Parquet table with columns vector, path, label.
 
     Raises:
-        ParameterError: the file is of another kind, or cannot be read.
+        ParameterError: the file is of another kind, cannot be read, or holds more than fits into the free memory.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False), None, None
+            # Mapped: where a header claims more rows than the file holds, that shows before any memory is taken.
+            with np.errstate(over="raise"):
+                return np.load(path, allow_pickle=False, mmap_mode="r"), None, None
         if path.suffix.lower() == ".parquet":
-            table = parquet.read_table(path)
-            if "vector" not in table.column_names:
-                raise ParameterError(f"{path}: no column 'vector' among {', '.join(table.column_names)}")
-            vectors = np.stack(table["vector"].to_numpy()).astype(np.float32) if len(table) else np.zeros((0, 0))
-            given = [table[name].to_pylist() if name in table.column_names else None for name in ("path", "label")]
-            return vectors, given[0], given[1]
-    except (OSError, EOFError, TypeError, ValueError, pa.ArrowException) as error:
+            return _from_parquet(path)
+    except (OSError, EOFError, ArithmeticError, TypeError, ValueError, pa.ArrowException) as error:
         raise ParameterError(f"{path}: cannot be read ({error})") from error
     raise ParameterError(f"{path}: expected vectors in a .npy file or a .parquet table")
+
+
+def _from_parquet(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    room = free_memory(torch.device("cpu")) // 4  # as there will be Python's names and the vectors as one array
+    with parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        if "vector" not in names:
+            raise ParameterError(f"{path}: no column 'vector' among {', '.join(names)}")
+        chosen = [name for name in _COLUMNS if name in names]
+        batches = []
+        for batch in file.iter_batches(_SMALL, columns=chosen):
+            room -= batch.nbytes  # and not by the file's size: a few bytes may say the same row a million times
+            if room < 0:
+                raise ParameterError(f"{path}: holds more than fits into the free memory; give it in parts")
+            batches.append(batch)
+        table = pa.Table.from_batches(batches, file.schema_arrow.empty_table().select(chosen).schema)
+    vectors = np.stack(table["vector"].to_numpy()).astype(np.float32) if len(table) else np.zeros((0, 0))
+    given = [table[name].to_pylist() if name in chosen else None for name in ("path", "label")]
+    return vectors, given[0], given[1]
 
 
 def check_vectors(
@@ -53,12 +76,17 @@ def check_vectors(
         raise ParameterError(f"vectors that make no array (N, D): {error}") from error
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise ParameterError(f"an array {array.shape} of {array.dtype}; expected vectors (N, D)")
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise ParameterError(f"{len(bad)} vectors hold NaN or infinite values, the first of them vector {bad[0]}")
-    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
-        raise ParameterError("some values are too large for float32; scale the vectors down")
     n = len(array)
+    if n > _MOST:
+        raise ParameterError(f"{n:,} vectors; a store takes {_MOST:,} at once, so give them in parts")
+    bad: list[int] = []
+    for first in range(0, n, _ROWS):  # so that no copy of all of them is made
+        block = array[first : first + _ROWS]
+        bad += (first + np.flatnonzero(~np.isfinite(block).all(axis=1))).tolist()
+        if np.nanmax(np.abs(block.astype(np.float64)), initial=0, where=np.isfinite(block)) > _LARGEST:
+            raise ParameterError("some values are too large for float32; scale the vectors down")
+    if bad:
+        raise ParameterError(f"{len(bad)} vectors hold NaN or infinite values, the first of them vector {bad[0]}")
     for name, given_ones in (("names", names), ("labels", labels)):
         if given_ones is not None and (isinstance(given_ones, str) or not hasattr(given_ones, "__len__")):
             raise ParameterError(f"{name}={given_ones!r}: expected one for each vector")
