@@ -1,8 +1,9 @@
 """Kill `convscope embed --store` at random moments, run it again, and compare with a run that nobody disturbed.
 
-    python benchmarks/embedding_faults.py --n 1000 --kills 20
+    python benchmarks/embedding_faults.py --n 1000 --kills 20 --early 10
 
-Row count, ids and vectors have to be the same, and no kill may lose more than what one write holds.
+Row count, ids and vectors have to be the same, and no kill may lose more than what one write holds. Early kills come in
+the first second of a new store, which has to be a store, or none, and to be filled by the next run.
 """
 
 from __future__ import annotations
@@ -47,10 +48,40 @@ def rows(store: Path) -> list[tuple[str, str, list[float]]]:
     return sorted((row["path"], row["id"], row["vector"]) for row in found)
 
 
+def kill_early(folder: Path, n: int, chance: random.Random) -> None:
+    """Kill a run within a second of its store's folder, and fill that by another run; n times."""
+    few = folder.parent / "few"
+    few.mkdir()
+    for file in sorted(folder.iterdir())[:40]:
+        (few / file.name).symlink_to(file)
+    for kill in range(n):
+        place = folder.parent / f"early-{kill}.lance"
+        process = start(few, place)
+        while not place.exists():
+            time.sleep(0.001)
+        after = chance.uniform(0, 1)
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        left = sorted(path.name for path in place.rglob("*") if path.is_dir())
+        try:
+            have = f"{len(EmbeddingStore.open(place))} rows"
+        except StoreError as error:
+            assert "no store there" in str(error), error  # noqa: PT017
+            have = "no store"
+        assert start(few, place).wait() == 0
+        print(
+            f"early kill {kill + 1:2} after {after:4.2f} s: {have} ({', '.join(left) or 'empty'}), then", end=" "
+        )
+        print(f"{count(place)} rows", flush=True)
+        assert count(place) == 40
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=1000, help="images")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--early", type=int, default=10, help="kills in the first second of a new store")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
@@ -58,6 +89,7 @@ def main() -> None:
         folder = Path(name) / "photos"
         folder.mkdir()
         write_jpegs(folder, options.n)
+        kill_early(folder, options.early, chance)
         started = time.perf_counter()
         assert start(folder, Path(name) / "whole.lance").wait() == 0
         seconds = time.perf_counter() - started
