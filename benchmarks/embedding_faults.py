@@ -2,8 +2,8 @@
 
     python benchmarks/embedding_faults.py --n 1000 --kills 20 --early 10
 
-Row count, ids and vectors have to be the same, and no kill may lose more than what one write holds. Early kills come in
-the first second of a new store, which has to be a store, or none, and to be filled by the next run.
+Row count, ids and vectors have to be the same, and no kill may lose more than what one write holds. Early kills
+come in the first second of a new store, which has to be a store, or none, and to be filled by the next run.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -94,15 +94,15 @@ class Missing:
         )
 
 
-def missing_rows(store: EmbeddingStore, folders: Iterable[str] = ()) -> Missing:
-    """The rows of a store whose files are not there; ``folders`` were embedded, besides those that it remembers.
+def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Missing:
+    """The rows, by path and stamp, whose files are not there; ``folders`` are those that were embedded.
 
     A folder none of whose files is there is taken for a disk that is not connected, and its rows for out of reach.
-    Of a row whose folder is not remembered it is the one that held the file.
+    Of a row that is of none of them it is the folder that held the file.
     """
-    roots = sorted({*folders, *remembered_folders(store)}, key=len, reverse=True)
+    roots = sorted(set(folders), key=len, reverse=True)
     missing, alive, hidden = defaultdict[str, list[str]](list), set[str](), list[str]()
-    for path, stamp in store.by_path("stamp").items():
+    for path, stamp in stamps.items():
         if not is_of_a_file(stamp):
             continue
         state = presence(path)
@@ -139,11 +139,18 @@ class Account:
     """
 
     def __init__(self, store: EmbeddingStore, images: ImageSet) -> None:
-        self._store, self._folders = store, [key_of(folder) for folder in images.folders]
-        self.images, notes = with_known_labels(store, images)
+        self._store = store
+        remember_folders(store, [key_of(folder) for folder in images.folders])
+        stamps = store.by_path("stamp")
+        self.images, notes = with_known_labels(images, store.by_path("label"))
         self._notes = (*images.notes, *notes)
-        self._n_moved = follow_moved(store, self.images, self._folders)
-        self.todo, self._known = new_or_changed(store, self.images)
+        moves = moves_of(store, self.images, stamps)
+        move(store, moves)
+        for path, source in moves.items():
+            stamps[source.name] = stamp_of(source.content)
+            del stamps[path]
+        self._n_moved = len(moves)
+        self.todo, self._known = new_or_changed(store, self.images, stamps)
         self._unread: dict[str, str] = {}
 
     def is_to_be_written(self, picture: Picture) -> bool:
@@ -155,7 +162,8 @@ class Account:
     def closed(self) -> Changes:
         """When all is embedded: labels, gone files, and what there is to be told."""
         n_relabeled = relabel(self._store, self.images)
-        missing = mark_gone(self._store, self._folders)
+        missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store))
+        mark_gone(self._store, missing.gone)
         given = set(self.images.names)
         errors = self._store.by_path("error", "error IS NOT NULL")
         unread = {path: error for path, error in errors.items() if path in given} | self._unread
@@ -176,13 +184,12 @@ class Account:
 # --- before anything is embedded -------------------------------------------------------------------------------
 
 
-def with_known_labels(store: EmbeddingStore, images: ImageSet) -> tuple[ImageSet, tuple[str, ...]]:
-    """Images with the labels that their rows have, where the label is only that of a folder.
+def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tuple[ImageSet, tuple[str, ...]]:
+    """Images with the labels that their rows have, where the label given is only that of a folder; and a remark.
 
     Of a file at the same path it can be another one only because another folder was given. What says its labels
     itself, such as a table, changes them.
     """
-    known = store.by_path("label")
     kept, other = [], []
     for source in images.sources:
         old = known.get(source.name)
@@ -206,16 +213,15 @@ def _says(source: Source) -> bool:
     return source.says_label or not isinstance(source.content, Path)
 
 
-def follow_moved(store: EmbeddingStore, images: ImageSet, folders: Iterable[str]) -> int:
-    """Give the rows of missing files the paths at which files of the same content are now; returns how many.
+def moves_of(store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]) -> dict[str, Source]:
+    """Paths of missing files, each with the new image of the same content.
 
-    All that was found out about them stays. Files are only read where one of the same size is missing.
+    Files are only read where one of the same size is missing.
     """
-    stamps = store.by_path("stamp")
     new = [s for s in images.sources if isinstance(s.content, Path) and s.name not in stamps]
     if not new:
-        return 0
-    missing = missing_rows(store, folders)
+        return {}
+    missing = missing_rows(stamps, remembered_folders(store))
     lost = [*missing.gone, *missing.out_of_reach]
     sizes = {size_in(stamps[path]) for path in lost}
     by_content = defaultdict[str, list[str]](list)
@@ -234,11 +240,11 @@ def follow_moved(store: EmbeddingStore, images: ImageSet, folders: Iterable[str]
             path = (same_name or old)[0]
             old.remove(path)
             moves[path] = source
-    _move(store, moves)
-    return len(moves)
+    return moves
 
 
-def _move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
+def move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
+    """Give rows the paths at which their files are now; all that was found out about them stays."""
     import pyarrow as pa
 
     olds = list(moves)
@@ -268,7 +274,9 @@ def _move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
         store.fits.remember("clusters", about)
 
 
-def new_or_changed(store: EmbeddingStore, images: ImageSet) -> tuple[list[Source], set[str]]:
+def new_or_changed(
+    store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]
+) -> tuple[list[Source], set[str]]:
     """The images to embed, new ones and those of another content, and the names of those that the store knows.
 
     A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not
@@ -276,7 +284,6 @@ def new_or_changed(store: EmbeddingStore, images: ImageSet) -> tuple[list[Source
     """
     import pyarrow as pa
 
-    stamps = store.by_path("stamp")
     now = {s.name: stamp_of(s.content) for s in images.sources if s.name in stamps}
     doubtful = [
         s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])
@@ -309,19 +316,16 @@ def relabel(store: EmbeddingStore, images: ImageSet) -> int:
     return len(new)
 
 
-def mark_gone(store: EmbeddingStore, folders: Iterable[str]) -> Missing:
-    """Say in the column `GONE` whose files are gone, which take part in no answer; returns what is missing."""
+def mark_gone(store: EmbeddingStore, gone: Collection[str]) -> None:
+    """Say in the column `GONE` whose files are gone, so that they take part in no answer."""
     import pyarrow as pa
 
-    missing = missing_rows(store, folders)
     marked = store.by_path(GONE) if GONE in store.schema.names else {}
-    gone = set(missing.gone)
     differ = {path: True for path in gone if not marked.get(path)}
-    differ |= {path: False for path, was in marked.items() if was and path not in gone}
+    still = set(gone)
+    differ |= {path: False for path, was in marked.items() if was and path not in still}
     if differ:
         store.add_columns(pa.table({"path": list(differ), GONE: list(differ.values())}))
-    remember_folders(store, folders)
-    return missing
 
 
 def _of_paths(

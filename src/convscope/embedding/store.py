@@ -455,9 +455,9 @@ class EmbeddingStore:
         Raises:
             StoreError: that has to be confirmed first; nothing was removed.
         """
-        from .files import missing_rows
+        from .files import missing_rows, remembered_folders
 
-        missing = missing_rows(self)
+        missing = missing_rows(self.by_path("stamp"), remembered_folders(self))
         if not confirmed:
             missing.check_few(len(self), self.place)
         paths = [*missing.gone, *missing.out_of_reach]
