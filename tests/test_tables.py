@@ -29,7 +29,7 @@ def test_a_pattern_finds_files_labeled_by_their_folder(folder: Path) -> None:
     assert found.labels == ("cat", "dog")
     assert found.skip_errors
     assert load_images(folder / "*" / "[12].png").names == found.names
-    with pytest.raises(ImageError, match="no file has such a name"):
+    with pytest.raises(ImageError, match="no image has such a name"):
         load_images(folder / "*.jpg")
 
 

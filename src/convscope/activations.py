@@ -105,7 +105,9 @@ def feature_maps(
         values={name: np.concatenate(parts) for name, parts in maps.items()},
         images=np.concatenate(pixels),
         names=tuple(names),
-        provenance=model.provenance("feature_maps", {"layer": tuple(maps)}, started, skipped=inputs.skipped),
+        provenance=model.provenance(
+            "feature_maps", {"layer": tuple(maps)}, started, notes=inputs.notes, skipped=inputs.skipped
+        ),
     )
 
 

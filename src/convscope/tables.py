@@ -3,68 +3,224 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from .errors import ImageError
+from .errors import ImageError, UnavailableError
 
-KINDS = (".csv", ".parquet")
+KINDS = (".csv", ".tsv", ".parquet")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_TRIED = 10  # paths by which it is found out where they start
+_NAMED = 5  # paths that a note names
+# What people call the two columns, to tell them what to write.
+_LIKE_PATH = (
+    *("path", "paths", "file", "files", "filename", "file_name", "filepath", "file_path"),
+    *("image", "images", "image_path", "img", "name"),
+)
+_LIKE_LABEL = ("label", "labels", "class", "class_name", "category", "target")
+Row = tuple[Any, Any]
 
 
-def listed(table: Path) -> Iterator[tuple[Path, str | None]]:
-    """Paths, as seen from the table's folder, and labels.
+@dataclass
+class Listing:
+    """What a table lists: paths, as seen from its folder, with their labels.
+
+    ``says_label``: whether it has a column for labels; ``notes`` are remarks on what it says.
+    """
+
+    rows: list[tuple[Path, str | None]] = field(default_factory=list)
+    says_label: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def listed(table: Path) -> Listing:
+    """What a table lists.
 
     Raises:
         ImageError: the table cannot be read, or has no column ``path``.
     """
-    row = -1
-    for row, (path, label) in enumerate(
-        _from_csv(table) if table.suffix.lower() == ".csv" else _from_parquet(table)
-    ):
-        if not path:
-            raise ImageError(f"{table}: row {row + 1} has no path")
-        yield table.parent / path, label or None
-    if row < 0:
+    listing = Listing()
+    rows = _from_parquet(table, listing) if table.suffix.lower() == ".parquet" else _from_csv(table, listing)
+    first_labels: dict[str, str | None] = {}
+    others: list[str] = []
+    tried: list[tuple[Path, Path]] = []  # the first places, and as they are written
+    for number, (path, label) in rows:
+        place = _place(table, number, path)
+        if len(tried) < _TRIED:
+            tried.append((place, Path(os.fsdecode(path))))
+        label = _plain(label)
+        first = first_labels.setdefault(os.path.normpath(place), label)
+        if first == label:
+            listing.rows.append((place, label))
+        else:
+            others.append(f"{path} ({first or 'none'}, not {label or 'none'})")
+    if not listing.rows:
         raise ImageError(f"{table}: lists no images")
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        listing.notes.append(
+            f"{table}: {len(others)} rows give another label to a path that has one; the first counts: "
+            f"{', '.join(others[:_NAMED])}{more}"
+        )
+    _check_places(table, tried)
+    return listing
 
 
-def _from_csv(table: Path) -> Iterator[tuple[str | None, str | None]]:
+def _place(table: Path, number: int, path: Any) -> Path:
+    """Where a file is, as seen from the folder of the table."""
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if not isinstance(path, str | None):
+        raise ImageError(f"{table}: the column 'path' holds {type(path).__name__}, not text")
+    if not path or not path.strip():
+        raise ImageError(f"{table}: row {number} has no path")
+    if "\0" in path:
+        raise ImageError(f"{table}: row {number} has a NUL byte in its path")
+    place = table.parent / path
+    if path != path.strip() and not os.path.exists(place):  # blanks beside a separator
+        place = table.parent / path.strip()
+    if "\n" in path and not os.path.exists(place):
+        raise ImageError(f"{table}: row {number} has a line break in its path; is a quote not closed?")
+    return place
+
+
+def _plain(label: Any) -> str | None:
+    """A label as text, without blanks around it; a whole number that an empty cell made a float is whole again."""
+    if label is None or label != label:
+        return None
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label).strip() or None
+
+
+def _check_places(table: Path, first: Sequence[tuple[Path, Path]]) -> None:
+    """`ImageError` where no path leads anywhere from the table's folder, but some do from the current one."""
+    if any(os.path.exists(place) for place, _ in first):
+        return
+    for place, given in first:
+        if os.path.exists(given):
+            raise ImageError(
+                f"{table}: its paths are looked for from its own folder, where there is no {place}; from the "
+                f"current folder there is {given}. Move the table there, or write paths that start at its folder"
+            )
+
+
+def _from_csv(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
+    text, encoding = _text(table)
+    if encoding is not None:
+        listing.notes.append(f"{table}: not UTF-8, read as {encoding}")
+    separator = _separator(table, text)
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
-            _check(table, list(rows.fieldnames or ()))
-            for row in rows:
-                yield row["path"], row.get("label")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        names = [name.strip() for name in next(rows, [])]
+        path, label = _columns(table, names, listing)
+        for number, row in enumerate(rows, start=1):
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if any(cells[len(names) :]):
+                raise ImageError(
+                    f"{table}: row {number} has {len(row)} cells, and there are {len(names)} columns; a name with "
+                    f"{separator!r} in it needs quotes"
+                )
+            row += [""] * (len(names) - len(row))
+            place = row[path] if encoding is None else _on_disk(table.parent, row[path])
+            yield number, (place, row[label] if label is not None else None)
+    except csv.Error as error:
         raise ImageError(f"{table}: cannot be read as CSV ({error})") from error
 
 
-def _from_parquet(table: Path) -> Iterator[tuple[str | None, str | None]]:
+def _text(table: Path) -> tuple[str, str | None]:
+    """What a file says, and its encoding where that is not UTF-8."""
+    try:
+        data = table.read_bytes()
+    except OSError as error:
+        raise UnavailableError(f"{table}: cannot be reached ({error.strerror})") from error
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16"), "UTF-16"
+        if b"\0" in data:
+            raise ImageError(f"{table}: cannot be read as CSV (it holds NUL bytes)")
+        return data.decode("utf-8-sig"), None
+    except UnicodeDecodeError as error:
+        if error.encoding == "utf-16":
+            raise ImageError(f"{table}: cannot be read as CSV (neither UTF-8 nor UTF-16)") from error
+    return data.decode("latin-1"), "Latin-1"
+
+
+def _on_disk(folder: Path, path: str) -> str:
+    """The file of which a Latin-1 table has the bytes of the name; else that of which it has the letters."""
+    try:
+        same_bytes = os.fsdecode(path.encode("latin-1"))
+    except UnicodeEncodeError:  # of UTF-16
+        return path
+    return same_bytes if os.path.exists(folder / same_bytes) else path
+
+
+def _separator(table: Path, text: str) -> str:
+    """What stands between the columns: that by which the first line has a column ``path``."""
+    header = text.partition("\n")[0]
+    for sign in _SEPARATORS:
+        if "path" in _cells(header, sign):
+            return sign
+    return max(_SEPARATORS, key=lambda sign: header.count(sign))
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
+    except csv.Error:
+        return []
+
+
+def _from_parquet(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(table) as file:
             names = file.schema_arrow.names
-            _check(table, names)
-            chosen = [name for name in ("path", "label") if name in names]
+            path, label = _columns(table, names, listing)
+            chosen = [names[i] for i in (path, label) if i is not None]
+            number = 0
             for batch in file.iter_batches(columns=chosen):
                 for row in batch.to_pylist():
-                    label = row.get("label")
-                    if not isinstance(row["path"], str | None):
-                        raise ImageError(
-                            f"{table}: the column 'path' holds {type(row['path']).__name__}, not text"
-                        )
-                    yield row["path"], None if label is None or label != label else str(label)
-    except (OSError, pyarrow.ArrowException) as error:
+                    number += 1
+                    yield number, (row[names[path]], None if label is None else row[names[label]])
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UnavailableError(f"{table}: cannot be reached ({error.strerror or error})") from error
         raise ImageError(f"{table}: cannot be read as Parquet ({error})") from error
 
 
-def _check(table: Path, names: list[str]) -> None:
-    if "path" not in names:
-        raise ImageError(
-            f"{table}: no column 'path' among {', '.join(names) or 'none'}; 'label' is optional, and columns of a "
-            "CSV file have commas between them"
-        )
-    if len(set(names)) < len(names):
+def _columns(table: Path, names: Sequence[str], listing: Listing) -> tuple[int, int | None]:
+    """Places of the columns ``path`` and ``label``."""
+    twice = [name for name, n in Counter(names).items() if n > 1 and name in ("path", "label")]
+    if twice:
         raise ImageError(f"{table}: a column occurs twice among {', '.join(names)}")
+    if "path" not in names:
+        alike = next((name for name in names if name.lower() in _LIKE_PATH), None)
+        tried = (
+            "" if table.suffix.lower() == ".parquet" else f", with {_or(list(_SEPARATORS.values()))} between them"
+        )
+        raise ImageError(
+            f"{table}: no column 'path' among {', '.join(names) or 'none'}{tried}; "
+            f"{f'call the column {alike!r} path' if alike else 'the first line names the columns'}, and one of "
+            "labels, if there is one, label"
+        )
+    if "label" not in names:
+        alike = next((name for name in names if name.lower() in _LIKE_LABEL), None)
+        if alike is not None:
+            listing.notes.append(f"{table}: no column 'label'; call the column {alike!r} so to have its labels")
+        return names.index("path"), None
+    listing.says_label = True
+    return names.index("path"), names.index("label")
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"

@@ -18,6 +18,7 @@ from convscope import EmbeddingStore, Model, StoreError, cluster, embed, project
 from convscope.embedding import files, rows
 from convscope.embedding.files import Changes, presence
 from convscope.errors import UnavailableError
+from convscope.images import Source
 
 
 @pytest.fixture
@@ -300,8 +301,8 @@ def test_a_file_alone_takes_no_label_away(photos: Path, tmp_path: Path, network:
 
 
 def test_a_file_with_two_labels_is_told(photos: Path, tmp_path: Path, network: Model) -> None:
-    (tmp_path / "list.csv").write_text("path,label\nphotos/cats/0.png,cat\nphotos/cats/0.png,dog\n")
-    store = embed(network, tmp_path / "list.csv", store=tmp_path / "s.lance")
+    images = [Source(name, photos / "cats" / "0.png", label) for name, label in (("a", "cat"), ("b", "dog"))]
+    store = embed(network, images, store=tmp_path / "s.lance")
     assert "'cat' and 'dog'" in " ".join(changes(store).notes)
 
 

@@ -79,7 +79,7 @@ def made(model: Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     folder = tmp_path_factory.mktemp("report")
     write_photo(folder / "photos" / EVIL, 0)
     write_photo(folder / "photos" / "plain.png", 1)
-    (folder / "photos" / "<img src=x>.txt").write_text("no image")
+    (folder / "photos" / "<img src=x>.jpg").write_text("no image")
     for i in range(6):
         write_photo(folder / "all" / ("<u>" if i % 2 else "even") / f"{i}.png", i)
     calls: list[tuple[str, int, int]] = []
@@ -118,7 +118,7 @@ def test_every_picture_has_a_text(made: tuple[Path, str, Any]) -> None:
 def test_names_and_labels_are_text_not_tags(made: tuple[Path, str, Any]) -> None:
     page = Page(made[1])
     text = "".join(page.text)
-    for name in (EVIL, "<img src=x>.txt", "<i>net</i>", "<u>"):
+    for name in (EVIL, "<img src=x>.jpg", "<i>net</i>", "<u>"):
         assert name in text
     assert "<b>bold</b>" in text
     assert not {"i", "u", "script"} & {tag for tag, _ in page.tags}

@@ -78,7 +78,12 @@ class Maps:
                 self.parameters,
                 self._started,
                 measured=self.measured,
-                notes=(*self.notes, *self._told_by(every, np.concatenate(images)), *notes),
+                notes=(
+                    *self._inputs.notes,
+                    *self.notes,
+                    *self._told_by(every, np.concatenate(images)),
+                    *notes,
+                ),
                 skipped=self._inputs.skipped,
             ),
         )

@@ -173,8 +173,7 @@ class _Worker:
             read(
                 Source(row["path"], Path(path_of(row["path"])), row["label"]),
                 model.preprocessing,
-                self._images.background,
-                self._images.at_least,
+                self._images,
             )
             for row in batch.to_pylist()
         ]

@@ -275,7 +275,7 @@ def _in_memory(
                 "embed",
                 parameters,
                 started,
-                notes=(*notes_on_layer(model, found, layer), *notes),
+                notes=(*inputs.notes, *notes_on_layer(model, found, layer), *notes),
                 skipped=inputs.skipped,
             ),
         )

@@ -143,7 +143,7 @@ class Account:
         remember_folders(store, [key_of(folder) for folder in images.folders])
         stamps = store.by_path("stamp")
         self.images, notes = with_known_labels(images, store.by_path("label"))
-        self._notes = (*images.notes, *notes)
+        self._notes = notes
         moves = moves_of(store, self.images, stamps)
         move(store, moves)
         for path, source in moves.items():
@@ -177,7 +177,7 @@ class Account:
             out_of_reach=len(missing.out_of_reach) + len(missing.hidden),
             failed=len(unread),
             skipped=(*unread.values(), *self.images.unreadable),
-            notes=self._notes,
+            notes=(*self.images.notes, *self.images.remarks, *self._notes),
         )
 
 

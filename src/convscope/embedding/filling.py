@@ -144,7 +144,7 @@ class _Files:
         todo, n_known, pictures = account.todo, self.n - len(account.todo), list[Picture]()
 
         def open_one(i: int) -> Picture:
-            return read(todo[i], self._preprocessing, self._set.background, self._set.at_least)
+            return read(todo[i], self._preprocessing, account.images)
 
         for i, picture in opened(open_one, len(todo), size, in_turns=self._in_turns):
             if picture.error is not None and not self._set.skip_errors:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, UnavailableError
-from ..images import WHITE, Color, Item, Pixels, Source, open_image, upright_size
+from ..images import ImageSet, Item, Pixels, Source, open_image, upright_size
 from ..models import Preprocessing
 from ..results import probabilities
 from .features import Features
@@ -78,18 +78,16 @@ def is_of_a_file(stamp: str | None) -> bool:
     return stamp is None or stamp.startswith(_FILE)
 
 
-def read(
-    source: Source, preprocessing: Preprocessing, background: Color = WHITE, at_least: int | None = None
-) -> Picture:
-    """Open an image, and fit it to the network's input; what goes wrong is kept, not raised."""
+def read(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Picture:
+    """Open one of some images, and fit it to the network's input; what goes wrong is kept, not raised."""
     stamp = stamp_of(source.content)  # before it is read: a later change is seen the next time
     digest = None
     try:
         digest = digest_of(source.content)
-        pixels = open_image(source, background=background, at_least=at_least)
+        pixels = open_image(source, background=images.background, at_least=images.at_least, remark=images.remark)
         fitted = preprocessing.fit(pixels, source.name)
         size = (pixels.shape[0], pixels.shape[1])
-        if at_least is not None and isinstance(source.content, Path):
+        if images.at_least is not None and isinstance(source.content, Path):
             size = upright_size(source.content)
     except UnavailableError as error:
         return Picture(source.name, source.label, None, error=str(error), is_out_of_reach=True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import ImageError
-from ..images import ImageSet, Pixels, load_images
+from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
 
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
@@ -36,7 +36,8 @@ class Batch:
 class Inputs:
     """The images of one call: counted and named at once, opened and preprocessed a batch at a time.
 
-    After iterating, ``skipped`` names the images that could not be read, with the reason.
+    After iterating, ``skipped`` names the images that could not be read and the folders that could not be looked
+    into, with the reason, and ``notes`` tell how the others were found and opened.
     """
 
     def __init__(self, images: Any, preprocessing: Preprocessing | None) -> None:
@@ -65,6 +66,11 @@ class Inputs:
         return self._tensor is not None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of how the images were found, and of those opened so far."""
+        return () if self._set is None else (*self._set.notes, *self._set.remarks)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every preprocessed image."""
         if self._tensor is not None:
@@ -76,12 +82,13 @@ class Inputs:
     def batches(self, size: int, *, in_turns: bool = False) -> Iterator[Batch]:
         """Batches of at most ``size`` images, opened in turns with whoever takes them, or beside; see `opened`."""
         read = 0
-        self.skipped.clear()
+        self.skipped[:] = () if self._set is None else self._set.unreadable
         for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size, in_turns):
             read += len(batch.names)
             yield batch
         if not read:
-            raise ImageError(f"none of the {len(self)} images could be read; the first: {self.skipped[0]}")
+            first = self.skipped[len(self._set.unreadable) if self._set else 0]
+            raise ImageError(f"none of the {len(self)} images could be read; the first: {first}")
 
     def _from_tensor(self, size: int) -> Iterator[Batch]:
         assert self._tensor is not None
@@ -164,18 +171,24 @@ def opened(run: Callable[[int], Any], n: int, size: int, *, in_turns: bool) -> I
 
     In turns: some batches are opened by all processors, then the network has them for itself. Where it runs on the
     processors too, threads that open images beside it would make all of its own threads wait for one another.
-    Otherwise they are opened beside the network, two batches ahead.
+    Otherwise they are opened beside the network, two batches ahead. What ``run`` takes of the memory for images
+    (`one_image`), it has until its end.
     """
+
+    def run_one(i: int) -> Any:
+        with one_image():
+            return run(i)
+
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="convscope-open") as pool:
         if in_turns:
             for first in range(0, n, _TURN * size):
                 places = range(first, min(n, first + _TURN * size))
-                yield from zip(places, list(pool.map(run, places)), strict=True)
+                yield from zip(places, list(pool.map(run_one, places)), strict=True)
             return
         waiting: deque[tuple[int, Future[Any]]] = deque()
         try:
             for i in range(n):
-                waiting.append((i, pool.submit(run, i)))
+                waiting.append((i, pool.submit(run_one, i)))
                 if len(waiting) > 2 * size:
                     first, future = waiting.popleft()
                     yield first, future.result()

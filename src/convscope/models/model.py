@@ -238,7 +238,11 @@ class Model:
             names=tuple(names),
             normalization=normalization,
             provenance=self.provenance(
-                "predict", {}, started, notes=note_on_scores(normalization), skipped=inputs.skipped
+                "predict",
+                {},
+                started,
+                notes=(*note_on_scores(normalization), *inputs.notes),
+                skipped=inputs.skipped,
             ),
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
-from .compose import Contents
+from .compose import IMAGES, Contents
 from .figures import attribution_views, badge, caption, layer_views, method_view, number
 from .output import template
 
@@ -22,7 +22,7 @@ def page(contents: Contents) -> str:
     return template("template.html.jinja").render(
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
-        left_out=contents.n_given - len(contents.prediction.names) - len(contents.prediction.provenance.skipped),
+        left_out=max(0, contents.n_given - IMAGES),
         n_given=contents.n_given,
         skipped=_skipped(contents),
         images=[_image(contents, n) for n in range(len(contents.prediction.names))],

@@ -1,0 +1,98 @@
+"""From a decoded PIL image to RGB in 8 bits: strip by strip, so that no second copy fills the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .depth import Depth, is_gray_of_many_bits, remark_on_dark_colors
+from .sources import Color, Pixels
+
+ORIENTATION = 0x0112  # EXIF tag
+_FIRST_ON_ITS_SIDE = 5  # value of that tag: from there on, rows are columns
+_STRIP = 1 << 20  # pixels that are converted at once
+
+# By the EXIF tag, a view of an upright image that is as the file has it: what is written to it lands upright.
+_AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def is_on_its_side(image: Image.Image) -> bool:
+    """Whether rows of the file are columns of what is shown."""
+    return _orientation(image) >= _FIRST_ON_ITS_SIDE
+
+
+def turn_upright(pixels: Pixels, image: Image.Image) -> Pixels:
+    """The pixels of an image's file, as the image's tag says that they are shown."""
+    orientation = _orientation(image)
+    if orientation == 1:
+        return pixels
+    upright, stored = _empty(image, pixels.shape[2])
+    stored[:] = pixels
+    return upright
+
+
+def to_rgb(
+    image: Image.Image, background: Color, depth: Depth, name: str, remark: Callable[[str], None]
+) -> Pixels:
+    """uint8 (H, W, 3), upright; ``depth`` says what is white in an image of more than 8 bits."""
+    image.load()  # also the tags that stand behind the pixels
+    upright, stored = _empty(image, 3)
+    if is_gray_of_many_bits(image):
+        low, high = _range(image)
+        white = depth.white(low, high, name, remark)
+        for rows, part in _strips(image):
+            samples = np.asarray(part).astype(np.float64)
+            samples *= 255.0 / white
+            stored[rows] = np.rint(samples, out=samples)[:, :, None]
+        return upright
+    is_transparent = image.has_transparency_data
+    for rows, part in _strips(image):
+        if is_transparent:
+            part = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", part.size, (*background, 255)), part)
+        stored[rows] = np.asarray(part.convert("RGB"))
+    remark_on_dark_colors(depth, upright, remark)
+    return upright
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if isinstance(found, int) and found in _AS_STORED else 1
+
+
+def _empty(image: Image.Image, n_channels: int) -> tuple[Pixels, Pixels]:
+    """Room for an upright image, and the same room as the file has its pixels."""
+    orientation = _orientation(image)
+    height, width = image.size if orientation >= _FIRST_ON_ITS_SIDE else (image.height, image.width)
+    upright = np.empty((height, width, n_channels), np.uint8)
+    return upright, _AS_STORED[orientation](upright) if orientation != 1 else upright
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    n_rows = max(1, _STRIP // image.width)
+    if n_rows >= image.height:
+        yield slice(None), image
+        return
+    for top in range(0, image.height, n_rows):
+        end = min(top + n_rows, image.height)
+        yield slice(top, end), image.crop((0, top, image.width, end))
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest sample; NaN if one is."""
+    ends: list[Any] = []
+    for _, part in _strips(image):
+        samples = np.asarray(part)
+        ends += [samples.min(), samples.max()]
+    return float(np.min(ends)), float(np.max(ends))

@@ -1,0 +1,245 @@
+"""From whatever a user calls images to an `ImageSet`; nothing is opened yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from .. import tables
+from ..checks import as_count
+from ..errors import ImageError, ParameterError, UnavailableError
+from .folders import files_in, files_like, has_signs, labels_of
+from .image_set import ImageSet
+from .left_out import LeftOut
+from .sources import WHITE, Color, Item, Source
+
+
+@dataclass
+class _Found:
+    """What has been found so far, and what there is to say about it."""
+
+    sources: list[Source] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)  # that were searched
+    skips_errors: bool = False  # whether an item of a list may be missing
+
+    def add(self, content: Any, name: str, label: str | None = None) -> None:
+        self.sources.append(Source(name, content, label))
+
+
+def load_images(
+    source: Any,
+    *,
+    background: Color = WHITE,
+    on_error: Literal["raise", "skip"] | None = None,
+    at_least: int | None = None,
+) -> ImageSet:
+    """Collect images from a path, a folder, a table, a PIL image, an array, a data set, or a sequence of these.
+
+    A folder is searched recursively, in sorted order, without hidden files; the name of its first-level folder
+    becomes an image's label; in a list of folders each is the label of what it holds. Links to folders are
+    followed, each folder once. Files that are no images by their names, and folders that convscope wrote, are left
+    out and counted in ``notes``. A pattern like "photos/**/*.jpg" finds files, labeled by the folder that holds
+    them. A CSV or Parquet table lists them in a column ``path``, with or without one ``label``. Nothing is opened
+    yet: files are read when the set is indexed.
+
+    Args:
+        source: path of a file, folder or table, or a pattern; PIL image; array (H, W), (H, W, C) or
+            (N, H, W, C), uint8 in 0..255 or float in [0, 1]; a ``torch.utils.data.Dataset`` of such, alone or with
+            labels; or a sequence or iterator of these.
+        background: the color (0..255) that shows through transparent pixels.
+        on_error: "raise" or "skip" an image that cannot be read; by default folders, patterns and tables skip, all
+            else raises.
+        at_least: pixels that both sides have to keep. Larger JPEG files are opened at a half, a quarter or an
+            eighth of their size, as their blocks give it: some times as fast, and not quite the same as scaling
+            the whole. By default every file is opened as it is.
+
+    Returns:
+        An `ImageSet` of N images.
+
+    Raises:
+        ImageError: the path does not exist, the folder holds no images, or the type is not an image.
+        ParameterError: an option is outside its range.
+
+    Cost: a folder is listed, and no file read.
+
+    Example:
+        >>> load_images(np.zeros((2, 8, 8, 3), np.uint8))
+        ImageSet(2 images, 0 labels)
+    """
+    background = _check_background(background)
+    if on_error not in (None, "raise", "skip"):
+        raise ParameterError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
+    if at_least is not None:
+        at_least = as_count(at_least, "at_least", 1)
+    if isinstance(source, ImageSet):
+        return _with_options(source, background, on_error, at_least)
+    found = _Found(skips_errors=on_error == "skip")
+    is_listing = _find(source, found)
+    if not found.sources:
+        if found.left_out.unreadable:
+            raise UnavailableError(f"no image could be found; {found.left_out.unreadable[0]}")
+        raise ImageError(f"no images were given (an empty {type(source).__name__})")
+    return ImageSet(
+        found.sources,
+        background=background,
+        skip_errors=is_listing if on_error is None else on_error == "skip",
+        at_least=at_least,
+        notes=[*found.left_out.notes(), *found.notes],
+        unreadable=found.left_out.unreadable,
+        folders=found.folders,
+    )
+
+
+def _with_options(images: ImageSet, background: Color, on_error: str | None, at_least: int | None) -> ImageSet:
+    """A set with those options that are not the usual ones; the set itself if there are none."""
+    if (background, on_error, at_least) == (WHITE, None, None):
+        return images
+    other = images.of(images.sources)
+    other.background = images.background if background == WHITE else background
+    other.skip_errors = images.skip_errors if on_error is None else on_error == "skip"
+    other.at_least = images.at_least if at_least is None else at_least
+    return other
+
+
+def _check_background(color: Any) -> Color:
+    is_color = isinstance(color, Sequence | np.ndarray) and not isinstance(color, str | bytes) and len(color) == 3
+    if not is_color or not all(
+        isinstance(v, Integral) and not isinstance(v, bool) and 0 <= int(v) <= 255 for v in color
+    ):
+        raise ParameterError(f"background={color!r}: expected (red, green, blue), whole numbers of 0 to 255")
+    return (int(color[0]), int(color[1]), int(color[2]))
+
+
+def _find(source: Any, found: _Found) -> bool:
+    """Add what a source gives; True if it is a place with many, of which some may be no images."""
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)  # a path of bytes, too
+        if not path:  # which would mean the current folder
+            raise ImageError("an empty path was given")
+        return _find_path(Path(path), found)
+    if isinstance(source, ImageSet):
+        found.sources += source.sources
+        found.notes += [note for note in source.notes if note not in found.notes]
+        found.folders += source.folders
+        found.left_out.unreadable += source.unreadable
+        return source.skip_errors
+    if isinstance(source, Source):
+        found.sources.append(source)
+    elif isinstance(source, Image.Image):
+        found.add(source, Path(os.fsdecode(getattr(source, "filename", "") or "image")).name)
+    elif isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
+        if source.ndim == 4:
+            for i, pixels in enumerate(source):
+                found.add(pixels, f"image {i}")
+        else:
+            found.add(source, "image")
+    elif isinstance(source, np.ndarray) and source.ndim == 1:  # of names, as a table's column gives them
+        _find_each(source.tolist(), found)
+    elif _is_data_set(source):
+        _find_items(source, found)
+    elif isinstance(source, Sequence | Iterator) and not isinstance(source, bytes | bytearray | memoryview):
+        _find_each(source, found)
+    else:
+        hint = "; a path of bytes is given as os.fsdecode(path)" if isinstance(source, bytes) else ""
+        raise ImageError(
+            f"cannot read images from a {type(source).__name__}: give a path, a folder, a PIL image, "
+            f"a numeric array (H, W, C), or a list of these{hint}"
+        )
+    return False
+
+
+def _find_each(sources: Any, found: _Found) -> None:
+    """The items of a list: what has no name is numbered, and a folder is the label of what it holds."""
+    for i, item in enumerate(sources):
+        first = len(found.sources)
+        try:
+            _find(item, found)
+        except ImageError as error:
+            if not found.skips_errors:
+                raise
+            found.left_out.unreadable.append(str(error))
+            continue
+        is_folder = isinstance(item, str | os.PathLike) and os.path.isdir(item)
+        label = Path(os.fsdecode(item)).resolve().name if is_folder else None
+        for place in range(first, len(found.sources)):
+            source = found.sources[place]
+            name = f"image {i}" if source.name == "image" else source.name
+            found.sources[place] = replace(source, name=name, label=label if is_folder else source.label)
+
+
+def _is_data_set(source: Any) -> bool:
+    """Whether it is one of torch's, found out without importing torch."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(source).__mro__}
+    return "torch.utils.data.dataset.Dataset" in kinds and hasattr(source, "__len__")
+
+
+def _find_items(data_set: Any, found: _Found) -> None:
+    """The items of a data set, made when they are looked at; labels as torchvision's data sets have them."""
+    targets, classes = getattr(data_set, "targets", None), getattr(data_set, "classes", ())
+    for i in range(len(data_set)):
+        try:
+            target = None if targets is None else int(targets[i])
+        except (TypeError, ValueError, LookupError):  # boxes, or several labels
+            target = None
+        named = target is not None and 0 <= target < len(classes)
+        label = str(classes[target]) if named else None if target is None else str(target)  # type: ignore[index]
+        found.add(Item(data_set, i), f"item {i}", label)
+
+
+def _find_path(path: Path, found: _Found) -> bool:
+    try:
+        is_folder = path.is_dir()
+        if not is_folder and not path.exists() and not path.is_symlink():
+            if not has_signs(str(path)) or "\0" in str(path):
+                raise UnavailableError(f"{path}: no such file or folder")
+            _find_pattern(path, found)
+        elif is_folder:
+            _find_folder(path, found)
+        elif path.suffix.lower() in tables.KINDS:
+            _find_listed(path, found)
+        else:
+            found.add(path, str(path))
+            return False
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise UnavailableError(f"{path}: cannot be reached ({error.strerror})") from error
+    return True
+
+
+def _find_folder(path: Path, found: _Found) -> None:
+    left_out = found.left_out
+    n_unreadable = len(left_out.unreadable)
+    found.folders.append(path)
+    files = files_in(path, left_out)
+    if not files and not found.skips_errors and n_unreadable == len(left_out.unreadable):
+        raise ImageError(_nothing(f"{path}: the folder holds no images", left_out))
+    for file, label in labels_of(files, path):
+        found.add(file, str(file), label)
+
+
+def _find_pattern(pattern: Path, found: _Found) -> None:
+    """Files whose names fit a pattern like photos/**/*.jpg; the folder that holds a file is its label."""
+    files = files_like(pattern, found.left_out)
+    if not files:
+        raise ImageError(_nothing(f"{pattern}: no image has such a name", found.left_out))
+    for file in files:
+        found.add(file, str(file), file.parent.name or None)
+
+
+def _find_listed(table: Path, found: _Found) -> None:
+    listing = tables.listed(table)
+    found.notes += listing.notes
+    for file, label in listing.rows:
+        found.sources.append(Source(str(file), file, label, listing.says_label))
+
+
+def _nothing(text: str, left_out: LeftOut) -> str:
+    return "; ".join([text, *left_out.notes(), *left_out.unreadable])
