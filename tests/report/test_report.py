@@ -19,7 +19,8 @@ from convscope.embedding import embed
 from convscope.errors import ImageError, LayerError, ModelError, OutputError, ParameterError, TargetError
 from convscope.models import Model, Several, SimilarTo
 from convscope.report import report
-from convscope.report.compose import IMAGES, QUERIES, choose_layers
+from convscope.report.collect import QUERIES
+from convscope.report.compose import IMAGES, choose_layers
 from convscope.report.figures import number
 from convscope.report.page import _curve
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Neighbors
-from .compose import NEIGHBORS, Collection
+from .collect import NEIGHBORS, Collection
 from .figures import caption, number
 
 View = dict[str, Any]
@@ -19,7 +19,7 @@ def collection_view(collection: Collection) -> View:
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
     return {
-        "count": len(collection.embeddings),
+        "count": collection.count,
         "k": NEIGHBORS,
         "metric": feature.metric,
         "precision": [number(100 * share, ".0f") for share in collection.precision or ()],

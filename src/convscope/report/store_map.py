@@ -10,18 +10,24 @@ import numpy as np
 from ..embedding import EmbeddingStore
 from ..embedding.exact import nearest
 from ..embedding.points import points_of
-from ..embedding.store import HAS_VECTOR
+from ..errors import StoreError
 from ..results import Array, Projection
+from .collect import IS_GONE, in_use, not_gone
 from .map_page import MapData, map_page
+from .names import without_common_folder
 
 NEIGHBORS = 8
 _MOST_EXACT = 30_000  # points whose neighbors are all looked for, which takes some seconds
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
+_NO_CLUSTER, _CAME_LATER = -1, -2
 
 
 def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
     """Write map.html for a projection of a store.
+
+    Names are shown as seen from the folder that all images have in common: paths of this machine stay here. Images
+    that could not be read, or whose file is gone, are left out, and the page says how many.
 
     Args:
         store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
@@ -31,6 +37,10 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
 
     Returns:
         Its path.
+
+    Raises:
+        StoreError: no image is left to be shown.
+        OutputError: the file cannot be written.
     """
     with store.reading():
         return map_page(_page(store, projection), output)
@@ -38,30 +48,44 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     columns = [name for name in _COLUMNS if name in store.schema.names]
-    batches = list(store.batches(columns, HAS_VECTOR, row_ids=True))
+    batches = list(store.batches(columns, in_use(store), row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
     here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime
+    left_out = _left_out(store, n_new=len(rows["path"]) - len(here))
+    if not here:
+        raise StoreError(f"{store.place}: no image is left for a map. {left_out}".rstrip())
     rows = {name: [values[i] for i in here] for name, values in rows.items()}
     coordinates = projection.coordinates[[place[path] for path in rows["path"]]]
     neighbors, scores = _neighbors(store, rows["_rowid"])
+    clusters = _clusters(rows.get("cluster"))
     probability = rows["probability"]
     has_predictions = any(p is not None for p in rows["predicted"])
     return MapData(
         coordinates=_plane(coordinates),
-        names=tuple(rows["path"]),
+        names=without_common_folder(rows["path"]),
         labels=tuple(rows["label"]),
         predicted=tuple(rows["predicted"]) if has_predictions else (),
         probability=np.array([np.nan if p is None else p for p in probability]) if has_predictions else None,
-        clusters=_clusters(rows.get("cluster")),
-        representatives=_representatives(store, rows["path"]),
+        clusters=clusters,
+        representatives=_representatives(store, rows["path"], clusters),
         thumbnails=rows["thumbnail"],
         neighbors=neighbors,
         scores=scores,
         title=f"{len(coordinates):,} images by {_TITLES[str(projection.provenance.parameters['method'])]}",
-        subtitle=store.origin.describe(),
-        facts=_facts(projection) | _cluster_facts(store),
+        subtitle=f"{store.origin.describe()}. {left_out}".removesuffix(". "),
+        facts=_facts(projection) | _cluster_facts(store, clusters),
     )
+
+
+def _left_out(store: EmbeddingStore, n_new: int) -> str:
+    """Which rows of the store are not on the map, in a sentence; empty where all of them are."""
+    has_gone = not_gone(store) is not None
+    n_gone = store.count(IS_GONE) if has_gone else 0
+    n_unread = store.count(f"error IS NOT NULL AND {not_gone(store)}" if has_gone else "error IS NOT NULL")
+    counts = {"whose file is gone": n_gone, "that could not be read": n_unread, "added since": n_new}
+    said = [f"{n:,} {why}" for why, n in counts.items() if n]
+    return f"Left out: {', '.join(said)}." if said else ""
 
 
 def _plane(coordinates: Array) -> Array:
@@ -72,15 +96,15 @@ def _plane(coordinates: Array) -> Array:
 
 
 def _clusters(members: list[Any] | None) -> Array | None:
-    return None if members is None else np.array([-1 if m is None else m for m in members], np.int32)
+    return None if members is None else np.array([_CAME_LATER if m is None else m for m in members], np.int32)
 
 
-def _representatives(store: EmbeddingStore, paths: list[str]) -> Array | None:
-    """The rows of the images in the middle of the clusters, largest cluster first."""
+def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | None) -> Array | None:
+    """The rows of the images in the middle of the clusters, largest cluster first, without those that changed."""
     kept = store.fits.recall("clusters")
-    if kept is None:
+    if kept is None or clusters is None:
         return None
-    row_of = {path: i for i, path in enumerate(paths)}
+    row_of = {path: i for i, path in enumerate(paths) if clusters[i] > _NO_CLUSTER}
     return np.array([row_of[path] for path in kept[0]["representatives"] if path in row_of], np.int32)
 
 
@@ -91,8 +115,9 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
     row_of = {row_id: i for i, row_id in enumerate(row_ids)}
     found = np.full((len(row_ids), min(NEIGHBORS, len(row_ids) - 1)), -1, np.int32)
     scores = np.zeros(found.shape, np.float32)
-    for block in points_of(store):
-        ids, near = nearest(store, block.vectors, found.shape[1], "cosine", own=block.row_ids)
+    where = not_gone(store)
+    for block in points_of(store, where):
+        ids, near = nearest(store, block.vectors, found.shape[1], "cosine", where=where, own=block.row_ids)
         for own, others, values in zip(block.row_ids, ids, near, strict=True):
             if (i := row_of.get(int(own))) is not None:
                 found[i, : len(others)] = [row_of.get(int(other), -1) for other in others]
@@ -106,22 +131,30 @@ def _facts(projection: Projection) -> dict[str, str]:
     where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # of which the page shows two
     ratios = projection.explained_variance_ratio[:2]
     if np.isfinite(ratios).all():
-        facts["Variance kept"] = f"{ratios.sum():.1%}"
+        facts["Variance kept"] = _share(float(ratios.sum()), ".1%")
     if np.isfinite(projection.trustworthiness):
-        facts[f"Trustworthiness{where}"] = f"{projection.trustworthiness:.2f}"
-        facts[f"Neighbors kept{where}"] = f"{projection.neighbors_kept:.0%}"
+        facts[f"Trustworthiness{where}"] = _share(projection.trustworthiness, ".2f")
+        facts[f"Neighbors kept{where}"] = _share(projection.neighbors_kept, ".0%")
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])
     return facts
 
 
-def _cluster_facts(store: EmbeddingStore) -> dict[str, str]:
+def _cluster_facts(store: EmbeddingStore, clusters: Array | None) -> dict[str, str]:
     kept = store.fits.recall("clusters")
-    if kept is None:
+    if kept is None or clusters is None:
         return {}
     about = kept[0]
-    facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}"}
+    n_later = int((clusters == _CAME_LATER).sum())
+    later = f", without {n_later:,} that came later" if n_later else ""
+    facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}{later}"}
     if about["agreement"] is not None:
-        facts["Agreement of clusters and labels"] = f"{about['agreement']:.2f}"
+        facts["Agreement of clusters and labels"] = _share(about["agreement"], ".2f") + later
     return facts
+
+
+def _share(value: float, spec: str) -> str:
+    """A number of which 1 says "always": what is only rounded to it says so."""
+    text = format(value, spec)
+    return f"almost {text}" if text == format(1.0, spec) and value < 1 - 1e-6 else text
