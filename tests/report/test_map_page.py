@@ -6,12 +6,7 @@ import base64
 import dataclasses
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.report.chromium import Chromium, started
 
 from convscope.errors import OutputError, ParameterError
 from convscope.report.map_page import MapData, map_page
@@ -196,148 +192,6 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         map_page(some_points(), tmp_path)
 
 
-class Chromium:
-    """A headless Chromium, spoken to by its DevTools protocol over a pair of pipes."""
-
-    FLAGS = (
-        "--headless=new",
-        "--no-sandbox",
-        "--use-angle=swiftshader",  # WebGL without a graphics card
-        "--enable-unsafe-swiftshader",
-        "--remote-debugging-pipe",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-dev-shm-usage",
-    )
-
-    def __init__(self, program: str, profile: Path, *flags: str) -> None:
-        (read_in, self._to), (self._from, write_out) = os.pipe(), os.pipe()
-        # The protocol is spoken over descriptors 3 and 4; the shell puts the pipes there.
-        command = f'exec 3<&{read_in} 4>&{write_out}; exec "$@"'
-        arguments = [program, *self.FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(
-            ["/bin/bash", "-c", command, "chromium", *arguments],
-            pass_fds=(read_in, write_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(read_in)
-        os.close(write_out)
-        self._rest, self._n, self.events = b"", 0, []  # type: ignore[var-annotated]
-        self._session = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._n += 1
-        message = {"id": self._n, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._n:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self.events.append(answer)
-
-    def _receive(self) -> dict[str, Any]:
-        while b"\0" not in self._rest:
-            piece = os.read(self._from, 1 << 20)
-            assert piece, "Chromium has ended"
-            self._rest += piece
-        message, self._rest = self._rest.split(b"\0", 1)
-        return json.loads(message)
-
-    def run(self, script: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def open(self, path: Path, fragment: str = "", size: tuple[int, int] = (1280, 800)) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
-        )
-        self.events.clear()
-        self.call("Page.navigate", url=f"{path.as_uri()}{fragment}")
-        self.wait("document.documentElement?.dataset.ready === 'yes'")
-
-    def wait(self, condition: str, timeout_s: float = 60) -> None:
-        end = time.monotonic() + timeout_s
-        while not self.run(condition):
-            assert time.monotonic() < end, f"not within {timeout_s} s: {condition}; {self.complaints()}"
-            time.sleep(0.05)
-
-    def settle(self) -> None:
-        """Two frames: what was asked for has been drawn."""
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
-
-    def click(self, x: float, y: float) -> None:
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            button = "none" if kind == "mouseMoved" else "left"
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
-        self.settle()
-
-    def drag(self, x: float, y: float, dx: float) -> None:
-        for kind, step in (
-            ("mousePressed", 0.0),
-            ("mouseMoved", dx / 2),
-            ("mouseMoved", dx),
-            ("mouseReleased", dx),
-        ):
-            self.call(
-                "Input.dispatchMouseEvent", type=kind, x=x + step, y=y, button="left", buttons=1, clickCount=1
-            )
-
-    def pinch(self, x: float, y: float) -> None:
-        """Two fingers that go apart to twice their distance."""
-        for kind, half in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", None)):
-            fingers = [{"x": x + side * half, "y": y, "id": side + 1} for side in (-1, 1)] if half else []
-            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
-
-    def picture(self) -> Image.Image:
-        self.settle()
-        return Image.open(io.BytesIO(base64.b64decode(self.call("Page.captureScreenshot")["data"]))).convert("RGB")
-
-    def complaints(self) -> list[str]:
-        """Errors, warnings and exceptions of the page, and whatever it asked of a network."""
-        found = []
-        for event in self.events:
-            method, parameters = event.get("method"), event.get("params", {})
-            if method == "Runtime.exceptionThrown":
-                found.append(json.dumps(parameters["exceptionDetails"])[:500])
-            elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
-                found.append(json.dumps(parameters["args"])[:500])
-            elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-                found.append(parameters["entry"]["text"])
-            elif method == "Network.requestWillBeSent":
-                url = parameters["request"]["url"]
-                if not url.startswith(("file:", "data:", "blob:")):
-                    found.append(url)
-        return found
-
-    def close(self) -> None:
-        self._session = None
-        try:
-            self.call("Browser.close")
-        except (AssertionError, OSError):
-            self._process.kill()
-        self._process.wait(timeout=20)
-        os.close(self._to)
-        os.close(self._from)
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chromium]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium here")
-    one = Chromium(program, tmp_path / "profile")
-    yield one
-    one.close()
-
-
 def colored_share(picture: Image.Image) -> float:
     """Of the map's pixels, how many are clearly colored."""
     pixels = np.asarray(picture.crop((20, 160, 880, 760)), dtype=int)
@@ -412,10 +266,7 @@ def test_evil_names_do_not_run_in_a_browser(browser: Chromium, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_without_webgl_there_is_a_message_and_the_rest_works(tmp_path: Path) -> None:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium here")
-    browser = Chromium(program, tmp_path / "profile", "--disable-3d-apis")
+    browser = started(tmp_path, "--disable-3d-apis")
     try:
         browser.open(map_page(some_points(), tmp_path / "map.html"), "#point=3")
         assert "no WebGL" in browser.run("document.getElementById('message').innerText")

@@ -81,11 +81,11 @@ function byError(data) {
 function byDisagreement(data) {
   const groupOf = (share) => (Number.isNaN(share) ? 4 : share === 1 ? 0 : share > 0.5 ? 1 : share > 0 ? 2 : 3);
   return counted(Uint16Array.from(data.disagreement, groupOf), [
-    { name: "all of the nearest have another label", color: () => theme().wrong },
-    { name: "more than half of them", color: () => theme().mostly },
-    { name: "up to half of them", color: () => theme().partly, isBelow: true },
-    { name: "none: all have its label", color: () => theme().right, isBelow: true },
-    { name: "no label, or none near", color: () => theme().other, isOther: true, isBelow: true },
+    { name: "all nearest have another label", color: () => theme().wrong },
+    { name: "most nearest have another label", color: () => theme().mostly },
+    { name: "some nearest have another label", color: () => theme().partly, isBelow: true },
+    { name: "all nearest have its label", color: () => theme().right, isBelow: true },
+    { name: "no label, or none among the nearest", color: () => theme().other, isOther: true, isBelow: true },
   ]);
 }
 

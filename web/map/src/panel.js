@@ -32,7 +32,7 @@ export function thumb(data, i) {
 function probability(data, i) {
   const p = data.probability?.[i];
   if (!Number.isFinite(p)) return "";
-  return p < 1 && p >= 0.9995 ? " > 99.9 %" : p < 0.0005 ? " < 0.1 %" : ` ${(100 * p).toFixed(p === 1 ? 0 : 1)} %`;
+  return p < 1 && p >= 0.9995 ? " > 99.9\u00a0%" : p < 0.0005 ? " < 0.1\u00a0%" : ` ${(100 * p).toFixed(p === 1 ? 0 : 1)}\u00a0%`;
 }
 
 /** Label, prediction, cluster and folder of a point: all that the search looks at. */
