@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.chromium import Chromium, started
 
 from convscope.errors import OutputError, ParameterError
 from convscope.report.map_page import MapData, map_page
@@ -89,6 +88,8 @@ def test_what_the_file_holds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(page.array("labels", "<i4"), [-1, 0, 1, 0, -1, 0, 1, 0])
     np.testing.assert_array_equal(page.array("neighbors", "<i4").reshape(8, 3), points.neighbors)
     np.testing.assert_array_equal(page.array("clusters", "<i4"), points.clusters)
+    np.testing.assert_array_equal(page.array("verdicts", "i1"), [-1, 1, 0, 1, -1, 1, 0, 1])
+    assert "data-disagreement" not in page.scripts, "predictions are judged"
     np.testing.assert_allclose(page.array("scores", "<f4").reshape(8, 3), points.scores, rtol=1e-6)
     offsets = page.array("offsets", "<u4")
     pictures = page.scripts["data-pictures"]
@@ -100,6 +101,21 @@ def test_what_is_not_given_is_not_there(tmp_path: Path) -> None:
     points = MapData(coordinates=np.zeros((2, 2)), names=("a", "b"), labels=(None, None))
     page = Page(map_page(points, tmp_path / "map.html"))
     assert set(page.scripts) == {"data-texts", "data-coordinates", "data-labels", "main"}
+
+
+def test_without_predictions_to_judge_by_there_are_the_neighbors(tmp_path: Path) -> None:
+    page = Page(map_page(some_points(predicted=("desk",) * 8), tmp_path / "map.html"))
+    assert "data-verdicts" not in page.scripts
+    np.testing.assert_allclose(page.array("disagreement", "<f4"), np.full(8, 2 / 3), rtol=1e-6)
+    page = Page(map_page(some_points(predicted=(), labels=(None,) * 8), tmp_path / "map.html"))
+    assert not {"data-verdicts", "data-disagreement"} & set(page.scripts)
+
+
+def test_a_page_without_neighbors_promises_none(tmp_path: Path) -> None:
+    assert "Click a point to see its nearest" in map_page(some_points(), tmp_path / "map.html").read_text()
+    text = map_page(some_points(neighbors=None, scores=None), tmp_path / "map.html").read_text()
+    assert "Click a point" not in text
+    assert "nearest in the vectors is not in this file" in text
 
 
 def test_texts_from_outside_stay_texts(tmp_path: Path) -> None:
@@ -190,87 +206,3 @@ def test_parts_that_do_not_fit(changes: dict[str, Any], message: str, tmp_path: 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         map_page(some_points(), tmp_path)
-
-
-def colored_share(picture: Image.Image) -> float:
-    """Of the map's pixels, how many are clearly colored."""
-    pixels = np.asarray(picture.crop((20, 160, 880, 760)), dtype=int)
-    return float((np.ptp(pixels, axis=2) > 40).mean())
-
-
-@pytest.mark.slow
-def test_ten_thousand_points_in_a_browser(browser: Chromium, tmp_path: Path) -> None:
-    n = 10_000
-    points = some_points(n)
-    path = map_page(points, tmp_path / "map.html")
-    browser.open(path)
-    assert browser.run("document.documentElement.dataset.drawn") == str(n)
-    assert "10,000 images" in browser.run("document.getElementById('status').textContent")
-    assert colored_share(browser.picture()) > 0.05
-
-    browser.run("convscopeMap.select(17)")
-    rows = browser.run("[...document.querySelectorAll('#selection .nearest button')].map(b => +b.dataset.row)")
-    assert rows == points.neighbors[17].tolist()
-    assert "17.jpg" in browser.run("document.querySelector('#selection h2').textContent")
-    browser.wait("[...document.querySelectorAll('#selection img')].every(one => one.naturalWidth === 64)")
-    browser.settle()
-    assert browser.run("document.querySelectorAll('#links line').length") == 3
-
-    # A click on the map chooses the point that is drawn there.
-    place = "convscopeMap.view.toScreen(...convscopeMap.placeOf(4321))"
-    browser.run("convscopeMap.select(-1); convscopeMap.lookAt(4321)")
-    left, top = browser.run("(b => [b.left, b.top])(document.getElementById('surface').getBoundingClientRect())")
-    x, y = browser.run(place)
-    browser.click(left + x, top + y)
-    assert browser.run("document.documentElement.dataset.selected") == "4321"
-
-    # The wheel, keys, a drag and two fingers move the view.
-    middle = {"x": left + 300, "y": top + 300}
-    assert browser.run("convscopeMap.view.set(0, 0, 1); convscopeMap.view.state.zoom") == 1
-    browser.call("Input.dispatchMouseEvent", type="mouseWheel", deltaX=0, deltaY=-200, **middle)
-    browser.wait("convscopeMap.view.state.zoom > 1.3")
-    browser.run("document.getElementById('surface').focus()")
-    browser.call("Input.dispatchKeyEvent", type="keyDown", key="0")
-    browser.wait("convscopeMap.view.state.zoom === 1")
-    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
-    browser.wait("convscopeMap.view.state.x > 0")
-    browser.drag(middle["x"], middle["y"], 90)
-    browser.wait("convscopeMap.view.state.x < 0")
-    browser.pinch(middle["x"], middle["y"])
-    browser.wait("convscopeMap.view.state.zoom > 1.5")
-
-    # A legend's entry isolates its points; a search its matches.
-    browser.run("document.querySelector('.legend button').click()")
-    browser.settle()
-    assert "5,000 of 10,000 images shown" in browser.run("document.getElementById('status').textContent")
-    browser.run("document.querySelector('.legend button').click()")
-    browser.run(
-        "(q => { q.value = '/9999.'; q.dispatchEvent(new Event('input')) })(document.getElementById('query'))"
-    )
-    browser.wait("document.querySelectorAll('#found button').length === 1")
-    assert browser.complaints() == []
-
-
-@pytest.mark.slow
-def test_evil_names_do_not_run_in_a_browser(browser: Chromium, tmp_path: Path) -> None:
-    evil = f"<img src=x onerror=alert(1)>{EVIL}"
-    points = some_points(
-        names=(evil,) * 8, labels=(evil,) * 8, predicted=(None,) * 8, title=evil, facts={evil: evil}
-    )
-    browser.open(map_page(points, tmp_path / "map.html"), "#point=0&find=onerror", size=(390, 844))
-    assert browser.run("document.querySelector('#selection dd').textContent") == evil
-    assert browser.run("document.querySelectorAll('script:not([id])').length") == 1
-    assert browser.run("document.documentElement.scrollWidth") <= 390
-    assert browser.complaints() == []
-
-
-@pytest.mark.slow
-def test_without_webgl_there_is_a_message_and_the_rest_works(tmp_path: Path) -> None:
-    browser = started(tmp_path, "--disable-3d-apis")
-    try:
-        browser.open(map_page(some_points(), tmp_path / "map.html"), "#point=3")
-        assert "no WebGL" in browser.run("document.getElementById('message').innerText")
-        assert browser.run("document.querySelectorAll('#selection .nearest button').length") == 3
-        assert browser.complaints() == []
-    finally:
-        browser.close()
