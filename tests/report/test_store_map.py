@@ -13,6 +13,7 @@ from PIL import Image
 from convscope import EmbeddingStore, Model, cluster, embed, project
 from convscope.errors import StoreError
 from convscope.report import store_map as page
+from convscope.report.figures import share
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_rows_that_are_not_on_the_projection_are_said(tmp_path: Path, shown: lis
 
 
 def test_what_is_only_rounded_to_always_says_so() -> None:
-    assert [page._share(v, ".2f") for v in (0.994, 0.996, 1.0)] == ["0.99", "almost 1.00", "1.00"]
+    assert [share(v, ".2f") for v in (0.994, 0.996, 1.0)] == ["0.99", "almost 1.00", "1.00"]
 
 
 def test_folders_that_are_no_classes_are_not_called_wrong(tiny: Model, tmp_path: Path, folder: Path) -> None:

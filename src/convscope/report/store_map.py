@@ -13,6 +13,7 @@ from ..embedding.points import points_of
 from ..errors import StoreError
 from ..results import Array, Projection
 from .collect import IS_GONE, in_use, not_gone
+from .figures import share
 from .map_page import MapData, map_page
 from .names import without_common_folder
 
@@ -131,10 +132,10 @@ def _facts(projection: Projection) -> dict[str, str]:
     where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # of which the page shows two
     ratios = projection.explained_variance_ratio[:2]
     if np.isfinite(ratios).all():
-        facts["Variance kept"] = _share(float(ratios.sum()), ".1%")
+        facts["Variance kept"] = share(float(ratios.sum()), ".1%")
     if np.isfinite(projection.trustworthiness):
-        facts[f"Trustworthiness{where}"] = _share(projection.trustworthiness, ".2f")
-        facts[f"Neighbors kept{where}"] = _share(projection.neighbors_kept, ".0%")
+        facts[f"Trustworthiness{where}"] = share(projection.trustworthiness, ".2f")
+        facts[f"Neighbors kept{where}"] = share(projection.neighbors_kept, ".0%")
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])
@@ -150,11 +151,5 @@ def _cluster_facts(store: EmbeddingStore, clusters: Array | None) -> dict[str, s
     later = f", without {n_later:,} that came later" if n_later else ""
     facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}{later}"}
     if about["agreement"] is not None:
-        facts["Agreement of clusters and labels"] = _share(about["agreement"], ".2f") + later
+        facts["Agreement of clusters and labels"] = share(about["agreement"], ".2f") + later
     return facts
-
-
-def _share(value: float, spec: str) -> str:
-    """A number of which 1 says "always": what is only rounded to it says so."""
-    text = format(value, spec)
-    return f"almost {text}" if text == format(1.0, spec) and value < 1 - 1e-6 else text
