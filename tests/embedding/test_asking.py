@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
-from convscope import EmbeddingStore, ParameterError, StoreError
+from convscope import EmbeddingStore, Model, ParameterError, StoreError, embed, load_images
 from convscope.embedding import duplicates, exact
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
@@ -213,3 +214,13 @@ def test_all_pairs_are_within_a_threshold_that_is_large_enough(threshold: float,
     found = store.duplicates(threshold, metric="euclidean")
     assert found.n_pairs == len(found.pairs) == 30 * 29 / 2
     assert (found.pairs[:, 0] != found.pairs[:, 1]).all()
+
+
+def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "0.png").write_bytes(b"no image")
+    Image.fromarray(np.full((20, 20, 3), 200, np.uint8)).save(tmp_path / "photos" / "1.png")
+    embed(tiny, np.zeros((4, 20, 20, 3), np.uint8), store=tmp_path / "s")
+    found = EmbeddingStore.open(tmp_path / "s", model=tiny).neighbors(load_images(tmp_path / "photos"), k=2)
+    assert found.query_names == (str(tmp_path / "photos" / "1.png"),)
+    assert len(found.provenance.skipped) == 1

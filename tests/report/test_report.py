@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tests.report.made import EVIL, Page, write_photo
 from torch import nn
 
-from convscope.embedding import embed
-from convscope.errors import ImageError, LayerError, ModelError, OutputError, ParameterError, TargetError
+from convscope.errors import (
+    LayerError,
+    ModelError,
+    OutputError,
+    ParameterError,
+    TargetError,
+)
 from convscope.models import Model, Several, SimilarTo
 from convscope.report import report
-from convscope.report.compose import IMAGES, QUERIES, choose_layers
+from convscope.report.compose import IMAGES, choose_layers
 from convscope.report.figures import number
 from convscope.report.page import _curve
-
-EVIL = "<script>alert(1)<&'.png".replace("/", "")
-
-
-class Page(HTMLParser):
-    """Every tag with its attributes, and the text outside of style."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.style: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta", "br", "polyline"):
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, f"</{tag}> does not close what is open"
-
-    def handle_data(self, data: str) -> None:
-        (self.style if "style" in self._open else self.text).append(data)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def write_photo(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-        )  # fmt: skip
-    labels = ["<b>bold</b>", "dog & cat", "c"]
-    return Model(net, input_size=(32, 32), mean=[0.5] * 3, std=[0.25] * 3, labels=labels, name="<i>net</i>")
-
-
-@pytest.fixture(scope="module")
-def made(model: Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[tuple[str, int, int]]]:
-    """A report with all its sections, over names that want to be tags."""
-    folder = tmp_path_factory.mktemp("report")
-    write_photo(folder / "photos" / EVIL, 0)
-    write_photo(folder / "photos" / "plain.png", 1)
-    (folder / "photos" / "<img src=x>.jpg").write_text("no image")
-    for i in range(6):
-        write_photo(folder / "all" / ("<u>" if i % 2 else "even") / f"{i}.png", i)
-    calls: list[tuple[str, int, int]] = []
-    output = report(
-        model,
-        folder / "photos",
-        output=folder / "new" / "deep" / "report.html",
-        collection=folder / "all",
-        progress=lambda *call: calls.append(call),
-    )
-    return output, output.read_text(encoding="utf-8"), calls
 
 
 def test_nothing_is_loaded_from_anywhere(made: tuple[Path, str, Any]) -> None:
@@ -110,6 +44,7 @@ def test_every_picture_has_a_text(made: tuple[Path, str, Any]) -> None:
     pictures = page.of("img")
     assert len(pictures) > 20
     assert all("alt" in picture for picture in pictures)
+    assert all(int(picture[side] or 0) > 0 for picture in pictures for side in ("width", "height"))
     decorative = [picture for picture in pictures if not picture["alt"]]
     assert all(picture.get("class") == "inline" for picture in decorative)
     assert all(svg["aria-label"] for svg in page.of("svg"))
@@ -280,44 +215,6 @@ def test_the_curve_goes_from_corner_to_corner() -> None:
     assert _curve([0.0, 1.0, 2.0]) == "0.0,29.0 50.0,15.0 100.0,1.0"
     assert _curve([1.0, 1.0]).endswith("100.0,29.0")
     assert _curve([1.0]) == ""
-
-
-def test_the_given_images_are_the_first_queries(made: tuple[Path, str, Any]) -> None:
-    queries = [img["alt"] for img in Page(made[1]).of("img") if img["alt"].startswith("query ")]
-    assert queries[:2] == [f"query {EVIL}", "query plain.png"]
-    assert len(queries) == QUERIES
-
-
-def test_a_collection_that_is_not_there_is_an_error_before_the_work(model: Model, tmp_path: Path) -> None:
-    calls: list[Any] = []
-    with pytest.raises(ImageError, match="nowhere"):
-        report(
-            model,
-            np.zeros((9, 9, 3), np.uint8),
-            output=tmp_path / "r.html",
-            collection=tmp_path / "nowhere",
-            progress=lambda *call: calls.append(call),
-        )
-    assert calls == []
-
-
-def test_a_collection_of_another_network_is_refused_before_the_work(model: Model, tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), np.uint8)
-    other = Model(
-        copy.deepcopy(model.module), labels=model.labels, preprocessing=model.preprocessing, name="other"
-    )
-    with torch.no_grad():
-        next(other.module.parameters()).add_(1)
-    calls: list[Any] = []
-    with pytest.raises(ParameterError, match=r"these by other at .*give the network that made them"):
-        report(
-            model,
-            image[0],
-            output=tmp_path / "r.html",
-            collection=embed(other, list(image)),
-            progress=lambda *call: calls.append(call),
-        )
-    assert calls == []
 
 
 def test_names_that_are_not_unicode_can_be_written(model: Model, tmp_path: Path) -> None:

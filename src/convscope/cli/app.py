@@ -78,8 +78,11 @@ def report(
     images: Images,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("out/report.html"),
     collection: Annotated[
-        Path | None,
-        typer.Option(help="Folder of images (first-level folders are labels) for neighbors and a map."),
+        str | None,
+        typer.Option(
+            help="For neighbors and a map: a store, a folder written by `embed`, or a folder of images "
+            "(first-level folders are labels)."
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="Class index or label; by default the predicted class.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..checks import Metric, as_count, check_metric
 from ..errors import NotInStoreError, ParameterError
+from ..images import ImageSet
 from ..results import Array, Neighbors, Provenance
 from .exact import nearest
 from .index import nearest_by_index
@@ -109,7 +110,8 @@ def _answered(
 def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     """Rows of the store, vectors, or images that are embedded now."""
     texts = [query] if isinstance(query, str | Path) else query
-    if isinstance(texts, Sequence) and texts and all(isinstance(text, str | Path) for text in texts):
+    is_text = not isinstance(texts, ImageSet)  # which would open its images to tell
+    if is_text and isinstance(texts, Sequence) and texts and all(isinstance(text, str | Path) for text in texts):
         rows = _rows_named(store, [str(text) for text in texts])
         if rows is not None:
             return _of_rows(rows, space)

@@ -40,7 +40,7 @@ class Source:
 
 
 def project(
-    embeddings: Embeddings | EmbeddingStore | Array,
+    embeddings: Embeddings | EmbeddingStore | Array | Source,
     *,
     method: str = "pca",
     n_components: int = 2,
@@ -61,7 +61,7 @@ def project(
 
     Args:
         embeddings: `Embeddings`, an `EmbeddingStore`, or an array (N, D). A store gets the coordinates as
-            columns, "pca_x" and "pca_y", and remembers the map for `place`.
+            columns, "pca_x" and "pca_y", and remembers the map for `place`; the `source_of` one leaves it alone.
         method: "pca", "tsne" or "umap"; the last needs ``convscope[umap]``.
         n_components: dimensions of the map; for "pca" up to min(N, D), else 1 to 3.
         seed: 0 to 2^32 - 1, for what is random inside a method. The principal components do not depend on it.
@@ -141,6 +141,8 @@ def project(
 
 
 def source_of(embeddings: Any) -> Source:
+    if isinstance(embeddings, Source):
+        return embeddings
     if isinstance(embeddings, EmbeddingStore):
         return _of_store(embeddings)
     if isinstance(embeddings, Embeddings):

@@ -35,6 +35,21 @@ def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
     return tuple(labels)
 
 
+def by_name(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Name, in lower case -> the classes with this label, or else those with it among a label's names.
+
+    ImageNet's labels are several names of one thing with commas between them.
+    """
+    whole: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        key = label.casefold()
+        whole.setdefault(key, []).append(i)
+        for part in dict.fromkeys(key.split(", ")):
+            parts.setdefault(part, []).append(i)
+    return parts | whole
+
+
 def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None) -> int:
     """The index of one class, given by index, by label, or by one of a label's comma-separated names.
 
@@ -60,9 +75,7 @@ def _find_label(target: str, labels: Sequence[str] | None) -> int:
     if not labels:
         raise TargetError(f"target={target!r}: this network has no labels; give a class index")
     wanted = target.strip().casefold()
-    found = [i for i, label in enumerate(labels) if label.casefold() == wanted]
-    if not found:
-        found = [i for i, label in enumerate(labels) if wanted in label.casefold().split(", ")]
+    found = by_name(labels).get(wanted, [])
     if len(found) == 1:
         return found[0]
     if found:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Neighbors
-from .compose import NEIGHBORS, Collection
-from .figures import caption, number
+from .collect import Collection
+from .figures import caption, number, share
 
 View = dict[str, Any]
 
@@ -19,10 +19,11 @@ def collection_view(collection: Collection) -> View:
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
     return {
-        "count": len(collection.embeddings),
-        "k": NEIGHBORS,
+        "count": collection.count,
+        "k": feature.indices.shape[1],
+        "has_labels": any(label is not None for label in projection.labels),
         "metric": feature.metric,
-        "precision": [number(100 * share, ".0f") for share in collection.precision or ()],
+        "precision": [share(one, ".0%").replace("%", " %") for one in collection.precision or ()],
         "queries": [query for pair in collection.nearest for query in _queries(*pair)],
         "captions": [*caption(feature), *caption(pixel)],
         "projection": data_uri(projection),

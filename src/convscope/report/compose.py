@@ -13,8 +13,6 @@ import torch
 
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
-from ..embedding import Embeddings, embed, project
-from ..embedding.queries import check_network
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
@@ -25,12 +23,11 @@ from ..results import (
     Evaluation,
     FeatureMaps,
     Filters,
-    Neighbors,
     Prediction,
-    Projection,
     Visualization,
 )
 from ..synthesis import visualize
+from .collect import Collection, collect, opened
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 
@@ -39,24 +36,6 @@ STEPS = 16  # on the curves of the badges
 IMAGES = 12  # shown in detail; every image costs an occlusion run
 LAYERS = 4
 VISUALIZATIONS = 4
-QUERIES = 5  # of the neighbors: the images of the report, and of the collection as many as are missing
-NEIGHBORS = 5
-MEASURED = 2000  # embeddings up to here are compared all with all, for the share of right neighbors
-
-
-@dataclass(frozen=True)
-class Collection:
-    """How the images of a collection lie: the nearest of a few, in both spaces, and a map of all.
-
-    ``nearest`` pairs neighbors in feature space with those in pixel space: first of the images that the report is
-    about, then of some of the collection's own. ``precision`` is the share of the nearest images that have the
-    query's label, (feature space, pixel space); None without labels.
-    """
-
-    embeddings: Embeddings
-    nearest: tuple[tuple[Neighbors, Neighbors], ...]
-    projection: Projection
-    precision: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -100,15 +79,13 @@ def compose(
     if isinstance(target, Several):
         raise ParameterError("a report explains one target of each image: make one for each of Several")
     shown, n_given = _first(images)
-    if not isinstance(collection, Embeddings | torch.Tensor | None):
-        collection = load_images(collection)  # a folder that is not there shows now
-    if isinstance(collection, Embeddings):
-        check_network(collection, model)
+    if collection is not None:
+        collection = opened(collection, model)  # one that cannot be used shows now
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
     chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer
     maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
-    lying = None if collection is None else _collect(model, collection, shown, stage("embed"))
+    lying = None if collection is None else collect(model, collection, shown, stage("embed"))
     explained, left_out = _explain(model, shown, names, target, stage)
     evidence = None
     if explained:
@@ -204,28 +181,3 @@ def _filters(model: Model) -> Filters | None:
         return filters(model)
     except LayerError:
         return None  # a network without convolutions: the section is left out
-
-
-def _collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
-    embeddings = collection if isinstance(collection, Embeddings) else embed(model, collection, progress=progress)
-    asked = embed(model, shown, layer=embeddings.layer)
-    n_own = min(max(QUERIES - len(asked), 0), len(embeddings))
-    own = np.unique(np.linspace(0, len(embeddings) - 1, n_own).round().astype(int)).tolist()
-    precision = None
-    if len(embeddings) <= MEASURED and len(set(embeddings.labels) - {None}) > 1:
-        precision = (
-            embeddings.label_precision(NEIGHBORS, space="feature"),
-            embeddings.label_precision(NEIGHBORS, space="pixel"),
-        )
-    return Collection(
-        embeddings=embeddings,
-        nearest=tuple(
-            (
-                embeddings.neighbors(query, k=NEIGHBORS, space="feature"),
-                embeddings.neighbors(query, k=NEIGHBORS, space="pixel"),
-            )
-            for query in ([asked, own] if own else [asked])
-        ),
-        projection=project(embeddings),
-        precision=precision,
-    )

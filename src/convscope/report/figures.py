@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import io
 import math
 from typing import Any
+
+from PIL import Image
 
 from ..attribution import ATTRIBUTIONS
 from ..render import (
@@ -35,6 +39,17 @@ def number(value: float, spec: str = ".3g") -> str:
         return "–"
     text = format(value, spec)
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # no "−0.00"
+
+
+def share(value: float, spec: str) -> str:
+    """A number of which 1 says "always"; what is only rounded to it says so."""
+    text = format(value, spec)
+    return f"almost {text}" if text == format(1.0, spec) and value < 1 - 1e-6 else text
+
+
+def size_of(uri: str) -> tuple[int, int]:
+    """Width and height of a picture in a data URI: a page that knows them keeps its place while pictures load."""
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
 
 
 def method_view(result: Attribution) -> View:

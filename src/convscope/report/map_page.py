@@ -13,9 +13,11 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from ..checks import Metric, which_is_nearer
 from ..errors import ParameterError
 from ..results import Array
 from .output import check_output, replace_file, template
+from .verdicts import disagreement, verdicts
 
 HERE = Path(__file__).parent
 SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
@@ -30,8 +32,8 @@ MEANINGS = (
     ),
     (
         "neighbors kept",
-        "Of an image's nearest images in the vectors, how many are also its nearest on the map, on average. The "
-        "others lie elsewhere: click a point to see where.",
+        "Of an image's nearest images in the vectors, by Euclidean distance, how many are also its nearest on the "
+        "map, on average. The others lie elsewhere.",
     ),
     (
         "variance kept",
@@ -58,16 +60,18 @@ class MapData:
 
     Attributes:
         coordinates: (N, 2) float, finite; places on the map. Only relative distances matter.
-        names: N names of the images, such as their paths.
+        names: N names of the images, as the page shows them and finds them by.
         labels: N labels, None where there is none.
-        predicted: N predicted labels, None where there is none; empty for no predictions at all.
-        probability: (N,) of the predicted labels, in [0, 1], or None.
-        clusters: (N,) int, negative for no cluster, or None.
+        predicted: N predicted labels, None where there is none; empty for no predictions at all. They are called
+            right or wrong only where labels are classes of the network, see `verdicts`.
+        probability: (N,) of the predicted labels, in [0, 1], NaN where there is none, or None.
+        clusters: (N,) int, -1 for no cluster, -2 for an image that was not there yet, or None.
         representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom, or None.
         thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None where there is none; empty for none.
         neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
             fewer; or None. A point in its own row is not shown.
         scores: (N, K) float, the similarity or distance of each neighbor; or None.
+        metric: what the scores are.
         title, subtitle: the header.
         facts: name -> text, such as {"Trustworthiness": "0.93"}, shown above the map.
         meanings: name of a fact -> a sentence in plain words; known facts have one without it.
@@ -83,6 +87,7 @@ class MapData:
     thumbnails: Sequence[bytes | None] = ()
     neighbors: Array | None = None
     scores: Array | None = None
+    metric: Metric = "cosine"
     title: str = "Map of the images"
     subtitle: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -131,6 +136,8 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
         subtitle=points.subtitle,
         facts=[(name, text, _meaning(name, points.meanings)) for name, text in points.facts.items()],
         count=len(points.names),
+        n_nearest=0 if points.neighbors is None else points.neighbors.shape[1],
+        measure=f"{points.metric}, {which_is_nearer(points.metric)}" if points.scores is not None else "",
         n_left_out=n_left_out,
         n_pictured=sum(one is not None for one in points.thumbnails) - n_left_out,
         budget=f"{budget / 1e6:.0f}",
@@ -157,7 +164,10 @@ def _blocks(points: MapData) -> Iterator[tuple[str, str]]:
     yield "labels", codes(points.labels)
     if points.predicted:
         yield "predicted", codes(points.predicted)
+    judged = verdicts(points.labels, points.predicted) if points.predicted else None
     arrays = {
+        "verdicts": (judged, "i1"),
+        "disagreement": (disagreement(points.labels, points.neighbors) if judged is None else None, "<f4"),
         "probability": (points.probability, "<f4"),
         "clusters": (points.clusters, "<i4"),
         "representatives": (points.representatives, "<i4"),

@@ -11,7 +11,8 @@ from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection import collection_view
 from .compose import IMAGES, Contents
-from .figures import attribution_views, badge, caption, layer_views, method_view, number
+from .figures import attribution_views, badge, caption, layer_views, method_view, number, size_of
+from .names import without_folders
 from .output import template
 
 View = dict[str, Any]
@@ -20,6 +21,7 @@ View = dict[str, Any]
 def page(contents: Contents) -> str:
     """The whole page."""
     return template("template.html.jinja").render(
+        size_of=size_of,
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
         left_out=max(0, contents.n_given - IMAGES),
@@ -46,7 +48,7 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
         ("Images", f"{len(contents.prediction.names)} shown of {contents.n_given} given"),
     ]
     if contents.collection is not None:
-        facts.append(("Collection", f"{len(contents.collection.embeddings)} images"))
+        facts.append(("Collection", f"{contents.collection.count} images"))
     return [
         *facts,
         ("Device", origin.device),
@@ -70,8 +72,8 @@ def _skipped(contents: Contents) -> list[str]:
     """Images that could not be read, and why, each once."""
     found = list(contents.prediction.provenance.skipped)
     if contents.collection is not None:
-        found += contents.collection.embeddings.provenance.skipped
-    return list(dict.fromkeys(found))
+        found += contents.collection.skipped
+    return without_folders(dict.fromkeys(found))
 
 
 def _image(contents: Contents, n: int) -> View:

@@ -10,17 +10,25 @@ import numpy as np
 from ..embedding import EmbeddingStore
 from ..embedding.exact import nearest
 from ..embedding.points import points_of
+from ..embedding.table import GONE
+from ..errors import StoreError
 from ..results import Array, Projection
+from .figures import share
 from .map_page import MapData, map_page
+from .names import without_common_folder
 
 NEIGHBORS = 8
 _MOST_EXACT = 30_000  # points whose neighbors are all looked for, which takes some seconds
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
+_NO_CLUSTER, _CAME_LATER = -1, -2
 
 
 def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
     """Write map.html for a projection of a store.
+
+    Names are shown as seen from the folder that all images have in common: paths of this machine stay here. Images
+    that could not be read, or whose file is gone, are left out, and the page says how many.
 
     Args:
         store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
@@ -30,6 +38,10 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
 
     Returns:
         Its path.
+
+    Raises:
+        StoreError: no image is left to be shown.
+        OutputError: the file cannot be written.
     """
     with store.reading():
         return map_page(_page(store, projection), output)
@@ -41,26 +53,39 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
     here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime
+    left_out = _left_out(store, n_new=len(rows["path"]) - len(here))
+    if not here:
+        raise StoreError(f"{store.place}: no image is left for a map. {left_out}".rstrip())
     rows = {name: [values[i] for i in here] for name, values in rows.items()}
     coordinates = projection.coordinates[[place[path] for path in rows["path"]]]
     neighbors, scores = _neighbors(store, rows["_rowid"])
+    clusters = _clusters(rows.get("cluster"))
     probability = rows["probability"]
     has_predictions = any(p is not None for p in rows["predicted"])
     return MapData(
         coordinates=_plane(coordinates),
-        names=tuple(rows["path"]),
+        names=without_common_folder(rows["path"]),
         labels=tuple(rows["label"]),
         predicted=tuple(rows["predicted"]) if has_predictions else (),
         probability=np.array([np.nan if p is None else p for p in probability]) if has_predictions else None,
-        clusters=_clusters(rows.get("cluster")),
-        representatives=_representatives(store, rows["path"]),
+        clusters=clusters,
+        representatives=_representatives(store, rows["path"], clusters),
         thumbnails=rows["thumbnail"],
         neighbors=neighbors,
         scores=scores,
         title=f"{len(coordinates):,} images by {_TITLES[str(projection.provenance.parameters['method'])]}",
-        subtitle=store.origin.describe(),
-        facts=_facts(projection) | _cluster_facts(store),
+        subtitle=f"{store.origin.describe()}. {left_out}".removesuffix(". "),
+        facts=_facts(projection) | _cluster_facts(store, clusters),
     )
+
+
+def _left_out(store: EmbeddingStore, n_new: int) -> str:
+    """Which rows of the store are not on the map, in a sentence; empty where all of them are."""
+    n_gone = store.count(GONE) if GONE in store.schema.names else 0
+    n_unread = len(store) - store.count(store.in_use()) - n_gone
+    counts = {"whose file is gone": n_gone, "that could not be read": n_unread, "added since": n_new}
+    said = [f"{n:,} {why}" for why, n in counts.items() if n]
+    return f"Left out: {', '.join(said)}." if said else ""
 
 
 def _plane(coordinates: Array) -> Array:
@@ -71,15 +96,15 @@ def _plane(coordinates: Array) -> Array:
 
 
 def _clusters(members: list[Any] | None) -> Array | None:
-    return None if members is None else np.array([-1 if m is None else m for m in members], np.int32)
+    return None if members is None else np.array([_CAME_LATER if m is None else m for m in members], np.int32)
 
 
-def _representatives(store: EmbeddingStore, paths: list[str]) -> Array | None:
-    """The rows of the images in the middle of the clusters, largest cluster first."""
+def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | None) -> Array | None:
+    """The rows of the images in the middle of the clusters, largest cluster first, without those that changed."""
     kept = store.fits.recall("clusters")
-    if kept is None:
+    if kept is None or clusters is None:
         return None
-    row_of = {path: i for i, path in enumerate(paths)}
+    row_of = {path: i for i, path in enumerate(paths) if clusters[i] > _NO_CLUSTER}
     return np.array([row_of[path] for path in kept[0]["representatives"] if path in row_of], np.int32)
 
 
@@ -105,22 +130,24 @@ def _facts(projection: Projection) -> dict[str, str]:
     where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # of which the page shows two
     ratios = projection.explained_variance_ratio[:2]
     if np.isfinite(ratios).all():
-        facts["Variance kept"] = f"{ratios.sum():.1%}"
+        facts["Variance kept"] = share(float(ratios.sum()), ".1%")
     if np.isfinite(projection.trustworthiness):
-        facts[f"Trustworthiness{where}"] = f"{projection.trustworthiness:.2f}"
-        facts[f"Neighbors kept{where}"] = f"{projection.neighbors_kept:.0%}"
+        facts[f"Trustworthiness{where}"] = share(projection.trustworthiness, ".2f")
+        facts[f"Neighbors kept{where}"] = share(projection.neighbors_kept, ".0%")
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])
     return facts
 
 
-def _cluster_facts(store: EmbeddingStore) -> dict[str, str]:
+def _cluster_facts(store: EmbeddingStore, clusters: Array | None) -> dict[str, str]:
     kept = store.fits.recall("clusters")
-    if kept is None:
+    if kept is None or clusters is None:
         return {}
     about = kept[0]
-    facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}"}
+    n_later = int((clusters == _CAME_LATER).sum())
+    later = f", without {n_later:,} that came later" if n_later else ""
+    facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}{later}"}
     if about["agreement"] is not None:
-        facts["Agreement of clusters and labels"] = f"{about['agreement']:.2f}"
+        facts["Agreement of clusters and labels"] = share(about["agreement"], ".2f") + later
     return facts

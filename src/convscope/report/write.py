@@ -36,7 +36,8 @@ def report(
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed. The first 12 are
             shown in detail, and the report says so when there are more.
         output: path of the HTML file. Its folder is made; a file that is there is replaced.
-        collection: a folder or other images, or `Embeddings` made before, among which neighbors are found.
+        collection: a folder or other images among which neighbors are found; or vectors that this network made
+            before: `Embeddings`, an `EmbeddingStore`, or the place of either. A store is read, never written to.
         target: what the maps explain and what is visualized; by default each image's predicted class.
         layer: one name or several, of the layers to show feature maps of; by default one of each resolution, at
             most 4.
@@ -51,6 +52,8 @@ def report(
 
     Raises:
         OutputError: the output is a folder, or cannot be written; known before the long work starts.
+        ParameterError, StoreError: the collection was embedded by another network, or is of fewer than two images;
+            known before the long work starts.
         ImageError, LayerError, TargetError: as the methods raise them.
 
     Cost: mostly occlusion, 169 forward passes an image, and 256 forward and backward passes for each class

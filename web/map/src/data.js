@@ -28,6 +28,8 @@ export function readData() {
     coordinates: array("coordinates", Float32Array),
     labels: array("labels", Int32Array),
     predicted: array("predicted", Int32Array),
+    verdicts: array("verdicts", Int8Array), // 1 right, 0 wrong, -1 not judged; null where nothing can be judged
+    disagreement: array("disagreement", Float32Array), // share of the nearest that have another label
     probability: array("probability", Float32Array),
     clusters: array("clusters", Int32Array),
     representatives: array("representatives", Int32Array),
@@ -48,9 +50,18 @@ export function picture(data, i) {
 
 export const word = (data, code) => (code < 0 ? null : data.words[code]);
 
-/** The last part of a path. */
+/** A name in two: the last part of a path, and the folder that it is in. */
 export function shortName(name) {
   return name.split(/[\\/]/).filter(Boolean).pop() ?? name;
+}
+export function folderOf(name) {
+  return name.slice(0, name.length - shortName(name).length).replace(/[\\/]+$/, "");
+}
+
+export const CAME_LATER = -2; // of a cluster: the image was not there when the clusters were made
+
+export function clusterName(code) {
+  return code >= 0 ? `cluster ${code}` : code === CAME_LATER ? "came after the clusters" : "no cluster";
 }
 
 /** The neighbors of a point in the vectors, nearest first, without itself. */
@@ -64,5 +75,5 @@ export function neighborsOf(data, i) {
 }
 
 export function isWrong(data, i) {
-  return data.predicted !== null && data.labels[i] >= 0 && data.predicted[i] >= 0 && data.labels[i] !== data.predicted[i];
+  return data.verdicts !== null && data.verdicts[i] === 0;
 }

@@ -1,6 +1,7 @@
 import "./map.css";
 import { colorModes, onThemeChange } from "./colors.js";
-import { neighborsOf, readData, word } from "./data.js";
+import { neighborsOf, readData } from "./data.js";
+import { createSearch } from "./search.js";
 import { grouped, make, renderFound, renderLegend, renderLinks, renderSelection, renderTip } from "./panel.js";
 import { createPictures } from "./pictures.js";
 import { createPlot, nearest, pointSize } from "./plot.js";
@@ -93,10 +94,14 @@ async function start() {
 
   function repaint() {
     nShown = 0;
+    const counts = new Uint32Array(state.mode.groups.length);
     for (let i = 0; i < data.count; i++) {
-      nShown += isShown[i] = (!state.isolated.size || state.isolated.has(state.mode.group[i])) && (!state.matches || state.matches[i]) ? 1 : 0;
+      const group = state.mode.group[i];
+      isShown[i] = (!state.isolated.size || state.isolated.has(group)) && (!state.matches || state.matches[i]) ? 1 : 0;
+      nShown += isShown[i];
+      counts[group] += isShown[i];
     }
-    renderLegend(element("legend"), state.mode, state.isolated, toggle);
+    renderLegend(element("legend"), state.mode, state.isolated, counts, toggle);
     refresh();
     // The view may have moved or changed its size while the points were being painted.
     return plot?.paint(state.mode, isShown, state.isolated.size > 0 || state.matches !== null).then(refresh);
@@ -123,23 +128,18 @@ async function start() {
     return repaint();
   }
 
-  // Lower-case texts are made at the first search.
-  let texts = null;
+  const matches = createSearch(data);
   function search() {
-    const query = element("query").value.trim().toLocaleLowerCase();
-    if (!query) {
-      state.matches = null;
+    state.matches = matches(element("query").value);
+    if (!state.matches) {
       renderFound(element("found"), data, [], null, select);
       repaint();
       return;
     }
-    texts ??= data.names.map((name, i) => `${name}\n${word(data, data.labels[i]) ?? ""}`.toLocaleLowerCase());
-    state.matches = new Uint8Array(data.count);
     const first = [];
     let total = 0;
     for (let i = 0; i < data.count; i++) {
-      if (!texts[i].includes(query)) continue;
-      state.matches[i] = 1;
+      if (!state.matches[i]) continue;
       if (++total <= LISTED) first.push(i);
     }
     renderFound(element("found"), data, first, total, (i) => select(i, true));

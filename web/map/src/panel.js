@@ -1,5 +1,7 @@
 // The side panel and the tip. Text from outside goes in as text, never as HTML.
-import { isWrong, neighborsOf, picture, shortName, word } from "./data.js";
+import { CAME_LATER, clusterName, folderOf, isWrong, neighborsOf, picture, shortName, word } from "./data.js";
+
+const isThere = (child) => child !== null && child !== undefined && child !== false;
 
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -9,8 +11,13 @@ export function make(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== false && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.filter(isThere));
   return element;
+}
+
+/** Put these in place of what an element holds. The browser would write out a null as a word. */
+function fill(element, ...children) {
+  element.replaceChildren(...children.filter(isThere));
 }
 
 export const grouped = (n) => n.toLocaleString("en");
@@ -24,10 +31,11 @@ export function thumb(data, i) {
 
 function probability(data, i) {
   const p = data.probability?.[i];
-  return Number.isFinite(p) ? ` ${(100 * p).toFixed(p > 0.9995 || p < 0.0005 ? 0 : 1)} %` : "";
+  if (!Number.isFinite(p)) return "";
+  return p < 1 && p >= 0.9995 ? " > 99.9\u00a0%" : p < 0.0005 ? " < 0.1\u00a0%" : ` ${(100 * p).toFixed(p === 1 ? 0 : 1)}\u00a0%`;
 }
 
-/** Label, prediction and cluster of a point. */
+/** Label, prediction, cluster and folder of a point: all that the search looks at. */
 export function describe(data, i) {
   const label = word(data, data.labels[i]);
   const lines = make("dl", { class: "lines" });
@@ -38,32 +46,35 @@ export function describe(data, i) {
     const wrong = isWrong(data, i);
     add("predicted", `${wrong ? "≠ " : ""}${predicted ?? "none"}${predicted === null ? "" : probability(data, i)}`, wrong ? "wrong" : null);
   }
-  if (data.clusters) add("cluster", data.clusters[i] < 0 ? "none" : String(data.clusters[i]), null);
+  if (data.clusters) add("cluster", data.clusters[i] >= 0 ? String(data.clusters[i]) : data.clusters[i] === CAME_LATER ? clusterName(CAME_LATER) : "none", null);
+  const folder = folderOf(data.names[i]);
+  if (folder && folder !== label) add("folder", folder, null);
   return lines;
 }
 
 export function renderTip(tip, data, i) {
-  tip.replaceChildren(thumb(data, i), make("div", {}, make("strong", {}, shortName(data.names[i])), describe(data, i)));
+  fill(tip, thumb(data, i), make("div", {}, make("strong", {}, shortName(data.names[i])), describe(data, i)));
 }
 
-export function renderLegend(element, mode, isolated, onToggle) {
-  element.replaceChildren(
+/** `shown` counts the points of each group that pass search and filter. */
+export function renderLegend(element, mode, isolated, shown, onToggle) {
+  fill(element,
     make("ul", { class: "legend" }, ...mode.groups.map((entry, g) => entry.count > 0 &&
       make("li", {}, make("button", {
         type: "button", "aria-pressed": String(isolated.has(g)), class: isolated.size && !isolated.has(g) ? "is-off" : null,
         title: "Show only these; with Shift, add or remove",
         onclick: (event) => onToggle(g, event.shiftKey || event.ctrlKey || event.metaKey),
       }, make("span", { class: "swatch", color: entry.color() }), make("span", { class: "name" }, entry.name),
-      make("span", { class: "count" }, grouped(entry.count)))))),
-    isolated.size ? make("button", { type: "button", class: "link", onclick: () => onToggle(null) }, "Show all") : "",
+      make("span", { class: "count" }, shown[g] < entry.count ? `${grouped(shown[g])} / ${grouped(entry.count)}` : grouped(entry.count)))))),
+    isolated.size > 0 && make("button", { type: "button", class: "link", onclick: () => onToggle(null) }, "Show all"),
   );
 }
 
 export function renderFound(element, data, matches, total, onSelect) {
   element.hidden = total === null;
-  if (total === null) return element.replaceChildren();
-  return element.replaceChildren(
-    make("p", { class: "soft", role: "status" }, total === 0 ? "No image has this in its name or label." :
+  if (total === null) return fill(element);
+  return fill(element,
+    make("p", { class: "soft", role: "status" }, total === 0 ? "No image has this in its name, label, prediction or cluster." :
       `${grouped(total)} ${total === 1 ? "image" : "images"}${total > matches.length ? `, the first ${matches.length} listed` : ""}`),
     make("ol", { class: "matches" }, ...matches.map((i) => make("li", {}, make("button", { type: "button", "data-row": i, onclick: () => onSelect(i) },
       thumb(data, i), make("span", { class: "name" }, shortName(data.names[i])),
@@ -73,9 +84,10 @@ export function renderFound(element, data, matches, total, onSelect) {
 
 export function renderSelection(element, data, i, { onSelect, onClose, onFit, onPoint }) {
   element.hidden = i < 0;
-  if (i < 0) return element.replaceChildren();
+  if (i < 0) return fill(element);
   const found = data.k ? neighborsOf(data, i) : [];
-  const nSame = found.filter(({ row }) => data.labels[row] === data.labels[i]).length;
+  const labeled = found.filter(({ row }) => data.labels[row] >= 0);
+  const nSame = labeled.filter(({ row }) => data.labels[row] === data.labels[i]).length;
   const hasLabel = data.labels[i] >= 0;
   const item = ({ row, score }, rank) => {
     const label = word(data, data.labels[row]);
@@ -90,14 +102,17 @@ export function renderSelection(element, data, i, { onSelect, onClose, onFit, on
     }
     return make("li", {}, button);
   };
-  return element.replaceChildren(
+  const { measure } = element.dataset;
+  return fill(element,
     make("div", { class: "chosen" }, thumb(data, i),
       make("div", { class: "about" }, make("h2", { title: data.names[i] }, shortName(data.names[i])), describe(data, i)),
       make("button", { type: "button", class: "close", "aria-label": "Clear the selection", title: "Clear (Esc)", onclick: onClose }, "×")),
     found.length ? make("div", { class: "nearest-head" },
       make("h3", {}, "Nearest in the vectors"),
       make("button", { type: "button", class: "link", onclick: onFit }, "Zoom to them")) : null,
-    found.length && hasLabel ? make("p", { class: "soft" }, `${nSame} of ${found.length} have the same label.`) : null,
+    found.length && measure ? make("p", { class: "soft" }, `The number: ${measure}.`) : null,
+    labeled.length && hasLabel ? make("p", { class: "soft" },
+      `${nSame} of ${labeled.length}${labeled.length < found.length ? " that have a label" : ""} have the same label.`) : null,
     found.length ? make("ol", { class: "nearest" }, ...found.map(item)) : null,
   );
 }

@@ -39,7 +39,8 @@ export function createView(surface, extent, { onChange, onHover, onClick }) {
     const box = surface.getBoundingClientRect();
     state.width = Math.max(1, box.width);
     state.height = Math.max(1, box.height);
-    state.base = 0.46 * Math.min(state.width / Math.max(extent[0], 0.05), state.height / Math.max(extent[1], 0.05));
+    const room = (size) => Math.min(0.46 * size, Math.max(0.3 * size, size / 2 - 34)); // for half a picture at the border
+    state.base = Math.min(room(state.width) / Math.max(extent[0], 0.05), room(state.height) / Math.max(extent[1], 0.05));
     onChange();
   }
 

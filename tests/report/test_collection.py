@@ -1,0 +1,158 @@
+"""The collection of a report: a folder, or vectors that were made before, all told the same way."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tests.report.made import EVIL, Page
+
+from convscope.embedding import EmbeddingStore, embed
+from convscope.errors import (
+    ImageError,
+    ParameterError,
+    StoreError,
+)
+from convscope.models import Model
+from convscope.report import report
+from convscope.report.collect import QUERIES
+
+
+def test_the_given_images_are_the_first_queries(made: tuple[Path, str, Any]) -> None:
+    queries = [img["alt"] for img in Page(made[1]).of("img") if img["alt"].startswith("query ")]
+    assert queries[:2] == [f"query {EVIL}", "query plain.png"]
+    assert len(queries) == QUERIES
+
+
+def test_a_collection_that_is_not_there_is_an_error_before_the_work(model: Model, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    with pytest.raises(ImageError, match="nowhere"):
+        report(
+            model,
+            np.zeros((9, 9, 3), np.uint8),
+            output=tmp_path / "r.html",
+            collection=tmp_path / "nowhere",
+            progress=lambda *call: calls.append(call),
+        )
+    assert calls == []
+
+
+def test_no_path_of_this_machine_is_in_the_file(made: tuple[Path, str, Any]) -> None:
+    folder = made[0].parents[2]
+    assert "photos/<img src=x>.jpg: not an image" in "".join(Page(made[1]).text)
+    assert str(folder) not in made[1]
+    assert folder.name not in made[1]
+
+
+@pytest.mark.parametrize("kind", ["store", "place of a store", "embeddings", "place of embeddings"])
+def test_vectors_that_were_made_before_tell_what_a_folder_does(
+    model: Model, made: tuple[Path, str, Any], tmp_path: Path, kind: str
+) -> None:
+    folder = made[0].parents[2]
+    images = folder / "photos"
+    given: Any = embed(model, folder / "all", store=tmp_path / "s" if "store" in kind else None)
+    if "place of" in kind:
+        given = str(tmp_path / "s") if "store" in kind else given.save(tmp_path / "saved")
+    stages: set[str] = set()
+    output = report(
+        model,
+        images,
+        output=tmp_path / "r.html",
+        collection=given,
+        methods="saliency",
+        progress=lambda stage, *_: stages.add(stage),
+    )
+    assert "embed" not in stages, "the vectors are there"
+    page, expected = Page(output.read_text(encoding="utf-8")), Page(made[1])
+    for alt in ("query ", "Map of the 6 images"):
+        found, those = (
+            [one["alt"] for one in p.of("img") if one["alt"].startswith(alt)] for p in (page, expected)
+        )
+        assert found == those
+    # Pixels of a store are those of its JPEG thumbnails.
+    spaces = [re.findall(r">feature space</h4>(.*?)</div>", text, re.DOTALL) for text in (page.raw, made[1])]
+    scores = [[float(s) for s in re.findall(r"\d\.\d{3}", "".join(space))] for space in spaces]
+    assert len(scores[0]) == QUERIES * 5
+    np.testing.assert_allclose(*scores, atol=0.002)
+
+
+def test_a_store_is_only_read(model: Model, made: tuple[Path, str, Any], tmp_path: Path) -> None:
+    store = embed(model, made[0].parents[2] / "all", store=tmp_path / "s")
+    before = store.schema, store.to_arrow()
+    report(model, np.zeros((9, 9, 3), np.uint8), output=tmp_path / "r.html", collection=store, methods="saliency")
+    assert (store.schema, store.to_arrow()) == before
+
+
+def test_images_whose_file_is_gone_are_in_no_report(
+    model: Model, made: tuple[Path, str, Any], tmp_path: Path
+) -> None:
+    store = embed(model, made[0].parents[2] / "all", store=tmp_path / "s")
+    gone = [path for path in store.by_path("label") if path.endswith("/0.png")]
+    store.add_columns(pa.table({"path": gone, "gone": [True]}))
+    output = report(
+        model, np.zeros((9, 9, 3), np.uint8), output=tmp_path / "r.html", collection=store, methods="saliency"
+    )
+    page = Page(output.read_text(encoding="utf-8"))
+    assert "5 images" in "".join(page.text)
+    assert not [one["alt"] for one in page.of("img") if (one["alt"] or "").startswith(("0.png", "query 0.png"))]
+
+
+@pytest.mark.parametrize("kind", ["one image", "a store of one", "embeddings of one"])
+def test_a_collection_of_one_is_refused_before_the_work(model: Model, tmp_path: Path, kind: str) -> None:
+    image = np.zeros((9, 9, 3), np.uint8)
+    store = tmp_path / "s" if "store" in kind else None
+    given = [image] if kind == "one image" else embed(model, [image], store=store)
+    calls: list[Any] = []
+    with pytest.raises(ParameterError, match="a collection of 1 image"):
+        report(model, image, output=tmp_path / "r.html", collection=given, progress=lambda *c: calls.append(c))
+    assert calls == []
+
+
+@pytest.mark.parametrize("kind", ["another network", "your own vectors"])
+def test_a_store_that_nothing_can_be_compared_with_is_refused_before_the_work(
+    model: Model, tmp_path: Path, kind: str
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), np.uint8)
+    if kind == "another network":
+        other = copy.deepcopy(model.module)
+        with torch.no_grad():
+            next(other.parameters()).add_(1)
+        network = Model(other, labels=model.labels, preprocessing=model.preprocessing, name="other")
+        embed(network, list(image), store=tmp_path / "s")
+    else:
+        EmbeddingStore.of_vectors(tmp_path / "s", np.eye(6))
+    calls: list[Any] = []
+    with pytest.raises(StoreError, match=r"other|brought along"):
+        report(
+            model,
+            image[0],
+            output=tmp_path / "r.html",
+            collection=tmp_path / "s",
+            progress=lambda *call: calls.append(call),
+        )
+    assert calls == []
+
+
+def test_a_collection_of_another_network_is_refused_before_the_work(model: Model, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), np.uint8)
+    other = Model(
+        copy.deepcopy(model.module), labels=model.labels, preprocessing=model.preprocessing, name="other"
+    )
+    with torch.no_grad():
+        next(other.module.parameters()).add_(1)
+    calls: list[Any] = []
+    with pytest.raises(ParameterError, match=r"these by other at .*give the network that made them"):
+        report(
+            model,
+            image[0],
+            output=tmp_path / "r.html",
+            collection=embed(other, list(image)),
+            progress=lambda *call: calls.append(call),
+        )
+    assert calls == []

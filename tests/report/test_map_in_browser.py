@@ -1,0 +1,199 @@
+"""The map as a reader sees it: what is drawn, found, counted and said."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.report.chromium import Chromium, started
+from tests.report.test_map_page import EVIL, some_points
+
+from convscope.report.map_page import map_page
+
+
+def colored_share(picture: Image.Image) -> float:
+    """Of the map's pixels, how many are clearly colored."""
+    pixels = np.asarray(picture.crop((20, 160, 880, 760)), dtype=int)
+    return float((np.ptp(pixels, axis=2) > 40).mean())
+
+
+@pytest.mark.slow
+def test_ten_thousand_points_in_a_browser(browser: Chromium, tmp_path: Path) -> None:
+    n = 10_000
+    points = some_points(n)
+    path = map_page(points, tmp_path / "map.html")
+    browser.open(path)
+    assert browser.run("document.documentElement.dataset.drawn") == str(n)
+    assert "10,000 images" in browser.run("document.getElementById('status').textContent")
+    assert colored_share(browser.picture()) > 0.05
+
+    browser.run("convscopeMap.select(17)")
+    rows = browser.run("[...document.querySelectorAll('#selection .nearest button')].map(b => +b.dataset.row)")
+    assert rows == points.neighbors[17].tolist()
+    assert "17.jpg" in browser.run("document.querySelector('#selection h2').textContent")
+    browser.wait("[...document.querySelectorAll('#selection img')].every(one => one.naturalWidth === 64)")
+    browser.settle()
+    assert browser.run("document.querySelectorAll('#links line').length") == 3
+
+    # A click on the map chooses the point that is drawn there.
+    place = "convscopeMap.view.toScreen(...convscopeMap.placeOf(4321))"
+    browser.run("convscopeMap.select(-1); convscopeMap.lookAt(4321)")
+    left, top = browser.run("(b => [b.left, b.top])(document.getElementById('surface').getBoundingClientRect())")
+    x, y = browser.run(place)
+    browser.click(left + x, top + y)
+    assert browser.run("document.documentElement.dataset.selected") == "4321"
+
+    # The wheel, keys, a drag and two fingers move the view.
+    middle = {"x": left + 300, "y": top + 300}
+    assert browser.run("convscopeMap.view.set(0, 0, 1); convscopeMap.view.state.zoom") == 1
+    browser.call("Input.dispatchMouseEvent", type="mouseWheel", deltaX=0, deltaY=-200, **middle)
+    browser.wait("convscopeMap.view.state.zoom > 1.3")
+    browser.run("document.getElementById('surface').focus()")
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="0")
+    browser.wait("convscopeMap.view.state.zoom === 1")
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
+    browser.wait("convscopeMap.view.state.x > 0")
+    browser.drag(middle["x"], middle["y"], 90)
+    browser.wait("convscopeMap.view.state.x < 0")
+    browser.pinch(middle["x"], middle["y"])
+    browser.wait("convscopeMap.view.state.zoom > 1.5")
+
+    # A legend's entry isolates its points; a search its matches.
+    browser.run("document.querySelector('.legend button').click()")
+    browser.settle()
+    assert "5,000 of 10,000 images shown" in browser.run("document.getElementById('status').textContent")
+    browser.run("document.querySelector('.legend button').click()")
+    browser.run(
+        "(q => { q.value = '/9999.'; q.dispatchEvent(new Event('input')) })(document.getElementById('query'))"
+    )
+    browser.wait("document.querySelectorAll('#found button').length === 1")
+    assert browser.complaints() == []
+
+
+def text_of(browser: Chromium, selector: str) -> str:
+    return str(browser.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+
+def look_for(browser: Chromium, query: str) -> str:
+    """Type into the search; what it says that it has found."""
+    enter = "q.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'}))"
+    browser.run(f"(q => {{ q.value = {json.dumps(query)}; {enter} }})(document.getElementById('query'))")
+    return text_of(browser, "#found > p") if query else ""
+
+
+def legend(browser: Chromium) -> dict[str, str]:
+    """Name and count of each entry."""
+    entries = "[...document.querySelectorAll('.legend button')]"
+    return dict(browser.run(f"{entries}.map(b => [b.children[1].innerText, b.children[2].innerText])"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_neighbors", [True, False])
+def test_nothing_is_shown_of_what_is_not_there(browser: Chromium, tmp_path: Path, has_neighbors: bool) -> None:
+    changes: dict[str, Any] = {} if has_neighbors else {"neighbors": None, "scores": None}
+    points = some_points(labels=(None,) * 8, probability=np.full(8, np.nan), **changes)
+    browser.open(map_page(points, tmp_path / "map.html"), "#point=1")
+    card = text_of(browser, "#selection")
+    assert not re.search("null|NaN|undefined", card), card
+    assert re.search(r"predicted\s+cat", card), card
+    assert ("Nearest in the vectors" in card) == has_neighbors
+    assert ("cosine, higher is nearer" in card) == has_neighbors
+    assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_legend_counts_what_is_shown(browser: Chromium, tmp_path: Path) -> None:
+    browser.open(map_page(some_points(), tmp_path / "map.html"))
+    assert legend(browser) == {"cat": "4", "dog": "4"}
+    look_for(browser, "2.jpg")
+    assert legend(browser) == {"cat": "0 / 4", "dog": "1 / 4"}
+    look_for(browser, "")
+    browser.run("document.querySelector('.legend button').click()")
+    assert legend(browser) == {"cat": "4", "dog": "0 / 4"}
+    assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_search_finds_what_is_shown_and_nothing_else(browser: Chromium, tmp_path: Path) -> None:
+    names = ("trip/cafe\u0301.jpg", *(f"trip/{i}.jpg" for i in range(1, 40)))
+    points = some_points(
+        40, names=names, predicted=("Egyptian cat",) * 3 + ("desk",) * 37, clusters=np.arange(40) - 2
+    )
+    browser.open(map_page(points, tmp_path / "map.html"))
+    expected = {
+        "egyptian": 3,
+        "cluster 3": 1,
+        "cluster 33": 1,
+        "cluster": 38,
+        "CAF\u00c9": 1,
+        "trip/": 40,
+        "dog": 20,
+    }
+    assert {query: int(look_for(browser, query).split()[0]) for query in expected} == expected
+    assert look_for(browser, "tmp") == "No image has this in its name, label, prediction or cluster."
+    browser.run("convscopeMap.select(3)")
+    assert re.search(r"folder\s+trip", text_of(browser, "#selection")), "what is found by is seen"
+    assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_only_what_can_be_judged_is_called_wrong(browser: Chromium, tmp_path: Path) -> None:
+    titles = "[...document.querySelectorAll('#modes button')].map(b => b.innerText)"
+    browser.open(map_page(some_points(predicted=("desk",) * 8), tmp_path / "a.html"), "#color=neighbors&point=0")
+    assert browser.run(titles) == ["Label", "Prediction", "Neighbors", "Cluster"]
+    assert legend(browser) == {"most nearest have another label": "8"}
+    assert "≠ desk" not in text_of(browser, "#selection")
+    some = some_points(labels=("cat", "dog", "my mug", None) * 2, predicted=("cat",) * 4 + ("dog",) * 3 + ("cow",))
+    browser.open(map_page(some, tmp_path / "b.html"), "#color=error&point=4")
+    assert browser.run(titles) == ["Label", "Prediction", "Error", "Cluster"]
+    assert legend(browser) == {
+        "wrong: predicted ≠ label": "2",
+        "right": "2",
+        "not judged: the label is never predicted": "2",
+        "no label or prediction": "2",
+    }
+    assert "≠ dog" in text_of(browser, "#selection")
+    assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_what_came_after_the_clusters_is_said(browser: Chromium, tmp_path: Path) -> None:
+    points = some_points(clusters=np.array([0, 0, 0, 1, 1, -1, -2, -2]))
+    browser.open(map_page(points, tmp_path / "map.html"), "#color=cluster&point=6")
+    assert legend(browser) == {
+        "cluster 0": "3",
+        "cluster 1": "2",
+        "no cluster": "1",
+        "came after the clusters": "2",
+    }
+    assert "came after the clusters" in text_of(browser, "#selection")
+
+
+@pytest.mark.slow
+def test_evil_names_do_not_run_in_a_browser(browser: Chromium, tmp_path: Path) -> None:
+    evil = f"<img src=x onerror=alert(1)>{EVIL}"
+    points = some_points(
+        names=(evil,) * 8, labels=(evil,) * 8, predicted=(None,) * 8, title=evil, facts={evil: evil}
+    )
+    browser.open(map_page(points, tmp_path / "map.html"), "#point=0&find=onerror", size=(390, 844))
+    assert browser.run("document.querySelector('#selection dd').textContent") == evil
+    assert browser.run("document.querySelectorAll('script:not([id])').length") == 1
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_without_webgl_there_is_a_message_and_the_rest_works(tmp_path: Path) -> None:
+    browser = started(tmp_path, "--disable-3d-apis")
+    try:
+        browser.open(map_page(some_points(), tmp_path / "map.html"), "#point=3")
+        assert "no WebGL" in browser.run("document.getElementById('message').innerText")
+        assert browser.run("document.querySelectorAll('#selection .nearest button').length") == 3
+        assert browser.complaints() == []
+    finally:
+        browser.close()
