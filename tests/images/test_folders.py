@@ -213,12 +213,14 @@ def test_where_nothing_can_be_looked_into_another_try_may_succeed(locked: Path) 
 
 
 def test_a_list_that_skips_goes_on_after_what_is_not_there(root: Path) -> None:
-    wanted = [root / "gone.png", root / "cat" / "1.png", root / "no" / "folder"]
+    (root / "empty").mkdir()
+    wanted = [root / "gone.png", root / "cat" / "1.png", root / "no" / "folder", root / "empty"]
     with pytest.raises(UnavailableError, match=r"gone\.png: no such file"):
         load_images(wanted)
     found = load_images(wanted, on_error="skip")
     assert relative(found, root) == ["cat/1.png"]
-    assert [text.rpartition(": ")[2] for text in found.unreadable] == ["no such file or folder"] * 2
+    reasons = [text.rpartition(": ")[2] for text in found.unreadable]
+    assert reasons == ["no such file or folder"] * 2 + ["the folder holds no images"]
 
 
 def test_sets_in_a_list_stay_unopened_and_a_set_takes_options(root: Path) -> None:
