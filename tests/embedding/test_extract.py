@@ -94,15 +94,15 @@ def test_broken_files_of_a_folder_are_left_out_and_listed(tiny: Model, samples: 
     folder = tmp_path / "mixed"
     shutil.copytree(samples / "crops" / "cat", folder / "cat")
     (folder / "cat" / "cat-03.jpg").write_bytes(b"")
-    (folder / "notes.txt").write_text("not an image")
+    (folder / "notes.jpg").write_text("not an image")
     seen: list[tuple[int, int]] = []
     found = embed(tiny, folder, progress=lambda done, total: seen.append((done, total)))
     assert len(found) == len(found.names) == len(found.labels) == len(found.thumbnails) == 7
     assert not any("cat-03" in name for name in found.names)
     skipped = found.provenance.skipped
-    assert len(skipped) == 1
+    assert len(skipped) == 2
     assert "cat-03.jpg" in skipped[0]
-    assert "left out 1 file that is no image, by name or kind: 1 .txt" in found.provenance.notes
+    assert "notes.jpg" in skipped[1]
     alone = embed(tiny, [str(folder / "cat" / f"cat-0{i}.jpg") for i in (0, 1, 2, 4, 5, 6, 7)])
     np.testing.assert_allclose(found.vectors, alone.vectors, atol=1e-6)
     assert seen[-1] == (9, 9), "also where the last file is none that can be read"

@@ -86,7 +86,7 @@ def load_images(
     is_listing = _find(source, found)
     if not found.sources:
         if found.left_out.unreadable:
-            raise UnavailableError(f"no image could be found; {found.left_out.unreadable[0]}")
+            raise UnavailableError(f"no image could be found: {'; '.join(found.left_out.unreadable[:3])}")
         raise ImageError(f"no images were given (an empty {type(source).__name__})")
     return ImageSet(
         found.sources,
@@ -215,23 +215,30 @@ def _find_path(path: Path, found: _Found) -> bool:
 
 
 def _find_folder(path: Path, found: _Found) -> None:
-    left_out = found.left_out
-    n_unreadable = len(left_out.unreadable)
+    left_out = LeftOut()
     found.folders.append(path)
     files = files_in(path, left_out)
-    if not files and not found.skips_errors and n_unreadable == len(left_out.unreadable):
-        raise ImageError(_nothing(f"{path}: the folder holds no images", left_out))
+    _check_found(files, f"{path}: the folder holds no images", left_out)
+    found.left_out.add(left_out)
     for file, label in labels_of(files, path):
         found.add(file, str(file), label)
 
 
 def _find_pattern(pattern: Path, found: _Found) -> None:
     """Files whose names fit a pattern like photos/**/*.jpg; the folder that holds a file is its label."""
-    files = files_like(pattern, found.left_out)
-    if not files:
-        raise ImageError(_nothing(f"{pattern}: no image has such a name", found.left_out))
+    left_out = LeftOut()
+    files = files_like(pattern, left_out)
+    _check_found(files, f"{pattern}: no image has such a name", left_out)
+    found.left_out.add(left_out)
     for file in files:
         found.add(file, str(file), file.parent.name or None)
+
+
+def _check_found(files: Sequence[Path], text: str, left_out: LeftOut) -> None:
+    """`ImageError` where there are no files, with what was left out instead."""
+    if not files:
+        kind = UnavailableError if left_out.unreadable else ImageError
+        raise kind("; ".join([text, *left_out.notes(), *left_out.unreadable]))
 
 
 def _find_listed(table: Path, found: _Found) -> None:
@@ -239,7 +246,3 @@ def _find_listed(table: Path, found: _Found) -> None:
     found.notes += listing.notes
     for file, label in listing.rows:
         found.sources.append(Source(str(file), file, label, listing.says_label))
-
-
-def _nothing(text: str, left_out: LeftOut) -> str:
-    return "; ".join([text, *left_out.notes(), *left_out.unreadable])

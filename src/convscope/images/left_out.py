@@ -48,6 +48,13 @@ class LeftOut:
     links: list[str] = field(default_factory=list)  # to folders that were looked into already
     unreadable: list[str] = field(default_factory=list)  # folders that could not be looked into, with the reason
 
+    def add(self, other: LeftOut) -> None:
+        """What another search passed over, too."""
+        self.kinds += other.kinds
+        self.own += other.own
+        self.links += other.links
+        self.unreadable += [text for text in other.unreadable if text not in self.unreadable]
+
     def notes(self) -> list[str]:
         """A line for each sort."""
         notes = []
