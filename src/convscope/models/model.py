@@ -17,7 +17,8 @@ from .batching import fitting_batch
 from .capture import OUTPUT
 from .classes import check_labels, class_names
 from .digest import device_of, dtype_of, versions, weights_digest
-from .execution import evaluating, move
+from .execution import check_weights, evaluating, move
+from .forks import in_one_thread_if_forked
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
@@ -174,6 +175,7 @@ class Model:
 
         A torch tensor (N, C, H, W) is taken as already preprocessed.
         """
+        in_one_thread_if_forked()  # inputs are looked at before the network is run
         return Inputs(images, self.preprocessing)
 
     def fitting_batch(
@@ -196,6 +198,7 @@ class Model:
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
             yield replace(batch, x=prepare(batch.x))
+            check_weights(self.module)
 
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that puts batches (N, C, H, W) of this shape where and how the network runs fastest on them.

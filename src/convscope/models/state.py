@@ -228,3 +228,26 @@ class RandomState:
         random.setstate(self._python)
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda, self._device)
+
+
+class HookState:
+    """Which hooks the modules of a network have now."""
+
+    def __init__(self, module: nn.Module) -> None:
+        kept = (child.__dict__.get(name) for child in module.modules() for name in _HOOKS)
+        self._before = [(hooks, dict(hooks) if hooks else None) for hooks in kept if hooks is not None]
+
+    def restore(self) -> None:
+        for hooks, before in self._before:
+            if hooks.keys() != (before or {}).keys():
+                hooks.clear()
+                hooks.update(before or {})
+
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
