@@ -26,8 +26,8 @@ _AT_MOST_S = 1.0  # after which it comes all the same: somebody waits for a lock
 def orderly_interrupts() -> Iterator[None]:
     """Inside, Ctrl-C waits until no context is being entered or left, and comes then.
 
-    In the main thread, which alone is interrupted, and where Ctrl-C is handled by Python. What it does is up to the
-    handler that was there.
+    In the main thread, which alone is interrupted, and where Ctrl-C is handled by Python. What it does is up to
+    the handler that was there.
     """
     previous: Any = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()

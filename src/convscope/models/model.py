@@ -91,6 +91,7 @@ class Model:
         self.labels = check_labels(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
+        self.notes: tuple[str, ...] = ()  # what all results have to say of where it comes from
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
@@ -264,7 +265,7 @@ class Model:
 
     def _notes(self) -> tuple[str, ...]:
         """What results have to say of the network."""
-        return notes_on(self.module)
+        return (*self.notes, *notes_on(self.module))
 
     def provenance(
         self,
