@@ -147,7 +147,9 @@ def random_coalitions(n: int, n_superpixels: int, seed: int) -> torch.Tensor:
     # All coalitions of a size together: the binomial is gone.
     weights = 1 / (sizes * (n_superpixels - sizes)).double()
     drawn = sizes[torch.multinomial(weights, n - 1, replacement=True, generator=generator)]
-    order = torch.rand((n - 1, n_superpixels), generator=generator).argsort(dim=1)
+    order = torch.rand((n - 1, n_superpixels), generator=generator, dtype=torch.float32, device="cpu").argsort(
+        dim=1
+    )
     everything = torch.ones((1, n_superpixels), dtype=torch.bool)
     return torch.cat([everything, order < drawn[:, None]])  # which of an order come first is as good as any
 

@@ -37,7 +37,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
     One thread at a time: flags and hooks belong to the module, and another thread would see them change.
     """
-    _refuse_where_it_cannot_run(module)
+    refuse_where_it_cannot_run(module)
     with (
         orderly_interrupts(),
         _lock_of(module),
@@ -52,8 +52,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             yield
 
 
-def _refuse_where_it_cannot_run(module: nn.Module) -> None:
+def refuse_where_it_cannot_run(module: nn.Module) -> None:
+    """`ModelError` where values cannot be looked at, or another process has been cut off in the middle."""
     name = type(module).__name__
+    if device_of(module).type == "meta":
+        raise ModelError(f"{name} has its weights on the meta device, where there are none: load them")
+    probe = torch.empty(0)
+    if type(probe) is not torch.Tensor or probe.is_meta:
+        raise ModelError(
+            f"{name} cannot be run where tensors have no values, as under FakeTensorMode or with the meta device "
+            "as default: call outside of it"
+        )
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise ModelError(
             f"{name} cannot be looked into inside a transform of torch.func (vmap, grad): call outside of it"

@@ -17,8 +17,7 @@ from .batching import fitting_batch
 from .capture import OUTPUT
 from .classes import check_labels, class_names
 from .digest import device_of, dtype_of, versions, weights_digest
-from .execution import check_weights, evaluating, move
-from .forks import in_one_thread_if_forked
+from .execution import check_weights, evaluating, move, refuse_where_it_cannot_run
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
@@ -176,7 +175,7 @@ class Model:
 
         A torch tensor (N, C, H, W) is taken as already preprocessed.
         """
-        in_one_thread_if_forked()  # inputs are looked at before the network is run
+        refuse_where_it_cannot_run(self.module)
         return Inputs(images, self.preprocessing)
 
     def fitting_batch(
