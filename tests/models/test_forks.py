@@ -1,4 +1,4 @@
-"""A forked process has none of the threads that it comes from: it runs a network or says why not, and never hangs."""
+"""A forked process has none of the threads of its parent: it runs a network or says why not, and never hangs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def printed(program: str) -> str:
     """What it prints; two minutes are for slow machines, and a process that hangs ends with it."""
     code = textwrap.dedent(_SETTING) + textwrap.dedent(program)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, start_new_session=True
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -93,6 +93,8 @@ def _kind_of_zip(path: Path, size: int) -> Kind:
     if not pickles:
         what = "arrays of NumPy (.npz)" if any(name.endswith(".npy") for name in names) else ", ".join(names[:3])
         raise ModelError(f"{path}: is a zip archive of {what}, not one of torch.save")
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        return "torchscript"  # which compresses its code
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise ModelError(
             f"{path}: is a compressed archive, and would take any amount of memory; torch.save never compresses: "
@@ -108,8 +110,7 @@ def _kind_of_zip(path: Path, size: int) -> Kind:
             f"{path}: has {pickles[0].file_size / _MIB:,.0f} MiB of Python objects beside its weights (at most "
             f"{_LARGEST_PICKLE // _MIB}), and reading them would take 60 times that: save model.state_dict() alone"
         )
-    is_script = any(name.rpartition("/")[2] == "constants.pkl" for name in names)
-    return "torchscript" if is_script else "zip"
+    return "zip"
 
 
 def _is_safetensors(start: bytes, size: int) -> bool:

@@ -51,8 +51,13 @@ def _read_safetensors(path: Path) -> Any:
 def _read_pickled(path: Path, *, is_zip: bool) -> Any:
     marked = torch.serialization.get_safe_globals()
     try:
-        with torch.serialization.safe_globals([kind for kind in _HARMLESS if kind not in marked]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        # By the file, as a name that ends in .safetensors is taken at its word; what is mapped needs a name.
+        with (
+            path.open("rb") as file,
+            torch.serialization.safe_globals([kind for kind in _HARMLESS if kind not in marked]),
+        ):
+            is_mapped = is_zip and path.suffix != ".safetensors"
+            return torch.load(path if is_mapped else file, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"a {found[1]} beside its weights" if found else "more than weights (a whole pickled model?)"
