@@ -57,12 +57,8 @@ def refuse_where_it_cannot_run(module: nn.Module) -> None:
     name = type(module).__name__
     if device_of(module).type == "meta":
         raise ModelError(f"{name} has its weights on the meta device, where there are none: load them")
-    probe = torch.empty(0)
-    if type(probe) is not torch.Tensor or probe.is_meta:
-        raise ModelError(
-            f"{name} cannot be run where tensors have no values, as under FakeTensorMode or with the meta device "
-            "as default: call outside of it"
-        )
+    if type(torch.empty(0)) is not torch.Tensor:
+        raise ModelError(f"{name} cannot be run where tensors have no values (FakeTensorMode): call outside of it")
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise ModelError(
             f"{name} cannot be looked into inside a transform of torch.func (vmap, grad): call outside of it"
