@@ -84,9 +84,10 @@ def _without_autocast(device: torch.device) -> Iterator[None]:
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
     network = _network_of(module)
     state, random = ModuleState(module), None if network in _QUIET else RandomState(device_of(module))
-    training = [(child, child.training) for child in module.modules()]
+    children = list(module.modules())
+    training = [(child, child.training) for child in children]
     trainable = [(p, p.requires_grad) for p in module.parameters()]
-    own_hooks = HookState(module)
+    own_hooks = HookState(children)
     with hooks() as attached:
         try:
             _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p, _ in trainable])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -233,15 +233,18 @@ class RandomState:
 class HookState:
     """Which hooks the modules of a network have now."""
 
-    def __init__(self, module: nn.Module) -> None:
-        kept = (child.__dict__.get(name) for child in module.modules() for name in _HOOKS)
-        self._before = [(hooks, dict(hooks) if hooks else None) for hooks in kept if hooks is not None]
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._kept = [
+            hooks for child in modules for name in _HOOKS if (hooks := vars(child).get(name)) is not None
+        ]
+        self._before = {id(hooks): dict(hooks) for hooks in self._kept if hooks}  # most have none
 
     def restore(self) -> None:
-        for hooks, before in self._before:
-            if hooks.keys() != (before or {}).keys():
+        for hooks in self._kept:
+            before = self._before.get(id(hooks), {})
+            if hooks.keys() != before.keys():
                 hooks.clear()
-                hooks.update(before or {})
+                hooks.update(before)
 
 
 _HOOKS = (
