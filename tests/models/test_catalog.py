@@ -253,8 +253,8 @@ def test_damaged_weights_are_refused(tmp_path: Path, suffix: str, content: bytes
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "no.pt", tmp_path):
-        with pytest.raises(ModelError, match="no such file"):
+    for path, said in ((tmp_path / "no.pt", "no such file"), (tmp_path, "is a folder")):
+        with pytest.raises(ModelError, match=said):
             cpu_model(TIMM, weights=path)
 
 

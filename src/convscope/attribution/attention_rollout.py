@@ -130,7 +130,7 @@ def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> tor
     """The product (n, T, T) of all layers, each half attention and half what passes by it."""
     if len({attention.shape for attention in attentions}) != 1 or len(attentions[0]) != n_images:
         raise ModelError(f"{name} has no attention among all patches in every layer; attention rollout needs it")
-    identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
+    identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device, dtype=attentions[0].dtype)
     rolled = identity.expand(attentions[0].shape)
     for attention in attentions:
         rolled = (attention.float() + identity) / 2 @ rolled

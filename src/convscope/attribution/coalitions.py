@@ -23,7 +23,7 @@ def check_superpixel(superpixel: int | Pair | None, size: Pair) -> Pair:
 
 def numbered_superpixels(pixels: Array, superpixel: Pair) -> torch.Tensor:
     """The number of each pixel's superpixel, (H, W), for a picture (H, W, 3); from 0, none left out."""
-    numbered = torch.zeros(pixels.shape[:2], dtype=torch.long)
+    numbered = torch.zeros(pixels.shape[:2], dtype=torch.long, device="cpu")
     for numbers, masks in superpixels(pixels, superpixel):
         for number, mask in zip(numbers.tolist(), masks, strict=True):
             numbered[mask] = number

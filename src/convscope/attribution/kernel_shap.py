@@ -117,7 +117,11 @@ def kernel_shap(
         shown = every_coalition(n) if is_exact else random_coalitions(samples // 2, n, seed)
         call.steps = 2 * len(shown)
         scores = score_coalitions(images, i, numbered, hide(images.x[i]), torch.cat([shown, ~shown]))
-        weights = shapley_kernel(shown[1:]) if is_exact else torch.ones(len(shown) - 1, dtype=torch.float64)
+        weights = (
+            shapley_kernel(shown[1:])
+            if is_exact
+            else torch.ones(len(shown) - 1, dtype=torch.float64, device="cpu")
+        )
         with_shown, with_hidden = scores.chunk(2)
         values, error, is_determined = shapley_values(shown, with_shown, with_hidden, weights)
         call.note_on_rounding(images, values)
@@ -135,20 +139,22 @@ def kernel_shap(
 
 def every_coalition(n_superpixels: int) -> torch.Tensor:
     """All of {0, 1}^D but for opposites, (2^(D - 1), D) of booleans: first the one in which all are shown."""
-    numbers = torch.arange(2 ** (n_superpixels - 1))
-    hidden = (numbers[:, None] >> torch.arange(n_superpixels)) & 1  # the last one is never hidden
+    numbers = torch.arange(2 ** (n_superpixels - 1), device="cpu")
+    hidden = (numbers[:, None] >> torch.arange(n_superpixels, device="cpu")) & 1  # the last one is never hidden
     return hidden == 0
 
 
 def random_coalitions(n: int, n_superpixels: int, seed: int) -> torch.Tensor:
     """Those in which all are shown, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = torch.arange(1, n_superpixels)
+    sizes = torch.arange(1, n_superpixels, device="cpu")
     # All coalitions of a size together: the binomial is gone.
     weights = 1 / (sizes * (n_superpixels - sizes)).double()
     drawn = sizes[torch.multinomial(weights, n - 1, replacement=True, generator=generator)]
-    order = torch.rand((n - 1, n_superpixels), generator=generator).argsort(dim=1)
-    everything = torch.ones((1, n_superpixels), dtype=torch.bool)
+    order = torch.rand((n - 1, n_superpixels), generator=generator, dtype=torch.float32, device="cpu").argsort(
+        dim=1
+    )
+    everything = torch.ones((1, n_superpixels), dtype=torch.bool, device="cpu")
     return torch.cat([everything, order < drawn[:, None]])  # which of an order come first is as good as any
 
 
@@ -156,7 +162,7 @@ def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
     """The weights k(z) of coalitions (M, D), none of which is all or nothing."""
     n = shown.shape[1]
     weights = [(n - 1) / (math.comb(n, size) * size * (n - size)) for size in range(1, n)]
-    return torch.tensor(weights, dtype=torch.float64)[shown.sum(dim=1) - 1]
+    return torch.tensor(weights, dtype=torch.float64, device="cpu")[shown.sum(dim=1) - 1]
 
 
 def shapley_values(

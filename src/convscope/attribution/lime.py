@@ -126,7 +126,7 @@ def lime(
 def random_coalitions(samples: int, n_superpixels: int, seed: int) -> torch.Tensor:
     """Which superpixels are shown, (samples, D) of booleans: first all of them, then each with probability 1/2."""
     generator = torch.Generator().manual_seed(seed)
-    shown = torch.rand((samples, n_superpixels), generator=generator) < 0.5
+    shown = torch.rand((samples, n_superpixels), generator=generator, dtype=torch.float32, device="cpu") < 0.5
     shown[0] = True
     return shown
 

@@ -25,7 +25,7 @@ def noisy_copies(x: torch.Tensor, noise: float, seed: int) -> Callable[[int, int
 
     def drawn(number: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
-        return torch.randn(x.shape, generator=generator)
+        return torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu")
 
     return lambda first, end: x + deviation * torch.stack([drawn(n) for n in range(first, end)]).to(x)
 

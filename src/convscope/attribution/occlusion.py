@@ -252,7 +252,7 @@ def average_over_masks(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.T
         masks: the M masks.
         size: (H, W).
     """
-    total, cover = torch.zeros((2, *size), dtype=torch.float64)
+    total, cover = torch.zeros((2, *size), dtype=torch.float64, device="cpu")
     for numbers, hidden in masks:
         for number, mask in zip(numbers, hidden, strict=True):
             top, left, bottom, right = masks.rectangles[number]

@@ -140,11 +140,14 @@ def random_masks(
     and cut at a random offset. Mask m depends on the seed and on m alone. The masks have the type and the device
     of ``like``.
     """
-    drawn = torch.rand((n, cells * cells + 2), generator=torch.Generator().manual_seed(seed))  # one row a mask
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(
+        (n, cells * cells + 2), generator=generator, dtype=torch.float32, device="cpu"
+    )  # one row a mask
     grids = (drawn[:, :-2] < keep).reshape(n, cells, cells).to(like)
     sides = [math.ceil(length / cells) for length in size]  # of a cell, in pixels
     down, right = (_upsampling(cells, side).to(like) for side in sides)
-    offsets = (drawn[:, -2:] * torch.tensor(sides)).long().to(like.device)
+    offsets = (drawn[:, -2:] * torch.tensor(sides, device="cpu")).long().to(like.device)
     rows, columns = (torch.arange(length, device=like.device) for length in size)
 
     def some(first: int, end: int) -> torch.Tensor:
@@ -157,7 +160,9 @@ def random_masks(
 
 def _upsampling(cells: int, side: int) -> torch.Tensor:
     """What each cell weighs at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
-    each = functional.interpolate(torch.eye(cells)[None], size=(cells + 1) * side, mode="linear")
+    each = functional.interpolate(
+        torch.eye(cells, dtype=torch.float32, device="cpu")[None], size=(cells + 1) * side, mode="linear"
+    )
     return each[0].T
 
 

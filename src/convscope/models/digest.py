@@ -29,8 +29,7 @@ def weights_digest(module: nn.Module) -> str:
     """SHA-256 over all parameters and buffers, computed again only after one of them has changed."""
     tensors = list(tensors_in(module))
     # Changes through ``.data`` leave the version as it is; a sample of the values tells them at hardly any cost.
-    with torch.no_grad():
-        versions = tuple((_address(t), 0 if t.is_inference() else t._version, _sample(t)) for t in tensors)
+    versions = tuple((_address(t), 0 if t.is_inference() else t._version, _sample(t)) for t in tensors)
     known = _DIGESTS.get(module)
     if known is None or known[0] != versions:
         digest = hashlib.sha256()
@@ -67,7 +66,7 @@ def _sample(tensor: torch.Tensor) -> float:
     """A sum of some thousand values, or of all: tells at hardly any cost what is written through ``.data``."""
     if tensor.layout != torch.strided or tensor.is_quantized:
         return 0.0
-    flat = tensor.flatten()
+    flat = tensor.detach().flatten()
     return float(flat[:: max(1, len(flat) // _SAMPLES)].sum())
 
 
@@ -76,10 +75,7 @@ _OPTIONS = (bool, int, float, str)
 
 
 def _state_of(module: nn.Module) -> tuple[object, ...]:
-    with torch.no_grad():
-        parameters = [
-            (p.data_ptr(), 0 if p.is_inference() else p._version, _sample(p)) for p in module.parameters()
-        ]
+    parameters = [(p.data_ptr(), 0 if p.is_inference() else p._version, _sample(p)) for p in module.parameters()]
     kinds = [(t.device, t.dtype, t.shape) for t in tensors_in(module)]
     options = [
         [(name, value) for name, value in vars(child).items() if type(value) in _OPTIONS and name != "training"]

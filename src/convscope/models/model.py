@@ -17,7 +17,7 @@ from .batching import fitting_batch
 from .capture import OUTPUT
 from .classes import check_labels, class_names
 from .digest import device_of, dtype_of, versions, weights_digest
-from .execution import evaluating, move
+from .execution import check_weights, evaluating, move, refuse_where_it_cannot_run
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
@@ -90,6 +90,7 @@ class Model:
         self.labels = check_labels(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
+        self.notes: tuple[str, ...] = ()  # what all results have to say of where it comes from
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
@@ -174,6 +175,7 @@ class Model:
 
         A torch tensor (N, C, H, W) is taken as already preprocessed.
         """
+        refuse_where_it_cannot_run(self.module)
         return Inputs(images, self.preprocessing)
 
     def fitting_batch(
@@ -196,6 +198,7 @@ class Model:
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
             yield replace(batch, x=prepare(batch.x))
+            check_weights(self.module)
 
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that puts batches (N, C, H, W) of this shape where and how the network runs fastest on them.
@@ -265,7 +268,7 @@ class Model:
 
     def _notes(self) -> tuple[str, ...]:
         """What results have to say of the network."""
-        return notes_on(self.module)
+        return (*self.notes, *notes_on(self.module))
 
     def provenance(
         self,

@@ -88,7 +88,7 @@ class Preprocessing:
         return x * self._column(self.std).to(x) + self._column(self.mean).to(x)
 
     def _column(self, values: tuple[float, ...]) -> torch.Tensor:
-        return torch.tensor(values)[:, None, None]
+        return torch.tensor(values, dtype=torch.float32, device="cpu")[:, None, None]
 
     def _fit(self, image: Image.Image) -> Image.Image:
         mode = InterpolationMode(self.interpolation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -228,3 +228,29 @@ class RandomState:
         random.setstate(self._python)
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda, self._device)
+
+
+class HookState:
+    """Which hooks the modules of a network have now."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._kept = [
+            hooks for child in modules for name in _HOOKS if (hooks := vars(child).get(name)) is not None
+        ]
+        self._before = {id(hooks): dict(hooks) for hooks in self._kept if hooks}  # most have none
+
+    def restore(self) -> None:
+        for hooks in self._kept:
+            before = self._before.get(id(hooks), {})
+            if hooks.keys() != before.keys():
+                hooks.clear()
+                hooks.update(before)
+
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)

@@ -17,7 +17,7 @@ from .capture import tensors_of
 from .choosing import candidates_of, detached, features_of, maps_of, output_of
 from .conduct import conduct_of, is_alike, kept
 from .digest import Fingerprint, device_of, dtype_of
-from .execution import evaluating, is_running
+from .execution import evaluating, is_running, refuse_where_it_cannot_run
 from .graphs import cut_off
 from .layers import Structure
 from .recording import graph_of, recorded
@@ -36,6 +36,7 @@ def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structu
     It is run again when its weights, its modules or their options have changed since; ``fresh=False`` takes what
     is known without looking.
     """
+    refuse_where_it_cannot_run(module)
     known = _SEEN.setdefault(module, {})
     if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(module)):
         known[shape] = (Fingerprint(module), _looked_at(module, shape))
@@ -50,7 +51,8 @@ def notes_on(module: nn.Module) -> tuple[str, ...]:
 
 def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
     """(1, C, H, W), the same on every device and in every type."""
-    return around + strength * torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return around + strength * torch.randn(1, *shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _looked_at(module: nn.Module, shape: Shape) -> Structure:
@@ -58,15 +60,17 @@ def _looked_at(module: nn.Module, shape: Shape) -> Structure:
     name, device = type(module).__name__, device_of(module)
     if any(is_lazy(p) for p in module.parameters()):
         raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
-    if device.type == "meta":
-        raise ModelError(f"{name} has its weights on the meta device, where there are none: load them")
     before = [(p, p.detach().clone()) for p in module.parameters() if p.layout == torch.strided]
     found = _run(module, shape, device)
     changed = [(p, value) for p, value in before if not torch.equal(p.detach(), value) and not value.isnan().any()]
     for p, value in changed:
         p.data.copy_(value)
     if changed:
-        return replace(found, refusal=f"{name} changes its own weights when it is run; they were put back")
+        refusal = (
+            f"{name} changes its own weights when it is run, or is being trained in another thread; they were put "
+            "back"
+        )
+        return replace(found, refusal=refusal)
     return found
 
 

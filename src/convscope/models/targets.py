@@ -206,13 +206,13 @@ def resolve(
     indices = [find_class(one, n_classes, labels) for one in classes]
     others = [find_class(one.against, n_classes, labels) for one in contrasts]
     return Targets(
-        torch.tensor(indices),
+        torch.tensor(indices, device="cpu"),
         None,
         tuple(Contrast(every[i], every[a]).name for i, a in zip(indices, others, strict=True))
         if others
         else tuple(every[i] for i in indices),
         score,
-        torch.tensor(others) if others else None,
+        torch.tensor(others, device="cpu") if others else None,
         normalization or ("softmax" if n_classes > 1 else "sigmoid"),
     )
 

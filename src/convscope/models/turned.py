@@ -50,7 +50,9 @@ class Turned:
         bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]
         if any((top, bottom, left, right)):  # rows and columns that were cut off: nothing comes from there
             gradient = functional.pad(gradient, (left, right, top, bottom))
-        given = torch.empty(size, dtype=gradient.dtype, memory_format=torch.channels_last)  # only its size counts
+        given = torch.empty(
+            size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+        )  # only its size counts
         found: tuple[torch.Tensor, ...] = aten.convolution_backward(
             gradient,
             given,

@@ -81,7 +81,7 @@ def _blurred(image: torch.Tensor) -> torch.Tensor:
 
 def _noise(image: torch.Tensor, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
-    noise = torch.rand(image.shape, generator=generator).to(image)
+    noise = torch.rand(image.shape, generator=generator, dtype=torch.float32, device="cpu").to(image)
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
     return low + noise * (high - low)
 

@@ -60,8 +60,8 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
     window is cut. An ellipse is the one inscribed in the window.
     """
     tops, lefts = starts(size[0], window[0], stride[0]), starts(size[1], window[1], stride[1])
-    places = torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts)).reshape(-1, 2)
-    rows, columns = torch.arange(size[0]), torch.arange(size[1])
+    places = torch.cartesian_prod(*(torch.tensor(v, device="cpu") for v in (tops, lefts))).reshape(-1, 2)
+    rows, columns = (torch.arange(length, device="cpu") for length in size)
 
     def some(numbers: Ints) -> torch.Tensor:
         down = rows[None, :] - places[numbers, :1]  # (m, H): how far each row lies below the window's top

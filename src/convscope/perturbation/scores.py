@@ -170,7 +170,7 @@ class Scorer:
     ) -> torch.Tensor:
         """The drops of all variants; with a check, how long they took and what that says about them."""
         clean = scores(way.clean, 1).cpu().double()
-        found = torch.empty((len(way.order), *clean.shape[1:]), dtype=torch.float64)
+        found = torch.empty((len(way.order), *clean.shape[1:]), dtype=torch.float64, device="cpu")
 
         def run(first: int, end: int) -> None:
             numbers = way.order[first:end]

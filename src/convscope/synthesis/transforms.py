@@ -17,6 +17,6 @@ def clear_small(image: torch.Tensor, share: float) -> torch.Tensor:
 
 def shift(image: torch.Tensor, jitter_px: int, generator: torch.Generator) -> torch.Tensor:
     """The image moved by up to ``jitter_px`` each way, what leaves on one side coming back on the other."""
-    down, right = torch.randint(-jitter_px, jitter_px + 1, (2,), generator=generator).tolist()
+    down, right = torch.randint(-jitter_px, jitter_px + 1, (2,), generator=generator, device="cpu").tolist()
     rolled: torch.Tensor = image.roll((down, right), dims=(2, 3))
     return rolled

@@ -188,9 +188,9 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
     """The picture to begin with, (1, C, H, W), ready to take gradients."""
     if isinstance(start, str) and start in ("zero", "noise"):
         shape = model.input_shape(None if size_px is None else as_pair(size_px, "size_px"))
-        x = torch.zeros(1, *shape)
+        x = torch.zeros(1, *shape, dtype=torch.float32, device="cpu")
         if start == "noise":
-            x = NOISE * torch.randn(x.shape, generator=generator)
+            x = NOISE * torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu")
     else:
         if size_px is not None:
             raise ParameterError("size_px: a picture that starts from an image has that image's size")
