@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from ..checks import Engine, as_count, check_engine
+from ..arguments import checks_arguments
+from ..checks import Engine, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
@@ -39,6 +40,7 @@ class Source:
     provenance: Provenance | None
 
 
+@checks_arguments
 def project(
     embeddings: Embeddings | EmbeddingStore | Array,
     *,
@@ -96,9 +98,6 @@ def project(
     started = time.perf_counter()
     if method not in METHODS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(METHODS)}")
-    n_components = as_count(n_components, "n_components", 1)
-    if as_count(seed, "seed") >= 2**32:
-        raise ParameterError(f"seed={seed}: expected less than 2^32")
     check_engine(engine, address)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..checks import Engine, Metric
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
@@ -72,11 +73,10 @@ class EmbeddingStore:
         self.fits = Fits(database, place)
 
     @classmethod
+    @checks_arguments
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
         """A new store, or the one of the same origin that is there already."""
         place = as_place(place)
-        if vectors not in get_args(VectorType):
-            raise ParameterError(f"vectors={vectors!r}: expected 'float32' or 'float16'")
         if is_local(place):
             make_folder(Path(place))
         with lock(place), explained():
@@ -96,6 +96,7 @@ class EmbeddingStore:
         return store
 
     @classmethod
+    @checks_arguments
     def open(cls, place: str | Path, *, model: Model | nn.Module | None = None) -> Self:
         """The store at a place.
 
@@ -119,6 +120,7 @@ class EmbeddingStore:
         return store
 
     @classmethod
+    @checks_arguments
     def of_vectors(
         cls,
         place: str | Path,
@@ -217,12 +219,14 @@ class EmbeddingStore:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def count(self, where: str | None = None) -> int:
         """The number of rows for which a condition holds; see `neighbors` for how it is written."""
         self._latest()
         with explained(where):
             return int(self._table.count_rows(where))
 
+    @checks_arguments
     def check(self, where: str | None) -> None:
         """`ParameterError` for a condition that cannot be read, in the words in which it was given."""
         if where is not None:
@@ -230,6 +234,7 @@ class EmbeddingStore:
                 raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
             self.count(where)
 
+    @checks_arguments
     def batches(
         self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
     ) -> Iterator[pa.RecordBatch]:
@@ -251,6 +256,7 @@ class EmbeddingStore:
                     taken = self._table.take_row_ids(ids).select(list(columns)).with_row_id().to_arrow()
                     yield from taken.select(wanted).combine_chunks().to_batches()
 
+    @checks_arguments
     def to_arrow(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """The rows as an Arrow table: all columns, or those named."""
         import pyarrow as pa
@@ -262,10 +268,12 @@ class EmbeddingStore:
         schema = pa.schema([self.schema.field(name) for name in chosen])
         return pa.Table.from_batches([b.select(chosen) for b in self.batches(chosen, where)], schema=schema)
 
+    @checks_arguments
     def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The rows as a pandas data frame, which has to be installed."""
         return self.to_arrow(columns, where).to_pandas()
 
+    @checks_arguments
     def take(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
         """Rows by their _rowid, in the order asked for."""
         import pyarrow as pa
@@ -296,6 +304,7 @@ class EmbeddingStore:
         self._latest()
         return self._kept is not None and self._kept[0] == self._table.version
 
+    @checks_arguments
     def kept(self, make: Callable[[], Any]) -> Any:
         """What was made of the rows before, as long as they are the same."""
         self._latest()
@@ -306,6 +315,7 @@ class EmbeddingStore:
 
     # --- asking ----------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def neighbors(
         self,
         query: Any,
@@ -341,12 +351,14 @@ class EmbeddingStore:
 
         return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
 
+    @checks_arguments
     def duplicates(self, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000) -> Duplicates:
         """Pairs of images that are nearly the same, nearest first; see `convscope.duplicates`."""
         from .duplicates import duplicates
 
         return duplicates(self, threshold, metric=metric, limit=limit)
 
+    @checks_arguments
     def project(
         self,
         *,
@@ -361,6 +373,7 @@ class EmbeddingStore:
 
         return project(self, method=method, n_components=n_components, seed=seed, engine=engine, address=address)
 
+    @checks_arguments
     def index(
         self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
     ) -> dict[str, Any]:
@@ -383,6 +396,7 @@ class EmbeddingStore:
 
         return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
 
+    @checks_arguments
     def search_index(
         self,
         vectors: Array,
@@ -434,6 +448,7 @@ class EmbeddingStore:
         """Keeps other writers out, for one that does not come through `write`."""
         return lock(self.place)
 
+    @checks_arguments
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""
         with lock(self.place), explained(where):
@@ -468,6 +483,7 @@ class EmbeddingStore:
             given = rows.cast(pa.schema([table.schema.field(name) for name in rows.schema.names]))
             table.merge_insert("path").when_matched_update_all().execute(given)
 
+    @checks_arguments
     def build_index(self, distance: str) -> None:
         """LanceDB's own index over the vectors; `index` measures it."""
         from lancedb.index import IvfSq

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution.calls import Asking
 from ..checks import as_count
 from ..errors import Interrupted, ParameterError
@@ -19,6 +20,7 @@ from .measures import MEASURES, check_measures, regions_of
 from .measuring import Maps, Measuring
 
 
+@checks_arguments
 def evaluate(
     model: Model | nn.Module,
     images: Any,
@@ -86,7 +88,7 @@ def evaluate(
         2202.00449.
     """
     started = time.perf_counter()
-    model, steps, seed = as_model(model), as_count(steps, "steps", 2), as_count(seed, "seed")
+    model = as_model(model)
     check_call(target, regions, measures, steps)
     given = _by_name(attributions)
     asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)

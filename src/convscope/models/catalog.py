@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..errors import ModelError
 from .checkpoints import fit_weights, read_module, read_weights
 from .classes import check_labels
@@ -25,6 +26,7 @@ DEFAULT_MODEL = "efficientnet-lite0"
 PACKAGED = {f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}" for n in range(3)}
 
 
+@checks_arguments
 def load_model(
     name: str | Path = DEFAULT_MODEL,
     *,

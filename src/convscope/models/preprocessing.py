@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as geometry
 
+from ..arguments import checks_arguments
 from ..errors import ImageError, ParameterError
 from ..images import Pixels
 
@@ -22,6 +23,7 @@ _LARGEST_RESIZED = 32
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Preprocessing:
     """How a network wants its pictures.

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from ..arguments import checks_arguments
 from ..errors import ModelError, ParameterError, TargetError
 
 # From the network's output for M inputs, and the image that all of them are variants of (None: row m is image m),
@@ -191,6 +192,7 @@ class SimilarTo:
         layer: whose output is compared; by default the feature vector, what the classifier takes in.
     """
 
+    @checks_arguments
     def __init__(self, image: Any, layer: str | None = None) -> None:
         if image is None:
             raise ParameterError("SimilarTo: give the other image")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from .base import Array, Result
 
 CONTROLS = ("random", "center")
@@ -39,10 +40,12 @@ class Evaluation(Result):
     names: tuple[str, ...]
     targets: tuple[str, ...]
 
+    @checks_arguments
     def mean(self, method: str, measure: str) -> float:
         """The mean over the images of one measure of one method."""
         return float(self.means[self.methods.index(method), self.measures.index(measure)])
 
+    @checks_arguments
     def areas(self, kind: str) -> Array:
         """ "deletion" or "insertion" of each method and image, (M, N), the mean over the baselines."""
         chosen = [k for k, name in enumerate(self.measures) if name.startswith(f"{kind}_")]
@@ -187,6 +190,7 @@ class MaskStudy(Result):
         """Insertion minus deletion, the mean over the images, (S,)."""
         return np.asarray((self.insertion - self.deletion).mean(axis=1))
 
+    @checks_arguments
     def setting(self, s: int) -> str:
         """One setting in words."""
         return f"{self.windows[s]} px {self.shapes[s]} over {self.baselines[s]}"

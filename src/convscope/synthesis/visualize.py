@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_count, as_number, as_pair
+from ..arguments import checks_arguments
+from ..checks import Pair, as_pair
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model, describe, differentiable, is_of_classes, note_on_scores
 from ..results import Array, Visualization
@@ -24,6 +25,7 @@ Start: TypeAlias = Literal["zero", "noise"] | Any
 NOISE = 0.1  # standard deviation of the noise start, in normalized units
 
 
+@checks_arguments
 def visualize(
     model: Model | nn.Module,
     target: ObjectiveTarget,
@@ -101,7 +103,6 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
-    n_frames, seed = as_count(n_frames, "n_frames"), as_count(seed, "seed")
     generator = torch.Generator().manual_seed(seed)
     scores: list[float] = []
     frames: list[Array] = []
@@ -170,18 +171,15 @@ def visualize(
 def _settings(
     steps: int, step_size: float, l2: float, blur: float | None, clear: float, jitter_px: int | None, side: int
 ) -> Settings:
-    """The options, checked; what is not given goes by the picture's shorter side."""
-    found = Settings(
-        steps=as_count(steps, "steps", 1),
-        step_size=as_number(step_size, "step_size"),
-        l2=as_number(l2, "l2"),
-        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else as_number(blur, "blur"),
-        clear=as_number(clear, "clear"),
-        jitter_px=round(JITTER * side) if jitter_px is None else as_count(jitter_px, "jitter_px"),
+    """The options; what is not given goes by the picture's shorter side."""
+    return Settings(
+        steps=steps,
+        step_size=step_size,
+        l2=l2,
+        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else blur,
+        clear=clear,
+        jitter_px=round(JITTER * side) if jitter_px is None else jitter_px,
     )
-    if found.clear >= 1:
-        raise ParameterError(f"clear={found.clear}: expected a share of the pixels, less than 1")
-    return found
 
 
 def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
