@@ -33,7 +33,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # These have errors of their own, where they are looked at with the network at hand.
 _LEFT = {"self", "cls", "model", "module", "images", "image", "target", "targets", "against"}
-_SIDES = {2: "(height, width)", 3: "(channels, height, width)"}
+_PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
 
 
 class Kind(NamedTuple):
@@ -164,7 +164,7 @@ def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
     fixed = len(hints) if origin is tuple and hints[-1] is not ... else None
     each = kind_of(hints[0], name)
     if fixed:
-        words = f"{_SIDES.get(fixed, f'{fixed} values')}{f', each {each.words}' if each else ''}"
+        words = f"{_PARTS.get(name, '(height, width)')}{f', each {each.words}' if each else ''}"
     else:
         words = f"a list, each {each.words}" if each else "a list"
 

@@ -23,6 +23,7 @@ _MOST = 2**31 - 1
 # beyond what anybody needs, so that with a digit too many nothing runs for years or asks for terabytes.
 BOUNDS: dict[str, tuple[float, float]] = {
     "at_least": (1, 100_000),
+    "background": (0, 255),
     "blur": (0, 10_000),
     "budget_s": (1e-3, 1e9),
     "cells": (2, 100),
@@ -153,6 +154,21 @@ def as_path(value: Any, name: str) -> Any:
     except UnicodeEncodeError:
         raise unfit(value, name, "a path") from None
     return value
+
+
+def as_array(value: Any, name: str, expected: str) -> Any:
+    """An array of NumPy, of whatever makes one."""
+    import numpy as np
+
+    try:
+        return np.asarray(value)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+    ):  # lists of several lengths, a tensor with a gradient
+        raise unfit(value, name, expected) from None
 
 
 def as_items(value: Any, name: str, expected: str) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from ..arguments import checks_arguments
-from ..checks import Engine, check_engine
+from ..checks import Engine, as_array, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
@@ -151,7 +151,7 @@ def source_of(embeddings: Any) -> Source:
             embeddings.thumbnails,
             embeddings.provenance,
         )
-    points = check_finite(np.asarray(embeddings))
+    points = check_finite(as_array(embeddings, "embeddings", "Embeddings, an EmbeddingStore or vectors (N, D)"))
     names = tuple(f"vector {i}" for i in range(len(points)))
     return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
 

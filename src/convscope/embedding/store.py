@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Engine, Metric
+from ..checks import Engine, Metric, as_array, shown, unfit
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
@@ -172,7 +172,7 @@ class EmbeddingStore:
                     f"{self.place} holds vectors that were brought along: ask for its names, or with vectors"
                 )
         elif model is not None:
-            given = model.provenance("check", {}, 0.0).model
+            given = as_model(model).provenance("check", {}, 0.0).model
             self.origin.check(Origin(given, self.origin.layer, self.origin.precision), self.place)
 
     def __repr__(self) -> str:
@@ -243,6 +243,7 @@ class EmbeddingStore:
         Vectors and thumbnails are taken by row, as a scan reads half of the table ahead of who is slower.
         """
         self._latest()
+        self._check_columns(columns)
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(self.schema.field(name).type not in _LIGHT for name in columns)
         with explained():
@@ -262,11 +263,14 @@ class EmbeddingStore:
         import pyarrow as pa
 
         chosen = list(columns or self.schema.names)
-        if unknown := [name for name in chosen if name not in self.schema.names]:
-            raise ParameterError(f"no column {unknown[0]!r}; there are {', '.join(self.schema.names)}")
+        self._check_columns(chosen)
         self.check(where)
         schema = pa.schema([self.schema.field(name) for name in chosen])
         return pa.Table.from_batches([b.select(chosen) for b in self.batches(chosen, where)], schema=schema)
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        if unknown := [name for name in names if name not in self.schema.names]:
+            raise ParameterError(f"no column {shown(unknown[0])}; there are {', '.join(self.schema.names)}")
 
     @checks_arguments
     def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
@@ -279,7 +283,10 @@ class EmbeddingStore:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        wanted = pa.array(np.asarray(row_ids, np.uint64))
+        given = as_array(row_ids, "row_ids", "whole numbers")
+        if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+            raise unfit(row_ids, "row_ids", "whole numbers, as batches(row_ids=True) gives them")
+        wanted = pa.array(given.astype(np.uint64))
         unique = pc.unique(wanted)
         with explained():
             found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution.calls import Asking
-from ..checks import as_count
+from ..checks import as_array, as_count, as_items
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, Score, Several, Target, as_model, describe, is_of_classes
 from ..results import CONTROLS, Array, Attribution, Evaluation
@@ -180,7 +180,8 @@ def _by_name(attributions: Any) -> dict[str, Maps]:
     if isinstance(attributions, Mapping):
         named = dict(attributions)
     else:
-        items = [attributions] if isinstance(attributions, Attribution | np.ndarray) else list(attributions)
+        is_one = isinstance(attributions, Attribution | np.ndarray)
+        items = [attributions] if is_one else as_items(attributions, "attributions", "maps, or a list of them")
         names = [
             m.provenance.method if isinstance(m, Attribution) else f"map {i + 1}" for i, m in enumerate(items)
         ]
@@ -193,9 +194,11 @@ def _by_name(attributions: Any) -> dict[str, Maps]:
 
 
 def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Array:
-    values = given.values if isinstance(given, Attribution) else np.asarray(given)
+    values = given.values if isinstance(given, Attribution) else as_array(given, name, "maps (N, H, W)")
     if values.ndim != 3 or values.shape[1:] != size or not 1 <= len(values) <= n_images:
         raise ParameterError(f"{name}: maps of shape {values.shape} for {n_images} images of {size}")
+    if values.dtype.kind not in "fiub":
+        raise ParameterError(f"{name}: maps of {values.dtype}; expected numbers")
     if not np.isfinite(values).all():
         raise ParameterError(f"{name}: NaN or infinite values in its maps")
     return np.asarray(values)

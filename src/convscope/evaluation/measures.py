@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_array
 from ..errors import ParameterError
 from ..perturbation import NAMED
 from ..results import Array
@@ -114,7 +115,7 @@ def regions_of(regions: Any, n_images: int, size: tuple[int, int]) -> Array | No
     """
     if regions is None:
         return None
-    given = np.asarray(regions)
+    given: Array = as_array(regions, "regions", "masks (N, H, W) of booleans, or boxes (N, 4)")
     if given.shape == (n_images, *size) and given.dtype == np.bool_:
         masks = given
     elif given.shape == (n_images, 4) and np.issubdtype(given.dtype, np.number):

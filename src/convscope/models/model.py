@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ModelError, ParameterError
+from ..errors import ImageError, ModelError, ParameterError
 from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .capture import OUTPUT
@@ -261,6 +261,8 @@ class Model:
         Where mean and std are not known, each image's own range is shown. Other than three channels are
         shown as their average, in gray.
         """
+        if x.ndim != 4:
+            raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
         x = x.detach().float().cpu()
         if self.preprocessing is not None:
             x = self.preprocessing.to_unit(x)

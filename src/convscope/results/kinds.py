@@ -9,6 +9,8 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..checks import shown
+from ..errors import LayerError, ParameterError
 from .base import Array, Result
 from .probabilities import Normalization, probabilities
 
@@ -77,7 +79,10 @@ class FeatureMaps(Result):
     def layers(self) -> tuple[str, ...]:
         return tuple(self.values)
 
+    @checks_arguments
     def __getitem__(self, layer: str) -> Array:
+        if layer not in self.values:
+            raise LayerError(f"no maps of layer {shown(layer)}; there are those of {', '.join(self.values)}")
         return self.values[layer]
 
     @checks_arguments
@@ -86,7 +91,9 @@ class FeatureMaps(Result):
 
         Equal maxima, as ReLU6 makes them, go by the mean; equal means by the channel's number.
         """
-        maps = self.values[layer][n]
+        if n >= len(self[layer]):
+            raise ParameterError(f"n={n}: there are {len(self[layer])} images, counted from 0")
+        maps = self[layer][n]
         flat = maps.reshape(len(maps), -1)
         mean = flat.mean(axis=1)
         return np.lexsort((-mean, -flat.max(axis=1))) if by == "max" else np.argsort(-mean, kind="stable")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Pair, as_pair
+from ..checks import Pair, as_pair, unfit
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model, describe, differentiable, is_of_classes, note_on_scores
 from ..results import Array, Visualization
@@ -192,8 +192,8 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
     else:
         if size_px is not None:
             raise ParameterError("size_px: a picture that starts from an image has that image's size")
-        if isinstance(start, str) and not Path(start).exists():
-            raise ParameterError(f"start={start!r}: expected 'zero', 'noise', an image, or the path of one")
+        if isinstance(start, str) and not os.path.exists(start):
+            raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
         inputs = model.inputs(start)
         if len(inputs) != 1:
             raise ParameterError(f"start: {len(inputs)} images; expected one")
