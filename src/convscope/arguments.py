@@ -104,7 +104,7 @@ def kind_of(hint: Any, name: str) -> Kind | None:
     if hint in (bool, int, float, str, Path):
         return simple[hint]
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint in (Any, object):
         return None
     if origin is Literal:
         return Kind(in_words(args), lambda value: as_choice(value, name, args))
@@ -143,7 +143,10 @@ def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
     known = [kind for kind in kinds if kind is not None]
     if len(known) < len(kinds):
         return None
-    words = ", or ".join([kind.words for kind in known] + ["None"] * is_optional)
+    first, *others = [kind.words for kind in known]
+    others = [words.replace(f", each {first}", " of these") for words in others] + ["None"] * is_optional
+    words = ", or ".join([first, *others])
+    known.sort(key=lambda kind: kind.words[:6] != "a list")  # [4, 8] are two sizes and no pair
 
     def take(value: Any) -> Any:
         if value is None and is_optional:

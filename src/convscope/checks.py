@@ -137,9 +137,9 @@ def as_choice(value: object, name: str, choices: Sequence[str]) -> str:
 
 
 def as_text(value: object, name: str) -> str:
-    """A string that can be written as UTF-8."""
+    """A string."""
     given = plain(value)
-    if not isinstance(given, str) or not is_unicode(given):
+    if not isinstance(given, str):
         raise unfit(value, name, "a string")
     return str(given)
 
@@ -177,15 +177,6 @@ def as_items(value: Any, name: str, expected: str) -> list[Any]:
     if not is_list or getattr(value, "ndim", 1) == 0:
         raise unfit(value, name, expected)
     return list(value)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a string has no half of a surrogate pair, as names of files can have that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def as_pair(value: object, name: str) -> Pair:

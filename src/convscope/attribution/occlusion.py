@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_pair, unfit
+from ..checks import Pair, as_choice, as_pair, unfit
 from ..models import Model, Progress, Score, Target, as_model
 from ..perturbation import (
     Baseline,
@@ -239,6 +239,8 @@ def _shapes(
     if shape in ("rectangle", "ellipse"):
         grid = windows(size, window, stride, shape=shape)
         return lambda pixels: grid, {"shape": shape, "window": window, "stride": stride}
+    if isinstance(shape, str):
+        as_choice(shape, "shape", get_args(Shape))
     raise unfit(shape, "shape", "'rectangle', 'ellipse', 'superpixel' or an array of masks")
 
 

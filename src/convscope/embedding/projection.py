@@ -14,7 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from ..arguments import checks_arguments
-from ..checks import Engine, as_array, check_engine
+from ..checks import Engine, as_array, as_choice, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
@@ -96,8 +96,7 @@ def project(
         Visualizing data using t-SNE, 2008. McInnes, Healy, Melville: UMAP, 2018, arXiv 1802.03426.
     """
     started = time.perf_counter()
-    if method not in METHODS:
-        raise ParameterError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    as_choice(method, "method", tuple(METHODS))
     check_engine(engine, address)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":

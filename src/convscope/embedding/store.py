@@ -126,8 +126,8 @@ class EmbeddingStore:
         place: str | Path,
         vectors: Any,
         *,
-        names: Sequence[str] | None = None,
-        labels: Sequence[str | None] | None = None,
+        names: Sequence[object] | None = None,
+        labels: Sequence[object] | None = None,
         encoder: str = "your own vectors",
     ) -> Self:
         """A store of vectors that you bring along, from whatever encoder; added to what is there.

@@ -84,7 +84,7 @@ def mask_study(
     size = model.inputs(looked_at).shape[1:]
     for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):
         if given is not None and not len(given):
-            raise ParameterError(f"{name}=[]: expected at least one")
+            raise ParameterError(f"{name}=[]: expected a list of at least one")
     sides = tried_windows(size) if windows is None else windows
     # Baselines innermost, windows outermost: a picture has a column for each window.
     settings = [Setting(*each) for each in itertools.product(sides, shapes, baselines)]
