@@ -23,6 +23,7 @@ _MOST = 2**31 - 1
 # beyond what anybody needs, so that with a digit too many nothing runs for years or asks for terabytes.
 BOUNDS: dict[str, tuple[float, float]] = {
     "at_least": (1, 100_000),
+    "at_most": (1, _MOST),
     "background": (0, 255),
     "blur": (0, 10_000),
     "budget_s": (1e-3, 1e9),
@@ -38,7 +39,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "masks": (2, 100_000),
     "n_clusters": (1, 1_000_000),
     "n_components": (1, 100_000),
-    "n_dims": (1, 1_000_000),
+    "n_dims": (1, _MOST),
     "n_frames": (0, 100_001),
     "n_variants": (1, 10_000),
     "noise": (0, 1000),
@@ -47,7 +48,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "samples": (1, 100_000),
     "seed": (0, 2**32 - 1),  # what NumPy's older generators take, as scikit-learn has them
     "shape": (1, 100_000),
-    "size": (1, 100_000),
+    "size": (1, _MOST),
     "size_px": _PIXELS,
     "stages": (1, 10_000),
     "step_size": (0, 1e6),

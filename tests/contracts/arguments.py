@@ -35,7 +35,6 @@ Function = Callable[..., Any]
 NOT_FOR_USERS = {
     ("EmbeddingStore", "database"),  # it is made by open, create and of_vectors
     ("EmbeddingStore", "table"),
-    ("ImageSet.__getitem__", "index"),  # answers as a list does, by IndexError and TypeError
 }
 
 
@@ -124,7 +123,7 @@ def _functions() -> Iterator[tuple[str, Function, type | None]]:
         thing = getattr(convscope, name)
         if inspect.isfunction(thing):
             yield name, thing, None
-        if not inspect.isclass(thing) or issubclass(thing, BaseException):
+        if not inspect.isclass(thing) or issubclass(thing, BaseException) or thing is convscope.ImageSet:
             continue
         # Results are made by methods, not by hand.
         if not issubclass(thing, Result | Provenance | Layer):
@@ -132,8 +131,6 @@ def _functions() -> Iterator[tuple[str, Function, type | None]]:
         for key in dir(thing):
             found = inspect.getattr_static(thing, key)
             method = found.__func__ if isinstance(found, classmethod) else found
-            if name == "ImageSet":
-                continue
             is_public = not key.startswith("_") or key == "__getitem__"
             if is_public and inspect.isfunction(method) and method.__module__.startswith("convscope"):
                 if method not in seen:

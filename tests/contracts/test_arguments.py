@@ -26,7 +26,7 @@ from convscope import (
 )
 from convscope.checks import BOUNDS, shown
 
-SOME = 400  # odd calls in the fast suite, always the same
+SOME = 300  # odd calls in the fast suite, always the same
 
 
 @pytest.fixture(scope="module")

@@ -75,15 +75,7 @@ class Model:
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
-            try:
-                height, width = (int(side) for side in input_size)
-                means, stds = tuple(map(float, mean)), tuple(map(float, std))
-            except (TypeError, ValueError):
-                raise ParameterError(
-                    f"input_size={input_size!r}, mean={mean!r}, std={std!r}: expected (height, width), and lists "
-                    "of one number a channel"
-                ) from None
-            preprocessing = Preprocessing((height, width), means, stds, resize_px=(height, width))
+            preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
         # A compiled module is looked at as it was: nothing can be hooked inside what it was compiled to.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
         if device is not None:

@@ -42,8 +42,6 @@ class Preprocessing:
     crop: Literal["center", "squash"] = "center"
 
     def __post_init__(self) -> None:
-        if min(*self.input_size, *self.resize_px) < 1:
-            raise ParameterError(f"input_size={self.input_size}: expected (height, width) of at least 1 pixel")
         if len(self.mean) != len(self.std) or not self.mean:
             raise ParameterError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}; expected one of each per channel"
