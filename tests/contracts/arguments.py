@@ -315,7 +315,7 @@ class Bench:
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
+def ending() -> Iterator[None]:
     """`TimeoutError` for what does not end."""
 
     def stop(*_: Any) -> None:
@@ -340,7 +340,7 @@ def fault(bench: Bench, place: Place, odd: str) -> str:
     given = [value] if place.parameter.kind is place.parameter.VAR_POSITIONAL else value
     about = f"{place.name}({place.parameter.name}={odd})"
     try:
-        with _ending(), warnings.catch_warnings():
+        with ending(), warnings.catch_warnings():
             warnings.simplefilter("error")
             bench.call(place, given[0] if isinstance(given, list) and given is not value else given)
     except ConvscopeError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import tiny_network
-from tests.contracts.arguments import ODD, Bench, Unprintable, fault, places
+from tests.contracts.arguments import ODD, Bench, Unprintable, ending, fault, places
 
 from convscope import (
     Model,
@@ -78,7 +78,7 @@ def test_whole_numbers_of_other_libraries_are_taken(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [np.array([4]), [4], 4.0, True, "4", 2**63, -1])
 def test_what_is_no_whole_number_in_the_range_is_refused(value: Any) -> None:
-    with pytest.raises(ParameterError, match=r"samples=.*: expected a whole number from 1 to 100,000"):
+    with ending(), pytest.raises(ParameterError, match=r"samples=.*: expected a whole number from 1 to 100,000"):
         smoothgrad(tiny_network(), torch.rand(1, 3, 16, 16), samples=value)
 
 
