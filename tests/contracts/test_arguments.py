@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import tiny_network
-from tests.contracts.arguments import ODD, Bench, Unprintable, ending, fault, places
+from tests.contracts.arguments import ODD, Unprintable, ending, fault, places
+from tests.contracts.bench import Bench
 
 from convscope import (
     Model,
