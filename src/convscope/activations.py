@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from .arguments import checks_arguments
 from .errors import LayerError
 from .models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
 from .results import Array, FeatureMaps, Filters
 
 
+@checks_arguments
 def filters(model: Model | nn.Module, layer: str | None = None) -> Filters:
     """The weights of a convolution.
 
@@ -53,6 +55,7 @@ def filters(model: Model | nn.Module, layer: str | None = None) -> Filters:
     )
 
 
+@checks_arguments
 def feature_maps(
     model: Model | nn.Module,
     images: Any,

@@ -1,11 +1,14 @@
-"""Numbers that a caller gives: of the right kind and in the right range, or a `ParameterError` naming them."""
+"""What a caller gives: of the right kind and in the right range, or a `ParameterError` naming it."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+import os
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from .errors import ParameterError
 
@@ -14,36 +17,183 @@ Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
+_PIXELS = (1, 10_000)  # a side of what a network sees
+_MOST = 2**31 - 1
+# The least and the greatest value of an option, by its name, which means the same everywhere. The upper bounds are
+# beyond what anybody needs, so that with a digit too many nothing runs for years or asks for terabytes.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "at_least": (1, 100_000),
+    "at_most": (1, _MOST),
+    "background": (0, 255),
+    "blur": (0, 10_000),
+    "budget_s": (1e-3, 1e9),
+    "cells": (2, 100),
+    "channels": (1, 10_000),
+    "clear": (0, math.nextafter(1, 0)),
+    "input_size": _PIXELS,
+    "jitter_px": (0, 10_000),
+    "k": (1, 1_000_000),
+    "keep": (math.nextafter(0, 1), math.nextafter(1, 0)),
+    "l2": (0, 1e6),
+    "limit": (1, 10_000_000),
+    "masks": (2, 100_000),
+    "n_clusters": (1, 1_000_000),
+    "n_components": (1, 100_000),
+    "n_dims": (1, _MOST),
+    "n_frames": (0, 100_001),
+    "n_variants": (1, 10_000),
+    "noise": (0, 1000),
+    "recall": (math.nextafter(0, 1), 1),
+    "resize_px": (1, 100_000),
+    "samples": (1, 100_000),
+    "seed": (0, 2**32 - 1),  # what NumPy's older generators take, as scikit-learn has them
+    "shape": (1, 100_000),
+    "size": (1, _MOST),
+    "size_px": _PIXELS,
+    "stages": (1, 10_000),
+    "step_size": (0, 1e6),
+    "steps": (1, 100_000),
+    "stride": _PIXELS,
+    "superpixel": _PIXELS,
+    "tiles": (1, 10_000),
+    "window": _PIXELS,
+    "windows": _PIXELS,
+}
+_WORDS = {"clear": "a number, at least 0 and less than 1", "keep": "a number between 0 and 1",
+          "recall": "a number, more than 0 and at most 1"}  # fmt: skip
 
-def as_count(value: object, name: str, least: int = 0) -> int:
-    """A whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ParameterError(f"{name}={value!r}: expected a whole number, at least {least}")
-    return int(value)
+
+def shown(value: object) -> str:
+    """A value in a message: on one line, no longer than 80 characters, whatever its repr does."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = 80
+    try:
+        text = " ".join(brief.repr(value).split())
+    except Exception:  # of a class whose repr fails, or a number of thousands of digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
-def as_number(value: object, name: str, least: float = 0.0) -> float:
-    """A finite number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < least:
-        raise ParameterError(f"{name}={value!r}: expected a number, at least {least:g}")
-    return float(value)
+def unfit(value: object, name: str, expected: str) -> ParameterError:
+    """The error for an argument that is something else than expected."""
+    return ParameterError(f"{name}={shown(value)}: expected {expected}")
+
+
+def in_words(names: Iterable[str]) -> str:
+    """'a', 'b' or 'c'."""
+    *some, last = map(repr, names)
+    return f"{', '.join(some)} or {last}" if some else last
+
+
+def count_in_words(name: str, least: int | None = None) -> str:
+    """Which whole numbers an option takes."""
+    low, high = BOUNDS.get(name, (0, _MOST))
+    return f"a whole number from {int(low) if least is None else least:,} to {int(high):,}"
+
+
+def number_in_words(name: str) -> str:
+    """Which numbers an option takes."""
+    low, high = BOUNDS.get(name, (-math.inf, math.inf))
+    return _WORDS.get(name) or ("a finite number" if low == -math.inf else f"a number from {low:g} to {high:g}")
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy or torch, also an array without dimensions, as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def as_count(value: object, name: str, least: int | None = None) -> int:
+    """A whole number within the `BOUNDS` of its name, or of at least ``least``."""
+    low, high = BOUNDS.get(name, (0, _MOST))
+    given = plain(value)
+    is_whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not is_whole or not (low if least is None else least) <= given <= high:
+        raise unfit(value, name, count_in_words(name, least))
+    return int(given)
+
+
+def as_number(value: object, name: str) -> float:
+    """A finite number within the `BOUNDS` of its name."""
+    low, high = BOUNDS.get(name, (-math.inf, math.inf))
+    given = plain(value)
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    if not is_number or not low <= given <= high or not abs(given) < math.inf:
+        raise unfit(value, name, number_in_words(name))
+    try:
+        return float(given)
+    except OverflowError:
+        raise unfit(value, name, number_in_words(name)) from None
+
+
+def as_choice(value: object, name: str, choices: Sequence[str]) -> str:
+    """One of some names; the error says which of them may have been meant."""
+    given = plain(value)
+    if not isinstance(given, str):
+        raise unfit(value, name, in_words(choices))
+    if given not in choices:
+        near = difflib.get_close_matches(given.casefold()[:80], choices, n=1)
+        hint = f"did you mean {near[0]!r}? " if near and len(choices) > 2 else ""
+        raise ParameterError(f"{name}={shown(value)}: {hint}expected {in_words(choices)}")
+    return str(given)
+
+
+def as_text(value: object, name: str) -> str:
+    """A string."""
+    given = plain(value)
+    if not isinstance(given, str):
+        raise unfit(value, name, "a string")
+    return str(given)
+
+
+def as_path(value: Any, name: str) -> Any:
+    """A string or a path that a file could have."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text or len(text) > 4096:
+        raise unfit(value, name, "a path")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise unfit(value, name, "a path") from None
+    return value
+
+
+def as_array(value: Any, name: str, expected: str) -> Any:
+    """An array of NumPy, of whatever makes one."""
+    import numpy as np
+
+    try:
+        return np.asarray(value)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+    ):  # lists of several lengths, a tensor with a gradient
+        raise unfit(value, name, expected) from None
+
+
+def as_items(value: Any, name: str, expected: str) -> list[Any]:
+    """What is in a list or the like, whose order means something; a string is one thing and no list."""
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | Mapping | Set)
+    if not is_list or getattr(value, "ndim", 1) == 0:
+        raise unfit(value, name, expected)
+    return list(value)
 
 
 def as_pair(value: object, name: str) -> Pair:
     """(height, width) in pixels from one number for both, or two."""
-    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
-    if len(pair) != 2 or not all(
-        isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= 1 for v in pair
-    ):
-        raise ParameterError(f"{name}={value!r}: expected pixels, one number or (height, width), at least 1")
-    return (int(pair[0]), int(pair[1]))
+    expected = f"pixels, one number or (height, width), each {count_in_words(name)}"
+    pair = (
+        as_items(value, name, expected) if isinstance(value, Iterable) and plain(value) is value else [value] * 2
+    )
+    if len(pair) != 2:
+        raise unfit(value, name, expected)
+    return (as_count(pair[0], name), as_count(pair[1], name))
 
 
 def check_metric(metric: str) -> None:
     """`ParameterError` for an unknown one."""
-    if metric not in tuple(HIGHER_IS_NEARER):
-        *names, last = map(repr, HIGHER_IS_NEARER)
-        raise ParameterError(f"metric={metric!r}: expected {', '.join(names)} or {last}")
+    as_choice(metric, "metric", tuple(HIGHER_IS_NEARER))
 
 
 def which_is_nearer(metric: str) -> str:
@@ -53,7 +203,6 @@ def which_is_nearer(metric: str) -> str:
 
 def check_engine(engine: str, address: str | None) -> None:
     """A known engine, and an address only of a cluster."""
-    if engine not in get_args(Engine):
-        raise ParameterError(f"engine={engine!r}: expected 'local' or 'ray'")
+    as_choice(engine, "engine", get_args(Engine))
     if address is not None and engine != "ray":
         raise ParameterError("address belongs to engine='ray'")

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from .arguments import checks_arguments
 from .errors import ParameterError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -14,9 +15,9 @@ ATTRIBUTIONS: dict[str, Callable[..., Any]] = {}
 
 
 def register(method: Method) -> Method:
-    """Enter an attribution method under its own name."""
-    ATTRIBUTIONS[method.__name__] = method
-    return method
+    """Enter an attribution method under its own name, with its arguments checked by their annotations."""
+    ATTRIBUTIONS[method.__name__] = checks_arguments(method)
+    return ATTRIBUTIONS[method.__name__]  # type: ignore[return-value]
 
 
 def method_key(name: object) -> str:

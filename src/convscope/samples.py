@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from .checks import as_count
+from .arguments import checks_arguments
 from .images import Pixels, load_images
 from .models import Progress
 from .results.files import new_directory
@@ -56,6 +56,7 @@ def sample_photos() -> dict[str, Pixels]:
     return {name: _open(name) for name in PHOTOS}
 
 
+@checks_arguments
 def write_samples(
     directory: str | Path, *, n_variants: int = 16, seed: int = 0, progress: Progress | None = None
 ) -> Path:
@@ -81,7 +82,6 @@ def write_samples(
 
     Cost: about 3 ms a view.
     """
-    n_variants, seed = as_count(n_variants, "n_variants", 1), as_count(seed, "seed")
     n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
     with new_directory(directory) as partial:
         (partial / "photos").mkdir()

@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused() -> None:
         grad_cam(net, x, target=0, layer="7")
     with pytest.raises(LayerError, match="layer='7:input' goes into a module; name the module that puts it out"):
         grad_cam(net, x, target=0, layer="7:input")
-    with pytest.raises(LayerError, match=r"layer=\['4'\]: expected one name"):
+    with pytest.raises(ParameterError, match=r"layer=\['4'\]: expected a string"):
         grad_cam(net, x, target=0, layer=["4"])  # type: ignore[arg-type]
     with pytest.raises(LayerError, match="no layer 'conv9'"):
         grad_cam(net, x, target=0, layer="conv9")

@@ -242,9 +242,9 @@ def test_interrupting_keeps_the_finished_images(tiny: Model) -> None:
     [
         ({"window": 17}, "larger than the image"),
         ({"window": 8, "stride": 9}, "would not be covered"),
-        ({"window": 0}, "at least 1"),
-        ({"window": (4, 4, 4)}, "at least 1"),
-        ({"window": 2.5}, "expected pixels"),
+        ({"window": 0}, "from 1 to 10,000"),
+        ({"window": (4, 4, 4)}, "height, width"),
+        ({"window": 2.5}, "expected a whole number"),
         ({"window": 8, "shape": "star"}, "shape='star'"),
         ({"shape": np.zeros((1, 8, 8), bool)}, r"expected \(M, 16, 16\)"),
         ({"shape": np.zeros((0, 16, 16), bool)}, "M at least 1"),

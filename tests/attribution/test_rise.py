@@ -137,10 +137,10 @@ def test_a_constant_score_leaves_no_rounding_behind() -> None:
 def test_errors_say_what_is_wrong(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
     for options, message in [
-        ({"masks": 1}, "masks=1: expected a whole number, at least 2"),
+        ({"masks": 1}, "masks=1: expected a whole number from 2 to"),
         ({"cells": 1}, "cells=1"),
         ({"cells": 17}, "cells=17: more than the pixels"),
-        ({"keep": 0}, "keep=0: expected a probability between 0 and 1"),
+        ({"keep": 0}, "keep=0: expected a number between 0 and 1"),
         ({"keep": 1.0}, "keep=1.0"),
         ({"keep": "half"}, "keep='half'"),
         ({"seed": -1}, "seed=-1"),

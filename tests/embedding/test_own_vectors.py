@@ -45,7 +45,7 @@ def test_files(tmp_path: Path) -> None:
         (VECTORS, {"names": ["a"]}, "1 names for 6 vectors"),
         (VECTORS, {"names": ["a"] * 6}, "more than once"),
         (VECTORS, {"names": [None] * 6}, "some names are missing"),
-        (VECTORS, {"names": "abcdef"}, "expected one for each vector"),
+        (VECTORS, {"names": "abcdef"}, "expected a list"),
         (np.full((2, 4), 1e39), {}, "too large for float32"),
         ([[1.0], [1.0, 2.0]], {}, "make no array"),
         ("missing.npy", {}, "missing.npy: cannot be read"),

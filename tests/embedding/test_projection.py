@@ -78,7 +78,7 @@ def test_vectors_that_are_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("points", "options", "message"),
     [
-        (np.eye(4), {"method": "mds"}, "expected one of pca, tsne, umap"),
+        (np.eye(4), {"method": "mds"}, "expected 'pca', 'tsne' or 'umap'"),
         (np.eye(4), {"method": "tsne", "n_components": 4}, "expected 1 to 3"),
         (np.eye(4), {"n_components": 5}, "expected 1 to 4"),
         (np.ones((3, 9)), {"n_components": 4}, "expected 1 to 3"),
@@ -87,7 +87,7 @@ def test_vectors_that_are_all_the_same() -> None:
         (np.ones(4), {}, r"vectors \(N, D\)"),
         (np.array([["a", "b"]]), {}, r"vectors \(N, D\)"),
         (np.eye(4), {"seed": -1}, "seed=-1"),
-        (np.eye(4), {"seed": 2**32}, "less than"),
+        (np.eye(4), {"seed": 2**32}, "from 0 to 4,294,967,295"),
         (np.eye(3), {"method": "umap"}, "at least 4"),
         (np.array([[0, np.nan], [1, 1]]), {}, "NaN"),
         (np.array([[0, np.inf], [1, 1]]), {}, "NaN or infinite"),

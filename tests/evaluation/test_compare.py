@@ -277,7 +277,7 @@ def test_the_second_interrupt_leaves_what_was_measured_before_it(tiny: Model, tm
         ({"options": {"magic": {}}}, "'magic' is no method"),
         ({"budget_s": 0}, "budget_s=0"),
         ({"budget_s": float("inf")}, "budget_s=inf"),
-        ({"measures": ["magic"]}, "'magic' among them"),
+        ({"measures": ["magic"]}, "measures='magic': expected"),
         ({"steps": 1}, "steps=1"),
         ({"target": 7}, "target=7: the network has classes 0 to 2"),
         ({"target": Several(0, 1)}, "take those of Several one by one"),

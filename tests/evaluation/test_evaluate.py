@@ -544,9 +544,9 @@ def test_a_method_with_too_few_maps_is_refused_whatever_is_measured(tiny: Model)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"measures": "deletion_mean"}, "expected a list of names"),
+        ({"measures": "deletion_mean"}, "expected a list"),
         ({"measures": []}, "expected a list of names"),
-        ({"measures": ["deletion"]}, "'deletion' among them"),
+        ({"measures": ["deletion"]}, "measures='deletion': did you mean"),
         ({"measures": ["pointing"]}, "'pointing' needs regions="),
         ({"steps": 1}, "steps=1"),
         ({"seed": -1}, "seed=-1"),

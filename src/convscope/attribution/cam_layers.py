@@ -96,9 +96,7 @@ def _lies_in_place(call: Call, layer: Layer) -> bool:
         return output is None or output.grad_fn is None or lie_in_place(as_maps(output, layer), image)
 
 
-def _named(model: Model, shape: tuple[int, int, int], name: object) -> Layer:
-    if not isinstance(name, str):
-        raise LayerError(f"layer={name!r}: expected one name")
+def _named(model: Model, shape: tuple[int, int, int], name: str) -> Layer:
     chosen = model.checked(shape).find(name)
     if place_of(name).is_input:
         raise LayerError(f"layer={name!r} goes into a module; name the module that puts it out")

@@ -7,18 +7,12 @@ from typing import Literal, TypeAlias
 import torch
 from torch.nn import functional
 
-from ..errors import LayerError, ParameterError
+from ..errors import LayerError
 from ..models import check_differentiable, intercepted
 from .cam_layers import CamLayer
 from .explained import Explained, gradients_of
 
 CamKind: TypeAlias = Literal["positive", "signed"]
-
-
-def check_cam_kind(kind: object) -> None:
-    """`ParameterError` for another one."""
-    if kind not in ("positive", "signed"):
-        raise ParameterError(f"kind={kind!r}: expected 'positive' or 'signed'")
 
 
 def activations_and_gradients(images: Explained, layer: CamLayer) -> tuple[torch.Tensor, torch.Tensor]:

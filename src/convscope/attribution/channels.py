@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..errors import ParameterError
 from ..models import Score
 
 Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
@@ -18,15 +17,8 @@ _UNITS = {
 }
 
 
-def check_kind(kind: object) -> None:
-    """`ParameterError` for another one."""
-    if kind not in _UNITS:
-        raise ParameterError(f"kind={kind!r}: expected 'absolute', 'signed' or 'input_x_gradient'")
-
-
 def gradient_unit(kind: Kind, score: Score) -> str:
     """What a gradient's value is measured in."""
-    check_kind(kind)
     return _UNITS[kind].format(score)
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..checks import as_count
 from ..errors import ModelError
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..perturbation import Baseline, describe_baseline, hiding
@@ -97,7 +96,6 @@ def deep_lift(
         Lundberg, Lee: A unified approach to interpreting model predictions, 2017, arXiv 1705.07874 (maxima and
             products).
     """
-    seed = as_count(seed, "seed")
     call = Call(
         "deep_lift",
         model,

@@ -12,7 +12,7 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+from .cams import CamKind, activations_of, enlarged, of_kind
 from .explained import Explained
 
 
@@ -67,7 +67,6 @@ def eigen_cam(
     References:
         Muhammad, Yeasin: Eigen-CAM: class activation map using principal components, 2020, arXiv 2008.00299.
     """
-    check_cam_kind(kind)
     call = Call(
         "eigen_cam",
         model,

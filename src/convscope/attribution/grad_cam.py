@@ -12,7 +12,7 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+from .cams import CamKind, activations_and_gradients, enlarged, of_kind
 from .explained import Explained
 
 
@@ -68,7 +68,6 @@ def grad_cam(
         Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via
         gradient-based localization, 2016, arXiv 1610.02391.
     """
-    check_cam_kind(kind)
     call = Call(
         "grad_cam",
         model,

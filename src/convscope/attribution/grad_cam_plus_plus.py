@@ -12,7 +12,7 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+from .cams import CamKind, activations_and_gradients, enlarged, of_kind
 from .explained import Explained
 
 
@@ -70,7 +70,6 @@ def grad_cam_plus_plus(
         Chattopadhyay, Sarkar, Howlader, Balasubramanian: Grad-CAM++: improved visual explanations for deep
         convolutional networks, 2017, arXiv 1710.11063.
     """
-    check_cam_kind(kind)
     call = Call(
         "grad_cam_plus_plus",
         model,

@@ -13,7 +13,7 @@ from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
 from .cams import activations_and_gradients, enlarged
-from .channels import Kind, check_kind, per_pixel
+from .channels import Kind, per_pixel
 from .explained import Explained
 from .modified import relu_gradients, ruled_gradients
 
@@ -72,7 +72,6 @@ def guided_grad_cam(
         gradient-based localization, 2016, arXiv 1610.02391.
         Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
     """
-    check_kind(kind)
     call = Call(
         "guided_grad_cam",
         model,

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checks import as_count
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target
 from ..perturbation import Baseline, describe_baseline, hiding
@@ -69,7 +68,6 @@ def integrated_gradients(
     References:
         Sundararajan, Taly, Yan: Axiomatic attribution for deep networks, 2017, arXiv 1703.01365.
     """
-    steps, seed = as_count(steps, "steps", 1), as_count(seed, "seed")
     baselines = baseline if isinstance(baseline, list) else [baseline]
     if not baselines:
         raise ParameterError("baseline=[]: expected at least one")

@@ -89,7 +89,7 @@ def kernel_shap(
         Covert, Lee: Improving KernelSHAP: practical Shapley value estimation via linear regression, 2021,
         arXiv 2012.01536 (pairs of opposites).
     """
-    samples, seed = as_count(samples, "samples", 4), as_count(seed, "seed")
+    as_count(samples, "samples", 4)
     call = Call(
         "kernel_shap",
         model,

@@ -12,7 +12,7 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, check_cam_kind, enlarged, of_kind
+from .cams import CamKind, activations_and_gradients, enlarged, of_kind
 from .explained import Explained
 
 
@@ -68,7 +68,6 @@ def layer_cam(
         Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: exploring hierarchical class activation maps for localization,
         IEEE Transactions on Image Processing, 2021.
     """
-    check_cam_kind(kind)
     call = Call(
         "layer_cam",
         model,

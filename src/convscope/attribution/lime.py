@@ -86,7 +86,7 @@ def lime(
         Ribeiro, Singh, Guestrin: "Why should I trust you?": explaining the predictions of any classifier, 2016,
         arXiv 1602.04938.
     """
-    samples, seed = as_count(samples, "samples", 2), as_count(seed, "seed")
+    as_count(samples, "samples", 2)
     call = Call(
         "lime",
         model,

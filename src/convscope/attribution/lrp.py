@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ..errors import ModelError, ParameterError
+from ..errors import ModelError
 from ..models import Model, Progress, Score, Target, check_differentiable
 from ..models.folding import folded_batch_norm
 from ..registry import register
@@ -105,8 +105,6 @@ def lrp(
             rules by layer).
         Lapuschkin et al.: Unmasking Clever Hans predictors, 2019, arXiv 1902.10178 (flat).
     """
-    if rule not in get_args(Rule):
-        raise ParameterError(f"rule={rule!r}: expected 'composite', 'epsilon', 'gamma' or 'z_plus'")
     call = Call(
         "lrp",
         model,

@@ -6,13 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..checks import as_count, as_number
 from .explained import Explained
-
-
-def check_noise(samples: object, noise: object, seed: object, least: int = 1) -> tuple[int, float, int]:
-    """The options of both."""
-    return as_count(samples, "samples", least), as_number(noise, "noise"), as_count(seed, "seed")
 
 
 def noisy_copies(x: torch.Tensor, noise: float, seed: int) -> Callable[[int, int], torch.Tensor]:

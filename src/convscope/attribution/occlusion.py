@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_count, as_pair
-from ..errors import ParameterError
+from ..checks import Pair, as_choice, as_pair, unfit
 from ..models import Model, Progress, Score, Target, as_model
 from ..perturbation import (
     Baseline,
@@ -141,8 +140,7 @@ def occlusion(
     sizes: list[Any] = tried_windows(size) if is_auto else several
     grids = [_shapes(shape, size, one, stride) for one in sizes]
     if not grids or ((is_auto or len(grids) > 1) and not isinstance(shape, str)):
-        raise ParameterError(f"window={window!r}: expected one size or several, which masks of your own have not")
-    seed = as_count(seed, "seed")
+        raise unfit(window, "window", "one size or several, which masks of your own have not")
     scorer = Scorer(call.model, engine, precision)
     call.maps.measured, scorer.notes = scorer.measured, call.notes
     hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
@@ -241,7 +239,9 @@ def _shapes(
     if shape in ("rectangle", "ellipse"):
         grid = windows(size, window, stride, shape=shape)
         return lambda pixels: grid, {"shape": shape, "window": window, "stride": stride}
-    raise ParameterError(f"shape={shape!r}: expected 'rectangle', 'ellipse', 'superpixel' or an array of masks")
+    if isinstance(shape, str):
+        as_choice(shape, "shape", get_args(Shape))
+    raise unfit(shape, "shape", "'rectangle', 'ellipse', 'superpixel' or an array of masks")
 
 
 def average_over_masks(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..checks import Pair, as_count
+from ..checks import Pair
 from ..errors import ParameterError
 from ..models import Model, Progress, Score, Target
 from ..perturbation import Baseline, describe_baseline, finite, hiding
@@ -85,7 +85,6 @@ def rise(
         Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-box models, 2018,
         arXiv 1806.07421.
     """
-    masks, seed = as_count(masks, "masks", 2), as_count(seed, "seed")
     call = Call(
         "rise",
         model,
@@ -105,7 +104,8 @@ def rise(
         progress=progress,
     )
     size = call.inputs.shape[1:]
-    _check_grid(cells, keep, size)
+    if cells > min(size):
+        raise ParameterError(f"cells={cells}: more than the pixels of the image the network sees, {size}")
     hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
     mean_scores = call.maps.measured["mean_score"] = []
 
@@ -122,13 +122,6 @@ def rise(
         return _weighted_sum(rises - rises.mean(dim=0), some) / (masks * keep)
 
     return call.by_image(values_of)
-
-
-def _check_grid(cells: int, keep: float, size: Pair) -> None:
-    if as_count(cells, "cells", 2) > min(size):
-        raise ParameterError(f"cells={cells}: more than the pixels of the image the network sees, {size}")
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
-        raise ParameterError(f"keep={keep!r}: expected a probability between 0 and 1")
 
 
 def random_masks(

@@ -13,7 +13,7 @@ from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, check_cam_kind, enlarged, of_kind
+from .cams import CamKind, activations_of, enlarged, of_kind
 from .explained import Explained
 
 
@@ -70,7 +70,6 @@ def score_cam(
         Wang et al.: Score-CAM: score-weighted visual explanations for convolutional neural networks, 2019,
         arXiv 1910.01279.
     """
-    check_cam_kind(kind)
     call = Call(
         "score_cam",
         model,

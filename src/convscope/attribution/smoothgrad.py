@@ -12,7 +12,7 @@ from ..results import Attribution
 from .calls import Call
 from .channels import Kind, gradient_unit, per_pixel
 from .explained import Explained
-from .noise import check_noise, mean_powers
+from .noise import mean_powers
 
 
 @register
@@ -71,7 +71,6 @@ def smoothgrad(
         Smilkov, Thorat, Kim, Viegas, Wattenberg: SmoothGrad: removing noise by adding noise, 2017,
         arXiv 1706.03825.
     """
-    samples, noise, seed = check_noise(samples, noise, seed)
     call = Call(
         "smoothgrad",
         model,

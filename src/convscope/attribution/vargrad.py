@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..checks import as_count
 from ..models import Model, Progress, Score, Target
 from ..registry import register
 from ..results import Attribution
 from .calls import Call
 from .explained import Explained
-from .noise import check_noise, mean_powers
+from .noise import mean_powers
 
 
 @register
@@ -65,7 +66,7 @@ def vargrad(
         Adebayo, Gilmer, Goodfellow, Kim: Local explanation methods for deep neural networks lack sensitivity to
         parameter values, 2018, arXiv 1810.03307.
     """
-    samples, noise, seed = check_noise(samples, noise, seed, least=2)
+    as_count(samples, "samples", 2)
     call = Call(
         "vargrad",
         model,

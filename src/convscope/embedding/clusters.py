@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..checks import as_count
+from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..results import Array, Clusters
 from .projection import REDUCED, components_of, source_of
@@ -20,6 +20,7 @@ Method: TypeAlias = Literal["hdbscan", "kmeans"]
 _SMALLEST = 5  # images that make a group for HDBSCAN
 
 
+@checks_arguments
 def cluster(
     store: EmbeddingStore, *, method: Method = "hdbscan", n_clusters: int | None = None, seed: int = 0
 ) -> Clusters:
@@ -51,20 +52,14 @@ def cluster(
         Epps, Bailey: Information theoretic measures for clusterings comparison, 2010.
     """
     started = time.perf_counter()
-    if method not in get_args(Method):
-        raise ParameterError(f"method={method!r}: expected 'hdbscan' or 'kmeans'")
     if (method == "kmeans") != (n_clusters is not None):
         what = "needs n_clusters" if method == "kmeans" else "finds out how many there are; leave n_clusters out"
         raise ParameterError(f"method={method!r} {what}")
-    if not isinstance(store, EmbeddingStore):
-        raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore, where the groups are written")
-    if as_count(seed, "seed") >= 2**32:
-        raise ParameterError(f"seed={seed}: expected less than 2^32")
     source = source_of(store)
     n = len(source.names)
     if n < 2 * _SMALLEST:
         raise ParameterError(f"{n} vectors: groups need at least {2 * _SMALLEST}")
-    if n_clusters is not None and as_count(n_clusters, "n_clusters", 1) > n:
+    if n_clusters is not None and n_clusters > n:
         raise ParameterError(f"n_clusters={n_clusters}: expected at most {n}")
     components = components_of(source, n)
     k = min(REDUCED, len(components.axes))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import HIGHER_IS_NEARER, Metric, as_count, as_number, check_metric
+from ..arguments import checks_arguments
+from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
 from ..results import Array, Duplicates, Provenance
 from .costs import closeness, pair_costs, squares_of
@@ -24,6 +25,7 @@ _LARGEST = np.finfo(np.float32).max
 _OUTER = 32  # blocks that are held while a store that does not fit in memory is read once more
 
 
+@checks_arguments
 def duplicates(
     source: EmbeddingStore | Embeddings, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000
 ) -> Duplicates:
@@ -62,15 +64,12 @@ def duplicates(
         [('image 0', 'image 2')]
     """
     started = time.perf_counter()
-    check_metric(metric)
-    limit = as_count(limit, "limit", 1)
-    threshold = as_number(threshold, "threshold", 0.0 if metric == "euclidean" else float("-inf"))
+    if metric == "euclidean" and threshold < 0:
+        raise ParameterError(f"threshold={threshold}: a distance is at least 0")
     if metric == "cosine" and not -1 <= threshold <= 1:
         raise ParameterError(f"threshold={threshold}: a cosine is between -1 and 1")
     parameters = {"threshold": threshold, "metric": metric, "limit": limit}
     if not isinstance(source, EmbeddingStore):
-        if not isinstance(source, Embeddings):
-            raise ParameterError(f"a {type(source).__name__}; expected an EmbeddingStore or Embeddings")
         return _found(source, threshold, metric, limit, parameters, started)
     with source.reading():
         return _found(source, threshold, metric, limit, parameters, started)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..checks import Engine, check_engine
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
@@ -45,6 +46,7 @@ class Embeddings(Result):
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @checks_arguments
     def neighbors(
         self, query: Any, *, k: int = 5, metric: Metric = "cosine", space: Space = "feature"
     ) -> Neighbors:
@@ -75,8 +77,6 @@ class Embeddings(Result):
             (1, 2)
         """
         started = time.perf_counter()
-        if space not in get_args(Space):
-            raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
         queries, own_rows = self._queries(query, space)
         indices, scores = search(_points(self, space), _points(queries, space), k, metric, own_rows)
         parameters = {"layer": self.layer, "k": k, "metric": metric, "space": space}
@@ -98,6 +98,7 @@ class Embeddings(Result):
             ),
         )
 
+    @checks_arguments
     def label_precision(self, k: int = 5, *, metric: Metric = "cosine", space: Space = "feature") -> float:
         """The mean share of the k images nearest to an image that have its label, in [0, 1].
 
@@ -181,6 +182,7 @@ def embed(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingStore: ...
+@checks_arguments
 def embed(
     model: Model | nn.Module,
     images: Any,

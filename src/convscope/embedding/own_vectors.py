@@ -67,7 +67,7 @@ def _from_parquet(path: Path) -> tuple[Array, list[str] | None, list[str | None]
 
 
 def check_vectors(
-    vectors: Any, names: Sequence[str] | None, labels: Sequence[str | None] | None
+    vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
 ) -> tuple[Array, list[str], list[str | None]]:
     """Vectors (N, D), a name and a label for each; `ParameterError` where they do not fit each other."""
     try:
@@ -98,6 +98,10 @@ def check_vectors(
     marks: list[str | None] = (
         [None] * n if labels is None else [None if label is None else str(label) for label in labels]
     )
+    try:
+        "".join([*given, *(mark for mark in marks if mark)]).encode()
+    except UnicodeEncodeError:
+        raise ParameterError("some names or labels cannot be written as UTF-8, as those of files may be") from None
     if len(set(given)) != n:
         raise ParameterError("some names occur more than once; a name is the key of its row")
     return array, given, marks

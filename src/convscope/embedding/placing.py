@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .moments import Components, check_finite
@@ -43,6 +44,7 @@ def keep_map(
     store.fits.remember(f"projection {method}", {"method": method, "seed": seed, "n": len(names)}, data.getvalue())
 
 
+@checks_arguments
 def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Array:
     """Where new vectors (n, D) lie on the map that `project` made of a store: coordinates (n, n_components).
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from ..checks import Engine, as_count, check_engine
+from ..arguments import checks_arguments
+from ..checks import Engine, as_array, as_choice, check_engine
 from ..errors import ParameterError, StoreError
 from ..results import Array, Projection, Provenance
 from .extract import Embeddings
@@ -39,6 +40,7 @@ class Source:
     provenance: Provenance | None
 
 
+@checks_arguments
 def project(
     embeddings: Embeddings | EmbeddingStore | Array | Source,
     *,
@@ -94,11 +96,7 @@ def project(
         Visualizing data using t-SNE, 2008. McInnes, Healy, Melville: UMAP, 2018, arXiv 1802.03426.
     """
     started = time.perf_counter()
-    if method not in METHODS:
-        raise ParameterError(f"method={method!r}: expected one of {', '.join(METHODS)}")
-    n_components = as_count(n_components, "n_components", 1)
-    if as_count(seed, "seed") >= 2**32:
-        raise ParameterError(f"seed={seed}: expected less than 2^32")
+    as_choice(method, "method", tuple(METHODS))
     check_engine(engine, address)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":
@@ -154,7 +152,7 @@ def source_of(embeddings: Any) -> Source:
             embeddings.thumbnails,
             embeddings.provenance,
         )
-    points = check_finite(np.asarray(embeddings))
+    points = check_finite(as_array(embeddings, "embeddings", "Embeddings, an EmbeddingStore or vectors (N, D)"))
     names = tuple(f"vector {i}" for i in range(len(points)))
     return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import unfit
 from ..errors import ParameterError
 from ..models import Model
 from ..results import Array
@@ -20,10 +21,9 @@ def rows_of(query: Any, names: Sequence[str]) -> Array | None:
     """Row numbers, if the query is made of row numbers or of names; None for anything else."""
     items = _items(query)
     if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
-        rows = np.array(items, np.int64)
-        if rows.min() < 0 or rows.max() >= len(names):
-            raise ParameterError(f"query={query}: expected rows from 0 to {len(names) - 1}")
-        return rows
+        if min(items) < 0 or max(items) >= len(names):
+            raise unfit(query, "query", f"rows from 0 to {len(names) - 1}")
+        return np.array(items, np.int64)
     if items and all(isinstance(i, str | Path) for i in items):
         places = {name: row for row, name in reversed(list(enumerate(names)))}
         if all(str(i) in places for i in items):

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from torch import nn
 
-from ..checks import Engine, Metric
+from ..arguments import checks_arguments
+from ..checks import Engine, Metric, as_array, shown, unfit
 from ..errors import ParameterError, StoreError
 from ..models import Model, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
@@ -76,11 +77,10 @@ class EmbeddingStore:
         self.fits = Fits(database, place)
 
     @classmethod
+    @checks_arguments
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
         """A new store, or the one of the same origin that is there already."""
         place = as_place(place)
-        if vectors not in get_args(VectorType):
-            raise ParameterError(f"vectors={vectors!r}: expected 'float32' or 'float16'")
         if is_local(place):
             make_folder(Path(place))
         with lock(place), explained():
@@ -100,6 +100,7 @@ class EmbeddingStore:
         return store
 
     @classmethod
+    @checks_arguments
     def open(cls, place: str | Path, *, model: Model | nn.Module | None = None) -> Self:
         """The store at a place.
 
@@ -123,13 +124,14 @@ class EmbeddingStore:
         return store
 
     @classmethod
+    @checks_arguments
     def of_vectors(
         cls,
         place: str | Path,
         vectors: Any,
         *,
-        names: Sequence[str] | None = None,
-        labels: Sequence[str | None] | None = None,
+        names: Sequence[object] | None = None,
+        labels: Sequence[object] | None = None,
         encoder: str = "your own vectors",
     ) -> Self:
         """A store of vectors that you bring along, from whatever encoder; added to what is there.
@@ -174,7 +176,7 @@ class EmbeddingStore:
                     f"{self.place} holds vectors that were brought along: ask for its names, or with vectors"
                 )
         elif model is not None:
-            given = model.provenance("check", {}, 0.0).model
+            given = as_model(model).provenance("check", {}, 0.0).model
             self.origin.check(Origin(given, self.origin.layer, self.origin.precision), self.place)
 
     def __repr__(self) -> str:
@@ -225,12 +227,14 @@ class EmbeddingStore:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def count(self, where: str | None = None) -> int:
         """The number of rows for which a condition holds; see `neighbors` for how it is written."""
         self._latest()
         with explained(where):
             return int(self._table.count_rows(where))
 
+    @checks_arguments
     def check(self, where: str | None) -> None:
         """`ParameterError` for a condition that cannot be read, in the words in which it was given."""
         if where is not None:
@@ -238,6 +242,7 @@ class EmbeddingStore:
                 raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
             self.count(where)
 
+    @checks_arguments
     def in_use(self, where: str | None = None) -> str:
         """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
 
@@ -248,6 +253,7 @@ class EmbeddingStore:
         parts = ["error IS NULL"]  # asked so, as looking for a missing vector reads all of them
         return " AND ".join([*parts, *([f"{GONE} IS NOT TRUE"] * leaves_out), *([f"({where})"] if where else [])])
 
+    @checks_arguments
     def batches(
         self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
     ) -> Iterator[pa.RecordBatch]:
@@ -256,6 +262,7 @@ class EmbeddingStore:
         Vectors and thumbnails are taken by row, as a scan reads half of the table ahead of who is slower.
         """
         self._latest()
+        self._check_columns(columns)
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(self.schema.field(name).type not in _LIGHT for name in columns)
         with explained():
@@ -269,32 +276,42 @@ class EmbeddingStore:
                     taken = self._table.take_row_ids(ids).select(list(columns)).with_row_id().to_arrow()
                     yield from taken.select(wanted).combine_chunks().to_batches()
 
+    @checks_arguments
     def to_arrow(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """The rows as an Arrow table: all columns, or those named."""
         import pyarrow as pa
 
         chosen = list(columns or self.schema.names)
-        if unknown := [name for name in chosen if name not in self.schema.names]:
-            raise ParameterError(f"no column {unknown[0]!r}; there are {', '.join(self.schema.names)}")
+        self._check_columns(chosen)
         self.check(where)
         schema = pa.schema([self.schema.field(name) for name in chosen])
         return pa.Table.from_batches([b.select(chosen) for b in self.batches(chosen, where)], schema=schema)
 
+    def _check_columns(self, names: Sequence[str]) -> None:
+        if unknown := [name for name in names if name not in self.schema.names]:
+            raise ParameterError(f"no column {shown(unknown[0])}; there are {', '.join(self.schema.names)}")
+
+    @checks_arguments
     def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The rows as a pandas data frame, which has to be installed."""
         return self.to_arrow(columns, where).to_pandas()
 
+    @checks_arguments
     def take(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
         """Rows by their _rowid, in the order asked for."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        wanted = pa.array(np.asarray(row_ids, np.uint64))
+        given = as_array(row_ids, "row_ids", "whole numbers")
+        if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+            raise unfit(row_ids, "row_ids", "whole numbers, as batches(row_ids=True) gives them")
+        wanted = pa.array(given.astype(np.uint64))
         unique = pc.unique(wanted)
         with explained():
             found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
         return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
 
+    @checks_arguments
     def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
         """Path -> what a column holds, such as "label", or "stamp": size and time of change of a file as read."""
         found: dict[str, Any] = {}
@@ -307,6 +324,7 @@ class EmbeddingStore:
         self._latest()
         return self._kept is not None and self._kept[0] == self._table.version
 
+    @checks_arguments
     def kept(self, make: Callable[[], Any]) -> Any:
         """What was made of the rows before, as long as they are the same."""
         self._latest()
@@ -317,6 +335,7 @@ class EmbeddingStore:
 
     # --- asking ----------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def neighbors(
         self,
         query: Any,
@@ -352,12 +371,14 @@ class EmbeddingStore:
 
         return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
 
+    @checks_arguments
     def duplicates(self, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000) -> Duplicates:
         """Pairs of images that are nearly the same, nearest first; see `convscope.duplicates`."""
         from .duplicates import duplicates
 
         return duplicates(self, threshold, metric=metric, limit=limit)
 
+    @checks_arguments
     def project(
         self,
         *,
@@ -372,6 +393,7 @@ class EmbeddingStore:
 
         return project(self, method=method, n_components=n_components, seed=seed, engine=engine, address=address)
 
+    @checks_arguments
     def index(
         self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
     ) -> dict[str, Any]:
@@ -394,6 +416,7 @@ class EmbeddingStore:
 
         return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
 
+    @checks_arguments
     def search_index(
         self,
         vectors: Array,
@@ -433,6 +456,7 @@ class EmbeddingStore:
         """Keeps other writers out, for one that does not come through `write`."""
         return lock(self.place)
 
+    @checks_arguments
     def delete(self, where: str) -> int:
         """Remove the rows for which a condition holds; returns how many there were."""
         with lock(self.place), explained(where):
@@ -442,6 +466,7 @@ class EmbeddingStore:
                 table.delete(where)
         return n
 
+    @checks_arguments
     def prune(self, *, confirmed: bool = False) -> int:
         """Remove the rows whose file is gone, and return how many there were.
 
@@ -478,6 +503,7 @@ class EmbeddingStore:
         with lock(self.place), explained():
             set_columns(self._writer(), rows)
 
+    @checks_arguments
     def build_index(self, distance: str) -> None:
         """LanceDB's own index over the vectors; `index` measures it."""
         from lancedb.index import IvfSq

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..checks import as_number
 from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, Target, as_model
@@ -26,6 +26,7 @@ _MEASURES = (*CURVES, "completeness_error", "sparseness")
 _SHOWN = 4  # images in the picture
 
 
+@checks_arguments
 def compare(
     model: Model | nn.Module,
     images: Any,
@@ -74,7 +75,7 @@ def compare(
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421 (insertion and deletion).
     """
     started = time.perf_counter()
-    model, budget_s = as_model(model), as_number(budget_s, "budget_s", 1e-3)
+    model = as_model(model)
     names = method_keys(methods)
     options = {method_key(name): given for name, given in (options or {}).items()}
     check_call(target, regions, measures, steps)

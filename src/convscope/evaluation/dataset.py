@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_engine
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..embedding.rows import path_of
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError
 from ..images import ImageSet, Source
 from ..models import Model, Progress, as_model
 from ..registry import method_key
@@ -32,6 +33,7 @@ _SIDE = 64  # pixels of a map's thumbnail
 _TOP = 0.1  # share of the pixels that ``focus`` looks at
 
 
+@checks_arguments
 def attribute_dataset(
     model: Model | nn.Module,
     store: EmbeddingStore,
@@ -73,8 +75,6 @@ def attribute_dataset(
     """
     method = method_key(method)
     check_engine(engine, address)
-    if not isinstance(store, EmbeddingStore):
-        raise ParameterError(f"a {type(store).__name__}; expected an EmbeddingStore")
     model = as_model(model)
     store.check_model(model)
     work = _Work(model, method, options)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution.calls import Asking
-from ..checks import as_count
+from ..checks import as_array, as_count, as_items
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, Score, Several, Target, as_model, describe, is_of_classes
 from ..results import CONTROLS, Array, Attribution, Evaluation
@@ -19,6 +20,7 @@ from .measures import MEASURES, check_measures, regions_of
 from .measuring import Maps, Measuring
 
 
+@checks_arguments
 def evaluate(
     model: Model | nn.Module,
     images: Any,
@@ -86,7 +88,7 @@ def evaluate(
         2202.00449.
     """
     started = time.perf_counter()
-    model, steps, seed = as_model(model), as_count(steps, "steps", 2), as_count(seed, "seed")
+    model = as_model(model)
     check_call(target, regions, measures, steps)
     given = _by_name(attributions)
     asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)
@@ -178,7 +180,8 @@ def _by_name(attributions: Any) -> dict[str, Maps]:
     if isinstance(attributions, Mapping):
         named = dict(attributions)
     else:
-        items = [attributions] if isinstance(attributions, Attribution | np.ndarray) else list(attributions)
+        is_one = isinstance(attributions, Attribution | np.ndarray)
+        items = [attributions] if is_one else as_items(attributions, "attributions", "maps, or a list of them")
         names = [
             m.provenance.method if isinstance(m, Attribution) else f"map {i + 1}" for i, m in enumerate(items)
         ]
@@ -191,9 +194,11 @@ def _by_name(attributions: Any) -> dict[str, Maps]:
 
 
 def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Array:
-    values = given.values if isinstance(given, Attribution) else np.asarray(given)
+    values = given.values if isinstance(given, Attribution) else as_array(given, name, "maps (N, H, W)")
     if values.ndim != 3 or values.shape[1:] != size or not 1 <= len(values) <= n_images:
         raise ParameterError(f"{name}: maps of shape {values.shape} for {n_images} images of {size}")
+    if values.dtype.kind not in "fiub":
+        raise ParameterError(f"{name}: maps of {values.dtype}; expected numbers")
     if not np.isfinite(values).all():
         raise ParameterError(f"{name}: NaN or infinite values in its maps")
     return np.asarray(values)

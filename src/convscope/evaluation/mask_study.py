@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution import occlusion
-from ..checks import as_count
 from ..errors import Interrupted, ParameterError
 from ..images import load_images
 from ..models import Model, Progress, Target, as_model, describe
@@ -25,6 +25,7 @@ _STABLE = 0.8  # rank correlation from which two maps say the same
 _NEAR = 2  # times its side: a window further off says nothing of how stable the map is
 
 
+@checks_arguments
 def mask_study(
     model: Model | nn.Module,
     images: Any,
@@ -77,16 +78,14 @@ def mask_study(
         Sturmfels, Lundberg, Lee: Visualizing the impact of feature attribution baselines, Distill 2020.
     """
     started = time.perf_counter()
-    model, steps = as_model(model), as_count(steps, "steps", 2)
+    model = as_model(model)
     check_call(target, None, CURVES, steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
     size = model.inputs(looked_at).shape[1:]
     for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):
-        if given is not None and (
-            isinstance(given, str) or not isinstance(given, Iterable) or not len(list(given))
-        ):
-            raise ParameterError(f"{name}={given!r}: expected a list of at least one")
-    sides = [as_count(w, "windows", 1) for w in (tried_windows(size) if windows is None else windows)]
+        if given is not None and not len(given):
+            raise ParameterError(f"{name}=[]: expected a list of at least one")
+    sides = tried_windows(size) if windows is None else windows
     # Baselines innermost, windows outermost: a picture has a column for each window.
     settings = [Setting(*each) for each in itertools.product(sides, shapes, baselines)]
     found: list[Attribution] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_array, as_choice
 from ..errors import ParameterError
 from ..perturbation import NAMED
 from ..results import Array
@@ -80,8 +81,7 @@ def check_measures(measures: object, *, has_regions: bool) -> tuple[str, ...]:
     if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
         raise ParameterError(f"measures={measures!r}: expected a list of names")
     for name in measures:
-        if name not in MEASURES:
-            raise ParameterError(f"measures: {name!r} among them; expected some of {', '.join(MEASURES)}")
+        as_choice(name, "measures", tuple(MEASURES))
         if name in NEED_REGIONS and not has_regions:
             raise ParameterError(f"measures: {name!r} needs regions=, the boxes or masks of what is to be found")
     return tuple(dict.fromkeys(measures))
@@ -114,7 +114,7 @@ def regions_of(regions: Any, n_images: int, size: tuple[int, int]) -> Array | No
     """
     if regions is None:
         return None
-    given = np.asarray(regions)
+    given: Array = as_array(regions, "regions", "masks (N, H, W) of booleans, or boxes (N, 4)")
     if given.shape == (n_images, *size) and given.dtype == np.bool_:
         masks = given
     elif given.shape == (n_images, 4) and np.issubdtype(given.dtype, np.number):

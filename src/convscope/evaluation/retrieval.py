@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Metric, as_count, check_metric
+from ..arguments import checks_arguments
+from ..checks import Metric
 from ..embedding import Embeddings, EmbeddingStore
 from ..embedding.points import points_of
 from ..embedding.table import decode
@@ -37,6 +38,7 @@ _DRAWS = 10_000
 _WORST = 8
 
 
+@checks_arguments
 def evaluate_retrieval(
     source: EmbeddingStore | Embeddings, k: int = 5, *, metric: Metric = "cosine", seed: int = 0
 ) -> Retrieval:
@@ -76,11 +78,6 @@ def evaluate_retrieval(
     References: Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, chapter 8.
     """
     started = time.perf_counter()
-    k = as_count(k, "k", 1)
-    check_metric(metric)
-    as_count(seed, "seed")
-    if not isinstance(source, EmbeddingStore | Embeddings):
-        raise ParameterError(f"a {type(source).__name__}; expected an EmbeddingStore or Embeddings")
     with source.reading() if isinstance(source, EmbeddingStore) else nullcontext():
         images = _labeled(source)
     n = len(images.names)

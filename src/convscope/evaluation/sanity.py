@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..checks import as_count
 from ..errors import ModelError, ParameterError, TargetError
 from ..models import Model, Progress, as_model, evaluating, find_class, hooks
 from ..registry import method_key
@@ -22,6 +22,7 @@ _LABELS = 5  # other classes whose maps are looked at
 _CELLS = 7 * 7  # of a smooth map: with fewer, unrelated maps can have a mean correlation above `CHANGED` by chance
 
 
+@checks_arguments
 def sanity_check(
     model: Model | nn.Module,
     image: Any,
@@ -78,10 +79,10 @@ def sanity_check(
         Sixt, Granz, Landgraf: When explanations lie, 2019, arXiv 1912.09818 (the maps of other classes).
     """
     started = time.perf_counter()
-    model, seed = as_model(model), as_count(seed, "seed")
+    model = as_model(model)
     method = method_key(method)
     index, n_classes = _class_asked(model, image, target)
-    groups = stages_of(in_order(model, image), as_count(stages, "stages", 1))
+    groups = stages_of(in_order(model, image), stages)
     others = _others(index, n_classes, seed)
     total, done = 1 + 2 * len(groups) + len(others), 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..errors import ModelError, ParameterError
 from .checkpoints import read_content, read_module
 from .classes import check_labels
@@ -29,6 +30,7 @@ PACKAGED = {f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}" for n in range(3
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
+@checks_arguments
 def load_model(
     name: str | Path = DEFAULT_MODEL,
     *,

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ModelError, ParameterError
+from ..arguments import checks_arguments
+from ..errors import ImageError, ModelError, ParameterError
 from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .capture import OUTPUT
@@ -54,6 +55,7 @@ class Model:
         ['0', '1', '2', '3']
     """
 
+    @checks_arguments
     def __init__(
         self,
         module: nn.Module,
@@ -73,15 +75,7 @@ class Model:
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
-            try:
-                height, width = (int(side) for side in input_size)
-                means, stds = tuple(map(float, mean)), tuple(map(float, std))
-            except (TypeError, ValueError):
-                raise ParameterError(
-                    f"input_size={input_size!r}, mean={mean!r}, std={std!r}: expected (height, width), and lists "
-                    "of one number a channel"
-                ) from None
-            preprocessing = Preprocessing((height, width), means, stds, resize_px=(height, width))
+            preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
         # A compiled module is looked at as it was: nothing can be hooked inside what it was compiled to.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
         if device is not None:
@@ -112,6 +106,7 @@ class Model:
             return self.preprocessing.n_channels
         return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
 
+    @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
         """Every layer that puts out a feature map or a vector, in the order in which they run.
 
@@ -120,6 +115,7 @@ class Model:
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
+    @checks_arguments
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
         """The layers and the special ones among them, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape())
@@ -131,6 +127,7 @@ class Model:
             raise ModelError(found.refusal)
         return found
 
+    @checks_arguments
     def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
         """The structure of a network that methods can be run on; `ModelError` for another one.
 
@@ -147,6 +144,7 @@ class Model:
             )
         return structure
 
+    @checks_arguments
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
         """Whose output is the feature vector for images of this (C, H, W); `LayerError` where none can be told."""
         structure = self.checked(shape)
@@ -156,6 +154,7 @@ class Model:
             structure = replace(structure, features=None, why_no_features=why)
         return structure.feature_layer(self.name)
 
+    @checks_arguments
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
         """How the scores of so many classes become probabilities, for inputs of this (C, H, W)."""
         ends_in = self._known(shape).ends_in
@@ -163,6 +162,7 @@ class Model:
             return "exp" if ends_in == "log_softmax" else "none"
         return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
 
+    @checks_arguments
     def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """(C, H, W) of an input, for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
@@ -178,6 +178,7 @@ class Model:
         refuse_where_it_cannot_run(self.module)
         return Inputs(images, self.preprocessing)
 
+    @checks_arguments
     def fitting_batch(
         self,
         shape: tuple[int, int, int],
@@ -192,6 +193,7 @@ class Model:
             return 1
         return fitting_batch(structure.n_values, self.device, backward=backward, fused=fused, at_most=at_most)
 
+    @checks_arguments
     def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
         """The images of a call in batches that fit, on the device, in the type and layout of the network."""
         size = self.fitting_batch(inputs.shape, backward=backward, at_most=size)
@@ -200,6 +202,7 @@ class Model:
             yield replace(batch, x=prepare(batch.x))
             check_weights(self.module)
 
+    @checks_arguments
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that puts batches (N, C, H, W) of this shape where and how the network runs fastest on them.
 
@@ -208,6 +211,7 @@ class Model:
         device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
 
+    @checks_arguments
     def predict(self, images: Any, *, progress: Progress | None = None) -> Prediction:
         """The class scores of images.
 
@@ -249,12 +253,15 @@ class Model:
             ),
         )
 
+    @checks_arguments
     def to_pixels(self, x: torch.Tensor) -> Array:
         """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
 
         Where mean and std are not known, each image's own range is shown. Other than three channels are
         shown as their average, in gray.
         """
+        if x.ndim != 4:
+            raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
         x = x.detach().float().cpu()
         if self.preprocessing is not None:
             x = self.preprocessing.to_unit(x)
@@ -270,6 +277,7 @@ class Model:
         """What results have to say of the network."""
         return (*self.notes, *notes_on(self.module))
 
+    @checks_arguments
     def provenance(
         self,
         method: str,

@@ -13,6 +13,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as geometry
 
+from ..arguments import checks_arguments
+from ..checks import shown
 from ..errors import ImageError, ParameterError
 from ..images import Pixels
 
@@ -22,6 +24,7 @@ _LARGEST_RESIZED = 32
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Preprocessing:
     """How a network wants its pictures.
@@ -39,8 +42,6 @@ class Preprocessing:
     crop: Literal["center", "squash"] = "center"
 
     def __post_init__(self) -> None:
-        if min(*self.input_size, *self.resize_px) < 1:
-            raise ParameterError(f"input_size={self.input_size}: expected (height, width) of at least 1 pixel")
         if len(self.mean) != len(self.std) or not self.mean:
             raise ParameterError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}; expected one of each per channel"
@@ -58,7 +59,7 @@ class Preprocessing:
 
     def fit(self, pixels: Pixels, name: str = "image") -> Pixels:
         """(H, W, C) uint8 or float in [0, 1] -> resized and cut to ``input_size``, (H, W, C) of the same kind."""
-        pixels = self._match_channels(pixels, name)
+        pixels = self._match_channels(_checked(pixels, name), name)
         if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
             # The same steps on the same library as torchvision's and timm's own: bit for bit their result.
             image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
@@ -66,12 +67,15 @@ class Preprocessing:
         planes = _to_unit_range(pixels).transpose(2, 0, 1)
         return np.stack([np.asarray(self._fit(Image.fromarray(p))) for p in planes], axis=2)
 
+    @checks_arguments
     def normalize(self, cuts: Sequence[Pixels]) -> torch.Tensor:
         """What `fit` has made of n images -> (n, C, H, W) float32, as the network takes it.
 
         A batch at a time and in place, as one image at a time costs as much as decoding it: every thread that
         opens images would bring threads of its own along.
         """
+        if not cuts or any(_checked(cut, "a cut").shape != cuts[0].shape for cut in cuts):
+            raise ImageError("expected pictures of one size (H, W, C), as `fit` has made them")
         alike = all(cut.dtype == np.uint8 for cut in cuts)
         stacked = torch.from_numpy(np.stack(cuts if alike else [_to_unit_range(cut) for cut in cuts]))
         x = stacked.permute(0, 3, 1, 2).float()
@@ -79,10 +83,12 @@ class Preprocessing:
             x = x.div_(255)
         return x.sub_(self._column(self.mean)).div_(self._column(self.std))
 
+    @checks_arguments
     def from_unit(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C, H, W) in [0, 1] -> normalized."""
         return (x - self._column(self.mean).to(x)) / self._column(self.std).to(x)
 
+    @checks_arguments
     def to_unit(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C, H, W) normalized -> [0, 1], not clipped."""
         return x * self._column(self.std).to(x) + self._column(self.mean).to(x)
@@ -127,6 +133,13 @@ class Preprocessing:
                 return np.asarray(np.rint(luma).astype(np.uint8)[:, :, None])
             return np.asarray(luma.astype(np.float32)[:, :, None])
         raise ImageError(f"{name}: {have} channels, but the network takes {want}")
+
+
+def _checked(pixels: Pixels, name: str) -> Pixels:
+    is_picture = isinstance(pixels, np.ndarray) and pixels.ndim == 3 and 0 not in pixels.shape
+    if not is_picture or (pixels.dtype != np.uint8 and pixels.dtype.kind != "f"):
+        raise ImageError(f"{name}: {shown(pixels)}; expected pixels (H, W, C), uint8 or floats in [0, 1]")
+    return pixels
 
 
 def _to_unit_range(pixels: Pixels) -> Pixels:

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from ..arguments import checks_arguments
+from ..checks import shown
 from ..errors import ModelError, ParameterError, TargetError
 
 # From the network's output for M inputs, and the image that all of them are variants of (None: row m is image m),
@@ -84,6 +86,7 @@ class Region:
     def name(self) -> str:
         return f"{self.target}, where it is seen" if self.mask is None else f"{self.target} in a region"
 
+    @checks_arguments
     def bound(self, output: Any, index: int, least: float = 0.0) -> OutputScores:
         """The sums, over pixels that the whole images' output settles; ``least``: the score of a single class."""
         whole = segmentation(output)
@@ -145,13 +148,14 @@ class Detection:
         except (TypeError, ValueError):
             left = top = right = bottom = math.nan
         if not (left < right and top < bottom and all(map(math.isfinite, (left, top, right, bottom)))):
-            raise TargetError(f"box={self.box!r}: expected (left, top, right, bottom) in pixels")
+            raise TargetError(f"box={shown(self.box)}: expected (left, top, right, bottom) in pixels")
         object.__setattr__(self, "box", sides)
 
     @property
     def name(self) -> str:
         return f"{self.target} at {tuple(round(side) for side in self.box)}"
 
+    @checks_arguments
     def bound(self, output: Any, index: int) -> OutputScores:
         """The scores; `TargetError` where an image has nothing to match."""
 
@@ -174,8 +178,10 @@ class Detection:
 
 def detections(output: Any) -> list[dict[str, torch.Tensor]]:
     """The boxes of a detector, a dict for each image."""
-    if isinstance(output, list) and all(
-        isinstance(o, dict) and {"boxes", "labels", "scores"} <= o.keys() for o in output
+    if (
+        isinstance(output, list)
+        and output
+        and all(isinstance(o, dict) and {"boxes", "labels", "scores"} <= o.keys() for o in output)
     ):
         return output
     raise ModelError(
@@ -191,6 +197,7 @@ class SimilarTo:
         layer: whose output is compared; by default the feature vector, what the classifier takes in.
     """
 
+    @checks_arguments
     def __init__(self, image: Any, layer: str | None = None) -> None:
         if image is None:
             raise ParameterError("SimilarTo: give the other image")

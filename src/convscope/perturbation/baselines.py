@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
+from ..checks import as_number, unfit
 from ..errors import ParameterError
 from ..models import Model, check_tensor, gaussian_blur
 
@@ -52,12 +52,12 @@ def baseline_of(
             "noise": partial(_noise, seed=seed),
         }
         return named[baseline]
-    if isinstance(baseline, str) and not Path(baseline).exists():
-        raise ParameterError(f"baseline={baseline!r}: expected {names}, a number, an image, or the path of one")
+    if isinstance(baseline, str) and not os.path.exists(baseline):
+        raise unfit(baseline, "baseline", f"{names}, a number, an image, or the path of one")
     if isinstance(baseline, bool):
-        raise ParameterError(f"baseline={baseline}: expected {names}, a number or an image")
+        raise unfit(baseline, "baseline", f"{names}, a number or an image")
     if isinstance(baseline, Real):
-        return _number(model, float(baseline), preprocessed)
+        return _number(model, as_number(baseline, "baseline"), preprocessed)
     given = _one_image(model, baseline)
 
     def same(image: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ def describe_baseline(baseline: Baseline) -> str | float:
     """A baseline as provenance records it."""
     if isinstance(baseline, str):
         return baseline
-    return float(baseline) if isinstance(baseline, Real) else "image"
+    return as_number(baseline, "baseline") if isinstance(baseline, Real) else "image"
 
 
 def _blurred(image: torch.Tensor) -> torch.Tensor:
@@ -97,8 +97,6 @@ def _pixels(model: Model, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _number(model: Model, value: float, preprocessed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    if not math.isfinite(value):
-        raise ParameterError(f"baseline={value}: expected a finite number")
     preprocessing = None if preprocessed else model.preprocessing
     if preprocessing is None:
         return lambda image: torch.full_like(image, value)

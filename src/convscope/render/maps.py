@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import ParameterError
-from ..results import Array, FeatureMaps
+from ..results import Array, ChannelOrder, FeatureMaps
 from .colors import ACTIVATION, Scale, fit_scale
 from .grids import columns_for, corner, magnify, tile
 from .overlays import enlarge, overlay
@@ -36,7 +36,7 @@ BAND = 0.24  # of a tile's width: white room under it for its number
 
 
 def channel_tiles(
-    result: FeatureMaps, layer: str, n: int = 0, *, by: str = "mean", channels: int = CHANNELS
+    result: FeatureMaps, layer: str, n: int = 0, *, by: ChannelOrder = "mean", channels: int = CHANNELS
 ) -> tuple[list[int], Array, Scale]:
     """The most active channels of image n: their numbers, their maps in color (K, H, W, 3), their one scale."""
     chosen = [int(c) for c in result.order(layer, n, by)[:channels]]
@@ -56,7 +56,7 @@ def draw_feature_maps(
     *,
     n: int = 0,
     layer: str | None = None,
-    by: str = "mean",
+    by: ChannelOrder = "mean",
     channels: int = CHANNELS,
     channel: int | None = None,
 ) -> None:
@@ -72,7 +72,7 @@ def draw_feature_maps(
         _draw_grid(ax, result, layer, n, by, channels)
 
 
-def _draw_grid(ax: Axes, result: FeatureMaps, layer: str, n: int, by: str, channels: int) -> None:
+def _draw_grid(ax: Axes, result: FeatureMaps, layer: str, n: int, by: ChannelOrder, channels: int) -> None:
     chosen, tiles, scale = channel_tiles(result, layer, n, by=by, channels=channels)
     tiles = magnify(tiles, 56)
     columns, gap = columns_for(len(chosen)), max(2, tiles.shape[2] // 24)
@@ -117,7 +117,7 @@ def compose_feature_maps(
     *,
     n: int | Sequence[int] | None = None,
     layer: str | None = None,
-    by: str = "mean",
+    by: ChannelOrder = "mean",
     channels: int = CHANNELS,
     channel: int | None = None,
 ) -> Figure:

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..arguments import checks_arguments
 from ..errors import OutputError, ParameterError
 from ..results import (
     Attribution,
@@ -55,6 +56,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
 DPI = 150
 
 
+@checks_arguments
 def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw the main panel of a result into one axes, a new pyplot figure without one. Never calls show.
 
@@ -73,7 +75,7 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.subplots(layout="constrained")[1]
-    draw(ax, result, **options)
+    checks_arguments(draw)(ax, result, **options)
     return ax
 
 
@@ -83,7 +85,7 @@ def figure(result: Result, **options: Any) -> Figure:
     The figure is not known to pyplot, so it needs no closing.
     """
     _, compose = _find(result)
-    return compose(result, **options)
+    return checks_arguments(compose)(result, **options)
 
 
 def save_png(result: Result, path: str | Path, **options: Any) -> Path:

@@ -155,6 +155,8 @@ def pick(n: int | Sequence[int] | None, count: int, limit: int) -> list[int]:
     if n is None:
         return list(range(min(count, limit)))
     chosen = [n] if isinstance(n, int) else list(n)
+    if not chosen:
+        raise ParameterError("n=[]: expected at least one image")
     for i in chosen:
         if not 0 <= i < count:
             raise ParameterError(f"n={i}: the result holds {count} images, 0 to {count - 1}")

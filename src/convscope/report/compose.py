@@ -16,7 +16,7 @@ from ..attribution import ATTRIBUTIONS
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
-from ..models import Detection, Model, Region, Several, SimilarTo, Target
+from ..models import Detection, Model, Region, Several, SimilarTo, Target, check_tensor
 from ..registry import method_keys
 from ..results import (
     Attribution,
@@ -154,7 +154,7 @@ def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
 
 def _first(images: Any) -> tuple[Any, int]:
     """The images that are shown in detail, and how many there are."""
-    found = images if isinstance(images, torch.Tensor) else load_images(images)
+    found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
     return found[:IMAGES], len(found)
 
 

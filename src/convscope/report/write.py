@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from ..arguments import checks_arguments
 from ..models import Model, Target, as_model
 from .compose import StageProgress, compose
 from .output import check_output, replace_file
 from .page import page
 
 
+@checks_arguments
 def report(
     model: Model | nn.Module,
     images: Any,

@@ -4,6 +4,7 @@ from .base import Array, Provenance, Result
 from .evidence import CHANGED, CONTROLS, SAME, Comparison, Evaluation, MaskStudy, SanityCheck, counted
 from .kinds import (
     Attribution,
+    ChannelOrder,
     Clusters,
     Duplicates,
     FeatureMaps,
@@ -24,6 +25,7 @@ __all__ = [
     "SAME",
     "Array",
     "Attribution",
+    "ChannelOrder",
     "Clusters",
     "Comparison",
     "Duplicates",

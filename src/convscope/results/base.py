@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
+from ..arguments import checks_arguments
+
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
@@ -71,6 +73,7 @@ class Result:
 
         return plot(self, ax, **options)
 
+    @checks_arguments
     def save(self, directory: str | Path) -> Path:
         """Write arrays.npz, picture.png and manifest.json into a new directory, all of it or nothing."""
         from .files import save
@@ -78,6 +81,7 @@ class Result:
         return save(self, directory)
 
     @classmethod
+    @checks_arguments
     def load(cls, directory: str | Path) -> Self:
         """Read back what `save` wrote; the arrays are the same, bit for bit."""
         from .files import load

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from ..arguments import checks_arguments
+from ..checks import as_choice
+from ..errors import ParameterError
 from .base import Array, Result
 
 CONTROLS = ("random", "center")
@@ -39,11 +43,15 @@ class Evaluation(Result):
     names: tuple[str, ...]
     targets: tuple[str, ...]
 
+    @checks_arguments
     def mean(self, method: str, measure: str) -> float:
         """The mean over the images of one measure of one method."""
+        as_choice(method, "method", self.methods)
+        as_choice(measure, "measure", self.measures)
         return float(self.means[self.methods.index(method), self.measures.index(measure)])
 
-    def areas(self, kind: str) -> Array:
+    @checks_arguments
+    def areas(self, kind: Literal["deletion", "insertion"]) -> Array:
         """ "deletion" or "insertion" of each method and image, (M, N), the mean over the baselines."""
         chosen = [k for k, name in enumerate(self.measures) if name.startswith(f"{kind}_")]
         return np.asarray(self.values[:, chosen].mean(axis=1))
@@ -187,8 +195,11 @@ class MaskStudy(Result):
         """Insertion minus deletion, the mean over the images, (S,)."""
         return np.asarray((self.insertion - self.deletion).mean(axis=1))
 
+    @checks_arguments
     def setting(self, s: int) -> str:
         """One setting in words."""
+        if s >= len(self.windows):
+            raise ParameterError(f"s={s}: there are {len(self.windows)} settings, counted from 0")
         return f"{self.windows[s]} px {self.shapes[s]} over {self.baselines[s]}"
 
     def rows(self) -> list[tuple[str, ...]]:

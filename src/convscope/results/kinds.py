@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..arguments import checks_arguments
+from ..checks import shown
+from ..errors import LayerError, ParameterError
 from .base import Array, Result
 from .probabilities import Normalization, probabilities
+
+ChannelOrder: TypeAlias = Literal["mean", "max"]  # by what of its map a channel counts as active
 
 
 class Ranked(NamedTuple):
@@ -41,10 +45,9 @@ class Prediction(Result):
         """Of the classes of each image, (N, K) in [0, 1]."""
         return np.asarray(probabilities(self.scores, self.normalization))
 
+    @checks_arguments
     def top(self, k: int = 5) -> list[list[Ranked]]:
         """The k highest classes of each image, best first; one list an image."""
-        if k < 1:
-            raise ParameterError(f"k={k}: expected at least 1")
         ranked = np.argsort(-self.scores, axis=1, kind="stable")[:, :k]
         probabilities = self.probabilities
         return [
@@ -76,17 +79,21 @@ class FeatureMaps(Result):
     def layers(self) -> tuple[str, ...]:
         return tuple(self.values)
 
+    @checks_arguments
     def __getitem__(self, layer: str) -> Array:
+        if layer not in self.values:
+            raise LayerError(f"no maps of layer {shown(layer)}; there are those of {', '.join(self.values)}")
         return self.values[layer]
 
-    def order(self, layer: str, n: int = 0, by: str = "mean") -> Array:
+    @checks_arguments
+    def order(self, layer: str, n: int = 0, by: ChannelOrder = "mean") -> Array:
         """Channels of image n, the most active first, by the "mean" or the "max" of each map.
 
         Equal maxima, as ReLU6 makes them, go by the mean; equal means by the channel's number.
         """
-        if by not in ("mean", "max"):
-            raise ParameterError(f"by={by!r}: expected 'mean' or 'max'")
-        maps = self.values[layer][n]
+        if n >= len(self[layer]):
+            raise ParameterError(f"n={n}: there are {len(self[layer])} images, counted from 0")
+        maps = self[layer][n]
         flat = maps.reshape(len(maps), -1)
         mean = flat.mean(axis=1)
         return np.lexsort((-mean, -flat.max(axis=1))) if by == "max" else np.argsort(-mean, kind="stable")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_count, as_number, as_pair
+from ..arguments import checks_arguments
+from ..checks import Pair, as_pair, unfit
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model, describe, differentiable, is_of_classes, note_on_scores
 from ..results import Array, Visualization
@@ -24,6 +25,7 @@ Start: TypeAlias = Literal["zero", "noise"] | Any
 NOISE = 0.1  # standard deviation of the noise start, in normalized units
 
 
+@checks_arguments
 def visualize(
     model: Model | nn.Module,
     target: ObjectiveTarget,
@@ -101,7 +103,6 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
-    n_frames, seed = as_count(n_frames, "n_frames"), as_count(seed, "seed")
     generator = torch.Generator().manual_seed(seed)
     scores: list[float] = []
     frames: list[Array] = []
@@ -170,18 +171,15 @@ def visualize(
 def _settings(
     steps: int, step_size: float, l2: float, blur: float | None, clear: float, jitter_px: int | None, side: int
 ) -> Settings:
-    """The options, checked; what is not given goes by the picture's shorter side."""
-    found = Settings(
-        steps=as_count(steps, "steps", 1),
-        step_size=as_number(step_size, "step_size"),
-        l2=as_number(l2, "l2"),
-        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else as_number(blur, "blur"),
-        clear=as_number(clear, "clear"),
-        jitter_px=round(JITTER * side) if jitter_px is None else as_count(jitter_px, "jitter_px"),
+    """The options; what is not given goes by the picture's shorter side."""
+    return Settings(
+        steps=steps,
+        step_size=step_size,
+        l2=l2,
+        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else blur,
+        clear=clear,
+        jitter_px=round(JITTER * side) if jitter_px is None else jitter_px,
     )
-    if found.clear >= 1:
-        raise ParameterError(f"clear={found.clear}: expected a share of the pixels, less than 1")
-    return found
 
 
 def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
@@ -194,8 +192,8 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
     else:
         if size_px is not None:
             raise ParameterError("size_px: a picture that starts from an image has that image's size")
-        if isinstance(start, str) and not Path(start).exists():
-            raise ParameterError(f"start={start!r}: expected 'zero', 'noise', an image, or the path of one")
+        if isinstance(start, str) and not os.path.exists(start):
+            raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
         inputs = model.inputs(start)
         if len(inputs) != 1:
             raise ParameterError(f"start: {len(inputs)} images; expected one")

@@ -1,0 +1,194 @@
+"""Every argument of a public function is what its annotation says, or a `ParameterError` names it.
+
+So a new option is checked by being annotated. What its number may be stands in `checks.BOUNDS`, by its name.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
+
+from .checks import (
+    as_choice,
+    as_count,
+    as_items,
+    as_number,
+    as_path,
+    as_text,
+    count_in_words,
+    in_words,
+    number_in_words,
+    plain,
+    unfit,
+)
+from .errors import ParameterError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# These have errors of their own, where they are looked at with the network at hand.
+_LEFT = {"self", "cls", "model", "module", "images", "image", "target", "targets", "against"}
+_PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
+
+
+class Kind(NamedTuple):
+    """What an annotation allows: in words, and a function that gives a value back, as it should be, or raises."""
+
+    words: str
+    take: Callable[[Any], Any]
+
+
+def checks_arguments(function: Function) -> Function:
+    """Check the arguments of a function, or of a class's constructor, by their annotations.
+
+    Numbers of NumPy and torch become Python's, and lists where an order is wanted become lists. An annotation that
+    this does not know, as ``Any`` or ``Model | nn.Module``, leaves its argument to the function.
+
+    Example:
+        >>> @checks_arguments
+        ... def blurred(*, blur: float = 0.0, kind: Literal["box", "gaussian"] = "box") -> None: ...
+        >>> blurred(kind="gausian")
+        Traceback (most recent call last):
+        convscope.errors.ParameterError: kind='gausian': expected 'box' or 'gaussian'
+    """
+    if isinstance(function, type):
+        function.__init__ = checks_arguments(function.__init__)  # type: ignore[misc]
+        return function
+    names = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        takes = _takes(function)
+        given = [takes[name](value) if name in takes else value for name, value in zip(names, args, strict=False)]
+        fit = {name: takes[name](value) if name in takes else value for name, value in options.items()}
+        return function(*given, *args[len(names) :], **fit)
+
+    return cast(Function, run)
+
+
+@functools.cache
+def _takes(function: Callable[..., Any]) -> dict[str, Callable[[Any], Any]]:
+    """What checks each parameter; found at the first call, as annotations name what is imported later."""
+    found = {}
+    for name, annotation in function.__annotations__.items():
+        kind = None if name in _LEFT or name == "return" else kind_of(_evaluated(annotation, function), name)
+        if kind is not None:
+            found[name] = kind.take
+    return found
+
+
+def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
+    """An annotation from its text; None where it names what only a type checker imports."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, function.__globals__)  # our own source's text
+    except (NameError, TypeError):
+        return Any
+
+
+def kind_of(hint: Any, name: str) -> Kind | None:
+    """What an annotation allows for a parameter of this name; None where that is for the function to say."""
+    simple = {
+        bool: Kind("True or False", lambda value: _as_bool(value, name)),
+        int: Kind(count_in_words(name), lambda value: as_count(value, name)),
+        float: Kind(number_in_words(name), lambda value: as_number(value, name)),
+        str: Kind("a string", lambda value: as_text(value, name)),
+        Path: Kind("a path", lambda value: as_path(value, name)),
+    }
+    if hint in (bool, int, float, str, Path):
+        return simple[hint]
+    origin, args = get_origin(hint), get_args(hint)
+    if hint in (Any, object):
+        return None
+    if origin is Literal:
+        return Kind(in_words(args), lambda value: as_choice(value, name, args))
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(args, name)
+    if origin in (list, tuple, collections.abc.Sequence):
+        return _several(origin, args, name)
+    if origin is collections.abc.Mapping:
+        return _mapping(args, name)
+    if origin is collections.abc.Callable:
+        return Kind("a function", lambda value: _such(value, callable(value), name, "a function"))
+    if isinstance(hint, type) and origin is None:
+        words = f"{'an' if hint.__name__[0] in 'AEIOU' else 'a'} {hint.__name__}"
+        return Kind(words, lambda value: _such(value, isinstance(value, hint), name, words))
+    return None
+
+
+def _such(value: Any, fits: bool, name: str, expected: str) -> Any:
+    if not fits:
+        raise unfit(value, name, expected)
+    return value
+
+
+def _as_bool(value: Any, name: str) -> bool:
+    given = plain(value)
+    return bool(_such(given, isinstance(given, bool), name, "True or False"))
+
+
+def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
+    """The first of several that takes a value."""
+    is_optional = type(None) in hints
+    hints = [hint for hint in hints if hint is not type(None)]
+    if Path in hints:  # which is given as a string, too
+        hints = [hint for hint in hints if hint is not str]
+    kinds = [kind_of(hint, name) for hint in hints]
+    known = [kind for kind in kinds if kind is not None]
+    if len(known) < len(kinds):
+        return None
+    first, *others = [kind.words for kind in known]
+    others = [words.replace(f", each {first}", " of these") for words in others] + ["None"] * is_optional
+    words = ", or ".join([first, *others])
+    known.sort(key=lambda kind: kind.words[:6] != "a list")  # [4, 8] are two sizes and no pair
+
+    def take(value: Any) -> Any:
+        if value is None and is_optional:
+            return None
+        for kind in known:
+            try:
+                return kind.take(value)
+            except ParameterError:
+                if len(known) == 1:  # which can say best what is wrong
+                    raise
+        raise unfit(value, name, words)
+
+    return Kind(words, take)
+
+
+def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
+    """A list or a tuple, of so many or of any number of values of one kind."""
+    fixed = len(hints) if origin is tuple and hints[-1] is not ... else None
+    each = kind_of(hints[0], name)
+    if fixed:
+        words = f"{_PARTS.get(name, '(height, width)')}{f', each {each.words}' if each else ''}"
+    else:
+        words = f"a list, each {each.words}" if each else "a list"
+
+    def take(value: Any) -> Any:
+        if origin is list:
+            _such(value, isinstance(value, list), name, words)
+        items = as_items(value, name, words)
+        _such(value, fixed is None or len(items) == fixed, name, words)
+        fit = [each.take(item) for item in items] if each else items
+        return tuple(fit) if origin is tuple else fit
+
+    return Kind(words, take)
+
+
+def _mapping(hints: Sequence[Any], name: str) -> Kind:
+    """A dict whose keys and values are of some kind."""
+    key, value_kind = (kind_of(hint, name) for hint in hints)
+    words = f"a dict from {key.words if key else 'anything'} to {value_kind.words if value_kind else 'anything'}"
+
+    def take(value: Any) -> Any:
+        _such(value, isinstance(value, Mapping), name, words)
+        return {(key.take(k) if key else k): (value_kind.take(v) if value_kind else v) for k, v in value.items()}
+
+    return Kind(words, take)
