@@ -12,7 +12,7 @@ from ..results import Visualization
 from .collection import collection_view
 from .compose import Contents
 from .figures import attribution_views, badge, caption, layer_views, method_view, number
-from .output import template
+from .templates import template
 
 View = dict[str, Any]
 

@@ -20,20 +20,21 @@ _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
 
 
-def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
+def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, overwrite: bool = False) -> Path:
     """Write map.html for a projection of a store.
 
     Args:
         store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
             points the neighbors are left out, as all pairs would be compared.
         projection: of the store.
-        output: the HTML file.
+        output: the HTML file; a page of convscope that is there is replaced.
+        overwrite: replace a file, too, that convscope did not write.
 
     Returns:
         Its path.
     """
     with store.reading():
-        return map_page(_page(store, projection), output)
+        return map_page(_page(store, projection), output, overwrite=overwrite)
 
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:

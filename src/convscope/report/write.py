@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from ..images import load_images
 from ..models import Model, Target, as_model
+from ..outputs import check_output, replace_file
 from .compose import StageProgress, compose
-from .output import check_output, replace_file
 from .page import page
 
 
@@ -24,6 +26,7 @@ def report(
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Look at a network from all sides and write what is seen into one HTML file.
 
@@ -35,7 +38,7 @@ def report(
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed. The first 12 are
             shown in detail, and the report says so when there are more.
-        output: path of the HTML file. Its folder is made; a file that is there is replaced.
+        output: path of the HTML file. Its folder is made; a report that is there is replaced.
         collection: a folder or other images, or `Embeddings` made before, among which neighbors are found.
         target: what the maps explain and what is visualized; by default each image's predicted class.
         layer: one name or several, of the layers to show feature maps of; by default one of each resolution, at
@@ -45,19 +48,22 @@ def report(
             measured by deletion and insertion, beside a map of chance.
         progress: called with (stage, done, total), where the stage is "occlusion", "embed" and so on. Unlike
             elsewhere it takes the name of the stage, as one call runs many methods.
+        overwrite: replace a file, too, that convscope did not write; never one of the images.
 
     Returns:
         The path of the file.
 
     Raises:
-        OutputError: the output is a folder, or cannot be written; known before the long work starts.
+        OutputError: the output is a folder, a file that convscope did not write, or cannot be written; known
+            before the long work starts.
         ImageError, LayerError, TargetError: as the methods raise them.
 
     Cost: mostly occlusion, 169 forward passes an image, and 256 forward and backward passes for each class
         visualized.
     """
     output = Path(output)
-    check_output(output)
+    images = images if isinstance(images, Tensor) else load_images(images)
+    check_output(output, inputs=_inputs(images, collection), overwrite=overwrite)
     contents = compose(
         as_model(model),
         images,
@@ -67,5 +73,12 @@ def report(
         methods=methods,
         progress=progress,
     )
-    replace_file(output, [page(contents)])
+    replace_file(output, [page(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
+
+
+def _inputs(*given: Any) -> Iterator[str]:
+    """The names of what is read, files among them; looked for only where a file may be overwritten."""
+    for one in given:
+        found = load_images(one) if isinstance(one, str | os.PathLike | list | tuple) else one
+        yield from getattr(found, "names", ())
