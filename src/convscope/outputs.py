@@ -88,7 +88,7 @@ def check_directory(directory: AnyPath) -> Path:
         place = Path(os.path.realpath(directory))
         about = _about(place)
         if about is not None:
-            if not stat.S_ISDIR(about.st_mode) or any(os.scandir(place)):
+            if not stat.S_ISDIR(about.st_mode) or any(place.iterdir()):
                 raise OutputError(f"{directory}: exists already; choose another output or remove it")
             if place == Path.cwd():  # whoever stands in it would stand nowhere
                 raise OutputError(f"{directory}: is the current folder; give the name of a new one")

@@ -16,7 +16,7 @@ from convscope.report import store_map as page
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the pages were made of."""
     made: list[Any] = []
-    monkeypatch.setattr(page, "map_page", lambda points, output: (made.append(points), output)[1])
+    monkeypatch.setattr(page, "map_page", lambda points, output, **_: (made.append(points), output)[1])
     return made
 
 
