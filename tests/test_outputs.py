@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from convscope.errors import OutputError
-from convscope.outputs import GENERATOR, check_directory, check_output, new_directory, replace_file
+from convscope.outputs import _HOST, GENERATOR, check_directory, check_output, new_directory, replace_file
 from convscope.texts import printable
 
 OURS = f'<meta name="generator" content="{GENERATOR}">'
@@ -130,7 +129,8 @@ def test_only_regular_files_that_may_be_written(
 
 
 @pytest.mark.parametrize(
-    "name", ["a\0b", "\ud800", "x" * 256, "n" * 300 + "/page.html", "ü" * 128, "file/page.html"]
+    "name",
+    ["a\0b", "\ud800", "x" * 256, "n" * 300 + "/page.html", "new/" + "x" * 300, "ü" * 128, "file/page.html"],
 )
 def test_a_name_that_no_file_can_have_is_an_error_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
@@ -194,16 +194,22 @@ def test_a_failure_keeps_the_old_one_and_leaves_nothing(tmp_path: Path, error: B
     assert names(tmp_path) == ["page.html"]
 
 
-def test_a_file_that_may_grow_no_further_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "when"), [(9999, "writing"), (99, "checking")])
+def test_a_file_that_may_grow_no_further_is_an_error(tmp_path: Path, limit: int, when: str) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from convscope.outputs import replace_file; from convscope.errors import OutputError\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
-        "try: replace_file(Path(sys.argv[1]) / 'page.html', ['x' * 5000] * 9)\n"
-        "except OutputError as error: print(error)"
+        "from convscope.outputs import check_output, replace_file; from convscope.errors import OutputError\n"
+        "limit, place = int(sys.argv[1]), Path(sys.argv[2]) / 'page.html'\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "when = 'checking'\n"
+        "try: check_output(place); when = 'writing'; replace_file(place, ['x' * 5000] * 9)\n"
+        "except OutputError as error: print(when, error)"
     )
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "page.html: cannot be written (File too large)" in run.stdout
+    run = [sys.executable, "-c", code, str(limit), str(tmp_path)]
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(when)
+    assert "page.html: cannot be written (File too large)" in said
     assert names(tmp_path) == []
 
 
@@ -234,13 +240,15 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_
 ) -> None:
     run = [sys.executable, "-c", KILLED, str(tmp_path), kind]
     with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "half\n"
-        (left,) = names(tmp_path)
-        assert left.startswith(".convscope-")
-        replace_file(tmp_path / "other.html", ["new"])
-        assert names(tmp_path) == [left, "other.html"], "the run is alive"
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "half\n"
+            (left,) = names(tmp_path)
+            assert left.startswith(".convscope-")
+            replace_file(tmp_path / "other.html", ["new"])
+            assert names(tmp_path) == [left, "other.html"], "the run is alive"
+        finally:
+            process.kill()
     assert names(tmp_path) == [left, "other.html"]
     replace_file(tmp_path / "other.html", [OURS], overwrite=True)
     assert names(tmp_path) == ["other.html"]
@@ -248,8 +256,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_
 
 def test_only_what_is_surely_a_leftover_is_removed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
-    (tmp_path / ".convscope-x-1.partial").symlink_to("precious")
-    os.mkfifo(tmp_path / ".convscope-x-2.partial")
+    (tmp_path / f".convscope-{_HOST}-1.partial").symlink_to("precious")
+    os.mkfifo(tmp_path / f".convscope-{_HOST}-2.partial")
     (tmp_path / ".page.html.partial").touch()
     (tmp_path / ".convscope-elsewhere-3.partial").touch()
     (tmp_path / ".convscope-elsewhere-4.partial").mkdir()

@@ -59,7 +59,8 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
                 check_no_input(place, inputs)
                 if not overwrite:
                     raise OutputError(
-                        f"{output}: exists, and convscope did not write it; choose another output, or overwrite it"
+                        f"{output}: exists, and convscope did not write it; choose another output, or give "
+                        "overwrite=True (--overwrite)"
                     )
             if not os.access(place, os.W_OK) or not about.st_mode & 0o222:  # root may write all the same
                 raise OutputError(f"{output}: is read-only; choose another output")

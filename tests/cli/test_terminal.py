@@ -135,7 +135,11 @@ def test_a_report_replaces_no_photo_and_no_weights(photo: Path) -> None:
     Path("w.pth").write_bytes(b"weights")
     Path("notes.html").write_text("mine")
     for output, chosen, message in (
-        ("notes.html", [], "convscope did not write it; choose another output, or overwrite it"),
+        (
+            "notes.html",
+            [],
+            "convscope did not write it; choose another output, or give overwrite=True (--overwrite)",
+        ),
         (photo, ["--overwrite"], "is an input of this very call"),
         ("w.pth", ["--weights", "w.pth", "--overwrite"], "w.pth: is an input of this very call"),
     ):
