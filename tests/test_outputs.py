@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,6 +254,36 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_that_of_a_living_one_
     assert names(tmp_path) == [left, "other.html"]
     replace_file(tmp_path / "other.html", [OURS], overwrite=True)
     assert names(tmp_path) == ["other.html"]
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "before it is locked", "while it is locked"])
+def test_a_run_that_another_takes_for_dead_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Between making a file and locking it there is a time in which it looks like what a dead run has left."""
+    real_open, real_lock, seen = os.open, fcntl.flock, []
+
+    def opened(path: Any, flags: int, *more: Any) -> int:
+        if str(path).endswith(".partial") and not flags & os.O_CREAT and not seen:
+            seen.append(path)
+            if moment == "before it is opened":
+                os.unlink(path)
+        return real_open(path, flags, *more)
+
+    def locked(descriptor: int, how: int) -> None:
+        if len(seen) == 1:
+            if moment == "before it is locked":
+                os.unlink(seen[0])
+            seen.append("locked")
+            if moment == "while it is locked":
+                raise BlockingIOError
+        real_lock(descriptor, how)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(fcntl, "flock", locked)
+    replace_file(tmp_path / "page.html", ["new"])
+    assert seen
+    assert (tmp_path / "page.html").read_text() == "new"
 
 
 def test_only_what_is_surely_a_leftover_is_removed(tmp_path: Path) -> None:

@@ -202,18 +202,24 @@ def _locked(folder: Path, is_folder: bool) -> tuple[Path, int]:
     while True:
         partial = folder / f".convscope-{_HOST}-{secrets.token_hex(6)}.partial"
         partial.mkdir() if is_folder else partial.touch(exist_ok=False)
-        lock = os.open(partial, os.O_RDONLY)
         try:
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another run looks whether we are dead, and removes it
-            os.close(lock)
+            lock = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:  # another run took us for dead, as there was no lock yet
             continue
-        except OSError:  # no locks on this file system: nothing is removed there
-            pass
-        if partial.exists():
+        if _is_locked(lock) and partial.exists():
             return partial, lock
         os.close(lock)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock it. False where another run holds the lock, to remove what we have just made."""
+    with suppress(OSError):  # no locks on this file system: nothing is removed there
+        try:
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _remove_dead(folder: Path) -> None:
