@@ -117,10 +117,11 @@ def test_a_full_disk_behind_standard_output_is_one_message(capsys: pytest.Captur
     assert "error: standard output could not be written (No space left on device)" in capsys.readouterr().err
 
 
-def test_a_mistyped_network_is_known_before_torch_is_imported() -> None:
+@pytest.mark.parametrize("command", ["predict", "saliency"])
+def test_a_mistyped_network_is_known_before_torch_is_imported(command: str) -> None:
     assert tuple(PACKAGED) == options.PACKAGED
     code = (
-        "import sys; sys.argv = ['convscope', 'predict', 'photo.jpg', '--model', 'efficientnet_lite1']\n"
+        f"import sys; sys.argv = ['convscope', {command!r}, 'photo.jpg', '--model', 'efficientnet_lite1']\n"
         "from convscope.cli import main\n"
         "try: main()\n"
         "finally: sys.stderr.write('heavy' if 'torch' in sys.modules else 'light')"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from .console import (
     table,
 )
 from .methods import build, example, method_summaries
-from .options import AsJson, Images, Network, chosen_images, chosen_target, with_network
+from .options import AsJson, Images, Network, check_model_name, chosen_images, chosen_target, with_network
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -60,6 +61,9 @@ class _WithMethods(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in method_summaries():
+            for flag, name in itertools.pairwise(args):
+                if flag in ("--model", "-m"):  # a mistyped one is told before the method's own torch is imported
+                    reporting(check_model_name)(name)
             single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
             single.command(args[0], epilog=example(args[0]))(build(args[0]))
             return args[0], typer.main.get_command(single), args[1:]
