@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,40 @@ def test_the_same_seed_gives_the_same_files(folder: Path, tmp_path: Path) -> Non
     assert all(other[name] != again[name] for name in again if name.startswith("crops"))
 
 
-def test_it_does_not_write_over_anything(folder: Path, tmp_path: Path) -> None:
-    before = digests(folder)
+def test_the_same_call_again_finds_what_it_wrote(folder: Path, tmp_path: Path) -> None:
+    there = tmp_path / "samples"
+    shutil.copytree(folder, there)
+    (there / ".DS_Store").touch()
+    (there / "crops" / "cat" / ".thumbs").mkdir()
+    (there / "crops" / "cat" / ".thumbs" / "cat.jpg").touch()
+    before = {path: path.stat().st_mtime_ns for path in there.rglob("*")}
+    assert write_samples(there, n_variants=3) == there
+    assert {path: path.stat().st_mtime_ns for path in there.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "change", ["another number", "another seed", "one less", "one more", "one other", "a file"]
+)
+def test_it_does_not_write_over_anything_else(folder: Path, tmp_path: Path, change: str) -> None:
+    there = tmp_path / "samples"
+    shutil.copytree(folder, there)
+    first = there / "crops" / "astronaut" / "astronaut-00.jpg"
+    if change == "one less":
+        first.unlink()
+    elif change == "one more":
+        shutil.copy(first, there / "crops" / "cat")
+    elif change == "one other":
+        first.write_bytes(first.read_bytes()[:-1])
+    elif change == "a file":
+        shutil.rmtree(there)
+        there.write_text("mine")
+    before = digests(tmp_path)
     with pytest.raises(OutputError, match="exists already"):
-        write_samples(folder)
-    assert digests(folder) == before
+        write_samples(there, n_variants=2 if change == "another number" else 3, seed=int(change == "another seed"))
+    assert digests(tmp_path) == before
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert write_samples(tmp_path / "empty", n_variants=1) == tmp_path / "empty"
 

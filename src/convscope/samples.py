@@ -8,18 +8,20 @@ benchmark (Scharstein et al.). Two are from the wheel of scikit-learn, under Cre
 
 from __future__ import annotations
 
-import shutil
+import io
+from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from .arguments import checks_arguments
+from .errors import OutputError
 from .images import Pixels, load_images
 from .models import Progress
-from .results.files import new_directory
+from .outputs import check_directory, new_directory
 
 # name -> (package, file inside it)
 PHOTOS: dict[str, tuple[str, str]] = {
@@ -69,7 +71,8 @@ def write_samples(
     scikit-image and scikit-learn; nothing is downloaded.
 
     Args:
-        directory: a new or empty one; it appears only when all is written.
+        directory: a new or empty one; it appears only when all is written. One that holds what the same call
+            wrote is left as it is, so that a notebook can be run again.
         n_variants: views of each photo; the first n are the same whatever n is.
         seed: for the views; the same seed gives the same pixels.
         progress: called with (images done, images in all).
@@ -78,26 +81,53 @@ def write_samples(
         The directory.
 
     Raises:
-        OutputError: the directory holds anything, or cannot be written.
+        OutputError: the directory holds anything else, or cannot be written.
 
     Cost: about 3 ms a view.
     """
-    n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
+    directory = Path(directory)
+    try:
+        check_directory(directory)
+    except OutputError:
+        if _holds(directory, n_variants, seed, progress):
+            return directory
+        raise
     with new_directory(directory) as partial:
-        (partial / "photos").mkdir()
-        for n, name in enumerate(PHOTOS):
-            with resources.as_file(_file(name)) as original:
-                shutil.copyfile(original, partial / "photos" / f"{name}{original.suffix}")
-            folder = partial / "crops" / name
-            folder.mkdir(parents=True)
-            photo = Image.fromarray(_open(name))
-            for v in range(n_variants):
-                view = _view(photo, np.random.default_rng([seed, n, v]))
-                view.save(folder / f"{name}-{v:02d}.jpg", quality=_QUALITY)
-            n_done += 1 + n_variants
-            if progress:
-                progress(n_done, n_images)
-    return Path(directory)
+        for name, content in _samples(n_variants, seed, progress):
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
+    return directory
+
+
+def _samples(n_variants: int, seed: int, progress: Progress | None) -> Iterator[tuple[str, bytes]]:
+    """Every file: its place in the folder, and what it holds."""
+    n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
+    for n, name in enumerate(PHOTOS):
+        original = _file(name)
+        yield f"photos/{name}{PurePath(original.name).suffix}", original.read_bytes()
+        photo = Image.fromarray(_open(name))
+        for v in range(n_variants):
+            view = io.BytesIO()
+            _view(photo, np.random.default_rng([seed, n, v])).save(view, "JPEG", quality=_QUALITY)
+            yield f"crops/{name}/{name}-{v:02d}.jpg", view.getvalue()
+        n_done += 1 + n_variants
+        if progress:
+            progress(n_done, n_images)
+
+
+def _holds(directory: Path, n_variants: int, seed: int, progress: Progress | None) -> bool:
+    """Whether photos/ and crops/ hold exactly what this call would write, byte for byte."""
+    try:
+        files = [file for part in ("photos", "crops") for file in (directory / part).rglob("*")]
+        there = {file.relative_to(directory).as_posix() for file in files if not file.is_dir()}
+        there = {name for name in there if "/." not in name}  # what a file browser leaves
+        for name, content in _samples(n_variants, seed, progress):
+            if name not in there or (directory / name).read_bytes() != content:
+                return False
+            there.remove(name)
+    except (OSError, ValueError):
+        return False
+    return not there
 
 
 def _file(name: str) -> Traversable:

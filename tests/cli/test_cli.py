@@ -203,18 +203,33 @@ def test_without_an_output_the_first_free_folder_under_out_is_taken(here: Path) 
         assert (here / "out" / place / "manifest.json").is_file()
 
 
-def test_an_output_that_cannot_be_made_is_known_before_the_work(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_cannot_be_made_is_known_before_the_work(here: Path) -> None:
     (here / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/map: cannot be made, as .*file is a file"):
+    with pytest.raises(OutputError, match=r"file/map: cannot be written, as .*file is a file"):
         console.free_output(Path("file/map"), "occlusion")
     assert console.free_output(Path("new/deep/map"), "occlusion") == Path("new/deep/map")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(OutputError, match=r"new/map: cannot be made, as .* is not writable"):
-        console.free_output(Path("new/map"), "occlusion")
-    with pytest.raises(OutputError, match="out/occlusion: cannot be made"):
+    assert not (here / "new").exists()
+    (here / "out").write_text("")
+    with pytest.raises(OutputError, match="out/occlusion: cannot be written"):
         console.free_output(None, "occlusion")
+
+
+def test_a_place_that_another_run_takes_meanwhile_loses_no_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_model = convscope.models.load_model
+
+    def taken(*args: Any, **options: Any) -> Any:
+        (here / "f").mkdir(exist_ok=True)
+        (here / "f" / "theirs").touch()
+        return load_model(*args, **options)
+
+    monkeypatch.setattr("convscope.models.load_model", taken)
+    done = invoke("filters", "-o", "f", "--json", *SMALL)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["output"] == "f-2"
+    assert "meanwhile another run has written to f" in done.stderr
+    assert [p.name for p in (here / "f").iterdir()] == ["theirs"]
 
 
 def test_several_targets_and_layers(photos: Path, here: Path) -> None:
@@ -383,7 +398,7 @@ def test_layers_as_json() -> None:
         (["saliency", "{photo}", "--kind", "loud"], 2, "loud"),
         (["occlusion", "{photo}", "--window", "a"], 2, "expected pixels"),
         (["filters", "--layer", "nine"], 1, "layer 'nine' does not exist"),
-        (["filters", "-o", "{photo}/map"], 1, "one.jpg is a file; choose another --output"),
+        (["filters", "-o", "{photo}/map"], 1, "one.jpg is a file; choose another output"),
         (["neighbors", "{photo}", "0"], 1, "no neighbor to find"),
     ],
 )

@@ -103,8 +103,23 @@ def test_one_channel_over_the_photo() -> None:
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="missing"):
-        save_png(KINDS[0], tmp_path / "missing" / "picture.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file is a file"):
+        save_png(KINDS[0], tmp_path / "file" / "picture.png")
+
+
+def test_only_pictures_of_our_own_are_replaced(tmp_path: Path) -> None:
+    picture, photo = tmp_path / "new" / "picture.png", tmp_path / "photo.png"
+    save_png(KINDS[0], picture)
+    first = picture.read_bytes()
+    save_png(KINDS[0], picture)
+    assert picture.read_bytes() == first
+    photo.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"photo.png: exists, and convscope did not write it"):
+        save_png(KINDS[0], photo)
+    assert photo.read_bytes() == b"mine"
+    save_png(KINDS[0], photo, overwrite=True)
+    assert photo.read_bytes() == first
 
 
 def test_a_signed_method_stays_signed_where_its_values_happen_to_be_positive() -> None:

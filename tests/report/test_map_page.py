@@ -206,3 +206,16 @@ def test_parts_that_do_not_fit(changes: dict[str, Any], message: str, tmp_path: 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         map_page(some_points(), tmp_path)
+
+
+def test_only_a_page_of_our_own_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("mine")
+    points, photo = some_points(), str(tmp_path / "photo.jpg")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="is an input of this very call"):
+            map_page(points, tmp_path / "photo.jpg", inputs=[photo], overwrite=overwrite)
+    with pytest.raises(OutputError, match="convscope did not write it"):
+        map_page(some_points(), tmp_path / "photo.jpg")
+    assert (tmp_path / "photo.jpg").read_text() == "mine"
+    first = map_page(points, tmp_path / "map.html").read_bytes()
+    assert map_page(points, tmp_path / "map.html").read_bytes() == first

@@ -13,14 +13,11 @@ import torch
 from tests.report.made import EVIL, Page, write_photo
 from torch import nn
 
-from convscope.errors import (
-    LayerError,
-    ModelError,
-    OutputError,
-    ParameterError,
-    TargetError,
-)
+from convscope.embedding import embed
+from convscope.errors import LayerError, ModelError, OutputError, ParameterError, TargetError
+from convscope.images import load_images
 from convscope.models import Model, Several, SimilarTo
+from convscope.outputs import GENERATOR
 from convscope.report import report
 from convscope.report.compose import IMAGES, choose_layers
 from convscope.report.figures import number
@@ -146,10 +143,11 @@ def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
 
 def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
-    output.write_text("old")
+    output.write_text(f'<meta name="generator" content="{GENERATOR}">old')
     report(model, np.zeros((20, 20, 3), np.uint8), output=output, layer=["0", "7"], target="c")
     text = output.read_text(encoding="utf-8")
-    assert "old" not in text[:3]
+    assert not text.endswith("old")
+    assert f'<meta name="generator" content="{GENERATOR}">' in text[:1000], "the next one may replace it"
     assert 'id="neighbors"' not in text
     assert "unit " in text
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
@@ -157,13 +155,36 @@ def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model,
 
 def test_a_failure_keeps_the_older_report(model: Model, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
-    output.write_text("old")
+    old = f'<meta name="generator" content="{GENERATOR}">old'
+    output.write_text(old)
     with pytest.raises(TargetError):
         report(model, np.zeros((20, 20, 3), np.uint8), output=output, target="no such class")
     with pytest.raises(LayerError):
         report(model, np.zeros((20, 20, 3), np.uint8), output=output, layer=["no such layer"])
-    assert output.read_text() == "old"
+    assert output.read_text() == old
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_neither_a_file_of_others_nor_an_input_is_replaced(model: Model, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "photos" / "a.png", 0)
+    other = write_photo(tmp_path / "all" / "b.png", 1)
+    before = photo.read_bytes(), other.read_bytes()
+    with pytest.raises(OutputError, match="convscope did not write it"):
+        report(model, np.zeros((20, 20, 3), np.uint8), output=other)
+    for images in (photo, str(photo), photo.parent, [photo], load_images(photo.parent)):
+        with pytest.raises(OutputError, match=r"a.png: is an input of this very call"):
+            report(model, images, output=photo, overwrite=True)
+    for collection in (other.parent, [other], embed(model, other)):
+        with pytest.raises(OutputError, match=r"b.png: is an input of this very call"):
+            report(model, photo, output=other, collection=collection, overwrite=True)
+    assert (photo.read_bytes(), other.read_bytes()) == before
+
+
+def test_no_script_may_run(made: tuple[Path, str, Any]) -> None:
+    (policy,) = [str(a["content"]) for a in Page(made[1]).of("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; ")
+    assert "script-src" not in policy
+    assert made[1].index("http-equiv") < made[1].index("<style>")
 
 
 def test_a_folder_is_no_output(model: Model, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from convscope.report.figures import share
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the pages were made of."""
     made: list[Any] = []
-    monkeypatch.setattr(page, "map_page", lambda points, output: (made.append(points), output)[1])
+    monkeypatch.setattr(page, "map_page", lambda points, output, **_: (made.append(points), output)[1])
     return made
 
 

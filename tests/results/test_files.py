@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +221,42 @@ def without(key: str) -> object:
     return damage
 
 
+def claiming(shape: str, **options: object) -> object:
+    """Arrays of which one says in its header that it has a shape, over 12 bytes of data."""
+
+    def damage(path: Path) -> None:
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        with zipfile.ZipFile(path / "arrays.npz", "w", **options) as archive:
+            content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(12)
+            archive.writestr("values.npy", content)
+
+    return damage
+
+
+def encrypt(path: Path) -> None:
+    content = bytearray((path / "arrays.npz").read_bytes())
+    for mark in (b"PK\x03\x04", b"PK\x01\x02"):
+        content[content.index(mark) + (6 if mark.endswith(b"\x04") else 8)] |= 1
+    (path / "arrays.npz").write_bytes(content)
+
+
+def pipe(name: str) -> object:
+    def damage(path: Path) -> None:
+        (path / name).unlink()
+        os.mkfifo(path / name)
+
+    return damage
+
+
 DAMAGES = {
+    "a trillion numbers": claiming("(1000000, 1000000)"),
+    "more than numbers count": claiming("(" + "9" * 40 + ",)"),
+    "less than nothing": claiming("(-3,)"),
+    "a shape that is code": claiming("__import__('os')"),
+    "another compression": claiming("(3,)", compression=zipfile.ZIP_LZMA),
+    "encrypted": encrypt,
+    "a manifest that never ends": pipe("manifest.json"),
+    "arrays that never end": pipe("arrays.npz"),
     "no manifest": lambda path: (path / "manifest.json").unlink(),
     "no arrays": lambda path: (path / "arrays.npz").unlink(),
     "empty manifest": damage_manifest(""),
@@ -251,6 +288,34 @@ def test_what_is_damaged_is_an_error_naming_the_directory(tmp_path: Path, no_pic
     DAMAGES[damage](tmp_path / "out")
     with pytest.raises(OutputError, match=r"out: not a saved"):
         Attribution.load(tmp_path / "out")
+
+
+def test_what_memory_has_no_room_for_is_not_read(
+    tmp_path: Path, no_picture: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros that take a thousandth of their size on the disk; only their header is looked at."""
+    attribution().save(tmp_path / "out")
+    np.savez_compressed(tmp_path / "out" / "arrays.npz", values=np.zeros((20, 1000, 1000), np.float32))
+    monkeypatch.setattr("convscope.results.files.memory_limit", lambda: 50_000_000)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the arrays were read"))
+    with pytest.raises(OutputError, match=r"arrays.npz: holds 0.1 GB, more than half of the memory .* \(0.1 GB\)"):
+        Attribution.load(tmp_path / "out")
+    monkeypatch.setattr("convscope.results.files.memory_limit", lambda: 100)
+    with pytest.raises(OutputError, match=r"manifest.json: holds"):
+        Attribution.load(tmp_path / "out")
+
+
+def test_names_of_any_bytes_are_saved_and_stay_on_their_line(tmp_path: Path) -> None:
+    odd = ("\udcff\x1b[2J\n.jpg",)
+    origin = dataclasses.replace(
+        PROVENANCE, parameters={"target": "\x1b]0;\x07"}, skipped=("\udcfe.jpg: broken",), notes=("\udcfe",)
+    )
+    saved = dataclasses.replace(attribution(), names=odd, targets=("\ud83d",), provenance=origin)
+    found = Attribution.load(saved.save(tmp_path / "\udcff out"))
+    assert (found.names, found.targets, found.provenance) == (odd, ("\ud83d",), origin)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]", repr(found))
+    assert len(repr(found).splitlines()) == 2
+    assert (tmp_path / "\udcff out" / "picture.png").stat().st_size > 1000
 
 
 def test_what_was_never_saved_is_an_error(tmp_path: Path) -> None:

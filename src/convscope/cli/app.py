@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
+from ..texts import printable
 from . import collections, evidence, stores
 from .console import (
+    escape,
     notes,
     out,
     print_json,
@@ -20,7 +25,19 @@ from .console import (
     table,
 )
 from .methods import build, example, method_summaries
-from .options import AsJson, Images, Network, chosen_images, chosen_target, with_network
+from .options import AsJson, Images, Network, check_model_name, chosen_images, chosen_target, with_network
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """An error of usage repeats what was typed, which a pattern of the shell may have made of names of files."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message)
+        raise
 
 
 class _WithMethods(TyperGroup):
@@ -34,8 +51,19 @@ class _WithMethods(TyperGroup):
             return TyperCommand(cmd_name, help=method_summaries()[cmd_name])
         return super().get_command(ctx, cmd_name)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _printable_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _printable_errors():
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in method_summaries():
+            for flag, name in itertools.pairwise(args):
+                if flag in ("--model", "-m"):  # a mistyped one is told before the method's own torch is imported
+                    reporting(check_model_name)(name)
             single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
             single.command(args[0], epilog=example(args[0]))(build(args[0]))
             return args[0], typer.main.get_command(single), args[1:]
@@ -76,7 +104,12 @@ def _main(
 def report(
     model: Network,
     images: Images,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("out/report.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file; a report that is there is replaced.")
+    ] = Path("out/report.html"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file, too, that convscope did not write.")
+    ] = False,
     collection: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +138,7 @@ def report(
             target=chosen_target(target),
             methods=method or None,
             progress=step,
+            overwrite=overwrite,
         )
     prediction = model().predict(looked_at[:IMAGES])
     for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
@@ -183,3 +217,11 @@ def samples(
     with progress_bar("samples") as step:
         written = write_samples(directory, seed=seed, progress=step)
     out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
+
+
+def main() -> None:
+    """The command line as a process: what its terminal or pipe cannot write is written out, and ends no run."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()

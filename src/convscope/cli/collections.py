@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ..checks import HIGHER_IS_NEARER, Metric, which_is_nearer
 from .console import (
     err,
+    escape,
     free_output,
     notes,
     out,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import itertools
 import json
 import math
 import os
@@ -13,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,10 +29,19 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-out = Console()
-err = Console(stderr=True)
+from ..errors import OutputError
+from ..outputs import check_directory
+from ..texts import printable
+
+out = Console(emoji=False)  # a file may be called a:cat:.jpg
+err = Console(stderr=True, emoji=False)
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+
+
+def escape(text: str) -> str:
+    """Text from outside, for `out` and `err`: no markup, no control characters, on one line."""
+    return markup.escape(printable(text))
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,6 +55,11 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except ConvscopeError as error:
             err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(EXIT_ERROR) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            err.print(f"[bold red]error:[/] standard output could not be written ({error.strerror})")
             raise typer.Exit(EXIT_ERROR) from None
         except KeyboardInterrupt:
             err.print("interrupted")
@@ -95,26 +111,28 @@ def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
 
 def free_output(chosen: Path | None, command: str) -> Path:
     """Where a result goes: the chosen place, which must be free, or the first free one under out/."""
-    from convscope.errors import OutputError
-
-    _check_writable(chosen or Path("out") / command)
-    if chosen is not None:
-        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-            raise OutputError(f"{chosen}: exists already; choose another --output or remove it")
-        return chosen
-    places = (Path("out") / (command if n == 1 else f"{command}-{n}") for n in range(1, 10_000))
-    return next(place for place in places if not place.exists())
+    place = chosen or _next_free(Path("out") / command)
+    check_directory(place)
+    return place
 
 
-def _check_writable(place: Path) -> None:
-    """Whether a folder can be made there, before the long run whose result it is for."""
-    from convscope.errors import OutputError
+def _next_free(place: Path) -> Path:
+    """The place itself, or the first of place-2, place-3 and so on where nothing is."""
+    names = itertools.chain([place.name], (f"{place.name}-{n}" for n in itertools.count(2)))
+    return next(found for name in names if not os.path.lexists(found := place.with_name(name)))
 
-    nearest = next(parent for parent in place.absolute().parents if os.path.exists(parent))
-    if not os.path.isdir(nearest):
-        raise OutputError(f"{place}: cannot be made, as {nearest} is a file; choose another --output")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(f"{place}: cannot be made, as {nearest} is not writable; choose another --output")
+
+def save(result: Any, place: Path) -> Path:
+    """Save a result; beside its place where that was taken during the long work, so that nothing is lost."""
+    try:
+        return result.save(place)  # type: ignore[no-any-return]
+    except OutputError:
+        free = _next_free(place)
+        if free == place:
+            raise
+        saved: Path = result.save(free)
+        err.print(f"note: meanwhile another run has written to {escape(str(place))}", highlight=False)
+        return saved
 
 
 @contextmanager
@@ -125,7 +143,7 @@ def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
     try:
         yield
     except Interrupted as interrupted:
-        show(interrupted.result, interrupted.result.save(place), as_json)
+        show(interrupted.result, save(interrupted.result, place), as_json)
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -134,7 +152,8 @@ def show(result: Any, saved: Path, as_json: bool) -> None:
     if as_json:
         print_json(summary(result) | {"output": str(saved)})
     else:
-        out.print(escape(repr(result)), highlight=False, soft_wrap=True)
+        for line in repr(result).split("\n"):
+            out.print(escape(line), highlight=False, soft_wrap=True)
         show_place(saved)
     notes(result.provenance)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import free_output, progress_bar, reporting, saving_partial, show, staged_progress
+from .console import free_output, progress_bar, reporting, save, saving_partial, show, staged_progress
 from .methods import number_or_text
 from .options import AsJson, Images, Network, Output, chosen_images, chosen_target, with_network
 
@@ -70,7 +70,7 @@ def evaluate(
             seed=seed,
             progress=step,
         )
-    show(found, found.save(place), as_json)
+    show(found, save(found, place), as_json)
 
 
 @commands.command(epilog="Example: convscope sanity-check photo.jpg --method grad_cam --output out/check")
@@ -100,7 +100,7 @@ def sanity_check(
             seed=seed,
             progress=step,
         )
-    show(found, found.save(place), as_json)
+    show(found, save(found, place), as_json)
 
 
 @commands.command(epilog="Example: convscope compare photos/ --output out/compare")
@@ -143,7 +143,7 @@ def compare(
             seed=seed,
             progress=step,
         )
-    show(found, found.save(place), as_json)
+    show(found, save(found, place), as_json)
 
 
 @commands.command(epilog="Example: convscope mask-study photo.jpg --output out/study")
@@ -191,4 +191,4 @@ def mask_study(
             progress=step,
             **{name: value for name, value in chosen.items() if value},
         )
-    show(found, found.save(place), as_json)
+    show(found, save(found, place), as_json)

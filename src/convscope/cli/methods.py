@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import free_output, progress_bar, reporting, saving_partial, show
+from .console import free_output, progress_bar, reporting, save, saving_partial, show
 from .options import AsJson, Network, Output, chosen_images, chosen_target, parameter, set_parameters, with_network
 
 PACKAGE = Path(__file__).parent.parent
@@ -111,7 +111,7 @@ def build(command: str) -> Callable[..., None]:
         else:
             with saving_partial(output, given["as_json"]), progress_bar(command, unit) as step:
                 result = method(network, *looked_at, progress=step, **options)
-        show(result, result.save(output), given["as_json"])
+        show(result, save(result, output), given["as_json"])
 
     arguments = [
         parameter(name, _ARGUMENTS[name], None if name == "target" else inspect.Parameter.empty)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +13,12 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-DEFAULT_MODEL = "efficientnet-lite0"  # of convscope.models, where reading it would import torch
+from ..errors import ModelError
+from ..outputs import check_no_input
+
+# Of convscope.models, where reading them would import torch.
+DEFAULT_MODEL = "efficientnet-lite0"
+PACKAGED = tuple(f"efficientnet-lite{n}" for n in range(3))
 
 ModelName = Annotated[
     str,
@@ -62,6 +69,9 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         name, weights, random, device = (given.pop(option) for option in _NETWORK)
+        check_model_name(name)
+        if given.get("output") is not None:
+            check_no_input(given["output"], [name, *([weights] if weights else [])])
 
         @functools.cache
         def model() -> Any:
@@ -75,6 +85,20 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
     options = [parameter(name, kind, default) for name, (kind, default) in _NETWORK.items()]
     set_parameters(run, [*(p for p in own.values() if p.name != "model"), *options])
     return run
+
+
+def check_model_name(name: str) -> None:
+    """`ModelError` for what can be no network's name, before torch is imported; the rest `load_model` finds."""
+    is_library = name.startswith(("torchvision:", "timm:"))
+    is_file = name.endswith((".pt", ".pth", ".safetensors")) or os.path.isfile(name)
+    if name in PACKAGED or is_library or is_file:
+        return
+    near = difflib.get_close_matches(name, PACKAGED, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ModelError(
+        f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:{name}' or 'timm:{name}' where they "
+        "have it, or a file"
+    )
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

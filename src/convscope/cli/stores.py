@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 import typer
-from rich.markup import escape
 
 from ..checks import Metric, which_is_nearer
 from .collections import LISTED, Address, Engine, WhatIsNear, embedded
 from .console import (
+    escape,
     free_output,
     out,
     print_json,

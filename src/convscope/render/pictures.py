@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..arguments import checks_arguments
-from ..errors import OutputError, ParameterError
+from ..errors import ParameterError
+from ..outputs import GENERATOR, check_output, replace_file
 from ..results import (
     Attribution,
     Comparison,
@@ -88,14 +89,15 @@ def figure(result: Result, **options: Any) -> Figure:
     return checks_arguments(compose)(result, **options)
 
 
-def save_png(result: Result, path: str | Path, **options: Any) -> Path:
-    """Write the complete picture as a PNG file on white. An existing file is replaced."""
-    path = Path(path)
-    try:
-        path.write_bytes(_png(figure(result, **options)))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+def save_png(result: Result, path: str | Path, *, overwrite: bool = False, **options: Any) -> Path:
+    """Write the complete picture as a PNG file on white. A picture of convscope that is there is replaced.
+
+    Raises:
+        OutputError: there is another file, and no ``overwrite``; or it cannot be written.
+    """
+    check_output(path, overwrite=overwrite)
+    replace_file(path, [_png(figure(result, **options))], overwrite=overwrite)
+    return Path(path)
 
 
 def data_uri(result: Result, **options: Any) -> str:
@@ -113,5 +115,7 @@ def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:
 
 def _png(picture: Figure, dpi: int = DPI) -> bytes:
     buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+    options: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.15, "facecolor": "white"}
+    # By its name `outputs` knows that the file may be replaced.
+    picture.savefig(buffer, format="png", dpi=dpi, metadata={"Software": GENERATOR}, **options)
     return buffer.getvalue()

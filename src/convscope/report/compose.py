@@ -27,7 +27,7 @@ from ..results import (
     Visualization,
 )
 from ..synthesis import visualize
-from .collect import Collection, collect, opened
+from .collect import Collection, collect
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 
@@ -79,8 +79,6 @@ def compose(
     if isinstance(target, Several):
         raise ParameterError("a report explains one target of each image: make one for each of Several")
     shown, n_given = _first(images)
-    if collection is not None:
-        collection = opened(collection, model)  # one that cannot be used shows now
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
     chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer

@@ -15,8 +15,9 @@ from markupsafe import Markup
 
 from ..checks import Metric, which_is_nearer
 from ..errors import ParameterError
+from ..outputs import check_output, replace_file
 from ..results import Array
-from .output import check_output, replace_file, template
+from .templates import template
 from .verdicts import disagreement, verdicts
 
 HERE = Path(__file__).parent
@@ -94,28 +95,38 @@ class MapData:
     meanings: Mapping[str, str] = field(default_factory=dict)
 
 
-def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, seed: int = 0) -> Path:
+def map_page(
+    points: MapData,
+    output: Path,
+    *,
+    byte_budget: int = BYTE_BUDGET,
+    seed: int = 0,
+    inputs: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
     """Write an interactive map as one HTML file that needs no connection.
 
     Args:
         points: what to show.
-        output: path of the HTML file. Its folder is made; a file that is there is replaced.
+        output: path of the HTML file. Its folder is made; a page of convscope that is there is replaced.
         byte_budget: about how large the file may get. Above it, thumbnails of a random part of the points are
             left out, and the page says so.
         seed: chooses that part.
+        inputs: files that the points were made from, which are never overwritten.
+        overwrite: replace a file, too, that convscope did not write.
 
     Returns:
         The path of the file.
 
     Raises:
         ParameterError: the parts of ``points`` do not fit together.
-        OutputError: the file cannot be written.
+        OutputError: the output is no file that convscope wrote, or cannot be written.
 
     Cost: about 75 bytes a point for K = 10, its name, and 4/3 of its thumbnail.
     """
     _check(points)
     output = Path(output)
-    check_output(output)
+    check_output(output, inputs=inputs, overwrite=overwrite)
     blocks = dict(_blocks(points))
     fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # and the header
     room = byte_budget - sum(map(len, blocks.values())) - fixed
@@ -123,7 +134,8 @@ def map_page(points: MapData, output: Path, *, byte_budget: int = BYTE_BUDGET, s
     if pictures:
         blocks["offsets"] = _base64(offsets, "<u4")
         blocks["pictures"] = pictures
-    replace_file(output, _pieces(points, blocks, n_left_out, byte_budget, seed))
+    pieces = _pieces(points, blocks, n_left_out, byte_budget, seed)
+    replace_file(output, pieces, inputs=inputs, overwrite=overwrite)
     return output
 
 

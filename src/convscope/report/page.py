@@ -13,7 +13,7 @@ from .collection import collection_view
 from .compose import IMAGES, Contents
 from .figures import attribution_views, badge, caption, layer_views, method_view, number, size_of
 from .names import without_folders
-from .output import template
+from .templates import template
 
 View = dict[str, Any]
 

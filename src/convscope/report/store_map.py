@@ -10,6 +10,7 @@ import numpy as np
 from ..embedding import EmbeddingStore
 from ..embedding.exact import nearest
 from ..embedding.points import points_of
+from ..embedding.rows import path_of
 from ..embedding.table import GONE
 from ..errors import StoreError
 from ..results import Array, Projection
@@ -24,7 +25,7 @@ _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
 _NO_CLUSTER, _CAME_LATER = -1, -2
 
 
-def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
+def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, overwrite: bool = False) -> Path:
     """Write map.html for a projection of a store.
 
     Names are shown as seen from the folder that all images have in common: paths of this machine stay here. Images
@@ -34,7 +35,8 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
             points the neighbors are left out, as all pairs would be compared.
         projection: of the store.
-        output: the HTML file.
+        output: the HTML file; a page of convscope that is there is replaced.
+        overwrite: replace a file, too, that convscope did not write.
 
     Returns:
         Its path.
@@ -44,7 +46,8 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         OutputError: the file cannot be written.
     """
     with store.reading():
-        return map_page(_page(store, projection), output)
+        files = [path_of(name) for name in projection.names]
+        return map_page(_page(store, projection), output, inputs=files, overwrite=overwrite)
 
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:

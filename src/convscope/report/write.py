@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..arguments import checks_arguments
+from ..embedding import EmbeddingStore
+from ..embedding.rows import path_of
+from ..images import load_images
 from ..models import Model, Target, as_model
+from ..outputs import check_output, replace_file
+from .collect import opened
 from .compose import StageProgress, compose
-from .output import check_output, replace_file
 from .page import page
 
 
@@ -26,6 +30,7 @@ def report(
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Look at a network from all sides and write what is seen into one HTML file.
 
@@ -37,7 +42,7 @@ def report(
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed. The first 12 are
             shown in detail, and the report says so when there are more.
-        output: path of the HTML file. Its folder is made; a file that is there is replaced.
+        output: path of the HTML file. Its folder is made; a report that is there is replaced.
         collection: a folder or other images among which neighbors are found; or vectors that this network made
             before: `Embeddings`, an `EmbeddingStore`, or the place of either. A store is read, never written to.
         target: what the maps explain and what is visualized; by default each image's predicted class.
@@ -48,23 +53,28 @@ def report(
             measured by deletion and insertion, beside a map of chance.
         progress: called with (stage, done, total), where the stage is "occlusion", "embed" and so on. Unlike
             elsewhere it takes the name of the stage, as one call runs many methods.
+        overwrite: replace a file, too, that convscope did not write; never one of the images.
 
     Returns:
         The path of the file.
 
     Raises:
-        OutputError: the output is a folder, or cannot be written; known before the long work starts.
         ParameterError, StoreError: the collection was embedded by another network, or is of fewer than two images;
             known before the long work starts.
+        OutputError: the output is a folder, a file that convscope did not write, or cannot be written; known
+            before the long work starts.
         ImageError, LayerError, TargetError: as the methods raise them.
 
     Cost: mostly occlusion, 169 forward passes an image, and 256 forward and backward passes for each class
         visualized.
     """
     output = Path(output)
-    check_output(output)
+    images = images if isinstance(images, Tensor) else load_images(images)
+    model = as_model(model)
+    collection = None if collection is None else opened(collection, model)
+    check_output(output, inputs=_inputs(images, collection), overwrite=overwrite)
     contents = compose(
-        as_model(model),
+        model,
         images,
         collection=collection,
         target=target,
@@ -72,5 +82,12 @@ def report(
         methods=methods,
         progress=progress,
     )
-    replace_file(output, [page(contents)])
+    replace_file(output, [page(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
+
+
+def _inputs(*given: Any) -> Iterator[str]:
+    """What is read, as far as it has names, files among them; told only where a file may be overwritten."""
+    for one in given:
+        names = one.by_path("stamp") if isinstance(one, EmbeddingStore) else getattr(one, "names", ())
+        yield from map(path_of, names)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..texts import printable
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -38,7 +39,9 @@ class Provenance:
     def caption(self) -> str:
         """Method, parameters and time in one line, as it stands under every figure."""
         options = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if value is not None)
-        return f"{self.method}({options}) on {self.model.get('name', 'a network')}, {self.seconds:.2f} s"
+        return printable(
+            f"{self.method}({options}) on {self.model.get('name', 'a network')}, {self.seconds:.2f} s"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -98,11 +101,11 @@ def _describe(result: Result, name: str) -> str | None:
             return f"{name}: {value.shape} from {np.nanmin(value):.4g} to {np.nanmax(value):.4g}"
         return f"{name}: {value.shape} {value.dtype}"
     if isinstance(value, Mapping) and value:
-        return f"{name}: " + "; ".join(f"{key} {array.shape}" for key, array in value.items())
+        return printable(f"{name}: " + "; ".join(f"{key} {array.shape}" for key, array in value.items()))
     if isinstance(value, str):
-        return f"{name}: {value}"
+        return printable(f"{name}: {value}")
     if isinstance(value, float) and not np.isnan(value):
         return f"{name}: {value:.3g}"
     if isinstance(value, tuple) and value:
-        return f"{name}: {', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}"
+        return printable(f"{name}: {', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}")
     return None

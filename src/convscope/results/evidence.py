@@ -10,6 +10,7 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..checks import as_choice
 from ..errors import ParameterError
+from ..texts import printable
 from .base import Array, Result
 
 CONTROLS = ("random", "center")
@@ -115,7 +116,7 @@ class Comparison(Evaluation):
         ]
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()}\n  {self.verdict}"
+        return f"{super().__repr__()}\n  {printable(self.verdict)}"
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -157,7 +158,8 @@ class SanityCheck(Result):
 
     def __repr__(self) -> str:
         about = f"SanityCheck({self.checked} of {self.name}, {self.target})"
-        return "\n".join([about, *aligned(self.rows()), f"  {self.verdict}", f"  {self.provenance.caption}"])
+        verdict = printable(f"  {self.verdict}")
+        return "\n".join([printable(about), *aligned(self.rows()), verdict, f"  {self.provenance.caption}"])
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -223,7 +225,7 @@ class MaskStudy(Result):
 
     def __repr__(self) -> str:
         n_settings, n_images = counted(len(self.windows), "setting"), counted(len(self.names), "image")
-        about = f"MaskStudy({n_settings}, {n_images})\n  {self.reason}"
+        about = f"MaskStudy({n_settings}, {n_images})\n  {printable(self.reason)}"
         return "\n".join([about, *aligned(self.rows()), f"  {self.provenance.caption}"])
 
 
@@ -234,6 +236,7 @@ def counted(n: int, what: str) -> str:
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """A table as lines: the first column to the left, the others to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     return [
         "  "

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
-import shutil
-import tempfile
+import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import OutputError
+from ..outputs import new_directory
 from .base import Provenance, Result
 
 AnyResult = TypeVar("AnyResult", bound=Result)
@@ -33,9 +33,9 @@ _DAMAGE = (
     AttributeError,
     EOFError,
     IndexError,
-    RecursionError,
     MemoryError,
     OSError,
+    RuntimeError,  # an encrypted archive
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -47,31 +47,6 @@ def save(result: Result, directory: str | Path) -> Path:
     with new_directory(directory) as partial:
         _write(result, partial)
     return Path(directory)
-
-
-@contextmanager
-def new_directory(directory: str | Path) -> Iterator[Path]:
-    """A hidden directory beside ``directory`` to write into; it takes that name when all went well, or vanishes.
-
-    Raises:
-        OutputError: the directory exists and holds anything, or cannot be written.
-    """
-    directory = Path(directory)
-    try:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise OutputError(f"{directory}: exists already; choose another output or remove it")
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    except OSError as error:
-        raise OutputError(f"{directory}: cannot be written ({error.strerror})") from error
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        os.replace(partial, directory)
-    except OSError as error:
-        raise OutputError(f"{directory}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # there only if something went wrong
 
 
 def _write(result: Result, directory: Path) -> None:
@@ -106,9 +81,9 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
     """Read a saved result; ``kind`` is its class, or `Result` for whatever it is."""
     directory = Path(directory)
     try:
+        _check_size(directory / "manifest.json")
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        with open(directory / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
+        arrays = _arrays(directory / "arrays.npz")
         if manifest["format"] != FORMAT:
             raise OutputError(f"{directory}: written in format {manifest['format']}, this version reads {FORMAT}")
         found = _class_of(manifest, kind, directory)
@@ -124,6 +99,56 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
         raise OutputError(f"{directory}: not a saved result ({Path(error.filename).name} is missing)") from error
     except _DAMAGE as error:
         raise OutputError(f"{directory}: not a saved {kind.__name__} ({error})") from error
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a file, once their headers say that they are as long as their data, and fit into memory."""
+    _check_size(path)
+    with zipfile.ZipFile(path) as archive:
+        _check_total(path, sum(_claimed(archive, info) for info in archive.infolist()))
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """The bytes of an array by its header, which is all that is read of it."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is compressed in a way that NumPy does not use")
+    with archive.open(info) as file:
+        is_first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        claimed = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or claimed != info.file_size - file.tell():
+            raise ValueError(
+                f"{info.filename} says that it holds {claimed:,} bytes, and has {info.file_size - file.tell():,}"
+            )
+    return claimed
+
+
+def _check_size(path: Path) -> None:
+    """A regular file, so that reading it ends, of a size that memory has room for."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"{path.name} is no regular file")
+    _check_total(path, about.st_size)
+
+
+def _check_total(path: Path, n_bytes: int) -> None:
+    limit = memory_limit()
+    if n_bytes > limit:
+        raise OutputError(
+            f"{path}: holds {n_bytes / 1e9:,.1f} GB, more than half of the memory of this machine "
+            f"({limit / 1e9:,.1f} GB), which is the limit; read it on a larger one"
+        )
+
+
+def memory_limit() -> int:
+    """Bytes that a saved result may take: half of the machine's memory, 8 GB where that is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 * 10**9
 
 
 def _class_of(manifest: Mapping[str, Any], kind: type[AnyResult], directory: Path) -> type[AnyResult]:
@@ -147,9 +172,3 @@ def _tuples(value: Any) -> Any:
 
 def _a(name: str) -> str:
     return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

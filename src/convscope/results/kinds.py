@@ -11,6 +11,7 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..checks import shown
 from ..errors import LayerError, ParameterError
+from ..texts import printable
 from .base import Array, Result
 from .probabilities import Normalization, probabilities
 
@@ -181,7 +182,7 @@ class Duplicates(Result):
         copies = int(self.is_copy.sum())
         lines = [f"Duplicates({self.n_pairs} pairs, {len(self)} kept, {copies} of them exact copies)"]
         for (a, b), score in zip(self.pairs[:3], self.scores, strict=False):
-            lines.append(f"  {score:.4f}  {self.names[a]}  {self.names[b]}")
+            lines.append(printable(f"  {score:.4f}  {self.names[a]}  {self.names[b]}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
 
 
@@ -284,7 +285,7 @@ class Clusters(Result):
     def __repr__(self) -> str:
         lines = [f"Clusters({len(self.sizes)} of {len(self.names)} images, {len(self.outliers)} in none)"]
         lines.extend(
-            f"  {g}: {self.sizes[g]} images like {self.names[self.representatives[g]]}"
+            printable(f"  {g}: {self.sizes[g]} images like {self.names[self.representatives[g]]}")
             for g in np.argsort(-self.sizes, kind="stable")[:10]
         )
         if len(self.sizes) > 10:

@@ -1,0 +1,20 @@
+"""Text from outside, such as names of files and classes, as it can be shown."""
+
+from __future__ import annotations
+
+import re
+
+# What moves a cursor, starts a line, turns the direction of writing, or is no character at all.
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # the last: bytes of no text
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters written out, so that it stays on its line and does nothing to a terminal.
+
+    Example:
+        >>> print(printable("a\x1b[2J\nb.jpg"))
+        a\x1b[2J\nb.jpg
+    """
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
