@@ -11,6 +11,7 @@ from ..checks import Metric, as_count, as_number, check_metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
+from .neighbors import check_size
 from .points import points_of
 from .store import HAS_VECTOR, EmbeddingStore
 
@@ -68,6 +69,7 @@ def nearest_by_index(
 
     ``n_probes`` is how many parts of the store are looked into; by default as many as `make_index` found to do.
     """
+    check_size(len(vectors), k)
     if n_probes is None:
         kept = store.fits.recall("index")
         if kept is None or kept[0]["metric"] != metric:
@@ -75,10 +77,11 @@ def nearest_by_index(
                 f"{store.place} has no index for {metric!r}; make one with `convscope index` or store.index(...)"
             )
         n_probes = int(kept[0]["n_probes"])
+    chosen = HAS_VECTOR if where is None else f"{HAS_VECTOR} AND ({where})"
     found = []
     for first in range(0, len(vectors), _QUERIES):
         part = slice(first, first + _QUERIES)
-        ids = store.search_index(vectors[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where)
+        ids = store.search_index(vectors[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, chosen)
         if own is not None:
             ids = [some[some != one] for some, one in zip(ids, own[part], strict=True)]
         for i in (i for i, some in enumerate(ids) if len(some) < k):  # in the parts that were looked into

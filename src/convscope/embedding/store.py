@@ -14,7 +14,7 @@ from torch import nn
 
 from ..checks import Engine, Metric
 from ..errors import ParameterError, StoreError
-from ..models import Model, as_model
+from ..models import Model, Progress, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
 from .fits import Fits
 from .lance import (
@@ -315,6 +315,7 @@ class EmbeddingStore:
         space: Space = "feature",
         where: str | None = None,
         exact: bool = True,
+        progress: Progress | None = None,
     ) -> Neighbors:
         """The k images of the store nearest to each query.
 
@@ -326,9 +327,11 @@ class EmbeddingStore:
             space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
             where: a condition on the rows, as SQL writes it: "label = 'cat' AND predicted != label".
             exact: look at every row; False asks the index that `index` made.
+            progress: called with (rows looked at, all).
 
         Returns:
-            `Neighbors`, with ``indices`` into its own ``names``, which are the paths of the rows that were found.
+            `Neighbors`, with ``indices`` into its own ``names``, which are the paths of the rows that were found,
+            the nearest first, and the ``thumbnails`` of the first 5,000 of them.
 
         Raises:
             ParameterError: an option out of range, a condition that cannot be read, no row left to find.
@@ -339,13 +342,22 @@ class EmbeddingStore:
         """
         from .asking import neighbors_of
 
-        return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
+        return neighbors_of(
+            self, query, k=k, metric=metric, space=space, where=where, exact=exact, progress=progress
+        )
 
-    def duplicates(self, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000) -> Duplicates:
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        metric: Metric = "cosine",
+        limit: int = 1000,
+        progress: Progress | None = None,
+    ) -> Duplicates:
         """Pairs of images that are nearly the same, nearest first; see `convscope.duplicates`."""
         from .duplicates import duplicates
 
-        return duplicates(self, threshold, metric=metric, limit=limit)
+        return duplicates(self, threshold, metric=metric, limit=limit, progress=progress)
 
     def project(
         self,
