@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from convscope import EmbeddingStore, ParameterError, StoreError
-from convscope.embedding import duplicates, exact
+from convscope.embedding import asking, duplicates, exact, neighbors
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 
@@ -215,3 +215,32 @@ def test_all_pairs_are_within_a_threshold_that_is_large_enough(threshold: float,
     found = store.duplicates(threshold, metric="euclidean")
     assert found.n_pairs == len(found.pairs) == 30 * 29 / 2
     assert (found.pairs[:, 0] != found.pairs[:, 1]).all()
+
+
+def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST_THUMBNAILS", 7)
+    monkeypatch.setattr(asking, "_NAMED", 9)
+    points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    names = [f"vector {i}" for i in np.random.default_rng(1).permutation(40)]
+    steps: list[tuple[int, int]] = []
+    found = store.neighbors(
+        names, k=4, metric="euclidean", progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps[-1] == (40, 40)
+    assert found.query_names == tuple(names)
+    apart = np.linalg.norm(points[:, None].astype(float) - points, axis=2)
+    for name, row in zip(names, found.indices, strict=True):
+        nearest = np.argsort(apart[int(name.split()[1])])[1:5]
+        assert [found.names[i] for i in row] == [f"vector {i}" for i in nearest]
+    assert len(found.thumbnails) == len(found.query_thumbnails) == 7
+    assert found.names[0] == found.names[found.indices[0, 0]]  # pictures are of the nearest
+    assert f"first 7 of {len(found.names)} images that were found" in found.provenance.notes[0]
+    assert "first 7 of 40 queries" in found.provenance.notes[1]
+    found.save(tmp_path / "saved")
+    monkeypatch.setattr(neighbors, "MOST", 100)
+    for query in (names, points):
+        with pytest.raises(ParameterError, match="160 scores; expected at most 100"):
+            store.neighbors(query, k=4)
+    with pytest.raises(ParameterError, match="160 scores"):
+        neighbors.search(points, points, 4)

@@ -140,7 +140,7 @@ def write_csv(path: Path, rows: Rows) -> None:
     from convscope.errors import OutputError
 
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows.columns)
     writer.writerows([_plain(value) for value in row] for row in rows.values)
     data = text.getvalue().encode("utf-8", "backslashreplace")
