@@ -146,6 +146,7 @@ def test_copies_do_not_crowd_out_a_near_copy(
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert ("image 7", f"image {n - 1}") in names
     assert (found.n_pairs, found.n_equal) == (51, 50)
+    assert [bool(equal) for equal in found.is_equal] == [f"image {n - 1}" not in pair for pair in names]
     assert len(found) == min(limit, 50) + 1
     assert found.is_copy.sum() == (min(limit, 50) if of_a_store else 0)  # their thumbnails differ
     assert ("Of 50 pairs of equal images" in str(found.provenance.notes)) == (limit < 50)

@@ -99,12 +99,14 @@ def _tell(found: Any) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    pairs = list(zip(found.pairs, found.scores, found.is_copy, strict=True))
-    for (one, other), score, is_copy in pairs[:LISTED]:
-        mark = "  the same file" if is_copy else ""
-        text = f"{score:.4f}  {escape(found.names[one])}  {escape(found.names[other])}{mark}"
-        out.print(text, highlight=False, soft_wrap=True)
-    and_more(len(pairs), "pairs")
+    for chosen, what in ((found.is_equal, "pairs of equal images"), (~found.is_equal, "pairs")):
+        for (one, other), score, is_copy in list(
+            zip(found.pairs[chosen], found.scores[chosen], found.is_copy[chosen], strict=True)
+        )[:LISTED]:
+            mark = "  the same file" if is_copy else ""
+            text = f"{score:.4f}  {found.names[one]}  {found.names[other]}{mark}"
+            out.print(escape(text), highlight=False, soft_wrap=True)
+        and_more(int(chosen.sum()), what)
 
 
 @commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5 --worst 50 --csv worst.csv")

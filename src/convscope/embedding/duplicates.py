@@ -100,6 +100,7 @@ class _Found:
     n_equal: int
     n_others: int
     ids: Sequence[str | None]
+    group: Array
     threshold: float
     origin: str | None
 
@@ -136,10 +137,9 @@ def _found(
         share += len(a) * len(b) * (1 if same else 2) / n**2
         if progress:
             progress(round(share * n), n)
-    equal = _chains(copies, rows, ids, to_itself, threshold, metric)
-    return _Found(
-        Pairs.none().with_nearest(equal, limit), others, len(equal.costs), n_others, ids, threshold, origin
-    )
+    chained = _chains(copies, rows, ids, to_itself, threshold, metric)
+    equal = Pairs.none().with_nearest(chained, limit)
+    return _Found(equal, others, len(chained.costs), n_others, ids, copies.group, threshold, origin)
 
 
 def _chains(
@@ -208,6 +208,7 @@ def _described(
     """The pairs with the rows that they are made of."""
     kept = found.equal.with_nearest(found.others, len(found.equal.costs) + len(found.others.costs))
     is_copy = np.array([_is_one(found.ids[a], found.ids[b]) for a, b in kept.places], bool)
+    is_equal = found.group[kept.places[:, 0]] == found.group[kept.places[:, 1]]
     rows, pairs = np.unique(kept.rows, return_inverse=True)
     if isinstance(source, EmbeddingStore):
         taken = source.take(rows, ["path", "label", "thumbnail"]).to_pydict() if len(rows) else {}
@@ -223,6 +224,7 @@ def _described(
         pairs=pairs.reshape(-1, 2),
         scores=-kept.costs if HIGHER_IS_NEARER[metric] else kept.costs,
         is_copy=is_copy,
+        is_equal=is_equal,
         n_pairs=found.n_equal + found.n_others,
         n_equal=found.n_equal,
         metric=metric,

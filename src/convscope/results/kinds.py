@@ -152,8 +152,9 @@ class Neighbors(Result):
 class Duplicates(Result):
     """Pairs that are nearly the same: ``pairs`` (P, 2) int64 into ``names``, ``scores`` (P,), nearest first.
 
-    ``is_copy`` (P,) bool: the two have the same content. ``n_pairs``: how many there are in all, P of them kept;
-    ``n_equal`` of all are of images that are equal to the network, each with the next of its like.
+    ``is_copy`` (P,) bool: the two have the same content. ``is_equal`` (P,) bool: they are equal to the network,
+    too, as copies are; of such images each is paired with the next. ``n_pairs``: how many there are in all, P of
+    them kept; ``n_equal`` of all are of equal images.
     ``metric`` says what a score is: a similarity (higher is nearer) or a euclidean distance (lower);
     ``threshold`` from where on a pair counts.
     """
@@ -168,6 +169,7 @@ class Duplicates(Result):
     names: tuple[str, ...]
     labels: tuple[str | None, ...]
     thumbnails: Array
+    is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
     n_equal: int = 0
     threshold: float = float("nan")
 
