@@ -155,7 +155,7 @@ def test_the_order_of_the_rows_does_not_help_a_map() -> None:
     for rows in (np.arange(60), np.arange(60)[::-1]):
         trusted, kept = quality.trust([points[rows]], points[rows], np.arange(60), np.zeros((60, 2)), 10, 0)
         assert kept < 0.3
-        assert trusted < 0.7
+        assert trusted == pytest.approx(0.5, abs=0.08)  # by the order of the rows: 0.36
 
 
 @pytest.mark.parametrize(
