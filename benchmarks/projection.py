@@ -25,7 +25,7 @@ from sklearn.decomposition import PCA, IncrementalPCA
 
 from convscope import EmbeddingStore, project
 from convscope.embedding.moments import Components, moments_of
-from convscope.embedding.projection import source_of
+from convscope.embedding.reducing import source_of
 from interleaved import interleaved, ratio
 
 PCA_TARGET, TSNE_TARGET, MEMORY_TARGET = 0.7, 1.05, 500

@@ -501,8 +501,8 @@ def test_a_store_is_projected_clustered_and_evaluated(here: Path, method: str) -
     found = json.loads(invoke("evaluate-retrieval", "s.lance", "-o", "rj", "--json").stdout)
     assert found["scores"]["feature"]["accuracy"] == 1
     found = json.loads(invoke("duplicates", "s.lance", "--threshold", "0.5", "-o", "d", "--json").stdout)
-    assert found["n_pairs"] >= len(found["pairs"]) > 0
-    assert found["pairs"][0]["is_copy"] is False
+    assert found["n_pairs"] >= len(found["rows"]) > 0
+    assert found["rows"][0]["is_copy"] is False
 
 
 # What to type after each command that takes a store and a network.

@@ -98,7 +98,7 @@ def _functions() -> Iterator[tuple[str, Function, type | None]]:
         thing = getattr(convscope, name)
         if inspect.isfunction(thing):
             yield name, thing, None
-        if not inspect.isclass(thing) or issubclass(thing, BaseException) or thing is convscope.ImageSet:
+        if not inspect.isclass(thing) or issubclass(thing, BaseException):
             continue
         # Results are made by methods, not by hand.
         if not issubclass(thing, Result | Provenance | Layer):

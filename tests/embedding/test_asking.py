@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from convscope import EmbeddingStore, Model, ParameterError, StoreError, embed, load_images
-from convscope.embedding import duplicates, exact
+from convscope.embedding import asking, duplicates, exact, neighbors
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 
@@ -200,7 +200,9 @@ def test_exact_is_exact_for_vectors_that_float32_cannot_tell_apart(kind: str, me
     np.testing.assert_allclose(found.scores, best if metric == "euclidean" else -best, rtol=2e-6, atol=1e-44)
     if metric == "dot":  # some are beyond the largest float32
         return
-    pairs = duplicates(EmbeddingStore.open(tmp_path / "s.lance"), float(np.median(truth)), metric=metric)
+    points = np.unique(points, axis=0)  # equal ones are compared once
+    store = EmbeddingStore.of_vectors(tmp_path / "different.lance", points)
+    pairs = duplicates(store, float(np.median(truth)), metric=metric)
     with np.errstate(over="ignore"):
         every = expected(points.astype(float), points.astype(float), metric).astype(np.float32)
     every = every[np.triu_indices(len(points), 1)]
@@ -224,3 +226,32 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
     found = EmbeddingStore.open(tmp_path / "s", model=tiny).neighbors(load_images(tmp_path / "photos"), k=2)
     assert found.query_names == (str(tmp_path / "photos" / "1.png"),)
     assert len(found.provenance.skipped) == 1
+
+
+def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST_THUMBNAILS", 7)
+    monkeypatch.setattr(asking, "_NAMED", 9)
+    points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    names = [f"vector {i}" for i in np.random.default_rng(1).permutation(40)]
+    steps: list[tuple[int, int]] = []
+    found = store.neighbors(
+        names, k=4, metric="euclidean", progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps[-1] == (40, 40)
+    assert found.query_names == tuple(names)
+    apart = np.linalg.norm(points[:, None].astype(float) - points, axis=2)
+    for name, row in zip(names, found.indices, strict=True):
+        nearest = np.argsort(apart[int(name.split()[1])])[1:5]
+        assert [found.names[i] for i in row] == [f"vector {i}" for i in nearest]
+    assert len(found.thumbnails) == len(found.query_thumbnails) == 7
+    assert found.names[0] == found.names[found.indices[0, 0]]  # pictures are of the nearest
+    assert f"first 7 of {len(found.names)} images that were found" in found.provenance.notes[0]
+    assert "first 7 of 40 queries" in found.provenance.notes[1]
+    found.save(tmp_path / "saved")
+    monkeypatch.setattr(neighbors, "MOST", 100)
+    for query in (names, points):
+        with pytest.raises(ParameterError, match="160 scores; expected at most 100"):
+            store.neighbors(query, k=4)
+    with pytest.raises(ParameterError, match="160 scores"):
+        neighbors.search(points, points, 4)

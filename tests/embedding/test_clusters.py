@@ -41,12 +41,41 @@ def test_kmeans_puts_each_into_one(store: EmbeddingStore) -> None:
     np.testing.assert_array_equal(found.members, cluster(store, method="kmeans", n_clusters=7, seed=1).members)
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_kmeans_of_copies_makes_no_empty_group(tmp_path: Path) -> None:
     points = np.repeat(np.random.default_rng(0).normal(size=(3, 6)), 10, axis=0)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     found = cluster(store, method="kmeans", n_clusters=8)
     assert found.sizes.tolist() == [10, 10, 10]
+    assert "only 3 vectors are different" in found.provenance.notes[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "kmeans", "n_clusters": 4}])
+def test_equal_vectors_are_one_group(tmp_path: Path, options: dict[str, object]) -> None:
+    points = np.repeat(np.random.default_rng(0).normal(size=(1, 6)), 12, axis=0).astype(np.float32)
+    points[::2] = np.nextafter(points[::2], np.float32(9))  # as it may be rounded
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points, labels=["a"] * 12)
+    found = cluster(store, **options)  # type: ignore[arg-type]
+    assert found.sizes.tolist() == [12]
+    assert found.provenance.notes == ("All 12 vectors are equal: they are one group.",)
+    assert np.isnan(found.agreement)  # one label leaves nothing to agree about
+
+
+def test_copies_are_together_and_make_no_group_of_others_apart(store: EmbeddingStore, tmp_path: Path) -> None:
+    rows = store.to_arrow(["vector"])["vector"].to_numpy()
+    points = np.stack([*rows, *[rows[5]] * 50, *[rows[-1]] * 6])  # of one in a group, and of an odd one
+    found = cluster(EmbeddingStore.of_vectors(tmp_path / "c.lance", points))
+    assert sorted(found.sizes) == [7, EACH, EACH, EACH, EACH + 50]
+    by_name = dict(zip(found.names, found.members, strict=True))
+    n = len(rows)
+    assert {by_name[f"vector {i}"] for i in (*range(EACH), *range(n, n + 50))} == {by_name["vector 5"]}
+    assert {by_name[f"vector {i}"] for i in range(n + 50, n + 56)} == {by_name[f"vector {n - 1}"]}
+    assert "56 of" in found.provenance.notes[0]
+
+
+def test_kmeans_weighs_copies_by_how_many_there_are(tmp_path: Path) -> None:
+    points = np.repeat([[0.0, 0], [1, 0], [10, 0]], [1, 99, 20], axis=0)
+    found = cluster(EmbeddingStore.of_vectors(tmp_path / "s.lance", points), method="kmeans", n_clusters=2)
+    assert sorted(found.sizes) == [20, 100]
 
 
 def test_it_is_saved_and_read_back(store: EmbeddingStore, tmp_path: Path) -> None:

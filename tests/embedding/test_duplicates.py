@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from convscope.embedding import Embeddings, EmbeddingStore, duplicates
+from convscope.embedding import Embeddings, EmbeddingStore, duplicates, pairs
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 from convscope.errors import ParameterError
 from convscope.results import Provenance, Result
 
-module = importlib.import_module("convscope.embedding.duplicates")
 N, D = 90, 6
 ORIGIN = Provenance("embed", {}, {"name": "net"}, "cpu", {}, 0.0)
 
@@ -54,6 +52,7 @@ def vectors() -> np.ndarray:
 
 
 def expected(vectors: np.ndarray, threshold: float, metric: str) -> list[tuple[int, int]]:
+    """Of the three equal rows each with the next, and the first with the others."""
     v = vectors.astype(float)
     if metric == "euclidean":
         costs = np.linalg.norm(v[:, None] - v, axis=2)
@@ -63,7 +62,10 @@ def expected(vectors: np.ndarray, threshold: float, metric: str) -> list[tuple[i
     limit = threshold if metric == "euclidean" else -threshold
     costs = costs.astype(np.float32)
     found = [(costs[i, j], i, j) for i in range(len(v)) for j in range(i + 1, len(v))]
-    return [(i, j) for cost, i, j in sorted(found) if cost <= limit]
+    chained = {(3, 70), (70, 80)}
+    return [
+        (i, j) for cost, i, j in sorted(found) if cost <= limit and ((i, j) in chained or not {i, j} & {70, 80})
+    ]
 
 
 THRESHOLDS = {"cosine": 0.98, "euclidean": 0.4, "dot": 6.0}
@@ -74,8 +76,8 @@ THRESHOLDS = {"cosine": 0.98, "euclidean": 0.4, "dot": 6.0}
 def test_pairs_of_embeddings(
     vectors: np.ndarray, metric: str, rows: int, outer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", rows)
-    monkeypatch.setattr(module, "_OUTER", outer)
+    monkeypatch.setattr(pairs, "_ROWS", rows)
+    monkeypatch.setattr(pairs, "_OUTER", outer)
     found = duplicates(embeddings_of(vectors), THRESHOLDS[metric], metric=metric)
     truth = expected(vectors, THRESHOLDS[metric], metric)
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
@@ -106,23 +108,101 @@ def test_pairs_of_a_store(
 def test_only_the_nearest_are_kept_and_all_are_counted(
     vectors: np.ndarray, limit: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", rows)
-    found = duplicates(embeddings_of(vectors), 0.5, limit=limit)
-    truth = expected(vectors, 0.5, "cosine")
+    monkeypatch.setattr(pairs, "_ROWS", rows)
+    different = np.delete(vectors, [70, 80], axis=0)[:70]
+    found = duplicates(embeddings_of(different), 0.5, limit=limit)
+    truth = expected(different, 0.5, "cosine")
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert names == [(f"image {i}", f"image {j}") for i, j in truth[:limit]]
     assert found.n_pairs == len(truth)
-    assert f"{limit} of {len(truth)}" in found.provenance.notes[0]
+    assert f"Of {len(truth)} pairs of others, the nearest {limit} are kept" in found.provenance.notes[0]
 
 
 def test_equal_vectors_reach_a_similarity_of_one(vectors: np.ndarray) -> None:
     found = duplicates(embeddings_of(vectors), 1.0)
     assert [(found.names[a], found.names[b]) for a, b in found.pairs] == [
         ("image 3", "image 70"),
-        ("image 3", "image 80"),
         ("image 70", "image 80"),
     ]
     assert not found.is_copy.any()  # their thumbnails differ
+
+
+@pytest.mark.parametrize("limit", [1, 5, 1000])
+@pytest.mark.parametrize("of_a_store", [True, False])
+def test_copies_do_not_crowd_out_a_near_copy(
+    vectors: np.ndarray, limit: int, of_a_store: bool, tmp_path: Path
+) -> None:
+    different = np.delete(vectors, [70, 80], axis=0)
+    points = np.concatenate(
+        [different, np.repeat(different[[7]], 50, axis=0), different[[7]] * [1, 1, 1, 1, 1, 1.01]]
+    )
+    points = points.astype(np.float32)
+    n = len(points)
+    source = embeddings_of(points)
+    if of_a_store:
+        ids = [f"{7 if 88 <= i < 138 else i:032x}" for i in range(n)]
+        source = store_of(tmp_path / "s.lance", points, ids)
+    found = duplicates(source, 0.9999, limit=limit)
+    names = [(found.names[a], found.names[b]) for a, b in found.pairs]
+    assert ("image 7", f"image {n - 1}") in names
+    assert (found.n_pairs, found.n_equal) == (51, 50)
+    assert [bool(equal) for equal in found.is_equal] == [f"image {n - 1}" not in pair for pair in names]
+    assert len(found) == min(limit, 50) + 1
+    assert found.is_copy.sum() == (min(limit, 50) if of_a_store else 0)  # their thumbnails differ
+    assert ("Of 50 pairs of equal images" in str(found.provenance.notes)) == (limit < 50)
+
+
+def test_those_of_the_same_content_follow_each_other_among_equal_vectors(tmp_path: Path) -> None:
+    points = np.concatenate([np.repeat([[1.0, 2, 3]], 4, axis=0), [[0, 0, 0], [0, 0, 0], [0, 0, 0]]])
+    found = duplicates(store_of(tmp_path / "s.lance", points.astype(np.float32), [*"abac", *"xyx"]), 0.9)
+    pairs = {
+        (found.names[a], found.names[b]): is_copy
+        for (a, b), is_copy in zip(found.pairs, found.is_copy, strict=True)
+    }
+    assert pairs == {
+        ("image 0", "image 2"): True,
+        ("image 1", "image 2"): False,
+        ("image 1", "image 3"): False,
+        ("image 4", "image 6"): True,  # a cosine of 0, and yet the same
+    }
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
+@pytest.mark.parametrize("n_versions", [1, 3])
+def test_the_threshold_is_found_from_how_near_images_usually_are(
+    metric: str, scale: float, n_versions: int
+) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 30)) + 4
+    versions = [points + 0.01 * rng.normal(size=points.shape) for _ in range(n_versions)]
+    if n_versions == 1:
+        versions[0] = versions[0][:6]
+    every = (scale * np.concatenate([points, *versions])).astype(np.float32)
+    found = duplicates(embeddings_of(every), metric=metric, limit=5000)
+    names = {(found.names[a], found.names[b]) for a, b in found.pairs}
+    assert {(f"image {i}", f"image {200 + i}") for i in range(6)} <= names
+    assert found.n_pairs == (6 if n_versions == 1 else 200 * 6)  # all of three versions and the original
+    v = every.astype(float)
+    if metric == "cosine":
+        v /= np.linalg.norm(v, axis=1, keepdims=True)
+    tenth = np.sort(np.linalg.norm(v[:, None] - v, axis=2), axis=1)[:, 10]
+    usual = np.median(tenth) / 5
+    expected = usual if metric == "euclidean" else 1 - usual**2 / 2
+    assert found.threshold == pytest.approx(expected, rel=1e-4)
+    assert "was found: a fifth of the distance" in found.provenance.notes[0]
+    assert found.provenance.parameters["threshold"] is None
+    again = duplicates(embeddings_of(every), found.threshold, metric=metric, limit=5000)
+    assert again.n_pairs == found.n_pairs
+    assert again.provenance.notes == ()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_few_vectors_have_a_threshold_too(metric: str) -> None:
+    same = duplicates(embeddings_of(np.ones((4, 3), np.float32)), metric=metric)
+    assert (len(same), same.n_equal) == (3, 3)
+    two = duplicates(embeddings_of(np.array([[1, 0], [1, 0.1]], np.float32)), metric=metric)
+    assert len(two) == 0  # what is usual between two alone?
 
 
 def test_none_is_a_result_too_and_is_saved(tmp_path: Path, vectors: np.ndarray) -> None:
@@ -140,6 +220,8 @@ def test_what_cannot_be_asked(vectors: np.ndarray) -> None:
         duplicates(every, 1.5)
     with pytest.raises(ParameterError, match="threshold"):
         duplicates(every, -0.1, metric="euclidean")
+    with pytest.raises(ParameterError, match="'dot' has no threshold of its own"):
+        duplicates(every, metric="dot")
     with pytest.raises(ParameterError, match="limit"):
         duplicates(every, limit=0)
     with pytest.raises(ParameterError, match="metric"):

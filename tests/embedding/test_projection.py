@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from convscope.embedding import Embeddings, EmbeddingStore, place, project, quality
 from convscope.errors import ParameterError, StoreError
+from convscope.render import figure
 
 
 def by_svd(points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +74,88 @@ def test_the_same_every_time_whatever_the_seed() -> None:
 def test_vectors_that_are_all_the_same() -> None:
     found = project(np.full((5, 3), 0.1, np.float32))
     np.testing.assert_array_equal(found.coordinates, np.zeros((5, 2)))
-    np.testing.assert_array_equal(found.explained_variance_ratio, [0, 0])
+    assert np.isnan(found.explained_variance_ratio).all()
+
+
+ALL_EQUAL = np.repeat(np.random.default_rng(5).normal(size=(1, 20)).astype(np.float32), 12, axis=0)
+ROUNDED = np.nextafter(ALL_EQUAL, np.float32(9), where=np.arange(12)[:, None] % 2 == 0, out=ALL_EQUAL.copy())
+
+
+@pytest.mark.parametrize(
+    "points", [ALL_EQUAL, ROUNDED, np.repeat(ALL_EQUAL, 4, axis=0)], ids=["12", "rounded", "48"]
+)
+@pytest.mark.parametrize("method", ["pca", "tsne", "umap"])
+def test_equal_vectors_are_one_point_of_which_nothing_can_be_told(
+    points: np.ndarray, method: str, tmp_path: Path
+) -> None:
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    for found in (project(points, method=method), project(store, method=method)):
+        np.testing.assert_array_equal(found.coordinates, np.zeros((len(points), 2)))
+        assert np.isnan([found.trustworthiness, found.neighbors_kept, *found.explained_variance_ratio]).all()
+        assert found.provenance.measured == {}
+        assert f"All {len(points)} vectors are equal" in found.provenance.notes[0]
+        assert "%" not in repr(found)
+        assert "nan" not in figure(found).get_supxlabel()
+    np.testing.assert_allclose(place(store, points[:1], method=method), [[0, 0]], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_copies_lie_together_and_count_once(method: str, tmp_path: Path) -> None:
+    different = clustered(60)
+    points = np.concatenate([different, np.repeat(different[[7]], 50, axis=0)])
+    found = project(points, method=method)
+    assert (found.coordinates[60:] == found.coordinates[7]).all()
+    assert "50 of 110 vectors are equal to another one" in found.provenance.notes[0]
+    if method != "pca":  # whose axes are those of all vectors
+        alone = project(different - points.mean(axis=0) + different.mean(axis=0), method=method)
+        assert found.trustworthiness == pytest.approx(alone.trustworthiness, abs=0.05)
+        store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+        project(store, method=method)
+        near = different[7] + 0.3 * (different[10] - different[7])  # its ten nearest are not ten copies
+        assert not np.allclose(place(store, near, method=method), found.coordinates[7], atol=1e-3)
+
+
+def test_files_of_the_same_content_lie_together_though_their_vectors_are_rounded_otherwise(tmp_path: Path) -> None:
+    points = clustered(40)
+    points[30:] = points[3] * (1 + 1e-3 * np.random.default_rng(0).normal(size=(10, 1)))
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    rows = store.to_arrow()
+    ids = [f"{i if i < 30 else 3:032x}" for i in range(40)]
+    store.write(rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(ids)))
+    found = project(store, method="tsne")
+    at = dict(zip(found.names, found.coordinates, strict=True))
+    assert all((at[f"vector {i}"] == at["vector 3"]).all() for i in range(30, 40))
+
+
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_few_different_vectors_keep_their_distances(method: str, n: int) -> None:
+    points = np.repeat(clustered(n), 4, axis=0)
+    found = project(points, method=method)
+    apart, expected = ((x[::4][:, None] - x[::4]) for x in (found.coordinates, points))
+    np.testing.assert_allclose(np.linalg.norm(apart, axis=2), np.linalg.norm(expected, axis=2), rtol=1e-4)
+    assert f"{n} different vectors are too few for {method}" in found.provenance.notes[1]
+
+
+def test_ties_are_no_merit_of_a_map() -> None:
+    points = np.eye(200)  # all are equally far: any map is as good as chance
+    coordinates = np.random.default_rng(0).normal(size=(200, 2))
+    trusted, kept = quality.trust([points], points, np.arange(200), coordinates, 10, 0)
+    assert kept == pytest.approx(10 / 199, abs=0.03)  # 2000 draws: five standard errors
+    assert trusted == pytest.approx(0.5, abs=0.1)
+    grid = np.stack(np.meshgrid(np.arange(14.0), np.arange(14.0)), axis=-1).reshape(-1, 2)
+    every = np.arange(len(grid))
+    assert quality.trust([grid], grid, every, grid, 10, 0) == (1, 1)  # the same ties on the map
+    one_place = quality.trust([grid], grid, every, np.zeros_like(grid), 10, 0)
+    assert one_place[1] == pytest.approx(10 / 195, abs=0.03)
+
+
+def test_the_order_of_the_rows_does_not_help_a_map() -> None:
+    points = np.arange(60.0)[:, None]
+    for rows in (np.arange(60), np.arange(60)[::-1]):
+        trusted, kept = quality.trust([points[rows]], points[rows], np.arange(60), np.zeros((60, 2)), 10, 0)
+        assert kept < 0.3
+        assert trusted == pytest.approx(0.5, abs=0.08)  # by the order of the rows: 0.36
 
 
 @pytest.mark.parametrize(
@@ -88,7 +171,6 @@ def test_vectors_that_are_all_the_same() -> None:
         (np.array([["a", "b"]]), {}, r"vectors \(N, D\)"),
         (np.eye(4), {"seed": -1}, "seed=-1"),
         (np.eye(4), {"seed": 2**32}, "from 0 to 4,294,967,295"),
-        (np.eye(3), {"method": "umap"}, "at least 4"),
         (np.array([[0, np.nan], [1, 1]]), {}, "NaN"),
         (np.array([[0, np.inf], [1, 1]]), {}, "NaN or infinite"),
     ],

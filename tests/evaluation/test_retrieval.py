@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from convscope.embedding import Embeddings, EmbeddingStore
 from convscope.embedding.table import Origin, encode, vector_column
 from convscope.errors import ParameterError
-from convscope.evaluation import evaluate_retrieval, retrieval
+from convscope.evaluation import evaluate_retrieval, ranking, retrieval
 from convscope.render import figure
 from convscope.results import Provenance, Retrieval
 
@@ -54,8 +54,8 @@ def points_of(made: Embeddings, space: str) -> np.ndarray:
 @pytest.mark.parametrize("space", ["feature", "pixel"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
 def test_measures(labeled: Embeddings, metric: str, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_QUERIES", 7)
-    monkeypatch.setattr(retrieval, "_ROWS", 13)
+    monkeypatch.setattr(ranking, "_QUERIES", 7)
+    monkeypatch.setattr(ranking, "_ROWS", 13)
     found = evaluate_retrieval(labeled, 5, metric=metric)
     points, labels = points_of(labeled, space), np.array(labeled.labels)
     if metric == "cosine":
@@ -144,6 +144,24 @@ def test_the_worst_are_those_whose_neighbors_agree_least(labeled: Embeddings) ->
         assert [found.names[j] for j in row] == [near.names[j] for j in near.indices[0]]
     np.testing.assert_allclose(found.worst_shares, shares, rtol=1e-6)
     assert shares == sorted(shares)
+
+
+def test_as_many_of_the_worst_are_kept_as_are_asked_for(labeled: Embeddings) -> None:
+    every = evaluate_retrieval(labeled, 5, worst=1000)
+    assert sorted(every.names[i] for i in every.worst) == sorted(labeled.names)
+    few = evaluate_retrieval(labeled, 5, worst=3)
+    assert [few.names[i] for i in few.worst] == [every.names[i] for i in every.worst[:3]]
+    with pytest.raises(ParameterError, match="worst=0"):
+        evaluate_retrieval(labeled, 5, worst=0)
+
+
+def test_the_order_of_the_rows_helps_no_class() -> None:
+    labels = ["a"] * 150 + ["b"] * 150
+    for order in (labels, labels[::-1]):
+        found = evaluate_retrieval(embeddings_of(np.ones((300, D)), list(order)), 5)  # all are equally near
+        for table in (found.accuracy, found.precision, found.average_precision):
+            np.testing.assert_allclose(table[0], 0.5, atol=0.15)
+        assert "300 of 300 images have an equal vector among the others" in found.provenance.notes[0]
 
 
 def test_many_images_are_sampled(labeled: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,24 @@ def test_only_a_known_other_label_is_wrong() -> None:
     assert not any(one.is_wrong for row in neighbor_rows(neighbors(())) for one in row)
 
 
+@pytest.mark.parametrize("n", [None, range(30)])
+def test_a_picture_of_many_neighbors_is_bounded_and_says_so(n: range | None) -> None:
+    rng = np.random.default_rng(0)
+    many = dataclasses.replace(
+        neighbors(()),
+        indices=rng.integers(0, 3, (40, 500)),
+        scores=rng.random((40, 500)),
+        query_names=tuple(f"q{i}" for i in range(40)),
+        thumbnails=neighbors().thumbnails[:1],  # as of those that are kept
+    )
+    drawn = figure(many, n=n)
+    assert max(drawn.get_size_inches()) < 25
+    caption = " ".join(drawn.get_supxlabel().split())
+    assert "The nearest 12 of 500 neighbors are shown." in caption
+    assert ("first 8 of 40 queries" if n is None else "first 12 of 30 queries") in caption
+    assert len(drawn.axes[0].texts) == 2 * (8 if n is None else 12) * 13
+
+
 @pytest.mark.parametrize("metric", get_args(Metric))
 def test_the_caption_says_which_scores_are_nearer(metric: Metric) -> None:
     """As the search itself orders them: the nearest comes first."""

@@ -20,14 +20,16 @@ from .console import (
     print_json,
     progress_bar,
     reporting,
+    save,
     saving_partial,
     show,
     show_place,
+    show_text,
     skipped,
-    summary,
     table,
 )
 from .options import AsJson, Images, Network, Output, chosen_images, with_network
+from .rows import AsCsv, and_more, free_csv, report
 
 commands = typer.Typer()
 
@@ -101,7 +103,7 @@ def embed(
     network = model()
     with saving_partial(place, as_json):
         embeddings = embedded(network, images, **options)
-    show(embeddings, embeddings.save(place), as_json)
+    show(embeddings, save(embeddings, place), as_json)
 
 
 def _into_store(
@@ -188,9 +190,10 @@ def neighbors(
     ] = False,
     output: Output = None,
     as_json: AsJson = False,
+    csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
-    place = free_output(output, "neighbors")
+    place, csv = free_output(output, "neighbors"), free_csv(csv)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
     if is_store(collection):
         found = _asked(model, collection, query, where=where, exact=not approximate, **options)
@@ -199,13 +202,13 @@ def neighbors(
     else:
         embeddings = _collection(Path(collection), model)
         found = embeddings.neighbors(_queries(query, embeddings, model), **options)
-    saved = found.save(place)
-    if as_json:
-        values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()}
-        print_json(summary(found) | values | {"output": str(saved)})
-    else:
+    saved = save(found, place)
+    values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()} if as_json else {}
+    if report(found, saved, as_json, csv, **values):
         for each in _neighbor_tables(found):
             out.print(each)
+            and_more(found.indices.shape[1], "neighbors")
+        and_more(len(found.query_names), "queries")
         show_place(saved)
     notes(found.provenance)
 
@@ -227,27 +230,35 @@ def project(
     address: Address = None,
     output: Output = None,
     as_json: AsJson = False,
+    csv: AsCsv = None,
 ) -> None:
     """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
     from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
 
-    place = free_output(output, "project")
+    place, csv = free_output(output, "project"), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
     options |= {"engine": engine, "address": address}
     if not is_store(collection):
         projection = project_vectors(_collection(Path(collection), model), **options)
-        show(projection, projection.save(place), as_json)
+        _show_map(projection, save(projection, place), as_json, csv)
         return
     from convscope.report.store_map import store_map
 
     store = EmbeddingStore.open(collection)
     projection = project_vectors(store, **options)
-    saved = projection.save(place)
+    saved = save(projection, place)
     store_map(store, projection, saved / "map.html")
-    show(projection, saved, as_json)
+    _show_map(projection, saved, as_json, csv)
     if not as_json:
         out.print(f"open {escape(str(saved / 'map.html'))} in a browser", highlight=False, soft_wrap=True)
+
+
+def _show_map(projection: Any, saved: Path, as_json: bool, csv: Path | None) -> None:
+    if report(projection, saved, as_json, csv):
+        show_text(projection)
+        show_place(saved)
+    notes(projection.provenance)
 
 
 def _collection(path: Path, model: Network) -> Any:
@@ -294,18 +305,19 @@ def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
     from convscope import EmbeddingStore
     from convscope.errors import NotInStoreError
 
-    try:
-        return EmbeddingStore.open(place).neighbors(query, **options)
-    except NotInStoreError:
-        store = EmbeddingStore.open(place, model=model())
-        return store.neighbors([Path(q) for q in query], **options)
+    with progress_bar("neighbors") as step:
+        try:
+            return EmbeddingStore.open(place).neighbors(query, progress=step, **options)
+        except NotInStoreError:
+            store = EmbeddingStore.open(place, model=model())
+            return store.neighbors([Path(q) for q in query], progress=step, **options)
 
 
 def _neighbor_tables(found: Any) -> Iterator[Table]:
-    """A table for each query: score, label and name of its neighbors."""
-    for name, indices, scores in zip(found.query_names, found.indices, found.scores, strict=True):
+    """A table for each of the first queries: score, label and name of its first neighbors."""
+    for name, indices, scores in zip(found.query_names[:LISTED], found.indices, found.scores, strict=False):
         rows = [
             (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
-            for row, score in zip(indices, scores, strict=True)
+            for row, score in zip(indices[:LISTED], scores[:LISTED], strict=True)
         ]
         yield table(name, (f"{found.metric} ({which_is_nearer(found.metric)})", "label", "image"), rows)

@@ -152,10 +152,15 @@ def show(result: Any, saved: Path, as_json: bool) -> None:
     if as_json:
         print_json(summary(result) | {"output": str(saved)})
     else:
-        for line in repr(result).split("\n"):
-            out.print(escape(line), highlight=False, soft_wrap=True)
+        show_text(result)
         show_place(saved)
     notes(result.provenance)
+
+
+def show_text(result: Any) -> None:
+    """Print what a result says of itself."""
+    for line in repr(result).split("\n"):
+        out.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def show_place(saved: Path) -> None:

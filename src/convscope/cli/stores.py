@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -11,17 +11,19 @@ from .collections import LISTED, Address, Engine, WhatIsNear, embedded
 from .console import (
     escape,
     free_output,
+    notes,
     out,
     print_json,
     progress_bar,
     reporting,
-    show,
+    save,
     show_place,
+    show_text,
     skipped,
-    summary,
     table,
 )
 from .options import AsJson, Images, Network, Output, with_network
+from .rows import AsCsv, and_more, class_rows, free_csv, report
 
 commands = typer.Typer()
 
@@ -54,60 +56,87 @@ def index(
     )
 
 
-@commands.command(epilog="Example: convscope duplicates photos.lance --threshold 0.95")
+@commands.command(epilog="Example: convscope duplicates photos.lance --csv pairs.csv")
 @reporting
 def duplicates(
     store: Store,
-    threshold: Annotated[float, typer.Option(help="Pairs that are at least as alike (or at most as far).")] = 0.98,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Pairs at least as alike (or at most as far); by default found from how near images are.",
+            show_default=False,
+        ),
+    ] = None,
     metric: WhatIsNear = "cosine",
-    limit: Annotated[int, typer.Option(min=1, help="Pairs to keep, the nearest.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Pairs to keep: so many of equal images, and the nearest of others.")
+    ] = 1000,
     output: Output = None,
     as_json: AsJson = False,
+    csv: AsCsv = None,
 ) -> None:
-    """Pairs of images in a store that are nearly the same."""
+    """Pairs of images in a store that are nearly the same; of equal images each with the next."""
     from convscope import EmbeddingStore
     from convscope import duplicates as find
 
-    place = free_output(output, "duplicates")
-    found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit)
-    saved = found.save(place)
-    pairs = [
-        (float(score), bool(is_copy), found.names[a], found.names[b])
-        for (a, b), score, is_copy in zip(found.pairs, found.scores, found.is_copy, strict=True)
-    ]
-    if as_json:
-        keys = (metric, "is_copy", "image", "other")
-        listed = [dict(zip(keys, pair, strict=True)) for pair in pairs]
-        print_json(summary(found) | {"pairs": listed, "output": str(saved)})
-        return
-    title = f"{found.n_pairs} pairs" + (f", the first {LISTED}" if len(pairs) > LISTED else "")
-    out.print(f"{title}: {metric} ({which_is_nearer(metric)}), images", highlight=False)
-    for score, is_copy, one, other in pairs[:LISTED]:
-        mark = "  the same file" if is_copy else ""
-        out.print(f"{score:.4f}  {escape(one)}  {escape(other)}{mark}", highlight=False, soft_wrap=True)
-    show_place(saved)
+    place, csv = free_output(output, "duplicates"), free_csv(csv)
+    with progress_bar("duplicates") as step:
+        found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit, progress=step)
+    if not as_json:
+        _tell(found)
+    saved = save(found, place)
+    if report(found, saved, as_json, csv):
+        show_place(saved)
+    notes(found.provenance)
 
 
-@commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5")
+def _tell(found: Any) -> None:
+    """How many pairs there are, and the first of them."""
+    n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
+    n_others = n - found.n_equal
+    kept = "" if n == len(found) else f"; {len(found)} are kept"
+    out.print(
+        f"{n} pairs: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
+        f"{which_is_nearer(found.metric)}){kept}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for chosen, what in ((found.is_equal, "pairs of equal images"), (~found.is_equal, "pairs")):
+        for (one, other), score, is_copy in list(
+            zip(found.pairs[chosen], found.scores[chosen], found.is_copy[chosen], strict=True)
+        )[:LISTED]:
+            mark = "  the same file" if is_copy else ""
+            text = f"{score:.4f}  {found.names[one]}  {found.names[other]}{mark}"
+            out.print(escape(text), highlight=False, soft_wrap=True)
+        and_more(int(chosen.sum()), what)
+
+
+@commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5 --worst 50 --csv worst.csv")
 @reporting
 def evaluate_retrieval(
     store: Store,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors that vote.")] = 5,
     metric: WhatIsNear = "cosine",
+    worst: Annotated[int, typer.Option(min=1, help="Queries to keep whose neighbors agree the least.")] = 8,
     output: Output = None,
     as_json: AsJson = False,
+    csv: AsCsv = None,
 ) -> None:
     """How well the neighbors of labeled images tell their label, against pixels and chance."""
     from convscope import EmbeddingStore
     from convscope import evaluate_retrieval as evaluate
 
-    place = free_output(output, "retrieval")
-    found = evaluate(EmbeddingStore.open(store), k, metric=metric)
-    saved = found.save(place)
-    if as_json:
-        print_json(summary(found) | {"scores": found.macro, "output": str(saved)})
-    else:
-        show(found, saved, as_json)
+    place, csv = free_output(output, "retrieval"), free_csv(csv)
+    found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
+    saved = save(found, place)
+    if report(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
+        show_text(found)
+        for query, share in list(zip(found.worst, found.worst_shares, strict=True))[:LISTED]:
+            text = f"  {share:.0%} of {found.k} agree  {found.labels[query]}  {found.names[query]}"
+            out.print(escape(text), highlight=False, soft_wrap=True)
+        and_more(len(found.worst), "queries")
+        show_place(saved)
+    notes(found.provenance)
 
 
 @commands.command(epilog="Example: convscope attribute-dataset photos.lance --method occlusion")
@@ -177,7 +206,7 @@ def place(
     skipped(embeddings.provenance)
 
 
-@commands.command(epilog="Example: convscope cluster photos.lance --method kmeans --n-clusters 20")
+@commands.command(epilog="Example: convscope cluster photos.lance --method kmeans --n-clusters 9 --csv groups.csv")
 @reporting
 def cluster(
     store: Store,
@@ -186,11 +215,16 @@ def cluster(
     seed: Annotated[int, typer.Option(help="Of kmeans.")] = 0,
     output: Output = None,
     as_json: AsJson = False,
+    csv: AsCsv = None,
 ) -> None:
     """Groups of near images, written into the store and drawn on its map from then on."""
     from convscope import EmbeddingStore
     from convscope import cluster as find
 
-    place = free_output(output, "cluster")
+    place, csv = free_output(output, "cluster"), free_csv(csv)
     found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
-    show(found, found.save(place), as_json)
+    saved = save(found, place)
+    if report(found, saved, as_json, csv):
+        show_text(found)
+        show_place(saved)
+    notes(found.provenance)

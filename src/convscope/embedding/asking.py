@@ -13,17 +13,19 @@ import numpy as np
 from ..checks import Metric, as_count, check_metric
 from ..errors import NotInStoreError, ParameterError
 from ..images import ImageSet
+from ..models import Progress
 from ..results import Array, Neighbors, Provenance
 from .exact import nearest
 from .index import nearest_by_index
 from .lance import quoted
 from .neighbors import Space
-from .points import pixels
+from .points import pixels, values_of
 from .rows import key_of
 from .store import EmbeddingStore
-from .table import decode
+from .table import THUMBNAIL_PX, decode
 
-_SHOWN = ("path", "label", "thumbnail")
+_MOST_THUMBNAILS = 5000  # of what was found, and of the queries: 60 MB each
+_NAMED = 500  # in one condition
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def neighbors_of(
     space: Space = "feature",
     where: str | None = None,
     exact: bool = True,
+    progress: Progress | None = None,
 ) -> Neighbors:
     """See `EmbeddingStore.neighbors`."""
     started = time.perf_counter()
@@ -59,7 +62,7 @@ def neighbors_of(
         raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
     store.check(where)
     with store.reading():  # one version, though others may be writing
-        return _answered(store, query, k, metric, space, where, exact, started)
+        return _answered(store, query, k, metric, space, where, exact, progress, started)
 
 
 def _answered(
@@ -70,19 +73,20 @@ def _answered(
     space: Space,
     where: str | None,
     exact: bool,
+    progress: Progress | None,
     started: float,
 ) -> Neighbors:
     k = min(k, max(1, len(store)))
     queries = queries_of(store, query, space)
     if exact or space == "pixel":
-        row_ids, scores = nearest(store, queries.vectors, k, metric, space, where, queries.row_ids)
+        row_ids, scores = nearest(store, queries.vectors, k, metric, space, where, queries.row_ids, progress)
     else:
         row_ids, scores = nearest_by_index(store, queries.vectors, k, metric, where, queries.row_ids)
-    found, places = np.unique(row_ids, return_inverse=True)
-    rows = store.take(found, _SHOWN)
+    found, indices = _in_order(row_ids)
+    rows = store.take(found, ["path", "label"])
     origin = store.origin
     return Neighbors(
-        indices=places.reshape(row_ids.shape),
+        indices=indices,
         scores=scores,
         metric=metric,
         space=space,
@@ -91,7 +95,7 @@ def _answered(
         labels=tuple(rows["label"].to_pylist()),
         query_labels=queries.labels,
         query_thumbnails=queries.thumbnails,
-        thumbnails=np.stack([decode(data) for data in rows["thumbnail"].to_pylist()]),
+        thumbnails=_thumbnails(store, found),
         provenance=Provenance(
             "neighbors",
             {"layer": origin.layer, "k": k, "metric": metric, "space": space, "where": where, "exact": exact},
@@ -99,8 +103,33 @@ def _answered(
             "cpu",
             origin.versions,
             time.perf_counter() - started,
+            notes=_notes(len(found), len(queries.names)),
             skipped=queries.skipped,
         ),
+    )
+
+
+def _in_order(row_ids: Array) -> tuple[Array, Array]:
+    """The rows among the answers (Q, K), first the nearest of each query, and where in them each answer is."""
+    by_rank, first, places = np.unique(row_ids.T, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return by_rank[order], np.argsort(order)[places.reshape(row_ids.T.shape).T]
+
+
+def _thumbnails(store: EmbeddingStore, row_ids: Array) -> Array:
+    """Of the first of some rows."""
+    first = row_ids[:_MOST_THUMBNAILS]
+    if not len(first):
+        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+    return np.stack([decode(data) for data in store.take(first, ["thumbnail"])["thumbnail"].to_pylist()])
+
+
+def _notes(n_found: int, n_queries: int) -> tuple[str, ...]:
+    counts = ((n_found, "images that were found"), (n_queries, "queries"))
+    return tuple(
+        f"Thumbnails are kept of the first {_MOST_THUMBNAILS:,} of {n:,} {what}."
+        for n, what in counts
+        if n > _MOST_THUMBNAILS
     )
 
 
@@ -112,9 +141,9 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     texts = [query] if isinstance(query, str | Path) else query
     is_text = not isinstance(texts, ImageSet)  # which would open its images to tell
     if is_text and isinstance(texts, Sequence) and texts and all(isinstance(text, str | Path) for text in texts):
-        rows = _rows_named(store, [str(text) for text in texts])
-        if rows is not None:
-            return _of_rows(rows, space)
+        row_ids = _rows_named(store, [str(text) for text in texts])
+        if row_ids is not None:
+            return _of_rows(store, row_ids, space)
     if isinstance(query, np.ndarray) and query.dtype.kind == "f" and query.ndim <= 2:
         if space == "pixel":
             raise ParameterError("a vector has no pixels: space='pixel' takes rows or images")
@@ -124,33 +153,37 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
                 f"{len(vectors)} vectors of {vectors.shape[1]} values; expected {store.n_dims}, all of them finite"
             )
         names = tuple(f"vector {i}" for i in range(len(vectors)))
-        return Queries(vectors, names, (None,) * len(vectors), np.stack([decode(None)] * len(vectors)))
+        blank = np.stack([decode(None)] * min(len(vectors), _MOST_THUMBNAILS))
+        return Queries(vectors, names, (None,) * len(vectors), blank)
     return _of_images(store, query, space)
 
 
-def _rows_named(store: EmbeddingStore, texts: list[str]) -> Any:
-    """The rows of these paths or ids, in order; None where any is no row with a vector."""
+def _rows_named(store: EmbeddingStore, texts: list[str]) -> Array | None:
+    """The _rowid of the rows of these paths or ids, in order; None where any is no row with a vector."""
     wanted = {text: (key_of(text), text.encode("utf-8", "backslashreplace").decode()) for text in texts}
-    listed = ", ".join(quoted(name) for names in wanted.values() for name in set(names))
-    columns = ["path", "id", "label", "thumbnail", "vector"]
-    where = f"error IS NULL AND (path IN ({listed}) OR id IN ({listed}))"  # also of a file that is gone
-    rows = [r for batch in store.batches(columns, where, row_ids=True) for r in batch.to_pylist()]
-    by_name = {row[key]: row for key in ("id", "path") for row in reversed(rows)}
-    found = [next((by_name[n] for n in wanted[text] if n in by_name), None) for text in texts]
-    return None if None in found else found
+    names = sorted({name for both in wanted.values() for name in both})
+    by_path: dict[str, int] = {}
+    by_id: dict[str, int] = {}
+    for first in range(0, len(names), _NAMED):
+        listed = ", ".join(map(quoted, names[first : first + _NAMED]))
+        where = f"error IS NULL AND (path IN ({listed}) OR id IN ({listed}))"  # also of a file that is gone
+        for batch in store.batches(["path", "id"], where, row_ids=True):
+            for row in batch.to_pylist():
+                by_path.setdefault(row["path"], row["_rowid"])
+                by_id.setdefault(row["id"], row["_rowid"])
+    known = by_id | by_path
+    found = [next((known[n] for n in wanted[text] if n in known), None) for text in texts]
+    return None if None in found else np.array(found, np.uint64)
 
 
-def _of_rows(rows: list[dict[str, Any]], space: Space) -> Queries:
-    thumbnails = np.stack([decode(row["thumbnail"]) for row in rows])
-    vectors = (
-        np.array([row["vector"] for row in rows], np.float32) if space == "feature" else pixels(list(thumbnails))
-    )
+def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
+    rows = store.take(row_ids, ["path", "label"])
     return Queries(
-        vectors,
-        tuple(row["path"] for row in rows),
-        tuple(row["label"] for row in rows),
-        thumbnails,
-        np.array([row["_rowid"] for row in rows], np.uint64),
+        values_of(store, row_ids, space),
+        tuple(rows["path"].to_pylist()),
+        tuple(rows["label"].to_pylist()),
+        _thumbnails(store, row_ids),
+        row_ids,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +11,8 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..results import Array, Clusters
-from .projection import REDUCED, components_of, source_of
+from .copies import Copies
+from .reducing import REDUCED, components_of, copies_in, reduced_of, source_of
 from .store import EmbeddingStore
 
 Method: TypeAlias = Literal["hdbscan", "kmeans"]
@@ -30,6 +30,10 @@ def cluster(
     "hdbscan" finds how many groups there are, and leaves out what lies in none (-1); "kmeans" makes as many as
     it is told to, and puts every image into one.
 
+    Equal vectors, and files of the same content, are always together. HDBSCAN looks at each of them once: a group
+    is made of at least 5 different ones, or of 5 equal ones that lie in no other. k-means weighs each by how often
+    it is there. Where all are equal they are one group.
+
     Args:
         store: an `EmbeddingStore` of at least 10 vectors.
         method: "hdbscan" or "kmeans".
@@ -38,8 +42,8 @@ def cluster(
 
     Returns:
         `Clusters`. ``agreement`` with the labels is the adjusted mutual information: 1 where groups are labels,
-        about 0 where they have nothing to do with each other, NaN without labels; images without a label, and
-        those in no group, are left out of it.
+        about 0 where they have nothing to do with each other, NaN without two labels to tell apart; images without
+        a label, and those in no group, are left out of it.
 
     Raises:
         ParameterError: an unknown method, n_clusters missing, too many or not wanted, too few vectors.
@@ -62,9 +66,11 @@ def cluster(
     if n_clusters is not None and n_clusters > n:
         raise ParameterError(f"n_clusters={n_clusters}: expected at most {n}")
     components = components_of(source, n)
-    k = min(REDUCED, len(components.axes))
-    reduced = np.concatenate([components.transform(block, k) for block in source.blocks()])
-    members = _hdbscan(reduced) if n_clusters is None else _kmeans(reduced, n_clusters, seed)
+    copies = copies_in(source, components)
+    points = reduced_of(source, components, copies, REDUCED)
+    counts = copies.counts
+    found = _hdbscan(points, counts) if n_clusters is None else _kmeans(points, counts, n_clusters, seed)
+    members, reduced = found[copies.group], points[copies.group]
     sizes = np.bincount(members[members >= 0], minlength=members.max() + 1)
     representatives = np.array([_middle(reduced, members == g) for g in range(len(sizes))], np.int64)
     agreement = _agreement(members, source.labels)
@@ -86,25 +92,47 @@ def cluster(
         names=source.names,
         labels=source.labels,
         provenance=replace(
-            source.provenance, method="cluster", parameters=parameters, seconds=time.perf_counter() - started
+            source.provenance,
+            method="cluster",
+            parameters=parameters,
+            seconds=time.perf_counter() - started,
+            notes=_notes(copies, n_clusters),
         ),
     )
 
 
-def _hdbscan(points: Array) -> Array:
+def _hdbscan(points: Array, counts: Array) -> Array:
+    """The group of each different vector (G,), of which there are ``counts``."""
     from sklearn.cluster import HDBSCAN
 
-    return np.asarray(HDBSCAN(min_cluster_size=_SMALLEST, copy=True).fit_predict(points), np.int32)
+    if len(points) == 1:
+        return np.zeros(1, np.int32)
+    found = np.full(len(points), -1, np.int32)
+    if len(points) >= _SMALLEST:
+        found[:] = HDBSCAN(min_cluster_size=_SMALLEST, copy=True).fit_predict(points)
+    alone = np.flatnonzero((found < 0) & (counts >= _SMALLEST))
+    found[alone] = found.max() + 1 + np.arange(len(alone))
+    return found
 
 
-def _kmeans(points: Array, n_clusters: int, seed: int) -> Array:
+def _kmeans(points: Array, counts: Array, n_clusters: int, seed: int) -> Array:
     from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():  # that there are fewer different vectors; documented, and seen in the result
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(points)
-    return np.unique(found, return_inverse=True)[1].astype(np.int32)  # copies may have left a group empty
+    made = KMeans(min(n_clusters, len(points)), n_init=4, random_state=seed)
+    found = made.fit_predict(points, sample_weight=counts.astype(points.dtype) if counts.max() > 1 else None)
+    return np.unique(found, return_inverse=True)[1].reshape(-1).astype(np.int32)  # there may be an empty one
+
+
+def _notes(copies: Copies, n_clusters: int | None) -> tuple[str, ...]:
+    n, n_different = len(copies.group), len(copies.first)
+    if n_different == 1:
+        return (f"All {n} vectors are equal: they are one group.",)
+    notes = []
+    if copies.n_again:
+        notes.append(f"{copies.n_again} of {n} vectors are equal to another one before them, and in its group.")
+    if n_clusters is not None and n_different < n_clusters:
+        notes.append(f"Fewer than {n_clusters} groups, as only {n_different} vectors are different.")
+    return tuple(notes)
 
 
 def _middle(points: Array, mask: Array) -> int:
@@ -117,7 +145,7 @@ def _agreement(members: Array, labels: tuple[str | None, ...]) -> float:
     from sklearn.metrics import adjusted_mutual_info_score
 
     rows = [i for i, label in enumerate(labels) if label is not None and members[i] >= 0]
-    if not rows:
+    if len({labels[i] for i in rows}) < 2:
         return float("nan")
     return float(adjusted_mutual_info_score([labels[i] for i in rows], members[rows]))
 

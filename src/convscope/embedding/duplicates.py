@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from ..arguments import checks_arguments
 from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
+from ..models import Progress
 from ..results import Array, Duplicates, Provenance
-from .costs import closeness, pair_costs, squares_of
+from .copies import Copies, copies_of
+from .costs import pair_costs
 from .extract import Embeddings
-from .points import points_of
+from .pairs import Block, Pairs, alike, block_pairs, limit_of
+from .points import Points, points_of
 from .store import EmbeddingStore
 from .table import decode
-
-_ROWS = 2048  # a block is compared with a block: 16 MB of float32
-_FARTHEST = 1e150  # a distance that no two float32 vectors have, and whose square is a number
-_LARGEST = np.finfo(np.float32).max
-_OUTER = 32  # blocks that are held while a store that does not fit in memory is read once more
+from .thresholds import check_known, usual_threshold
 
 
 @checks_arguments
 def duplicates(
-    source: EmbeddingStore | Embeddings, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000
+    source: EmbeddingStore | Embeddings,
+    threshold: float | None = None,
+    *,
+    metric: Metric = "cosine",
+    limit: int = 1000,
+    progress: Progress | None = None,
 ) -> Duplicates:
     """Pairs of images that are nearly the same to the network, nearest first, each pair once.
 
     The same picture in two files, or in the training set and the test set, makes a network look better than it
     is; near copies do the same and no checksum finds them.
 
+    Images with equal vectors, or the same content, are compared with others once: of n of them there are n - 1
+    pairs, each with the next, and the first stands for all in the pairs with others. So 50 copies of one file
+    are 49 pairs, not 1,225, and a near copy of it is one more.
+
     Args:
         source: an `EmbeddingStore`, or `Embeddings`.
         threshold: pairs with a similarity of at least this ("cosine", in [-1, 1]; "dot", any), or a "euclidean"
-            distance of at most this.
+            distance of at most this. By default a fifth of the distance at which an image usually has its tenth
+            nearest, which depends on the images; "dot" has no default.
         metric: "cosine", "euclidean" or "dot".
-        limit: pairs that are kept, the nearest; how many there are in all is counted.
+        limit: pairs that are kept: so many of equal images, and of the others so many, the nearest. All of them
+            are counted.
+        progress: called with (vectors compared, all).
 
     Returns:
         `Duplicates`: ``pairs`` (P, 2) of rows of its ``names``, nearest first, equal ones by row, and ``scores``
         (P,) float32. ``is_copy`` (P,): whether the content of the two files is the same, byte for byte, as
-        their ``id`` says; `Embeddings` hold none, and there it is an equal vector and an equal thumbnail.
+        their ``id`` says; `Embeddings` hold none, and there it is an equal vector and an equal thumbnail. Copies
+        are always there, whatever the threshold. ``threshold`` is what was asked for, or found.
 
     Raises:
-        ParameterError: an option out of range, or fewer than two vectors.
+        ParameterError: an option out of range, no threshold for "dot", or fewer than two vectors.
 
     Cost: N^2 / 2 * D multiplications, found in float32 and decided in float64; memory for two blocks of 2048
     rows, besides the vectors themselves where those are held. A store that takes more than a quarter of the free
-    memory is read once for every 65,536 rows.
+    memory is read once for every 65,536 rows. A threshold that is to be found: 1,000 * N * D more.
 
     Example:
         >>> import torch
@@ -64,179 +77,175 @@ def duplicates(
         [('image 0', 'image 2')]
     """
     started = time.perf_counter()
-    if metric == "euclidean" and threshold < 0:
+    if threshold is None:
+        check_known(metric)
+    elif metric == "euclidean" and threshold < 0:
         raise ParameterError(f"threshold={threshold}: a distance is at least 0")
-    if metric == "cosine" and not -1 <= threshold <= 1:
+    elif metric == "cosine" and not -1 <= threshold <= 1:
         raise ParameterError(f"threshold={threshold}: a cosine is between -1 and 1")
     parameters = {"threshold": threshold, "metric": metric, "limit": limit}
-    if not isinstance(source, EmbeddingStore):
-        return _found(source, threshold, metric, limit, parameters, started)
-    with source.reading():
-        return _found(source, threshold, metric, limit, parameters, started)
+    with source.reading() if isinstance(source, EmbeddingStore) else nullcontext():
+        found = _found(source, threshold, metric, limit, progress)
+        return _described(source, found, metric, parameters, started)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Pairs of equal images, and of others; how many of either there are; the threshold, and where it is from."""
+
+    equal: Pairs
+    others: Pairs
+    n_equal: int
+    n_others: int
+    ids: Sequence[str | None]
+    group: Array
+    threshold: float
+    origin: str | None
 
 
 def _found(
     source: EmbeddingStore | Embeddings,
-    threshold: float,
+    threshold: float | None,
     metric: Metric,
     limit: int,
-    parameters: Mapping[str, object],
-    started: float,
-) -> Duplicates:
-    found, n_pairs = _Pairs.none(), 0
-    n_rows = 0
-    for a, b, same in _block_pairs(source):
-        n_rows += len(a.rows) if same else 0
-        worst = float(found.costs[-1]) if len(found.costs) == limit else np.inf
-        near, n = _alike(a, b, same, threshold, metric, limit, worst)
-        found, n_pairs = found.with_nearest(near, limit), n_pairs + n
-    if n_rows < 2:
-        raise ParameterError(f"{n_rows} vector(s): a pair takes two; embed more images")
-    return _described(source, found, n_pairs, metric, parameters, started)
+    progress: Progress | None,
+) -> _Found:
+    rows, ids = _contents(source)
+    if len(rows) < 2:
+        raise ParameterError(f"{len(rows)} vector(s): a pair takes two; embed more images")
+    copies = copies_of((block.vectors for block in _blocks(source)), ids)
+    is_first = np.zeros(len(rows), bool)
+    is_first[copies.first] = True
+
+    def different() -> Iterator[Block]:
+        return (block.of(is_first[block.places]) for block in _blocks(source))
+
+    origin, n = None, len(copies.first)
+    if threshold is None:
+        threshold, origin = usual_threshold(lambda: _points(different()), n, metric)
+    others, n_others, share = Pairs.none(), 0, 0.0
+    to_itself = np.zeros(n, np.float32)  # of each group
+    for a, b, same in block_pairs(different):
+        worst = float(others.costs[-1]) if len(others.costs) == limit else np.inf
+        near, n_near = alike(a, b, same, threshold, metric, limit, worst)
+        others, n_others = others.with_nearest(near, limit), n_others + n_near
+        if same:
+            own = np.arange(len(a))
+            to_itself[copies.group[a.places]] = pair_costs(a.vectors, a.vectors, own, own, metric)
+        share += len(a) * len(b) * (1 if same else 2) / n**2
+        if progress:
+            progress(round(share * n), n)
+    chained = _chains(copies, rows, ids, to_itself, threshold, metric)
+    equal = Pairs.none().with_nearest(chained, limit)
+    return _Found(equal, others, len(chained.costs), n_others, ids, copies.group, threshold, origin)
 
 
-class _Block(NamedTuple):
-    """Some rows: what they are called in the source (n,), their places (n,), their vectors (n, D) float32."""
-
-    rows: Array
-    places: Array
-    vectors: Array
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Pairs (P, 2) of rows and of places, and what is to be small (P,): a negative similarity, or a distance."""
-
-    rows: Array
-    places: Array
-    costs: Array
-
-    @staticmethod
-    def none() -> _Pairs:
-        return _Pairs(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-
-    def with_nearest(self, other: _Pairs, limit: int) -> _Pairs:
-        if not len(other.costs):
-            return self
-        rows, places = np.concatenate([self.rows, other.rows]), np.concatenate([self.places, other.places])
-        costs = np.concatenate([self.costs, other.costs])
-        order = np.lexsort((places[:, 1], places[:, 0], costs))[:limit]
-        return _Pairs(rows[order], places[order], costs[order])
+def _chains(
+    copies: Copies, rows: Array, ids: Sequence[str | None], to_itself: Array, threshold: float, metric: Metric
+) -> Pairs:
+    """Each of some equal images with the next, those of the same content in a row."""
+    first_of: dict[str, int] = {}
+    content = np.array([i if one is None else first_of.setdefault(one, i) for i, one in enumerate(ids)], np.int64)
+    order = np.lexsort((np.arange(len(rows)), content, copies.group))
+    group = copies.group[order]
+    at = np.flatnonzero(group[1:] == group[:-1])
+    one, other, costs = order[at], order[at + 1], to_itself[group[at]]
+    # A zero vector has cosine 0 with its own copy, and a short one a small product.
+    kept = (content[one] == content[other]) | (costs <= limit_of(threshold, metric))
+    places = np.sort(np.column_stack([one[kept], other[kept]]), axis=1)
+    return Pairs(rows[places], places, costs[kept])
 
 
-def _block_pairs(source: EmbeddingStore | Embeddings) -> Iterator[tuple[_Block, _Block, bool]]:
-    """Every two blocks once, and every block with itself, which the last value says."""
-    n_held = 0
-    while held := list(_first(_blocks(source, after=n_held), _OUTER)):
-        for i, a in enumerate(held):
-            for b in held[i:]:
-                yield a, b, b is a
-        n_held += len(held)
-        for b in _blocks(source, after=n_held):
-            for a in held:
-                yield a, b, False
+# --- what is compared ------------------------------------------------------------------------------------------
 
 
-def _first(blocks: Iterator[_Block], n: int) -> Iterator[_Block]:
-    return (block for block, _ in zip(blocks, range(n), strict=False))
-
-
-def _blocks(source: EmbeddingStore | Embeddings, after: int) -> Iterator[_Block]:
-    """The vectors in blocks, without the first ``after`` blocks; always cut alike."""
-    n_seen = place = 0
-    for rows, vectors in _vectors(source):
-        for first in range(0, len(rows), _ROWS):
-            part = slice(first, first + _ROWS)
-            n, n_seen = len(rows[part]), n_seen + 1
-            if n_seen > after:
-                yield _Block(rows[part], np.arange(place, place + n), vectors[part])
-            place += n
-
-
-def _vectors(source: EmbeddingStore | Embeddings) -> Iterator[tuple[Array, Array]]:
+def _contents(source: EmbeddingStore | Embeddings) -> tuple[Array, list[str | None]]:
+    """The rows (N,) that have a vector, and an id of the content of each, where there is one."""
     if isinstance(source, EmbeddingStore):
-        yield from ((points.row_ids.astype(np.int64), points.vectors) for points in points_of(source))
+        known: dict[int, str | None] = {}
+        for batch in source.batches(["id"], source.in_use(), row_ids=True):
+            known.update(zip(batch["_rowid"].to_pylist(), batch["id"].to_pylist(), strict=True))
+        rows = np.concatenate([np.zeros(0, np.int64), *(block.rows for block in _blocks(source))])
+        return rows, [known.get(int(row)) for row in rows]
+    both = zip(source.vectors, source.thumbnails, strict=True)
+    return np.arange(len(source)), [_digest(vector) + _digest(thumbnail) for vector, thumbnail in both]
+
+
+def _digest(values: Array) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
+
+
+def _blocks(source: EmbeddingStore | Embeddings) -> Iterator[Block]:
+    """All vectors."""
+    if isinstance(source, Embeddings):
+        if not np.isfinite(source.vectors).all():
+            raise ParameterError("the vectors hold NaN or infinite values, which are like nothing")
+        rows = np.arange(len(source))
+        yield Block(rows, rows, source.vectors)
         return
-    if not np.isfinite(source.vectors).all():
-        raise ParameterError("the vectors hold NaN or infinite values, which are like nothing")
-    yield np.arange(len(source)), source.vectors
+    first = 0
+    for points in points_of(source):
+        yield Block(points.row_ids.astype(np.int64), np.arange(first, first + len(points)), points.vectors)
+        first += len(points)
 
 
-def _alike(
-    a: _Block, b: _Block, same: bool, threshold: float, metric: Metric, limit: int, worst: float
-) -> tuple[_Pairs, int]:
-    """The nearest pairs of two blocks that are within the threshold, and how many are within it.
+def _points(blocks: Iterator[Block]) -> Iterator[Points]:
+    return (Points(block.rows.astype(np.uint64), block.vectors) for block in blocks)
 
-    float32 finds those that may be; float64 decides where the rounding could, and says the order.
-    """
-    squares = squares_of(a.vectors), squares_of(b.vectors)
-    near, slack_of = closeness(a.vectors, b.vectors, squares, metric)
-    if metric == "euclidean":
-        near -= squares[0].astype(near.dtype)[:, None]
-    slack = 2 * float(slack_of.max(initial=0))
-    bound = np.float64(-(min(threshold, _FARTHEST) ** 2) if metric == "euclidean" else threshold)
-    may_be = near >= bound - slack
-    if same:
-        may_be[np.tril_indices(len(near))] = False
-    i, j = np.nonzero(may_be)
-    close = near[i, j]
-    is_sure = close > bound + slack
-    n_sure, cut = int(is_sure.sum()), -np.inf
-    if len(close) > limit:  # those that cannot be among the nearest only count
-        cut = np.partition(close, len(close) - limit)[len(close) - limit] - 2 * slack
-    if np.isfinite(worst):
-        cut = max(cut, (-(worst**2) if metric == "euclidean" else -worst) - 2 * slack)
-    kept = (close >= cut) | ~is_sure
-    i, j, is_sure = i[kept], j[kept], is_sure[kept]
-    costs = pair_costs(a.vectors, b.vectors, i, j, metric)
-    limit_cost = np.float32(np.clip(-threshold if HIGHER_IS_NEARER[metric] else threshold, -_LARGEST, _LARGEST))
-    within = costs <= limit_cost
-    n = n_sure + int((within & ~is_sure).sum())
-    i, j, costs = i[within], j[within], costs[within]
-    pairs = _Pairs(np.column_stack([a.rows[i], b.rows[j]]), np.column_stack([a.places[i], b.places[j]]), costs)
-    return _Pairs.none().with_nearest(pairs, limit), n
+
+# --- what is shown ---------------------------------------------------------------------------------------------
 
 
 def _described(
     source: EmbeddingStore | Embeddings,
-    found: _Pairs,
-    n_pairs: int,
+    found: _Found,
     metric: Metric,
     parameters: Mapping[str, object],
     started: float,
 ) -> Duplicates:
     """The pairs with the rows that they are made of."""
-    rows, pairs = np.unique(found.rows, return_inverse=True)
-    pairs = pairs.reshape(-1, 2)
+    kept = found.equal.with_nearest(found.others, len(found.equal.costs) + len(found.others.costs))
+    is_copy = np.array([_is_one(found.ids[a], found.ids[b]) for a, b in kept.places], bool)
+    is_equal = found.group[kept.places[:, 0]] == found.group[kept.places[:, 1]]
+    rows, pairs = np.unique(kept.rows, return_inverse=True)
     if isinstance(source, EmbeddingStore):
-        taken = source.take(rows, ["path", "label", "id", "thumbnail"]).to_pydict() if len(rows) else {}
+        taken = source.take(rows, ["path", "label", "thumbnail"]).to_pydict() if len(rows) else {}
         names, labels = tuple(taken.get("path", ())), tuple(taken.get("label", ()))
         pictures = [decode(data) for data in taken.get("thumbnail", ())]
-        ids = np.array(taken.get("id", ()), dtype=object)
-        is_copy = np.array([ids[a] is not None and ids[a] == ids[b] for a, b in pairs], bool)
         origin = source.origin
         provenance = Provenance("duplicates", parameters, origin.model, "cpu", origin.versions, 0.0)
     else:
         names, labels = tuple(source.names[i] for i in rows), tuple(source.labels[i] for i in rows)
         pictures = [source.thumbnails[i] for i in rows]
-        vectors = source.vectors[rows]
-        is_copy = np.array(
-            [
-                np.array_equal(vectors[a], vectors[b]) and np.array_equal(pictures[a], pictures[b])
-                for a, b in pairs
-            ],
-            bool,
-        )
         provenance = replace(source.provenance, method="duplicates", parameters=parameters, skipped=())
-    notes = (f"The nearest {len(pairs)} of {n_pairs} pairs are kept.",) if n_pairs > len(pairs) else ()
     return Duplicates(
-        pairs=pairs,
-        scores=-found.costs if HIGHER_IS_NEARER[metric] else found.costs,
+        pairs=pairs.reshape(-1, 2),
+        scores=-kept.costs if HIGHER_IS_NEARER[metric] else kept.costs,
         is_copy=is_copy,
-        n_pairs=n_pairs,
+        is_equal=is_equal,
+        n_pairs=found.n_equal + found.n_others,
+        n_equal=found.n_equal,
         metric=metric,
+        threshold=found.threshold,
         names=names,
         labels=labels,
         thumbnails=np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8),
-        provenance=replace(provenance, seconds=time.perf_counter() - started, notes=notes),
+        provenance=replace(provenance, seconds=time.perf_counter() - started, notes=_notes(found)),
     )
+
+
+def _is_one(a: str | None, b: str | None) -> bool:
+    return a is not None and a == b
+
+
+def _notes(found: _Found) -> tuple[str, ...]:
+    notes = []
+    if found.origin:
+        notes.append(f"The threshold {found.threshold:.6g} was found: {found.origin}.")
+    for pairs, n, which in (
+        (found.equal, found.n_equal, "pairs of equal images, the first"),
+        (found.others, found.n_others, "pairs of others, the nearest"),
+    ):
+        if n > len(pairs.costs):
+            notes.append(f"Of {n} {which} {len(pairs.costs)} are kept.")
+    return tuple(notes)

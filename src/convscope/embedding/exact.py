@@ -8,9 +8,10 @@ import numpy as np
 
 from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
+from ..models import Progress
 from ..results import Array
 from .costs import closeness, pair_costs, squares_of
-from .neighbors import Space
+from .neighbors import Space, check_size
 from .points import Points, points_of, values_of
 from .store import EmbeddingStore
 
@@ -25,22 +26,28 @@ def nearest(
     space: Space = "feature",
     where: str | None = None,
     own: Array | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Array, Array]:
     """The k nearest rows of each vector, by looking at all: _rowid (Q, K), and scores (Q, K) float32.
 
     One pass over the store in float32 finds all that may be among the k nearest, by the bound of its rounding;
     they are compared in float64. Costs that are equal in float32 are ties, which go by the order of the rows.
-    ``own`` (Q,) are rows that are left out, one for each query.
+    ``own`` (Q,) are rows that are left out, one for each query. ``progress`` is called with (rows looked at, all).
 
     Cost: Q * N * D multiplications, and as many again in float64 where all rows are nearly alike; memory for a
     block of rows and Q * k results, besides the vectors of the store where they take less than a quarter of the
     free memory.
     """
+    check_size(len(vectors), k)
+    n_seen, n_rows = 0, len(store)
     parts = [slice(first, first + _QUERIES) for first in range(0, len(vectors), _QUERIES)]
-    found = [_Nearest(vectors[part], k, metric, None if own is None else own[part]) for part in parts]
+    found = [Nearest(vectors[part], k, metric, None if own is None else own[part]) for part in parts]
     for block in points_of(store, where, space):
         for each in found:
             each.look_at(block)
+        n_seen += len(block)
+        if progress:
+            progress(n_seen, max(n_seen, n_rows))
     return joined([each.answer() for each in found])
 
 
@@ -53,7 +60,7 @@ def ranked(
     get as many as that one.
     """
     unique, rows = np.unique(np.concatenate(found), return_inverse=True)
-    each = _Nearest(queries, k, metric, None)
+    each = Nearest(queries, k, metric, None)
     if len(unique):
         asked = np.repeat(np.arange(len(found)), [len(ids) for ids in found])
         each.compare(Points(unique, values_of(store, unique, "feature")), asked, rows)
@@ -66,7 +73,7 @@ def joined(found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     return np.concatenate([ids[:, :k] for ids, _ in found]), np.concatenate([scores[:, :k] for _, scores in found])
 
 
-class _Nearest:
+class Nearest:
     """The k nearest to some queries (Q, D) of the rows seen so far: _rowid and costs (Q, k), nearest first."""
 
     def __init__(self, queries: Array, k: int, metric: Metric, own: Array | None) -> None:

@@ -11,6 +11,7 @@ from ..checks import Metric, as_count, as_number, check_metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
+from .neighbors import check_size
 from .points import points_of
 from .store import EmbeddingStore
 
@@ -68,6 +69,7 @@ def nearest_by_index(
 
     ``n_probes`` is how many parts of the store are looked into; by default as many as `make_index` found to do.
     """
+    check_size(len(vectors), k)
     if n_probes is None:
         kept = store.fits.recall("index")
         if kept is None or kept[0]["metric"] != metric:

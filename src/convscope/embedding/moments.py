@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -69,12 +70,18 @@ class Components:
 
     @property
     def ratios(self) -> Array:
-        """The share of the variance along each axis, (K,) in [0, 1]; zeros where there is none."""
+        """The share of the variance along each axis, (K,) in [0, 1]; NaN where there is no variance to share."""
         total = self.variances.sum()
-        return np.asarray(self.variances / total if total > 0 else np.zeros_like(self.variances))
+        return np.asarray(self.variances / total if total > 0 else np.full_like(self.variances, np.nan))
+
+    def is_flat(self, kind: np.dtype[Any]) -> bool:
+        """Whether there is no variance but the rounding of numbers of this kind, in which the vectors came."""
+        rounding = 8 * float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
+        total = float(self.variances.sum())
+        return bool(total**0.5 <= rounding * (float(self.mean @ self.mean) + total) ** 0.5)
 
     def n_for(self, share: float) -> int:
-        """How many axes keep this share of the variance."""
+        """How many axes keep this share of the variance; there must be some."""
         kept = np.cumsum(self.ratios)
         return min(int(np.searchsorted(kept, share - 1e-12)) + 1, len(kept))
 

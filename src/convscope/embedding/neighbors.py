@@ -27,6 +27,18 @@ _ROWS = 4096  # ... by this many rows: 8 MB of float64
 _RESOLUTION = 1e-12  # of |a|^2 + |b|^2: a squared distance below it is rounding, as float32 vectors hold 1e-7
 
 
+MOST = 20_000_000  # scores of one result, which takes some hundred MB
+
+
+def check_size(n_queries: int, k: int) -> None:
+    """`ParameterError` for a result that would not fit into memory."""
+    if n_queries * k > MOST:
+        raise ParameterError(
+            f"{n_queries:,} queries with {k:,} neighbors each make {n_queries * k:,} scores; expected at most "
+            f"{MOST:,}: ask for fewer neighbors, or in several parts"
+        )
+
+
 def search(
     points: Array, queries: Array, k: int, metric: Metric = "cosine", own_rows: Array | None = None
 ) -> tuple[Array, Array]:
@@ -43,7 +55,8 @@ def search(
         Row numbers (Q, K) int64, nearest first, and their similarities or distances (Q, K) float32.
 
     Raises:
-        ParameterError: k < 1, an unknown metric, no row to choose from, or NaN and infinity in the vectors.
+        ParameterError: k < 1, an unknown metric, no row to choose from, NaN and infinity in the vectors, or more
+            than 20 million scores.
 
     Cost: Q * N * D multiplications; besides the result, memory for one block.
 
@@ -57,6 +70,7 @@ def search(
     if n_rows < 1:
         raise ParameterError(f"{len(points)} embedded images leave no neighbor to find; embed more images")
     k = min(k, n_rows)
+    check_size(len(queries), k)
     indices = np.empty((len(queries), k), np.int64)
     scores = np.empty((len(queries), k), np.float32)
     for first in range(0, len(queries), _QUERIES):

@@ -23,10 +23,15 @@ def keep_map(
     seed: int,
     components: Components,
     reduced: Array,
-    coordinates: Array,
+    placed: Array,
     names: tuple[str, ...],
+    coordinates: Array,
 ) -> None:
-    """Write a map's coordinates into the rows, and keep what places new vectors on it."""
+    """Write a map's coordinates into the rows, and keep what places new vectors on it.
+
+    That is ``reduced`` (G, k) and ``placed`` (G, d) of the different vectors: copies of one image would be the ten
+    nearest of a new one, and hide the others.
+    """
     import pyarrow as pa
 
     columns: dict[str, Any] = {"path": pa.array(names)}
@@ -39,7 +44,7 @@ def keep_map(
     data = io.BytesIO()
     arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}
     if method != "pca":  # a new point goes where its nearest old ones are
-        arrays |= {"reduced": reduced, "coordinates": coordinates}
+        arrays |= {"reduced": reduced, "coordinates": placed}
     np.savez(data, allow_pickle=False, **arrays)
     store.fits.remember(f"projection {method}", {"method": method, "seed": seed, "n": len(names)}, data.getvalue())
 

@@ -5,39 +5,24 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from ..arguments import checks_arguments
-from ..checks import Engine, as_array, as_choice, check_engine
-from ..errors import ParameterError, StoreError
+from ..checks import Engine, as_choice, check_engine
+from ..errors import ParameterError
 from ..results import Array, Projection, Provenance
+from .copies import Copies
 from .extract import Embeddings
-from .moments import Components, Moments, check_finite, moments_of
+from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
+from .reducing import REDUCED, Source, blocks_of, components_of, copies_in, reduced_of, source_of
 from .store import EmbeddingStore
-from .table import THUMBNAIL_PX, decode
-
-REDUCED = 50  # principal components that t-SNE and UMAP begin with
-_MOST_THUMBNAILS = 5000  # of a store, which are held in memory
-_ROWS = 4096  # of an array at once, so that float64 copies stay small
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is projected: ``blocks`` gives all vectors, some thousands at a time, as often as it is called."""
-
-    blocks: Callable[[], Iterator[Array]]
-    names: tuple[str, ...]
-    labels: tuple[str | None, ...]
-    thumbnails: Array
-    provenance: Provenance | None
 
 
 @checks_arguments
@@ -78,9 +63,13 @@ def project(
         measured on some of them against all. ``provenance.measured`` says how many components keep 90, 95
         and 99 % of the variance. An axis points where its largest weight is positive.
 
+        Equal vectors, and files of the same content, have one place. In the covariance each of them counts; "tsne"
+        and "umap" lay each such group out once, and both measures of trust count it once. Where all vectors are
+        equal the map is one point and what cannot be told is NaN. Fewer different vectors than n_components + 2
+        are placed by their principal components, whatever the method. Notes say which of this happened.
+
     Raises:
-        ParameterError: an unknown method, n_components or seed out of range, NaN, fewer than 2 vectors (for "umap"
-            than n_components + 2).
+        ParameterError: an unknown method, n_components or seed out of range, NaN, fewer than 2 vectors.
         StoreError: the store was written to while it was read.
 
     Cost: for "pca" one pass to sum N * D^2 / 2 products, one to project; memory D^2 numbers, however many vectors
@@ -113,89 +102,28 @@ def project(
     most = min(n, len(components.mean)) if method == "pca" else 3
     if n_components > most:
         raise ParameterError(f"n_components={n_components}: expected 1 to {most} for {n} vectors and {method!r}")
-    k = n_components if method == "pca" else min(REDUCED, len(components.axes))
-    reduced = np.concatenate([components.transform(block, k) for block in source.blocks()])
-    coordinates = METHODS[method](reduced, n_components, seed)
-    trustworthiness, kept = _trusted(source, coordinates, seed)
-    is_linear = method == "pca"
-    ratios = components.ratios[:n_components] if is_linear else np.full(n_components, np.nan)
+    copies = copies_in(source, components)
+    reduced = reduced_of(source, components, copies, n_components if method == "pca" else REDUCED)
+    placed, notes = _laid_out(method, reduced, n_components, seed, copies)
+    coordinates = placed[copies.group]
+    trustworthiness, kept = _trusted(source, copies, placed, seed)
+    is_told = len(copies.first) > 1  # there is a variance, and more than one place
+    ratios = components.ratios[:n_components] if method == "pca" and is_told else np.full(n_components, np.nan)
     if isinstance(embeddings, EmbeddingStore):
-        keep_map(embeddings, method, seed, components, reduced, coordinates, source.names)
-    measured = {f"components_for_{share:.0%}": components.n_for(share) for share in (0.9, 0.95, 0.99)}
+        keep_map(embeddings, method, seed, components, reduced, placed, source.names, coordinates)
+    shares = (0.9, 0.95, 0.99) if is_told else ()
+    measured = {f"components_for_{share:.0%}": components.n_for(share) for share in shares}
     parameters = {"method": method, "n_components": n_components, "seed": seed}
     return Projection(
-        coordinates=coordinates.astype(np.float32),
+        coordinates=coordinates,
         explained_variance_ratio=ratios.astype(np.float32),
         trustworthiness=trustworthiness,
         neighbors_kept=kept,
         names=source.names,
         labels=source.labels,
         thumbnails=source.thumbnails,
-        provenance=replace(_provenance(source, parameters, started), measured=measured),
+        provenance=replace(_provenance(source, parameters, started), measured=measured, notes=notes),
     )
-
-
-# --- what is projected -----------------------------------------------------------------------------------------
-
-
-def source_of(embeddings: Any) -> Source:
-    if isinstance(embeddings, Source):
-        return embeddings
-    if isinstance(embeddings, EmbeddingStore):
-        return _of_store(embeddings)
-    if isinstance(embeddings, Embeddings):
-        vectors = check_finite(embeddings.vectors)
-        return Source(
-            lambda: _cut(vectors),
-            embeddings.names,
-            embeddings.labels,
-            embeddings.thumbnails,
-            embeddings.provenance,
-        )
-    points = check_finite(as_array(embeddings, "embeddings", "Embeddings, an EmbeddingStore or vectors (N, D)"))
-    names = tuple(f"vector {i}" for i in range(len(points)))
-    return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
-
-
-def _cut(vectors: Array) -> Iterator[Array]:
-    return (vectors[first : first + _ROWS] for first in range(0, len(vectors), _ROWS))
-
-
-def _of_store(store: EmbeddingStore) -> Source:
-    n = store.count(store.in_use())
-    columns = ["path", "label"] + (["thumbnail"] if n <= _MOST_THUMBNAILS else [])
-    rows = store.to_arrow(columns, store.in_use())
-    names = rows["path"].to_pylist()
-    thumbnails = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
-    if "thumbnail" in columns and n:
-        thumbnails = np.stack([decode(data) for data in rows["thumbnail"].to_pylist()])
-
-    def blocks() -> Iterator[Array]:
-        first = 0
-        for batch in store.batches(["path", "vector"], store.in_use()):
-            if batch["path"].to_pylist() != names[first : first + len(batch)]:
-                raise changed
-            first += len(batch)
-            flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-            yield check_finite(flat.astype(np.float32, copy=False).reshape(len(batch), -1))
-        if first < len(names):
-            raise changed
-
-    changed = StoreError(f"{store.place} was written to while it was read; try again when that is done")
-    origin = store.origin
-    made = Provenance("embed", {}, origin.model, "cpu", origin.versions, 0.0)
-    return Source(blocks, tuple(names), tuple(rows["label"].to_pylist()), thumbnails, made)
-
-
-def components_of(source: Source, n: int, summed: Callable[[], Moments] | None = None) -> Components:
-    """From the covariance, one block at a time or as ``summed``; of few vectors from the vectors themselves."""
-    first = next(source.blocks())
-    if n > first.shape[1]:
-        return Components.of(summed() if summed else moments_of(source.blocks()))
-    points = np.concatenate(list(source.blocks())).astype(np.float64)
-    mean = points.mean(axis=0)
-    _, sizes, axes = linalg.svd(points - mean, full_matrices=False)
-    return Components(n, mean, axes, sizes**2 / (n - 1)).upright()
 
 
 # --- methods: from principal components (N, k), how many, seed -> coordinates -----------------------------------
@@ -229,8 +157,6 @@ def _tsne(reduced: Array, n_components: int, seed: int) -> Array:
 def _umap(reduced: Array, n_components: int, seed: int) -> Array:
     if importlib.util.find_spec("umap") is None:
         raise ParameterError("umap is not installed: pip install 'convscope[umap]'")
-    if len(reduced) < n_components + 2:
-        raise ParameterError(f"{len(reduced)} vectors: 'umap' needs at least {n_components + 2}")
     from umap import UMAP
 
     near = min(15, len(reduced) - 1)
@@ -241,17 +167,37 @@ def _umap(reduced: Array, n_components: int, seed: int) -> Array:
 METHODS: dict[str, Callable[[Array, int, int], Array]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
 
 
-def _trusted(source: Source, coordinates: Array, seed: int) -> tuple[float, float]:
-    n = len(coordinates)
-    k = min(NEAREST, (n - 1) // 2)
+def _laid_out(
+    method: str, reduced: Array, n_components: int, seed: int, copies: Copies
+) -> tuple[Array, tuple[str, ...]]:
+    """Where each group of equal vectors lies, (G, n_components), and what is to be said of that."""
+    n, n_places = len(copies.group), len(reduced)
+    if n_places == 1:
+        note = f"All {n} vectors are equal: the map is one point, and nothing can be told of variance or trust."
+        return np.zeros((1, n_components), np.float32), (note,)
+    notes = []
+    if copies.n_again:
+        notes.append(
+            f"{copies.n_again} of {n} vectors are equal to another one before them: equal ones share one place, "
+            "and count once in trustworthiness and neighbors kept."
+        )
+    if method != "pca" and n_places < n_components + 2:
+        notes.append(f"{n_places} different vectors are too few for {method}: principal components place them.")
+        method = "pca"
+    made = METHODS[method](reduced, n_components, seed)
+    placed = np.zeros((n_places, n_components), np.float32)
+    placed[:, : made.shape[1]] = made
+    return placed, tuple(notes)
+
+
+def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
+    """`quality.trust` of the groups of equal vectors; NaN where they are too few."""
+    n = len(placed)
     if n < 5:
         return float("nan"), float("nan")
     rows = looked_at(n, seed)
-    first, chosen = 0, []
-    for block in source.blocks():
-        chosen.append(block[rows[(rows >= first) & (rows < first + len(block))] - first])
-        first += len(block)
-    return trust(source.blocks(), np.concatenate(chosen), rows, coordinates, k)
+    queries = np.concatenate(list(blocks_of(source, copies.first[rows])))
+    return trust(blocks_of(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)
 
 
 def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:

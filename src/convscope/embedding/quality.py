@@ -13,11 +13,17 @@ _ROWS = 65_536  # of a map at once
 _DISTANCES = 10_000_000  # that are held at once, 40 MB; with more points fewer of them are looked at
 
 
-def trust(blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Array, k: int) -> tuple[float, float]:
+def trust(
+    blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Array, k: int, seed: int
+) -> tuple[float, float]:
     """Trustworthiness of a map, and the share of neighbors that it keeps.
 
         T = 1 - 2 / (q k (2 n - 3 k - 1)) * sum over q points i, and those j among the k nearest of i on the map
             that are not among its k nearest in the vectors, of (rank of j among the neighbors of i there - k)
+
+    Neighbors that are equally far have no order. They are put into a random one, the same in the vectors and on
+    the map: a map that keeps all distances has T = 1, and one of vectors that are all equally far is as good as
+    chance.
 
     Args:
         blocks: all vectors (n, D), in blocks.
@@ -25,6 +31,7 @@ def trust(blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Arr
         rows: (q,) their numbers.
         coordinates: (n, d) all points on the map.
         k: how many neighbors are looked at; less than n / 2.
+        seed: of the order of ties.
 
     Returns:
         T in [0, 1], 1 where nobody is near on the map who is not near in the vectors; and the mean share of the k
@@ -34,17 +41,21 @@ def trust(blocks: Iterable[Array], queries: Array, rows: Array, coordinates: Arr
         Venna, Kaski: Neighborhood preservation in nonlinear projection methods, 2001.
     """
     n = len(coordinates)
-    here = np.arange(len(rows))
     far = np.concatenate([_squared(queries, block) for block in blocks], axis=1)
     parts = (coordinates[first : first + _ROWS] for first in range(0, n, _ROWS))
     near = np.concatenate([_squared(coordinates[rows], part) for part in parts], axis=1)
-    far[here, rows] = near[here, rows] = -1  # each is its own nearest
-    on_map = np.argpartition(near, k, axis=1)[:, : k + 1]
-    on_map = np.take_along_axis(on_map, np.argsort(np.take_along_axis(near, on_map, 1), axis=1), 1)[:, 1:]
-    ranks = np.stack([(far < np.take_along_axis(far, on_map[:, [j]], 1)).sum(axis=1) for j in range(k)], axis=1)
-    worse = np.maximum(ranks - k, 0).sum()
-    trustworthiness = 1 - worse * 2 / (len(rows) * k * (2 * n - 3 * k - 1))
-    return float(trustworthiness), float((ranks <= k).mean())
+    rng = np.random.default_rng(seed)
+    worse = kept = 0
+    for there, here, row in zip(far, near, rows, strict=True):
+        order = rng.permutation(n)
+        order = order[order != row]
+        ranks = np.empty(n - 1, np.int64)
+        ranks[np.argsort(there[order], kind="stable")] = np.arange(1, n)
+        found = ranks[np.argsort(here[order], kind="stable")[:k]]
+        worse += int(np.maximum(found - k, 0).sum())
+        kept += int((found <= k).sum())
+    q = len(rows)
+    return 1 - worse * 2 / (q * k * (2 * n - 3 * k - 1)), kept / (q * k)
 
 
 def looked_at(n: int, seed: int) -> Array:

@@ -15,7 +15,7 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..checks import Engine, Metric, as_array, shown, unfit
 from ..errors import ParameterError, StoreError
-from ..models import Model, as_model
+from ..models import Model, Progress, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
 from .fits import Fits
 from .lance import (
@@ -345,6 +345,7 @@ class EmbeddingStore:
         space: Space = "feature",
         where: str | None = None,
         exact: bool = True,
+        progress: Progress | None = None,
     ) -> Neighbors:
         """The k images of the store nearest to each query.
 
@@ -356,9 +357,11 @@ class EmbeddingStore:
             space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
             where: a condition on the rows, as SQL writes it: "label = 'cat' AND predicted != label".
             exact: look at every row; False asks the index that `index` made.
+            progress: called with (rows looked at, all).
 
         Returns:
-            `Neighbors`, with ``indices`` into its own ``names``, which are the paths of the rows that were found.
+            `Neighbors`, with ``indices`` into its own ``names``, which are the paths of the rows that were found,
+            the nearest first, and the ``thumbnails`` of the first 5,000 of them.
 
         Raises:
             ParameterError: an option out of range, a condition that cannot be read, no row left to find.
@@ -369,14 +372,23 @@ class EmbeddingStore:
         """
         from .asking import neighbors_of
 
-        return neighbors_of(self, query, k=k, metric=metric, space=space, where=where, exact=exact)
+        return neighbors_of(
+            self, query, k=k, metric=metric, space=space, where=where, exact=exact, progress=progress
+        )
 
     @checks_arguments
-    def duplicates(self, threshold: float = 0.98, *, metric: Metric = "cosine", limit: int = 1000) -> Duplicates:
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        metric: Metric = "cosine",
+        limit: int = 1000,
+        progress: Progress | None = None,
+    ) -> Duplicates:
         """Pairs of images that are nearly the same, nearest first; see `convscope.duplicates`."""
         from .duplicates import duplicates
 
-        return duplicates(self, threshold, metric=metric, limit=limit)
+        return duplicates(self, threshold, metric=metric, limit=limit, progress=progress)
 
     @checks_arguments
     def project(
@@ -430,9 +442,7 @@ class EmbeddingStore:
         with explained():
             query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
-            has_gone = GONE in self.schema.names and self._table.count_rows(GONE) > 0
-            chosen = self.in_use(where) if where or has_gone else None
-            found = (query.where(chosen, prefilter=True) if chosen else query).to_arrow()
+            found = query.where(self.in_use(where), prefilter=True).to_arrow()
         row_ids = found["_rowid"].to_numpy()
         asked = found["query_index"].to_numpy() if len(vectors) > 1 else np.zeros(len(row_ids))
         return [row_ids[asked == i] for i in range(len(vectors))]

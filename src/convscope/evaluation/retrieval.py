@@ -17,7 +17,6 @@ By chance, of a random ranking of the M others:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,20 +26,26 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..checks import Metric
 from ..embedding import Embeddings, EmbeddingStore
+from ..embedding.copies import copies_of
 from ..embedding.points import points_of
-from ..embedding.table import decode
+from ..embedding.table import THUMBNAIL_PX, decode
 from ..errors import ParameterError
 from ..results import Array, Provenance, Retrieval
+from .ranking import Ranked, ranked_by, voted_for
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
-_QUERIES, _ROWS = 128, 4096  # at once
+_ROWS = 4096  # of a store whose thumbnails are read at once
 _DRAWS = 10_000
-_WORST = 8
 
 
 @checks_arguments
 def evaluate_retrieval(
-    source: EmbeddingStore | Embeddings, k: int = 5, *, metric: Metric = "cosine", seed: int = 0
+    source: EmbeddingStore | Embeddings,
+    k: int = 5,
+    *,
+    metric: Metric = "cosine",
+    worst: int = 8,
+    seed: int = 0,
 ) -> Retrieval:
     """How well an image's nearest neighbors tell its label: in feature space, in pixel space, and by chance.
 
@@ -52,7 +57,9 @@ def evaluate_retrieval(
         source: an `EmbeddingStore`, of which the rows with a label count, or `Embeddings`.
         k: neighbors that vote.
         metric: "cosine", "euclidean" or "dot", in both spaces.
-        seed: of the queries that are drawn where there are more than 20,000 images, and of the draws by chance.
+        worst: queries to keep, those whose neighbors agree the least; fewer where there are not so many.
+        seed: of the queries that are drawn where there are more than 20,000 images, and of the draws by chance,
+            and of the order of neighbors that are equally near.
 
     Returns:
         `Retrieval`. All its numbers are in [0, 1]. A class with a single image has no other to be found: it is a
@@ -88,20 +95,20 @@ def evaluate_retrieval(
         raise ParameterError(f"{n} labels of one image each: there must be two images with the same label")
     rng = np.random.default_rng(seed)
     queries = np.sort(rng.choice(n, _SAMPLE, replace=False)) if n > _MANY else np.arange(n)
-    feature = _ranked(images.vectors, codes, queries, k, metric)
+    feature = ranked_by(images.vectors, codes, queries, k, metric, seed)
     spaces = {"feature": feature}
     if images.thumbnails is not None:
-        spaces["pixel"] = _ranked(images.thumbnails, codes, queries, k, metric)
+        spaces["pixel"] = ranked_by(images.thumbnails, codes, queries, k, metric, seed)
     per_class = {name: _per_class(ranked, codes, queries) for name, ranked in spaces.items()}
     per_class["chance"] = _by_chance(codes, k, rng)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (codes[queries], feature.voted), 1)
-    worst = np.lexsort((feature.average_precision, feature.precision))[:_WORST]
-    shown = np.column_stack([queries[worst], feature.neighbors[worst]])
+    lowest = np.lexsort((feature.average_precision, feature.precision))[:worst]
+    shown = np.column_stack([queries[lowest], feature.neighbors[lowest]])
     rows, places = np.unique(shown, return_inverse=True)
     places = places.reshape(shown.shape)
     tables = [np.stack([measures[m] for measures in per_class.values()]).astype(np.float32) for m in range(3)]
-    parameters = {"k": k, "metric": metric, "seed": seed}
+    parameters = {"k": k, "metric": metric, "worst": worst, "seed": seed}
     return Retrieval(
         spaces=tuple(per_class),
         classes=tuple(map(str, classes)),
@@ -112,7 +119,7 @@ def evaluate_retrieval(
         confusion=confusion,
         worst=places[:, 0],
         worst_neighbors=places[:, 1:],
-        worst_shares=feature.precision[worst].astype(np.float32),
+        worst_shares=feature.precision[lowest].astype(np.float32),
         k=k,
         metric=metric,
         names=tuple(images.names[i] for i in rows),
@@ -123,7 +130,7 @@ def evaluate_retrieval(
             method="evaluate_retrieval",
             parameters=parameters,
             seconds=time.perf_counter() - started,
-            notes=_notes(classes, codes, len(queries)),
+            notes=(*_notes(classes, codes, len(queries)), *_note_on_copies(images.vectors)),
             skipped=(),
         ),
     )
@@ -138,16 +145,6 @@ class _Images:
     labels: Array
     names: tuple[str, ...]
     provenance: Provenance
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """Of each query: class that was voted for, share of the k nearest and average precision; (Q, k) rows."""
-
-    voted: Array
-    precision: Array
-    average_precision: Array
-    neighbors: Array
 
 
 def _labeled(source: EmbeddingStore | Embeddings) -> _Images:
@@ -191,59 +188,7 @@ def _labeled_of_store(store: EmbeddingStore) -> _Images:
     )
 
 
-def _ranked(points: Array, codes: Array, queries: Array, k: int, metric: Metric) -> _Ranked:
-    """All other rows, ranked for each query; equal ones go by row."""
-    n = len(points)
-    parts: list[tuple[Array, ...]] = []
-    for first in range(0, len(queries), _QUERIES):
-        rows = queries[first : first + _QUERIES]
-        near = np.concatenate([_nearness(points, rows, block, metric) for block in _blocks(n)], axis=1)
-        near[np.arange(len(rows)), rows] = -np.inf
-        order = np.argsort(-near, axis=1, kind="stable")[:, : n - 1]
-        found = codes[order]
-        is_same = found == codes[rows][:, None]
-        hits = is_same.cumsum(axis=1)
-        precisions = np.where(is_same, hits / np.arange(1, n), 0).sum(axis=1)
-        parts.append(
-            (
-                _voted(found[:, :k]),
-                is_same[:, :k].mean(axis=1),
-                precisions / np.maximum(hits[:, -1], 1),
-                order[:, :k],
-            )
-        )
-    return _Ranked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    return (slice(first, min(first + _ROWS, n)) for first in range(0, n, _ROWS))
-
-
-def _nearness(points: Array, rows: Array, block: slice, metric: Metric) -> Array:
-    """The nearer, the higher, (q, n): computed in float64, told apart in float32, as in `embedding.neighbors`."""
-    queries, others = _floats(points[rows], metric), _floats(points[block], metric)
-    near: Array = queries @ others.T
-    if metric == "euclidean":
-        squares = [np.einsum("nd,nd->n", v, v) for v in (queries, others)]
-        near = -np.sqrt(np.maximum(squares[0][:, None] + squares[1] - 2 * near, 0))
-    return np.asarray(near, np.float32)
-
-
-def _floats(values: Array, metric: Metric) -> Array:
-    floats = values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
-    if metric == "cosine":
-        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-        floats /= np.where(lengths > 0, lengths, 1)
-    return floats
-
-
-def _voted(codes: Array) -> Array:
-    """The most frequent class of each row (q, k) that is ordered by nearness; of equal ones the nearest."""
-    n_alike = (codes[:, :, None] == codes[:, None, :]).sum(axis=2)
-    return np.asarray(np.take_along_axis(codes, n_alike.argmax(axis=1)[:, None], 1)[:, 0])
-
-
-def _per_class(ranked: _Ranked, codes: Array, queries: Array) -> list[Array]:
+def _per_class(ranked: Ranked, codes: Array, queries: Array) -> list[Array]:
     """Mean accuracy, precision and average precision of each class (C,), NaN where there is no query to tell."""
     true, n_images = codes[queries], np.bincount(codes)
     n_queries = np.bincount(true, minlength=len(n_images))
@@ -265,13 +210,13 @@ def _by_chance(codes: Array, k: int, rng: np.random.Generator) -> list[Array]:
         draws = np.stack([rng.choice(m, k, replace=False) for _ in range(_DRAWS)])
         in_order = np.sort(codes)
         firsts = np.searchsorted(in_order, np.arange(len(n_images)))  # one image of each class is the query
-        accuracy = np.array([(_voted(np.delete(in_order, f)[draws]) == c).mean() for c, f in enumerate(firsts)])
+        accuracy = np.array([(voted_for(np.delete(in_order, f)[draws]) == c).mean() for c, f in enumerate(firsts)])
     return [np.where(n_images > 1, measure, np.nan) for measure in (accuracy, precision, average_precision)]
 
 
 def _pictures(images: _Images, rows: Array) -> Array:
     if images.thumbnails is None:
-        return np.stack([decode(None)] * len(rows))
+        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
     side = round((images.thumbnails.shape[1] / 3) ** 0.5)
     return images.thumbnails[rows].reshape(len(rows), side, side, 3)
 
@@ -285,3 +230,13 @@ def _notes(classes: Array, codes: Array, n_queries: int) -> tuple[str, ...]:
         listed = ", ".join(map(str, alone[:3])) + (", ..." if len(alone) > 3 else "")
         notes.append(f"A single image, so that there is no other to be found: {listed}.")
     return tuple(notes)
+
+
+def _note_on_copies(vectors: Array) -> tuple[str, ...]:
+    copies = copies_of([vectors])
+    n = int((copies.counts[copies.group] > 1).sum())
+    if not n:
+        return ()
+    return (
+        f"{n} of {len(vectors)} images have an equal vector among the others, which is their nearest: a copy.",
+    )

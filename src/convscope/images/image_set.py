@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
+from ..arguments import checks_arguments
 from .opening import open_image
 from .sources import WHITE, Color, Pixels, Source
 
 
+@checks_arguments
 class ImageSet(Sequence[Pixels]):
     """Images that are opened when they are looked at, so a folder of any size takes no memory.
 
@@ -52,6 +54,7 @@ class ImageSet(Sequence[Pixels]):
         source = self.sources[index]
         return open_image(source, background=self.background, at_least=self.at_least, remark=self.remark)
 
+    @checks_arguments
     def of(self, sources: Sequence[Source]) -> ImageSet:
         """Other sources, opened in the same way; what is remarked on them is remarked here, too."""
         other = ImageSet(
@@ -66,6 +69,7 @@ class ImageSet(Sequence[Pixels]):
         other._remarks = self._remarks
         return other
 
+    @checks_arguments
     def noted(self, notes: Sequence[str]) -> ImageSet:
         """The same with further notes."""
         other = self.of(self.sources)

@@ -13,6 +13,7 @@ from ..results import Array, Neighbors
 from .style import INK, SOFT, WRONG, cut_note, headline, new_figure, pick, printable, short_label, short_name, text
 
 ROWS = 8
+COLUMNS, MOST_ROWS = 12, 12  # a picture has no more, whatever was asked for
 
 
 class Neighbor(NamedTuple):
@@ -27,16 +28,23 @@ class Neighbor(NamedTuple):
 
 def neighbor_rows(result: Neighbors) -> list[list[Neighbor]]:
     """The neighbors of each query, with labels compared."""
-    rows = []
-    for q, indices in enumerate(result.indices):
-        expected = query_label(result, q)
-        row = []
-        for i, score in zip(indices, result.scores[q], strict=True):
-            label = result.labels[i]
-            wrong = expected is not None and label is not None and label != expected
-            row.append(Neighbor(int(i), result.names[i], label, float(score), wrong))
-        rows.append(row)
-    return rows
+    return [_row(result, q, result.indices.shape[1]) for q in range(len(result.indices))]
+
+
+def _row(result: Neighbors, q: int, n: int) -> list[Neighbor]:
+    """The n nearest of one query."""
+    expected = query_label(result, q)
+    row = []
+    for i, score in zip(result.indices[q, :n], result.scores[q, :n], strict=True):
+        label = result.labels[i]
+        wrong = expected is not None and label is not None and label != expected
+        row.append(Neighbor(int(i), result.names[i], label, float(score), wrong))
+    return row
+
+
+def _chosen(result: Neighbors, n: int | Sequence[int] | None) -> list[int]:
+    """The queries that are drawn."""
+    return pick(n, len(result.indices), ROWS)[:MOST_ROWS]
 
 
 def query_label(result: Neighbors, q: int) -> str | None:
@@ -46,13 +54,12 @@ def query_label(result: Neighbors, q: int) -> str | None:
 
 def draw_neighbors(ax: Axes, result: Neighbors, *, n: int | Sequence[int] | None = None) -> None:
     """All rows in one axes: a tile is 1 wide and 1.42 high, the query stands apart on the left."""
-    chosen = pick(n, len(result.indices), ROWS)
-    rows = neighbor_rows(result)
+    chosen, columns = _chosen(result, n), min(COLUMNS, result.indices.shape[1])
     for row, q in enumerate(chosen):
         top = row * 1.5
         draw_tile(ax, -0.35, top, _picture(result.query_thumbnails, q))
         write_under(ax, -0.35, top, short_name(result.query_names[q], 15), query_label(result, q) or "query", INK)
-        for k, neighbor in enumerate(rows[q]):
+        for k, neighbor in enumerate(_row(result, q, columns)):
             left = 1.0 + 1.08 * k
             color = WRONG if neighbor.is_wrong else INK
             draw_tile(
@@ -60,9 +67,7 @@ def draw_neighbors(ax: Axes, result: Neighbors, *, n: int | Sequence[int] | None
             )
             name = short_label(neighbor.label, 15) if neighbor.label else short_name(neighbor.name, 15)
             write_under(ax, left, top, name, f"{neighbor.score:.3f}", color)
-    ax.set(
-        xlim=(-0.4, 1.0 + 1.08 * result.indices.shape[1]), ylim=(len(chosen) * 1.5 - 0.1, -0.05), aspect="equal"
-    )
+    ax.set(xlim=(-0.4, 1.0 + 1.08 * columns), ylim=(len(chosen) * 1.5 - 0.1, -0.05), aspect="equal")
     ax.set_axis_off()
 
 
@@ -89,13 +94,17 @@ def write_under(ax: Axes, left: float, top: float, name: str, note: str, color: 
 
 def compose_neighbors(result: Neighbors, *, n: int | Sequence[int] | None = None) -> Figure:
     """The rows with their headline."""
-    chosen = pick(n, len(result.indices), ROWS)
-    width = 1.4 + 1.08 * result.indices.shape[1]
+    chosen, k = _chosen(result, n), result.indices.shape[1]
+    columns = min(COLUMNS, k)
+    width = 1.4 + 1.08 * columns
     figure = new_figure(1.15 * width + 0.2, 0.9 + 1.15 * 1.5 * len(chosen))
     draw_neighbors(figure.subplots(), result, n=n)
     notes = [f"Left: the query. Numbers: {result.metric}, {which_is_nearer(result.metric)}."]
-    notes += cut_note(len(chosen), len(result.indices), "queries") if n is None else []
-    if any(neighbor.is_wrong for row in neighbor_rows(result) for neighbor in row):
+    n_asked = len(pick(n, len(result.indices), len(result.indices)))
+    notes += cut_note(len(chosen), n_asked, "queries")
+    if columns < k:
+        notes.append(f"The nearest {columns} of {k} neighbors are shown.")
+    if any(neighbor.is_wrong for q in chosen for neighbor in _row(result, q, columns)):
         notes.append("Orange: another label than the query's.")
     headline(figure, f"Nearest neighbors in {result.space} space", result, notes)
     return figure

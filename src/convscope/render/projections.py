@@ -145,8 +145,8 @@ def compose_projection(result: Projection, *, thumbnails: bool = True) -> Figure
     figure = new_figure(7.6, 5.8)
     method = str(result.provenance.parameters.get("method", result.provenance.method))
     notes = []
-    if method == "pca":
-        kept = float(np.nansum(result.explained_variance_ratio[:2]))
+    kept = float(result.explained_variance_ratio[:2].sum())
+    if method == "pca" and np.isfinite(kept):
         notes.append(f"The plane keeps {kept:.1%} of the variance; what is near here can be far in the rest.")
     if np.isfinite(result.trustworthiness):
         notes.append(

@@ -13,8 +13,8 @@ import torch
 from ..embedding import Embeddings, EmbeddingStore, embed, project
 from ..embedding.lance import has_table, is_local
 from ..embedding.neighbors import Space
-from ..embedding.projection import source_of
 from ..embedding.queries import check_network
+from ..embedding.reducing import source_of
 from ..errors import ParameterError
 from ..images import load_images
 from ..models import Model

@@ -160,8 +160,11 @@ class Neighbors(Result):
 class Duplicates(Result):
     """Pairs that are nearly the same: ``pairs`` (P, 2) int64 into ``names``, ``scores`` (P,), nearest first.
 
-    ``is_copy`` (P,) bool: the two have the same content. ``n_pairs``: how many there are in all, P of them kept.
-    ``metric`` says what a score is: a similarity (higher is nearer) or a euclidean distance (lower).
+    ``is_copy`` (P,) bool: the two have the same content. ``is_equal`` (P,) bool: they are equal to the network,
+    too, as copies are; of such images each is paired with the next. ``n_pairs``: how many there are in all, P of
+    them kept; ``n_equal`` of all are of equal images.
+    ``metric`` says what a score is: a similarity (higher is nearer) or a euclidean distance (lower);
+    ``threshold`` from where on a pair counts.
     """
 
     has_picture: ClassVar[bool] = False
@@ -174,13 +177,20 @@ class Duplicates(Result):
     names: tuple[str, ...]
     labels: tuple[str | None, ...]
     thumbnails: Array
+    is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
+    n_equal: int = 0
+    threshold: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __repr__(self) -> str:
         copies = int(self.is_copy.sum())
-        lines = [f"Duplicates({self.n_pairs} pairs, {len(self)} kept, {copies} of them exact copies)"]
+        beyond = "up to" if self.metric == "euclidean" else "at or above"
+        lines = [
+            f"Duplicates({self.n_pairs} pairs {beyond} {self.threshold:.6g} ({self.metric}), {self.n_equal} of "
+            f"them of equal images; {len(self)} kept, {copies} of those exact copies)"
+        ]
         for (a, b), score in zip(self.pairs[:3], self.scores, strict=False):
             lines.append(printable(f"  {score:.4f}  {self.names[a]}  {self.names[b]}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])

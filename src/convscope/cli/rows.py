@@ -1,0 +1,146 @@
+"""Results as rows, one for each image, pair or neighbor: what --json lists and --csv writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeAlias
+
+import typer
+
+from ..outputs import check_output, replace_file
+from .console import escape, out, print_json, summary
+
+LISTED = 20  # of what a terminal shows
+AsCsv: TypeAlias = Annotated[
+    Path | None, typer.Option("--csv", help="New file for the rows that --json lists.", show_default=False)
+]
+
+
+class Rows(NamedTuple):
+    """A table: what the columns are called, and the values of each row."""
+
+    columns: tuple[str, ...]
+    values: list[tuple[Any, ...]]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """An object for each row, all with the same keys."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.values]
+
+
+def rows_of(result: Any) -> Rows:
+    """The rows of a result, as plain numbers and texts."""
+    return _ROWS[type(result).__name__](result)
+
+
+def _clusters(result: Any) -> Rows:
+    values = zip(result.names, result.labels, result.members.tolist(), strict=True)
+    return Rows(("path", "label", "cluster"), list(values))
+
+
+def _projection(result: Any) -> Rows:
+    n_dims = result.coordinates.shape[1]
+    axes = tuple("xyz"[:n_dims]) if n_dims <= 3 else tuple(f"x{i + 1}" for i in range(n_dims))
+    every = zip(result.names, result.labels, result.coordinates.tolist(), strict=True)
+    return Rows(("path", "label", *axes), [(path, label, *place) for path, label, place in every])
+
+
+def _duplicates(result: Any) -> Rows:
+    pairs = zip(result.pairs.tolist(), result.scores.tolist(), result.is_copy.tolist(), strict=True)
+    names, labels = result.names, result.labels
+    values = [(names[a], labels[a], names[b], labels[b], score, is_copy) for (a, b), score, is_copy in pairs]
+    return Rows(("path", "label", "other", "other_label", "score", "is_copy"), values)
+
+
+def _neighbors(result: Any) -> Rows:
+    labels = result.query_labels or (None,) * len(result.query_names)
+    every = zip(result.query_names, labels, result.indices.tolist(), result.scores.tolist(), strict=True)
+    values = [
+        (path, label, rank, result.names[i], result.labels[i], score)
+        for path, label, found, scores in every
+        for rank, (i, score) in enumerate(zip(found, scores, strict=True), 1)
+    ]
+    return Rows(("path", "label", "rank", "other", "other_label", "score"), values)
+
+
+def _retrieval(result: Any) -> Rows:
+    """The worst queries, each with its neighbors."""
+    names, labels = result.names, result.labels
+    every = zip(result.worst.tolist(), result.worst_neighbors.tolist(), result.worst_shares.tolist(), strict=True)
+    values = [
+        (names[query], labels[query], share, rank, names[i], labels[i])
+        for query, found, share in every
+        for rank, i in enumerate(found, 1)
+    ]
+    return Rows(("path", "label", "share", "rank", "other", "other_label"), values)
+
+
+_ROWS: dict[str, Callable[[Any], Rows]] = {
+    "Clusters": _clusters,
+    "Duplicates": _duplicates,
+    "Neighbors": _neighbors,
+    "Projection": _projection,
+    "Retrieval": _retrieval,
+}
+
+
+def class_rows(result: Any) -> list[dict[str, Any]]:
+    """The classes of a `Retrieval`, with the measures of each in every space."""
+    measures = {name: getattr(result, name) for name in ("accuracy", "precision", "average_precision")}
+    return [
+        {"class": name, "queries": int(result.counts[c])}
+        | {
+            f"{space}_{measure}": float(values[s, c])
+            for measure, values in measures.items()
+            for s, space in enumerate(result.spaces)
+        }
+        for c, name in enumerate(result.classes)
+    ]
+
+
+def free_csv(path: Path | None) -> Path | None:
+    """The file for the rows, before the long run whose result it is for: it must not be there yet."""
+    if path is not None:
+        check_output(path)
+    return path
+
+
+def report(result: Any, saved: Path, as_json: bool, csv_file: Path | None, **more: Any) -> bool:
+    """Print a result with its rows where --json asks for it, and write them where --csv does.
+
+    Returns:
+        Whether the result is to be told in words, as no JSON was asked for.
+    """
+    rows = rows_of(result)
+    if as_json:
+        print_json(summary(result) | more | {"rows": rows.as_json(), "output": str(saved)})
+    if csv_file is not None:
+        write_csv(csv_file, rows)
+        if not as_json:
+            out.print(
+                f"{len(rows.values)} rows written to {escape(str(csv_file))}", highlight=False, soft_wrap=True
+            )
+    return not as_json
+
+
+def and_more(n: int, what: str) -> None:
+    """What a list on the terminal leaves out."""
+    if n > LISTED:
+        out.print(f"and {n - LISTED} {what} more; --json and --csv list them all", highlight=False)
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Write rows into a new file, all or nothing; names that are no UTF-8 with backslashes."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows.columns)
+    writer.writerows([_plain(value) for value in row] for row in rows.values)
+    replace_file(path, [text.getvalue()])
+
+
+def _plain(value: Any) -> Any:
+    """Nothing for what is no number."""
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

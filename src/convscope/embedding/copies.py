@@ -1,0 +1,64 @@
+"""Which of many vectors are equal, so that copies of one image are taken for what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..results import Array
+
+_DIGEST = 16  # bytes
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Groups of equal vectors: ``first`` (G,) the first row of each, ``group`` (N,) the group of each row."""
+
+    first: Array
+    group: Array
+
+    @property
+    def counts(self) -> Array:
+        """How many rows each group has, (G,)."""
+        return np.bincount(self.group, minlength=len(self.first))
+
+    @property
+    def n_again(self) -> int:
+        """How many rows are equal to one before them."""
+        return len(self.group) - len(self.first)
+
+    @classmethod
+    def all_of(cls, n: int) -> Copies:
+        """One group of all rows."""
+        return cls(np.zeros(1, np.int64), np.zeros(n, np.int64))
+
+
+def copies_of(blocks: Iterable[Array], ids: Sequence[str | None] = ()) -> Copies:
+    """Groups of the rows of some blocks that are equal, bit for bit; rows with the same id belong together, too.
+
+    An id stands for the content of a file, whose vectors may differ by rounding where they were computed apart.
+    """
+    digests = np.frombuffer(b"".join(_digests(blocks)), np.dtype((np.void, _DIGEST)))
+    n = len(digests)
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    links = [first[inverse.reshape(-1)]]
+    if len(ids):
+        seen: dict[str, int] = {}
+        links.append(np.array([i if one is None else seen.setdefault(one, i) for i, one in enumerate(ids)]))
+    rows, others = np.tile(np.arange(n), len(links)), np.concatenate(links)
+    edges = coo_array((np.ones(len(rows), bool), (rows, others)), shape=(n, n))
+    _, groups = connected_components(edges, directed=False)
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # groups in the order of their first rows
+    return Copies(first[order], np.argsort(order)[groups.reshape(-1)])
+
+
+def _digests(blocks: Iterable[Array]) -> Iterable[bytes]:
+    for block in blocks:
+        for row in np.ascontiguousarray(block + block.dtype.type(0)):  # a negative zero becomes a zero
+            yield hashlib.blake2b(row, digest_size=_DIGEST).digest()
