@@ -58,6 +58,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "tiles": (1, 10_000),
     "window": _PIXELS,
     "windows": _PIXELS,
+    "worst": (1, 1_000_000),
 }
 _WORDS = {"clear": "a number, at least 0 and less than 1", "keep": "a number between 0 and 1",
           "recall": "a number, more than 0 and at most 1"}  # fmt: skip

@@ -116,7 +116,7 @@ def test_names_that_are_no_text_are_written_with_backslashes(tmp_path: Path) -> 
         assert list(csv.reader(file)) == [["path", "score"], ["a\\udcff.png", "0.5"], ['b,"c"\nd', ""]]
     write_csv(tmp_path / "none.csv", Rows(("path", "score"), []))
     assert (tmp_path / "none.csv").read_text() == "path,score\n"
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="convscope did not write it"):
         write_csv(tmp_path / "a.csv", Rows(("path",), []))
     assert "udcff" in (tmp_path / "a.csv").read_text()
 

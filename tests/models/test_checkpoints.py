@@ -194,13 +194,13 @@ def test_marks_of_the_users_own_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [3, {"conv1.weight": torch.zeros(1)}, nn.Linear(2, 2), b"w.pth"], ids=repr)
 def test_weights_are_a_path(given: Any) -> None:
-    with pytest.raises(ParameterError, match="expected the path of a file"):
+    with pytest.raises(ParameterError, match="expected a path"):
         load_model(NAME, weights=given)
 
 
 @pytest.mark.parametrize("given", [None, 3, [], nn.Linear(2, 2)], ids=repr)
 def test_a_name_is_a_name(given: Any) -> None:
-    with pytest.raises(ModelError, match=r"expected the name|is a network already"):
+    with pytest.raises(ParameterError, match="expected a path"):
         load_model(given)
 
 

@@ -167,14 +167,19 @@ def test_a_failure_keeps_the_older_report(model: Model, tmp_path: Path) -> None:
 
 def test_neither_a_file_of_others_nor_an_input_is_replaced(model: Model, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "photos" / "a.png", 0)
-    other = write_photo(tmp_path / "all" / "b.png", 1)
+    other, more = (write_photo(tmp_path / "all" / f"{name}.png", 1) for name in "bc")
     before = photo.read_bytes(), other.read_bytes()
     with pytest.raises(OutputError, match="convscope did not write it"):
         report(model, np.zeros((20, 20, 3), np.uint8), output=other)
     for images in (photo, str(photo), photo.parent, [photo], load_images(photo.parent)):
         with pytest.raises(OutputError, match=r"a.png: is an input of this very call"):
             report(model, images, output=photo, overwrite=True)
-    for collection in (other.parent, [other], embed(model, other)):
+    for collection in (
+        other.parent,
+        [other, more],
+        embed(model, other.parent),
+        embed(model, other.parent, store=tmp_path / "s"),
+    ):
         with pytest.raises(OutputError, match=r"b.png: is an input of this very call"):
             report(model, photo, output=other, collection=collection, overwrite=True)
     assert (photo.read_bytes(), other.read_bytes()) == before

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
+from ..errors import OutputError
 from ..outputs import check_output, replace_file
 from .console import escape, out, print_json, summary
 
@@ -104,6 +106,8 @@ def class_rows(result: Any) -> list[dict[str, Any]]:
 def free_csv(path: Path | None) -> Path | None:
     """The file for the rows, before the long run whose result it is for: it must not be there yet."""
     if path is not None:
+        if os.path.lexists(path):
+            raise OutputError(f"{path}: exists already; choose another --csv or remove it")
         check_output(path)
     return path
 

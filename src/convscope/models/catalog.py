@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ModelError, ParameterError
+from ..errors import ModelError
 from .checkpoints import read_content, read_module
 from .classes import check_labels
 from .execution import move
@@ -61,7 +61,6 @@ def load_model(
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
-    _check_given(name, weights)
     source, _, architecture = str(name).partition(":")
     # Outside inference mode, so that the weights can take part in gradients later; seeded, so that random ones
     # are the same every time, and the caller's random state is not used up.
@@ -87,21 +86,6 @@ def load_model(
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
-
-
-def _check_given(name: object, weights: object) -> None:
-    if isinstance(name, nn.Module):
-        raise ModelError(
-            f"a {type(name).__name__} is a network already: give it to Model, or to a method as it is"
-        )
-    if not isinstance(name, str | Path):
-        raise ModelError(f"name={name!r}: expected the name of a network, as {DEFAULT_MODEL!r}, or a path")
-    if weights is not None and not isinstance(weights, str | Path):
-        what = f"a {type(weights).__name__}" if isinstance(weights, Mapping | nn.Module) else repr(weights)
-        raise ParameterError(
-            f"weights={what}: expected the path of a file; load what is in memory into a module, "
-            "module.load_state_dict(...), and give Model(module)"
-        )
 
 
 def best_device() -> torch.device:
