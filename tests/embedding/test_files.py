@@ -16,7 +16,8 @@ from torch import nn
 
 from convscope import EmbeddingStore, Model, StoreError, cluster, embed, project
 from convscope.embedding import files, rows
-from convscope.embedding.files import Changes, presence
+from convscope.embedding.account import Changes
+from convscope.embedding.files import presence
 from convscope.errors import UnavailableError
 from convscope.images import Source
 

@@ -20,8 +20,8 @@ from ..errors import ImageError, ParameterError, StoreError
 from ..images import ImageSet, Source, load_images
 from ..models import Model, Progress
 from ..results import Array
+from .account import Account
 from .features import Precision, batch_size, choose_layer, extracting
-from .files import Account
 from .filling import keyed, origin_for
 from .lance import is_local, quoted
 from .moments import Moments, moments_of

@@ -16,8 +16,8 @@ from ..errors import ImageError
 from ..images import ImageSet, Source, load_images
 from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
 from ..results import Array
+from .account import Account, Changes
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
-from .files import Account, Changes
 from .lance import as_place
 from .rows import Picture, digest_of, key_of, read, stamp_of, table_of
 from .store import EmbeddingStore

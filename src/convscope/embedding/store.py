@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from .files import Changes
+    from .account import Changes
 
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32", "bool")  # types of columns that are scanned as they are
