@@ -122,7 +122,7 @@ def test_clusters_of_a_run_that_died_are_not_mixed_with_older_ones(
 ) -> None:
     cluster(store, method="kmeans", n_clusters=3)
     with monkeypatch.context() as patch:
-        patch.setattr(EmbeddingStore, "add_columns", lambda *_: (_ for _ in ()).throw(Died))
+        patch.setattr(EmbeddingStore, "add_columns", lambda *_, **__: (_ for _ in ()).throw(Died))
         with pytest.raises(Died):
             cluster(store, method="kmeans", n_clusters=5)
     assert EmbeddingStore.open(place).fits.recall("clusters") is None  # three clusters, and nothing said of five

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import nn
 
 from convscope import EmbeddingStore, Model, StoreError, cluster, embed, project
-from convscope.embedding import files, rows
+from convscope.embedding import rows
 from convscope.embedding.account import Changes
-from convscope.embedding.files import presence
+from convscope.embedding.presence import presence, remembered_folders
 from convscope.errors import UnavailableError
 from convscope.images import Source
 
@@ -351,10 +351,51 @@ def test_a_move_that_is_cut_short_loses_nothing(
 def test_what_is_kept_beside_the_rows_is_bounded(photos: Path, tmp_path: Path, network: Model) -> None:
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
-    assert files.remembered_folders(store) == [str(photos / "cats"), str(photos / "dogs")]
+    assert remembered_folders(store) == [str(photos / "cats"), str(photos / "dogs")]
 
 
 def test_vectors_that_were_brought_along_are_never_missing(tmp_path: Path) -> None:
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.eye(3), names=["a", "/not/there.png", "c"])
     assert store.prune(confirmed=True) == 0
     assert isinstance(store.to_arrow(["path"]), pa.Table)
+
+
+def test_a_gone_file_stays_gone_when_its_disk_goes(photos: Path, tmp_path: Path, network: Model) -> None:
+    place = tmp_path / "s.lance"
+    embed(network, photos, store=place)
+    (photos / "cats" / "0.png").unlink()
+    embed(network, photos, store=place)
+    repaint(tmp_path / "more.png")
+    photos.rename(tmp_path / "unplugged")
+    store = embed(network, tmp_path / "more.png", store=place)
+    assert store.count("gone") == 1
+    assert store.count(store.in_use()) == 12
+
+
+def test_a_text_that_holds_the_word_gone_asks_for_no_gone_rows(
+    photos: Path, tmp_path: Path, network: Model
+) -> None:
+    embed(network, photos, store=tmp_path / "s.lance")
+    (photos / "cats" / "0.png").unlink()
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    where = "label != 'gone fishing' AND label != 'it''s gone'"
+    assert store.count(store.in_use(where)) == 11
+    assert store.count(store.in_use("gone OR gone IS NULL")) == 12
+
+
+def test_a_file_that_comes_back_has_no_cluster_of_an_older_run(
+    photos: Path, tmp_path: Path, network: Model
+) -> None:
+    place, cat = tmp_path / "s.lance", photos / "cats" / "0.png"
+    store = embed(network, photos, store=place)
+    cluster(store, method="kmeans", n_clusters=9)
+    project(store)
+    cat.rename(tmp_path / "kept.png")
+    store = embed(network, photos, store=place)
+    cluster(store, method="kmeans", n_clusters=2)
+    project(store)
+    (tmp_path / "kept.png").rename(cat)
+    store = embed(network, photos, store=place)
+    assert store.by_path("cluster")[str(cat)] is None
+    assert store.by_path("pca_x")[str(cat)] is None
+    assert store.count("cluster IS NOT NULL AND pca_x IS NOT NULL") == 11

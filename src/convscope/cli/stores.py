@@ -166,9 +166,9 @@ def attribute_dataset(
         attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
     kinds = ("target", "score", "focus", "x", "y", "map")
     columns = [name for kind in kinds if (name := f"{method}_{kind}") in opened.schema.names]
-    chosen = f" AND ({where})" if where else ""
-    n_all = opened.count(f"path IS NOT NULL{chosen}")
-    n = opened.count(f"{method}_focus IS NOT NULL{chosen}") if columns else 0
+    used = opened.in_use(where)
+    n_all = opened.count(used)
+    n = opened.count(f"{used} AND {method}_focus IS NOT NULL") if columns else 0
     if as_json:
         print_json({"store": store, "images": n_all, "attributed": n, "columns": columns})
         return

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .files import missing_rows, remember_folders, remembered_folders
-from .lance import quoted
-from .rows import Picture, digest_of, key_of, size_in, stamp_of
+from .presence import Missing, missing_rows, remember_folders, remembered_folders
+from .lance import in_parts, listed
+from .rows import digest_of, key_of, size_in, stamp_of
 from .store import EmbeddingStore
 from .table import GONE
-
-_AT_ONCE = 500  # paths in one condition
-
 
 @dataclass(frozen=True)
 class Changes:
@@ -69,20 +66,19 @@ class Account:
         self.todo, self._known = new_or_changed(store, self.images, stamps)
         self._unread: dict[str, str] = {}
 
-    def is_to_be_written(self, picture: Picture) -> bool:
-        """Whether a row is made of a picture: of a file out of reach not in place of an older row."""
-        if picture.is_out_of_reach and picture.error is not None:
-            self._unread[picture.path] = picture.error
-        return not (picture.is_out_of_reach and picture.path in self._known)
+    def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
+        """Whether a row is written: one of a file out of reach, which has no stamp, not in place of an older one."""
+        if stamp is None and error is not None:
+            self._unread[path] = error
+        return stamp is not None or path not in self._known
 
     def closed(self) -> Changes:
         """When all is embedded: labels, gone files, and what there is to be told."""
         n_relabeled = relabel(self._store, self.images)
         missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store))
-        mark_gone(self._store, missing.gone)
+        mark_gone(self._store, missing)
         given = set(self.images.names)
-        errors = self._store.by_path("error", "error IS NOT NULL")
-        unread = {path: error for path, error in errors.items() if path in given} | self._unread
+        unread = {path: error for path, error in self._store.unread().items() if path in given} | self._unread
         return Changes(
             given=len(self.images),
             new=len(self.todo) - len(self._known),
@@ -109,7 +105,7 @@ def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tupl
     kept, other = [], []
     for source in images.sources:
         old = known.get(source.name)
-        if old is not None and not _says(source) and source.label != old:
+        if old is not None and not source.tells_label and source.label != old:
             if source.label is not None:
                 other.append((old, source.label))
             source = replace(source, label=old)
@@ -118,15 +114,10 @@ def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tupl
         return images.of(kept), ()
     old, new = other[0]
     note = (
-        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): a folder's name as label hangs on "
+        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): labels taken from folder names depend on "
         "which folder is given; a table with a column label changes labels"
     )
     return images.of(kept), (note,)
-
-
-def _says(source: Source) -> bool:
-    """Whether a label is said of the image, rather than taken from a folder's name."""
-    return source.says_label or not isinstance(source.content, Path)
 
 
 def moves_of(store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]) -> dict[str, Source]:
@@ -163,17 +154,15 @@ def move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
     """Give rows the paths at which their files are now; all that was found out about them stays."""
     import pyarrow as pa
 
-    olds = list(moves)
-    for first in range(0, len(olds), _AT_ONCE):
-        part = olds[first : first + _AT_ONCE]
-        listed = _condition(part)
-        rows = store.to_arrow(where=listed)
+    for part in in_parts(list(moves)):
+        chosen = listed("path", part)
+        rows = store.to_arrow(where=chosen)
         sources = [moves[path] for path in rows["path"].to_pylist()]
         labels = zip(sources, rows["label"].to_pylist(), strict=True)
         changed = {
             "path": pa.array([s.name for s in sources]),
             "label": pa.array(
-                [s.label if s.label is not None or s.says_label else old for s, old in labels], pa.string()
+                [s.label if s.tells_label or s.label is not None else old for s, old in labels], pa.string()
             ),
             "stamp": pa.array([stamp_of(s.content) for s in sources]),
             GONE: pa.nulls(len(sources), pa.bool_()),
@@ -182,7 +171,7 @@ def move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
             if name in rows.schema.names:
                 rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
         store.write(rows)  # before the old ones go: a kill in between loses nothing
-        store.delete(listed)
+        store.delete(chosen)
     kept = store.fits.recall("clusters")
     if moves and kept is not None:
         named = {path: source.name for path, source in moves.items()}
@@ -225,20 +214,23 @@ def relabel(store: EmbeddingStore, images: ImageSet) -> int:
     new = {
         s.name: s.label
         for s in images.sources
-        if s.name in known and known[s.name] != s.label and (s.label is not None or s.says_label)
+        if s.name in known and known[s.name] != s.label and (s.tells_label or s.label is not None)
     }
     if new:
         store.add_columns(pa.table({"path": list(new), "label": pa.array(list(new.values()), pa.string())}))
     return len(new)
 
 
-def mark_gone(store: EmbeddingStore, gone: Collection[str]) -> None:
-    """Say in the column `GONE` whose files are gone, so that they take part in no answer."""
+def mark_gone(store: EmbeddingStore, missing: Missing) -> None:
+    """Say in the column `GONE` whose files are gone, so that they take part in no answer.
+
+    A file that was gone and is out of reach now, with its disk, stays gone.
+    """
     import pyarrow as pa
 
     marked = store.by_path(GONE) if GONE in store.schema.names else {}
-    differ = {path: True for path in gone if not marked.get(path)}
-    still = set(gone)
+    differ = {path: True for path in missing.gone if not marked.get(path)}
+    still = {*missing.gone, *missing.out_of_reach, *missing.hidden}
     differ |= {path: False for path, was in marked.items() if was and path not in still}
     if differ:
         store.add_columns(pa.table({"path": list(differ), GONE: list(differ.values())}))
@@ -248,10 +240,6 @@ def _of_paths(
     store: EmbeddingStore, column: str, paths: Sequence[str], where: str | None = None
 ) -> Iterator[tuple[str, Any]]:
     """(path, what a column holds) of some rows."""
-    for first in range(0, len(paths), _AT_ONCE):
-        listed = _condition(paths[first : first + _AT_ONCE])
-        yield from store.by_path(column, listed if where is None else f"{listed} AND {where}").items()
-
-
-def _condition(paths: Sequence[str]) -> str:
-    return f"path IN ({', '.join(map(quoted, paths))})"
+    for part in in_parts(paths):
+        chosen = listed("path", part)
+        yield from store.by_path(column, chosen if where is None else f"{chosen} AND {where}").items()

@@ -20,7 +20,7 @@ from .index import nearest_by_index
 from .lance import quoted
 from .neighbors import Space
 from .points import pixels, values_of
-from .rows import key_of
+from .rows import as_key, key_of
 from .store import EmbeddingStore
 from .table import THUMBNAIL_PX, decode
 
@@ -160,7 +160,7 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
 
 def _rows_named(store: EmbeddingStore, texts: list[str]) -> Array | None:
     """The _rowid of the rows of these paths or ids, in order; None where any is no row with a vector."""
-    wanted = {text: (key_of(text), text.encode("utf-8", "backslashreplace").decode()) for text in texts}
+    wanted = {text: (key_of(text), as_key(text)) for text in texts}
     names = sorted({name for both in wanted.values() for name in both})
     by_path: dict[str, int] = {}
     by_id: dict[str, int] = {}

@@ -154,4 +154,4 @@ def _keep(store: EmbeddingStore, names: tuple[str, ...], members: Array) -> None
     import pyarrow as pa
 
     columns: dict[str, Any] = {"path": pa.array(names), "cluster": pa.array(members, pa.int32())}
-    store.add_columns(pa.table(columns))
+    store.add_columns(pa.table(columns), only=True)

@@ -7,7 +7,7 @@ import logging
 import operator
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..results import Array
 from .account import Account
 from .features import Precision, batch_size, choose_layer, extracting
 from .filling import keyed, origin_for
-from .lance import is_local, quoted
+from .lance import is_local, listed
 from .moments import Moments, moments_of
 from .rows import Picture, path_of, read, table_of
 from .store import EmbeddingStore
@@ -90,7 +90,7 @@ def fill_by_ray(
         for first in range(0, len(todo), _COMMIT):
             part = todo[first : first + _COMMIT]
             made = _made(every.of(part), model, found.name, precision, store, n_workers or n_processors)
-            _write(store, made, part, known, len(known) + n_added)
+            _write(store, account, made, part, known, len(known) + n_added)
             n_added += sum(source.name not in known for source in part)
             done += len(part)
             if not every.skip_errors:
@@ -193,7 +193,12 @@ class _Worker:
 
 
 def _write(
-    store: EmbeddingStore, made: Any, sources: Sequence[Source], known: dict[str, str | None], n_expected: int
+    store: EmbeddingStore,
+    account: Account,
+    made: Any,
+    sources: Sequence[Source],
+    known: dict[str, str | None],
+    n_expected: int,
 ) -> None:
     """New rows by all workers at once, as Lance commits them together; changed ones by this process.
 
@@ -203,23 +208,18 @@ def _write(
 
     if any(source.name in known for source in sources) or len(store) != n_expected:
         for batch in made.iter_batches(batch_size=_COMMIT, batch_format="pyarrow"):
-            store.write(_without_lost(batch, known))
+            given = (batch[name].to_pylist() for name in ("path", "stamp", "error"))
+            store.write(batch.filter([account.is_to_be_written(*row) for row in zip(*given, strict=True)]))
         return
     with store.writing():
         lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
 
 
-def _without_lost(rows: pa.Table, known: Collection[str]) -> pa.Table:
-    """Rows, but for those of files that are out of reach now, and have an older row."""
-    here = zip(rows["path"].to_pylist(), rows["stamp"].to_pylist(), strict=True)
-    return rows.filter([stamp is not None or path not in known for path, stamp in here])
-
-
 def _raise_unread(store: EmbeddingStore, sources: Sequence[Source]) -> None:
     """`ImageError` where one of these could not be read; their rows say so, too."""
     for first in range(0, len(sources), _BLOCK):
-        listed = ", ".join(quoted(source.name) for source in sources[first : first + _BLOCK])
-        unread = store.to_arrow(["error"], f"error IS NOT NULL AND path IN ({listed})")["error"].to_pylist()
+        chosen = listed("path", [source.name for source in sources[first : first + _BLOCK]])
+        unread = store.to_arrow(["error"], f"error IS NOT NULL AND {chosen}")["error"].to_pylist()
         if unread:
             raise ImageError(unread[0])
 

@@ -19,7 +19,7 @@ from ..results import Array
 from .account import Account, Changes
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
 from .lance import as_place
-from .rows import Picture, digest_of, key_of, read, stamp_of, table_of
+from .rows import Picture, as_key, digest_of, key_of, read, stamp_of, table_of
 from .store import EmbeddingStore
 from .table import Origin, VectorType, encode
 
@@ -115,7 +115,7 @@ def keyed(images: ImageSet, place: str | Path) -> ImageSet:
                 continue
         elif name in found:
             raise ImageError(f"two images are called {name!r}, which is the key of a row; give files")
-        name = name.encode("utf-8", "backslashreplace").decode()  # a name need not be Unicode, a key has to
+        name = as_key(name)
         if name in found and found[name].label != source.label:
             twice[name] = source.label
         found.setdefault(name, replace(source, name=name))
@@ -149,7 +149,7 @@ class _Files:
         for i, picture in opened(open_one, len(todo), size, in_turns=self._in_turns):
             if picture.error is not None and not self._set.skip_errors:
                 raise ImageError(picture.error)
-            if account.is_to_be_written(picture):
+            if account.is_to_be_written(picture.path, picture.stamp, picture.error):
                 pictures.append(picture)
             if len(pictures) == size or i == len(todo) - 1:
                 fitted = [p.pixels for p in pictures if p.pixels is not None]

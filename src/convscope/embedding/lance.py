@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ LOCK = ".lock"
 KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
 _FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
+_NAMED = 500  # in one condition
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +50,16 @@ def check_not_forked(place: str) -> None:
 def quoted(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def listed(column: str, names: Sequence[str]) -> str:
+    """A condition: the column holds one of some names."""
+    return f"{column} IN ({', '.join(map(quoted, names))})"
+
+
+def in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Names, as many at a time as one condition takes."""
+    return (names[first : first + _NAMED] for first in range(0, len(names), _NAMED))
 
 
 def connected(place: str) -> Any:

@@ -40,7 +40,7 @@ def keep_map(
     for name in (f"{method}_{name}" for name in "xyz"):  # of a map with more dimensions, made before
         if name not in columns and name in store.schema.names:
             columns[name] = pa.nulls(len(names), pa.float32())
-    store.add_columns(pa.table(columns))
+    store.add_columns(pa.table(columns), only=True)
     data = io.BytesIO()
     arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}
     if method != "pca":  # a new point goes where its nearest old ones are

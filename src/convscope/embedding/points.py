@@ -14,7 +14,7 @@ from ..models import free_memory
 from ..results import Array
 from .costs import squares_of
 from .neighbors import Space
-from .store import EmbeddingStore
+from .store import EmbeddingStore, names_gone
 from .table import decode
 
 BLOCK_ROWS = 16_384  # of vectors that are held in memory
@@ -47,8 +47,7 @@ def points_of(store: EmbeddingStore, where: str | None = None, space: Space = "f
         yield from _thumbnails(store, chosen)
         return
     is_small = len(store) * store.n_dims * 4 <= _SHARE * free_memory(torch.device("cpu"))
-    is_among_kept = chosen.startswith(store.in_use())  # unless it asks for rows of files that are gone
-    if not is_among_kept or (not is_small and not store.has_kept()):
+    if names_gone(where) or not (is_small or store.has_kept()):  # what is kept is without rows of gone files
         yield from (_points(batch) for batch in store.batches(["vector"], chosen, row_ids=True))
         return
     kept = store.kept(lambda: _all_blocks(store))

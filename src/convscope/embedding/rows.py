@@ -37,13 +37,17 @@ class Picture:
     size: tuple[int, int] | None = None  # height, width
     pixels: Pixels | None = None
     thumbnail: bytes | None = None  # JPEG
-    error: str | None = None
-    is_out_of_reach: bool = False  # so that another try may succeed; there is no stamp then
+    error: str | None = None  # which comes without a stamp where another try may succeed
+
+
+def as_key(name: str) -> str:
+    """A name as a row has it: what is no Unicode, as in a file's name, is written as \\udcff."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def key_of(path: str | Path) -> str:
-    """The key of a file's row: its whole path, in which bytes that are no UTF-8 are written as \\udcff."""
-    return os.path.abspath(path).encode("utf-8", "backslashreplace").decode()
+    """The key of a file's row: its whole path."""
+    return as_key(os.path.abspath(path))
 
 
 def path_of(key: str) -> str:
@@ -90,7 +94,7 @@ def read(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Pict
         if images.at_least is not None and isinstance(source.content, Path):
             size = upright_size(source.content)
     except UnavailableError as error:
-        return Picture(source.name, source.label, None, error=str(error), is_out_of_reach=True)
+        return Picture(source.name, source.label, None, error=str(error))
     except ImageError as error:
         return Picture(source.name, source.label, stamp, digest, error=str(error))
     return Picture(source.name, source.label, stamp, digest, size, fitted, encode(thumbnail_of(fitted)))

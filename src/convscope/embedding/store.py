@@ -26,14 +26,15 @@ from .lance import (
     connected,
     explained,
     has_table,
+    in_parts,
     is_local,
+    listed,
     lock,
     make_folder,
-    quoted,
     tables,
 )
 from .neighbors import Space
-from .table import GONE, Origin, VectorType, origin_of, schema_of, vector_type
+from .table import GONE, Origin, VectorType, origin_of, padded, schema_of, vector_type
 from .writing import is_finished, set_columns, write_rows
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32", "bool")  # types of columns that are scanned as they are
+
+
+def names_gone(where: str | None) -> bool:
+    """Whether a condition, but for the texts in it, names the column that says whose file is gone."""
+    return re.search(rf"\b{GONE}\b", re.sub(r"'(?:[^']|'')*'", "", where or ""), re.IGNORECASE) is not None
 
 
 class EmbeddingStore:
@@ -248,10 +254,15 @@ class EmbeddingStore:
 
         One that names the column ``gone`` decides by itself about rows whose file is gone.
         """
-        is_asked = where is not None and re.search(rf"\b{GONE}\b", where, re.IGNORECASE)
-        leaves_out = GONE in self.schema.names and not is_asked
         parts = ["error IS NULL"]  # asked so, as looking for a missing vector reads all of them
-        return " AND ".join([*parts, *([f"{GONE} IS NOT TRUE"] * leaves_out), *([f"({where})"] if where else [])])
+        if GONE in self.schema.names and not names_gone(where):
+            parts.append(f"{GONE} IS NOT TRUE")
+        return " AND ".join([*parts, f"({where})"] if where else parts)
+
+    def unread(self) -> dict[str, str]:
+        """Path -> why there is no vector, of files that are not gone."""
+        still_there = f" AND {GONE} IS NOT TRUE" if GONE in self.schema.names else ""
+        return self.by_path("error", f"error IS NOT NULL{still_there}")
 
     @checks_arguments
     def batches(
@@ -490,14 +501,14 @@ class EmbeddingStore:
         Raises:
             StoreError: that has to be confirmed first; nothing was removed.
         """
-        from .files import missing_rows, remembered_folders
+        from .presence import missing_rows, remembered_folders
 
         missing = missing_rows(self.by_path("stamp"), remembered_folders(self))
         if not confirmed:
-            missing.check_few(len(self), self.place)
+            missing.check_removable(len(self), self.place)
         paths = [*missing.gone, *missing.out_of_reach]
-        for first in range(0, len(paths), 500):
-            self.delete(f"path IN ({', '.join(map(quoted, paths[first : first + 500]))})")
+        for part in in_parts(paths):
+            self.delete(listed("path", part))
         return len(paths)
 
     def compact(self) -> None:
@@ -505,13 +516,26 @@ class EmbeddingStore:
         with lock(self.place), explained():
             self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
-    def add_columns(self, rows: pa.Table) -> None:
-        """Set columns by path: coordinates of a map, clusters. Rows that are not named keep what they have.
+    def add_columns(self, rows: pa.Table, *, only: bool = False) -> None:
+        """Set columns by path: coordinates of a map, clusters. New columns appear with all their values or not at all.
 
-        New columns appear with all their values or not at all.
+        Rows that are not named keep what they have; with ``only`` they lose it, as of an earlier clustering.
         """
+        if only:
+            rows = self._with_others_empty(rows)
         with lock(self.place), explained():
             set_columns(self._writer(), rows)
+
+    def _with_others_empty(self, rows: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        old = [name for name in rows.schema.names if name != "path" and name in self.schema.names]
+        if not old:
+            return rows
+        named = set(rows["path"].to_pylist())
+        filled = self.to_arrow(["path"], " OR ".join(f"{name} IS NOT NULL" for name in old))["path"].to_pylist()
+        others = pa.table({"path": [path for path in filled if path not in named]}, pa.schema([rows.schema.field("path")]))
+        return pa.concat_tables([rows, padded(others, rows.schema)])
 
     @checks_arguments
     def build_index(self, distance: str) -> None:

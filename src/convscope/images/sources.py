@@ -26,6 +26,11 @@ class Source:
     label: str | None = None
     says_label: bool = False
 
+    @property
+    def tells_label(self) -> bool:
+        """Whether the label is told of this very image, rather than taken from the name of a folder."""
+        return self.says_label or not isinstance(self.content, Path)
+
 
 @dataclass(frozen=True, eq=False)
 class Item:

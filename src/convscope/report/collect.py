@@ -115,8 +115,7 @@ def _rows(vectors: Vectors) -> tuple[tuple[str, ...], tuple[str | None, ...], tu
     if isinstance(vectors, Embeddings):
         return vectors.names, vectors.labels, vectors.provenance.skipped
     rows = vectors.to_arrow(["path", "label"], vectors.in_use())
-    errors = vectors.to_arrow(["error"], "error IS NOT NULL")["error"].to_pylist()
-    return tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), tuple(errors)
+    return tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), tuple(vectors.unread().values())
 
 
 def _nearest(vectors: Vectors, query: Any) -> tuple[Neighbors, Neighbors]:

@@ -44,13 +44,13 @@ class Missing:
     def out_of_reach(self) -> tuple[str, ...]:
         return tuple(path for paths in self.by_folder.values() for path in paths)
 
-    def check_few(self, n_rows: int, place: str) -> None:
+    def check_removable(self, n_rows: int, place: str) -> None:
         """`StoreError` where removing these rows could be a mistake."""
         if self.by_folder:
             folder, paths = next(iter(self.by_folder.items()))
             what = f"nothing of {folder} is there, which {len(paths)} rows are of: a disk that is not connected?"
         elif 2 * len(self.gone) > n_rows:
-            what = f"the files of {len(self.gone)} of {n_rows} rows are gone, for example {self.gone[0]}"
+            what = f"the files of {len(self.gone)} of {n_rows} rows are gone, for example {self.gone[0]}."
         else:
             return
         raise StoreError(
