@@ -166,7 +166,7 @@ def test_a_folder_that_is_not_there_is_out_of_reach_and_not_gone(
     store = embed(network, tmp_path / "more.png", store=place)
     assert counts(store) == (1, 0, 0, 0, 0, 12)
     assert store.neighbors(tmp_path / "more.png", k=12).indices.shape == (1, 12)
-    with pytest.raises(StoreError, match=r"disk that is not connected.*--yes"):
+    with pytest.raises(StoreError, match=r"photos none is there any more .*not connected.*--yes"):
         store.prune()
     assert len(store) == 13
     assert store.prune(confirmed=True) == 12
@@ -190,7 +190,10 @@ def test_a_class_folder_that_was_deleted_is_gone(photos: Path, tmp_path: Path, n
     shutil.rmtree(photos / "cats")
     store = embed(network, photos, store=place)
     assert counts(store)[4:] == (6, 0)
-    assert store.prune() == 6
+    assert store.count(store.in_use()) == 6
+    with pytest.raises(StoreError, match="cats none is there any more"):  # or is it a disk that was mounted there?
+        store.prune()
+    assert store.prune(confirmed=True) == 6
 
 
 def test_more_than_half_of_the_rows_are_removed_only_when_confirmed(
@@ -198,12 +201,13 @@ def test_more_than_half_of_the_rows_are_removed_only_when_confirmed(
 ) -> None:
     place = tmp_path / "s.lance"
     store = embed(network, photos, store=place)
-    shutil.rmtree(photos / "cats")
-    (photos / "dogs" / "0.png").unlink()
-    with pytest.raises(StoreError, match="7 of 12 rows are gone"):
+    for label, n in (("cats", 5), ("dogs", 3)):
+        for i in range(n):
+            (photos / label / f"{i}.png").unlink()
+    with pytest.raises(StoreError, match="8 of 12 rows are gone"):
         store.prune()
     assert len(store) == 12
-    assert store.prune(confirmed=True) == 7
+    assert store.prune(confirmed=True) == 8
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
@@ -346,6 +350,8 @@ def test_a_move_that_is_cut_short_loses_nothing(
             embed(network, tmp_path / "elsewhere", store=place)
     store = embed(network, tmp_path / "elsewhere", store=place)
     assert store.count("cluster IS NOT NULL AND path LIKE '%elsewhere%'") == 12
+    assert len(store) == 12
+    assert store.fits.recall("moves") is None
 
 
 def test_what_is_kept_beside_the_rows_is_bounded(photos: Path, tmp_path: Path, network: Model) -> None:
@@ -399,3 +405,126 @@ def test_a_file_that_comes_back_has_no_cluster_of_an_older_run(
     assert store.by_path("cluster")[str(cat)] is None
     assert store.by_path("pca_x")[str(cat)] is None
     assert store.count("cluster IS NOT NULL AND pca_x IS NOT NULL") == 11
+
+
+def listing(folder: Path, labels: dict[str, str]) -> Path:
+    table = folder / "list.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in labels.items()))
+    return table
+
+
+def by_name(store: EmbeddingStore, column: str) -> dict[str, Any]:
+    return {"/".join(Path(path).parts[-2:]): value for path, value in store.by_path(column).items()}
+
+
+def test_files_that_change_places_keep_what_is_theirs(photos: Path, tmp_path: Path, network: Model) -> None:
+    place = tmp_path / "s.lance"
+    embed(network, photos, store=place)
+    embed(network, listing(tmp_path, {"photos/cats/0.png": "lion", "photos/cats/1.png": "tiger"}), store=place)
+    store = EmbeddingStore.open(place)
+    cluster(store, method="kmeans", n_clusters=9)
+    before = {name: by_name(store, name) for name in ("id", "cluster")}
+    (photos / "cats" / "0.png").rename(photos / "x")
+    (photos / "cats" / "1.png").rename(photos / "cats" / "0.png")
+    (photos / "x").rename(photos / "cats" / "1.png")
+    store = embed(network, photos, store=place)
+    assert counts(store)[:4] == (0, 0, 2, 0)
+    labels = by_name(store, "label")
+    assert (labels["cats/0.png"], labels["cats/1.png"]) == ("tiger", "lion")
+    for name, old in before.items():
+        new = by_name(store, name)
+        assert (new["cats/0.png"], new["cats/1.png"]) == (old["cats/1.png"], old["cats/0.png"])
+
+
+def test_a_chain_of_renames_with_a_new_file_at_its_head(photos: Path, tmp_path: Path, network: Model) -> None:
+    place = tmp_path / "s.lance"
+    embed(network, photos, store=place)
+    embed(network, listing(tmp_path, {f"photos/cats/{i}.png": f"L{i}" for i in range(6)}), store=place)
+    for i in reversed(range(6)):
+        (photos / "cats" / f"{i}.png").rename(photos / "cats" / f"{i + 1}.png")
+    repaint(photos / "cats" / "0.png")
+    store = embed(network, photos, store=place)
+    assert counts(store)[:3] == (0, 1, 6)
+    labels = by_name(store, "label")
+    assert [labels[f"cats/{i + 1}.png"] for i in range(6)] == [f"L{i}" for i in range(6)]
+    assert len(store) == 13
+
+
+def test_files_of_one_size_and_time_that_change_places_are_noticed(
+    photos: Path, tmp_path: Path, network: Model
+) -> None:
+    one, two = photos / "cats" / "0.bmp", photos / "cats" / "1.bmp"
+    for file, shade in ((one, 10), (two, 200)):
+        Image.fromarray(np.full((20, 30, 3), shade, np.uint8)).save(file)
+        os.utime(file, (1e9, 1e9))
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    before = by_name(store, "id")
+    one.rename(photos / "x")
+    two.rename(one)
+    (photos / "x").rename(two)
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    assert by_name(store, "id")["cats/0.bmp"] == before["cats/1.bmp"]
+
+
+def test_a_label_that_a_table_gave_outlives_a_rename(photos: Path, tmp_path: Path, network: Model) -> None:
+    place = tmp_path / "s.lance"
+    embed(network, photos, store=place)
+    embed(network, listing(tmp_path, {"photos/cats/0.png": "lion"}), store=place)
+    (photos / "cats" / "0.png").rename(photos / "cats" / "zero.png")
+    (photos / "cats" / "1.png").rename(photos / "dogs" / "one.png")
+    store = embed(network, photos, store=place)
+    labels = by_name(store, "label")
+    assert (labels["cats/zero.png"], labels["dogs/one.png"]) == ("lion", "dogs")
+    assert counts(store)[2:4] == (2, 1)
+
+
+def test_a_folder_that_was_renamed_below_its_parent_keeps_its_labels(
+    photos: Path, tmp_path: Path, network: Model
+) -> None:
+    embed(network, photos, store=tmp_path / "s.lance")
+    photos.rename(tmp_path / "elsewhere")
+    store = embed(network, tmp_path, store=tmp_path / "s.lance")
+    assert counts(store)[:4] == (0, 0, 12, 0)
+    assert sorted(set(store.by_path("label").values())) == ["cats", "dogs"]
+
+
+def test_a_linked_disk_that_is_away_is_not_gone(photos: Path, tmp_path: Path, network: Model) -> None:
+    (photos / "cats").rename(tmp_path / "disk")
+    (photos / "cats").symlink_to(tmp_path / "disk")
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    assert len(store) == 12
+    (tmp_path / "disk").rename(tmp_path / "unplugged")
+    store = embed(network, photos / "dogs", store=tmp_path / "s.lance")
+    assert counts(store)[4:] == (0, 6)
+    assert store.prune(confirmed=True) == 0
+
+
+def test_a_folder_that_was_searched_again_shows_what_is_gone(photos: Path, tmp_path: Path, network: Model) -> None:
+    place = tmp_path / "s.lance"
+    embed(network, photos / "cats", store=place)
+    embed(network, photos, store=place)
+    shutil.rmtree(photos / "cats")
+    assert counts(embed(network, photos, store=place))[4:] == (6, 0)
+
+
+def test_a_folder_in_place_of_a_file_is_no_image(photos: Path, tmp_path: Path, network: Model) -> None:
+    embed(network, photos, store=tmp_path / "s.lance")
+    (photos / "cats" / "0.png").unlink()
+    (photos / "cats" / "0.png").mkdir()
+    assert counts(embed(network, photos, store=tmp_path / "s.lance"))[4] == 1
+
+
+def test_a_file_that_was_never_there_gets_no_row(photos: Path, tmp_path: Path, network: Model) -> None:
+    table = listing(tmp_path, {"photos/cats/0.png": "cat", "photos/nope.png": "x"})
+    store = embed(network, table, store=tmp_path / "s.lance")
+    assert len(store) == 1
+    assert (changes(store).new, changes(store).failed) == (1, 1)
+    assert "nope.png" in changes(store).skipped[0]
+
+
+def test_images_without_files_that_replace_others_are_told(tmp_path: Path, network: Model) -> None:
+    for shade in (0, 200):
+        images = np.full((4, 20, 20, 3), shade, np.uint8)
+        store = embed(network, images, store=tmp_path / "s.lance")
+    assert changes(store).changed == 4
+    assert "4 images that are no files have taken the place of others" in changes(store).notes[0]

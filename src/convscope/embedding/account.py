@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .presence import Missing, missing_rows, remember_folders, remembered_folders
+from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
 from .lance import in_parts, listed
 from .rows import digest_of, key_of, size_in, stamp_of
 from .store import EmbeddingStore
 from .table import GONE
+
+_MOVES = "moves"  # beside what was fitted, until they are finished
+_WRITTEN = 500  # rows at once
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -53,24 +57,40 @@ class Account:
 
     def __init__(self, store: EmbeddingStore, images: ImageSet) -> None:
         self._store = store
+        finish_moves(store)
         remember_folders(store, [key_of(folder) for folder in images.folders])
         stamps = store.by_path("stamp")
-        self.images, notes = with_known_labels(images, store.by_path("label"))
-        self._notes = notes
-        moves = moves_of(store, self.images, stamps)
-        move(store, moves)
-        for path, source in moves.items():
-            stamps[source.name] = stamp_of(source.content)
-            del stamps[path]
+        changed = changed_among(store, images, stamps)
+        missing = missing_rows(stamps, remembered_folders(store))
+        moves = moves_of(store, images, stamps, changed, missing)
+        self._n_relabeled = move(store, moves, {path for path in moves if path not in changed})
         self._n_moved = len(moves)
-        self.todo, self._known = new_or_changed(store, self.images, stamps)
+        arrived = {source.name for source in moves.values()}
+        self._known = changed.keys() - arrived
+        self.images, self._notes = with_known_labels(images, store.by_path("label"))
+        self.todo = [
+            s for s in self.images.sources if s.name in self._known or s.name not in stamps.keys() | arrived
+        ]
+        self._notes += tuple(_notes_on_moves(moves, missing))
+        if renamed := [s.name for s in self.todo if s.name in self._known and not isinstance(s.content, Path)]:
+            self._notes += (
+                f"{len(renamed)} images that are no files have taken the place of others of the same name, such as "
+                f"{renamed[0]!r}; give files, or names of their own, to keep both",
+            )
         self._unread: dict[str, str] = {}
+        self._n_not_there = 0
 
     def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
-        """Whether a row is written: one of a file out of reach, which has no stamp, not in place of an older one."""
-        if stamp is None and error is not None:
-            self._unread[path] = error
-        return stamp is not None or path not in self._known
+        """Whether a row is written: one of a file out of reach, which has no stamp, not in place of an older one.
+
+        Nor one of a file that is not there, as a table may list, and which the store does not know.
+        """
+        if stamp is not None:
+            return True
+        self._unread[path] = error or ""
+        is_written = path not in self._known and presence(path) != "missing"
+        self._n_not_there += not is_written and path not in self._known
+        return is_written
 
     def closed(self) -> Changes:
         """When all is embedded: labels, gone files, and what there is to be told."""
@@ -81,10 +101,10 @@ class Account:
         unread = {path: error for path, error in self._store.unread().items() if path in given} | self._unread
         return Changes(
             given=len(self.images),
-            new=len(self.todo) - len(self._known),
+            new=len(self.todo) - len(self._known) - self._n_not_there,
             changed=len(self._known - self._unread.keys()),
             moved=self._n_moved,
-            relabeled=n_relabeled,
+            relabeled=self._n_relabeled + n_relabeled,
             gone=len(missing.gone),
             out_of_reach=len(missing.out_of_reach) + len(missing.hidden),
             failed=len(unread),
@@ -120,29 +140,52 @@ def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tupl
     return images.of(kept), (note,)
 
 
-def moves_of(store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]) -> dict[str, Source]:
-    """Paths of missing files, each with the new image of the same content.
+def changed_among(
+    store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The images that a store knows, and that are of another content now, each with its digest if it can be read.
 
-    Files are only read where one of the same size is missing.
+    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not be
+    reached the last time has none, and is tried again.
     """
-    new = [s for s in images.sources if isinstance(s.content, Path) and s.name not in stamps]
-    if not new:
-        return {}
-    missing = missing_rows(stamps, remembered_folders(store))
-    lost = [*missing.gone, *missing.out_of_reach]
+    import pyarrow as pa
+
+    now = {s.name: stamp_of(s.content) for s in images.sources if s.name in stamps}
+    doubtful = [s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])]
+    ids = dict(_of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
+    digests = {s.name: digest_of(s.content) for s in doubtful}
+    touched = [s.name for s in doubtful if now[s.name] and digests[s.name] and ids.get(s.name) == digests[s.name]]
+    if touched:
+        store.add_columns(pa.table({"path": touched, "stamp": [now[name] for name in touched]}))
+    return {name: digest for name, digest in digests.items() if name not in set(touched)}
+
+
+def moves_of(
+    store: EmbeddingStore,
+    images: ImageSet,
+    stamps: Mapping[str, str | None],
+    changed: Mapping[str, str | None],
+    missing: Missing,
+) -> dict[str, Source]:
+    """Paths that have lost their content, each with the image that has the same content now.
+
+    They are those of missing files, and of files that others have taken the place of, as where two are swapped. New
+    files are read only where one of the same size is looked for.
+    """
+    lost = [*missing.gone, *missing.out_of_reach, *(path for path, digest in changed.items() if digest)]
     sizes = {size_in(stamps[path]) for path in lost}
     by_content = defaultdict[str, list[str]](list)
     for path, content in _of_paths(store, "id", lost, "error IS NULL"):
         if content is not None:
             by_content[content].append(path)
     moves: dict[str, Source] = {}
-    for source in new:
-        old = (
-            by_content.get(digest_of(source.content) or "", [])
-            if size_in(stamp_of(source.content)) in sizes
-            else []
-        )
-        if old:
+    for source in images.sources:
+        if not isinstance(source.content, Path) or (source.name in stamps and source.name not in changed):
+            continue
+        digest = changed.get(source.name)
+        if digest is None and size_in(stamp_of(source.content)) in sizes:
+            digest = digest_of(source.content)
+        if old := by_content.get(digest or ""):
             same_name = [path for path in old if os.path.basename(path) == os.path.basename(source.name)]
             path = (same_name or old)[0]
             old.remove(path)
@@ -150,57 +193,73 @@ def moves_of(store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str |
     return moves
 
 
-def move(store: EmbeddingStore, moves: Mapping[str, Source]) -> None:
-    """Give rows the paths at which their files are now; all that was found out about them stays."""
-    import pyarrow as pa
+def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
+    """Give rows the paths at which their files are now; all that was found out about them stays.
 
-    for part in in_parts(list(moves)):
-        chosen = listed("path", part)
-        rows = store.to_arrow(where=chosen)
-        sources = [moves[path] for path in rows["path"].to_pylist()]
-        labels = zip(sources, rows["label"].to_pylist(), strict=True)
-        changed = {
-            "path": pa.array([s.name for s in sources]),
-            "label": pa.array(
-                [s.label if s.tells_label or s.label is not None else old for s, old in labels], pa.string()
-            ),
-            "stamp": pa.array([stamp_of(s.content) for s in sources]),
-            GONE: pa.nulls(len(sources), pa.bool_()),
-        }
-        for name, values in changed.items():
-            if name in rows.schema.names:
-                rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
-        store.write(rows)  # before the old ones go: a kill in between loses nothing
-        store.delete(chosen)
-    kept = store.fits.recall("clusters")
-    if moves and kept is not None:
-        named = {path: source.name for path, source in moves.items()}
-        about = kept[0] | {"representatives": [named.get(path, path) for path in kept[0]["representatives"]]}
-        store.fits.remember("clusters", about)
-
-
-def new_or_changed(
-    store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]
-) -> tuple[list[Source], set[str]]:
-    """The images to embed, new ones and those of another content, and the names of those that the store knows.
-
-    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not
-    be reached the last time has none, and is tried again.
+    Paths in ``left`` have no file any more. New rows are written before old ones go, and what is to go is noted first,
+    so that a kill in between loses nothing, and the next run goes on. Returns how many labels are other ones.
     """
     import pyarrow as pa
 
-    now = {s.name: stamp_of(s.content) for s in images.sources if s.name in stamps}
-    doubtful = [
-        s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])
-    ]
-    ids = dict(_of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
-    touched = {
-        s.name: now[s.name] for s in doubtful if now[s.name] and ids.get(s.name) == (digest_of(s.content) or "")
+    if not moves:
+        return 0
+    old_rows = pa.concat_tables([store.to_arrow(where=listed("path", part)) for part in in_parts(list(moves))])
+    store.fits.remember(_MOVES, {"moved": {path: moves[path].name for path in left}})
+    paths, labels = old_rows["path"].to_pylist(), old_rows["label"].to_pylist()
+    sources = [moves[path] for path in paths]
+    new_labels = [_label_after(*each) for each in zip(paths, labels, sources, strict=True)]
+    columns = {
+        "path": pa.array([source.name for source in sources]),
+        "label": pa.array(new_labels, pa.string()),
+        "stamp": pa.array([stamp_of(source.content) for source in sources]),
+        GONE: pa.nulls(len(sources), pa.bool_()),
     }
-    if touched:
-        store.add_columns(pa.table({"path": list(touched), "stamp": list(touched.values())}))
-    changed = {s.name for s in doubtful} - touched.keys()
-    return [s for s in images.sources if s.name not in stamps or s.name in changed], changed
+    rows = old_rows
+    for name, values in columns.items():
+        if name in rows.schema.names:
+            rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    for first in range(0, len(rows), _WRITTEN):
+        store.write(rows.slice(first, _WRITTEN))
+    finish_moves(store)
+    kept = store.fits.recall("clusters")
+    if kept is not None:
+        named = {path: source.name for path, source in moves.items()}
+        about = kept[0] | {"representatives": [named.get(path, path) for path in kept[0]["representatives"]]}
+        store.fits.remember("clusters", about)
+    return sum(old != new for old, new in zip(labels, new_labels, strict=True))
+
+
+def finish_moves(store: EmbeddingStore) -> None:
+    """Remove the rows that have another path by now, also those that a run which died has left."""
+    kept = store.fits.recall(_MOVES)
+    if kept is None:
+        return
+    moved = kept[0]["moved"]
+    for part in in_parts(list(moved)):
+        arrived = store.by_path("stamp", listed("path", [moved[path] for path in part]))
+        done = [path for path in part if moved[path] in arrived and presence(path) == "missing"]
+        if done:
+            store.delete(listed("path", done))
+    store.fits.remember(_MOVES, None)
+
+
+def _label_after(path: str, label: str | None, source: Source) -> str | None:
+    """The label of a file that was moved: of its new folder, if it was that of the old one and the folder has changed."""
+    if source.tells_label or label is None:
+        return source.label
+    stays = os.path.basename(os.path.dirname(path)) == os.path.basename(os.path.dirname(source.name))
+    was_folder = label in Path(path).parts
+    return label if stays or not was_folder or source.label is None else source.label
+
+
+def _notes_on_moves(moves: Mapping[str, Source], missing: Missing) -> Iterator[str]:
+    for folder, paths in missing.by_folder.items():
+        some = [path for path in paths if path in moves]
+        if some:
+            yield (
+                f"{len(some)} rows of {folder}, which is not there, are those of the same files elsewhere now, such as "
+                f"{moves[some[0]].name}"
+            )
 
 
 # --- after it ---------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -21,24 +22,34 @@ def presence(path: str) -> Presence:
     """Whether a file is there. One that may not be looked at, or a link to an absent disk, is not missing."""
     name = path_of(path)
     try:
-        os.stat(name)
-        return "here"
+        return "here" if stat.S_ISREG(os.stat(name).st_mode) else "missing"  # a folder may have taken its name
     except (FileNotFoundError, NotADirectoryError):
-        return "out of sight" if os.path.lexists(name) else "missing"
+        return "out of sight" if _leads_nowhere(name) else "missing"
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return "out of sight"
 
 
+def _leads_nowhere(name: str) -> bool:
+    """Whether a file, or a folder that it is in, is a link to a place that is not there."""
+    while not os.path.lexists(name):
+        name, inner = os.path.dirname(name), name
+        if name == inner:
+            return False
+    return os.path.islink(name) and not os.path.exists(name)
+
+
 @dataclass(frozen=True)
 class Missing:
-    """Rows whose file is not there: ``gone`` for good, or ``out_of_reach`` with all of their folder, by its name.
+    """Rows whose file is not there.
 
-    ``hidden`` are those that may not be looked at.
+    ``gone``: for good, as far as can be told. ``by_folder``: out of reach, with all of the folder that is named.
+    ``hidden``: may not be looked at. ``emptied``: folders of gone files that hold none of their files any more.
     """
 
     gone: tuple[str, ...]
     by_folder: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
 
     @property
     def out_of_reach(self) -> tuple[str, ...]:
@@ -46,9 +57,10 @@ class Missing:
 
     def check_removable(self, n_rows: int, place: str) -> None:
         """`StoreError` where removing these rows could be a mistake."""
-        if self.by_folder:
-            folder, paths = next(iter(self.by_folder.items()))
-            what = f"nothing of {folder} is there, which {len(paths)} rows are of: a disk that is not connected?"
+        folders = [*self.by_folder, *self.emptied]
+        if folders:
+            n = len(self.out_of_reach) or len(self.gone)
+            what = f"of the images in {folders[0]} none is there any more ({n} rows): a disk that is not connected?"
         elif 2 * len(self.gone) > n_rows:
             what = f"the files of {len(self.gone)} of {n_rows} rows are gone, for example {self.gone[0]}."
         else:
@@ -62,28 +74,36 @@ class Missing:
 def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Missing:
     """The rows, by path and stamp, whose files are not there; ``folders`` are those that were embedded.
 
-    A folder none of whose files is there is taken for a disk that is not connected, and its rows for out of reach.
-    Of a row that is of none of them it is the folder that held the file.
+    A file is gone where the folder that held it is there, or another file of one of the ``folders`` that it was in.
+    Otherwise it may be on a disk that is not connected, and is out of reach.
     """
-    roots = sorted(set(folders), key=len, reverse=True)
-    missing, alive, hidden = defaultdict[str, list[str]](list), set[str](), list[str]()
+    roots_among = sorted(set(folders))
+    missing, hidden, alive, held = list[str](), list[str](), set[str](), set[str]()
     for path, stamp in stamps.items():
         if not is_of_a_file(stamp):
             continue
         state = presence(path)
         if state == "missing":
-            missing[_root_of(path, roots)].append(path)
+            missing.append(path)
         elif state == "here":
-            alive.add(_root_of(path, roots))
+            alive.update(_roots_of(path, roots_among))
+            held.add(os.path.dirname(path))
         else:
             hidden.append(path)
-    gone = tuple(path for root, paths in missing.items() if root in alive for path in paths)
-    return Missing(gone, {root: tuple(p) for root, p in missing.items() if root not in alive}, tuple(hidden))
+    gone, by_folder = list[str](), defaultdict[str, list[str]](list)
+    for path in missing:
+        folder, roots = os.path.dirname(path), _roots_of(path, roots_among)
+        if os.path.isdir(path_of(folder)) or alive.intersection(roots):
+            gone.append(path)
+        else:
+            by_folder[min(roots, key=len, default=folder)].append(path)
+    emptied = dict.fromkeys(f for f in map(os.path.dirname, gone) if f not in held)
+    return Missing(tuple(gone), {f: tuple(p) for f, p in by_folder.items()}, tuple(hidden), tuple(emptied))
 
 
-def _root_of(path: str, roots: Sequence[str]) -> str:
-    """The longest of some folders that a file lies in; else the folder that holds it."""
-    return next((root for root in roots if path.startswith(os.path.join(root, ""))), os.path.dirname(path))
+def _roots_of(path: str, folders: Iterable[str]) -> list[str]:
+    """Those of some folders that a file lies in."""
+    return [root for root in folders if path.startswith(os.path.join(root, ""))]
 
 
 def remembered_folders(store: EmbeddingStore) -> list[str]:

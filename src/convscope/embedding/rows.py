@@ -58,7 +58,9 @@ def path_of(key: str) -> str:
 
 
 def stamp_of(content: Any) -> str | None:
-    """What tells whether an image is the one that was read: size and time of change of a file, else its content.
+    """What tells whether an image is the one that was read: size and times of change of a file, else its content.
+
+    The second time is of the file's entry: two that have changed places may have the same of the rest.
 
     None for a file that is gone.
     """
@@ -68,7 +70,7 @@ def stamp_of(content: Any) -> str | None:
         about = content.stat()
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
-    return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}"
+    return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}, moved here {about.st_ctime_ns}"
 
 
 def size_in(stamp: str | None) -> int | None:
