@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvscopeError, ParameterError, StoreError
+from ..forks import after_fork
 
 ROWS, FITS = "images", "fits"  # the tables: of the rows, and of what was fitted to them
 LOCK = ".lock"
@@ -33,8 +34,7 @@ def _note_fork() -> None:
     _Forks.cut_off = _Forks.cut_off or "lancedb" in sys.modules
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+after_fork(_note_fork)
 
 
 def check_not_forked(place: str) -> None:
