@@ -78,6 +78,12 @@ def is_local(place: str) -> bool:
     return "://" not in place
 
 
+def is_store(place: str | Path) -> bool:
+    """Whether it names a store: a folder with a table of rows, or an address, which is not looked up."""
+    local = os.path.expanduser(place)
+    return not is_local(str(place)) or has_table(Path(local))
+
+
 def make_folder(folder: Path) -> None:
     """A folder that is a store, or may become one; `StoreError` where it is anything else."""
     try:

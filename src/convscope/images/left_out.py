@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from ..results.files import is_saved
+
 # Kinds of files that lie beside images. A name that is not here may be an image, and is opened to find out.
 _KINDS = frozenset(
     f".{kind}"
@@ -33,10 +35,7 @@ _NAMES = frozenset(
 )
 _NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG")  # Pillow knows these by name only
 _MOST_KINDS, _MOST_NAMED = 8, 5
-_OWN_RESULT = {"manifest.json", "arrays.npz"}
 _OWN_ROWS = "images.lance"  # in a store
-_MANIFEST_SAYS = b'"module": "convscope'
-_MANIFEST_START = 1 << 16  # bytes; that is said near its beginning
 
 
 @dataclass
@@ -92,13 +91,7 @@ def is_own(folder: str, inside: Collection[str]) -> bool:
     """Whether a folder is a result that convscope saved, or a store, by the names inside it."""
     if _OWN_ROWS in inside or (folder.lower().endswith(".lance") and "_versions" in inside):
         return True
-    if not set(inside) >= _OWN_RESULT:
-        return False
-    try:
-        with open(os.path.join(folder, "manifest.json"), "rb") as file:
-            return _MANIFEST_SAYS in file.read(_MANIFEST_START)
-    except OSError:
-        return False
+    return "manifest.json" in inside and is_saved(folder)
 
 
 def _counted(things: Sequence[str], noun: str) -> str:
