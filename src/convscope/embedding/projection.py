@@ -21,13 +21,13 @@ from .extract import Embeddings
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
-from .reducing import REDUCED, Source, blocks_of, components_of, copies_in, reduced_of, source_of
+from .reducing import REDUCED, Vectors, blocks_of, components_of, copies_in, reduced_of, source_of
 from .store import EmbeddingStore
 
 
 @checks_arguments
 def project(
-    embeddings: Embeddings | EmbeddingStore | Array | Source,
+    embeddings: Embeddings | EmbeddingStore | Array | Vectors,
     *,
     method: str = "pca",
     n_components: int = 2,
@@ -190,7 +190,7 @@ def _laid_out(
     return placed, tuple(notes)
 
 
-def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
+def _trusted(source: Vectors, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
     """`quality.trust` of the groups of equal vectors; NaN where they are too few."""
     n = len(placed)
     if n < 5:
@@ -200,7 +200,7 @@ def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[
     return trust(blocks_of(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)
 
 
-def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:
+def _provenance(source: Vectors, parameters: dict[str, Any], started: float) -> Provenance:
     seconds = time.perf_counter() - started
     if source.provenance is not None:
         return replace(source.provenance, method="project", parameters=parameters, seconds=seconds, skipped=())

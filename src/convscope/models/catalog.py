@@ -71,9 +71,7 @@ def load_model(
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
-        elif (
-            isinstance(name, Path) or Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).is_file()
-        ):
+        elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
