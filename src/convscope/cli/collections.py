@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from ..checks import which_is_nearer
+from ..checks import Method, which_is_nearer
 from .console import (
     LISTED,
     escape,
@@ -93,9 +93,7 @@ def project(
     collection: Annotated[
         str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
     ],
-    method: Annotated[
-        Literal["pca", "tsne", "umap"], typer.Option(help="How; umap needs convscope\\[umap].")
-    ] = "pca",
+    method: Annotated[Method, typer.Option(help="How; umap needs convscope\\[umap].")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
     engine: Engine = "local",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from ..checks import Metric, which_is_nearer
+from ..checks import Method, Metric, which_is_nearer
 from .console import (
     free_output,
     notes,
@@ -182,7 +182,7 @@ def place(
     model: Network,
     store: Store,
     images: Images,
-    method: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="On which of its maps.")] = "pca",
+    method: Annotated[Method, typer.Option(help="On which of its maps.")] = "pca",
     as_json: AsJson = False,
 ) -> None:
     """Where new images lie on a map that `project` made of a store, which stays as it is."""

@@ -38,7 +38,7 @@ after_fork(_note_fork)
 
 
 def check_not_forked(place: str) -> None:
-    """`StoreError` where LanceDB could wait for ever for its threads, which a fork does not copy."""
+    """`StoreError` where LanceDB could wait forever for its threads, which a fork does not copy."""
     if _Forks.cut_off:
         raise StoreError(
             f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
@@ -98,11 +98,8 @@ def make_folder(folder: Path) -> None:
 
 def _is_free(folder: Path) -> bool:
     inside = {path.name for path in folder.iterdir()}
-    own = {
-        LOCK,
-        f"{ROWS}.lance",
-        f"{FITS}.lance",
-    }  # what another process may be making into one, or a kill has left
+    # What another process may be making into one, or a kill has left.
+    own = {LOCK, f"{ROWS}.lance", f"{FITS}.lance"}
     return f"{ROWS}.lance" in inside or inside <= own
 
 
@@ -131,7 +128,7 @@ def lock(place: str) -> Iterator[None]:
         try:
             held.acquire(timeout=min(TOLD_SECONDS, WAIT_SECONDS))
         except Timeout:
-            _log.warning("%s: waiting for %s, who is writing to it", place, _holder(file))
+            _log.warning("%s: waiting for %s, which is writing to it", place, _holder(file))
             held.acquire(timeout=max(0.0, WAIT_SECONDS - TOLD_SECONDS))
         _sign(file)
     except Timeout:

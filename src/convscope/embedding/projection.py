@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Engine, as_choice, check_engine
+from ..checks import Engine, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection, Provenance
 from .copies import Copies
@@ -85,8 +85,7 @@ def project(
         Visualizing data using t-SNE, 2008. McInnes, Healy, Melville: UMAP, 2018, arXiv 1802.03426.
     """
     started = time.perf_counter()
-    as_choice(method, "method", tuple(METHODS))
-    check_engine(engine, address)
+    check_address(address, engine)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":
         from .distributed import moments_by_ray

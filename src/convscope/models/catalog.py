@@ -14,7 +14,6 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..errors import ModelError
 from .checkpoints import read_content, read_module
-from .classes import check_labels
 from .execution import move
 from .interrupts import orderly_interrupts
 from .model import Model, as_model
@@ -80,7 +79,7 @@ def load_model(
         else:
             raise ModelError(_unknown(str(name)))
     if labels is not None:
-        model.labels = check_labels(labels)
+        model.labels = tuple(labels)
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
