@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Engine, check_address
+from ..checks import Engine, Method, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection, Provenance
 from .copies import Copies
@@ -29,7 +29,7 @@ from .store import EmbeddingStore
 def project(
     embeddings: Embeddings | EmbeddingStore | Array | Vectors,
     *,
-    method: str = "pca",
+    method: Method = "pca",
     n_components: int = 2,
     seed: int = 0,
     engine: Engine = "local",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from ..results.files import is_saved
+from ..texts import listed
 
 # Kinds of files that lie beside images. A name that is not here may be an image, and is opened to find out.
 _KINDS = frozenset(
@@ -61,11 +62,12 @@ class LeftOut:
             files = "file that is no image" if n == 1 else "files that are no images"
             notes.append(f"left out {n} {files}, by name or kind: {self._kinds()}")
         if self.own:
-            notes.append(f"left out {_counted(self.own, 'folder')} of convscope's own: {_listed(self.own)}")
+            named = listed(sorted(self.own), _MOST_NAMED)
+            notes.append(f"left out {_counted(self.own, 'folder')} of convscope's own: {named}")
         if self.links:
             notes.append(
                 f"left out {_counted(self.links, 'link')} to folders that are in here anyway, or lead back up: "
-                f"{_listed(self.links)}"
+                f"{listed(sorted(self.links), _MOST_NAMED)}"
             )
         return notes
 
@@ -96,8 +98,3 @@ def is_own(folder: str, inside: Collection[str]) -> bool:
 
 def _counted(things: Sequence[str], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    named = ", ".join(sorted(names)[:_MOST_NAMED])
-    return f"{named} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else named
