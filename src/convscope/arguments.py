@@ -41,6 +41,7 @@ class Kind(NamedTuple):
 
     words: str
     take: Callable[[Any], Any]
+    is_list: bool = False  # of any length
 
 
 def checks_arguments(function: Function) -> Function:
@@ -146,7 +147,7 @@ def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
     first, *others = [kind.words for kind in known]
     others = [words.replace(f", each {first}", " of these") for words in others] + ["None"] * is_optional
     words = ", or ".join([first, *others])
-    known.sort(key=lambda kind: kind.words[:6] != "a list")  # [4, 8] are two sizes and no pair
+    known.sort(key=lambda kind: not kind.is_list)  # [4, 8] are two sizes and no pair
 
     def take(value: Any) -> Any:
         if value is None and is_optional:
@@ -179,7 +180,7 @@ def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
         fit = [each.take(item) for item in items] if each else items
         return tuple(fit) if origin is tuple else fit
 
-    return Kind(words, take)
+    return Kind(words, take, is_list=not fixed)
 
 
 def _mapping(hints: Sequence[Any], name: str) -> Kind:

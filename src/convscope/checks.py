@@ -8,12 +8,13 @@ import os
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
 Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
+Method: TypeAlias = Literal["pca", "tsne", "umap"]  # how a map of a collection is made
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
@@ -164,12 +165,7 @@ def as_array(value: Any, name: str, expected: str) -> Any:
 
     try:
         return np.asarray(value)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        OverflowError,
-    ):  # lists of several lengths, a tensor with a gradient
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # a ragged list, a tensor with a gradient
         raise unfit(value, name, expected) from None
 
 
@@ -202,8 +198,7 @@ def which_is_nearer(metric: str) -> str:
     return "higher is nearer" if HIGHER_IS_NEARER[metric] else "lower is nearer"
 
 
-def check_engine(engine: str, address: str | None) -> None:
-    """A known engine, and an address only of a cluster."""
-    as_choice(engine, "engine", get_args(Engine))
+def check_address(address: str | None, engine: Engine) -> None:
+    """An address only of a cluster."""
     if address is not None and engine != "ray":
         raise ParameterError("address belongs to engine='ray'")

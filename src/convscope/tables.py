@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import texts
 from .errors import ImageError, UnavailableError
 
 KINDS = (".csv", ".tsv", ".parquet")
@@ -62,10 +63,9 @@ def listed(table: Path) -> Listing:
     if not listing.rows:
         raise ImageError(f"{table}: lists no images")
     if others:
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         listing.notes.append(
             f"{table}: {len(others)} rows give another label to a path that has one; the first counts: "
-            f"{', '.join(others[:_NAMED])}{more}"
+            f"{texts.listed(others, _NAMED)}"
         )
     _check_places(table, tried)
     return listing

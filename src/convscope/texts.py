@@ -1,8 +1,9 @@
-"""Text from outside, such as names of files and classes, as it can be shown."""
+"""Text from outside, such as names of files and classes, as it can be shown; lists of names in messages."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # What moves a cursor, starts a line, turns the direction of writing, or is no character at all.
 _HARMFUL = re.compile(
@@ -18,3 +19,14 @@ def printable(text: str) -> str:
         a\x1b[2J\nb.jpg
     """
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many there are besides.
+
+    Example:
+        >>> listed(["a.jpg", "b.jpg", "c.jpg"], 2)
+        'a.jpg, b.jpg and 1 more'
+    """
+    named = ", ".join(names[:most])
+    return f"{named} and {len(names) - most} more" if len(names) > most else named

@@ -20,7 +20,7 @@ import convscope
 from convscope import ConvscopeError, Layer, Provenance, Result
 from convscope.render.pictures import PICTURES
 
-LONGEST_S = 20  # of a call; an option without an upper bound runs for ever
+LONGEST_S = 20  # of a call; an option without an upper bound runs forever
 
 Function = Callable[..., Any]
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 
 from convscope import EmbeddingStore, StoreError, cluster, project
 from convscope.embedding import lance, writing
+from convscope.embedding import store as store_module
 
 VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
@@ -173,20 +173,21 @@ def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_said(
     store.write(store.to_arrow())  # a lock dies with its holder
 
 
-def test_threads_wait_for_one_another(store: EmbeddingStore, place: Path) -> None:
-    rows, order = store.to_arrow(), []
+def test_threads_wait_for_one_another(store: EmbeddingStore, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, is_writing = store.to_arrow(), threading.Event()
 
-    def write() -> None:
-        store.write(rows)
-        order.append("written")
+    def write_rows(*args: Any, **options: Any) -> None:
+        is_writing.set()
+        writing.write_rows(*args, **options)
 
+    monkeypatch.setattr(store_module, "write_rows", write_rows)
+    thread = threading.Thread(target=store.write, args=(rows,))
     with lance.lock(str(place)):
-        thread = threading.Thread(target=write)
         thread.start()
-        time.sleep(0.05)
-        order.append("released")
-    thread.join(30)
-    assert order == ["released", "written"]
+        assert not is_writing.wait(0.5)
+    assert is_writing.wait(60)
+    thread.join(60)
+    assert len(EmbeddingStore.open(place)) == 40
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +83,20 @@ def test_who_came_first_is_served_first() -> None:
             order.append(name)
 
     with ThreadPoolExecutor(3) as pool:
-        pool.submit(hold)
-        is_open.wait()
-        large = pool.submit(take, "large", 10)
-        while not memory._shared.queue.locked() and not large.done():
-            pass
-        small = pool.submit(take, "small", 1)
-        waits = not order
-        may_end.set()
-        assert waits
-        large.result()
-        small.result()
+        try:
+            pool.submit(hold)
+            assert is_open.wait(60)
+            large = pool.submit(take, "large", 10)
+            for _ in range(6000):  # until it stands in the queue
+                if memory._shared.queue.locked() or large.done():
+                    break
+                time.sleep(0.01)
+            small = pool.submit(take, "small", 1)
+            assert not wait([small], timeout=0.2).done
+        finally:
+            may_end.set()
+        large.result(60)
+        small.result(60)
     assert order == ["large", "small"]
 
 

@@ -134,9 +134,8 @@ def random_masks(
     of ``like``.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(
-        (n, cells * cells + 2), generator=generator, dtype=torch.float32, device="cpu"
-    )  # one row a mask
+    shape = (n, cells * cells + 2)  # one row a mask
+    drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
     grids = (drawn[:, :-2] < keep).reshape(n, cells, cells).to(like)
     sides = [math.ceil(length / cells) for length in size]  # of a cell, in pixels
     down, right = (_upsampling(cells, side).to(like) for side in sides)

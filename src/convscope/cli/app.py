@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..texts import printable
-from . import collections, evidence, stores
+from . import collections, embedding, evidence, stores
 from .console import (
     escape,
     notes,
@@ -200,6 +200,7 @@ def layers(
         out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
 
 
+app.add_typer(embedding.commands)
 app.add_typer(collections.commands)
 app.add_typer(stores.commands)
 app.add_typer(evidence.commands)

@@ -1,164 +1,34 @@
-"""Commands about collections of images: embed them, and ask what was embedded."""
+"""Commands that ask what was embedded: what is near, and where it lies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from ..checks import HIGHER_IS_NEARER, Metric, which_is_nearer
+from ..checks import Method, which_is_nearer
 from .console import (
-    err,
+    LISTED,
     escape,
     free_output,
     notes,
     out,
-    print_json,
     progress_bar,
     reporting,
     save,
-    saving_partial,
-    show,
     show_place,
     show_text,
     skipped,
     table,
 )
-from .options import AsJson, Images, Network, Output, chosen_images, with_network
-from .rows import AsCsv, and_more, free_csv, report
+from .embedding import embedded
+from .listing import AsCsv, and_more, free_csv, tell
+from .options import Address, AsJson, Engine, Network, Output, WhatIsNear, with_network
 
 commands = typer.Typer()
-
-Engine: TypeAlias = Annotated[
-    Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, which can open the store.")
-]
-Address: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
-]
-_METRICS = ", ".join(f"{metric} ({which_is_nearer(metric)})" for metric in HIGHER_IS_NEARER)
-WhatIsNear: TypeAlias = Annotated[Metric, typer.Option(help=f"What near means: {_METRICS}.")]
-LISTED = 20  # files that could not be read
-
-
-@commands.command(epilog="Example: convscope embed photos/ --store photos.lance")
-@reporting
-@with_network
-def embed(
-    model: Network,
-    images: Images,
-    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep the vectors in a store, a folder or an address like s3://bucket/photos.lance, and leave "
-            "out what is in it already: a run that was killed goes on where it stood."
-        ),
-    ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", help="With --prune: also more than half of the rows, or those of a folder that is not there."
-        ),
-    ] = False,
-    vectors: Annotated[
-        Literal["float32", "float16"], typer.Option(help="How a new store holds vectors; float16 takes half.")
-    ] = "float32",
-    precision: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="What is computed with; bfloat16 may be faster.")
-    ] = "float32",
-    compiled: Annotated[
-        bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
-    ] = False,
-    reduced: Annotated[
-        bool,
-        typer.Option(
-            "--reduced",
-            help="Open large JPEG files at a half, quarter or eighth of their size, if that still covers the "
-            "network's input: faster, and not quite the same vectors.",
-        ),
-    ] = False,
-    engine: Engine = "local",
-    address: Address = None,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """The feature vector of every image, for `neighbors` and `project`."""
-    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled, "reduced": reduced}
-    if store is not None:
-        if output is not None:
-            raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
-        options |= {"vectors": vectors, "engine": engine, "address": address}
-        if yes and not prune:
-            raise typer.BadParameter("--yes confirms --prune")
-        _into_store(model, images, store, prune, yes, as_json, options)
-        return
-    if prune or yes or engine != "local" or address:
-        raise typer.BadParameter("--prune, --yes, --engine and --address belong to --store")
-    place = free_output(output, "embed")
-    network = model()
-    with saving_partial(place, as_json):
-        embeddings = embedded(network, images, **options)
-    show(embeddings, save(embeddings, place), as_json)
-
-
-def _into_store(
-    model: Network, images: list[Path], place: str, prune: bool, yes: bool, as_json: bool, options: dict[str, Any]
-) -> None:
-    from convscope import EmbeddingStore, ImageError
-
-    try:
-        store = embedded(model(), images, store=place, **options)
-    except KeyboardInterrupt:
-        if is_store(place):
-            kept = len(EmbeddingStore.open(place))
-            err.print(
-                f"{kept} images are kept in {escape(place)}; the same command goes on from there", highlight=False
-            )
-        raise
-    found = store.changes
-    n_pruned = store.prune(confirmed=yes) if prune else 0
-    n_lost = store.count("error IS NOT NULL")
-    if as_json:
-        counts = asdict(found) | {"pruned": n_pruned, "without_vector": n_lost}
-        print_json({"store": place, "images": len(store)} | counts)
-    else:
-        _tell_changes(place, store, found, n_pruned, n_lost)
-    if found.failed == found.given:
-        raise ImageError(f"none of the {found.given} images could be read")
-
-
-def _tell_changes(place: str, store: Any, found: Any, n_pruned: int, n_lost: int) -> None:
-    counts = ", ".join(
-        f"{getattr(found, kind)} {kind}" for kind in ("new", "changed", "moved", "relabeled", "gone")
-    )
-    without = f", {n_lost} of them without a vector" if n_lost else ""
-    out.print(f"{escape(place)}: {counts}; {len(store)} images in all{without}", highlight=False, soft_wrap=True)
-    out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
-    if n_pruned:
-        out.print(f"{n_pruned} rows whose file is gone were removed")
-    elif found.gone:
-        err.print(
-            f"{found.gone} rows whose file is gone take part in no answer; --prune removes them", highlight=False
-        )
-    if found.out_of_reach:
-        err.print(
-            f"{found.out_of_reach} rows are of files that are out of reach (a disk that is not connected, or no "
-            "permission), and stay as they are",
-            highlight=False,
-        )
-    for note in found.notes:
-        err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    if found.skipped:
-        err.print(f"{len(found.skipped)} could not be read:", highlight=False)
-        for reason in found.skipped[:LISTED]:
-            err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
-        if len(found.skipped) > LISTED:
-            err.print(f"  and {len(found.skipped) - LISTED} more (column error of the store)", highlight=False)
 
 
 @commands.command(epilog="Example: convscope neighbors photos.lance photo.jpg --k 5 --where \"label = 'cat'\"")
@@ -193,6 +63,8 @@ def neighbors(
     csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
+    from convscope.embedding.lance import is_store
+
     place, csv = free_output(output, "neighbors"), free_csv(csv)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
     if is_store(collection):
@@ -204,7 +76,7 @@ def neighbors(
         found = embeddings.neighbors(_queries(query, embeddings, model), **options)
     saved = save(found, place)
     values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()} if as_json else {}
-    if report(found, saved, as_json, csv, **values):
+    if tell(found, saved, as_json, csv, **values):
         for each in _neighbor_tables(found):
             out.print(each)
             and_more(found.indices.shape[1], "neighbors")
@@ -221,9 +93,7 @@ def project(
     collection: Annotated[
         str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
     ],
-    method: Annotated[
-        Literal["pca", "tsne", "umap"], typer.Option(help="How; umap needs convscope\\[umap].")
-    ] = "pca",
+    method: Annotated[Method, typer.Option(help="How; umap needs convscope\\[umap].")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
     engine: Engine = "local",
@@ -235,6 +105,7 @@ def project(
     """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
     from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
+    from convscope.embedding.lance import is_store
 
     place, csv = free_output(output, "project"), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
@@ -255,7 +126,7 @@ def project(
 
 
 def _show_map(projection: Any, saved: Path, as_json: bool, csv: Path | None) -> None:
-    if report(projection, saved, as_json, csv):
+    if tell(projection, saved, as_json, csv):
         show_text(projection)
         show_place(saved)
     notes(projection.provenance)
@@ -264,8 +135,9 @@ def _show_map(projection: Any, saved: Path, as_json: bool, csv: Path | None) -> 
 def _collection(path: Path, model: Network) -> Any:
     """Saved embeddings, or a folder of images embedded now."""
     from convscope.embedding import Embeddings
+    from convscope.results.files import is_saved
 
-    if (path / "manifest.json").is_file():
+    if is_saved(path):
         return Embeddings.load(path)
     embeddings = embedded(model(), [path])
     skipped(embeddings.provenance)
@@ -282,22 +154,6 @@ def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
         return rows
     check_network(embeddings, model())
     return embedded(model(), [Path(q) for q in query], embeddings.layer)
-
-
-def embedded(
-    model: Any, images: list[Path], layer: str | None = None, reduced: bool = False, **options: Any
-) -> Any:
-    from convscope.embedding import embed as embed_images
-
-    at_least = max(model.preprocessing.resize_px) if reduced and model.preprocessing else None
-    with progress_bar("embed") as step:
-        return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
-
-
-def is_store(place: str) -> bool:
-    from convscope.embedding.lance import as_place, has_table, is_local
-
-    return not is_local(place) or has_table(Path(as_place(place)))
 
 
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:

@@ -37,6 +37,7 @@ out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+LISTED = 20  # lines of a list, or rows of a table, that a terminal shows
 
 
 def escape(text: str) -> str:
@@ -183,10 +184,16 @@ def skipped(provenance: Any) -> None:
     """The images that could not be read, on standard error."""
     if provenance.skipped:
         err.print(f"skipped {len(provenance.skipped)} that could not be read:", highlight=False)
-        for reason in provenance.skipped[:20]:
-            err.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
-        if len(provenance.skipped) > 20:
-            err.print(f"  and {len(provenance.skipped) - 20} more (all in manifest.json)", highlight=False)
+        lines = [f"  {reason}" for reason in provenance.skipped]
+        print_first(lines, "  and {n} more (all in manifest.json)", err)
+
+
+def print_first(lines: Sequence[str], rest: str, console: Console) -> None:
+    """Print as many lines as a terminal shows; ``rest`` says where the other {n} are."""
+    for line in lines[:LISTED]:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    if len(lines) > LISTED:
+        console.print(rest.format(n=len(lines) - LISTED), highlight=False)
 
 
 def summary(result: Any) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from ..checks import HIGHER_IS_NEARER, Metric, which_is_nearer
 from ..errors import ModelError
 from ..outputs import check_no_input
 
@@ -20,6 +21,14 @@ from ..outputs import check_no_input
 DEFAULT_MODEL = "efficientnet-lite0"
 PACKAGED = tuple(f"efficientnet-lite{n}" for n in range(3))
 
+Engine: TypeAlias = Annotated[
+    Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, which can open the store.")
+]
+Address: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
+]
+_METRICS = ", ".join(f"{metric} ({which_is_nearer(metric)})" for metric in HIGHER_IS_NEARER)
+WhatIsNear: TypeAlias = Annotated[Metric, typer.Option(help=f"What near means: {_METRICS}.")]
 ModelName = Annotated[
     str,
     typer.Option(

@@ -6,10 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from ..checks import Metric, which_is_nearer
-from .collections import LISTED, Address, Engine, WhatIsNear, embedded
+from ..checks import Method, Metric, which_is_nearer
 from .console import (
-    escape,
     free_output,
     notes,
     out,
@@ -22,8 +20,9 @@ from .console import (
     skipped,
     table,
 )
-from .options import AsJson, Images, Network, Output, with_network
-from .rows import AsCsv, and_more, class_rows, free_csv, report
+from .embedding import embedded
+from .listing import AsCsv, class_rows, free_csv, print_lines, tell
+from .options import Address, AsJson, Engine, Images, Network, Output, WhatIsNear, with_network
 
 commands = typer.Typer()
 
@@ -85,7 +84,7 @@ def duplicates(
     if not as_json:
         _tell(found)
     saved = save(found, place)
-    if report(found, saved, as_json, csv):
+    if tell(found, saved, as_json, csv):
         show_place(saved)
     notes(found.provenance)
 
@@ -102,13 +101,12 @@ def _tell(found: Any) -> None:
         soft_wrap=True,
     )
     for chosen, what in ((found.is_equal, "pairs of equal images"), (~found.is_equal, "pairs")):
-        for (one, other), score, is_copy in list(
-            zip(found.pairs[chosen], found.scores[chosen], found.is_copy[chosen], strict=True)
-        )[:LISTED]:
-            mark = "  the same file" if is_copy else ""
-            text = f"{score:.4f}  {found.names[one]}  {found.names[other]}{mark}"
-            out.print(escape(text), highlight=False, soft_wrap=True)
-        and_more(int(chosen.sum()), what)
+        every = zip(found.pairs[chosen], found.scores[chosen], found.is_copy[chosen], strict=True)
+        lines = [
+            f"{score:.4f}  {found.names[one]}  {found.names[other]}{'  the same file' if is_copy else ''}"
+            for (one, other), score, is_copy in every
+        ]
+        print_lines(lines, what)
 
 
 @commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5 --worst 50 --csv worst.csv")
@@ -129,12 +127,11 @@ def evaluate_retrieval(
     place, csv = free_output(output, "retrieval"), free_csv(csv)
     found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
     saved = save(found, place)
-    if report(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
+    if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
-        for query, share in list(zip(found.worst, found.worst_shares, strict=True))[:LISTED]:
-            text = f"  {share:.0%} of {found.k} agree  {found.labels[query]}  {found.names[query]}"
-            out.print(escape(text), highlight=False, soft_wrap=True)
-        and_more(len(found.worst), "queries")
+        every = zip(found.worst, found.worst_shares, strict=True)
+        lines = [f"  {share:.0%} of {found.k} agree  {found.labels[i]}  {found.names[i]}" for i, share in every]
+        print_lines(lines, "queries")
         show_place(saved)
     notes(found.provenance)
 
@@ -185,7 +182,7 @@ def place(
     model: Network,
     store: Store,
     images: Images,
-    method: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="On which of its maps.")] = "pca",
+    method: Annotated[Method, typer.Option(help="On which of its maps.")] = "pca",
     as_json: AsJson = False,
 ) -> None:
     """Where new images lie on a map that `project` made of a store, which stays as it is."""
@@ -224,7 +221,7 @@ def cluster(
     place, csv = free_output(output, "cluster"), free_csv(csv)
     found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
     saved = save(found, place)
-    if report(found, saved, as_json, csv):
+    if tell(found, saved, as_json, csv):
         show_text(found)
         show_place(saved)
     notes(found.provenance)

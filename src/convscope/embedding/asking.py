@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from ..checks import Metric, as_count, check_metric
+from ..checks import Metric
 from ..errors import NotInStoreError, ParameterError
 from ..images import ImageSet
 from ..models import Progress
@@ -56,10 +56,6 @@ def neighbors_of(
 ) -> Neighbors:
     """See `EmbeddingStore.neighbors`."""
     started = time.perf_counter()
-    k = as_count(k, "k", 1)
-    check_metric(metric)
-    if space not in get_args(Space):
-        raise ParameterError(f"space={space!r}: expected 'feature' or 'pixel'")
     store.check(where)
     with store.reading():  # one version, though others may be writing
         return _answered(store, query, k, metric, space, where, exact, progress, started)

@@ -48,14 +48,19 @@ def copies_of(blocks: Iterable[Array], ids: Sequence[str | None] = ()) -> Copies
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
     links = [first[inverse.reshape(-1)]]
     if len(ids):
-        seen: dict[str, int] = {}
-        links.append(np.array([i if one is None else seen.setdefault(one, i) for i, one in enumerate(ids)]))
+        links.append(numbered(ids))
     rows, others = np.tile(np.arange(n), len(links)), np.concatenate(links)
     edges = coo_array((np.ones(len(rows), bool), (rows, others)), shape=(n, n))
     _, groups = connected_components(edges, directed=False)
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     order = np.argsort(first)  # groups in the order of their first rows
     return Copies(first[order], np.argsort(order)[groups.reshape(-1)])
+
+
+def numbered(ids: Sequence[str | None]) -> Array:
+    """The first place (N,) at which each id stands; where there is none, its own."""
+    first: dict[str, int] = {}
+    return np.array([i if one is None else first.setdefault(one, i) for i, one in enumerate(ids)], np.int64)
 
 
 def _digests(blocks: Iterable[Array]) -> Iterable[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,11 +14,12 @@ from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
 from ..models import Progress
 from ..results import Array, Duplicates, Provenance
-from .copies import Copies, copies_of
+from .copies import Copies, copies_of, numbered
 from .costs import pair_costs
 from .extract import Embeddings
 from .pairs import Block, Pairs, alike, block_pairs, limit_of
 from .points import Points, points_of
+from .rows import digest_of
 from .store import EmbeddingStore
 from .table import decode
 from .thresholds import check_known, usual_threshold
@@ -144,8 +144,7 @@ def _chains(
     copies: Copies, rows: Array, ids: Sequence[str | None], to_itself: Array, threshold: float, metric: Metric
 ) -> Pairs:
     """Each of some equal images with the next, those of the same content in a row."""
-    first_of: dict[str, int] = {}
-    content = np.array([i if one is None else first_of.setdefault(one, i) for i, one in enumerate(ids)], np.int64)
+    content = numbered(ids)
     order = np.lexsort((np.arange(len(rows)), content, copies.group))
     group = copies.group[order]
     at = np.flatnonzero(group[1:] == group[:-1])
@@ -168,11 +167,7 @@ def _contents(source: EmbeddingStore | Embeddings) -> tuple[Array, list[str | No
         rows = np.concatenate([np.zeros(0, np.int64), *(block.rows for block in _blocks(source))])
         return rows, [known.get(int(row)) for row in rows]
     both = zip(source.vectors, source.thumbnails, strict=True)
-    return np.arange(len(source)), [_digest(vector) + _digest(thumbnail) for vector, thumbnail in both]
-
-
-def _digest(values: Array) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
+    return np.arange(len(source)), [f"{digest_of(vector)}{digest_of(thumbnail)}" for vector, thumbnail in both]
 
 
 def _blocks(source: EmbeddingStore | Embeddings) -> Iterator[Block]:
@@ -205,7 +200,7 @@ def _described(
 ) -> Duplicates:
     """The pairs with the rows that they are made of."""
     kept = found.equal.with_nearest(found.others, len(found.equal.costs) + len(found.others.costs))
-    is_copy = np.array([_is_one(found.ids[a], found.ids[b]) for a, b in kept.places], bool)
+    is_copy = np.array([same_content(found.ids[a], found.ids[b]) for a, b in kept.places], bool)
     is_equal = found.group[kept.places[:, 0]] == found.group[kept.places[:, 1]]
     rows, pairs = np.unique(kept.rows, return_inverse=True)
     if isinstance(source, EmbeddingStore):
@@ -234,7 +229,7 @@ def _described(
     )
 
 
-def _is_one(a: str | None, b: str | None) -> bool:
+def same_content(a: str | None, b: str | None) -> bool:
     return a is not None and a == b
 
 

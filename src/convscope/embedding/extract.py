@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Engine, check_engine
+from ..checks import Engine, check_address
 from ..errors import Interrupted, ParameterError
 from ..models import Model, Progress, as_model
 from ..results import Array, Neighbors, Result
@@ -236,7 +236,7 @@ def embed(
         (5, 144)
     """
     model = as_model(model)
-    check_engine(engine, address)
+    check_address(address, engine)
     if engine == "ray":
         if store is None or compiled:
             raise ParameterError("engine='ray' fills a store, and not with compiled=True")

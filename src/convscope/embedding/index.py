@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Metric, as_count, as_number, check_metric
+from ..checks import Metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .exact import joined, nearest, ranked
@@ -26,11 +26,6 @@ def make_index(
     store: EmbeddingStore, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
 ) -> dict[str, Any]:
     """See `EmbeddingStore.index`."""
-    check_metric(metric)
-    k = as_count(k, "k", 1)
-    if not 0 < as_number(recall, "recall") <= 1:
-        raise ParameterError(f"recall={recall}: expected a share above 0, at most 1")
-    as_count(seed, "seed")
     n = store.count(store.in_use())
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")

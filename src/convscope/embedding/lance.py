@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvscopeError, ParameterError, StoreError
+from ..forks import after_fork
 
 ROWS, FITS = "images", "fits"  # the tables: of the rows, and of what was fitted to them
 LOCK = ".lock"
@@ -34,12 +35,11 @@ def _note_fork() -> None:
     _Forks.cut_off = _Forks.cut_off or "lancedb" in sys.modules
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+after_fork(_note_fork)
 
 
 def check_not_forked(place: str) -> None:
-    """`StoreError` where LanceDB could wait for ever for its threads, which a fork does not copy."""
+    """`StoreError` where LanceDB could wait forever for its threads, which a fork does not copy."""
     if _Forks.cut_off:
         raise StoreError(
             f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
@@ -89,6 +89,12 @@ def is_local(place: str) -> bool:
     return "://" not in place
 
 
+def is_store(place: str | Path) -> bool:
+    """Whether it names a store: a folder with a table of rows, or an address, which is not looked up."""
+    local = os.path.expanduser(place)
+    return not is_local(str(place)) or has_table(Path(local))
+
+
 def make_folder(folder: Path) -> None:
     """A folder that is a store, or may become one; `StoreError` where it is anything else."""
     try:
@@ -103,11 +109,8 @@ def make_folder(folder: Path) -> None:
 
 def _is_free(folder: Path) -> bool:
     inside = {path.name for path in folder.iterdir()}
-    own = {
-        LOCK,
-        f"{ROWS}.lance",
-        f"{FITS}.lance",
-    }  # what another process may be making into one, or a kill has left
+    # What another process may be making into one, or a kill has left.
+    own = {LOCK, f"{ROWS}.lance", f"{FITS}.lance"}
     return f"{ROWS}.lance" in inside or inside <= own
 
 
@@ -136,7 +139,7 @@ def lock(place: str) -> Iterator[None]:
         try:
             held.acquire(timeout=min(TOLD_SECONDS, WAIT_SECONDS))
         except Timeout:
-            _log.warning("%s: waiting for %s, who is writing to it", place, _holder(file))
+            _log.warning("%s: waiting for %s, which is writing to it", place, _holder(file))
             held.acquire(timeout=max(0.0, WAIT_SECONDS - TOLD_SECONDS))
         _sign(file)
     except Timeout:

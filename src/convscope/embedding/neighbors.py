@@ -76,7 +76,7 @@ def search(
     for first in range(0, len(queries), _QUERIES):
         part = slice(first, first + _QUERIES)
         own = None if own_rows is None else own_rows[part]
-        indices[part], scores[part] = _nearest(points, _floats(queries[part], metric), k, metric, own)
+        indices[part], scores[part] = _nearest(points, as_floats(queries[part], metric), k, metric, own)
     return indices, -scores if HIGHER_IS_NEARER[metric] else scores
 
 
@@ -95,10 +95,10 @@ def _nearest(points: Array, queries: Array, k: int, metric: Metric, own: Array |
 
 
 def _blocks(points: Array, metric: Metric) -> Iterator[tuple[int, Array]]:
-    return ((first, _floats(points[first : first + _ROWS], metric)) for first in range(0, len(points), _ROWS))
+    return ((first, as_floats(points[first : first + _ROWS], metric)) for first in range(0, len(points), _ROWS))
 
 
-def _floats(values: Array, metric: Metric) -> Array:
+def as_floats(values: Array, metric: Metric) -> Array:
     """float64, and of unit length for the cosine; a zero vector stays zero."""
     floats = values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
     if not np.isfinite(floats).all():

@@ -88,8 +88,6 @@ def check_vectors(
     if bad:
         raise ParameterError(f"{len(bad)} vectors hold NaN or infinite values, the first of them vector {bad[0]}")
     for name, given_ones in (("names", names), ("labels", labels)):
-        if given_ones is not None and (isinstance(given_ones, str) or not hasattr(given_ones, "__len__")):
-            raise ParameterError(f"{name}={given_ones!r}: expected one for each vector")
         if given_ones is not None and len(given_ones) != n:
             raise ParameterError(f"{len(given_ones)} {name} for {n} vectors")
     if names is not None and any(name is None for name in names):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..checks import Method
 from ..errors import ParameterError, StoreError
 from ..results import Array
 from .moments import Components, check_finite
@@ -50,7 +51,7 @@ def keep_map(
 
 
 @checks_arguments
-def place(store: EmbeddingStore, vectors: Array, *, method: str = "pca") -> Array:
+def place(store: EmbeddingStore, vectors: Array, *, method: Method = "pca") -> Array:
     """Where new vectors (n, D) lie on the map that `project` made of a store: coordinates (n, n_components).
 
     On a map by "tsne" or "umap" that is the mean of the 10 nearest old points, in principal components, each

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Engine, as_choice, check_engine
+from ..checks import Engine, Method, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection, Provenance
 from .copies import Copies
@@ -21,15 +21,15 @@ from .extract import Embeddings
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
-from .reducing import REDUCED, Source, blocks_of, components_of, copies_in, reduced_of, source_of
+from .reducing import REDUCED, Vectors, blocks_of, components_of, copies_in, reduced_of, source_of
 from .store import EmbeddingStore
 
 
 @checks_arguments
 def project(
-    embeddings: Embeddings | EmbeddingStore | Array | Source,
+    embeddings: Embeddings | EmbeddingStore | Array | Vectors,
     *,
-    method: str = "pca",
+    method: Method = "pca",
     n_components: int = 2,
     seed: int = 0,
     engine: Engine = "local",
@@ -85,8 +85,7 @@ def project(
         Visualizing data using t-SNE, 2008. McInnes, Healy, Melville: UMAP, 2018, arXiv 1802.03426.
     """
     started = time.perf_counter()
-    as_choice(method, "method", tuple(METHODS))
-    check_engine(engine, address)
+    check_address(address, engine)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":
         from .distributed import moments_by_ray
@@ -190,7 +189,7 @@ def _laid_out(
     return placed, tuple(notes)
 
 
-def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
+def _trusted(source: Vectors, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
     """`quality.trust` of the groups of equal vectors; NaN where they are too few."""
     n = len(placed)
     if n < 5:
@@ -200,7 +199,7 @@ def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[
     return trust(blocks_of(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)
 
 
-def _provenance(source: Source, parameters: dict[str, Any], started: float) -> Provenance:
+def _provenance(source: Vectors, parameters: dict[str, Any], started: float) -> Provenance:
     seconds = time.perf_counter() - started
     if source.provenance is not None:
         return replace(source.provenance, method="project", parameters=parameters, seconds=seconds, skipped=())

@@ -24,7 +24,7 @@ _ROWS = 4096  # of an array at once, so that float64 copies stay small
 
 
 @dataclass(frozen=True)
-class Source:
+class Vectors:
     """What is projected: ``blocks`` gives all vectors, some thousands at a time, as often as it is called."""
 
     blocks: Callable[[], Iterator[Array]]
@@ -35,14 +35,14 @@ class Source:
     ids: tuple[str | None, ...] = ()  # of the contents of the files, where they are known
 
 
-def source_of(embeddings: Any) -> Source:
-    if isinstance(embeddings, Source):
+def source_of(embeddings: Any) -> Vectors:
+    if isinstance(embeddings, Vectors):
         return embeddings
     if isinstance(embeddings, EmbeddingStore):
         return _of_store(embeddings)
     if isinstance(embeddings, Embeddings):
         vectors = check_finite(embeddings.vectors)
-        return Source(
+        return Vectors(
             lambda: _cut(vectors),
             embeddings.names,
             embeddings.labels,
@@ -51,14 +51,14 @@ def source_of(embeddings: Any) -> Source:
         )
     points = check_finite(as_array(embeddings, "embeddings", "Embeddings, an EmbeddingStore or vectors (N, D)"))
     names = tuple(f"vector {i}" for i in range(len(points)))
-    return Source(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
+    return Vectors(lambda: _cut(points), names, (None,) * len(points), np.zeros((0, 0, 0, 3), np.uint8), None)
 
 
 def _cut(vectors: Array) -> Iterator[Array]:
     return (vectors[first : first + _ROWS] for first in range(0, len(vectors), _ROWS))
 
 
-def _of_store(store: EmbeddingStore) -> Source:
+def _of_store(store: EmbeddingStore) -> Vectors:
     n = store.count(store.in_use())
     columns = ["path", "label", "id"] + (["thumbnail"] if n <= _MOST_THUMBNAILS else [])
     rows = store.to_arrow(columns, store.in_use())
@@ -82,10 +82,10 @@ def _of_store(store: EmbeddingStore) -> Source:
     origin = store.origin
     made = Provenance("embed", {}, origin.model, "cpu", origin.versions, 0.0)
     labels, ids = (tuple(rows[name].to_pylist()) for name in ("label", "id"))
-    return Source(blocks, tuple(names), labels, thumbnails, made, ids)
+    return Vectors(blocks, tuple(names), labels, thumbnails, made, ids)
 
 
-def components_of(source: Source, n: int, summed: Callable[[], Moments] | None = None) -> Components:
+def components_of(source: Vectors, n: int, summed: Callable[[], Moments] | None = None) -> Components:
     """From the covariance, one block at a time or as ``summed``; of few vectors from the vectors themselves."""
     first = next(source.blocks())
     if n > first.shape[1]:
@@ -96,14 +96,14 @@ def components_of(source: Source, n: int, summed: Callable[[], Moments] | None =
     return Components(n, mean, axes, sizes**2 / (n - 1)).upright()
 
 
-def copies_in(source: Source, components: Components) -> Copies:
+def copies_in(source: Vectors, components: Components) -> Copies:
     """Which vectors of a source are equal: all, where they differ by no more than rounding."""
     if components.is_flat(next(source.blocks()).dtype):
         return Copies.all_of(len(source.names))
     return copies_of(source.blocks(), source.ids)
 
 
-def reduced_of(source: Source, components: Components, copies: Copies, k: int) -> Array:
+def reduced_of(source: Vectors, components: Components, copies: Copies, k: int) -> Array:
     """The first k principal components, or as many as there are, of each group of equal vectors, (G, k)."""
     k = min(k, len(components.axes))
     if len(copies.first) == 1:
@@ -111,7 +111,7 @@ def reduced_of(source: Source, components: Components, copies: Copies, k: int) -
     return np.concatenate([components.transform(block, k) for block in blocks_of(source, copies.first)])
 
 
-def blocks_of(source: Source, rows: Array) -> Iterator[Array]:
+def blocks_of(source: Vectors, rows: Array) -> Iterator[Array]:
     """The blocks of a source without the rows that are not named; ``rows`` ascend."""
     first = 0
     for block in source.blocks():

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Engine, Metric, as_array, shown, unfit
+from ..checks import Engine, Method, Metric, as_array, shown, unfit
 from ..errors import ParameterError, StoreError
 from ..models import Model, Progress, as_model
 from ..results import Array, Duplicates, Neighbors, Projection
@@ -405,7 +405,7 @@ class EmbeddingStore:
     def project(
         self,
         *,
-        method: str = "pca",
+        method: Method = "pca",
         n_components: int = 2,
         seed: int = 0,
         engine: Engine = "local",

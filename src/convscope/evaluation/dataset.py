@@ -15,7 +15,7 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..checks import Engine, check_engine
+from ..checks import Engine, check_address
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..embedding.rows import path_of
@@ -74,7 +74,7 @@ def attribute_dataset(
     Cost: that of the method for each image.
     """
     method = method_key(method)
-    check_engine(engine, address)
+    check_address(address, engine)
     model = as_model(model)
     store.check_model(model)
     work = _Work(model, method, options)

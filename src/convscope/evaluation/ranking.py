@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checks import Metric
+from ..embedding.neighbors import as_floats
 from ..results import Array
 
 _QUERIES, _ROWS = 128, 4096  # at once
@@ -57,20 +58,12 @@ def _blocks(n: int) -> Iterator[slice]:
 
 def _nearness(points: Array, rows: Array, block: slice, metric: Metric) -> Array:
     """The nearer, the higher, (q, n): computed in float64, told apart in float32, as in `embedding.neighbors`."""
-    queries, others = _floats(points[rows], metric), _floats(points[block], metric)
+    queries, others = as_floats(points[rows], metric), as_floats(points[block], metric)
     near: Array = queries @ others.T
     if metric == "euclidean":
         squares = [np.einsum("nd,nd->n", v, v) for v in (queries, others)]
         near = -np.sqrt(np.maximum(squares[0][:, None] + squares[1] - 2 * near, 0))
     return np.asarray(near, np.float32)
-
-
-def _floats(values: Array, metric: Metric) -> Array:
-    floats = values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
-    if metric == "cosine":
-        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-        floats /= np.where(lengths > 0, lengths, 1)
-    return floats
 
 
 def voted_for(codes: Array) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from .. import tables
-from ..checks import as_count
-from ..errors import ImageError, ParameterError, UnavailableError
-from .folders import files_in, files_like, has_signs, labels_of
+from ..arguments import checks_arguments
+from ..errors import ImageError, UnavailableError
+from .folders import files_in, files_like, has_wildcards, labels_of
 from .image_set import ImageSet
 from .left_out import LeftOut
 from .sources import WHITE, Color, Item, Source
@@ -35,6 +34,7 @@ class _Found:
         self.sources.append(Source(name, content, label))
 
 
+@checks_arguments
 def load_images(
     source: Any,
     *,
@@ -75,11 +75,6 @@ def load_images(
         >>> load_images(np.zeros((2, 8, 8, 3), np.uint8))
         ImageSet(2 images, 0 labels)
     """
-    background = _check_background(background)
-    if on_error not in (None, "raise", "skip"):
-        raise ParameterError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
-    if at_least is not None:
-        at_least = as_count(at_least, "at_least", 1)
     if isinstance(source, ImageSet):
         return _with_options(source, background, on_error, at_least)
     found = _Found(skips_errors=on_error == "skip")
@@ -108,15 +103,6 @@ def _with_options(images: ImageSet, background: Color, on_error: str | None, at_
     other.skip_errors = images.skip_errors if on_error is None else on_error == "skip"
     other.at_least = images.at_least if at_least is None else at_least
     return other
-
-
-def _check_background(color: Any) -> Color:
-    is_color = isinstance(color, Sequence | np.ndarray) and not isinstance(color, str | bytes) and len(color) == 3
-    if not is_color or not all(
-        isinstance(v, Integral) and not isinstance(v, bool) and 0 <= int(v) <= 255 for v in color
-    ):
-        raise ParameterError(f"background={color!r}: expected (red, green, blue), whole numbers of 0 to 255")
-    return (int(color[0]), int(color[1]), int(color[2]))
 
 
 def _find(source: Any, found: _Found) -> bool:
@@ -199,7 +185,7 @@ def _find_path(path: Path, found: _Found) -> bool:
     try:
         is_folder = path.is_dir()
         if not is_folder and not path.exists() and not path.is_symlink():
-            if not has_signs(str(path)) or "\0" in str(path):
+            if not has_wildcards(str(path)) or "\0" in str(path):
                 raise UnavailableError(f"{path}: no such file or folder")
             _find_pattern(path, found)
         elif is_folder:

@@ -33,7 +33,7 @@ def files_like(pattern: Path, left_out: LeftOut) -> list[Path]:
     return sorted(set(_fitting(start, parts[1:] if pattern.is_absolute() else parts, left_out)))
 
 
-def has_signs(part: str) -> bool:
+def has_wildcards(part: str) -> bool:
     """Whether it is a pattern."""
     return any(sign in part for sign in "*?[")
 
@@ -43,7 +43,7 @@ def _fitting(folder: Path, parts: tuple[str, ...], left_out: LeftOut) -> Iterato
     if first == "**":
         for inside, _ in _folders(folder, left_out):
             yield from _fitting(inside, rest or ("*",), left_out)
-    elif not has_signs(first):
+    elif not has_wildcards(first):
         if rest:
             yield from _fitting(folder / first, rest, left_out)
         elif os.path.isfile(folder / first):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..forks import after_fork
+
 # What opening one would start: Ghostscript, or what draws for Windows. Of an IPTC envelope, Pillow opens
 # whatever is inside.
 _RUN = {
@@ -28,6 +30,15 @@ _HINTS = {
     ".txt": "lists of images are .csv, .tsv or .parquet",
 }
 _lock = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a process that was forked: a thread of the old one may have held the lock, and is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+after_fork(_begin_anew)
 
 
 def opened_formats() -> tuple[str, ...]:

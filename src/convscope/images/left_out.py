@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from ..results.files import is_saved
+from ..texts import listed
+
 # Kinds of files that lie beside images. A name that is not here may be an image, and is opened to find out.
 _KINDS = frozenset(
     f".{kind}"
@@ -33,10 +36,7 @@ _NAMES = frozenset(
 )
 _NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG")  # Pillow knows these by name only
 _MOST_KINDS, _MOST_NAMED = 8, 5
-_OWN_RESULT = {"manifest.json", "arrays.npz"}
 _OWN_ROWS = "images.lance"  # in a store
-_MANIFEST_SAYS = b'"module": "convscope'
-_MANIFEST_START = 1 << 16  # bytes; that is said near its beginning
 
 
 @dataclass
@@ -62,11 +62,12 @@ class LeftOut:
             files = "file that is no image" if n == 1 else "files that are no images"
             notes.append(f"left out {n} {files}, by name or kind: {self._kinds()}")
         if self.own:
-            notes.append(f"left out {_counted(self.own, 'folder')} of convscope's own: {_listed(self.own)}")
+            named = listed(sorted(self.own), _MOST_NAMED)
+            notes.append(f"left out {_counted(self.own, 'folder')} of convscope's own: {named}")
         if self.links:
             notes.append(
                 f"left out {_counted(self.links, 'link')} to folders that are in here anyway, or lead back up: "
-                f"{_listed(self.links)}"
+                f"{listed(sorted(self.links), _MOST_NAMED)}"
             )
         return notes
 
@@ -92,19 +93,8 @@ def is_own(folder: str, inside: Collection[str]) -> bool:
     """Whether a folder is a result that convscope saved, or a store, by the names inside it."""
     if _OWN_ROWS in inside or (folder.lower().endswith(".lance") and "_versions" in inside):
         return True
-    if not set(inside) >= _OWN_RESULT:
-        return False
-    try:
-        with open(os.path.join(folder, "manifest.json"), "rb") as file:
-            return _MANIFEST_SAYS in file.read(_MANIFEST_START)
-    except OSError:
-        return False
+    return "manifest.json" in inside and is_saved(folder)
 
 
 def _counted(things: Sequence[str], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    named = ", ".join(sorted(names)[:_MOST_NAMED])
-    return f"{named} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else named

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ImageError, ParameterError
+from ..forks import after_fork
 
 VARIABLE = "CONVSCOPE_IMAGE_MEMORY"  # of the environment: megabytes
 _MEGABYTE = 1 << 20
@@ -35,8 +36,7 @@ def _begin_anew() -> None:
         _own.taken = 0
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+after_fork(_begin_anew)
 
 
 def limit() -> int:

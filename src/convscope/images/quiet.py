@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from ..forks import after_fork
+
 _here = threading.local()
 
 
@@ -28,9 +30,16 @@ _FILTERS: tuple[Any, ...] = (
     ("error", None, Image.DecompressionBombWarning, _OfPillowHere(), 0),  # of an image inside of a file
     ("ignore", None, Warning, _OfPillowHere(), 0),
 )
-
-
 _lock = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a process that was forked: a thread of the old one may have held the lock, and is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+after_fork(_begin_anew)
 
 
 def _put_first(filters: Any) -> None:

@@ -14,7 +14,6 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..errors import ModelError
 from .checkpoints import read_content, read_module
-from .classes import check_labels
 from .execution import move
 from .interrupts import orderly_interrupts
 from .model import Model, as_model
@@ -71,9 +70,7 @@ def load_model(
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
-        elif (
-            isinstance(name, Path) or Path(name).suffix in (".pt", ".pth", ".safetensors") or Path(name).is_file()
-        ):
+        elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
@@ -82,7 +79,7 @@ def load_model(
         else:
             raise ModelError(_unknown(str(name)))
     if labels is not None:
-        model.labels = check_labels(labels)
+        model.labels = tuple(labels)
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model

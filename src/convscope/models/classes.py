@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import ModelError, ParameterError, TargetError
-
-
-def check_labels(labels: object) -> tuple[str, ...] | None:
-    """Class names as a tuple, or `ParameterError`."""
-    if labels is None:
-        return None
-    if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable):
-        raise ParameterError(
-            f"labels: a {type(labels).__name__}; expected a list of names in the order of the classes"
-        )
-    names = tuple(labels)
-    for name in names:
-        if not isinstance(name, str):
-            raise ParameterError(f"labels: {name!r} among them; expected names, as strings")
-    return names
+from ..errors import ModelError, TargetError
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:

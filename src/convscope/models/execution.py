@@ -15,10 +15,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import ModelError
+from ..forks import after_fork
 from .checkpointing import uncheckpointed
 from .digest import device_of
 from .folding import scale_and_shift
-from .forks import after_fork, in_one_thread_if_forked
+from .forks import in_one_thread_if_forked
 from .interrupts import orderly_interrupts
 from .state import HookState, ModuleState, RandomState
 from .watching import batch_norm_of

@@ -1,19 +1,12 @@
-"""What a forked process lacks of the one that it comes from: its threads, and so whoever holds its locks."""
+"""A forked process has none of PyTorch's threads: its networks run in one."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 import torch
 
+from ..forks import after_fork
+
 _is_forked = False
-
-
-def after_fork(renew: Callable[[], None]) -> None:
-    """Have this called in every forked process, where that exists; it must be quick, and run no network."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renew)
 
 
 def in_one_thread_if_forked() -> None:

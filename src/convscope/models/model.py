@@ -16,7 +16,7 @@ from ..errors import ImageError, ModelError, ParameterError
 from ..results import Array, Normalization, Prediction, Provenance
 from .batching import fitting_batch
 from .capture import OUTPUT
-from .classes import check_labels, class_names
+from .classes import class_names
 from .digest import device_of, dtype_of, versions, weights_digest
 from .execution import check_weights, evaluating, move, refuse_where_it_cannot_run
 from .inputs import Batch, Inputs
@@ -81,7 +81,7 @@ class Model:
         if device is not None:
             move(self.module, device)
         self.preprocessing = preprocessing
-        self.labels = check_labels(labels)
+        self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
         self.notes: tuple[str, ...] = ()  # what all results have to say of where it comes from

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from ..texts import listed
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -103,7 +104,7 @@ def fit_weights(module: nn.Module, weights: Tensors, source: str) -> None:
         for key in own
         if key in weights and weights[key].shape != own[key].shape
     ]
-    problems = _listed((("missing", missing), ("unknown", extra), ("of another shape", reshaped)))
+    problems = _in_words((("missing", missing), ("unknown", extra), ("of another shape", reshaped)))
     if problems:
         raise ModelError(f"{source}: the weights are of another network ({problems})")
     used = {key: weights[key] for key in own if key in weights}
@@ -113,18 +114,14 @@ def fit_weights(module: nn.Module, weights: Tensors, source: str) -> None:
             kinds.setdefault(fault, []).append(key)
     if kinds:
         raise ModelError(
-            f"{source}: no weights to run a network with ({_listed(tuple(kinds.items()))}); save the state_dict() "
-            "of a network in float32 or half precision whose scores are finite"
+            f"{source}: no weights to run a network with ({_in_words(tuple(kinds.items()))}); save the "
+            "state_dict() of a network in float32 or half precision whose scores are finite"
         )
     module.load_state_dict(used, strict=False)
 
 
-def _listed(problems: tuple[tuple[str, list[str]], ...]) -> str:
-    return "; ".join(
-        f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
-        for what, keys in problems
-        if keys
-    )
+def _in_words(problems: tuple[tuple[str, list[str]], ...]) -> str:
+    return "; ".join(f"{what}: {listed(keys, 4)}" for what, keys in problems if keys)
 
 
 def _fault(tensor: torch.Tensor, own: torch.Tensor) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..embedding import Embeddings, EmbeddingStore, embed, project
-from ..embedding.lance import has_table, is_local
+from ..embedding.lance import is_store
 from ..embedding.neighbors import Space
 from ..embedding.queries import check_network
 from ..embedding.reducing import source_of
@@ -19,6 +19,7 @@ from ..errors import ParameterError
 from ..images import load_images
 from ..models import Model
 from ..results import Neighbors, Projection
+from ..results.files import is_saved
 
 QUERIES = 5  # of the neighbors: the images of the report, and of the collection as many as are missing
 NEIGHBORS = 5
@@ -65,9 +66,9 @@ def _found(collection: Any, model: Model) -> Any:
     if isinstance(collection, EmbeddingStore):
         return EmbeddingStore.open(collection.place, model=model)
     if isinstance(collection, str | Path):
-        if not is_local(str(collection)) or has_table(Path(collection).expanduser()):
+        if is_store(collection):
             return EmbeddingStore.open(collection, model=model)
-        if all((Path(collection) / name).is_file() for name in ("manifest.json", "arrays.npz")):
+        if is_saved(collection):
             return Embeddings.load(collection)
     return load_images(collection)
 
@@ -123,8 +124,6 @@ def _nearest(vectors: Vectors, query: Any) -> tuple[Neighbors, Neighbors]:
 
 
 def _near(vectors: Vectors, query: Any, space: Space) -> Neighbors:
-    if isinstance(vectors, EmbeddingStore):
-        return vectors.neighbors(query, k=NEIGHBORS, space=space)
     return vectors.neighbors(query, k=NEIGHBORS, space=space)
 
 

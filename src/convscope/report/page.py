@@ -9,7 +9,7 @@ from typing import Any
 
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
-from .collection import collection_view
+from .collection_view import collection_view
 from .compose import IMAGES, Contents
 from .figures import attribution_views, badge, caption, layer_views, method_view, number, size_of
 from .names import without_folders

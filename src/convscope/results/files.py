@@ -39,6 +39,8 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+_MANIFEST_SAYS = b'"module": "convscope'
+_MANIFEST_START = 1 << 16  # bytes; that is said near its beginning
 _KEY = ":"  # an array inside a mapping is stored as "field:key"
 
 
@@ -75,6 +77,18 @@ def _write(result: Result, directory: Path) -> None:
         "provenance": asdict(result.provenance),
     }
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def is_saved(folder: str | Path) -> bool:
+    """Whether a folder is a result that `save` wrote, as its files and the start of its manifest say."""
+    manifest = Path(folder) / "manifest.json"
+    try:
+        if not (manifest.is_file() and manifest.with_name("arrays.npz").is_file()):  # a pipe would not end
+            return False
+        with manifest.open("rb") as file:
+            return _MANIFEST_SAYS in file.read(_MANIFEST_START)
+    except (OSError, ValueError):  # ValueError: a name that no system takes
+        return False
 
 
 def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:

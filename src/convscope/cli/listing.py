@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
@@ -14,9 +14,9 @@ import typer
 
 from ..errors import OutputError
 from ..outputs import check_output, replace_file
-from .console import escape, out, print_json, summary
+from .console import LISTED, escape, out, print_first, print_json, summary
 
-LISTED = 20  # of what a terminal shows
+_ALL = "--json and --csv list them all"
 AsCsv: TypeAlias = Annotated[
     Path | None, typer.Option("--csv", help="New file for the rows that --json lists.", show_default=False)
 ]
@@ -112,7 +112,7 @@ def free_csv(path: Path | None) -> Path | None:
     return path
 
 
-def report(result: Any, saved: Path, as_json: bool, csv_file: Path | None, **more: Any) -> bool:
+def tell(result: Any, saved: Path, as_json: bool, csv_file: Path | None, **more: Any) -> bool:
     """Print a result with its rows where --json asks for it, and write them where --csv does.
 
     Returns:
@@ -130,10 +130,15 @@ def report(result: Any, saved: Path, as_json: bool, csv_file: Path | None, **mor
     return not as_json
 
 
+def print_lines(lines: Sequence[str], what: str) -> None:
+    """The first lines of a list."""
+    print_first(lines, f"and {{n}} {what} more; {_ALL}", out)
+
+
 def and_more(n: int, what: str) -> None:
-    """What a list on the terminal leaves out."""
+    """What a table on the terminal leaves out."""
     if n > LISTED:
-        out.print(f"and {n - LISTED} {what} more; --json and --csv list them all", highlight=False)
+        out.print(f"and {n - LISTED} {what} more; {_ALL}", highlight=False)
 
 
 def write_csv(path: Path, rows: Rows) -> None:

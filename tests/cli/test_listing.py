@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from convscope import EmbeddingStore
 from convscope.cli.app import app
-from convscope.cli.rows import Rows, write_csv
+from convscope.cli.listing import Rows, write_csv
 from convscope.errors import OutputError
 
 PLAIN = {"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}

@@ -1,0 +1,153 @@
+"""The command that embeds images, and tells what that changed in a store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from .console import (
+    err,
+    escape,
+    free_output,
+    out,
+    print_first,
+    print_json,
+    progress_bar,
+    reporting,
+    save,
+    saving_partial,
+    show,
+)
+from .options import Address, AsJson, Engine, Images, Network, Output, chosen_images, with_network
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: convscope embed photos/ --store photos.lance")
+@reporting
+@with_network
+def embed(
+    model: Network,
+    images: Images,
+    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the vectors in a store, a folder or an address like s3://bucket/photos.lance, and leave "
+            "out what is in it already: a run that was killed goes on where it stood."
+        ),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="With --prune: also more than half of the rows, or those of a folder that is not there."
+        ),
+    ] = False,
+    vectors: Annotated[
+        Literal["float32", "float16"], typer.Option(help="How a new store holds vectors; float16 takes half.")
+    ] = "float32",
+    precision: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="What is computed with; bfloat16 may be faster.")
+    ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
+    ] = False,
+    reduced: Annotated[
+        bool,
+        typer.Option(
+            "--reduced",
+            help="Open large JPEG files at a half, quarter or eighth of their size, if that still covers the "
+            "network's input: faster, and not quite the same vectors.",
+        ),
+    ] = False,
+    engine: Engine = "local",
+    address: Address = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """The feature vector of every image, for `neighbors` and `project`."""
+    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled, "reduced": reduced}
+    if store is not None:
+        if output is not None:
+            raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
+        options |= {"vectors": vectors, "engine": engine, "address": address}
+        if yes and not prune:
+            raise typer.BadParameter("--yes confirms --prune")
+        _into_store(model, images, store, prune, yes, as_json, options)
+        return
+    if prune or yes or engine != "local" or address:
+        raise typer.BadParameter("--prune, --yes, --engine and --address belong to --store")
+    place = free_output(output, "embed")
+    network = model()
+    with saving_partial(place, as_json):
+        embeddings = embedded(network, images, **options)
+    show(embeddings, save(embeddings, place), as_json)
+
+
+def _into_store(
+    model: Network, images: list[Path], place: str, prune: bool, yes: bool, as_json: bool, options: dict[str, Any]
+) -> None:
+    from convscope import EmbeddingStore, ImageError
+    from convscope.embedding.lance import is_store
+
+    try:
+        store = embedded(model(), images, store=place, **options)
+    except KeyboardInterrupt:
+        if is_store(place):
+            kept = len(EmbeddingStore.open(place))
+            err.print(
+                f"{kept} images are kept in {escape(place)}; the same command goes on from there", highlight=False
+            )
+        raise
+    found = store.changes
+    n_pruned = store.prune(confirmed=yes) if prune else 0
+    n_lost = store.count("error IS NOT NULL")
+    if as_json:
+        counts = asdict(found) | {"pruned": n_pruned, "without_vector": n_lost}
+        print_json({"store": place, "images": len(store)} | counts)
+    else:
+        _tell_changes(place, store, found, n_pruned, n_lost)
+    if found.failed == found.given:
+        raise ImageError(f"none of the {found.given} images could be read")
+
+
+def _tell_changes(place: str, store: Any, found: Any, n_pruned: int, n_lost: int) -> None:
+    counts = ", ".join(
+        f"{getattr(found, kind)} {kind}" for kind in ("new", "changed", "moved", "relabeled", "gone")
+    )
+    without = f", {n_lost} of them without a vector" if n_lost else ""
+    out.print(f"{escape(place)}: {counts}; {len(store)} images in all{without}", highlight=False, soft_wrap=True)
+    out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
+    if n_pruned:
+        out.print(f"{n_pruned} rows whose file is gone were removed")
+    elif found.gone:
+        err.print(
+            f"{found.gone} rows whose file is gone take part in no answer; --prune removes them", highlight=False
+        )
+    if found.out_of_reach:
+        err.print(
+            f"{found.out_of_reach} rows are of files that are out of reach (a disk that is not connected, or no "
+            "permission), and stay as they are",
+            highlight=False,
+        )
+    for note in found.notes:
+        err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if found.skipped:
+        err.print(f"{len(found.skipped)} could not be read:", highlight=False)
+        lines = [f"  {reason}" for reason in found.skipped]
+        print_first(lines, "  and {n} more (column error of the store)", err)
+
+
+def embedded(
+    model: Any, images: list[Path], layer: str | None = None, reduced: bool = False, **options: Any
+) -> Any:
+    """Images embedded now, under a bar; ``options`` are those of `convscope.embed`."""
+    from convscope.embedding import embed as embed_images
+
+    at_least = max(model.preprocessing.resize_px) if reduced and model.preprocessing else None
+    with progress_bar("embed") as step:
+        return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
