@@ -95,7 +95,7 @@ def test_what_is_cut_is_said(store: EmbeddingStore) -> None:
     assert done.stdout.index("are kept") < done.stdout.index("written to")
     assert "Of 3 pairs of equal images, the first 2 are kept" in done.stderr
     done = invoke("duplicates", "s.lance", "-o", "d2")
-    assert "was found: a fifth of the distance" in done.stderr
+    assert "was found: a fifth of the median distance" in done.stderr
     done = invoke("neighbors", "s.lance", "vector 3", "--k", 500, "-o", "n")
     assert "and 39 neighbors more" in done.stdout
     done = invoke("neighbors", "s.lance", *(f"vector {i}" for i in range(25)), "--k", 1, "-o", "n2")

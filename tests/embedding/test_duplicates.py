@@ -190,7 +190,7 @@ def test_the_threshold_is_found_from_how_near_images_usually_are(
     usual = np.median(tenth) / 5
     expected = usual if metric == "euclidean" else 1 - usual**2 / 2
     assert found.threshold == pytest.approx(expected, rel=1e-4)
-    assert "was found: a fifth of the distance" in found.provenance.notes[0]
+    assert "was found: a fifth of the median distance" in found.provenance.notes[0]
     assert found.provenance.parameters["threshold"] is None
     again = duplicates(embeddings_of(every), found.threshold, metric=metric, limit=5000)
     assert again.n_pairs == found.n_pairs

@@ -14,8 +14,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convscope import EmbeddingStore, Model, StoreError, cluster, embed, project
-from convscope.embedding import rows
+from convscope import (
+    EmbeddingStore,
+    Model,
+    ModelError,
+    ParameterError,
+    StoreError,
+    attribute_dataset,
+    cluster,
+    embed,
+    project,
+)
+from convscope.embedding import filling, rows
 from convscope.embedding.account import Changes
 from convscope.embedding.presence import presence, remembered_folders
 from convscope.errors import UnavailableError
@@ -528,3 +538,58 @@ def test_images_without_files_that_replace_others_are_told(tmp_path: Path, netwo
         store = embed(network, images, store=tmp_path / "s.lance")
     assert changes(store).changed == 4
     assert "4 images that are no files have taken the place of others" in changes(store).notes[0]
+
+
+def test_a_query_whose_file_has_changed_is_told(photos: Path, tmp_path: Path, network: Model) -> None:
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    cat = photos / "cats" / "0.png"
+    assert store.neighbors(cat).provenance.notes == ()
+    repaint(cat)
+    assert "1 of these files have changed since they were embedded" in store.neighbors(cat).provenance.notes[0]
+
+
+def test_no_attribution_of_another_picture_is_put_into_a_row(photos: Path, tmp_path: Path, network: Model) -> None:
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    repaint(photos / "cats" / "0.png")
+    attribute_dataset(network, store, method="saliency")
+    assert store.by_path("saliency_focus")[str(photos / "cats" / "0.png")] is None
+    assert store.count("saliency_focus IS NOT NULL") == 11
+
+
+def test_weights_that_change_while_a_store_is_filled_mix_no_vectors(
+    photos: Path, tmp_path: Path, network: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "WRITE_ROWS", 4)
+    expected = {name: vector for name, vector in zip(*_vectors(network, photos), strict=True)}
+
+    def disturb(done: int, total: int) -> None:
+        if done == 8:
+            with torch.no_grad():
+                next(network.module.parameters()).add_(1)
+
+    with pytest.raises(ModelError, match="weights .* have changed"):
+        embed(network, photos, store=tmp_path / "s.lance", progress=disturb)
+    store = EmbeddingStore.open(tmp_path / "s.lance")
+    for name, vector in store.by_path("vector").items():
+        np.testing.assert_allclose(vector, expected[name], atol=1e-5)
+
+
+def _vectors(network: Model, photos: Path) -> tuple[tuple[str, ...], Any]:
+    found = embed(network, photos)
+    return found.names, found.vectors
+
+
+@pytest.mark.parametrize("where", ["label = 'cats' -- only these", "label = 'cats'; drop", "label = 'x' /* gone */"])
+def test_a_condition_has_no_comments(photos: Path, tmp_path: Path, network: Model, where: str) -> None:
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    with pytest.raises(ParameterError, match="without comments"):
+        store.neighbors(photos / "cats" / "0.png", where=where)
+    assert store.neighbors(photos / "cats" / "0.png", where="path LIKE '%;--%' OR label = 'cats'", k=2)
+
+
+def test_a_damaged_table_of_fits_is_named(photos: Path, tmp_path: Path, network: Model) -> None:
+    store = embed(network, photos, store=tmp_path / "s.lance")
+    for file in (tmp_path / "s.lance" / "fits.lance" / "data").iterdir():
+        file.write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"fits\.lance \(maps, clusters and the index; removed"):
+        EmbeddingStore.open(store.place).fits.recall("clusters")

@@ -104,34 +104,36 @@ def _into_store(
             )
         raise
     found = store.changes
+    if not as_json:
+        _tell_changes(place, store, found, prune)
     n_pruned = store.prune(confirmed=yes) if prune else 0
-    n_lost = store.count("error IS NOT NULL")
     if as_json:
-        counts = asdict(found) | {"pruned": n_pruned, "without_vector": n_lost}
+        counts = asdict(found) | {"pruned": n_pruned, "without_vector": store.count("error IS NOT NULL")}
         print_json({"store": place, "images": len(store)} | counts)
-    else:
-        _tell_changes(place, store, found, n_pruned, n_lost)
+    elif n_pruned:
+        out.print(f"removed {_rows(n_pruned)} whose file is gone", highlight=False)
     if found.failed == found.given:
         raise ImageError(f"none of the {found.given} images could be read")
 
 
-def _tell_changes(place: str, store: Any, found: Any, n_pruned: int, n_lost: int) -> None:
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n} rows"
+
+
+def _tell_changes(place: str, store: Any, found: Any, prunes: bool) -> None:
+    n_lost = store.count("error IS NOT NULL")
     counts = ", ".join(
         f"{getattr(found, kind)} {kind}" for kind in ("new", "changed", "moved", "relabeled", "gone")
     )
     without = f", {n_lost} of them without a vector" if n_lost else ""
     out.print(f"{escape(place)}: {counts}; {len(store)} images in all{without}", highlight=False, soft_wrap=True)
     out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
-    if n_pruned:
-        out.print(f"{n_pruned} rows whose file is gone were removed")
-    elif found.gone:
-        err.print(
-            f"{found.gone} rows whose file is gone take part in no answer; --prune removes them", highlight=False
-        )
+    if found.gone and not prunes:
+        err.print(f"files that are gone take part in no answer; --prune removes {_rows(found.gone)}", highlight=False)
     if found.out_of_reach:
         err.print(
-            f"{found.out_of_reach} rows are of files that are out of reach (a disk that is not connected, or no "
-            "permission), and stay as they are",
+            f"out of reach: the files of {_rows(found.out_of_reach)} (a disk that is not connected, or no "
+            "permission); nothing was changed there",
             highlight=False,
         )
     for note in found.notes:

@@ -172,7 +172,10 @@ def attribute_dataset(
     which = "of those images" if where else "images"
     out.print(f"{n} of {n_all} {which} have {', '.join(columns) or 'a map'}", highlight=False, soft_wrap=True)
     if n < n_all:
-        out.print(f"the files of the other {n_all - n} could not be read", highlight=False)
+        out.print(
+            f"the files of the other {n_all - n} could not be read, or have changed and must be embedded again",
+            highlight=False,
+        )
 
 
 @commands.command(epilog="Example: convscope place photos.lance new.jpg --method tsne")

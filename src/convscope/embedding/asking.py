@@ -15,12 +15,13 @@ from ..errors import NotInStoreError, ParameterError
 from ..images import ImageSet
 from ..models import Progress
 from ..results import Array, Neighbors, Provenance
+from ..texts import listed
 from .exact import nearest
 from .index import nearest_by_index
 from .lance import quoted
 from .neighbors import Space
 from .points import pixels, values_of
-from .rows import as_key, key_of
+from .rows import as_key, has_changed, key_of
 from .store import EmbeddingStore
 from .table import THUMBNAIL_PX, decode
 
@@ -41,6 +42,7 @@ class Queries:
     thumbnails: Array
     row_ids: Array | None = None
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def neighbors_of(
@@ -99,7 +101,7 @@ def _answered(
             "cpu",
             origin.versions,
             time.perf_counter() - started,
-            notes=_notes(len(found), len(queries.names)),
+            notes=(*queries.notes, *_notes(len(found), len(queries.names))),
             skipped=queries.skipped,
         ),
     )
@@ -173,13 +175,19 @@ def _rows_named(store: EmbeddingStore, texts: list[str]) -> Array | None:
 
 
 def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
-    rows = store.take(row_ids, ["path", "label"])
+    rows = store.take(row_ids, ["path", "label", "stamp"]).to_pydict()
+    changed = [path for path, stamp in zip(rows["path"], rows["stamp"], strict=True) if has_changed(path, stamp)]
+    notes = (
+        f"{len(changed)} of these files have changed since they were embedded, and the older picture was asked for: "
+        f"{listed(changed, 3)}; embed them again",
+    )
     return Queries(
         values_of(store, row_ids, space),
-        tuple(rows["path"].to_pylist()),
-        tuple(rows["label"].to_pylist()),
+        tuple(rows["path"]),
+        tuple(rows["label"]),
         _thumbnails(store, row_ids),
         row_ids,
+        notes=notes if changed else (),
     )
 
 

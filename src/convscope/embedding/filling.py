@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import ImageError
 from ..images import ImageSet, Source, load_images
-from ..models import Inputs, Model, Progress, check_tensor, in_batches, opened
+from ..models import Inputs, Model, Progress, check_tensor, check_weights, in_batches, opened
 from ..results import Array
 from .account import Account, Changes
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
@@ -54,9 +54,10 @@ def fill(
     def write() -> None:
         import pyarrow as pa
 
-        if rows:
-            store.write(pa.concat_tables(rows))
-            rows.clear()
+        made = [rows.pop(0) for _ in range(len(rows))]  # so that none is written a second time after an error
+        check_weights(model.module)  # or the store would hold vectors of two networks
+        if made:
+            store.write(pa.concat_tables(made))
 
     size = batch_size(model, supply.shape, precision, compiled)
     extraction = extracting(model, found, supply.shape, scores=True, precision=precision, compiled=compiled)

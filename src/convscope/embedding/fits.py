@@ -14,6 +14,7 @@ class Fits:
 
     def __init__(self, database: Any, place: str) -> None:
         self._database, self._place = database, place
+        self._what = f"{place}/{FITS}.lance (maps, clusters and the index; removed, they can be made again)"
         self._table: Any = None  # once there is one
         self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
 
@@ -22,7 +23,7 @@ class Fits:
         import pyarrow as pa
 
         row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
-        with lock(self._place), explained():
+        with lock(self._place), explained(what=self._what):
             if FITS not in tables(self._database, self._place):
                 self._database.create_table(FITS, schema=row.schema)
             table = self._database.open_table(FITS)
@@ -32,7 +33,7 @@ class Fits:
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept under a name."""
         check_not_forked(self._place)
-        with explained():
+        with explained(what=self._what):
             if self._table is None:
                 if FITS not in tables(self._database, self._place):
                     return None

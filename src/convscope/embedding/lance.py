@@ -173,7 +173,7 @@ def _holder(file: Path) -> str:
 
 
 @contextmanager
-def explained(where: str | None = None) -> Iterator[None]:
+def explained(where: str | None = None, what: str = "the store") -> Iterator[None]:
     """LanceDB's remark on a condition that the user gave, or on a store that is damaged, as an error of ours."""
     try:
         yield
@@ -181,10 +181,10 @@ def explained(where: str | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         if any(sign in str(error) for sign in _FULL):
-            raise StoreError(_full("the store")) from error
+            raise StoreError(_full(what)) from error
         if where is None:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"the store is damaged, gone, or cannot be written ({first})") from error
+            raise StoreError(f"{what} is damaged, gone, or cannot be written ({first})") from error
         raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error
 
 

@@ -73,6 +73,12 @@ def stamp_of(content: Any) -> str | None:
     return f"{_FILE}{about.st_size} bytes, changed {about.st_mtime_ns}, moved here {about.st_ctime_ns}"
 
 
+def has_changed(key: str, stamp: str | None) -> bool:
+    """Whether a row's file is there, and is not as it was when it was read."""
+    now = stamp_of(Path(path_of(key))) if is_of_a_file(stamp) else None
+    return now is not None and now != stamp
+
+
 def size_in(stamp: str | None) -> int | None:
     """The size in bytes that a file's stamp tells."""
     found = re.match(rf"{_FILE}(\d+) bytes", stamp or "")

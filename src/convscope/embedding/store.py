@@ -47,9 +47,14 @@ _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32", "bool")  # types of columns that are scanned as they are
 
 
+def without_texts(where: str) -> str:
+    """A condition without the texts that it compares with."""
+    return re.sub(r"'(?:[^']|'')*'", "''", where)
+
+
 def names_gone(where: str | None) -> bool:
-    """Whether a condition, but for the texts in it, names the column that says whose file is gone."""
-    return re.search(rf"\b{GONE}\b", re.sub(r"'(?:[^']|'')*'", "", where or ""), re.IGNORECASE) is not None
+    """Whether a condition names the column that says whose file is gone."""
+    return re.search(rf"\b{GONE}\b", without_texts(where or ""), re.IGNORECASE) is not None
 
 
 class EmbeddingStore:
@@ -89,7 +94,7 @@ class EmbeddingStore:
         place = as_place(place)
         if is_local(place):
             make_folder(Path(place))
-        with lock(place), explained():
+        with lock(place), explained(what=place):
             database = connected(place)
             if ROWS in tables(database, place):
                 store = cls(database, database.open_table(ROWS), place)
@@ -120,7 +125,7 @@ class EmbeddingStore:
         place = as_place(place)
         if is_local(place) and not has_table(Path(place)):
             raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
-        with explained():
+        with explained(what=place):
             database = connected(place)
             if ROWS not in tables(database, place):
                 raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
@@ -224,7 +229,7 @@ class EmbeddingStore:
     def _latest(self) -> None:
         check_not_forked(self.place)
         if not self._n_reading:
-            with explained():
+            with explained(what=self.place):
                 self._table.checkout_latest()
 
     def _writer(self) -> Any:
@@ -246,6 +251,8 @@ class EmbeddingStore:
         if where is not None:
             if not isinstance(where, str) or not where.strip():
                 raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
+            if re.search(r"--|/\*|;", without_texts(where)):
+                raise ParameterError(f"where={shown(where)}: one condition, without comments and without ';'")
             self.count(where)
 
     @checks_arguments
@@ -276,7 +283,7 @@ class EmbeddingStore:
         self._check_columns(columns)
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(self.schema.field(name).type not in _LIGHT for name in columns)
-        with explained():
+        with explained(what=self.place):
             query = self._table.search().select(["path"] if is_heavy else list(columns)).with_row_id(True)
             for batch in (query.where(where) if where else query).to_batches(_SCANNED_ROWS):
                 if not is_heavy:
@@ -318,7 +325,7 @@ class EmbeddingStore:
             raise unfit(row_ids, "row_ids", "whole numbers, as batches(row_ids=True) gives them")
         wanted = pa.array(given.astype(np.uint64))
         unique = pc.unique(wanted)
-        with explained():
+        with explained(what=self.place):
             found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
         return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
 
@@ -450,7 +457,7 @@ class EmbeddingStore:
     ) -> list[Array]:
         """The _rowid of what the index finds for each of the vectors (Q, D)."""
         self._latest()
-        with explained():
+        with explained(what=self.place):
             query = self._table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
             found = query.where(self.in_use(where), prefilter=True).to_arrow()
@@ -470,7 +477,7 @@ class EmbeddingStore:
 
         Columns that they do not have become null: a cluster or a place on a map was of the picture before.
         """
-        with lock(self.place), explained():
+        with lock(self.place), explained(what=self.place):
             write_rows(self._writer(), rows, one_writer=is_local(self.place))
 
     def writing(self) -> AbstractContextManager[Any]:
@@ -513,7 +520,7 @@ class EmbeddingStore:
 
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
-        with lock(self.place), explained():
+        with lock(self.place), explained(what=self.place):
             self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
     def add_columns(self, rows: pa.Table, *, only: bool = False) -> None:
@@ -523,7 +530,7 @@ class EmbeddingStore:
         """
         if only:
             rows = self._with_others_empty(rows)
-        with lock(self.place), explained():
+        with lock(self.place), explained(what=self.place):
             set_columns(self._writer(), rows)
 
     def _with_others_empty(self, rows: pa.Table) -> pa.Table:
@@ -543,6 +550,6 @@ class EmbeddingStore:
         from lancedb.index import IvfSq
 
         n_parts = max(1, round(self.count(self.in_use()) ** 0.5 / 2))
-        with lock(self.place), explained():
+        with lock(self.place), explained(what=self.place):
             config = IvfSq(distance_type=distance, num_partitions=n_parts)
             self._writer().create_index("vector", config=config, replace=True)

@@ -48,7 +48,7 @@ def usual_threshold(blocks: Callable[[], Iterable[Points]], n: int, metric: Metr
     _, scores = nearest.answer()
     last = scores[:, -1].astype(np.float64)
     threshold = np.median(last) / SHARE if metric == "euclidean" else 1 - np.median(1 - last) / SHARE**2
-    how = f"a fifth of the distance at which an image has its neighbor number {k}, in the median of {len(chosen)}"
+    how = f"a fifth of the median distance to the {k}th nearest image ({len(chosen)} images)"
     return float(threshold), how
 
 

@@ -18,7 +18,7 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_address
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
-from ..embedding.rows import path_of
+from ..embedding.rows import has_changed, path_of
 from ..errors import ImageError
 from ..images import ImageSet, Source
 from ..models import Model, Progress, as_model
@@ -85,7 +85,8 @@ def attribute_dataset(
     column = f"{method}_focus"
     if column in store.schema.names:
         chosen = f"{chosen} AND {column} IS NULL"
-    paths = store.to_arrow(["path"], chosen)["path"].to_pylist()
+    stamps = store.by_path("stamp", chosen)
+    paths = [path for path, stamp in stamps.items() if not has_changed(path, stamp)]  # or it is another picture's row
     done = total - len(paths)
     for n, rows in on_ray(work, paths, _BLOCK, address) if engine == "ray" else _here(work, paths):
         if rows is not None and len(rows):

@@ -228,7 +228,7 @@ def _notes(classes: Array, codes: Array, n_queries: int) -> tuple[str, ...]:
     alone: list[Any] = list(classes[np.bincount(codes) == 1])
     if alone:
         listed = ", ".join(map(str, alone[:3])) + (", ..." if len(alone) > 3 else "")
-        notes.append(f"A single image, so that there is no other to be found: {listed}.")
+        notes.append(f"Only one image, so that there is nothing to retrieve: {listed}.")
     return tuple(notes)
 
 

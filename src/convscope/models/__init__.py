@@ -5,7 +5,7 @@ from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .classes import find_class
 from .digest import weights_digest
-from .execution import check_differentiable, copied, differentiable, evaluating, hooks
+from .execution import check_differentiable, check_weights, copied, differentiable, evaluating, hooks
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
 from .graphs import reached
@@ -55,6 +55,7 @@ __all__ = [
     "check_differentiable",
     "check_output",
     "check_tensor",
+    "check_weights",
     "convolutions_of",
     "copied",
     "describe",
