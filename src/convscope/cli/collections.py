@@ -193,7 +193,7 @@ def neighbors(
     csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
-    place, csv = free_output(output, "neighbors"), free_csv(csv)
+    place, csv = free_output(output, "neighbors", csv), free_csv(csv)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
     if is_store(collection):
         found = _asked(model, collection, query, where=where, exact=not approximate, **options)
@@ -236,7 +236,7 @@ def project(
     from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
 
-    place, csv = free_output(output, "project"), free_csv(csv)
+    place, csv = free_output(output, "project", csv), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
     options |= {"engine": engine, "address": address}
     if not is_store(collection):
@@ -295,9 +295,9 @@ def embedded(
 
 
 def is_store(place: str) -> bool:
-    from convscope.embedding.lance import as_place, has_table, is_local
+    from convscope.embedding.lance import has_table, is_local
 
-    return not is_local(place) or has_table(Path(as_place(place)))
+    return not is_local(place) or has_table(Path(place).expanduser())
 
 
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
