@@ -20,7 +20,10 @@ from convscope.errors import OutputError
 from convscope.outputs import _HOST, GENERATOR, check_directory, check_output, new_directory, replace_file
 from convscope.texts import printable
 
-OURS = f'<meta name="generator" content="{GENERATOR}">'
+HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+MARK = f'<meta name="generator" content="{GENERATOR}">'
+OURS = HEAD + MARK
+SIGNATURE, CHUNK = b"\x89PNG\r\n\x1a\n", b"tEXtSoftware\0" + GENERATOR.encode()
 
 
 def names(folder: Path) -> list[str]:
@@ -52,9 +55,71 @@ def test_what_convscope_did_not_write_is_kept_unless_told(tmp_path: Path) -> Non
 
 
 def test_a_png_of_ours_is_known_as_well(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG....tEXtSoftware\0" + GENERATOR.encode())
+    (tmp_path / "a.png").write_bytes(SIGNATURE + b"\0\0\0\x0dIHDR" + bytes(21) + CHUNK)
     replace_file(tmp_path / "a.png", [b"new"])
     assert (tmp_path / "a.png").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"The mark is\n\n    {OURS}\n".encode(),
+        MARK.encode(),
+        f"<!doctype html>\n<html lang='en'>\n<head>\n</head>\n<body><pre>{MARK}</pre>".encode(),
+        f"{HEAD}<title>notes</title>\n</head>\n<body>{MARK}".encode(),
+        f"{HEAD}<!-- {MARK} -->".encode(),
+        b"GIF89a" + CHUNK,
+        b"notes\n" + SIGNATURE + CHUNK,
+    ],
+)
+def test_what_only_quotes_our_mark_is_not_ours(tmp_path: Path, content: bytes) -> None:
+    output = tmp_path / "notes.md"
+    output.write_bytes(content)
+    with pytest.raises(OutputError, match="convscope did not write it"):
+        replace_file(output, ["new"])
+    assert output.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [OURS.encode(), SIGNATURE + CHUNK])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_kept_even_if_it_is_ours(tmp_path: Path, content: bytes, overwrite: bool) -> None:
+    output = tmp_path / "picture.png"
+    output.write_bytes(content)
+    with pytest.raises(OutputError, match="is an input of this very call"):
+        replace_file(output, ["new"], inputs=[str(output)], overwrite=overwrite)
+    assert output.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "name", ["images.lance/data/1.lance", "fits.lance/_versions/1.manifest", ".lock", "new.html"]
+)
+def test_nothing_is_written_into_a_store(tmp_path: Path, name: str) -> None:
+    store = tmp_path / "store"
+    for table in ("images.lance/_versions", "images.lance/data", "fits.lance/_versions"):
+        (store / table).mkdir(parents=True)
+    for part in ("images.lance/data/1.lance", "fits.lance/_versions/1.manifest", ".lock"):
+        (store / part).write_text("row")
+    (tmp_path / "link").symlink_to("store")
+    for folder in ("store", "link"):
+        with pytest.raises(OutputError, match="lies inside the store"):
+            replace_file(tmp_path / folder / name, ["new"], overwrite=True)
+        with pytest.raises(OutputError, match="lies inside the store"):
+            check_directory(tmp_path / folder / "out" / "result")
+    assert (store / "images.lance" / "data" / "1.lance").read_text() == "row"
+    assert sorted(names(store)) == [".lock", "fits.lance", "images.lance"]
+    replace_file(tmp_path / "beside.html", ["new"])
+
+
+def test_no_part_of_a_saved_result_is_written_over(tmp_path: Path) -> None:
+    for name in ("manifest.json", "arrays.npz"):
+        (tmp_path / name).write_text("vectors")
+    for name in ("manifest.json", "arrays.npz"):
+        with pytest.raises(OutputError, match=f"{name}: is a part of the result saved in"):
+            replace_file(tmp_path / name, ["new"], overwrite=True)
+        assert (tmp_path / name).read_text() == "vectors"
+    replace_file(tmp_path / "map.html", ["new"])
+    (tmp_path / "arrays.npz").unlink()
+    replace_file(tmp_path / "manifest.json", ["new"], overwrite=True)
 
 
 def test_no_input_is_written_over_by_any_of_its_names(tmp_path: Path) -> None:

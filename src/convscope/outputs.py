@@ -29,8 +29,16 @@ except ImportError:  # Windows: nothing is locked there, and nothing removed
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 GENERATOR = f"convscope {version('convscope')}"  # by which a file of ours is known: see `_OURS`
-_OURS = re.compile(rb'<meta name="generator" content="convscope[ "]|Software\0convscope ')  # HTML, PNG
-_HEAD = 1024  # bytes in which it stands
+# How our HTML and PNG files begin. Anybody's file may hold that text further on, as notes that quote a page do.
+_OURS = re.compile(
+    rb'\s*<!doctype html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">\s*'
+    rb'<meta name="generator" content="convscope[ "]'
+    rb"|\x89PNG\r\n\x1a\n.{,256}tEXtSoftware\0convscope ",
+    re.DOTALL,
+)
+_HEAD = 1024  # bytes in which that stands
+_TABLE = os.path.join("images.lance", "_versions")  # what makes a folder a store
+_RESULT = ("manifest.json", "arrays.npz")  # what makes it a saved result
 _LONGEST_NAME = 255  # bytes
 _HOST = re.sub(r"\W", "_", platform.node())[:64]
 _A_DAY = 86_400  # seconds
@@ -42,7 +50,7 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
     Args:
         output: path of the file.
         inputs: files that the same call reads; names of what is no file do no harm.
-        overwrite: allow any regular file that is not an input.
+        overwrite: allow any regular file that is neither an input nor a part of a store or a saved result.
 
     Returns:
         The place, behind all links.
@@ -52,16 +60,16 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
     """
     with _explained(output):
         place = Path(os.path.realpath(output))
+        _check_no_part(output, place)
         about = _about(place)
         if about is not None:
             _check_kind(output, about)
-            if not _is_ours(place):  # or else it is no image and no network
-                check_no_input(place, inputs)
-                if not overwrite:
-                    raise OutputError(
-                        f"{output}: exists, and convscope did not write it; choose another output, or give "
-                        "overwrite=True (--overwrite)"
-                    )
+            check_no_input(place, inputs)  # one of our own may be one: a picture
+            if not overwrite and not _is_ours(place):
+                raise OutputError(
+                    f"{output}: exists, and convscope did not write it; choose another output, or give "
+                    "overwrite=True (--overwrite)"
+                )
             if not os.access(place, os.W_OK) or not about.st_mode & 0o222:  # root may write all the same
                 raise OutputError(f"{output}: is read-only; choose another output")
         _check_folder(output, place)
@@ -70,9 +78,13 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
 
 def check_no_input(output: AnyPath, inputs: Iterable[AnyPath]) -> None:
     """`OutputError` where the output is a file that the same call reads, by whatever name."""
+    try:
+        about = os.stat(output)
+    except (OSError, ValueError):  # it is not there yet
+        return
     for one in inputs:
-        with suppress(OSError, ValueError):  # one of them is not there
-            if os.path.samefile(one, output):
+        with suppress(OSError, ValueError):  # no name of a file
+            if os.path.samestat(os.stat(one), about):
                 raise OutputError(f"{output}: is an input of this very call; choose another output")
 
 
@@ -87,6 +99,7 @@ def check_directory(directory: AnyPath) -> Path:
     """
     with _explained(directory):
         place = Path(os.path.realpath(directory))
+        _check_no_part(directory, place)
         about = _about(place)
         if about is not None:
             if not stat.S_ISDIR(about.st_mode) or any(place.iterdir()):
@@ -152,18 +165,25 @@ def _about(place: Path) -> os.stat_result | None:
         return None
 
 
+def _check_no_part(output: AnyPath, place: Path) -> None:
+    """`OutputError` for what belongs to a store or a saved result, which nothing else could make again."""
+    for folder in place.parents:
+        if (folder / _TABLE).is_dir():
+            raise OutputError(f"{output}: lies inside the store {folder}; choose another output")
+    if place.name in _RESULT and all((place.parent / name).is_file() for name in _RESULT):
+        raise OutputError(f"{output}: is a part of the result saved in {place.parent}; choose another output")
+
+
 def _check_kind(output: AnyPath, about: os.stat_result) -> None:
     if stat.S_ISDIR(about.st_mode):
-        raise OutputError(
-            f"{output}: is a folder; give the name of a file, such as {os.path.join(output, 'page.html')}"
-        )
+        raise OutputError(f"{output}: is a folder; give the name of a file")
     if not stat.S_ISREG(about.st_mode):
         raise OutputError(f"{output}: is no regular file but a pipe, a socket or a device; choose another output")
 
 
 def _is_ours(place: Path) -> bool:
     with place.open("rb") as file:
-        return _OURS.search(file.read(_HEAD)) is not None
+        return _OURS.match(file.read(_HEAD)) is not None
 
 
 def _check_folder(output: AnyPath, place: Path) -> None:

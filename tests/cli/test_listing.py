@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from convscope import EmbeddingStore
 from convscope.cli.app import app
 from convscope.cli.listing import Rows, write_csv
+from convscope.embedding.lance import is_store
 from convscope.errors import OutputError
 
 PLAIN = {"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}
@@ -68,6 +69,24 @@ def test_rows_are_listed_and_written_alike(command: str, store: EmbeddingStore, 
     assert refused.exit_code == 1
     assert "exists already" in refused.stderr
     assert not (tmp_path / "out2").exists()  # refused before the work
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("output", "csv_file"), [("new/w", "new/w"), ("new/w", "new"), (None, "out"), ("w", "./w/")]
+)
+def test_a_csv_that_would_be_the_folder_of_the_result_is_refused_before_the_work(
+    command: str, output: str | None, csv_file: str, store: EmbeddingStore, tmp_path: Path
+) -> None:
+    refused = invoke(*COMMANDS[command][0], *(["-o", output] if output else []), "--csv", csv_file)
+    assert refused.exit_code == 1
+    assert "is the folder of the result, or one around it; choose another --csv" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["s.lance"]
+
+
+def test_a_name_that_no_store_can_have_may_be_that_of_a_folder_of_images() -> None:
+    assert not is_store("caf\udce9")
+    assert not is_store("a\nb")
 
 
 def test_rows_say_what_the_library_says(store: EmbeddingStore) -> None:

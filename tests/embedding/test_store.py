@@ -399,9 +399,9 @@ def test_a_damaged_store_is_said_to_be_one(folder: Path, tmp_path: Path) -> None
     embed(network(), folder, store=tmp_path / "s.lance")
     for file in (tmp_path / "s.lance" / "images.lance" / "_versions").iterdir():
         file.write_bytes(b"no manifest")
-    with pytest.raises(StoreError, match="the store is damaged"):
+    with pytest.raises(StoreError, match="is damaged, gone"):
         EmbeddingStore.open(tmp_path / "s.lance")
-    with pytest.raises(StoreError, match="the store is damaged"):
+    with pytest.raises(StoreError, match="is damaged, gone"):
         embed(network(), folder, store=tmp_path / "s.lance")
 
 
@@ -417,3 +417,18 @@ def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) ->
         with pytest.raises(ParameterError, match=f"where={where!r}: ") as caught:
             store.neighbors(np.zeros(20, np.float32), where=where)  # type: ignore[arg-type]
         assert "error IS NULL" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a\nb.lance", "a\tb", "a\x7fb", "caf\udce9", "s3://a\nb"])
+def test_a_place_that_lancedb_would_take_for_another_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (name, Path(name)):
+        for use in (
+            lambda place: EmbeddingStore.of_vectors(place, np.eye(3, dtype=np.float32)),
+            EmbeddingStore.open,
+        ):
+            with pytest.raises(ParameterError, match="a store's name is UTF-8 without control characters"):
+                use(place)
+    assert list(tmp_path.iterdir()) == []

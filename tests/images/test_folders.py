@@ -100,6 +100,22 @@ def test_a_pattern_follows_links_once(root: Path) -> None:
 # --- what is no image --------------------------------------------------------------------------------------------
 
 
+def test_a_pattern_tells_the_folder_that_it_searched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    for pattern, folder in (
+        (str(root / "*" / "*.png"), root),
+        (root / "cat" / "?.png", root / "cat"),
+        (root / "**" / "1.png", root),
+        ("cat/*.png", Path("cat")),
+        ("[c]at/1.png", Path()),
+        ("*/1.png", Path()),
+    ):
+        assert load_images(pattern).folders == (folder,)
+    assert load_images(["cat/*.png", root]).folders == (Path("cat"), root)
+    below = Path(root.anchor, "*", *root.parts[2:], "cat", "1.png")
+    assert load_images(below).folders == (), "all disks are below that"
+
+
 def test_files_that_are_no_images_are_left_out_and_counted_in_one_line(root: Path) -> None:
     for name in ("cat/1.txt", "cat/2.TXT", "a.json", "b.json", "Thumbs.db", "cat/Icon\r", "README", "clip.mp4"):
         (root / name).write_text("no image")
@@ -161,6 +177,7 @@ def test_results_and_stores_inside_a_folder_are_left_out_and_counted(root: Path)
     Filters(values=weights, layer="conv", provenance=about).save(root / "out" / "filters")
     photo(root / "out" / "photos" / "own.png")
     photo(root / "store" / "images.lance" / "data" / "1.png")
+    (root / "store" / "images.lance" / "_versions").mkdir()
     photo(root / "rows.lance" / "_versions" / "1.png")
     for name in ("manifest.json", "arrays.npz"):  # somebody else's
         photo(root / "mine" / "1.png")
@@ -171,6 +188,17 @@ def test_results_and_stores_inside_a_folder_are_left_out_and_counted(root: Path)
     assert f"left out 3 folders of convscope's own: {own}" in found.notes
     assert relative(load_images(str(root / "*" / "*" / "*.png")), root) == ["out/photos/own.png"]
     assert len(load_images(root / "out" / "filters")) == 1, "who names it means it"
+
+
+@pytest.mark.parametrize("name", ["images.lance", "arrays.npz"])
+def test_a_store_or_folder_called_like_a_part_of_one_hides_no_photos_beside_it(root: Path, name: str) -> None:
+    store = root / "cat" / name
+    photo(store / "images.lance" / "data" / "1.png")
+    (store / "images.lance" / "_versions").mkdir()
+    (store / "fits.lance" / "_versions").mkdir(parents=True)
+    for source in (root, str(root / "**" / "*.png"), str(root / "*" / "*.png")):
+        assert relative(load_images(source), root) == ["cat/1.png"]
+    assert f"left out 1 folder of convscope's own: {store}" in load_images(root).notes
 
 
 # --- what cannot be looked into ----------------------------------------------------------------------------------

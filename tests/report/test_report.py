@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.report.made import EVIL, Page, write_photo
 from torch import nn
 
-from convscope.embedding import embed
+from convscope.embedding import Embeddings, embed
 from convscope.errors import LayerError, ModelError, OutputError, ParameterError, TargetError
 from convscope.images import load_images
 from convscope.models import Model, Several, SimilarTo
 from convscope.outputs import GENERATOR
+from convscope.render import save_png
 from convscope.report import report
 from convscope.report.compose import IMAGES, choose_layers
 from convscope.report.figures import number
 from convscope.report.page import _curve
+
+HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+OURS = f'{HEAD}<meta name="generator" content="{GENERATOR}">'
 
 
 def test_nothing_is_loaded_from_anywhere(made: tuple[Path, str, Any]) -> None:
@@ -143,11 +148,11 @@ def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
 
 def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
-    output.write_text(f'<meta name="generator" content="{GENERATOR}">old')
+    output.write_text(OURS + "old")
     report(model, np.zeros((20, 20, 3), np.uint8), output=output, layer=["0", "7"], target="c")
     text = output.read_text(encoding="utf-8")
     assert not text.endswith("old")
-    assert f'<meta name="generator" content="{GENERATOR}">' in text[:1000], "the next one may replace it"
+    assert report(model, np.zeros((20, 20, 3), np.uint8), output=output, methods="saliency") == output, "once more"
     assert 'id="neighbors"' not in text
     assert "unit " in text
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
@@ -155,7 +160,7 @@ def test_an_older_report_is_replaced_and_nothing_is_left_beside_it(model: Model,
 
 def test_a_failure_keeps_the_older_report(model: Model, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
-    old = f'<meta name="generator" content="{GENERATOR}">old'
+    old = OURS + "old"
     output.write_text(old)
     with pytest.raises(TargetError):
         report(model, np.zeros((20, 20, 3), np.uint8), output=output, target="no such class")
@@ -183,6 +188,38 @@ def test_neither_a_file_of_others_nor_an_input_is_replaced(model: Model, tmp_pat
         with pytest.raises(OutputError, match=r"b.png: is an input of this very call"):
             report(model, photo, output=other, collection=collection, overwrite=True)
     assert (photo.read_bytes(), other.read_bytes()) == before
+
+
+def test_what_tells_of_the_images_or_holds_their_vectors_is_kept(model: Model, tmp_path: Path) -> None:
+    photos = [write_photo(tmp_path / "photos" / f"{name}.png", i) for i, name in enumerate("ab")]
+    table = tmp_path / "list.csv"
+    table.write_text("path\n" + "\n".join(map(str, photos)))
+    embed(model, photos).save(tmp_path / "saved")
+    embed(model, photos, store=tmp_path / "store")
+    row = next((tmp_path / "store" / "images.lance" / "data").iterdir())
+    with Image.open(photos[0]) as opened:
+        for images, collection, output in (
+            (table, None, table),
+            ([table], None, table),
+            (load_images([load_images(table)])[:1], None, table),
+            (photos, table, table),
+            (opened, None, photos[0]),
+            ([opened], None, photos[0]),
+            (photos[1], [opened, photos[1]], photos[0]),
+            (photos, tmp_path / "saved", tmp_path / "saved" / "arrays.npz"),
+            (photos, Embeddings.load(tmp_path / "saved"), tmp_path / "saved" / "manifest.json"),
+            (photos, tmp_path / "store", row),
+        ):
+            before = output.read_bytes()
+            with pytest.raises(OutputError, match=r"input of this very call|part of the result|inside the store"):
+                report(model, images, output=output, collection=collection, overwrite=True)
+            assert output.read_bytes() == before
+
+
+def test_a_picture_of_ours_that_is_looked_at_is_kept(model: Model, tmp_path: Path) -> None:
+    picture = save_png(model.predict(np.zeros((20, 20, 3), np.uint8)), tmp_path / "a.png")
+    with pytest.raises(OutputError, match=r"a.png: is an input of this very call"):
+        report(model, picture, output=picture)
 
 
 def test_no_script_may_run(made: tuple[Path, str, Any]) -> None:

@@ -65,7 +65,7 @@ def neighbors(
     """The images that the network thinks are most like another, with their scores."""
     from convscope.embedding.lance import is_store
 
-    place, csv = free_output(output, "neighbors"), free_csv(csv)
+    place, csv = free_output(output, "neighbors", csv), free_csv(csv)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
     if is_store(collection):
         found = _asked(model, collection, query, where=where, exact=not approximate, **options)
@@ -107,7 +107,7 @@ def project(
     from convscope.embedding import project as project_vectors
     from convscope.embedding.lance import is_store
 
-    place, csv = free_output(output, "project"), free_csv(csv)
+    place, csv = free_output(output, "project", csv), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
     options |= {"engine": engine, "address": address}
     if not is_store(collection):

@@ -110,10 +110,15 @@ def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield step
 
 
-def free_output(chosen: Path | None, command: str) -> Path:
-    """Where a result goes: the chosen place, which must be free, or the first free one under out/."""
+def free_output(chosen: Path | None, command: str, csv_file: Path | None = None) -> Path:
+    """Where a result goes: the chosen place, which must be free, or the first free one under out/.
+
+    ``csv_file`` is written as well: it cannot be that folder, nor one that holds it.
+    """
     place = chosen or _next_free(Path("out") / command)
     check_directory(place)
+    if csv_file is not None and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(csv_file)):
+        raise OutputError(f"{csv_file}: is the folder of the result, or one around it; choose another --csv")
     return place
 
 

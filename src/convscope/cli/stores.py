@@ -78,7 +78,7 @@ def duplicates(
     from convscope import EmbeddingStore
     from convscope import duplicates as find
 
-    place, csv = free_output(output, "duplicates"), free_csv(csv)
+    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     with progress_bar("duplicates") as step:
         found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit, progress=step)
     if not as_json:
@@ -124,7 +124,7 @@ def evaluate_retrieval(
     from convscope import EmbeddingStore
     from convscope import evaluate_retrieval as evaluate
 
-    place, csv = free_output(output, "retrieval"), free_csv(csv)
+    place, csv = free_output(output, "retrieval", csv), free_csv(csv)
     found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
@@ -221,7 +221,7 @@ def cluster(
     from convscope import EmbeddingStore
     from convscope import cluster as find
 
-    place, csv = free_output(output, "cluster"), free_csv(csv)
+    place, csv = free_output(output, "cluster", csv), free_csv(csv)
     found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):

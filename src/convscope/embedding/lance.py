@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ LOCK = ".lock"
 KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
 _FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
+_NO_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # LanceDB takes another place for it, or none
 _NAMED = 500  # in one condition
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ def as_place(place: object) -> str:
     """A folder, with ~ for the home, or an address."""
     if not isinstance(place, str | Path) or not str(place):
         raise ParameterError(f"{place!r} is no place of a store: give a folder or an address")
+    if _NO_NAME.search(str(place)):
+        raise ParameterError(f"{str(place)!r}: a store's name is UTF-8 without control characters; choose another")
     return os.path.expanduser(str(place)) if is_local(str(place)) else str(place)
 
 

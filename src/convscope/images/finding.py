@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +30,7 @@ class _Found:
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)  # that were searched
+    tables: list[Path] = field(default_factory=list)  # that listed images
     skips_errors: bool = False  # whether an item of a list may be missing
 
     def add(self, content: Any, name: str, label: str | None = None) -> None:
@@ -91,6 +94,7 @@ def load_images(
         notes=[*found.left_out.notes(), *found.notes],
         unreadable=found.left_out.unreadable,
         folders=found.folders,
+        tables=found.tables,
     )
 
 
@@ -116,6 +120,7 @@ def _find(source: Any, found: _Found) -> bool:
         found.sources += source.sources
         found.notes += [note for note in source.notes if note not in found.notes]
         found.folders += source.folders
+        found.tables += source.tables
         found.left_out.unreadable += source.unreadable
         return source.skip_errors
     if isinstance(source, Source):
@@ -215,6 +220,9 @@ def _find_pattern(pattern: Path, found: _Found) -> None:
     left_out = LeftOut()
     files = files_like(pattern, left_out)
     _check_found(files, f"{pattern}: no image has such a name", left_out)
+    folder = Path(*takewhile(lambda part: not has_signs(part), pattern.parts))
+    if str(folder) != folder.anchor:  # which holds all disks, those that are not connected as well
+        found.folders.append(folder)
     found.left_out.add(left_out)
     for file in files:
         found.add(file, str(file), file.parent.name or None)
@@ -230,5 +238,6 @@ def _check_found(files: Sequence[Path], text: str, left_out: LeftOut) -> None:
 def _find_listed(table: Path, found: _Found) -> None:
     listing = tables.listed(table)
     found.notes += listing.notes
+    found.tables.append(table)
     for file, label in listing.rows:
         found.sources.append(Source(str(file), file, label, listing.says_label))

@@ -18,7 +18,8 @@ class ImageSet(Sequence[Pixels]):
     Indexing opens one image and returns an array (H, W, C). ``skip_errors`` tells a long run to go on
     after an image that cannot be read (the default for folders) instead of raising. ``notes`` are remarks on how
     they were found, as of files that are no images; ``unreadable`` are folders that could not be looked into.
-    ``folders`` are those that were searched, and ``remarks`` are on images that have been opened.
+    ``folders`` are those that were searched, ``tables`` those that listed images. ``remarks`` are on images that
+    have been opened.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class ImageSet(Sequence[Pixels]):
         notes: Sequence[str] = (),
         unreadable: Sequence[str] = (),
         folders: Sequence[Path] = (),
+        tables: Sequence[Path] = (),
     ):
         self.notes = tuple(notes)
         self.unreadable = tuple(unreadable)
         self.folders = tuple(folders)
+        self.tables = tuple(tables)
         self.sources = tuple(sources)
         self.background = background
         self.skip_errors = skip_errors
@@ -65,6 +68,7 @@ class ImageSet(Sequence[Pixels]):
             notes=self.notes,
             unreadable=self.unreadable,
             folders=self.folders,
+            tables=self.tables,
         )
         other._remarks = self._remarks
         return other

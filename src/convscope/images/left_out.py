@@ -36,7 +36,7 @@ _NAMES = frozenset(
 )
 _NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG")  # Pillow knows these by name only
 _MOST_KINDS, _MOST_NAMED = 8, 5
-_OWN_ROWS = "images.lance"  # in a store
+_OWN_ROWS = "images.lance"  # in a store, which may have this name itself
 
 
 @dataclass
@@ -91,7 +91,9 @@ def kind_that_is_no_image(name: str) -> str | None:
 
 def is_own(folder: str, inside: Collection[str]) -> bool:
     """Whether a folder is a result that convscope saved, or a store, by the names inside it."""
-    if _OWN_ROWS in inside or (folder.lower().endswith(".lance") and "_versions" in inside):
+    if _OWN_ROWS in inside and os.path.isdir(os.path.join(folder, _OWN_ROWS, "_versions")):
+        return True
+    if folder.lower().endswith(".lance") and "_versions" in inside:
         return True
     return "manifest.json" in inside and is_saved(folder)
 

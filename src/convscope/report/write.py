@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor, nn
 
 from ..arguments import checks_arguments
 from ..embedding import EmbeddingStore
 from ..embedding.rows import path_of
-from ..images import load_images
+from ..images import ImageSet, load_images
 from ..models import Model, Target, as_model
 from ..outputs import check_output, replace_file
 from .collect import opened
@@ -53,7 +55,8 @@ def report(
             measured by deletion and insertion, beside a map of chance.
         progress: called with (stage, done, total), where the stage is "occlusion", "embed" and so on. Unlike
             elsewhere it takes the name of the stage, as one call runs many methods.
-        overwrite: replace a file, too, that convscope did not write; never one of the images.
+        overwrite: replace a file, too, that convscope did not write; never what is read, such as one
+            of the images or the table that lists them.
 
     Returns:
         The path of the file.
@@ -87,7 +90,11 @@ def report(
 
 
 def _inputs(*given: Any) -> Iterator[str]:
-    """What is read, as far as it has names, files among them; told only where a file may be overwritten."""
+    """What is read, as far as it has names, files among them; looked up only where the output is there already."""
     for one in given:
         names = one.by_path("stamp") if isinstance(one, EmbeddingStore) else getattr(one, "names", ())
         yield from map(path_of, names)
+        if isinstance(one, ImageSet):
+            yield from map(str, one.tables)
+            pictures = (source.content for source in one.sources if isinstance(source.content, Image.Image))
+            yield from (os.fsdecode(getattr(picture, "filename", "")) for picture in pictures)
