@@ -18,7 +18,7 @@ from .execution import move
 from .interrupts import orderly_interrupts
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
-from .wrappings import fit_weights, weights_in
+from .wrappings import classifier, fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
 
@@ -206,12 +206,12 @@ def _with_weights(build: Callable[..., nn.Module], path: str | Path) -> tuple[nn
     content, module = read_content(path), build()
     found = weights_in(content, module.state_dict(), str(path))
     weights = found.tensors
-    head = next((key for key, t in reversed(module.state_dict().items()) if t.ndim >= 2), None)
+    head = classifier(module.state_dict())
     if head in weights and weights[head].shape[1:] == module.state_dict()[head].shape[1:]:
         n_classes = weights[head].shape[0]
         if n_classes != module.state_dict()[head].shape[0]:
             module = build(num_classes=n_classes)
-    fit_weights(module, weights, str(path))
+    fit_weights(module, weights, found.of(str(path)))
     return module, found.note(Path(path).name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,31 +16,80 @@ from ..texts import listed
 Tensors = Mapping[str, torch.Tensor]
 
 _DEPTH = 3  # so deep are mappings looked into
-_COMPILED = "_orig_mod."  # what torch.compile puts before each name, anywhere in it
-# Of two that fit equally well the one is taken that training itself goes on with; others are averages of it.
-_AVERAGED = ("ema", "swa", "teacher", "momentum", "averag", "best")
+_COMPILED = "_orig_mod"  # a part that torch.compile puts into names, anywhere
+_COUNTER = "num_batches_tracked"  # not in checkpoints from before PyTorch 0.4.1, and evaluation does not use it
+_FEW = 4  # a loss, a metric or a counter has as many tensors of its own
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # float8 means nothing without its scales
+
+# What words say of the set of weights that they stand before. The worst of its words counts.
+_TRAINED, _AVERAGED, _UNTOLD, _ASIDE, _NO_WEIGHTS = range(5)
+_WORDS = {
+    _TRAINED: "state dict model net network module orig mod weights params parameters checkpoint ckpt backbone "
+    "trunk encoder student online base q query",
+    _AVERAGED: "ema swa averaged average avg shadow best",
+    _ASIDE: "teacher target momentum k key exp init initial pretrain pretrained old prev previous backup ref "
+    "reference",
+    _NO_WEIGHTS: "optimizer optimizers optim optimiser adam sgd grad grads gradient gradients opt",
+}
+_RANKS = {word: rank for rank, words in _WORDS.items() for word in words.split()}
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Tensors that stand below one prefix in one mapping, by the names of the network."""
+
+    name: str  # of the mapping and the prefix
+    tensors: dict[str, torch.Tensor]
+    others: dict[str, torch.Tensor]  # below the same prefix, but not of the network
+
+    @property
+    def rank(self) -> int:
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", self.name)
+        return max((_RANKS.get(word.lower(), _UNTOLD) for word in words), default=_TRAINED)
+
+    @property
+    def n_weights(self) -> int:
+        return sum(not name.endswith(_COUNTER) for name in self.tensors)
+
+    @property
+    def said(self) -> str:
+        return repr(self.name) if self.name else "the top level"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Tensors by the names of the network, where they were, and what else there was that would have fitted."""
+    """Tensors by the names of the network, where they were, and what else there was."""
 
     tensors: dict[str, torch.Tensor]
     place: str
-    also: tuple[str, ...]
+    also: tuple[str, ...] = ()  # the places of other sets that would have fitted
+    n_others: int = 0  # tensors that are in none of the sets
+    aside: bool = False  # whether the place sounds like something else than the network's weights
+
+    def of(self, source: str) -> str:
+        """The file, and which set in it."""
+        return f"{source} (of several sets of weights, those in {self.place})" if self.also else source
 
     def note(self, source: str) -> tuple[str, ...]:
         """What has to be said of a choice."""
-        if not self.also:
-            return ()
-        return (
-            f"{source} holds several sets of weights: those in {self.place!r} were taken, not those in "
-            f"{', '.join(map(repr, self.also))}",
-        )
+        notes = []
+        if self.also:
+            others = ", ".join(self.also)
+            notes.append(
+                f"{source} holds several sets of weights: those in {self.place} were taken, not those in {others}"
+            )
+        elif self.aside:
+            notes.append(f"{source} holds weights that fit only in {self.place}; these were taken")
+        if self.n_others > _FEW:
+            notes.append(f"{self.n_others} other tensors in {source} are not of this network")
+        return tuple(notes)
 
 
 def weights_in(content: Mapping[Any, Any], own: Tensors, source: str) -> Found:
-    """The mapping in a checkpoint that fits the names of a network best, its prefix taken off.
+    """The set of weights in a checkpoint that has the names of a network, its prefix taken off.
+
+    Names decide, and the shapes of all but the classifier, as the number of classes is the file's. Of several sets
+    that one is taken whose place sounds most like what was trained.
 
     Args:
         content: what is in the file, mappings inside of mappings.
@@ -47,22 +97,35 @@ def weights_in(content: Mapping[Any, Any], own: Tensors, source: str) -> Found:
         source: the file, for errors.
 
     Raises:
-        ModelError: there are no tensors by name in it.
+        ModelError: there are no tensors by name in it, or several sets that nothing tells apart.
     """
-    choices = []
-    for place, tensors in _state_dicts(content, ""):
-        plain = {key.replace(_COMPILED, ""): tensor for key, tensor in tensors.items()}
-        prefix = _prefix(plain, own)
-        stripped = {key.removeprefix(prefix): tensor for key, tensor in plain.items() if key.startswith(prefix)}
-        choices.append((_fit(stripped, own), place, stripped))
-    if not choices:
+    sets = [found for place, tensors in _state_dicts(content, "") for found in _sets(tensors, own, place, source)]
+    sets = [found for found in sets if found.rank < _NO_WEIGHTS]
+    if not sets:
         raise ModelError(f"{source}: no state dict (a mapping from names to tensors) in it")
-    best = max(fit for fit, _, _ in choices)
-    fitting = [(place, tensors) for fit, place, tensors in choices if fit == best]
-    fitting.sort(key=lambda choice: any(word in choice[0].lower() for word in _AVERAGED))
-    place, tensors = fitting[0] if best[0] else max(fitting, key=lambda choice: len(choice[1]))
-    also = tuple(other for other, _ in fitting if other != place) if best[0] else ()
-    return Found(tensors, place, also)
+    fitting = [found for found in sets if _fits(found.tensors, own)]
+    if not fitting:  # the nearest, for `fit_weights` to say what is wrong with it
+        nearest = max(sets, key=lambda found: (*_fit(found.tensors, own), len(found.others)))
+        return Found({**nearest.tensors, **nearest.others}, nearest.said)
+    fitting.sort(key=lambda found: (found.rank, -found.n_weights, len(found.name)))
+    taken, differing = fitting[0], [found for found in fitting[1:] if not _part(found.tensors, fitting[0].tensors)]
+    rivals = [found for found in differing if (found.rank, found.n_weights) == (taken.rank, taken.n_weights)]
+    if rivals:
+        raise ModelError(
+            f"{source} holds several sets of weights that fit equally well, in "
+            f"{', '.join(found.said for found in (taken, *rivals))}; save the one you mean in a file of its own"
+        )
+    known = {id(tensor) for found in fitting for tensor in found.tensors.values()}
+    extra = {key: tensor for key, tensor in taken.others.items() if id(tensor) not in known}
+    known |= {id(tensor) for tensor in extra.values()}
+    everything = {id(t) for found in sets for t in (*found.tensors.values(), *found.others.values())}
+    return Found(
+        {**taken.tensors, **extra},
+        taken.said,
+        tuple(found.said for found in differing),
+        len(everything - known),
+        taken.rank == _ASIDE,
+    )
 
 
 def _state_dicts(content: Mapping[Any, Any], place: str, depth: int = _DEPTH) -> Iterator[tuple[str, Tensors]]:
@@ -75,29 +138,79 @@ def _state_dicts(content: Mapping[Any, Any], place: str, depth: int = _DEPTH) ->
             yield from _state_dicts(value, f"{place}.{key}" if place else key, depth - 1)
 
 
-def _prefix(tensors: Tensors, own: Tensors) -> str:
-    """What stands before the names of the network in most of these: "module.", "model.", "net.backbone."."""
-    counts = {"": 0}
+def _sets(tensors: Tensors, own: Tensors, place: str, source: str) -> Iterator[_Set]:
+    """A set for each prefix ("module.", "net.backbone.") that stands before names of the network."""
+    found: dict[str, dict[str, str]] = {"": {}}  # prefix -> name in the network -> key
     for key in tensors:
         parts = key.split(".")
         for n in range(len(parts)):
-            if ".".join(parts[n:]) in own:
-                prefix = "".join(f"{part}." for part in parts[:n])
-                counts[prefix] = counts.get(prefix, 0) + 1
-    return max(counts, key=lambda prefix: counts[prefix])  # the shortest of equals comes first
+            name = ".".join(part for part in parts[n:] if part != _COMPILED)
+            if parts[n] != _COMPILED and name in own:
+                names = found.setdefault("".join(f"{part}." for part in parts[:n]), {})
+                if name in names:
+                    raise ModelError(
+                        f"{source}: two tensors for {name}: {names[name]} and {key}; save one of them"
+                    )
+                names[name] = key
+    for prefix, names in found.items():
+        used = set(names.values())
+        yield _Set(
+            ".".join(part for part in (place, prefix.rstrip(".")) if part),
+            {name: tensors[key] for name, key in names.items()},
+            {
+                key.removeprefix(prefix): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(prefix) and key not in used
+            },
+        )
+
+
+def classifier(own: Tensors) -> str | None:
+    """The weight of the last layer."""
+    return next((key for key, tensor in reversed(list(own.items())) if tensor.ndim >= 2), None)
+
+
+def _fits(tensors: Tensors, own: Tensors) -> bool:
+    """Whether they are all of the network, but for the number of classes or the layers that depend on it."""
+    head = classifier(own)
+    n_own = own[head].shape[0] if head else None
+    n_given = tensors[head].shape[0] if head and head in tensors and tensors[head].ndim else n_own
+    for name, tensor in own.items():
+        by_class = tensor.ndim > 0 and tensor.shape[0] == n_own  # auxiliary classifiers, too
+        if name not in tensors:
+            if not by_class and not name.endswith(_COUNTER):
+                return False
+        elif tensors[name].shape not in (tensor.shape, (n_given, *tensor.shape[1:]) if by_class else None):
+            return False
+    return True
 
 
 def _fit(tensors: Tensors, own: Tensors) -> tuple[int, int]:
     """How many names are those of the network, and of how many the shapes."""
-    common = [key for key in own if key in tensors]
-    return len(common), sum(tensors[key].shape == own[key].shape for key in common)
+    return len(tensors), sum(tensor.shape == own[name].shape for name, tensor in tensors.items())
+
+
+def _part(part: Tensors, whole: Tensors) -> bool:
+    """Whether there is nothing in one set that the other does not have, with equal values."""
+    return part.keys() <= whole.keys() and all(_same(part[name], whole[name]) for name in part)
+
+
+def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors are the same to the bit, of whatever type."""
+    if first is second:
+        return True
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    if any(t.is_meta or t.is_quantized or t.layout != torch.strided for t in (first, second)):
+        return False  # no weights anyway
+    one, other = (t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (first, second))
+    return torch.equal(one, other)
 
 
 def fit_weights(module: nn.Module, weights: Tensors, source: str) -> None:
     """Load a state dict; `ModelError` lists what does not fit, or is no weights."""
     own = module.state_dict()
-    # Checkpoints from before PyTorch 0.4.1 have no such counters, and evaluation does not use them.
-    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    missing = [key for key in own if key not in weights and not key.endswith(_COUNTER)]
     extra = [key for key in weights if key not in own]
     reshaped = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
@@ -134,8 +247,10 @@ def _fault(tensor: torch.Tensor, own: torch.Tensor) -> str:
         return "" if own.is_quantized else "quantized"
     if own.is_floating_point() and not tensor.is_floating_point():
         return f"of {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+        return f"of {str(tensor.dtype).removeprefix('torch.')}"
     if tensor.is_floating_point():
-        n_odd = int((~torch.isfinite(tensor.to(torch.promote_types(tensor.dtype, torch.float32)))).sum())
-        if n_odd and bool(torch.isfinite(own).all()):  # a mask of attention may be infinite
-            return "NaN or infinite"
+        values = tensor.to(own.dtype) if own.is_floating_point() else tensor  # float64 may reach beyond float32
+        if not torch.isfinite(values).all() and torch.isfinite(own).all():  # a mask of attention may be infinite
+            return f"NaN or infinite in {str(values.dtype).removeprefix('torch.')}"
     return ""
