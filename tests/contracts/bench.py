@@ -147,6 +147,8 @@ class Bench:
             "target": lambda: 0,
             "against": lambda: 1,
             "index": lambda: 0,
+            "column": lambda: "stamp",
+            "notes": lambda: ["a note"],
             "box": lambda: (0, 0, 8, 8),
             "output": lambda: self._output(name),
             "source": lambda: self.photos if name == "load_images" else self.embeddings,

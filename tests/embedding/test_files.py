@@ -579,7 +579,9 @@ def _vectors(network: Model, photos: Path) -> tuple[tuple[str, ...], Any]:
     return found.names, found.vectors
 
 
-@pytest.mark.parametrize("where", ["label = 'cats' -- only these", "label = 'cats'; drop", "label = 'x' /* gone */"])
+@pytest.mark.parametrize(
+    "where", ["label = 'cats' -- only these", "label = 'cats'; drop", "label = 'x' /* gone */"]
+)
 def test_a_condition_has_no_comments(photos: Path, tmp_path: Path, network: Model, where: str) -> None:
     store = embed(network, photos, store=tmp_path / "s.lance")
     with pytest.raises(ParameterError, match="without comments"):

@@ -129,7 +129,9 @@ def _tell_changes(place: str, store: Any, found: Any, prunes: bool) -> None:
     out.print(f"{escape(place)}: {counts}; {len(store)} images in all{without}", highlight=False, soft_wrap=True)
     out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
     if found.gone and not prunes:
-        err.print(f"files that are gone take part in no answer; --prune removes {_rows(found.gone)}", highlight=False)
+        err.print(
+            f"files that are gone take part in no answer; --prune removes {_rows(found.gone)}", highlight=False
+        )
     if found.out_of_reach:
         err.print(
             f"out of reach: the files of {_rows(found.out_of_reach)} (a disk that is not connected, or no "

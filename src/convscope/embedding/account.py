@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
 from .lance import in_parts, listed
+from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
 from .rows import digest_of, key_of, size_in, stamp_of
 from .store import EmbeddingStore
 from .table import GONE
@@ -151,7 +151,9 @@ def changed_among(
     import pyarrow as pa
 
     now = {s.name: stamp_of(s.content) for s in images.sources if s.name in stamps}
-    doubtful = [s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])]
+    doubtful = [
+        s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])
+    ]
     ids = dict(_of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
     digests = {s.name: digest_of(s.content) for s in doubtful}
     touched = [s.name for s in doubtful if now[s.name] and digests[s.name] and ids.get(s.name) == digests[s.name]]

@@ -43,7 +43,7 @@ class Missing:
     """Rows whose file is not there.
 
     ``gone``: for good, as far as can be told. ``by_folder``: out of reach, with all of the folder that is named.
-    ``hidden``: may not be looked at. ``emptied``: folders of gone files that hold none of their files any more.
+    ``hidden``: may not be looked at. ``emptied``: folders of gone files that hold nothing, or are not there.
     """
 
     gone: tuple[str, ...]
@@ -60,7 +60,9 @@ class Missing:
         folders = [*self.by_folder, *self.emptied]
         if folders:
             n = len(self.out_of_reach) or len(self.gone)
-            what = f"of the images in {folders[0]} none is there any more ({n} rows): a disk that is not connected?"
+            what = (
+                f"of the images in {folders[0]} none is there any more ({n} rows): a disk that is not connected?"
+            )
         elif 2 * len(self.gone) > n_rows:
             what = f"the files of {len(self.gone)} of {n_rows} rows are gone, for example {self.gone[0]}."
         else:
@@ -97,8 +99,17 @@ def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Mi
             gone.append(path)
         else:
             by_folder[min(roots, key=len, default=folder)].append(path)
-    emptied = dict.fromkeys(f for f in map(os.path.dirname, gone) if f not in held)
+    emptied = [f for f in dict.fromkeys(map(os.path.dirname, gone)) if f not in held and _holds_nothing(f)]
     return Missing(tuple(gone), {f: tuple(p) for f, p in by_folder.items()}, tuple(hidden), tuple(emptied))
+
+
+def _holds_nothing(folder: str) -> bool:
+    """Whether a folder is not there, or empty, as the place is where a disk would be."""
+    try:
+        with os.scandir(path_of(folder)) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def _roots_of(path: str, folders: Iterable[str]) -> list[str]:

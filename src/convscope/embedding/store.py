@@ -541,7 +541,9 @@ class EmbeddingStore:
             return rows
         named = set(rows["path"].to_pylist())
         filled = self.to_arrow(["path"], " OR ".join(f"{name} IS NOT NULL" for name in old))["path"].to_pylist()
-        others = pa.table({"path": [path for path in filled if path not in named]}, pa.schema([rows.schema.field("path")]))
+        others = pa.table(
+            {"path": [path for path in filled if path not in named]}, pa.schema([rows.schema.field("path")])
+        )
         return pa.concat_tables([rows, padded(others, rows.schema)])
 
     @checks_arguments

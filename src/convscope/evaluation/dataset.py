@@ -86,7 +86,9 @@ def attribute_dataset(
     if column in store.schema.names:
         chosen = f"{chosen} AND {column} IS NULL"
     stamps = store.by_path("stamp", chosen)
-    paths = [path for path, stamp in stamps.items() if not has_changed(path, stamp)]  # or it is another picture's row
+    paths = [
+        path for path, stamp in stamps.items() if not has_changed(path, stamp)
+    ]  # or it is another picture's row
     done = total - len(paths)
     for n, rows in on_ray(work, paths, _BLOCK, address) if engine == "ray" else _here(work, paths):
         if rows is not None and len(rows):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
