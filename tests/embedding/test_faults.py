@@ -201,7 +201,7 @@ def test_a_forked_process_is_told_rather_than_left_hanging(store: EmbeddingStore
         child = os.fork()
         if child == 0:
             signal.alarm(60)
-            asked = (len, lambda store: store.neighbors("vector 0"), lambda store: EmbeddingStore.open(store.place))
+            asked = (len, lambda s: s.neighbors("vector 0"), lambda s: EmbeddingStore.open(s.place))
             for ask in asked:
                 try:
                     ask(store)

@@ -560,14 +560,14 @@ def test_weights_that_change_while_a_store_is_filled_mix_no_vectors(
     photos: Path, tmp_path: Path, network: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filling, "WRITE_ROWS", 4)
-    expected = {name: vector for name, vector in zip(*_vectors(network, photos), strict=True)}
+    expected = dict(zip(*_vectors(network, photos), strict=True))
 
     def disturb(done: int, total: int) -> None:
         if done == 8:
             with torch.no_grad():
                 next(network.module.parameters()).add_(1)
 
-    with pytest.raises(ModelError, match="weights .* have changed"):
+    with pytest.raises(ModelError, match=r"weights .* have changed"):
         embed(network, photos, store=tmp_path / "s.lance", progress=disturb)
     store = EmbeddingStore.open(tmp_path / "s.lance")
     for name, vector in store.by_path("vector").items():

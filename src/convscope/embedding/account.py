@@ -74,7 +74,7 @@ class Account:
         self._notes += tuple(_notes_on_moves(moves, missing))
         if renamed := [s.name for s in self.todo if s.name in self._known and not isinstance(s.content, Path)]:
             self._notes += (
-                f"{len(renamed)} images that are no files have taken the place of others of the same name, such as "
+                f"{len(renamed)} images that are no files have taken the place of others of their name, such as "
                 f"{renamed[0]!r}; give files, or names of their own, to keep both",
             )
         self._unread: dict[str, str] = {}
@@ -134,8 +134,8 @@ def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tupl
         return images.of(kept), ()
     old, new = other[0]
     note = (
-        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): labels taken from folder names depend on "
-        "which folder is given; a table with a column label changes labels"
+        f"{len(other)} rows keep their labels (such as {old!r}, not {new!r}): labels taken from folder names "
+        "depend on which folder is given; a table with a column label changes labels"
     )
     return images.of(kept), (note,)
 
@@ -145,8 +145,8 @@ def changed_among(
 ) -> dict[str, str | None]:
     """The images that a store knows, and that are of another content now, each with its digest if it can be read.
 
-    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not be
-    reached the last time has none, and is tried again.
+    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not
+    be reached the last time has none, and is tried again.
     """
     import pyarrow as pa
 
@@ -171,8 +171,8 @@ def moves_of(
 ) -> dict[str, Source]:
     """Paths that have lost their content, each with the image that has the same content now.
 
-    They are those of missing files, and of files that others have taken the place of, as where two are swapped. New
-    files are read only where one of the same size is looked for.
+    They are those of missing files, and of files that others have taken the place of, as where two are swapped.
+    New files are read only where one of the same size is looked for.
     """
     lost = [*missing.gone, *missing.out_of_reach, *(path for path, digest in changed.items() if digest)]
     sizes = {size_in(stamps[path]) for path in lost}
@@ -198,8 +198,9 @@ def moves_of(
 def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
     """Give rows the paths at which their files are now; all that was found out about them stays.
 
-    Paths in ``left`` have no file any more. New rows are written before old ones go, and what is to go is noted first,
-    so that a kill in between loses nothing, and the next run goes on. Returns how many labels are other ones.
+    Paths in ``left`` have no file any more. New rows are written before old ones go, and what is to go is noted
+    first, so that a kill in between loses nothing, and the next run goes on. Returns how many labels are other
+    ones.
     """
     import pyarrow as pa
 
@@ -246,7 +247,7 @@ def finish_moves(store: EmbeddingStore) -> None:
 
 
 def _label_after(path: str, label: str | None, source: Source) -> str | None:
-    """The label of a file that was moved: of its new folder, if it was that of the old one and the folder has changed."""
+    """The label of a file that was moved: of its new folder, if it was that of the old one."""
     if source.tells_label or label is None:
         return source.label
     stays = os.path.basename(os.path.dirname(path)) == os.path.basename(os.path.dirname(source.name))
@@ -259,7 +260,7 @@ def _notes_on_moves(moves: Mapping[str, Source], missing: Missing) -> Iterator[s
         some = [path for path in paths if path in moves]
         if some:
             yield (
-                f"{len(some)} rows of {folder}, which is not there, are those of the same files elsewhere now, such as "
+                f"{len(some)} rows of {folder}, which is not there, are of the same files elsewhere now, such as "
                 f"{moves[some[0]].name}"
             )
 

@@ -178,7 +178,7 @@ def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
     rows = store.take(row_ids, ["path", "label", "stamp"]).to_pydict()
     changed = [path for path, stamp in zip(rows["path"], rows["stamp"], strict=True) if has_changed(path, stamp)]
     notes = (
-        f"{len(changed)} of these files have changed since they were embedded, and the older picture was asked for: "
+        f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
         f"{listed(changed, 3)}; embed them again",
     )
     return Queries(

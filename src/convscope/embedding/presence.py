@@ -76,8 +76,8 @@ class Missing:
 def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Missing:
     """The rows, by path and stamp, whose files are not there; ``folders`` are those that were embedded.
 
-    A file is gone where the folder that held it is there, or another file of one of the ``folders`` that it was in.
-    Otherwise it may be on a disk that is not connected, and is out of reach.
+    A file is gone where the folder that held it is there, or another file of one of the ``folders`` that it was
+    in. Otherwise it may be on a disk that is not connected, and is out of reach.
     """
     roots_among = sorted(set(folders))
     missing, hidden, alive, held = list[str](), list[str](), set[str](), set[str]()

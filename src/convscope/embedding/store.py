@@ -524,7 +524,7 @@ class EmbeddingStore:
             self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
     def add_columns(self, rows: pa.Table, *, only: bool = False) -> None:
-        """Set columns by path: coordinates of a map, clusters. New columns appear with all their values or not at all.
+        """Set columns by path: coordinates of a map, clusters. New ones appear with all values or not at all.
 
         Rows that are not named keep what they have; with ``only`` they lose it, as of an earlier clustering.
         """

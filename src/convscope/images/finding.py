@@ -219,7 +219,7 @@ def _find_pattern(pattern: Path, found: _Found) -> None:
     left_out = LeftOut()
     files = files_like(pattern, left_out)
     _check_found(files, f"{pattern}: no image has such a name", left_out)
-    folder = Path(*takewhile(lambda part: not has_signs(part), pattern.parts))
+    folder = Path(*takewhile(lambda part: not has_wildcards(part), pattern.parts))
     if str(folder) != folder.anchor:  # which holds all disks, those that are not connected as well
         found.folders.append(folder)
     found.left_out.add(left_out)
