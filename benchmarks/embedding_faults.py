@@ -57,7 +57,8 @@ def kill_early(folder: Path, n: int, chance: random.Random) -> None:
     for kill in range(n):
         place = folder.parent / f"early-{kill}.lance"
         process = start(few, place)
-        while not place.exists():
+        begun = place if kill % 2 else place / "images.lance"  # before there is a table, or while it is made
+        while not begun.exists():
             time.sleep(0.001)
         after = chance.uniform(0, 1)
         time.sleep(after)

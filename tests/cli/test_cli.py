@@ -265,6 +265,7 @@ def test_contrasts_may_be_one_an_image(photos: Path, here: Path) -> None:
     assert '"A rather than B" takes the difference of two classes' in words(invoke("saliency", "--help").stdout)
 
 
+@pytest.mark.slow
 def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: Path, monkeypatch: Any) -> None:
     rates = []
 

@@ -147,6 +147,7 @@ def test_a_folder_that_cannot_be_made_on_a_full_disk(place: Path, monkeypatch: p
         EmbeddingStore.of_vectors(place, VECTORS)
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_said(
     store: EmbeddingStore, place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +191,7 @@ def test_threads_wait_for_one_another(store: EmbeddingStore, place: Path, monkey
     assert len(EmbeddingStore.open(place)) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_is_told_rather_than_left_hanging(store: EmbeddingStore) -> None:
     code = f"""

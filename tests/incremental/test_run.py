@@ -82,6 +82,7 @@ any_network = given(
 )
 
 
+@pytest.mark.slow
 @any_network
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=10)
 def test_a_few_random_networks(

@@ -18,6 +18,15 @@ from convscope.models.interrupts import orderly_interrupts
 
 from .interrupting import CALLS, IMAGES, Interruption, left_behind, length_of, state_of, tiny
 
+
+@pytest.fixture(autouse=True)
+def as_at_a_terminal() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests run in the background, which is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 _HARMLESS = {"not reached"}  # a call may be some lines shorter than the one that was measured
 
 

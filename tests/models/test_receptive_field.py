@@ -30,8 +30,8 @@ def layers_of(module: nn.Module, size: int) -> dict[str, Layer]:
     ("network", "size", "layer", "published"),
     [
         ("alexnet", 224, "features.12", 195),
-        ("vgg16", 224, "features.30", 212),
-        ("inception_v3", 299, "Mixed_7c", 1311),
+        pytest.param("vgg16", 224, "features.30", 212, marks=pytest.mark.slow),
+        pytest.param("inception_v3", 299, "Mixed_7c", 1311, marks=pytest.mark.slow),
     ],
 )
 def test_they_are_those_of_araujo_norris_and_sim(network: str, size: int, layer: str, published: int) -> None:
@@ -149,6 +149,7 @@ resizing = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.lists(st.one_of(blocks, resizing, st.builds(nn.AvgPool2d, st.just(4))), max_size=3), resizing)
 def test_they_are_never_too_small_where_maps_are_resized(parts: list[nn.Module], last: nn.Module) -> None:

@@ -93,6 +93,7 @@ def test_a_result_can_be_read_without_knowing_its_kind(tmp_path: Path, no_pictur
         Filters.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_a_process_that_has_not_seen_the_kind_reads_it(tmp_path: Path) -> None:
     Embeddings(
         vectors=np.zeros((1, 2), np.float32),
