@@ -63,7 +63,9 @@ class Account:
         changed = changed_among(store, images, stamps)
         missing = missing_rows(stamps, remembered_folders(store))
         moves = moves_of(store, images, stamps, changed, missing)
-        self._n_relabeled = move(store, moves, {path for path in moves if path not in changed})
+        self._n_relabeled = sum(
+            move(store, some, some.keys() - changed.keys()) for some in _in_order(moves, stamps.keys())
+        )
         self._n_moved = len(moves)
         arrived = {source.name for source in moves.values()}
         self._known = changed.keys() - arrived
@@ -193,6 +195,14 @@ def moves_of(
             old.remove(path)
             moves[path] = source
     return moves
+
+
+def _in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[dict[str, Source]]:
+    """Moves to new paths, some at a time; then those to paths of other rows, which have to be read before any goes."""
+    free = [path for path, source in moves.items() if source.name not in known]
+    for part in in_parts(free):
+        yield {path: moves[path] for path in part}
+    yield {path: source for path, source in moves.items() if source.name in known}
 
 
 def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
