@@ -198,7 +198,7 @@ def moves_of(
 
 
 def _in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[dict[str, Source]]:
-    """Moves to new paths, some at a time; then those to paths of other rows, which have to be read before any goes."""
+    """Moves to new paths, some at a time; then to those of other rows, all of which are read before any is written."""
     free = [path for path, source in moves.items() if source.name not in known]
     for part in in_parts(free):
         yield {path: moves[path] for path in part}
