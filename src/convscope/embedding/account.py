@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..images import ImageSet, Source
-from .lance import in_parts, listed
+from ..images import ImageSet
+from .moves import finish_moves, in_order, move, moves_of, notes_on_moves, of_paths
 from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
-from .rows import digest_of, key_of, size_in, stamp_of
+from .rows import digest_of, key_of, stamp_of
 from .store import EmbeddingStore
 from .table import GONE
-
-_MOVES = "moves"  # beside what was fitted, until they are finished
-_WRITTEN = 500  # rows at once
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Account:
         missing = missing_rows(stamps, remembered_folders(store))
         moves = moves_of(store, images, stamps, changed, missing)
         self._n_relabeled = sum(
-            move(store, some, some.keys() - changed.keys()) for some in _in_order(moves, stamps.keys())
+            move(store, some, some.keys() - changed.keys()) for some in in_order(moves, stamps.keys())
         )
         self._n_moved = len(moves)
         arrived = {source.name for source in moves.values()}
@@ -73,7 +67,7 @@ class Account:
         self.todo = [
             s for s in self.images.sources if s.name in self._known or s.name not in stamps.keys() | arrived
         ]
-        self._notes += tuple(_notes_on_moves(moves, missing))
+        self._notes += tuple(notes_on_moves(moves, missing))
         if renamed := [s.name for s in self.todo if s.name in self._known and not isinstance(s.content, Path)]:
             self._notes += (
                 f"{len(renamed)} images that are no files have taken the place of others of their name, such as "
@@ -156,123 +150,12 @@ def changed_among(
     doubtful = [
         s for s in images.sources if s.name in stamps and (not now[s.name] or now[s.name] != stamps[s.name])
     ]
-    ids = dict(_of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
+    ids = dict(of_paths(store, "id", [s.name for s in doubtful], "error IS NULL"))
     digests = {s.name: digest_of(s.content) for s in doubtful}
     touched = [s.name for s in doubtful if now[s.name] and digests[s.name] and ids.get(s.name) == digests[s.name]]
     if touched:
         store.add_columns(pa.table({"path": touched, "stamp": [now[name] for name in touched]}))
     return {name: digest for name, digest in digests.items() if name not in set(touched)}
-
-
-def moves_of(
-    store: EmbeddingStore,
-    images: ImageSet,
-    stamps: Mapping[str, str | None],
-    changed: Mapping[str, str | None],
-    missing: Missing,
-) -> dict[str, Source]:
-    """Paths that have lost their content, each with the image that has the same content now.
-
-    They are those of missing files, and of files that others have taken the place of, as where two are swapped.
-    New files are read only where one of the same size is looked for.
-    """
-    lost = [*missing.gone, *missing.out_of_reach, *(path for path, digest in changed.items() if digest)]
-    sizes = {size_in(stamps[path]) for path in lost}
-    by_content = defaultdict[str, list[str]](list)
-    for path, content in _of_paths(store, "id", lost, "error IS NULL"):
-        if content is not None:
-            by_content[content].append(path)
-    moves: dict[str, Source] = {}
-    for source in images.sources:
-        if not isinstance(source.content, Path) or (source.name in stamps and source.name not in changed):
-            continue
-        digest = changed.get(source.name)
-        if digest is None and size_in(stamp_of(source.content)) in sizes:
-            digest = digest_of(source.content)
-        if old := by_content.get(digest or ""):
-            same_name = [path for path in old if os.path.basename(path) == os.path.basename(source.name)]
-            path = (same_name or old)[0]
-            old.remove(path)
-            moves[path] = source
-    return moves
-
-
-def _in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[dict[str, Source]]:
-    """Moves to new paths, some at a time; then to those of other rows, all of which are read before any is written."""
-    free = [path for path, source in moves.items() if source.name not in known]
-    for part in in_parts(free):
-        yield {path: moves[path] for path in part}
-    yield {path: source for path, source in moves.items() if source.name in known}
-
-
-def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
-    """Give rows the paths at which their files are now; all that was found out about them stays.
-
-    Paths in ``left`` have no file any more. New rows are written before old ones go, and what is to go is noted
-    first, so that a kill in between loses nothing, and the next run goes on. Returns how many labels are other
-    ones.
-    """
-    import pyarrow as pa
-
-    if not moves:
-        return 0
-    old_rows = pa.concat_tables([store.to_arrow(where=listed("path", part)) for part in in_parts(list(moves))])
-    store.fits.remember(_MOVES, {"moved": {path: moves[path].name for path in left}})
-    paths, labels = old_rows["path"].to_pylist(), old_rows["label"].to_pylist()
-    sources = [moves[path] for path in paths]
-    new_labels = [_label_after(*each) for each in zip(paths, labels, sources, strict=True)]
-    columns = {
-        "path": pa.array([source.name for source in sources]),
-        "label": pa.array(new_labels, pa.string()),
-        "stamp": pa.array([stamp_of(source.content) for source in sources]),
-        GONE: pa.nulls(len(sources), pa.bool_()),
-    }
-    rows = old_rows
-    for name, values in columns.items():
-        if name in rows.schema.names:
-            rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
-    for first in range(0, len(rows), _WRITTEN):
-        store.write(rows.slice(first, _WRITTEN))
-    finish_moves(store)
-    kept = store.fits.recall("clusters")
-    if kept is not None:
-        named = {path: source.name for path, source in moves.items()}
-        about = kept[0] | {"representatives": [named.get(path, path) for path in kept[0]["representatives"]]}
-        store.fits.remember("clusters", about)
-    return sum(old != new for old, new in zip(labels, new_labels, strict=True))
-
-
-def finish_moves(store: EmbeddingStore) -> None:
-    """Remove the rows that have another path by now, also those that a run which died has left."""
-    kept = store.fits.recall(_MOVES)
-    if kept is None:
-        return
-    moved = kept[0]["moved"]
-    for part in in_parts(list(moved)):
-        arrived = store.by_path("stamp", listed("path", [moved[path] for path in part]))
-        done = [path for path in part if moved[path] in arrived and presence(path) == "missing"]
-        if done:
-            store.delete(listed("path", done))
-    store.fits.remember(_MOVES, None)
-
-
-def _label_after(path: str, label: str | None, source: Source) -> str | None:
-    """The label of a file that was moved: of its new folder, if it was that of the old one."""
-    if source.tells_label or label is None:
-        return source.label
-    stays = os.path.basename(os.path.dirname(path)) == os.path.basename(os.path.dirname(source.name))
-    was_folder = label in Path(path).parts
-    return label if stays or not was_folder or source.label is None else source.label
-
-
-def _notes_on_moves(moves: Mapping[str, Source], missing: Missing) -> Iterator[str]:
-    for folder, paths in missing.by_folder.items():
-        some = [path for path in paths if path in moves]
-        if some:
-            yield (
-                f"{len(some)} rows of {folder}, which is not there, are of the same files elsewhere now, such as "
-                f"{moves[some[0]].name}"
-            )
 
 
 # --- after it ---------------------------------------------------------------------------------------------------
@@ -306,12 +189,3 @@ def mark_gone(store: EmbeddingStore, missing: Missing) -> None:
     differ |= {path: False for path, was in marked.items() if was and path not in still}
     if differ:
         store.add_columns(pa.table({"path": list(differ), GONE: list(differ.values())}))
-
-
-def _of_paths(
-    store: EmbeddingStore, column: str, paths: Sequence[str], where: str | None = None
-) -> Iterator[tuple[str, Any]]:
-    """(path, what a column holds) of some rows."""
-    for part in in_parts(paths):
-        chosen = listed("path", part)
-        yield from store.by_path(column, chosen if where is None else f"{chosen} AND {where}").items()
