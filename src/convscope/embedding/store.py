@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -312,6 +313,8 @@ class EmbeddingStore:
     @checks_arguments
     def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
         """The rows as a pandas data frame, which has to be installed."""
+        if importlib.util.find_spec("pandas") is None:
+            raise ParameterError("to_pandas needs pandas: pip install pandas; to_arrow works without it")
         return self.to_arrow(columns, where).to_pandas()
 
     @checks_arguments
