@@ -122,7 +122,7 @@ def has_table(folder: Path, name: str = ROWS) -> bool:
     """Whether there is a table with at least one version that was committed."""
     try:
         return any(file.suffix == ".manifest" for file in (folder / f"{name}.lance" / "_versions").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no folder can have
         return False
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read ({error.strerror})") from error

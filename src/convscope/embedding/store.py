@@ -78,6 +78,7 @@ class EmbeddingStore:
         (1, 2)
     """
 
+    @checks_arguments
     def __init__(self, database: Any, table: Any, place: str, model: Model | None = None) -> None:
         self.place = place
         self.model = model  # embeds new images to be searched for
@@ -526,6 +527,7 @@ class EmbeddingStore:
         with lock(self.place), explained(what=self.place):
             self._writer().optimize(cleanup_older_than=KEPT_FOR)
 
+    @checks_arguments
     def add_columns(self, rows: pa.Table, *, only: bool = False) -> None:
         """Set columns by path: coordinates of a map, clusters. New ones appear with all values or not at all.
 

@@ -17,7 +17,7 @@ from ..embedding.queries import check_network
 from ..embedding.reducing import source_of
 from ..errors import ParameterError
 from ..images import load_images
-from ..models import Model
+from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
 
@@ -61,7 +61,9 @@ def opened(collection: Any, model: Model) -> Any:
 
 
 def _found(collection: Any, model: Model) -> Any:
-    if isinstance(collection, Embeddings | torch.Tensor):
+    if isinstance(collection, torch.Tensor):
+        return check_tensor(collection, model.n_channels)
+    if isinstance(collection, Embeddings):
         return collection
     if isinstance(collection, EmbeddingStore):
         return EmbeddingStore.open(collection.place, model=model)
