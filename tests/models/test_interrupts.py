@@ -27,7 +27,7 @@ def as_at_a_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-# A call may be some lines shorter than the one that was measured; and an interrupt in a destructor is lost to Python.
+# A call may be some lines shorter than when it was measured; Python itself loses an interrupt in a destructor.
 _HARMLESS = {"not reached", "unraisable KeyboardInterrupt()"}
 
 
