@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from convscope import EmbeddingStore, Model, ParameterError, StoreError, embed, load_images
-from convscope.embedding import asking, duplicates, exact, neighbors
+from convscope.embedding import asking, duplicates, exact, lance, neighbors
 from convscope.embedding import points as held
 from convscope.embedding.table import Origin, vector_column
 
@@ -230,7 +230,7 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_MOST_THUMBNAILS", 7)
-    monkeypatch.setattr(asking, "_NAMED", 9)
+    monkeypatch.setattr(lance, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     names = [f"vector {i}" for i in np.random.default_rng(1).permutation(40)]

@@ -18,7 +18,7 @@ from ..results import Array, Neighbors, Provenance
 from ..texts import listed
 from .exact import nearest
 from .index import nearest_by_index
-from .lance import quoted
+from .lance import in_parts, is_one_of
 from .neighbors import Space
 from .points import pixels, values_of
 from .rows import as_key, has_changed, key_of
@@ -26,7 +26,6 @@ from .store import EmbeddingStore
 from .table import THUMBNAIL_PX, decode
 
 _MOST_THUMBNAILS = 5000  # of what was found, and of the queries: 60 MB each
-_NAMED = 500  # in one condition
 
 
 @dataclass(frozen=True)
@@ -162,9 +161,9 @@ def _rows_named(store: EmbeddingStore, texts: list[str]) -> Array | None:
     names = sorted({name for both in wanted.values() for name in both})
     by_path: dict[str, int] = {}
     by_id: dict[str, int] = {}
-    for first in range(0, len(names), _NAMED):
-        listed = ", ".join(map(quoted, names[first : first + _NAMED]))
-        where = f"error IS NULL AND (path IN ({listed}) OR id IN ({listed}))"  # also of a file that is gone
+    for part in in_parts(names):
+        chosen = f"{is_one_of('path', part)} OR {is_one_of('id', part)}"
+        where = f"error IS NULL AND ({chosen})"  # also of a file that is gone
         for batch in store.batches(["path", "id"], where, row_ids=True):
             for row in batch.to_pylist():
                 by_path.setdefault(row["path"], row["_rowid"])

@@ -23,7 +23,7 @@ from ..results import Array
 from .account import Account
 from .features import Precision, batch_size, choose_layer, extracting
 from .filling import keyed, origin_for
-from .lance import is_local, listed
+from .lance import is_local, is_one_of
 from .moments import Moments, moments_of
 from .rows import Picture, path_of, read, table_of
 from .store import EmbeddingStore
@@ -218,7 +218,7 @@ def _write(
 def _raise_unread(store: EmbeddingStore, sources: Sequence[Source]) -> None:
     """`ImageError` where one of these could not be read; their rows say so, too."""
     for first in range(0, len(sources), _BLOCK):
-        chosen = listed("path", [source.name for source in sources[first : first + _BLOCK]])
+        chosen = is_one_of("path", [source.name for source in sources[first : first + _BLOCK]])
         unread = store.to_arrow(["error"], f"error IS NOT NULL AND {chosen}")["error"].to_pylist()
         if unread:
             raise ImageError(unread[0])

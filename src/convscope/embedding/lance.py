@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def listed(column: str, names: Sequence[str]) -> str:
+def is_one_of(column: str, names: Sequence[str]) -> str:
     """A condition: the column holds one of some names."""
     return f"{column} IN ({', '.join(map(quoted, names))})"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .lance import in_parts, listed
+from .lance import in_parts, is_one_of
 from .presence import Missing, presence
 from .rows import digest_of, size_in, stamp_of
 from .store import EmbeddingStore
@@ -71,7 +71,7 @@ def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[st
 
     if not moves:
         return 0
-    old_rows = pa.concat_tables([store.to_arrow(where=listed("path", part)) for part in in_parts(list(moves))])
+    old_rows = pa.concat_tables([store.to_arrow(where=is_one_of("path", part)) for part in in_parts(list(moves))])
     store.fits.remember(_MOVES, {"moved": {path: moves[path].name for path in left}})
     paths, labels = old_rows["path"].to_pylist(), old_rows["label"].to_pylist()
     sources = [moves[path] for path in paths]
@@ -104,10 +104,10 @@ def finish_moves(store: EmbeddingStore) -> None:
         return
     moved = kept[0]["moved"]
     for part in in_parts(list(moved)):
-        arrived = store.by_path("stamp", listed("path", [moved[path] for path in part]))
+        arrived = store.by_path("stamp", is_one_of("path", [moved[path] for path in part]))
         done = [path for path in part if moved[path] in arrived and presence(path) == "missing"]
         if done:
-            store.delete(listed("path", done))
+            store.delete(is_one_of("path", done))
     store.fits.remember(_MOVES, None)
 
 
@@ -135,5 +135,5 @@ def of_paths(
 ) -> Iterator[tuple[str, Any]]:
     """(path, what a column holds) of some rows."""
     for part in in_parts(paths):
-        chosen = listed("path", part)
+        chosen = is_one_of("path", part)
         yield from store.by_path(column, chosen if where is None else f"{chosen} AND {where}").items()

@@ -29,7 +29,7 @@ from .lance import (
     has_table,
     in_parts,
     is_local,
-    listed,
+    is_one_of,
     lock,
     make_folder,
     tables,
@@ -519,7 +519,7 @@ class EmbeddingStore:
             missing.check_removable(len(self), self.place)
         paths = [*missing.gone, *missing.out_of_reach]
         for part in in_parts(paths):
-            self.delete(listed("path", part))
+            self.delete(is_one_of("path", part))
         return len(paths)
 
     def compact(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .lance import listed
+from .lance import is_one_of
 from .table import padded
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
     _tidy(table)
     rows = padded(rows, table.schema)
     if one_writer:
-        chosen = listed("path", rows["path"].to_pylist())
+        chosen = is_one_of("path", rows["path"].to_pylist())
         here = table.search().where(chosen).select(["path"]).to_arrow()["path"]
         is_here = pc.is_in(rows["path"], value_set=pa.array(here.to_pylist(), pa.string()))
         new, rows = rows.filter(pc.invert(is_here)), rows.filter(is_here)
