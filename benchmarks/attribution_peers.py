@@ -30,7 +30,7 @@ from convscope import Model, evaluate, load_model
 from convscope.attribution.coalitions import check_superpixel, numbered_superpixels
 from convscope.attribution.noise import noisy_copies
 from convscope.evaluation.controls import control_maps
-from convscope.models import evaluating
+from convscope.execution import evaluating
 from convscope.perturbation import baseline_of, curves, ranks, score_variants
 from convscope.samples import sample_photos
 

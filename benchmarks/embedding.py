@@ -29,8 +29,9 @@ from PIL import Image
 
 from convscope.embedding import embed
 from convscope.embedding.features import batch_size, choose_layer, extracting
+from convscope.execution import evaluating, run_to
 from convscope.images import load_images
-from convscope.models import Model, evaluating, load_model, run_to
+from convscope.models import Model, load_model
 from convscope.samples import sample_photos
 from interleaved import Runs, interleaved, ratio
 

@@ -42,17 +42,7 @@ from .evaluation import (
     sanity_check,
 )
 from .images import ImageSet, load_images
-from .models import (
-    Contrast,
-    Detection,
-    Layer,
-    Model,
-    Preprocessing,
-    Region,
-    Several,
-    SimilarTo,
-    load_model,
-)
+from .models import Layer, Model, Preprocessing, load_model
 from .report import report
 from .results import (
     Attribution,
@@ -74,6 +64,7 @@ from .results import (
 )
 from .samples import write_samples
 from .synthesis import visualize
+from .targets import Contrast, Detection, Region, Several, SimilarTo
 
 __all__ = [
     "ATTRIBUTIONS",

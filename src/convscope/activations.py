@@ -11,7 +11,9 @@ from torch import nn
 
 from .arguments import checks_arguments
 from .errors import LayerError
-from .models import Layer, Model, Progress, as_maps, as_model, evaluating, run_to
+from .execution import evaluating, run_to
+from .models import Layer, Model, as_maps, as_model
+from .progress import Progress
 from .results import Array, FeatureMaps, Filters
 
 

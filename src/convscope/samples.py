@@ -20,8 +20,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from .arguments import checks_arguments
 from .errors import OutputError
 from .images import Pixels, load_images
-from .models import Progress
 from .outputs import check_directory, new_directory
+from .progress import Progress
 
 # name -> (package, file inside it)
 PHOTOS: dict[str, tuple[str, str]] = {

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from convscope import LayerError, Model, ModelError
-from convscope.models import run_to
+from convscope.execution import run_to
 
 
 def build(name: str) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from convscope import ImageError, Model, ModelError, ParameterError, feature_maps
-from convscope.models.digest import weights_digest
+from convscope.execution.digest import weights_digest
 from convscope.models.model import as_model
 
 

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 import convscope as cs
 from convscope import LayerError, ModelError
-from convscope.models import as_maps, run_to
+from convscope.execution import run_to
+from convscope.models import as_maps
 
 
 class Trunk(nn.Module):

@@ -15,7 +15,8 @@ from tests.oracles.curves import area
 from tests.oracles.curves import curves as by_definition
 from torch import nn
 
-from convscope.models import Model, evaluating
+from convscope.execution import evaluating
+from convscope.models import Model
 from convscope.perturbation import Curves, curves, n_variants, ranks, score_variants
 
 

@@ -16,8 +16,8 @@ from tests.incremental.networks import SqueezeExcite, lively
 from torch import nn
 
 from convscope import Interrupted, Model, ParameterError, occlusion
+from convscope.execution import kernels
 from convscope.incremental import Run
-from convscope.models import kernels
 from convscope.perturbation import scores as engines
 from convscope.perturbation.masks import windows
 from convscope.perturbation.scores import Scorer

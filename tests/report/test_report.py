@@ -17,13 +17,14 @@ from torch import nn
 from convscope.embedding import Embeddings, embed
 from convscope.errors import LayerError, ModelError, OutputError, ParameterError, TargetError
 from convscope.images import load_images
-from convscope.models import Model, Several, SimilarTo
+from convscope.models import Model
 from convscope.outputs import GENERATOR
 from convscope.render import save_png
 from convscope.report import report
 from convscope.report.compose import IMAGES, choose_layers
 from convscope.report.figures import number
 from convscope.report.page import _curve
+from convscope.targets import Several, SimilarTo
 
 HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 OURS = f'{HEAD}<meta name="generator" content="{GENERATOR}">'

@@ -9,9 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..models import Model, Progress, Score, Target
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .cams import enlarged
 from .explained import Explained

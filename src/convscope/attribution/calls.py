@@ -10,21 +10,11 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from ..models import (
-    Batch,
-    Model,
-    Progress,
-    Score,
-    Target,
-    as_model,
-    describe,
-    differentiable,
-    evaluating,
-    is_of_classes,
-    network_and_target,
-    unit_of,
-)
+from ..execution import differentiable, evaluating
+from ..models import Batch, Model, as_model, network_and_target
+from ..progress import Progress
 from ..results import Attribution, Normalization
+from ..targets import Score, Target, describe, is_of_classes, unit_of
 from .explained import Explained
 from .maps import Maps
 

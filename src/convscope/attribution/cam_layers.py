@@ -11,24 +11,9 @@ from functools import partial
 import torch
 
 from ..errors import LayerError, TargetError
-from ..models import (
-    NO_LAYERS,
-    Layer,
-    Model,
-    Several,
-    Structure,
-    Target,
-    as_maps,
-    describe,
-    differentiable,
-    intercepted,
-    is_of_classes,
-    lie_in_place,
-    main_output,
-    of_last_kind,
-    place_of,
-    reached,
-)
+from ..execution import differentiable, intercepted, main_output, place_of, reached
+from ..models import NO_LAYERS, Layer, Model, Structure, as_maps, lie_in_place, of_last_kind
+from ..targets import Several, Target, describe, is_of_classes
 from .calls import Call
 from .explained import Explained
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import LayerError
-from ..models import check_differentiable, intercepted
+from ..execution import check_differentiable, intercepted
 from .cam_layers import CamLayer
 from .explained import Explained, gradients_of
 

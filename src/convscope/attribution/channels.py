@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..models import Score
+from ..targets import Score
 
 Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
 

@@ -9,10 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..models import Model, Progress, Score, Target, check_differentiable
+from ..execution import check_differentiable
+from ..models import Model
 from ..perturbation import Baseline, describe_baseline, hiding
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained, gradients_of
 from .modified import Replaced, Replacement, check_visible

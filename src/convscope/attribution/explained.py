@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..models import (
-    Batch,
-    Targets,
-    check_differentiable,
-    convolutions_of,
-    fused,
-    in_batches,
-    n_classes_of,
-    note_on_scores,
-    resolve,
-)
+from ..execution import check_differentiable, convolutions_of, fused, in_batches
+from ..models import Batch
 from ..perturbation import EXACT, ROUGH, finite, score_variants
 from ..results import Array
+from ..targets import Targets, n_classes_of, note_on_scores, resolve
 
 if TYPE_CHECKING:
     from .calls import Asking

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models import Model, Progress, Score, Target
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .cam_layers import cam_layer
 from .cams import CamKind, activations_and_gradients, enlarged, of_kind

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from ..errors import ParameterError
-from ..models import Model, Progress, Score, Target
+from ..models import Model
 from ..perturbation import Baseline, describe_baseline, hiding
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained
 

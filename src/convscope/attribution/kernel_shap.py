@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from ..checks import Pair, as_count
-from ..models import Model, Progress, Score, Target
+from ..models import Model
 from ..perturbation import Baseline, describe_baseline, hiding
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution, Remark
+from ..targets import Score, Target
 from .calls import Call
 from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
 from .explained import Explained

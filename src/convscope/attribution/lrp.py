@@ -9,10 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..models import Model, Progress, Score, Target, check_differentiable
-from ..models.folding import folded_batch_norm
+from ..execution import check_differentiable
+from ..execution.folding import folded_batch_norm
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained
 from .modified import Replaced, Replacement, check_visible

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
-from ..models import check_differentiable
+from ..execution import check_differentiable
 from .explained import Explained, gradients_of
 
 # In place of func(*args, **kwargs); func itself comes first.

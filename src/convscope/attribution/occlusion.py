@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..checks import Pair, as_choice, as_pair, unfit
-from ..models import Model, Progress, Score, Target, as_model
+from ..models import Model, as_model
 from ..perturbation import (
     Baseline,
     Engine,
@@ -36,8 +36,10 @@ from ..perturbation import (
     tried_windows,
     windows,
 )
+from ..progress import Progress
 from ..registry import register
 from ..results import Array, Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained
 

@@ -12,10 +12,12 @@ from torch.nn import functional
 
 from ..checks import Pair
 from ..errors import ParameterError
-from ..models import Model, Progress, Score, Target
+from ..models import Model
 from ..perturbation import Baseline, describe_baseline, finite, hiding
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained
 

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models import Model, Progress, Score, Target, check_differentiable
+from ..execution import check_differentiable
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .channels import Kind, gradient_unit, per_pixel
 from .explained import Explained, gradients_of

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models import Model, Progress, Score, Target
+from ..models import Model
 from ..perturbation import finite
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .cam_layers import cam_layer
 from .cams import CamKind, activations_of, enlarged, of_kind

@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..models import Model, Progress, Score, Target
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .channels import Kind, gradient_unit, per_pixel
 from .explained import Explained

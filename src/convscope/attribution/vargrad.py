@@ -7,9 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..checks import as_count
-from ..models import Model, Progress, Score, Target
+from ..models import Model
+from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
+from ..targets import Score, Target
 from .calls import Call
 from .explained import Explained
 from .noise import mean_powers

@@ -134,7 +134,7 @@ def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
 def chosen_target(text: str | None) -> Any:
     """A class index, (channel, row, column), a label, or "A rather than B"; None for the predicted class."""
     if text is not None and len(names := re.split(r"\s+rather than\s+", text, flags=re.IGNORECASE)) == 2:
-        from convscope.models import Contrast
+        from convscope.targets import Contrast
 
         target, against = (int(name) if name.isdigit() else name for name in map(str.strip, names))
         return Contrast(target, against)

@@ -13,7 +13,7 @@ import numpy as np
 from ..checks import Metric
 from ..errors import NotInStoreError, ParameterError
 from ..images import ImageSet
-from ..models import Progress
+from ..progress import Progress
 from ..results import Array, Neighbors, Provenance
 from ..texts import listed
 from .exact import nearest

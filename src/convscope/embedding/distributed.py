@@ -18,7 +18,8 @@ import torch
 
 from ..errors import ImageError, ParameterError, StoreError
 from ..images import ImageSet, Source, load_images
-from ..models import Model, Progress
+from ..models import Model
+from ..progress import Progress
 from ..results import Array
 from .account import Account
 from .features import Precision, batch_size, choose_layer, extracting

@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
-from ..models import Progress
+from ..progress import Progress
 from ..results import Array, Duplicates, Provenance
 from .copies import Copies, copies_of, numbered
 from .costs import pair_costs

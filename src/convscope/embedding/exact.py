@@ -8,7 +8,7 @@ import numpy as np
 
 from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
-from ..models import Progress
+from ..progress import Progress
 from ..results import Array
 from .costs import closeness, pair_costs, squares_of
 from .neighbors import Space, check_size

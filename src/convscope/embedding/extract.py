@@ -13,7 +13,8 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..checks import Engine, check_address
 from ..errors import Interrupted, ParameterError
-from ..models import Model, Progress, as_model
+from ..models import Model, as_model
+from ..progress import Progress
 from ..results import Array, Neighbors, Result
 from .features import Precision, batch_size, choose_layer, extracting, notes_on_layer
 from .neighbors import Metric, Space, search

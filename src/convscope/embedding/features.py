@@ -13,18 +13,8 @@ import torch
 from torch import nn
 
 from ..errors import LayerError, ModelError, ParameterError
-from ..models import (
-    OUTPUT,
-    Layer,
-    Model,
-    as_maps,
-    copied,
-    evaluating,
-    folded_batch_norm,
-    main_output,
-    place_of,
-    run_to,
-)
+from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, place_of, run_to
+from ..models import Layer, Model, as_maps
 from ..results import Array, Normalization
 from .table import thumbnail_of
 

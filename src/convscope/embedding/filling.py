@@ -13,8 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import ImageError
+from ..execution import check_weights, in_batches
 from ..images import ImageSet, Source, load_images
-from ..models import Inputs, Model, Progress, check_tensor, check_weights, in_batches, opened
+from ..models import Inputs, Model, check_tensor, opened
+from ..progress import Progress
 from ..results import Array
 from .account import Account, Changes
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ParameterError
-from ..models import free_memory
+from ..execution import free_memory
 from ..results import Array
 from .rows import digest_of, stamp_of
 from .table import padded, vector_column

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models import free_memory
+from ..execution import free_memory
 from ..results import Array
 from .costs import squares_of
 from .neighbors import Space

@@ -16,7 +16,8 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..checks import Engine, Method, Metric, as_array, shown, unfit
 from ..errors import ParameterError, StoreError
-from ..models import Model, Progress, as_model
+from ..models import Model, as_model
+from ..progress import Progress
 from ..results import Array, Duplicates, Neighbors, Projection
 from .fits import Fits
 from .lance import (

@@ -15,9 +15,10 @@ from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
 from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
-from ..models import Model, Target, as_model
+from ..models import Model, as_model
 from ..registry import method_key, method_keys
 from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
+from ..targets import Target
 from .evaluate import check_call, evaluate, mean_and_margin
 from .measures import CURVES
 

@@ -21,7 +21,8 @@ from ..embedding.distributed import on_ray
 from ..embedding.rows import has_changed, path_of
 from ..errors import ImageError
 from ..images import ImageSet, Source
-from ..models import Model, Progress, as_model
+from ..models import Model, as_model
+from ..progress import Progress
 from ..registry import method_key
 from ..results import Array, Attribution
 

@@ -14,8 +14,10 @@ from ..arguments import checks_arguments
 from ..attribution.calls import Asking
 from ..checks import as_array, as_count, as_items
 from ..errors import Interrupted, ParameterError
-from ..models import Model, Progress, Score, Several, Target, as_model, describe, is_of_classes
+from ..models import Model, as_model
+from ..progress import Progress
 from ..results import CONTROLS, Array, Attribution, Evaluation
+from ..targets import Score, Several, Target, describe, is_of_classes
 from .measures import MEASURES, check_measures, regions_of
 from .measuring import Maps, Measuring
 

@@ -15,9 +15,11 @@ from ..arguments import checks_arguments
 from ..attribution import occlusion
 from ..errors import Interrupted, ParameterError
 from ..images import load_images
-from ..models import Model, Progress, Target, as_model, describe
+from ..models import Model, as_model
 from ..perturbation import SIGNS, SLIGHT, Engine, tried_windows
+from ..progress import Progress
 from ..results import Array, Attribution, Evaluation, MaskStudy
+from ..targets import Target, describe
 from .evaluate import check_call, evaluate
 from .measures import CURVES
 

@@ -14,9 +14,12 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
 from ..errors import ModelError, ParameterError, TargetError
-from ..models import Model, Progress, as_model, evaluating, find_class, hooks
+from ..execution import evaluating, hooks
+from ..models import Model, as_model
+from ..progress import Progress
 from ..registry import method_key
 from ..results import CHANGED, SAME, Array, Attribution, SanityCheck
+from ..targets import find_class
 
 _LABELS = 5  # other classes whose maps are looked at
 _CELLS = 7 * 7  # of a smooth map: with fewer, unrelated maps can have a mean correlation above `CHANGED` by chance

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from ..models import weights_digest
-from ..models.kernels import Convolution, Linear
+from ..execution import weights_digest
+from ..execution.kernels import Convolution, Linear
 from .geometry import Ints, fit
 from .graph import Graph, GraphError, graph_of
 from .rewriting import CONVOLUTIONS, aten, batch_of

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..models import scale_and_shift
+from ..execution import scale_and_shift
 
 aten = torch.ops.aten
 

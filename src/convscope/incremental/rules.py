@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from ..models.kernels import Convolution, Linear, pair
+from ..execution.kernels import Convolution, Linear, pair
 from .geometry import Axis, Ints, Repeating, Sliding
 from .rewriting import aten, batch_of, evaluate, scaled, scaled_
 

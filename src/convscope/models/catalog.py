@@ -13,9 +13,9 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..errors import ModelError
+from ..execution.interrupts import orderly_interrupts
+from ..execution.running import move
 from .checkpoints import read_content, read_module
-from .execution import move
-from .interrupts import orderly_interrupts
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
 from .wrappings import classifier, fit_weights, weights_in

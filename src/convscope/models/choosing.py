@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from .capture import OUTPUT, main_output
+from ..execution.capture import OUTPUT, main_output
 from .layers import Held, Layer, of_last_kind
 from .recording import Graph, Recorder, Seen
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from .capture import main_output, members_of, tensors_of
-from .execution import draws_no_random_numbers, forget_between_runs, remember_between_runs
-from .state import ModuleState, RandomState
+from ..execution.capture import main_output, members_of, tensors_of
+from ..execution.running import draws_no_random_numbers, forget_between_runs, remember_between_runs
+from ..execution.state import ModuleState, RandomState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 

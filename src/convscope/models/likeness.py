@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ..errors import TargetError
-from .capture import watch
-from .execution import evaluating, hooks, stands_for
+from ..execution.capture import watch
+from ..execution.running import evaluating, hooks, stands_for
+from ..targets.compound import SimilarTo
 from .layers import Structure, of_last_kind
 from .model import Model
-from .target_kinds import SimilarTo
 
 
 class _UpTo(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +13,18 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..errors import ImageError, ModelError, ParameterError
+from ..execution.batching import fitting_batch
+from ..execution.capture import OUTPUT
+from ..execution.digest import device_of, dtype_of, versions, weights_digest
+from ..execution.running import check_weights, evaluating, move, refuse_where_it_cannot_run
+from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance
-from .batching import fitting_batch
-from .capture import OUTPUT
-from .classes import class_names
-from .digest import device_of, dtype_of, versions, weights_digest
-from .execution import check_weights, evaluating, move, refuse_where_it_cannot_run
+from ..targets.classes import class_names
+from ..targets.resolving import check_output, note_on_scores
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm
 from .structure import notes_on, structure
-from .targets import check_output, note_on_scores
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 class Model:

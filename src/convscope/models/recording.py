@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .capture import INPUT, first_input, items_of, main_output, tensors_of
-from .execution import evaluating, frozen, hooks
-from .graphs import Head, Node, head_of, last_function, own_functions, reached
+from ..execution.autograd import Head, Node, head_of, last_function, own_functions, reached
+from ..execution.capture import INPUT, first_input, items_of, main_output, tensors_of
+from ..execution.running import evaluating, frozen, hooks
 from .layers import Layer
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches

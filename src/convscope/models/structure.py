@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import ModelError
-from .capture import tensors_of
+from ..execution.autograd import cut_off
+from ..execution.capture import tensors_of
+from ..execution.digest import Fingerprint, device_of, dtype_of
+from ..execution.running import evaluating, is_running, refuse_where_it_cannot_run
 from .choosing import candidates_of, detached, features_of, maps_of, output_of
 from .conduct import conduct_of, is_alike, kept
-from .digest import Fingerprint, device_of, dtype_of
-from .execution import evaluating, is_running, refuse_where_it_cannot_run
-from .graphs import cut_off
 from .layers import Structure
 from .recording import graph_of, recorded
 

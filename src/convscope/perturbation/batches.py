@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..models import Model, convolutions_of, fused, in_batches
+from ..execution import convolutions_of, fused, in_batches
+from ..models import Model
 
 
 def score_variants(

@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from ..execution import convolutions_of, fused
 from ..incremental import AT_ONCE, Changes, Ints, Plan, Run
-from ..models import Model, convolutions_of, fused
+from ..models import Model
 from .masks import Masks
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError
+from ..execution import in_batches
 from ..incremental import AT_ONCE, Changes, GraphError, Plan, forget_plan, plan_of
-from ..models import Model, in_batches
+from ..models import Model
 from .engines import Engine, Precision, Variants, Way, dense, incremental
 from .masks import Masks
 

@@ -16,7 +16,7 @@ from ..attribution import ATTRIBUTIONS
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
-from ..models import Detection, Model, Region, Several, SimilarTo, Target, check_tensor
+from ..models import Model, check_tensor
 from ..registry import method_keys
 from ..results import (
     Attribution,
@@ -27,6 +27,7 @@ from ..results import (
     Visualization,
 )
 from ..synthesis import visualize
+from ..targets import Detection, Region, Several, SimilarTo, Target
 from .collect import Collection, collect
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]

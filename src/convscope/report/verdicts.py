@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..models.classes import by_name
 from ..results import Array
+from ..targets.classes import by_name
 
 RIGHT, WRONG, NOT_JUDGED = 1, 0, -1
 

@@ -14,8 +14,9 @@ from ..arguments import checks_arguments
 from ..embedding import EmbeddingStore
 from ..embedding.rows import path_of
 from ..images import ImageSet, load_images
-from ..models import Model, Target, as_model
+from ..models import Model, as_model
 from ..outputs import check_output, replace_file
+from ..targets import Target
 from .collect import opened
 from .compose import StageProgress, compose
 from .page import page

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..models import Model, check_differentiable, gaussian_blur
+from ..execution import check_differentiable
+from ..models import Model, gaussian_blur
 from .objectives import Objective
 from .transforms import clear_small, shift
 

@@ -10,19 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import TargetError
-from ..models import (
-    Contrast,
-    Layer,
-    Model,
-    Several,
-    Target,
-    as_maps,
-    describe,
-    is_of_classes,
-    n_classes_of,
-    resolve,
-    run_to,
-)
+from ..execution import run_to
+from ..models import Layer, Model, as_maps
+from ..targets import Contrast, Several, Target, describe, is_of_classes, n_classes_of, resolve
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]

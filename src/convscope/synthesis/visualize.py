@@ -14,8 +14,11 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..checks import Pair, as_pair, unfit
 from ..errors import Interrupted, ParameterError
-from ..models import Model, Progress, as_model, describe, differentiable, is_of_classes, note_on_scores
+from ..execution import differentiable
+from ..models import Model, as_model
+from ..progress import Progress
 from ..results import Array, Visualization
+from ..targets import describe, is_of_classes, note_on_scores
 from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
 from .objectives import ObjectiveTarget, activation, class_score
 from .remarks import remarks

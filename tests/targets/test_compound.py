@@ -35,7 +35,8 @@ from convscope import (
     saliency,
 )
 from convscope.attribution.rise import random_masks
-from convscope.models import Model, describe, resolve
+from convscope.models import Model
+from convscope.targets import describe, resolve
 
 WINDOWS: dict[str, Any] = {"window": 8, "stride": 8}
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError
-from .execution import hooks
+from .running import hooks
 
 OUTPUT = ":output"
 INPUT = ":input"

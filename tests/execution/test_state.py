@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import convscope as cs
-from convscope.models import evaluating
+from convscope.execution import evaluating
 
 
 class Keeping(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from convscope import Model
-from convscope.models import batching, in_batches
+from convscope.execution import batching, in_batches
 
 
 def test_all_are_run_once_and_in_order() -> None:

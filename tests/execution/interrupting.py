@@ -1,6 +1,6 @@
 """Ctrl-C at a chosen moment of a call, and what it leaves behind.
 
-As a script it tries many moments of many methods and counts: ``python -m tests.models.interrupting 1000``.
+As a script it tries many moments of many methods and counts: ``python -m tests.execution.interrupting 1000``.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from .folding import WEIGHT, Folding
 from .kernels import Convolution, Then, aten, is_one_pass, pair
-from .turned import Turned
-from .watching import ACTIVATIONS, NO_USE, Made, zeros_around
+from .tracing import ACTIVATIONS, NO_USE, Made, zeros_around
+from .transposed import Turned
 
 
 def fused(found: list[Made], *, gradients: bool = False) -> AbstractContextManager[Any]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, ParameterError, TargetError
+from ..execution.capture import main_output
 from ..results import Normalization
-from .capture import main_output
 from .classes import class_names, find_class
-from .target_kinds import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
+from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
 Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast

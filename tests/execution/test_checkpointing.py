@@ -13,7 +13,7 @@ from torch.utils import checkpoint as torch_checkpoint
 from torch.utils.checkpoint import checkpoint
 
 import convscope as cs
-from convscope.models.checkpointing import uncheckpointed
+from convscope.execution.checkpointing import uncheckpointed
 
 
 class Blocks(nn.Module):

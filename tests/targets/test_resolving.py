@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from convscope import ModelError, ParameterError, TargetError
-from convscope.models import check_output, describe, find_class, resolve
+from convscope.targets import check_output, describe, find_class, resolve
 
 LABELS = ("tench, Tinca tinca", "tabby", "tiger cat", "tabby cat", "crane", "crane")
 OUTPUT = torch.tensor([[0.0, 1, 2, 3, 4, 9], [7.0, 1, 2, 3, 4, 5]])

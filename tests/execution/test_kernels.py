@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from convscope.models import kernels
-from convscope.models.kernels import Convolution, Linear
+from convscope.execution import kernels
+from convscope.execution.kernels import Convolution, Linear
 
 aten = torch.ops.aten
 

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.testing import assert_close
 
 from convscope import load_model
-from convscope.models import folded_batch_norm
+from convscope.execution import folded_batch_norm
 
 
 def random_norms(module: nn.Module) -> nn.Module:

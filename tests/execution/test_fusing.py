@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.models.test_folding import random_norms
+from tests.execution.test_folding import random_norms
 from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
 from convscope import load_model
-from convscope.models import convolutions_of, fused
-from convscope.models.kernels import Convolution
+from convscope.execution import convolutions_of, fused
+from convscope.execution.kernels import Convolution
 
 CHANNELS_LAST = torch.channels_last
 

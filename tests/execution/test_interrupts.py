@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from convscope import Model
-from convscope.models.interrupts import orderly_interrupts
+from convscope.execution.interrupts import orderly_interrupts
 
 from .interrupting import CALLS, IMAGES, Interruption, left_behind, length_of, state_of, tiny
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .watching import CONV2D, Made, convolutions_of
+from .tracing import CONV2D, Made, convolutions_of
 
 WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
 

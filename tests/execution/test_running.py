@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from convscope import LayerError, Model, feature_maps
-from convscope.models import differentiable, evaluating, run_to
+from convscope.execution import differentiable, evaluating, run_to
 
 
 class Counting(nn.Module):

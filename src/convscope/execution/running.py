@@ -22,7 +22,7 @@ from .folding import scale_and_shift
 from .forks import in_one_thread_if_forked
 from .interrupts import orderly_interrupts
 from .state import HookState, ModuleState, RandomState
-from .watching import batch_norm_of
+from .tracing import batch_norm_of
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""Execution: run a network and leave it as it was; see what its layers put out; run it faster."""
+
+from .autograd import reached
+from .batching import free_memory, in_batches
+from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
+from .digest import weights_digest
+from .folding import folded_batch_norm, scale_and_shift
+from .fusing import fused
+from .running import check_differentiable, check_weights, copied, differentiable, evaluating, hooks
+from .tracing import convolutions_of
+
+__all__ = [
+    "OUTPUT",
+    "check_differentiable",
+    "check_weights",
+    "convolutions_of",
+    "copied",
+    "differentiable",
+    "evaluating",
+    "folded_batch_norm",
+    "free_memory",
+    "fused",
+    "hooks",
+    "in_batches",
+    "intercepted",
+    "main_output",
+    "place_of",
+    "reached",
+    "run_to",
+    "scale_and_shift",
+    "watch",
+    "weights_digest",
+]
