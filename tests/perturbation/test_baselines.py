@@ -81,7 +81,9 @@ def test_black_and_white_are_pixel_values_for_pictures_and_tensors_alike(name: s
 
 @pytest.mark.parametrize("name", ["black", "white"])
 def test_black_is_not_known_where_the_preprocessing_is_not(name: str) -> None:
-    with pytest.raises(ParameterError, match=f"what {name} is .* give a number in normalized units, or wrap"):
+    with pytest.raises(
+        ParameterError, match=f"so neither is its {name}; give a number in normalized units, or wrap"
+    ):
         occlusion(colors().module, torch.randn(1, 3, 16, 16), baseline=name)
 
 
