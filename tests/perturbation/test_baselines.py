@@ -114,7 +114,7 @@ def test_every_method_takes_every_name_and_says_so(method: str) -> None:
 
 def test_the_study_takes_them_too() -> None:
     options: dict[str, Any] = {"windows": [2, 4], "shapes": ["rectangle"], "baselines": ["black", "mean"]}
-    found = mask_study(ink_counter(digit()), picture(digit()), 0, steps=4, **options)
+    found = mask_study(ink_counter(digit()), picture(digit()), target=0, n_steps=4, **options)
     assert found.baselines == ("black", "mean") * 2
     assert len(notes_of(found, BORDER)) == 1  # the same for both windows
 
@@ -257,7 +257,7 @@ def test_a_sign_that_hangs_on_the_baseline_is_noted() -> None:
 
 def test_a_mask_study_has_a_map_of_signs_and_no_note() -> None:
     options: dict[str, Any] = {"windows": [1], "shapes": ["rectangle"], "baselines": ["mean", "blur"]}
-    found = mask_study(spot_counter(), picture(dim_spots(0.3)), 0, steps=2, **options)
+    found = mask_study(spot_counter(), picture(dim_spots(0.3)), target=0, n_steps=2, **options)
     assert found.sign_varies[0].sum() == 8
     assert not notes_of(found, SIGNS)
 

@@ -1,4 +1,4 @@
-"""Evaluation: how far to trust what the other methods show."""
+"""Evaluation: how far to trust what the other rooms show."""
 
 from .compare import compare
 from .dataset import attribute_dataset

@@ -7,7 +7,7 @@ or inserts pixels in the order of a map; `borders` and `signs` tell when the bas
 
 from .baselines import NAMED, Baseline, baseline_of, describe_baseline
 from .borders import hiding
-from .curves import Curves, curves, n_variants, ranks
+from .curves import Curves, ScoreVariants, curves, n_variants, ranks
 from .dense_scores import score_variants
 from .engine_choice import Scorer
 from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
@@ -26,6 +26,7 @@ __all__ = [
     "Engine",
     "Masks",
     "Precision",
+    "ScoreVariants",
     "Scorer",
     "Shape",
     "SignNote",
