@@ -46,15 +46,15 @@ def verdict_of(methods: Sequence[str], n_images: int, standings: Standings) -> s
         return f"No method is better than a map of chance by more than the noise, {on}."
     if n == 1:
         return f"{first} is better than a map of chance, {on}."
-    chance = f" Not better than a map of chance: {', '.join(lost)}." if lost else ""
-    if len(tied) == n:
-        return f"No difference larger than the noise between the {n} methods, {on}.{chance}"
     if first in lost:  # a high mean, but too noisy to say anything, while others are above chance
         better = ", ".join(name for name in order if name not in lost)
         return (
             f"No method can be called the best, {on}: {first} has the highest mean, but does not beat a map of "
             f"chance by more than the noise. Better than chance: {better}."
         )
+    chance = f" Not better than a map of chance: {', '.join(lost)}." if lost else ""
+    if len(tied) == n:
+        return f"No difference larger than the noise between the {n} methods, {on}.{chance}"
     if len(tied) == 1:
         return f"{first} is the best by more than the noise, {on}.{chance}"
     others = ", ".join(tied[1:])
