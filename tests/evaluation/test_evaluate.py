@@ -342,6 +342,13 @@ def test_imputation_leaves_the_image_as_it_was(dtype: torch.dtype) -> None:
     assert torch.equal(x, before)
 
 
+def test_road_is_the_same_in_float64() -> None:
+    net, x, maps = tiny_network().eval(), torch.randn(1, 3, 16, 16), np.random.default_rng(0).random((1, 16, 16))
+    single = evaluate(net, x, maps, target=1, measures=["road"])
+    double = evaluate(net.double(), x.double(), maps, target=1, measures=["road"])
+    np.testing.assert_allclose(double.values, single.values, rtol=0, atol=1e-5)
+
+
 def test_road_is_the_mean_over_four_shares(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(road, "_NOISE", 0)
     x = torch.randn(1, 3, 16, 16)

@@ -8,7 +8,7 @@ from ..results import CONTROLS, Array
 
 
 def control_maps(size: tuple[int, ...], seed: int) -> list[Array]:
-    """A map (H, W) for each of `CONTROLS`: random numbers, and a Gaussian whose sigma is a quarter of each side."""
+    """A map (H, W) for each of `CONTROLS`: random numbers, and a Gaussian with sigma a quarter of each side."""
     y, x = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in size)
     maps = {
         "random": np.random.default_rng(seed).random(size).astype(np.float32),
