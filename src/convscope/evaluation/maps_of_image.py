@@ -13,6 +13,7 @@ import torch
 from ..attribution.explained import Explained
 from ..perturbation import Curves, curves, ranks
 from ..results import Array, Attribution
+from ..targets import Target
 
 GivenMaps: TypeAlias = "Attribution | Array"  # a map of each image, as a method found them or from anywhere
 
@@ -27,6 +28,7 @@ class MapsOfImage:
     """
 
     image: Explained
+    target: Target
     given: Sequence[GivenMaps]
     number: int
     maps: Sequence[Array]
@@ -36,6 +38,11 @@ class MapsOfImage:
     seed: int
     note: Callable[[str], None]
 
+    @property
+    def x(self) -> torch.Tensor:
+        """The image, preprocessed, (C, H, W)."""
+        return self.image.x[0]
+
     @cached_property
     def orders(self) -> list[Array]:
         """The rank (H, W) of each pixel, of each map."""
@@ -44,9 +51,8 @@ class MapsOfImage:
     @cached_property
     def curves(self) -> Curves:
         """The deletion and insertion curves of all maps over all baselines, in one pass."""
-        x = self.image.x[0]
-        behind = [fill(x) for fill in self.fills.values()]
-        return curves(x, behind, self.orders, self.n_steps, self.image.score_variants)
+        behind = [fill(self.x) for fill in self.fills.values()]
+        return curves(self.x, behind, self.orders, self.n_steps, self.image.score_variants)
 
     @cached_property
     def areas(self) -> dict[tuple[str, str], Array]:

@@ -93,7 +93,7 @@ def insertion(maps: MapsOfImage, baseline: str) -> Array:
 @measure(direction="higher", unit="score", source="Rong et al. 2022, arXiv 2202.00449", n_scores=2 * len(SHARES))
 def road(maps: MapsOfImage) -> Array:
     """Score without the lowest pixels minus score without the highest, filled in from their neighbors."""
-    return road_scores(maps.image.x[0], maps.orders, maps.image.score_variants, maps.seed)
+    return road_scores(maps.x, maps.orders, maps.image.score_variants, maps.seed)
 
 
 @measure(direction="lower", unit="share of the map", source="Yeh et al. 2019, arXiv 1901.09392")
@@ -103,7 +103,7 @@ def max_sensitivity(maps: MapsOfImage) -> Array:
     def value_of(given: Any) -> float:
         if not isinstance(given, Attribution):
             return float("nan")
-        value = max_sensitivity_of(given, maps.number, maps.image, maps.seed)
+        value = max_sensitivity_of(given, maps.number, maps.image, maps.target, maps.seed)
         if value is None:
             maps.note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
             return float("nan")

@@ -82,6 +82,7 @@ class Measuring:
         maps = [values[at if len(values) == n_given else number] for values in self._maps.values()]
         return MapsOfImage(
             image=image,
+            target=self._asking.target,
             given=list(self._given.values()),
             number=number,
             maps=[*maps, *control_maps(image.x.shape[2:], self._seed + at)],

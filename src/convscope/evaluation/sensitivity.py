@@ -13,18 +13,20 @@ from ..attribution import ATTRIBUTIONS
 from ..attribution.explained import Explained
 from ..perturbation import NAMED
 from ..results import Attribution
+from ..targets import Target
 
 _NOISE_SHARE = 0.02  # of the image's range: the largest noise of a pixel
 _TRIED = 5  # noisy images
 
 
-def max_sensitivity_of(given: Attribution, i: int, image: Explained, seed: int) -> float | None:
+def max_sensitivity_of(given: Attribution, i: int, image: Explained, target: Target, seed: int) -> float | None:
     """max over noisy images x' of |map(x') - map(x)| / |map(x)|, Frobenius norms.
 
     Args:
         given: a result, whose method runs again.
         i: the index of the map in it.
         image: the image of that map.
+        target: the target of the map, or of the maps of all images.
         seed: of the noise, which is uniform and at most 2 % of the image's range.
 
     Returns:
@@ -40,17 +42,16 @@ def max_sensitivity_of(given: Attribution, i: int, image: Explained, seed: int) 
     size = float(np.linalg.norm(given.values[i]))
     if not size:
         return math.nan
-    x, asking = image.x, image.call
+    x = image.x
     reach = _NOISE_SHARE * float(x.max() - x.min())
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(_TRIED, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x + reach * (2 * noise - 1)).contiguous()
-    target = asking.target
     if image.targets.indices is not None and image.targets.against is None:
         target = int(image.targets.indices[0])
     elif isinstance(target, list | tuple):
         target = target[image.batch.positions[0]]
-    found = ATTRIBUTIONS[given.provenance.method](asking.model, moved, target=target, **options)
+    found = ATTRIBUTIONS[given.provenance.method](image.model, moved, target=target, **options)
     return max(float(np.linalg.norm(values - given.values[i])) for values in found.values) / size
 
 
