@@ -255,7 +255,7 @@ def evaluation(c: Case) -> Pair:
     def ours() -> np.ndarray:
         measures = ["deletion_mean", "insertion_mean"]
         found = evaluate(
-            c.model, c.x, values[None], target=c.target, measures=measures, steps=STEPS, score="logit"
+            c.model, c.x, values[None], target=c.target, measures=measures, n_steps=STEPS, score="logit"
         )
         return np.concatenate([found.curves[:, :2, 0], found.curves[:, 2:, 0, 1:-1]], axis=2)
 

@@ -111,7 +111,7 @@ def draw_targets(model: Model) -> Figure:
 def draw_evaluate(model: Model) -> Figure:
     photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
     maps = [method(model, photos) for method in (grad_cam, occlusion, saliency)]
-    return figure(evaluate(model, photos, maps, steps=20, measures=[*CURVES, "road", "sparseness"]))
+    return figure(evaluate(model, photos, maps, n_steps=20, measures=[*CURVES, "road", "sparseness"]))
 
 
 def draw_sanity_check(model: Model) -> Figure:
@@ -121,7 +121,7 @@ def draw_sanity_check(model: Model) -> Figure:
 def draw_compare(model: Model) -> Figure:
     photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
     methods = ["grad_cam", "layer_cam", "occlusion", "lrp", "integrated_gradients", "smoothgrad", "saliency"]
-    return figure(compare(model, photos, methods, steps=15))
+    return figure(compare(model, photos, methods, n_steps=15))
 
 
 def draw_mask_study(model: Model) -> Figure:

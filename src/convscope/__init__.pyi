@@ -21,6 +21,7 @@ from .attribution import (
     smoothgrad,
     vargrad,
 )
+from .datasets import attribute_dataset
 from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, project
 from .errors import (
     ConvscopeError,
@@ -34,7 +35,6 @@ from .errors import (
     TargetError,
 )
 from .evaluation import (
-    attribute_dataset,
     compare,
     evaluate,
     evaluate_retrieval,

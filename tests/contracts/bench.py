@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # In place of defaults that take long. What is asked for explicitly goes before.
 QUICK: dict[str, Any] = {
     "steps": 2,
+    "n_steps": 2,
     "samples": 4,
     "masks": 4,
     "cells": 2,
@@ -35,7 +36,7 @@ QUICK: dict[str, Any] = {
     "windows": [4],
     "shapes": ["rectangle"],
     "baselines": ["mean"],
-    "stages": 1,
+    "n_stages": 1,
     "size_px": 8,
     "device": "cpu",
     "measures": ["sparseness"],

@@ -134,10 +134,10 @@ def _options(method: Method) -> dict[str, Any]:
 
 def test_the_evidence_of_a_network_of_one_class_and_of_constant_images() -> None:
     net, x = tiny_network(n_classes=1), torch.zeros(2, 3, 16, 16)
-    found = evaluate(net, x, saliency(net, x), steps=3)
+    found = evaluate(net, x, saliency(net, x), n_steps=3)
     assert np.isfinite(found.mean("saliency", "insertion_mean"))
-    assert np.isfinite(compare(net, x, ["saliency", "grad_cam"], steps=3).advantage).all()
-    assert np.isfinite(mask_study(net, x, windows=[4, 8], steps=3).advantage).all()
+    assert np.isfinite(compare(net, x, ["saliency", "grad_cam"], n_steps=3).advantage).all()
+    assert np.isfinite(mask_study(net, x, windows=[4, 8], n_steps=3).advantage).all()
     check = sanity_check(net, x[:1], "grad_cam")
     assert check.label_names == ()
     assert check.passes_labels is None

@@ -29,18 +29,18 @@ from convscope import (
     saliency,
 )
 from convscope.evaluation import CURVES
-from convscope.evaluation.compare import _is_better, _tied, verdict_of
+from convscope.evaluation.intervals import is_better
+from convscope.evaluation.standings import standings_of, verdict_of
 from convscope.models import Model
 
-FEW: dict[str, Any] = {"measures": ["sparseness"], "steps": 4}
+FEW: dict[str, Any] = {"measures": ["sparseness"], "n_steps": 4}
 
 
 def verdict(chance: list[float], **advantages: list[float]) -> str:
     """Of methods with these advantages on the images, beside a map of chance."""
     methods = (*advantages, "random", "center")
     values = np.array([*advantages.values(), chance, chance])
-    order = [int(m) for m in np.argsort(-values[:-2].mean(axis=1), kind="stable")]
-    return verdict_of(methods, values, order, _tied(values[:-2], order))
+    return verdict_of(methods, values.shape[1], standings_of(values))
 
 
 CHANCE = [0.0, 0.02, -0.01, 0.01]
@@ -58,7 +58,7 @@ def test_one_image_gives_no_verdict() -> None:
     )
 
 
-def test_no_method_is_better_than_chance() -> None:
+def test_no_methodis_better_than_chance() -> None:
     noise = [0.4, -0.4, 0.5, -0.3]
     assert verdict(CHANCE, a=noise, b=CHANCE) == (
         "No method is better than a map of chance by more than the noise, on 4 images."
@@ -82,6 +82,15 @@ def test_some_are_tied_with_the_best_and_some_are_no_better_than_chance() -> Non
     )
 
 
+def test_a_first_that_does_not_beat_chance_is_not_called_the_best() -> None:
+    """Its mean is the highest, by one image, and the noise is larger; the others are sure to be above chance."""
+    words = verdict(CHANCE, fair=FAIR, noisy=[2.0, 0.0, 0.1, 0.0], lost=CHANCE)
+    assert words == (
+        "No method can be called the best, on 4 images: noisy has the highest mean, but does not beat a map of "
+        "chance by more than the noise. Better than chance: fair."
+    )
+
+
 def test_one_method_is_compared_with_chance_alone() -> None:
     assert verdict(CHANCE, a=GOOD) == "a is better than a map of chance, on 4 images."
     assert verdict(GOOD, a=CHANCE).startswith("No method is better")
@@ -94,19 +103,19 @@ def test_better_is_what_a_paired_t_test_says_with_bonferroni() -> None:
         n, n_questions = int(rng.integers(2, 12)), int(rng.integers(1, 8))
         one, other = rng.normal(0.6, 1, n), rng.normal(0, 1, n)
         p = stats.ttest_rel(one, other, alternative="greater").pvalue
-        answers.add(_is_better(one, other, n_questions))
-        assert _is_better(one, other, n_questions) is bool(p < 0.025 / n_questions), trial
+        answers.add(is_better(one, other, n_questions))
+        assert is_better(one, other, n_questions) is bool(p < 0.025 / n_questions), trial
     assert answers == {True, False}
-    assert _is_better(
+    assert is_better(
         np.array([1.0, 1.0, np.nan]), np.array([0.0, 0.0, 5.0]), 1
     )  # without noise, one image left out
-    assert not _is_better(np.array([1.0, np.nan]), np.zeros(2), 1)
+    assert not is_better(np.array([1.0, np.nan]), np.zeros(2), 1)
 
 
 def test_more_methods_ask_for_larger_differences() -> None:
     best, other = np.array([0.5, 0.1, 0.9, 0.6, 0.3]), np.zeros(5)
-    assert _is_better(best, other, 1)
-    assert not _is_better(best, other, 1000)
+    assert is_better(best, other, 1)
+    assert not is_better(best, other, 1000)
 
 
 # The run
@@ -115,9 +124,9 @@ def test_more_methods_ask_for_larger_differences() -> None:
 def test_the_ranking_is_by_insertion_minus_deletion_of_plain_calls(tiny: Model) -> None:
     x = torch.randn(4, 3, 16, 16)
     names = ["saliency", "grad_cam", "occlusion"]
-    found = compare(tiny, x, names, steps=5, seed=2)
+    found = compare(tiny, x, names, n_steps=5, seed=2)
     maps = {name: ATTRIBUTIONS[name](tiny, x) for name in names}
-    plain = evaluate(tiny, x, maps, measures=CURVES, steps=5, seed=2)
+    plain = evaluate(tiny, x, maps, measures=CURVES, n_steps=5, seed=2)
     k = [found.measures.index(name) for name in CURVES]
     np.testing.assert_allclose(found.values[:, k], plain.values, rtol=0, atol=1e-6)
     deletion, insertion = plain.values[:, :2].mean(axis=1), plain.values[:, 2:].mean(axis=1)
@@ -192,7 +201,7 @@ def test_a_method_that_does_not_fit_is_left_out_with_its_reason(tiny: Model) -> 
 @pytest.mark.slow
 def test_all_methods_run_by_default(tiny: Model) -> None:
     few = {"kernel_shap": {"samples": 12}, "lime": {"samples": 12}, "rise": {"masks": 12}}
-    found = compare(tiny, torch.randn(2, 3, 16, 16), options=few, steps=2)
+    found = compare(tiny, torch.randn(2, 3, 16, 16), options=few, n_steps=2)
     assert set(found.ranking) == set(ATTRIBUTIONS) - {"attention_rollout"}
     assert found.measures == (*CURVES, "completeness_error", "sparseness")
 
@@ -208,10 +217,10 @@ def test_options_reach_their_method_alone(tiny: Model) -> None:
 
 def test_measures_regions_and_targets_are_handed_on(tiny: Model) -> None:
     x, boxes = torch.randn(2, 3, 16, 16), [[0, 0, 8, 8], [4, 4, 16, 16]]
-    found = compare(tiny, x, "saliency", target=[2, 0], measures=["pointing"], regions=boxes, steps=3)
+    found = compare(tiny, x, "saliency", target=[2, 0], measures=["pointing"], regions=boxes, n_steps=3)
     assert found.measures == (*CURVES, "pointing")
     assert found.targets == ("c", "a")
-    plain = evaluate(tiny, x, saliency(tiny, x, target=[2, 0]), target=[2, 0], regions=boxes, steps=3)
+    plain = evaluate(tiny, x, saliency(tiny, x, target=[2, 0]), target=[2, 0], regions=boxes, n_steps=3)
     k = [plain.measures.index(name) for name in found.measures]
     np.testing.assert_array_equal(found.values, plain.values[:, k])
 
@@ -278,9 +287,9 @@ def test_the_second_interrupt_leaves_what_was_measured_before_it(tiny: Model, tm
         ({"budget_s": 0}, "budget_s=0"),
         ({"budget_s": float("inf")}, "budget_s=inf"),
         ({"measures": ["magic"]}, "measures='magic': expected"),
-        ({"steps": 1}, "steps=1"),
+        ({"n_steps": 1}, "n_steps=1"),
         ({"target": 7}, "target=7: the network has classes 0 to 2"),
-        ({"target": Several(0, 1)}, "take those of Several one by one"),
+        ({"target": Several(0, 1)}, "the targets of Several one by one"),
     ],
 )
 def test_bad_arguments_are_refused(tiny: Model, options: dict[str, Any], message: str) -> None:

@@ -36,8 +36,9 @@ from convscope import (
 )
 from convscope.evaluation import MEASURES, measures, road, sensitivity
 from convscope.evaluation.controls import control_maps
-from convscope.evaluation.evaluate import mean_and_margin
-from convscope.evaluation.measures import CURVES, localization, pointing, regions_of, sparseness
+from convscope.evaluation.intervals import mean_and_margin
+from convscope.evaluation.measures import CURVES, gini, hit, share_inside
+from convscope.evaluation.regions import regions_of
 from convscope.evaluation.road import imputed
 from convscope.models import Model
 from convscope.perturbation import baseline_of, ranks
@@ -68,7 +69,7 @@ def probability(net: nn.Module, image: torch.Tensor, target: int) -> float:
 
 def test_areas_and_curves_equal_the_slow_loop(tiny: Model) -> None:
     x, maps = torch.randn(2, 3, 16, 16), np.random.default_rng(0).normal(size=(2, 16, 16)).astype(np.float32)
-    found = evaluate(tiny, x, {"mine": maps}, target=[2, 0], measures=CURVES, steps=7, seed=3)
+    found = evaluate(tiny, x, {"mine": maps}, target=[2, 0], measures=CURVES, n_steps=7, seed=3)
     assert found.methods == ("mine", "random", "center")
     assert found.curves.shape == (3, 4, 2, 8)
     for i, target in enumerate([2, 0]):
@@ -91,7 +92,7 @@ def test_the_map_of_a_linear_network_beats_all_others_at_every_step() -> None:
     perfect = (w * x[:, 0]).numpy()
     rivals = {f"{seed}": np.random.default_rng(seed).normal(size=perfect.shape) for seed in range(3)}
     maps = {"perfect": perfect, "negative": -perfect, **rivals}
-    found = evaluate(linear(w), x, maps, target=0, measures=["deletion_mean", "insertion_mean"], steps=12)
+    found = evaluate(linear(w), x, maps, target=0, measures=["deletion_mean", "insertion_mean"], n_steps=12)
     deletion, _, insertion, _ = (found.curves[:, c] for c in range(4))
     assert (deletion[0] <= deletion[1:] + 1e-6).all()
     assert (insertion[0] >= insertion[1:] - 1e-6).all()
@@ -118,7 +119,7 @@ def test_the_deletion_curve_is_the_pixel_flipping_of_quantus() -> None:
         curves = np.array(
             flipping(net, x.numpy(), target, a_batch=maps[:, None], channel_first=True, softmax=True, device="cpu")
         )
-    found = evaluate(net, x, maps, target=target, measures=["deletion_mean"], steps=8)
+    found = evaluate(net, x, maps, target=target, measures=["deletion_mean"], n_steps=8)
     ours = found.curves[0, 0]
     np.testing.assert_allclose(ours[:, 1:], curves, rtol=0, atol=1e-6)
     # Quantus' area is that of the points 1 to 8, a step 1 wide.
@@ -148,16 +149,16 @@ def test_sparseness_is_that_of_quantus() -> None:
             a_batch=maps[:, None].copy(),
             channel_first=True,
         )
-    np.testing.assert_allclose([sparseness(values) for values in maps], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose([gini(values) for values in maps], expected, rtol=0, atol=1e-6)
 
 
 def test_sparseness_by_hand() -> None:
     one = np.zeros((4, 5))
-    assert sparseness(one) == 0
+    assert gini(one) == 0
     one[2, 3] = -7
-    assert sparseness(one) == pytest.approx(1 - 1 / 20)
-    assert sparseness(np.full((4, 5), -2.0)) == pytest.approx(0, abs=1e-12)
-    assert sparseness(np.array([[1.0, 3.0]])) == pytest.approx(0.25)  # mean |difference| 1, over twice the mean
+    assert gini(one) == pytest.approx(1 - 1 / 20)
+    assert gini(np.full((4, 5), -2.0)) == pytest.approx(0, abs=1e-12)
+    assert gini(np.array([[1.0, 3.0]])) == pytest.approx(0.25)  # mean |difference| 1, over twice the mean
 
 
 @pytest.mark.parametrize(("target", "indices"), [(None, None), (2, [2, 2]), ([2, 0], [2, 0]), ("c", [2, 2])])
@@ -251,12 +252,12 @@ def test_the_completeness_error_is_the_one_of_the_method(tiny: Model) -> None:
 def test_pointing_and_localization_by_hand() -> None:
     values = np.array([[5.0, 1, 0], [-9, 2, 2]])
     left, right = np.array([[1, 0, 0], [1, 0, 0]], bool), np.array([[0, 1, 1], [0, 1, 1]], bool)
-    assert pointing(values, left) == 1
-    assert pointing(values, right) == 0
-    assert localization(values, left) == pytest.approx(0.5)  # 5 of 10; the -9 does not count
-    assert localization(values, right) == pytest.approx(0.5)
-    assert pointing(np.zeros((2, 3)), right) == pytest.approx(4 / 6)  # as often as chance would
-    assert math.isnan(localization(-np.ones((2, 3)), left))
+    assert hit(values, left) == 1
+    assert hit(values, right) == 0
+    assert share_inside(values, left) == pytest.approx(0.5)  # 5 of 10; the -9 does not count
+    assert share_inside(values, right) == pytest.approx(0.5)
+    assert hit(np.zeros((2, 3)), right) == pytest.approx(4 / 6)  # as often as chance would
+    assert math.isnan(share_inside(-np.ones((2, 3)), left))
 
 
 def test_boxes_are_the_masks_of_the_pixels_whose_middle_they_hold(tiny: Model) -> None:
@@ -273,7 +274,7 @@ def test_boxes_are_the_masks_of_the_pixels_whose_middle_they_hold(tiny: Model) -
     by_box = evaluate(tiny, x, maps, measures=wanted, regions=boxes.tolist())
     by_mask = evaluate(tiny, x, maps, measures=wanted, regions=expected)
     np.testing.assert_array_equal(by_box.values, by_mask.values)
-    np.testing.assert_allclose(by_box.values[0, 1, 1], localization(maps[1], expected[1]), rtol=1e-6)
+    np.testing.assert_allclose(by_box.values[0, 1, 1], share_inside(maps[1], expected[1]), rtol=1e-6)
     assert by_box.values[0, :, 0].tolist() == [1, 1]
 
 
@@ -333,6 +334,21 @@ def test_noise_of_imputation_is_a_hundredth_of_the_image_and_hangs_on_the_seed(
     torch.testing.assert_close(imputed(x, np.ones((40, 40), bool)), x.mean().expand(3, 40, 40))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_imputation_leaves_the_image_as_it_was(dtype: torch.dtype) -> None:
+    x = torch.randn(3, 8, 8, dtype=dtype)
+    before = x.clone()
+    imputed(x, np.random.default_rng(0).random((8, 8)) < 0.5)
+    assert torch.equal(x, before)
+
+
+def test_road_is_the_same_in_float64() -> None:
+    net, x, maps = tiny_network().eval(), torch.randn(1, 3, 16, 16), np.random.default_rng(0).random((1, 16, 16))
+    single = evaluate(net, x, maps, target=1, measures=["road"])
+    double = evaluate(net.double(), x.double(), maps, target=1, measures=["road"])
+    np.testing.assert_allclose(double.values, single.values, rtol=0, atol=1e-5)
+
+
 def test_road_is_the_mean_over_four_shares(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(road, "_NOISE", 0)
     x = torch.randn(1, 3, 16, 16)
@@ -382,7 +398,7 @@ def test_margins_are_those_of_scipy() -> None:
 
 def test_gains_are_paired_with_the_random_map(tiny: Model) -> None:
     x = torch.randn(6, 3, 16, 16)
-    found = evaluate(tiny, x, saliency(tiny, x), measures=["sparseness", "deletion_mean"], steps=4)
+    found = evaluate(tiny, x, saliency(tiny, x), measures=["sparseness", "deletion_mean"], n_steps=4)
     for k, sign in enumerate((1, -1)):
         test = stats.ttest_rel(found.values[0, k].astype(float), found.values[1, k].astype(float))
         low, high = test.confidence_interval(0.95)
@@ -417,7 +433,7 @@ def test_controls_are_numbers_of_chance_and_a_hill_in_the_middle() -> None:
 def test_measures_are_chosen_by_name_and_come_in_that_order(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
     found = evaluate(
-        tiny, x, np.ones((1, 16, 16)), measures=["sparseness", "insertion_blur", "sparseness"], steps=2
+        tiny, x, np.ones((1, 16, 16)), measures=["sparseness", "insertion_blur", "sparseness"], n_steps=2
     )
     assert found.measures == ("sparseness", "insertion_blur")
     assert found.higher_is_better == (True, True)
@@ -431,7 +447,7 @@ def test_maps_may_be_results_arrays_lists_and_dicts(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 16)
     one, two = saliency(tiny, x), grad_cam(tiny, x)
     options: dict[str, Any] = {"measures": ["sparseness"]}
-    expected = [[sparseness(v) for v in a.values] for a in (one, two)]
+    expected = [[gini(v) for v in a.values] for a in (one, two)]
     for given, names in (
         ([one, two], ("saliency", "grad_cam")),
         ([one.values, two.values], ("map 1", "map 2")),
@@ -456,7 +472,7 @@ def test_images_that_cannot_be_read_are_left_out(tiny: Model, tmp_path: Path) ->
     maps = saliency(tiny, tmp_path, target=[0, 1, 2])
     boxes = np.array([[0, 0, 8, 8], [0, 0, 1, 1], [4, 4, 12, 16]])
     wanted = ["deletion_mean", "localization", "max_sensitivity"]
-    found = evaluate(tiny, tmp_path, maps, target=[0, 1, 2], regions=boxes, measures=wanted, steps=3)
+    found = evaluate(tiny, tmp_path, maps, target=[0, 1, 2], regions=boxes, measures=wanted, n_steps=3)
     assert len(found.names) == 2
     assert found.targets == ("a", "c")
     assert "1.png" in found.provenance.skipped[0]
@@ -467,27 +483,27 @@ def test_images_that_cannot_be_read_are_left_out(tiny: Model, tmp_path: Path) ->
         target=[0, 2],
         regions=boxes[[0, 2]],
         measures=wanted[:2],
-        steps=3,
+        n_steps=3,
     )
     np.testing.assert_allclose(found.values[0, :2], alone.values[0], rtol=0, atol=1e-6)
     assert np.isfinite(found.values[0]).all()
     every = np.concatenate([maps.values[:1], np.zeros((1, 16, 16)), maps.values[1:]])
-    given = evaluate(tiny, tmp_path, every, target=[0, 1, 2], regions=boxes, measures=wanted[:2], steps=3)
+    given = evaluate(tiny, tmp_path, every, target=[0, 1, 2], regions=boxes, measures=wanted[:2], n_steps=3)
     np.testing.assert_allclose(given.values[0], alone.values[0], rtol=0, atol=1e-6)
 
 
 def test_a_batch_gives_what_single_images_give(tiny: Model) -> None:
     x, maps = torch.randn(3, 3, 16, 16), np.random.default_rng(0).normal(size=(3, 16, 16))
     wanted = [*CURVES, "road", "sparseness"]
-    together = evaluate(tiny, x, maps, measures=wanted, steps=3)
+    together = evaluate(tiny, x, maps, measures=wanted, n_steps=3)
     for i in range(3):
-        alone = evaluate(tiny, x[i : i + 1], maps[i : i + 1], measures=wanted, steps=3)
+        alone = evaluate(tiny, x[i : i + 1], maps[i : i + 1], measures=wanted, n_steps=3)
         np.testing.assert_allclose(together.values[0, :, i], alone.values[0, :, 0], rtol=0, atol=1e-6)
 
 
 def test_a_callable_and_a_contrast_have_scores_of_their_own(tiny: Model) -> None:
     x, maps = torch.randn(2, 3, 16, 16), np.random.default_rng(0).normal(size=(2, 16, 16))
-    options: dict[str, Any] = {"measures": ["deletion_mean"], "steps": 3}
+    options: dict[str, Any] = {"measures": ["deletion_mean"], "n_steps": 3}
     by_function = evaluate(tiny, x, maps, target=lambda out: out[:, 1], **options)
     assert by_function.provenance.parameters["score"] == "logit"
     by_index = evaluate(tiny, x, maps, target=1, score="logit", **options)
@@ -510,7 +526,7 @@ def test_maps_of_another_target_are_refused(tiny: Model) -> None:
 
 
 def test_several_targets_are_refused(tiny: Model) -> None:
-    with pytest.raises(ParameterError, match="take those of Several one by one"):
+    with pytest.raises(ParameterError, match="the targets of Several one by one"):
         evaluate(tiny, torch.randn(1, 3, 16, 16), np.ones((1, 16, 16)), target=Several(0, 1), measures=["road"])
 
 
@@ -536,7 +552,7 @@ def test_a_method_with_too_few_maps_is_refused_whatever_is_measured(tiny: Model)
     maps = integrated_gradients(tiny, x[:2], steps=2)
     for measure in ("completeness_error", "max_sensitivity", "deletion_mean"):
         with pytest.raises(ParameterError, match="integrated_gradients: 2 maps, and more images"):
-            evaluate(tiny, x, maps, measures=[measure], steps=2)
+            evaluate(tiny, x, maps, measures=[measure], n_steps=2)
     with pytest.raises(ParameterError, match="two of the same method"):
         evaluate(tiny, x, [saliency(tiny, x), saliency(tiny, x, kind="signed")])
 
@@ -548,7 +564,7 @@ def test_a_method_with_too_few_maps_is_refused_whatever_is_measured(tiny: Model)
         ({"measures": []}, "expected a list of names"),
         ({"measures": ["deletion"]}, "measures='deletion': did you mean"),
         ({"measures": ["pointing"]}, "'pointing' needs regions="),
-        ({"steps": 1}, "steps=1"),
+        ({"n_steps": 1}, "n_steps=1"),
         ({"seed": -1}, "seed=-1"),
         ({"score": "x"}, "score='x'"),
         ({"regions": np.ones((2, 8, 8), bool)}, "regions of shape"),
@@ -559,13 +575,13 @@ def test_a_method_with_too_few_maps_is_refused_whatever_is_measured(tiny: Model)
 )
 def test_bad_options_are_refused(tiny: Model, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        evaluate(tiny, torch.randn(2, 3, 16, 16), np.ones((2, 16, 16)), **{"steps": 2, **options})
+        evaluate(tiny, torch.randn(2, 3, 16, 16), np.ones((2, 16, 16)), **{"n_steps": 2, **options})
 
 
 @pytest.mark.parametrize("target", [3, "zebra", [0]])
 def test_bad_targets_are_refused(tiny: Model, target: Any) -> None:
     with pytest.raises(TargetError):
-        evaluate(tiny, torch.randn(2, 3, 16, 16), np.ones((2, 16, 16)), target=target, steps=2)
+        evaluate(tiny, torch.randn(2, 3, 16, 16), np.ones((2, 16, 16)), target=target, n_steps=2)
 
 
 # The rest
@@ -587,9 +603,9 @@ def test_everything_is_left_as_it_was(fails: bool) -> None:
 
     if fails:
         with pytest.raises(RuntimeError, match="stopped"):
-            evaluate(net, x, maps, target=0, steps=2, progress=stop)
+            evaluate(net, x, maps, target=0, n_steps=2, progress=stop)
     else:
-        evaluate(net, x, maps, target=0, steps=2, progress=stop)
+        evaluate(net, x, maps, target=0, n_steps=2, progress=stop)
     assert all(m.training and not m._forward_hooks for m in net.modules())
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -599,7 +615,7 @@ def test_everything_is_left_as_it_was(fails: bool) -> None:
 def test_the_same_call_gives_the_same_numbers(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 16)
     maps = {"flat": np.ones((2, 16, 16))}  # nothing but ties
-    options: dict[str, Any] = {"measures": [*CURVES, "road"], "steps": 4}
+    options: dict[str, Any] = {"measures": [*CURVES, "road"], "n_steps": 4}
     first, same, other = (evaluate(tiny, x, maps, seed=s, **options) for s in (1, 1, 2))
     np.testing.assert_array_equal(first.values, same.values)
     assert (first.values[:2] != other.values[:2]).any(axis=(1, 2)).all()
@@ -613,7 +629,7 @@ def test_progress_counts_all_scores(tiny: Model) -> None:
         x,
         np.ones((2, 16, 16)),
         measures=[*CURVES, "road"],
-        steps=3,
+        n_steps=3,
         progress=lambda *step: seen.append(step),
     )
     total = 2 * (1 + 2 + 2 * 3 * 2 * 2 + 3 * 2 * 4)
@@ -628,7 +644,9 @@ def test_a_score_that_is_none_on_the_way_is_noted() -> None:
             total = x.sum(dim=(1, 2, 3))
             return torch.stack([torch.where(total < 200, torch.nan, total), -total], dim=1)
 
-    found = evaluate(Brittle(), torch.ones(1, 1, 16, 16), np.ones((1, 16, 16)), target=0, measures=CURVES, steps=4)
+    found = evaluate(
+        Brittle(), torch.ones(1, 1, 16, 16), np.ones((1, 16, 16)), target=0, measures=CURVES, n_steps=4
+    )
     assert any("NaN or infinite" in note for note in found.provenance.notes)
     assert np.isnan(found.means[0]).any()
 
@@ -636,7 +654,11 @@ def test_a_score_that_is_none_on_the_way_is_noted() -> None:
 def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> None:
     x = torch.randn(3, 3, 16, 16)
     found = evaluate(
-        tiny, x, [saliency(tiny, x), grad_cam(tiny, x)], measures=["deletion_mean", "completeness_error"], steps=3
+        tiny,
+        x,
+        [saliency(tiny, x), grad_cam(tiny, x)],
+        measures=["deletion_mean", "completeness_error"],
+        n_steps=3,
     )
     heading, *rows = found.rows()
     assert heading == ("method", "deletion mean ↓", "completeness error ↓", "seconds")
@@ -654,7 +676,7 @@ def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> N
 def test_maps_of_whole_numbers_are_ranked_as_others_are() -> None:
     x, values = torch.randn(1, 3, 16, 16), np.random.default_rng(0).integers(0, 255, (1, 16, 16), np.uint8)
     as_they_are, as_floats = (
-        evaluate(tiny_network(), x, {"map": m}, steps=4, measures=CURVES).values[0]
+        evaluate(tiny_network(), x, {"map": m}, n_steps=4, measures=CURVES).values[0]
         for m in (values, values.astype(np.float32))
     )
     np.testing.assert_array_equal(as_they_are, as_floats)
@@ -663,31 +685,31 @@ def test_maps_of_whole_numbers_are_ranked_as_others_are() -> None:
 def test_of_a_network_of_one_class_a_note_asks_for_its_logit() -> None:
     net, x = tiny_network(n_classes=1), torch.randn(1, 3, 16, 16)
     certain = torch.nn.Sequential(net, torch.nn.Softmax(dim=1))  # of its only class
-    found = evaluate(certain, x, saliency(net, x), steps=4, measures=CURVES)
+    found = evaluate(certain, x, saliency(net, x), n_steps=4, measures=CURVES)
     assert found.provenance.notes == (
         "the probability is the same whatever is hidden, as of a single class: take score='logit'",
     )
     for score in ("logit", "probability"):  # that of a single score is its sigmoid
-        found = evaluate(net, x, saliency(net, x), steps=4, score=score, measures=CURVES)
+        found = evaluate(net, x, saliency(net, x), n_steps=4, score=score, measures=CURVES)
         assert found.provenance.notes == ()
 
 
 def test_ctrl_c_leaves_the_images_that_were_measured(tiny: Model) -> None:
     images, maps = torch.randn(3, 3, 8, 8), np.random.default_rng(0).normal(size=(3, 8, 8))
-    whole = evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4)
+    whole = evaluate(tiny, images, {"mine": maps}, measures=CURVES, n_steps=4)
 
     def stop(done: int, total: int) -> None:
         if done > total / 2:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4, progress=stop)
+        evaluate(tiny, images, {"mine": maps}, measures=CURVES, n_steps=4, progress=stop)
     found = caught.value.result
     assert found.names == whole.names[:1]
     np.testing.assert_array_equal(found.values, whole.values[:, :, :1])
     assert found.curves.shape == (*whole.curves.shape[:2], 1, 5)
     with pytest.raises(KeyboardInterrupt) as early:
-        evaluate(tiny, images, {"mine": maps}, measures=CURVES, steps=4, progress=lambda *_: stop(1, 1))
+        evaluate(tiny, images, {"mine": maps}, measures=CURVES, n_steps=4, progress=lambda *_: stop(1, 1))
     assert not isinstance(early.value, Interrupted)
 
 
@@ -702,7 +724,7 @@ def test_curves_go_over_another_baseline_where_that_is_asked_for(tiny: Model) ->
     x = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
     maps = {"mine": np.random.default_rng(1).normal(size=(2, 16, 16)).astype(np.float32)}
     wanted = ["insertion_black", "deletion_black"]
-    found = evaluate(tiny, list(x), maps, target=1, measures=wanted, steps=4)
+    found = evaluate(tiny, list(x), maps, target=1, measures=wanted, n_steps=4)
     assert found.measures == tuple(wanted)
     assert found.curve_names == ("deletion_black", "insertion_black")
     image = tiny.preprocessing.apply(x[0])
@@ -711,10 +733,10 @@ def test_curves_go_over_another_baseline_where_that_is_asked_for(tiny: Model) ->
     for c, curve in enumerate(pair):
         np.testing.assert_allclose(found.curves[0, c, 0], curve, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.areas("deletion")[0, 0], area(pair[0]), rtol=0, atol=1e-6)
-    with pytest.raises(ParameterError, match="what black is"):
+    with pytest.raises(ParameterError, match="so neither is its black"):
         evaluate(tiny.module, torch.randn(2, 3, 16, 16), maps, target=1, measures=wanted)
-    by_default = evaluate(tiny, list(x), maps, target=1, steps=4, measures=["insertion_blur"])
+    by_default = evaluate(tiny, list(x), maps, target=1, n_steps=4, measures=["insertion_blur"])
     assert by_default.curve_names == CURVES
     both = [*CURVES, "deletion_white"]
-    names = evaluate(tiny, list(x), maps, target=1, steps=2, measures=both).curve_names
+    names = evaluate(tiny, list(x), maps, target=1, n_steps=2, measures=both).curve_names
     assert names[:3] == ("deletion_mean", "deletion_blur", "deletion_white")

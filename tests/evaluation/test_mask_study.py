@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 
 from convscope import Interrupted, MaskStudy, ParameterError, TargetError, evaluate, mask_study, occlusion
-from convscope.evaluation.mask_study import _why, agreement, sign_varies, stability
+from convscope.evaluation.mask_agreement import agreement, reason_for, sign_varies, stability
 from convscope.evaluation.measures import CURVES
 from convscope.evaluation.measuring import Measuring
 from convscope.models import Model
@@ -24,14 +24,14 @@ SMALL: dict[str, Any] = {"windows": [4, 8], "shapes": ["rectangle", "ellipse"], 
 
 def test_maps_are_those_of_plain_calls_and_measures_those_of_evaluate(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 16)
-    found = mask_study(tiny, x, [0, 2], steps=4, seed=3, **SMALL)
+    found = mask_study(tiny, x, target=[0, 2], n_steps=4, seed=3, **SMALL)
     assert list(zip(found.windows, found.shapes, found.baselines, strict=True)) == [
         (w, s, b) for w in (4, 8) for s in ("rectangle", "ellipse") for b in ("mean", "noise")
     ]
     for s, (window, shape, baseline) in enumerate(zip(found.windows, found.shapes, found.baselines, strict=True)):
         plain = occlusion(tiny, x, target=[0, 2], window=window, shape=shape, baseline=baseline, seed=3)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found.maps[s], plain.values)
-        measured = evaluate(tiny, x, plain, target=[0, 2], measures=CURVES, steps=4, seed=3).values[0]
+        measured = evaluate(tiny, x, plain, target=[0, 2], measures=CURVES, n_steps=4, seed=3).values[0]
         np.testing.assert_allclose(found.deletion[s], measured[:2].mean(axis=0), rtol=0, atol=1e-6)
         np.testing.assert_allclose(found.insertion[s], measured[2:].mean(axis=0), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.advantage, (found.insertion - found.deletion).mean(axis=1), rtol=0, atol=0)
@@ -42,7 +42,7 @@ def test_maps_are_those_of_plain_calls_and_measures_those_of_evaluate(tiny: Mode
 
 def test_the_largest_advantage_is_recommended_and_the_reason_says_so(tiny: Model) -> None:
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    found = mask_study(tiny, x, 1, steps=4, **SMALL)
+    found = mask_study(tiny, x, target=1, n_steps=4, **SMALL)
     best = int(found.advantage.argmax())
     assert found.recommended == best
     assert best != found.insertion.mean(axis=1).argmax()  # so that it is not insertion alone that decides
@@ -55,12 +55,12 @@ def test_each_number_in_the_reason_is_that_of_the_measure_beside_it() -> None:
     """Deletion alone is 0.349; what decided is the difference, which is another number."""
     insertion = np.array([[0.9, 0.978], [0.8, 0.8], [0.99, 0.99]])
     deletion = np.array([[0.3, 0.398], [0.5, 0.5], [0.7, 0.7]])
-    assert _why(insertion, deletion) == "best insertion minus deletion (0.590), best deletion (0.349)"
-    assert _why(insertion[:2], deletion[:2]) == (
+    assert reason_for(insertion, deletion) == "best insertion minus deletion (0.590), best deletion (0.349)"
+    assert reason_for(insertion[:2], deletion[:2]) == (
         "best insertion minus deletion (0.590), best insertion (0.939), best deletion (0.349)"
     )
     middle = np.array([[0.8], [0.9], [0.7]]), np.array([[0.3], [0.5], [0.25]])
-    assert _why(*middle) == "best insertion minus deletion (0.500)"
+    assert reason_for(*middle) == "best insertion minus deletion (0.500)"
 
 
 class Detector(nn.Module):
@@ -82,7 +82,13 @@ def test_a_planted_patch_is_found_best_by_windows_of_its_size() -> None:
     x = 0.2 * torch.randn(1, 1, 32, 32)
     x[0, 0, 9:15, 15:21] = pattern
     found = mask_study(
-        Detector(pattern), x, 0, windows=[2, 6, 16, 28], shapes=["rectangle"], baselines=["mean"], steps=32
+        Detector(pattern),
+        x,
+        target=0,
+        windows=[2, 6, 16, 28],
+        shapes=["rectangle"],
+        baselines=["mean"],
+        n_steps=32,
     )
     assert not found.maps[0].any()
     assert found.windows[found.recommended] == 6
@@ -93,7 +99,9 @@ def test_a_planted_patch_is_found_best_by_windows_of_its_size() -> None:
 def test_by_default_windows_are_shares_of_the_image(tiny: Model) -> None:
     assert tried_windows((224, 224)) == [16, 24, 32, 48, 64]
     assert tried_windows((16, 16)) == [1, 2, 3, 5]
-    found = mask_study(tiny, torch.randn(1, 3, 16, 16), 0, shapes=["rectangle"], baselines=["blur"], steps=2)
+    found = mask_study(
+        tiny, torch.randn(1, 3, 16, 16), target=0, shapes=["rectangle"], baselines=["blur"], n_steps=2
+    )
     assert found.windows == (1, 2, 3, 5)
     assert set(found.baselines) == {"blur"}
 
@@ -117,12 +125,12 @@ def test_agreement_is_spearmans_correlation_and_the_mean_over_images() -> None:
 
 
 def test_agreement_of_a_setting_is_that_with_the_others(tiny: Model) -> None:
-    found = mask_study(tiny, torch.randn(2, 3, 16, 16), 1, steps=2, **SMALL)
+    found = mask_study(tiny, torch.randn(2, 3, 16, 16), target=1, n_steps=2, **SMALL)
     np.testing.assert_allclose(found.alike, agreement(found.maps), rtol=0, atol=1e-12)
     for s in range(8):
         assert found.agreement[s] == pytest.approx(np.delete(found.alike[s], s).mean())
     one = mask_study(
-        tiny, torch.randn(1, 3, 16, 16), 1, windows=[8], shapes=["rectangle"], baselines=["mean"], steps=2
+        tiny, torch.randn(1, 3, 16, 16), target=1, windows=[8], shapes=["rectangle"], baselines=["mean"], n_steps=2
     )
     assert one.agreement.tolist() == [0]
     assert "no other window within 2 times its side" in one.reason
@@ -137,12 +145,24 @@ def test_the_reason_names_the_windows_that_agree() -> None:
         net[1].weight.copy_(torch.stack([blob.flatten(), -blob.flatten()]) / 20)
         net[1].bias.zero_()
     found = mask_study(
-        net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4, 2, 3], shapes=["rectangle"], baselines=["mean"], steps=8
+        net,
+        torch.ones(1, 1, 32, 32),
+        target=0,
+        windows=[32, 4, 2, 3],
+        shapes=["rectangle"],
+        baselines=["mean"],
+        n_steps=8,
     )
     assert "stable from 2 to 4 px (rank correlation at least 0.8)" in found.reason
     assert not found.maps[0].std() > 1e-6
     two = mask_study(
-        net, torch.ones(1, 1, 32, 32), 0, windows=[32, 4], shapes=["rectangle"], baselines=["mean"], steps=8
+        net,
+        torch.ones(1, 1, 32, 32),
+        target=0,
+        windows=[32, 4],
+        shapes=["rectangle"],
+        baselines=["mean"],
+        n_steps=8,
     )
     assert "4 px rectangle over mean: best insertion minus deletion (" in two.reason
     assert "stability not known: no other window within 2 times its side" in two.reason
@@ -169,7 +189,7 @@ def test_signs_are_compared_at_the_recommended_window_and_shape() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     over = [0.0, 2.0]
     found = mask_study(
-        net, torch.ones(1, 1, 8, 8), 0, windows=[1, 2], shapes=["rectangle"], baselines=over, steps=4
+        net, torch.ones(1, 1, 8, 8), target=0, windows=[1, 2], shapes=["rectangle"], baselines=over, n_steps=4
     )
     assert found.baselines == ("0.0", "2.0") * 2
     window = found.windows[found.recommended]
@@ -190,7 +210,13 @@ def test_baselines_may_be_images_and_a_folder_may_hold_a_broken_one(tiny: Model,
     (tmp_path / "1.png").write_bytes(b"not an image")
     black = np.zeros((16, 16, 3), np.uint8)
     found = mask_study(
-        tiny, str(tmp_path), [0, 1, 2], windows=[8], shapes=["rectangle"], baselines=[black, 0.0, "mean"], steps=2
+        tiny,
+        str(tmp_path),
+        target=[0, 1, 2],
+        windows=[8],
+        shapes=["rectangle"],
+        baselines=[black, 0.0, "mean"],
+        n_steps=2,
     )
     assert found.baselines == ("image", "0.0", "mean")
     assert found.targets == ("a", "c")
@@ -202,14 +228,16 @@ def test_baselines_may_be_images_and_a_folder_may_hold_a_broken_one(tiny: Model,
 def test_several_images_as_baselines_are_told_apart(tiny: Model) -> None:
     x = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
     black, white = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)
-    found = mask_study(tiny, x, 1, windows=[8], shapes=["rectangle"], baselines=[black, "mean", white], steps=2)
+    found = mask_study(
+        tiny, x, target=1, windows=[8], shapes=["rectangle"], baselines=[black, "mean", white], n_steps=2
+    )
     assert found.baselines == ("image 1", "mean", "image 3")
     assert "no other window within" in found.reason
 
 
 def test_superpixels_have_no_stride_and_are_counted(tiny: Model) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
-    found = mask_study(tiny, picture, windows=[4, 8], shapes=["superpixel"], baselines=["mean"], steps=2)
+    found = mask_study(tiny, picture, windows=[4, 8], shapes=["superpixel"], baselines=["mean"], n_steps=2)
     for s, window in enumerate(found.windows):
         seen: list[int] = []
         occlusion(
@@ -220,7 +248,7 @@ def test_superpixels_have_no_stride_and_are_counted(tiny: Model) -> None:
 
 def test_progress_counts_settings_and_the_evaluation(tiny: Model) -> None:
     seen: list[tuple[int, int]] = []
-    mask_study(tiny, torch.randn(1, 3, 16, 16), steps=2, progress=lambda *step: seen.append(step), **SMALL)
+    mask_study(tiny, torch.randn(1, 3, 16, 16), n_steps=2, progress=lambda *step: seen.append(step), **SMALL)
     assert seen == [(n, 9) for n in range(1, 10)]
 
 
@@ -236,7 +264,7 @@ def test_progress_counts_settings_and_the_evaluation(tiny: Model) -> None:
         ({"shapes": ["star"]}, ParameterError, "shape='star'"),
         ({"baselines": ["men"]}, ParameterError, "baseline='men'"),
         ({"engine": "warp"}, ParameterError, "engine='warp'"),
-        ({"steps": 1}, ParameterError, "steps=1"),
+        ({"n_steps": 1}, ParameterError, "n_steps=1"),
         ({"seed": -1}, ParameterError, "seed=-1"),
         ({"target": 3}, TargetError, "classes 0 to 2"),
     ],
@@ -245,11 +273,11 @@ def test_bad_arguments_are_refused(
     tiny: Model, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        mask_study(tiny, torch.zeros(1, 3, 16, 16), **{**SMALL, "steps": 2, **options})
+        mask_study(tiny, torch.zeros(1, 3, 16, 16), **{**SMALL, "n_steps": 2, **options})
 
 
 def test_a_result_shows_saves_and_draws_itself(tiny: Model, tmp_path: Path) -> None:
-    found = mask_study(tiny, torch.randn(2, 3, 16, 16), 1, steps=2, **SMALL)
+    found = mask_study(tiny, torch.randn(2, 3, 16, 16), target=1, n_steps=2, **SMALL)
     heading, *rows = found.rows()
     assert heading[0] == "setting"
     assert len(rows) == 8

@@ -27,7 +27,8 @@ from convscope import (
     sanity_check,
 )
 from convscope.evaluation import sanity
-from convscope.evaluation.sanity import in_order, similarity, stages_of
+from convscope.evaluation.map_similarity import have_changed, similarity, verdict_on
+from convscope.evaluation.shuffled_weights import in_order, shuffle, stages_of
 from convscope.models import Model
 from convscope.results import CHANGED, SAME
 
@@ -76,7 +77,7 @@ def picture(seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.usefixtures("with_edges")
 def test_an_edge_detector_fails_both_checks() -> None:
-    found = sanity_check(network(), picture(), "edges", stages=3)
+    found = sanity_check(network(), picture(), "edges", n_stages=3)
     assert found.cascading.shape == found.independent.shape == (3, 2)
     np.testing.assert_allclose([*found.cascading, *found.independent, *found.labels], 1, rtol=0, atol=1e-6)
     assert found.passes_weights is False
@@ -86,7 +87,7 @@ def test_an_edge_detector_fails_both_checks() -> None:
 
 
 def test_eigen_cam_fails_the_label_check_as_it_knows_no_target() -> None:
-    found = sanity_check(network(), picture(), "eigen_cam", stages=3)
+    found = sanity_check(network(), picture(), "eigen_cam", n_stages=3)
     np.testing.assert_allclose(found.labels, 1, rtol=0, atol=1e-6)
     assert found.passes_labels is False
 
@@ -104,7 +105,7 @@ def test_the_gradient_of_a_linear_network_passes_both() -> None:
 
 @pytest.mark.slow
 def test_grad_cam_on_a_trained_network_passes_the_weights_check(lite0: Model, coffee: np.ndarray) -> None:
-    found = sanity_check(lite0, coffee, "grad_cam", stages=4)
+    found = sanity_check(lite0, coffee, "grad_cam", n_stages=4)
     assert found.passes_weights is True
     assert found.target == "espresso"
     assert found.maps.shape == (5, 224, 224)
@@ -112,7 +113,7 @@ def test_grad_cam_on_a_trained_network_passes_the_weights_check(lite0: Model, co
 
 @pytest.mark.usefixtures("with_edges")
 def test_a_flat_map_is_neither_good_nor_bad() -> None:
-    found = sanity_check(network(), picture(), "flat", stages=2)
+    found = sanity_check(network(), picture(), "flat", n_stages=2)
     assert found.passes_weights is None
     assert found.passes_labels is None
     assert "the same everywhere" in found.verdict
@@ -127,7 +128,7 @@ def test_the_mean_size_of_the_correlations_decides(
 ) -> None:
     answers = iter([*correlations, *correlations[:1], *[0.2] * 3])
     monkeypatch.setattr(sanity, "similarity", lambda one, other: (next(answers), 0.0))
-    found = sanity_check(network(2), picture(), stages=2)
+    found = sanity_check(network(2), picture(), n_stages=2)
     # First the cascade, then the only other class.
     assert found.passes_weights is passes
     size = abs(correlations[0])
@@ -139,9 +140,9 @@ def test_the_mean_size_of_the_correlations_decides(
 
 def test_signs_do_not_cancel() -> None:
     """Correlations that a user met: their mean is 0.06, and every single map is much the same or its negative."""
-    assert sanity._judged(np.array([-0.87, 0.86, 0.95, -0.70])) is False
-    assert sanity._judged(np.array([-0.87, np.nan, 0.95, -0.70])) is False
-    words = sanity._verdict("grad_cam", np.array([-0.87, 0.86, 0.95, -0.70]), False, np.array([-0.9, 0.9]), False)
+    assert have_changed(np.array([-0.87, 0.86, 0.95, -0.70])) is False
+    assert have_changed(np.array([-0.87, np.nan, 0.95, -0.70])) is False
+    words = verdict_on("grad_cam", np.array([-0.87, 0.86, 0.95, -0.70]), False, np.array([-0.9, 0.9]), False)
     assert "grad_cam fails the weights check" in words
     assert "a size of 0.84 on average (-0.87 with the last layer, -0.70 with all)" in words
     assert "that size is 0.90 on average" in words
@@ -168,10 +169,10 @@ def test_chance_alone_stays_below_the_limits(n_maps: int) -> None:
 
 def test_a_map_of_few_cells_says_so() -> None:
     coarse = nn.Sequential(nn.Conv2d(3, 6, 3, 4, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4))
-    (note,) = sanity_check(coarse, picture(), "grad_cam", stages=1).provenance.notes
+    (note,) = sanity_check(coarse, picture(), "grad_cam", n_stages=1).provenance.notes
     assert "the map has 4 x 4 cells" in note
-    assert not sanity_check(network(), picture(), "grad_cam", stages=1).provenance.notes  # 16 x 16
-    assert not sanity_check(coarse, picture(), "saliency", stages=1).provenance.notes
+    assert not sanity_check(network(), picture(), "grad_cam", n_stages=1).provenance.notes  # 16 x 16
+    assert not sanity_check(coarse, picture(), "saliency", n_stages=1).provenance.notes
 
 
 # What is made random
@@ -182,7 +183,7 @@ def test_the_given_network_is_left_as_it_was() -> None:
     net[3].weight.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     random_state = torch.get_rng_state()
-    sanity_check(net, picture(), stages=4)
+    sanity_check(net, picture(), n_stages=4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert [name for name, p in net.named_parameters() if not p.requires_grad] == ["3.weight"]
     assert all(m.training and not m._forward_hooks for m in net.modules())
@@ -204,7 +205,7 @@ def test_stages_are_shuffled_one_by_one_and_then_one_after_another(monkeypatch: 
         net[1].bias.normal_()
         net[1].running_mean.normal_()
         net[1].running_var.uniform_(0.5, 2)
-    found = sanity_check(net, picture(), "watched", stages=3)
+    found = sanity_check(net, picture(), "watched", n_stages=3)
     learned = net.state_dict()
     groups = stages_of(in_order(Model(net), picture()), 3)
     assert found.stages == tuple(group[0] for group in groups) == ("8", "5", "1")
@@ -222,14 +223,14 @@ def test_stages_are_shuffled_one_by_one_and_then_one_after_another(monkeypatch: 
 
 def test_the_last_map_of_the_cascade_is_that_of_the_shuffled_network() -> None:
     net = network()
-    found = sanity_check(net, picture(), "occlusion", target=1, stages=3, seed=6, window=8, stride=4)
+    found = sanity_check(net, picture(), "occlusion", target=1, n_stages=3, seed=6, window=8, stride=4)
     found_stages = stages_of(in_order(Model(net), picture()), 3)
     for s in range(4):
         np.testing.assert_array_equal(
             found.maps[s], occlusion(net, picture(), target=1, window=8, stride=4).values[0]
         )
         if s < 3:
-            sanity._shuffle(net, found_stages[s], 6)
+            shuffle(net, found_stages[s], 6)
     for s in range(3):
         assert tuple(found.cascading[s]) == pytest.approx(similarity(found.maps[0], found.maps[s + 1]))
 
@@ -259,12 +260,12 @@ def test_layers_go_by_the_order_in_which_they_run() -> None:
 
     assert in_order(Model(Order()), picture()) == ["", "first", "head"]
     assert sanity_check(Order(), picture()).stages == ("head", "first", "")
-    with pytest.raises(ModelError, match="no weights to put at random"):
+    with pytest.raises(ModelError, match="no weights to shuffle"):
         sanity_check(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), picture())
 
 
 def test_seeds_decide_and_the_same_seed_gives_the_same() -> None:
-    first, same, other = (sanity_check(network(), picture(), stages=2, seed=s) for s in (1, 1, 2))
+    first, same, other = (sanity_check(network(), picture(), n_stages=2, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(first.maps, same.maps)
     np.testing.assert_array_equal(first.labels, same.labels)
     assert not np.array_equal(first.maps[1:], other.maps[1:])
@@ -298,18 +299,18 @@ def test_weights_of_chance_may_break_the_score() -> None:
 
 def test_other_classes_are_asked_about_and_never_the_own() -> None:
     net = network(8)
-    found = sanity_check(Model(net, labels=list("abcdefgh")), picture(), target="c", stages=1)
+    found = sanity_check(Model(net, labels=list("abcdefgh")), picture(), target="c", n_stages=1)
     assert len(found.label_names) == len(set(found.label_names)) == 5
     assert "c" not in found.label_names
     original = saliency(net, picture(), target=2).values[0]
     for name, alike in zip(found.label_names, found.labels, strict=True):
         other = saliency(net, picture(), target="abcdefgh".index(name)).values[0]
         assert tuple(alike) == pytest.approx(similarity(original, other))
-    assert sanity_check(network(3), picture(), stages=1).labels.shape == (2, 2)
+    assert sanity_check(network(3), picture(), n_stages=1).labels.shape == (2, 2)
 
 
 def test_one_class_has_no_label_check() -> None:
-    found = sanity_check(network(1), picture(), stages=2)
+    found = sanity_check(network(1), picture(), n_stages=2)
     assert found.labels.shape == (0, 2)
     assert found.label_names == ()
     assert found.passes_labels is None
@@ -325,7 +326,7 @@ def test_the_predicted_class_stays_the_target_all_through(monkeypatch: pytest.Mo
         return saliency(model, images, target=target, **options)
 
     monkeypatch.setitem(ATTRIBUTIONS, "watched", watched)
-    sanity_check(net, picture(), "watched", stages=2)
+    sanity_check(net, picture(), "watched", n_stages=2)
     best = int(net.eval()(picture()).argmax())
     assert asked[:5] == [best] * 5
     assert best not in asked[5:]
@@ -360,18 +361,18 @@ def test_similarity_with_nothing_is_none() -> None:
 
 
 def test_options_reach_the_method() -> None:
-    found = sanity_check(network(), picture(), "saliency", stages=1, kind="signed")
+    found = sanity_check(network(), picture(), "saliency", n_stages=1, kind="signed")
     np.testing.assert_array_equal(found.maps[0], saliency(network(), picture(), kind="signed").values[0])
     assert found.provenance.parameters["kind"] == "signed"
     assert found.signed
-    assert not sanity_check(network(), picture(), "saliency", stages=1).signed
-    by_cam = sanity_check(network(), picture(), "grad_cam", stages=1, layer="3")
+    assert not sanity_check(network(), picture(), "saliency", n_stages=1).signed
+    by_cam = sanity_check(network(), picture(), "grad_cam", n_stages=1, layer="3")
     np.testing.assert_array_equal(by_cam.maps[0], grad_cam(network(), picture(), layer="3").values[0])
 
 
 def test_progress_counts_all_maps() -> None:
     seen: list[tuple[int, int]] = []
-    sanity_check(network(), picture(), stages=3, progress=lambda *step: seen.append(step))
+    sanity_check(network(), picture(), n_stages=3, progress=lambda *step: seen.append(step))
     assert seen == [(n, 12) for n in range(1, 13)]
 
 
@@ -379,7 +380,7 @@ def test_progress_counts_all_maps() -> None:
     ("options", "error", "message"),
     [
         ({"method": "magic"}, ParameterError, "'magic' is no method; expected some of"),
-        ({"stages": 0}, ParameterError, "stages=0"),
+        ({"n_stages": 0}, ParameterError, "n_stages=0"),
         ({"seed": -1}, ParameterError, "seed=-1"),
         ({"image": torch.zeros(2, 3, 16, 16)}, ParameterError, "one image; 2 were given"),
         ({"target": 8}, TargetError, "classes 0 to 7"),
@@ -415,6 +416,6 @@ def test_numbers_that_a_layer_counts_or_looks_up_by_stay() -> None:
     net = nn.Linear(4, 3)
     net.register_buffer("places", torch.arange(64))
     learned = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    sanity._shuffle(net, [""], 0)
+    shuffle(net, [""], 0)
     assert torch.equal(net.places, learned["places"])
     assert not torch.equal(net.weight, learned["weight"])

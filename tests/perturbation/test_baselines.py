@@ -81,7 +81,9 @@ def test_black_and_white_are_pixel_values_for_pictures_and_tensors_alike(name: s
 
 @pytest.mark.parametrize("name", ["black", "white"])
 def test_black_is_not_known_where_the_preprocessing_is_not(name: str) -> None:
-    with pytest.raises(ParameterError, match=f"what {name} is .* give a number in normalized units, or wrap"):
+    with pytest.raises(
+        ParameterError, match=f"so neither is its {name}; give a number in normalized units, or wrap"
+    ):
         occlusion(colors().module, torch.randn(1, 3, 16, 16), baseline=name)
 
 
@@ -112,7 +114,7 @@ def test_every_method_takes_every_name_and_says_so(method: str) -> None:
 
 def test_the_study_takes_them_too() -> None:
     options: dict[str, Any] = {"windows": [2, 4], "shapes": ["rectangle"], "baselines": ["black", "mean"]}
-    found = mask_study(ink_counter(digit()), picture(digit()), 0, steps=4, **options)
+    found = mask_study(ink_counter(digit()), picture(digit()), target=0, n_steps=4, **options)
     assert found.baselines == ("black", "mean") * 2
     assert len(notes_of(found, BORDER)) == 1  # the same for both windows
 
@@ -255,7 +257,7 @@ def test_a_sign_that_hangs_on_the_baseline_is_noted() -> None:
 
 def test_a_mask_study_has_a_map_of_signs_and_no_note() -> None:
     options: dict[str, Any] = {"windows": [1], "shapes": ["rectangle"], "baselines": ["mean", "blur"]}
-    found = mask_study(spot_counter(), picture(dim_spots(0.3)), 0, steps=2, **options)
+    found = mask_study(spot_counter(), picture(dim_spots(0.3)), target=0, n_steps=2, **options)
     assert found.sign_varies[0].sum() == 8
     assert not notes_of(found, SIGNS)
 

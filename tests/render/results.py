@@ -115,6 +115,7 @@ def evaluation(kind: type[Evaluation] = Evaluation, *, n: int = 3, steps: int = 
         methods=("grad_$cam", "lime", "random", "center"),
         measures=("deletion_mean", "completeness_error", "sparseness"),
         higher_is_better=(False, False, True),
+        units=("score", "share of the score's change", "Gini index"),
         values=values,
         means=values.mean(axis=2),
         margins=np.full((4, 3), 0.1 if n > 1 else np.nan),

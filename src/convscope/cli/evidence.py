@@ -37,7 +37,7 @@ def evaluate(
     measure: Annotated[
         list[str] | None, typer.Option(help="What to measure; by default all that does not need regions.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 50,
+    n_steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 50,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
@@ -66,7 +66,7 @@ def evaluate(
             given,
             target=chosen,
             measures=measure or None,
-            steps=steps,
+            n_steps=n_steps,
             seed=seed,
             progress=step,
         )
@@ -81,7 +81,7 @@ def sanity_check(
     image: Image,
     method: Annotated[str, typer.Option(help="Which method is checked.")] = "saliency",
     target: Target = None,
-    stages: Annotated[int, typer.Option(min=1, help="Groups of layers, from the last one on.")] = 8,
+    n_stages: Annotated[int, typer.Option(min=1, help="Groups of layers, from the last one on.")] = 8,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
@@ -96,7 +96,7 @@ def sanity_check(
             chosen_images([image]),
             method,
             target=chosen_target(target),
-            stages=stages,
+            n_stages=n_stages,
             seed=seed,
             progress=step,
         )
@@ -119,15 +119,15 @@ def compare(
             "--budget-s", min=0.001, help="Seconds for the maps of all methods together; measuring comes on top."
         ),
     ] = 300.0,
-    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 25,
+    n_steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 25,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Run methods under one time budget and rank them by the evidence, with what each cost.
 
-    Measuring takes 4 * STEPS runs of the network for each map: on two cores about 1 second a map of 224 px. Ctrl-C
-    goes on to measure the methods that have finished.
+    Measuring takes 4 * N_STEPS runs of the network for each map: on two cores about 1 second a map of 224 px.
+    Ctrl-C goes on to measure the methods that have finished.
     """
     from convscope import compare as compared
 
@@ -139,7 +139,7 @@ def compare(
             method or "all",
             target=chosen_target(target),
             budget_s=budget_s,
-            steps=steps,
+            n_steps=n_steps,
             seed=seed,
             progress=step,
         )
@@ -163,7 +163,7 @@ def mask_study(
         list[str] | None,
         typer.Option(help="As `occlusion` takes them; give more than once. By default mean, blur and noise."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 12,
+    n_steps: Annotated[int, typer.Option(min=2, help="Points on each deletion and insertion curve.")] = 12,
     seed: Seed = 0,
     output: Output = None,
     as_json: AsJson = False,
@@ -185,8 +185,8 @@ def mask_study(
         found = study(
             model(),
             chosen_images(images),
-            chosen_target(target),
-            steps=steps,
+            target=chosen_target(target),
+            n_steps=n_steps,
             seed=seed,
             progress=step,
             **{name: value for name, value in chosen.items() if value},

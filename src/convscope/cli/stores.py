@@ -144,7 +144,7 @@ def attribute_dataset(
     store: Store,
     method: Annotated[str, typer.Option(help="How: an attribution method.")] = "saliency",
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
-    engine: Engine = "local",
+    runner: Engine = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -160,7 +160,7 @@ def attribute_dataset(
 
     opened, method = EmbeddingStore.open(store), method_key(method)
     with progress_bar(method) as step:
-        attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
+        attribute(model(), opened, method=method, where=where, runner=runner, address=address, progress=step)
     kinds = ("target", "score", "focus", "x", "y", "map")
     columns = [name for kind in kinds if (name := f"{method}_{kind}") in opened.schema.names]
     used = opened.in_use(where)

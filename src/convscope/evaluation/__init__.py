@@ -1,7 +1,6 @@
-"""Evaluation: how far to trust what the other methods show."""
+"""Evaluation: how far to trust what the other rooms show."""
 
 from .compare import compare
-from .dataset import attribute_dataset
 from .evaluate import evaluate
 from .mask_study import mask_study
 from .measures import CURVES, MEASURES, Measure
@@ -12,7 +11,6 @@ __all__ = [
     "CURVES",
     "MEASURES",
     "Measure",
-    "attribute_dataset",
     "compare",
     "evaluate",
     "evaluate_retrieval",

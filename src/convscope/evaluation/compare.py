@@ -1,4 +1,4 @@
-"""Which method to trust on these images: all of them under one time budget, ranked by the evidence."""
+"""Which method to trust on these images: run them under one time budget, and rank them by the evidence."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, as_model
 from ..registry import method_key, method_keys
-from ..results import CONTROLS, Array, Attribution, Comparison, Evaluation
+from ..results import Attribution, Comparison, Evaluation
 from ..targets import Target
-from .evaluate import check_call, evaluate, mean_and_margin
+from .evaluate import check_call, evaluate
+from .intervals import mean_and_margin
 from .measures import CURVES
+from .standings import standings_of, verdict_of
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 _MEASURES = (*CURVES, "completeness_error", "sparseness")
@@ -38,16 +40,16 @@ def compare(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     measures: Sequence[str] = _MEASURES,
     regions: Any = None,
-    steps: int = 25,
+    n_steps: int = 25,
     seed: int = 0,
     progress: StageProgress | None = None,
 ) -> Comparison:
-    """Run methods on the same images, measure their maps, and rank them, with what each cost.
+    """Run methods on the same images, measure their maps, and rank them; say what each cost.
 
-    The rank is by insertion minus deletion, the mean over the mean image and the blurred one: how much sooner the
-    score is there when the best pixels come first than it goes when they leave first. A difference counts where
-    it is larger than the noise: the 95 % interval of the difference on the same images, made wider for the number
-    of methods (Bonferroni). With few images hardly any difference is, and the verdict says so.
+    Methods are ranked by insertion minus deletion, the mean over the mean image and the blurred one: by how much
+    higher the score is with the best pixels than without them. A difference counts if it is larger than the noise:
+    the 95 % interval of the difference on the same images, widened for the number of methods (Bonferroni). With
+    few images hardly any difference is that large, and the verdict says so.
 
         advantage = mean over images of (insertion - deletion)
 
@@ -55,22 +57,22 @@ def compare(
         model: a `Model` or a module.
         images: see `convscope.load_images`. Take ten or more for a verdict.
         methods: "all", or names of `convscope.ATTRIBUTIONS`.
-        target: whose maps; see `convscope.evaluate`.
-        budget_s: seconds for the maps of all methods together. Each may take an equal share of what is left; one
-            that takes longer is stopped and left out. Measuring comes on top.
+        target: the target of the maps; see `convscope.evaluate`.
+        budget_s: seconds for the maps of all methods together. Each method may take an equal share of what is
+            left; one that takes longer is stopped and left out. Measuring comes on top.
         options: of single methods, by name: ``{"occlusion": {"window": 24}}``.
-        measures, regions, steps, seed: of `convscope.evaluate`.
-        progress: called with (stage, done, total), where the stage is a method's name, then "evaluate".
+        measures, regions, n_steps, seed: of `convscope.evaluate`.
+        progress: called with (stage, done, total); the stage is the name of a method, then "evaluate".
 
     Returns:
         `Comparison`: an `Evaluation` with ``ranking``, ``tied`` with the best, ``verdict`` in words, ``left_out``.
 
     Raises:
-        ParameterError: no such method or measure, or none that finished.
-        Interrupted: on Ctrl-C, with the methods that had finished, which are measured first; a second one while
-            these are measured, with the images measured before it.
+        ParameterError: an unknown method or measure, or no method finished.
+        Interrupted: on Ctrl-C, with the methods that had finished, after measuring them; on a second Ctrl-C, with
+            the images measured so far.
 
-    Cost: that of the methods, and 4 * steps forward passes for each map.
+    Cost: that of the methods, and 4 * n_steps forward passes for each map.
 
     References:
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421 (insertion and deletion).
@@ -79,7 +81,7 @@ def compare(
     model = as_model(model)
     names = method_keys(methods)
     options = {method_key(name): given for name, given in (options or {}).items()}
-    check_call(target, regions, measures, steps)
+    check_call(target, regions, measures, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
     found, left_out, is_interrupted = _run(model, looked_at, names, target, options, budget_s, progress)
     if not found:
@@ -92,7 +94,7 @@ def compare(
             target=target,
             measures=list(dict.fromkeys([*CURVES, *measures])),
             regions=regions,
-            steps=steps,
+            n_steps=n_steps,
             seed=seed,
             progress=_stage(progress, "evaluate"),
         )
@@ -114,11 +116,10 @@ def _ranked(
     budget_s: float,
     started: float,
 ) -> Comparison:
-    """The ranking of the methods that were measured."""
+    """Rank the methods that were measured."""
     advantages = measured.areas("insertion") - measured.areas("deletion")
     means, margins = mean_and_margin(advantages)
-    order = [int(m) for m in np.argsort(-means[: len(found)], kind="stable")]
-    tied = _tied(advantages[: len(found)], order)
+    standings = standings_of(advantages)
     provenance = model.provenance(
         "compare",
         {
@@ -138,56 +139,16 @@ def _ranked(
     return Comparison(
         **shared,
         provenance=provenance,
-        ranking=tuple(measured.methods[m] for m in order),
+        ranking=tuple(measured.methods[m] for m in standings.order),
         advantage=means,
         advantage_margins=margins,
-        tied=tuple(measured.methods[m] for m in tied),
-        verdict=verdict_of(measured.methods, advantages, order, tied),
+        tied=tuple(measured.methods[m] for m in standings.tied),
+        verdict=verdict_of(measured.methods, len(measured.names), standings),
         maps=np.stack([a.values[:n_shown] for a in every]),
         images=every[0].images[:n_shown],
         signed=tuple(a.signed for a in every),
         left_out=tuple(left_out),
     )
-
-
-def verdict_of(methods: Sequence[str], advantages: Array, order: Sequence[int], tied: Sequence[int]) -> str:
-    """What the ranking says, in words; the last two rows of the advantages are those of the controls."""
-    n_images, best = advantages.shape[1], methods[order[0]]
-    if n_images < 2:
-        return f"{best} comes first, but one image says nothing about the noise: take ten or more"
-    by_chance = advantages[len(methods) - len(CONTROLS)]
-    lost = [methods[m] for m in order if not _is_better(advantages[m], by_chance, len(order))]
-    chance = f" Not better than a map of chance: {', '.join(lost)}." if lost else ""
-    if len(lost) == len(order):
-        return f"No method is better than a map of chance by more than the noise, on {n_images} images."
-    if len(order) == 1:
-        return f"{best} is better than a map of chance, on {n_images} images."
-    if len(tied) == len(order):
-        return (
-            f"No difference larger than the noise between the {len(order)} methods, on {n_images} images.{chance}"
-        )
-    others = ", ".join(methods[m] for m in tied if methods[m] != best)
-    if not others:
-        return f"{best} is the best by more than the noise, on {n_images} images.{chance}"
-    return f"{best} comes first; no difference larger than the noise to {others}, on {n_images} images.{chance}"
-
-
-def _tied(advantages: Array, order: Sequence[int]) -> list[int]:
-    """The best, and those that are not worse than it by more than the noise, in their order."""
-    best = advantages[order[0]]
-    return [m for m in order if m == order[0] or not _is_better(best, advantages[m], len(order) - 1)]
-
-
-def _is_better(one: Array, other: Array, n_questions: int) -> bool:
-    """Whether one is higher on the same images: Student's t for pairs, 95 % for all questions together."""
-    from scipy.stats import t
-
-    difference = (one - other)[np.isfinite(one - other)]
-    n = len(difference)
-    if n < 2:
-        return False
-    margin = t.ppf(1 - 0.025 / max(n_questions, 1), n - 1) * difference.std(ddof=1) / np.sqrt(n)
-    return bool(difference.mean() > margin)
 
 
 class _OutOfTimeError(Exception):
@@ -203,8 +164,7 @@ def _run(
     budget_s: float,
     progress: StageProgress | None,
 ) -> tuple[dict[str, Attribution], list[str], bool]:
-    """The maps of the methods that fit and finished in their share of the time, why others did not, and whether
-    Ctrl-C was the reason."""
+    """The maps of the methods that finished in time, the reasons why others did not, and whether Ctrl-C came."""
     found: dict[str, Attribution] = {}
     left_out: list[str] = []
     end = time.perf_counter() + budget_s
@@ -223,12 +183,12 @@ def _run(
             found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
         except KeyboardInterrupt:
             if not found:
-                raise KeyboardInterrupt from None  # and not with a method's part
+                raise KeyboardInterrupt from None  # without the partial result of a method
             left_out += [f"{other}: interrupted before it had finished" for other in names[n:]]
             return found, left_out, True
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")
-        except (LayerError, ModelError) as error:  # it does not fit this network
+        except (LayerError, ModelError) as error:  # it does not suit this network
             left_out.append(f"{name}: {error}")
         except RuntimeError as error:  # the network's own, or out of memory
             left_out.append(f"{name}: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the network: what any method has to beat."""
+"""The controls: maps that know nothing of the network, which every method has to beat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..results import CONTROLS, Array
 
 
 def control_maps(size: tuple[int, ...], seed: int) -> list[Array]:
-    """A map (H, W) for each of `CONTROLS`: numbers of chance, and a Gaussian a quarter of each side wide."""
+    """A map (H, W) for each of `CONTROLS`: random numbers, and a Gaussian with sigma a quarter of each side."""
     y, x = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in size)
     maps = {
         "random": np.random.default_rng(seed).random(size).astype(np.float32),

@@ -1,4 +1,4 @@
-"""How good maps are, measured on the network itself, beside maps of chance."""
+"""How good maps are: measured on the network itself, beside random maps."""
 
 from __future__ import annotations
 
@@ -18,63 +18,66 @@ from ..models import Model, as_model
 from ..progress import Progress
 from ..results import CONTROLS, Array, Attribution, Evaluation
 from ..targets import Score, Several, Target, describe, is_of_classes
-from .measures import MEASURES, check_measures, regions_of
-from .measuring import Maps, Measuring
+from .intervals import mean_and_margin
+from .maps_of_image import GivenMaps
+from .measures import MEASURES, check_measures
+from .measuring import Measuring
+from .regions import regions_of
 
 
 @checks_arguments
 def evaluate(
     model: Model | nn.Module,
     images: Any,
-    attributions: Maps | Sequence[Maps] | Mapping[str, Maps],
+    attributions: GivenMaps | Sequence[GivenMaps] | Mapping[str, GivenMaps],
     *,
     target: Target = None,
     measures: Sequence[str] | None = None,
     regions: Any = None,
-    steps: int = 50,
+    n_steps: int = 50,
     score: Score | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """How good attribution maps are, by measures that look at the network and not at the map's beauty.
+    """Measure how good attribution maps are: by what the network does, not by how they look.
 
     Two controls are measured beside them: a map of random numbers, and a Gaussian in the middle of the image,
-    where most photographers put the thing. A map that is no better than these has shown nothing. No measure is
+    where most photographers put their subject. A map that does not beat them has shown nothing. No measure is
     the truth: deletion and insertion make images unlike any the network was trained on, and measures disagree.
 
-        deletion (lower is better):   area under S(x without its k highest pixels) over the share k from 0 to 1
-        insertion (higher is better): area under S(nothing but the k highest pixels of x)
+        deletion (lower is better):   area under S(x without its highest pixels), over their share from 0 to 1
+        insertion (higher is better): area under S(the highest pixels of x alone), over the same
 
-    each over the mean image and over the blurred image, or over another named baseline where ``measures`` asks for
-    it, as "deletion_black". The others are in `convscope.evaluation.MEASURES`, with
-    direction and source.
+    Both are taken over the mean image and over the blurred image; a name such as "deletion_black" among
+    ``measures`` asks for another baseline. `convscope.evaluation.MEASURES` lists all measures, each with its
+    direction, unit and source.
 
     Args:
         model: a `Model` or a module.
-        images: those that the maps were made of; see `convscope.load_images`.
-        attributions: one result of a method, a list of them, or by name; or arrays (N, H, W), however they
-            were made. One map an image.
-        target: whose maps they are; by default the predicted class. Results that explain another are refused.
-        measures: names of `MEASURES`; by default all that can be taken, with the curves over the mean and the
-            blurred image. ``max_sensitivity`` runs the method 5 times again; ``road`` takes about 2 seconds a map.
+        images: the images of the maps; see `convscope.load_images`.
+        attributions: a result, a list of results, or a dict of them by name; or arrays (N, H, W) made in any way.
+            One map for each image.
+        target: the target of the maps; by default the predicted class. A result for another target is an error.
+        measures: names of `MEASURES`; by default all that can be taken, with curves over the mean and the blurred
+            image. ``max_sensitivity`` runs the method 5 more times; ``road`` takes about 2 seconds a map.
         regions: where the target is, for pointing and localization: masks (N, H, W) of booleans, or boxes
             (N, 4): left, top, right, bottom in pixels of the network's input.
-        steps: points on each deletion and insertion curve.
+        n_steps: steps of each deletion and insertion curve.
         score: "probability", the default for classes, or "logit", the only one for other targets.
         seed: of the random map, of ties between equal values, of the noise of ROAD and of max-sensitivity.
         progress: called with (scores done, scores in all).
 
     Returns:
         `Evaluation` with values (M, K, N): methods and the two controls, measures, images; NaN where a measure
-        does not apply. Means with half of their 95 % interval over the images (Student's t), and by how much
-        better than the random map on the same images.
+        does not apply. Also the means over the images with half of their 95 % interval (Student's t), and the
+        gains over the random map on the same images.
 
     Raises:
-        ParameterError: maps of another size or number, no such measure, regions missing.
-        TargetError: the target is not a class of the network, or not what the maps explain.
-        Interrupted: on Ctrl-C, with what was measured of the images before.
+        ParameterError: maps of another size or number, an unknown measure, missing regions.
+        TargetError: the target is not a class of the network, or not the one that the maps explain.
+        Interrupted: on Ctrl-C, with the images measured so far.
 
-    Cost: 4 * steps forward passes a map and image, and what ``road`` and ``max_sensitivity`` take.
+    Cost: 4 * n_steps forward passes for each map and image, and what ``road`` and ``max_sensitivity`` take.
 
     Example:
         >>> import torch
@@ -91,19 +94,19 @@ def evaluate(
     """
     started = time.perf_counter()
     model = as_model(model)
-    check_call(target, regions, measures, steps)
+    check_call(target, regions, measures, n_steps)
     given = _by_name(attributions)
     asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)
     size = (asking.inputs.shape[1], asking.inputs.shape[2])
     masks = regions_of(regions, len(asking.inputs), size)
     wanted = check_measures(measures, has_regions=masks is not None)
     maps = {name: _values(name, m, len(asking.inputs), size) for name, m in given.items()}
-    work = Measuring(asking, given, maps, wanted, masks, steps, seed)
+    work = Measuring(asking, given, maps, wanted, masks, n_steps, seed)
     about = {
         "target": describe(target),
         "measures": "all" if measures is None else wanted,
         "regions": None if regions is None else f"{len(regions)} {'masks' if np.ndim(regions) == 3 else 'boxes'}",
-        "steps": steps,
+        "n_steps": n_steps,
         "score": asking.score,
         "seed": seed,
     }
@@ -111,7 +114,7 @@ def evaluate(
         asking.each(work.measure)
     except KeyboardInterrupt:
         if not work.values:
-            raise KeyboardInterrupt from None  # and not with a method's part
+            raise KeyboardInterrupt from None  # without the partial result of a method
         raise Interrupted(_result(work, given, maps, model, about, started, asking.inputs.skipped)) from None
     for name, values in maps.items():
         if len(values) not in (len(work.names), len(asking.inputs)):
@@ -121,7 +124,7 @@ def evaluate(
 
 def _result(
     work: Measuring,
-    given: Mapping[str, Maps],
+    given: Mapping[str, GivenMaps],
     maps: Mapping[str, Array],
     model: Model,
     about: Mapping[str, Any],
@@ -138,6 +141,7 @@ def _result(
         methods=(*maps, *CONTROLS),
         measures=wanted,
         higher_is_better=tuple(MEASURES[m].higher_is_better for m in wanted),
+        units=tuple(MEASURES[m].unit for m in wanted),
         values=values.astype(np.float32),
         means=means,
         margins=margins,
@@ -152,33 +156,20 @@ def _result(
     )
 
 
-def check_call(target: Target, regions: Any, measures: Sequence[str] | None, steps: int) -> None:
-    """What can be refused before anything has run."""
-    as_count(steps, "steps", 2)
+def check_call(target: Target, regions: Any, measures: Sequence[str] | None, n_steps: int) -> None:
+    """Refuse what can be refused before anything runs."""
+    as_count(n_steps, "n_steps", 2)
     check_measures(measures, has_regions=regions is not None)
     if isinstance(target, Several):
-        raise ParameterError("one target of each image is looked at: take those of Several one by one")
+        raise ParameterError("target: expected one for each image; evaluate the targets of Several one by one")
 
 
 def default_score(target: Target) -> Score:
-    """Probabilities, where the target is a class; a callable and its like have scores of their own."""
+    """Probabilities if the target is a class; other targets have scores of their own."""
     return "probability" if is_of_classes(target) else "logit"
 
 
-def mean_and_margin(values: Array) -> tuple[Array, Array]:
-    """The mean over the last axis without NaN, and half of its 95 % interval (Student), NaN below two."""
-    from scipy.stats import t
-
-    real = np.isfinite(values)
-    n = real.sum(axis=-1)
-    filled = np.where(real, values, 0.0)
-    mean = np.where(n > 0, filled.sum(axis=-1) / np.maximum(n, 1), np.nan)
-    squares = np.where(real, (values - mean[..., None]) ** 2, 0.0).sum(axis=-1)
-    deviation = np.sqrt(squares / np.maximum(n - 1, 1) / np.maximum(n, 1))
-    return mean, np.where(n > 1, t.ppf(0.975, np.maximum(n - 1, 1)) * deviation, np.nan)
-
-
-def _by_name(attributions: Any) -> dict[str, Maps]:
+def _by_name(attributions: Any) -> dict[str, GivenMaps]:
     if isinstance(attributions, Mapping):
         named = dict(attributions)
     else:
@@ -206,6 +197,6 @@ def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Arra
     return np.asarray(values)
 
 
-def _seconds(given: Maps, n_images: int) -> float:
-    """That the maps of so many images took."""
+def _seconds(given: GivenMaps, n_images: int) -> float:
+    """The time that the maps of so many images took; NaN for arrays."""
     return given.provenance.seconds * n_images / len(given.names) if isinstance(given, Attribution) else math.nan

@@ -1,62 +1,181 @@
-"""What can be measured of a map, which way is better, and who proposed it."""
+"""The measures of a map: each is one function, registered with its direction, its unit and its source.
+
+A measure takes the `MapsOfImage` of one image and gives the value (R,) of each of its R maps, NaN where it does
+not apply. Tables, rankings and pictures read the rest from here; a new measure is a new function in this file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..checks import as_array, as_choice
+from ..checks import as_choice
 from ..errors import ParameterError
 from ..perturbation import NAMED
-from ..results import Array
+from ..results import Array, Attribution
+from .maps_of_image import MapsOfImage
+from .road import SHARES, road_scores
+from .sensitivity import max_sensitivity_of
+
+Direction: TypeAlias = Literal["higher", "lower"]
+Function = TypeVar("Function", bound=Callable[..., Array])
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One way to judge a map: ``text`` says what it is, ``source`` whose."""
+    """One way to judge a map.
 
-    higher_is_better: bool
+    ``of`` gives its values, ``text`` says what they are, ``direction`` which are better, ``unit`` what they are
+    measured in, and ``source`` who proposed it. ``baseline`` is that of a curve; ``n_scores`` counts the scores
+    that a map costs beside its curves.
+    """
+
+    of: Callable[[MapsOfImage], Array]
     text: str
+    direction: Direction
+    unit: str
     source: str
+    baseline: str | None = None
+    needs_regions: bool = False
+    n_scores: int = 0
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.direction == "higher"
 
 
-_RISE = "Petsiuk, Das, Saenko 2018, arXiv 1806.07421"
-_DELETION = "area under the score while the highest pixels are replaced by the baseline"
-_INSERTION = "area under the score while the highest pixels are put into the baseline"
-MEASURES: dict[str, Measure] = {
-    **{f"deletion_{name}": Measure(False, f"{_DELETION} {name!r}", _RISE) for name in NAMED},
-    **{f"insertion_{name}": Measure(True, f"{_INSERTION} {name!r}", _RISE) for name in NAMED},
-    "road": Measure(
-        True,
-        "score without the lowest pixels minus score without the highest, filled in from their neighbors",
-        "Rong et al. 2022, arXiv 2202.00449",
-    ),
-    "max_sensitivity": Measure(
-        False, "how far the map moves with a little noise, of its own size", "Yeh et al. 2019, arXiv 1901.09392"
-    ),
-    "completeness_error": Measure(
-        False,
-        "how far the map's sum is from the difference of the scores it should add up to",
-        "Sundararajan, Taly, Yan 2017, arXiv 1703.01365",
-    ),
-    "sparseness": Measure(
-        True,
-        "Gini index of the absolute values: 0 spread evenly, 1 in one pixel",
-        "Chalasani et al. 2018, arXiv 1810.06583",
-    ),
-    "pointing": Measure(
-        True, "share of images whose highest pixel lies in the region", "Zhang et al. 2016, arXiv 1608.00507"
-    ),
-    "localization": Measure(
-        True, "share of the positive values that lies in the region", "Wang et al. 2019, arXiv 1910.01279"
-    ),
-}
+MEASURES: dict[str, Measure] = {}
 
-OVER = ("mean", "blur")  # what curves go over unless another baseline is asked for
-NEED_REGIONS = ("pointing", "localization")
+
+def measure(
+    *,
+    direction: Direction,
+    unit: str,
+    source: str,
+    over: Sequence[str] = (),
+    needs_regions: bool = False,
+    n_scores: int = 0,
+) -> Callable[[Function], Function]:
+    """Enter a function into `MEASURES` under its name, with its docstring as the text.
+
+    With ``over``, enter it once for each of these baselines, as "deletion_mean".
+    """
+
+    def enter(function: Function) -> Function:
+        name, text = function.__name__, (function.__doc__ or "").rstrip(".")
+        about = Measure(function, text, direction, unit, source, None, needs_regions, n_scores)
+        if not over:
+            MEASURES[name] = about
+        for baseline in over:
+            of = partial(function, baseline=baseline)
+            MEASURES[f"{name}_{baseline}"] = replace(about, of=of, text=f"{text} {baseline!r}", baseline=baseline)
+        return function
+
+    return enter
+
+
+@measure(direction="lower", unit="score", source="Petsiuk, Das, Saenko 2018, arXiv 1806.07421", over=NAMED)
+def deletion(maps: MapsOfImage, baseline: str) -> Array:
+    """Area under the score while the highest pixels are replaced by the baseline."""
+    return maps.areas["deletion", baseline]
+
+
+@measure(direction="higher", unit="score", source="Petsiuk, Das, Saenko 2018, arXiv 1806.07421", over=NAMED)
+def insertion(maps: MapsOfImage, baseline: str) -> Array:
+    """Area under the score while the highest pixels are put into the baseline."""
+    return maps.areas["insertion", baseline]
+
+
+@measure(direction="higher", unit="score", source="Rong et al. 2022, arXiv 2202.00449", n_scores=2 * len(SHARES))
+def road(maps: MapsOfImage) -> Array:
+    """Score without the lowest pixels minus score without the highest, filled in from their neighbors."""
+    return road_scores(maps.x, maps.orders, maps.image.score_variants, maps.seed)
+
+
+@measure(direction="lower", unit="share of the map", source="Yeh et al. 2019, arXiv 1901.09392")
+def max_sensitivity(maps: MapsOfImage) -> Array:
+    """Largest change of the map when the image gets a little noise, relative to the map."""
+
+    def value_of(given: Any) -> float:
+        if not isinstance(given, Attribution):
+            return float("nan")
+        value = max_sensitivity_of(given, maps.number, maps.image, maps.target, maps.seed)
+        if value is None:
+            maps.note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
+            return float("nan")
+        return value
+
+    return maps.with_controls([value_of(given) for given in maps.given])
+
+
+@measure(
+    direction="lower",
+    unit="share of the score's change",
+    source="Sundararajan, Taly, Yan 2017, arXiv 1703.01365",
+)
+def completeness_error(maps: MapsOfImage) -> Array:
+    """Distance of the map's sum from the difference of scores that it should add up to."""
+
+    def value_of(given: Any) -> float:
+        is_result = isinstance(given, Attribution)
+        errors = given.provenance.measured.get("completeness_error") if is_result else None
+        return float(errors[maps.number]) if errors else float("nan")
+
+    return maps.with_controls([value_of(given) for given in maps.given])
+
+
+@measure(direction="higher", unit="Gini index", source="Chalasani et al. 2018, arXiv 1810.06583")
+def sparseness(maps: MapsOfImage) -> Array:
+    """Gini index of the absolute values: 0 spread evenly, 1 in one pixel."""
+    return np.array([gini(values) for values in maps.maps])
+
+
+@measure(
+    direction="higher", unit="share of images", source="Zhang et al. 2016, arXiv 1608.00507", needs_regions=True
+)
+def pointing(maps: MapsOfImage) -> Array:
+    """Share of images whose highest pixel lies in the region."""
+    assert maps.region is not None
+    return np.array([hit(values, maps.region) for values in maps.maps])
+
+
+@measure(
+    direction="higher",
+    unit="share of the positive values",
+    source="Wang et al. 2019, arXiv 1910.01279",
+    needs_regions=True,
+)
+def localization(maps: MapsOfImage) -> Array:
+    """Share of the positive values that lies in the region."""
+    assert maps.region is not None
+    return np.array([share_inside(values, maps.region) for values in maps.maps])
+
+
+def gini(values: Array) -> float:
+    """The Gini index of |values|; 0 for a map of zeros."""
+    ordered = np.sort(np.abs(values.ravel()).astype(np.float64))
+    n, total = len(ordered), ordered.sum()
+    if not total:
+        return 0.0
+    return float(1 - 2 * ((ordered / total) * (n - np.arange(1, n + 1) + 0.5) / n).sum())
+
+
+def hit(values: Array, region: Array) -> float:
+    """1 if the highest pixel of a map lies in the region (H, W), else 0; of several highest, the share inside."""
+    return float(region[values == values.max()].mean())
+
+
+def share_inside(values: Array, region: Array) -> float:
+    """The share of the positive values that lies in the region (H, W); NaN if none is positive."""
+    positive = np.maximum(values.astype(np.float64), 0)
+    return float(positive[region].sum() / positive.sum()) if positive.any() else float("nan")
+
+
+OVER = ("mean", "blur")  # the baselines of curves, unless others are asked for
 
 
 def curve_names(baselines: Sequence[str]) -> tuple[str, ...]:
@@ -67,65 +186,23 @@ def curve_names(baselines: Sequence[str]) -> tuple[str, ...]:
 CURVES = curve_names(OVER)
 
 
-def curve_baselines(measures: Sequence[str]) -> tuple[str, ...]:
-    """What the curves of some measures go over: `OVER`, or just those that are asked for."""
-    asked = tuple(name for name in NAMED if set(curve_names([name])) & set(measures))
-    return OVER if set(asked) <= set(OVER) else asked
+def curve_baselines(names: Sequence[str]) -> tuple[str, ...]:
+    """The baselines of the curves for these measures: `OVER`, or the ones asked for if others are among them."""
+    asked = {MEASURES[name].baseline for name in names} - {None}
+    return OVER if asked <= {*OVER} else tuple(name for name in NAMED if name in asked)
 
 
-def check_measures(measures: object, *, has_regions: bool) -> tuple[str, ...]:
-    """The names of the measures; where none are given all that can be taken, with the curves over `OVER`."""
-    if measures is None:
-        left_out = {*curve_names(NAMED)} - {*CURVES} | (set() if has_regions else {*NEED_REGIONS})
-        return tuple(name for name in MEASURES if name not in left_out)
-    if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
-        raise ParameterError(f"measures={measures!r}: expected a list of names")
-    for name in measures:
-        as_choice(name, "measures", tuple(MEASURES))
-        if name in NEED_REGIONS and not has_regions:
-            raise ParameterError(f"measures: {name!r} needs regions=, the boxes or masks of what is to be found")
-    return tuple(dict.fromkeys(measures))
-
-
-def sparseness(values: Array) -> float:
-    """The Gini index of |values|; 0 for a map of zeros."""
-    ordered = np.sort(np.abs(values.ravel()).astype(np.float64))
-    n, total = len(ordered), ordered.sum()
-    if not total:
-        return 0.0
-    return float(1 - 2 * ((ordered / total) * (n - np.arange(1, n + 1) + 0.5) / n).sum())
-
-
-def pointing(values: Array, region: Array) -> float:
-    """1 where the highest pixel of a map lies in the region (H, W); shared out where several are as high."""
-    return float(region[values == values.max()].mean())
-
-
-def localization(values: Array, region: Array) -> float:
-    """The share of the positive values in the region (H, W); NaN where nothing is positive."""
-    positive = np.maximum(values.astype(np.float64), 0)
-    return float(positive[region].sum() / positive.sum()) if positive.any() else float("nan")
-
-
-def regions_of(regions: Any, n_images: int, size: tuple[int, int]) -> Array | None:
-    """Masks (N, H, W), as they are or from boxes (N, 4): left, top, right, bottom in pixels of the input.
-
-    A pixel is in a box where its middle is.
-    """
-    if regions is None:
-        return None
-    given: Array = as_array(regions, "regions", "masks (N, H, W) of booleans, or boxes (N, 4)")
-    if given.shape == (n_images, *size) and given.dtype == np.bool_:
-        masks = given
-    elif given.shape == (n_images, 4) and np.issubdtype(given.dtype, np.number):
-        rows, columns = np.arange(size[0])[None, :, None] + 0.5, np.arange(size[1])[None, None, :] + 0.5
-        left, top, right, bottom = (side[:, None, None] for side in given.T)
-        masks = (rows > top) & (rows < bottom) & (columns > left) & (columns < right)
-    else:
-        raise ParameterError(
-            f"regions of shape {given.shape} and {given.dtype}; expected masks ({n_images}, {size[0]}, {size[1]}) "
-            f"of booleans, or boxes ({n_images}, 4): left, top, right, bottom in pixels of the network's input"
+def check_measures(names: object, *, has_regions: bool) -> tuple[str, ...]:
+    """The names of the measures to take; by default all that can be, with curves over `OVER` only."""
+    if names is None:
+        return tuple(
+            name
+            for name, about in MEASURES.items()
+            if about.baseline in (None, *OVER) and (has_regions or not about.needs_regions)
         )
-    if not masks.any(axis=(1, 2)).all():
-        raise ParameterError("regions: one of them is empty")
-    return masks
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        raise ParameterError(f"measures={names!r}: expected a list of names")
+    for name in names:
+        if MEASURES[as_choice(name, "measures", tuple(MEASURES))].needs_regions and not has_regions:
+            raise ParameterError(f"measures: {name!r} needs regions=, the boxes or masks of what is to be found")
+    return tuple(dict.fromkeys(names))

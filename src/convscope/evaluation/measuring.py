@@ -1,52 +1,56 @@
-"""All measures of all maps of one image after another: what `evaluate` does with the network."""
+"""All measures of all maps, one image after another: what `evaluate` does with the network."""
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from ..attribution.calls import Asking
 from ..attribution.explained import Explained
 from ..errors import ParameterError, TargetError
-from ..perturbation import baseline_of, curves, n_variants, ranks
+from ..perturbation import Curves, baseline_of, n_variants
 from ..results import CONTROLS, Array, Attribution
 from .controls import control_maps
-from .measures import curve_baselines, curve_names, localization, pointing, sparseness
-from .road import SHARES, road_score, road_variants
-from .sensitivity import max_sensitivity
-
-Maps: TypeAlias = "Attribution | Array"
+from .maps_of_image import GivenMaps, MapsOfImage
+from .measures import MEASURES, curve_baselines, curve_names
 
 
 class Measuring:
-    """Measures one image after another, and keeps what was found."""
+    """Measures the maps of one image after another, and keeps what it finds.
+
+    Args:
+        asking: the images and the target.
+        given: the maps of each method, as they came in.
+        maps: the same as arrays (N, H, W).
+        wanted: names of measures.
+        regions: (N, H, W), True where the target is, if that is known.
+        n_steps: of the curves.
+        seed: of the random map, of ties and of noise.
+    """
 
     def __init__(
         self,
         asking: Asking,
-        given: Mapping[str, Maps],
+        given: Mapping[str, GivenMaps],
         maps: Mapping[str, Array],
         wanted: tuple[str, ...],
-        masks: Array | None,
-        steps: int,
+        regions: Array | None,
+        n_steps: int,
         seed: int,
     ) -> None:
         self._asking, self._given, self._maps, self.wanted = asking, given, maps, wanted
-        self._masks, self._steps, self._seed = masks, steps, seed
+        self._regions, self._n_steps, self._seed = regions, n_steps, seed
         over = curve_baselines(wanted)
-        self._fills = [
-            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed) for name in over
-        ]
+        preprocessed = asking.inputs.preprocessed
+        self._fills = {
+            name: baseline_of(asking.model, name, preprocessed=preprocessed, seed=seed) for name in over
+        }
         self.curve_names = curve_names(over)
-        self._has_curves = any(name in self.curve_names for name in wanted)
-        n = len(maps) + len(CONTROLS)
-        asking.steps = (n_variants(n, len(over), steps) if self._has_curves else 0) + (
-            2 * len(SHARES) * n if "road" in wanted else 0
+        self._has_curves = any(MEASURES[name].baseline for name in wanted)
+        n_maps = len(maps) + len(CONTROLS)
+        asking.steps = (n_variants(n_maps, len(over), n_steps) if self._has_curves else 0) + n_maps * sum(
+            MEASURES[name].n_scores for name in wanted
         )
         self.values: list[Array] = []
         self.names: list[str] = []
@@ -55,96 +59,58 @@ class Measuring:
         self._curves: list[Array] = []
 
     def measure(self, image: Explained) -> None:
-        """All measures of all maps of one image."""
-        i = len(self.values)
-        self._check(image, i)
+        """Take all measures of all maps of one image."""
+        maps = self._maps_of(image)
         self.names += image.batch.names
         self.targets += image.targets.names
-        size = image.x.shape[2:]
-        # Arrays may have a map of each image that was given, also of those that cannot be read.
-        at, n_given = image.batch.positions[0], len(self._asking.inputs)
-        maps = [values[at if len(values) == n_given else i] for values in self._maps.values()]
-        maps += control_maps(size, self._seed + image.batch.positions[0])
-        orders = [ranks(values, self._seed) for values in maps]
-        found = {name: np.full(len(maps), math.nan) for name in self.wanted}
         if self._has_curves:
-            found.update({k: v for k, v in self._along(image, orders).items() if k in found})
-        if "road" in found:
-            found["road"] = self._road(image, orders)
-        if "sparseness" in found:
-            found["sparseness"] = np.array([sparseness(values) for values in maps])
-        if "completeness_error" in found:
-            found["completeness_error"][: len(self._given)] = [
-                self._completeness(m, i) for m in self._given.values()
-            ]
-        if "max_sensitivity" in found:
-            found["max_sensitivity"][: len(self._given)] = [
-                self._sensitivity(m, image, i) for m in self._given.values()
-            ]
-        if self._masks is not None:
-            region = self._masks[image.batch.positions[0]]
-            for name, measured in (("pointing", pointing), ("localization", localization)):
-                if name in found:
-                    found[name] = np.array([measured(values, region) for values in maps])
-        self.values.append(np.stack([found[name] for name in self.wanted], axis=1))
+            self._keep(maps.curves)
+        self.values.append(np.stack([MEASURES[name].of(maps) for name in self.wanted], axis=1))
 
     def all_curves(self) -> Array:
-        """(M, C, N, S) of the N images that are done; S is 0 where no curve was asked for."""
+        """(M, C, N, S) of the N images that are done; S is 0 if no curve was asked for."""
         n_maps, n_done = len(self._maps) + len(CONTROLS), len(self.values)
         if not self._curves:
             return np.zeros((n_maps, len(self.curve_names), n_done, 0), np.float32)
         return np.stack(self._curves[:n_done], axis=2).astype(np.float32)
 
-    def _check(self, image: Explained, i: int) -> None:
-        """That there is a map of this image from each method, and that it is of the target."""
+    def _maps_of(self, image: Explained) -> MapsOfImage:
+        number = len(self.values)
+        self._check(image, number)
+        # Arrays may have a map for each image that was given, also for those that cannot be read.
+        at, n_given = image.batch.positions[0], len(self._asking.inputs)
+        maps = [values[at if len(values) == n_given else number] for values in self._maps.values()]
+        return MapsOfImage(
+            image=image,
+            target=self._asking.target,
+            given=list(self._given.values()),
+            number=number,
+            maps=[*maps, *control_maps(image.x.shape[2:], self._seed + at)],
+            region=None if self._regions is None else self._regions[at],
+            fills=self._fills,
+            n_steps=self._n_steps,
+            seed=self._seed,
+            note=self._note,
+        )
+
+    def _check(self, image: Explained, number: int) -> None:
+        """Every method has a map of this image, and it is of the target."""
         (name,) = image.targets.names
         for method, given in self._given.items():
-            if i >= len(self._maps[method]):
-                raise ParameterError(f"{method}: {i} maps, and more images than that")
-            if isinstance(given, Attribution) and given.targets[i] != name:
+            if number >= len(self._maps[method]):
+                raise ParameterError(f"{method}: {number} maps, and more images than that")
+            if isinstance(given, Attribution) and given.targets[number] != name:
                 raise TargetError(
-                    f"{method} explains {given.targets[i]!r} of {given.names[i]}, and the target is {name!r}; "
-                    "give the same target="
+                    f"{method} explains {given.targets[number]!r} of {given.names[number]}, and the target is "
+                    f"{name!r}; give the same target="
                 )
 
-    def _along(self, image: Explained, orders: list[Array]) -> dict[str, Array]:
-        """The areas under the curves, which are kept."""
-        x = image.x[0]
-        found = curves(x, [fill(x) for fill in self._fills], orders, self._steps, image.score_variants)
-        if self._asking.score == "probability" and np.ptp(found.deletion) == 0:
+    def _keep(self, curves: Curves) -> None:
+        if self._asking.score == "probability" and np.ptp(curves.deletion) == 0:
             self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
-        if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
+        if not (np.isfinite(curves.deletion).all() and np.isfinite(curves.insertion).all()):
             self._note("the network's score of an image with parts removed is NaN or infinite")
-        lines = np.concatenate([found.deletion[..., 0], found.insertion[..., 0]], axis=1)  # (R, C, K + 1)
-        self._curves.append(lines)
-        areas = np.concatenate(found.areas(), axis=1)[..., 0]
-        return dict(zip(self.curve_names, areas.T, strict=True))
-
-    def _road(self, image: Explained, orders: list[Array]) -> Array:
-        """Of each ranking; its images are made when it is their turn."""
-        each = 2 * len(SHARES)
-
-        @functools.lru_cache(2)  # a batch may hold the last of one ranking and the first of the next
-        def variants_of(ranking: int) -> list[torch.Tensor]:
-            return road_variants(image.x[0], orders[ranking], self._seed)
-
-        def variants(first: int, end: int) -> torch.Tensor:
-            return torch.stack([variants_of(n // each)[n % each] for n in range(first, end)])
-
-        scores = image.score_variants(each * len(orders), variants)[:, 0].numpy()
-        return np.array([road_score(of_one) for of_one in scores.reshape(len(orders), each)])
-
-    def _completeness(self, given: Maps, i: int) -> float:
-        errors = given.provenance.measured.get("completeness_error") if isinstance(given, Attribution) else None
-        return float(errors[i]) if errors else math.nan
-
-    def _sensitivity(self, given: Maps, image: Explained, i: int) -> float:
-        if not isinstance(given, Attribution):
-            return math.nan
-        found = max_sensitivity(given, i, image, self._seed)
-        if found is None:
-            self._note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
-        return math.nan if found is None else found
+        self._curves.append(np.concatenate([curves.deletion[..., 0], curves.insertion[..., 0]], axis=1))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

@@ -1,62 +1,50 @@
-"""ROAD: pixels are removed by what their neighbors say of them, so that no hole shows."""
+"""ROAD: remove pixels by filling them in from their neighbors, so that no hole shows."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..perturbation import ScoreVariants
 from ..results import Array
 
-SHARES = (0.1, 0.3, 0.5, 0.7)  # of the pixels that are removed
-_NOISE = 0.01  # standard deviation, of the image's
+SHARES = (0.1, 0.3, 0.5, 0.7)  # of the pixels, which are removed
+_NOISE = 0.01  # standard deviation, relative to the image's
 
-# What a pixel takes from each neighbor; fewer at a border, whose shares are raised to add up to one.
+# What a pixel takes from each neighbor. At a border there are fewer, whose shares are scaled up to a sum of one.
 _NEIGHBORS = [
     (dy, dx, 1 / 6 if dy == 0 or dx == 0 else 1 / 12) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx
 ]
 
 
-def imputed(x: torch.Tensor, removed: Array, seed: int = 0) -> torch.Tensor:
-    """An image (C, H, W) whose ``removed`` pixels (H, W) are weighted means of their eight neighbors, with noise.
+def road_scores(x: torch.Tensor, orders: Sequence[Array], score: ScoreVariants, seed: int) -> Array:
+    """ROAD of R rankings: the score without the lowest pixels minus without the highest, the mean over `SHARES`.
 
-    All of them at once: a removed neighbor counts with what it becomes itself, a system of linear equations.
+    Args:
+        x: the image (C, H, W), preprocessed.
+        orders: the R rankings (H, W), see `perturbation.ranks`.
+        score: scores variants of the image, as `perturbation.score_variants` does.
+        seed: of the noise.
 
-    References:
-        Rong, Leemann, Borisov, Kasneci, Kasneci: A consistent and efficient evaluation strategy for attribution
-        methods, 2022, arXiv 2202.00449.
+    Returns:
+        (R,), higher is better.
     """
-    from scipy.sparse import csc_matrix
-    from scipy.sparse.linalg import spsolve
+    each = 2 * len(SHARES)
 
-    height, width = removed.shape
-    pixels = x.detach().cpu().double().numpy().reshape(len(x), -1)
-    numbers = np.full(removed.size, -1)
-    at = np.flatnonzero(removed)
-    if not len(at) or len(at) == removed.size:
-        return x.clone() if not len(at) else torch.full_like(x, float(x.mean()))
-    numbers[at] = np.arange(len(at))
-    known = np.zeros((len(at), len(x)))
-    whole = np.zeros(len(at))
-    rows, columns, entries = [], [], []
-    for dy, dx, weight in _NEIGHBORS:
-        y, x_ = at // width + dy, at % width + dx
-        inside = (y >= 0) & (y < height) & (x_ >= 0) & (x_ < width)
-        neighbor = np.where(inside, y * width + x_, 0)
-        whole += weight * inside
-        is_known = inside & (numbers[neighbor] < 0)
-        known[is_known] += weight * pixels[:, neighbor[is_known]].T
-        is_unknown = inside & ~is_known
-        rows.append(np.flatnonzero(is_unknown))
-        columns.append(numbers[neighbor[is_unknown]])
-        entries.append(np.full(int(is_unknown.sum()), -weight))
-    rows.append(np.arange(len(at)))
-    columns.append(np.arange(len(at)))
-    entries.append(whole)
-    system = csc_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))))
-    found = spsolve(system, known).reshape(len(at), len(x))
-    noise = np.random.default_rng(seed).normal(0, _NOISE * pixels.std(), found.shape)
-    pixels[:, at] = (found + noise).T
-    return torch.from_numpy(pixels.reshape(x.shape)).to(x)
+    @functools.lru_cache(2)  # a batch may hold the last variants of one ranking and the first of the next
+    def variants_of(ranking: int) -> list[torch.Tensor]:
+        return road_variants(x, orders[ranking], seed)
+
+    def variants(first: int, end: int) -> torch.Tensor:
+        return torch.stack([variants_of(n // each)[n % each] for n in range(first, end)])
+
+    scores = score(each * len(orders), variants)[:, 0].numpy().reshape(len(orders), -1, 2)
+    without_highest, without_lowest = scores[..., 0], scores[..., 1]
+    return np.asarray((without_lowest - without_highest).mean(axis=1))
 
 
 def road_variants(x: torch.Tensor, order: Array, seed: int) -> list[torch.Tensor]:
@@ -68,7 +56,50 @@ def road_variants(x: torch.Tensor, order: Array, seed: int) -> list[torch.Tensor
     return made
 
 
-def road_score(scores: Array) -> float:
-    """From the scores of `road_variants`: without the lowest minus without the highest, the mean over shares."""
-    without_highest, without_lowest = scores[0::2], scores[1::2]
-    return float((without_lowest - without_highest).mean())
+def imputed(x: torch.Tensor, removed: Array, seed: int = 0) -> torch.Tensor:
+    """An image (C, H, W) whose ``removed`` pixels (H, W) are weighted means of their eight neighbors, with noise.
+
+    All at once: a removed neighbor counts with the value it gets itself, which is a system of linear equations.
+
+    References:
+        Rong, Leemann, Borisov, Kasneci, Kasneci: A consistent and efficient evaluation strategy for attribution
+        methods, 2022, arXiv 2202.00449.
+    """
+    from scipy.sparse.linalg import spsolve
+
+    if not removed.any() or removed.all():
+        return x.clone() if not removed.any() else torch.full_like(x, float(x.mean()))
+    pixels = x.detach().cpu().double().numpy().reshape(len(x), -1).copy()  # in float64 it would be the image
+    system, known = _equations(pixels, removed)
+    found = spsolve(system, known).reshape(known.shape)
+    noise = np.random.default_rng(seed).normal(0, _NOISE * pixels.std(), found.shape)
+    pixels[:, np.flatnonzero(removed)] = (found + noise).T
+    return torch.from_numpy(pixels.reshape(x.shape)).to(x)
+
+
+def _equations(pixels: Array, removed: Array) -> tuple[Any, Array]:
+    """The matrix (n, n) and the right-hand sides (n, C) whose solution are the n removed pixels."""
+    from scipy.sparse import csc_matrix
+
+    height, width = removed.shape
+    at = np.flatnonzero(removed)
+    numbers = np.full(removed.size, -1)
+    numbers[at] = np.arange(len(at))
+    known = np.zeros((len(at), len(pixels)))
+    whole = np.zeros(len(at))  # the sum of the weights of all neighbors
+    rows, columns, entries = [], [], []
+    for dy, dx, weight in _NEIGHBORS:
+        y, x = at // width + dy, at % width + dx
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        neighbor = np.where(inside, y * width + x, 0)
+        whole += weight * inside
+        is_known = inside & (numbers[neighbor] < 0)
+        known[is_known] += weight * pixels[:, neighbor[is_known]].T
+        is_unknown = inside & ~is_known
+        rows.append(np.flatnonzero(is_unknown))
+        columns.append(numbers[neighbor[is_unknown]])
+        entries.append(np.full(int(is_unknown.sum()), -weight))
+    rows.append(np.arange(len(at)))
+    columns.append(np.arange(len(at)))
+    entries.append(whole)
+    return csc_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns)))), known

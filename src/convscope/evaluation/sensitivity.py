@@ -1,4 +1,4 @@
-"""Max-sensitivity: how far a map moves when its image does, a little."""
+"""Max-sensitivity: how far a map moves when its image gets a little noise."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from ..attribution import ATTRIBUTIONS
 from ..attribution.explained import Explained
 from ..perturbation import NAMED
 from ..results import Attribution
+from ..targets import Target
 
-_NOISE_SHARE = 0.02  # of the image's range: how far a pixel is moved, at most
+_NOISE_SHARE = 0.02  # of the image's range: the largest noise of a pixel
 _TRIED = 5  # noisy images
 
 
-def max_sensitivity(given: Attribution, i: int, image: Explained, seed: int) -> float | None:
+def max_sensitivity_of(given: Attribution, i: int, image: Explained, target: Target, seed: int) -> float | None:
     """max over noisy images x' of |map(x') - map(x)| / |map(x)|, Frobenius norms.
 
     Args:
-        given: whose method is run again.
-        i: the number of its map.
-        image: what that map is of.
-        seed: of the noise, uniform up to 2 % of the image's range.
+        given: a result, whose method runs again.
+        i: the index of the map in it.
+        image: the image of that map.
+        target: the target of the map, or of the maps of all images.
+        seed: of the noise, which is uniform and at most 2 % of the image's range.
 
     Returns:
-        NaN for a map of zeros; None where the options of the method are not known.
+        NaN for a map of zeros; None if the options of the method are not known.
 
     References:
         Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (in)fidelity and sensitivity of explanations, 2019,
@@ -40,22 +42,21 @@ def max_sensitivity(given: Attribution, i: int, image: Explained, seed: int) -> 
     size = float(np.linalg.norm(given.values[i]))
     if not size:
         return math.nan
-    x, asking = image.x, image.call
+    x = image.x
     reach = _NOISE_SHARE * float(x.max() - x.min())
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(_TRIED, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x + reach * (2 * noise - 1)).contiguous()
-    target = asking.target
     if image.targets.indices is not None and image.targets.against is None:
         target = int(image.targets.indices[0])
     elif isinstance(target, list | tuple):
         target = target[image.batch.positions[0]]
-    found = ATTRIBUTIONS[given.provenance.method](asking.model, moved, target=target, **options)
+    found = ATTRIBUTIONS[given.provenance.method](image.model, moved, target=target, **options)
     return max(float(np.linalg.norm(values - given.values[i])) for values in found.values) / size
 
 
 def options_of(given: Attribution) -> dict[str, Any] | None:
-    """The options to run a method again with, on tensors; None where provenance does not hold all of them."""
+    """The options to run a method again on tensors; None if the provenance does not hold all of them."""
     method, parameters = ATTRIBUTIONS.get(given.provenance.method), given.provenance.parameters
     if method is None:
         return None
@@ -63,12 +64,12 @@ def options_of(given: Attribution) -> dict[str, Any] | None:
     options = {k: v for k, v in parameters.items() if k in known and k != "target" and v is not None}
     window, stride, baselines = (options.get(name) for name in ("window", "stride", "baseline"))
     if isinstance(baselines, tuple):
-        options["baseline"] = list(baselines)  # lists come back from a saved result as tuples
+        options["baseline"] = list(baselines)  # a saved result has tuples in place of lists
     if isinstance(window, list | tuple) and isinstance(window[0], list | tuple):
         options["window"] = list(window)
         if isinstance(stride, list | tuple) and isinstance(stride[0], list | tuple):
-            del options["stride"]  # one for each window: half of it, the default
+            del options["stride"]  # half of each window, which is the default
     for baseline in baselines if isinstance(baselines, list | tuple) else [baselines]:
-        if baseline not in (None, *NAMED):  # an image; a number means another thing on tensors
+        if baseline not in (None, *NAMED):  # an image, or a number, which means something else for tensors
             return None
     return None if str(options.get("shape", "")).endswith("masks") else options

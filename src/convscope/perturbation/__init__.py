@@ -1,13 +1,19 @@
-"""Perturbation: parts of an image are hidden, and the network is run on what is left, fast and exactly."""
+"""Perturbation: hide parts of an image and score what is left, fast and exactly.
+
+`masks` says which parts, `baselines` what shows in their place. `dense_scores` runs the whole network on every
+variant, `incremental_scores` only what a mask changed, and `engine_choice` decides between them. `curves` removes
+or inserts pixels in the order of a map; `borders` and `signs` tell when the baseline decides what a map shows.
+"""
 
 from .baselines import NAMED, Baseline, baseline_of, describe_baseline
-from .batches import score_variants
 from .borders import hiding
-from .curves import Curves, curves, n_variants, ranks
-from .engines import Engine, Precision, Variants
+from .curves import Curves, ScoreVariants, curves, n_variants, ranks
+from .dense_scores import score_variants
+from .engine_choice import Scorer
 from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
-from .scores import EXACT, ROUGH, Scorer, finite
+from .score_checks import EXACT, ROUGH, finite
 from .signs import SIGNS, SLIGHT, SignNote, other_baseline, strongest
+from .variants import Engine, Precision, Variants
 
 __all__ = [
     "EXACT",
@@ -20,6 +26,7 @@ __all__ = [
     "Engine",
     "Masks",
     "Precision",
+    "ScoreVariants",
     "Scorer",
     "Shape",
     "SignNote",

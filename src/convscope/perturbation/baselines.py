@@ -1,4 +1,4 @@
-"""What shows where an image is hidden."""
+"""Baselines: what shows where an image is hidden."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ BLUR_SHARE = 1 / 20
 def baseline_of(
     model: Model, baseline: Baseline, *, preprocessed: bool, seed: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from a preprocessed image (C, H, W) to what replaces its hidden pixels, of the same shape.
+    """A function from a preprocessed image (C, H, W) to what replaces its hidden pixels, in the same shape.
 
     Args:
-        model: whose preprocessing says what a number means.
-        baseline: "mean" (0 after normalization); "blur" (the image itself under a Gaussian of a 20th of its
-            shorter side); "noise" (uniform between the least and the greatest value of each channel); "black" or
-            "white" (pixels of 0 or 1, through the model's preprocessing); a number in the image's own units:
-            [0, 1] for pictures, normalized units for a preprocessed tensor; or one image.
+        model: its preprocessing says what a number means.
+        baseline: "mean" (0 after normalization); "blur" (the image itself, blurred by a Gaussian with a standard
+            deviation of a 20th of its shorter side); "noise" (uniform between the least and the greatest value of
+            each channel); "black" or "white" (pixels of 0 or 1, through the model's preprocessing); a number in
+            the image's own units: [0, 1] for pictures, normalized units for a preprocessed tensor; or one image.
         preprocessed: whether the images were given as a tensor.
-        seed: of the noise; the same for every image, so that a batch gives what its images give one by one.
+        seed: of the noise; every image gets the same, so a batch gives what its images give one by one.
 
     Raises:
-        ParameterError: none of these, "black" or "white" where the preprocessing is not known, or an image of
+        ParameterError: it is none of these; "black" or "white" and the preprocessing is unknown; or an image of
             another shape.
     """
     names = ", ".join(map(repr, NAMED))
@@ -62,7 +62,9 @@ def baseline_of(
 
     def same(image: torch.Tensor) -> torch.Tensor:
         if given.shape != image.shape:
-            raise ParameterError(f"a baseline of shape {tuple(given.shape)} for an image of {tuple(image.shape)}")
+            raise ParameterError(
+                f"a baseline of shape {tuple(given.shape)}; expected that of the image, {tuple(image.shape)}"
+            )
         return given.to(image)
 
     return same
@@ -90,8 +92,9 @@ def _pixels(model: Model, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     preprocessing = model.preprocessing
     if preprocessing is None:
         raise ParameterError(
-            f"baseline={name!r}: what {name} is in the units of this network is not known: give a number in "
-            "normalized units, or wrap the network as Model(module, input_size=(H, W), mean=[...], std=[...])"
+            f"baseline={name!r}: the preprocessing of this network is not known, so neither is its {name}; give a "
+            "number in normalized units, or wrap the network as Model(module, input_size=(H, W), mean=[...], "
+            "std=[...])"
         )
     return lambda image: preprocessing.from_unit(torch.full_like(image, PIXEL_VALUES[name]))
 
@@ -110,5 +113,5 @@ def _one_image(model: Model, baseline: Any) -> torch.Tensor:
         return check_tensor(baseline if baseline.ndim == 4 else baseline[None], None, n_images=1)[0]
     inputs = model.inputs(baseline)
     if len(inputs) != 1:
-        raise ParameterError(f"baseline: {len(inputs)} images; expected one, for all")
+        raise ParameterError(f"baseline: {len(inputs)} images; expected one, for all images")
     return next(inputs.batches(1)).x[0]

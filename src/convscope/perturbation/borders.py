@@ -1,7 +1,7 @@
-"""Whether the border of an image is a background that a baseline does not have.
+"""Notes on images whose background differs from the baseline.
 
-A gray window on a black background is a gray object. Where the border is of one color and the baseline is another
-one there, a note says so.
+A gray window on a black background looks like a gray object. Where an image's border has one color and the
+baseline another, a note says so and names a baseline that is nearer.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from ..models import Model, Preprocessing
 from ..results import Remark
 from .baselines import PIXEL_VALUES, Baseline, baseline_of, describe_baseline
 
-_BAND = 0.03  # of the shorter side: so wide a border is looked at
-_NEAR = 0.05  # of the range of pixels: a color as near as this is the same
-_MOST = 0.9  # of the border's pixels have the same color where it is of one
+_BAND = 0.03  # of the shorter side: the width of the border
+_NEAR = 0.05  # of the range of pixels: colors this near are the same
+_MOST = 0.9  # of the border's pixels have to have the same color
 _FAR = 2 * _NEAR
 
 
 def hiding(
     model: Model, baseline: Baseline, *, preprocessed: bool, seed: int, notes: list[str]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """As `baseline_of`; a note among ``notes`` says in how many of the images the border is unlike the baseline.
+    """As `baseline_of`, and note in ``notes`` in how many images the border is unlike the baseline.
 
-    To be called once for each image.
+    Call the returned function once for each image.
     """
     hide = baseline_of(model, baseline, preprocessed=preprocessed, seed=seed)
     remark, name = Remark(notes), describe_baseline(baseline)
@@ -53,12 +53,12 @@ def hiding(
 def background(
     image: torch.Tensor, behind: torch.Tensor, preprocessing: Preprocessing | None
 ) -> torch.Tensor | None:
-    """The color (C,) of an image's border, where it is of one and the baseline is of another there; else None.
+    """The color (C,) of an image's border if it has only one and the baseline has another there, else None.
 
     Args:
         image: (C, H, W), preprocessed.
         behind: (C, H, W), the baseline.
-        preprocessing: of the network. Colors are from 0 to 1; where it is not known, of the image's own range.
+        preprocessing: of the network. Colors run from 0 to 1; over the image's own range where it is not known.
     """
     shown, hidden = (_border(_unit(x, image, preprocessing)) for x in (image, behind))
     color = shown.median(dim=1).values
@@ -71,11 +71,11 @@ def _unit(x: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | N
     if preprocessing is not None:
         return preprocessing.to_unit(x.float())
     low, high = image.min().float(), image.max().float()
-    return (x.float() - low) / (high - low)  # not a number for an image of one color, which has no border
+    return (x.float() - low) / (high - low)  # NaN for an image of a single color, which has no border
 
 
 def _border(x: torch.Tensor) -> torch.Tensor:
-    """The pixels (C, P) of a ring along the sides."""
+    """The pixels (C, P) along the sides."""
     height, width = x.shape[1:]
     band = max(1, round(_BAND * min(height, width)))
     inside = torch.zeros((height, width), dtype=torch.bool, device=x.device)
@@ -84,7 +84,7 @@ def _border(x: torch.Tensor) -> torch.Tensor:
 
 
 def _named(color: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | None) -> str:
-    """A baseline that is nearer to a color, as one writes it in Python."""
+    """A baseline nearer to a color, as Python code."""
     if preprocessing is not None:
         near = (name for name, value in PIXEL_VALUES.items() if bool((color - value).abs().max() <= _FAR))
         return repr(next(near, "blur"))

@@ -1,4 +1,4 @@
-"""What a score does while an image is taken away, or given back, along a ranking of its pixels."""
+"""Deletion and insertion curves: the score while pixels are removed, or shown, in the order of a ranking."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 
 from ..results import Array
 
-# From a number n of variants of an image, and a function from (first, end) to those of them, to scores (n, T).
+# From a number n of variants, and a function from (first, end) to those variants, to their scores (n, T).
 ScoreVariants: TypeAlias = Callable[[int, Callable[[int, int], torch.Tensor]], torch.Tensor]
 
 
 class Curves(NamedTuple):
-    """Scores of R rankings, B baselines, K + 1 shares of the pixels from none to all, T targets."""
+    """Scores for R rankings, B baselines, K + 1 shares of the pixels from none to all, and T targets."""
 
-    deletion: Array  # (R, B, K + 1, T) the highest pixels taken away
-    insertion: Array  # (R, B, K + 1, T) nothing but the highest pixels there
+    deletion: Array  # (R, B, K + 1, T), without the highest pixels
+    insertion: Array  # (R, B, K + 1, T), with the highest pixels alone
 
     def areas(self) -> tuple[Array, Array]:
-        """Under each deletion and each insertion curve, (R, B, T), the share of the pixels from 0 to 1."""
-        steps = self.deletion.shape[2] - 1
-        below, above = (np.trapezoid(curve, dx=1 / steps, axis=2) for curve in self)
-        return below, above
+        """The areas under the deletion and the insertion curves, each (R, B, T), over shares from 0 to 1."""
+        n_steps = self.deletion.shape[2] - 1
+        deletion, insertion = (np.trapezoid(curve, dx=1 / n_steps, axis=2) for curve in self)
+        return deletion, insertion
 
 
 def ranks(values: Array, seed: int = 0) -> Array:
-    """The rank (H, W) of each pixel of a map, 0 for the largest value; equal ones in an order of chance."""
+    """The rank (H, W) of each pixel of a map, 0 for the largest value; ties are broken at random."""
     shuffled = np.random.default_rng(seed).permutation(values.size)
     order = shuffled[np.argsort(-values.ravel()[shuffled].astype(np.float64), kind="stable")]
     found = np.empty(values.size, np.int32)
@@ -36,25 +36,25 @@ def ranks(values: Array, seed: int = 0) -> Array:
     return found.reshape(values.shape)
 
 
-def n_variants(rankings: int, baselines: int, steps: int) -> int:
+def n_variants(n_rankings: int, n_baselines: int, n_steps: int) -> int:
     """How many images `curves` runs."""
-    return 1 + baselines + 2 * rankings * baselines * (steps - 1)
+    return 1 + n_baselines + 2 * n_rankings * n_baselines * (n_steps - 1)
 
 
 def curves(
     x: torch.Tensor,
     fills: Sequence[torch.Tensor],
     rankings: Sequence[Array],
-    steps: int,
+    n_steps: int,
     score: ScoreVariants,
 ) -> Curves:
-    """Deletion and insertion curves of one image, for all rankings and baselines in one pass.
+    """The deletion and insertion curves of one image, for all rankings and baselines in one pass.
 
     Args:
         x: (C, H, W), preprocessed, on the model's device.
-        fills: B baselines (C, H, W): what is there where the image is not.
+        fills: B baselines (C, H, W), which show where the image does not.
         rankings: R arrays (H, W) of ranks, see `ranks`.
-        steps: K; at step k the round(k / K * H * W) highest pixels are gone, or there.
+        n_steps: K; step k removes, or shows, the round(k / K * H * W) highest pixels.
         score: scores images, as `score_variants` does.
 
     Cost: 1 + B + 2 * R * B * (K - 1) forward passes, as `score` runs them.
@@ -65,9 +65,9 @@ def curves(
     shown, behind = x.permute(1, 2, 0).contiguous(), torch.stack(list(fills)).permute(0, 2, 3, 1).contiguous()
     orders = torch.from_numpy(np.stack(list(rankings))).to(x.device)
     n_pixels = orders[0].numel()
-    counts = torch.tensor([round(k / steps * n_pixels) for k in range(steps + 1)], device=x.device)
-    # First the image and the baselines, where all curves begin or end; then ranking, baseline, is_insertion, step.
-    shape = (len(orders), len(behind), 2, steps - 1)
+    counts = torch.tensor([round(k / n_steps * n_pixels) for k in range(n_steps + 1)], device=x.device)
+    # First the image and the baselines, where curves start or end; then (ranking, baseline, is_insertion, step).
+    shape = (len(orders), len(behind), 2, n_steps - 1)
     n_ends = 1 + len(behind)
     n_inner = int(np.prod(shape))
 

@@ -1,4 +1,4 @@
-"""What occlusion hides: windows on a grid, superpixels, or masks of the user's own."""
+"""Masks: windows on a grid, superpixels, or the user's own."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Masks:
-    """M masks (H, W), True where the image is hidden, made when they are asked for and never all at once."""
+    """M masks (H, W), True where the image is hidden; made on request, never all at once."""
 
     n: int
-    some: Callable[[Ints], torch.Tensor]  # the masks of these numbers, (m, H, W)
+    some: Callable[[Ints], torch.Tensor]  # the masks with these m numbers, (m, H, W)
 
     def __len__(self) -> int:
         return self.n
 
     def __iter__(self) -> Iterator[tuple[Ints, torch.Tensor]]:
-        """Numbers and masks, some at a time."""
+        """Numbers and masks, a batch at a time."""
         for first in range(0, self.n, _AT_ONCE):
             numbers = np.arange(first, min(first + _AT_ONCE, self.n))
             yield numbers, self.some(numbers)
 
     @cached_property
     def rectangles(self) -> Ints:
-        """The rectangle around each mask, (M, 4): top, left, bottom, right (not included)."""
+        """The rectangle around each mask, (M, 4): top, left, bottom, right; the last two are not included."""
         return np.concatenate([_around(masks.numpy()) for _, masks in self])
 
 
 def _around(masks: Array) -> Ints:
-    """Around each of these masks (m, H, W); one pixel where nothing is hidden."""
+    """The rectangle around each of these masks (m, H, W); one pixel where nothing is hidden."""
     sides = []
     for hidden in (np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))):
         start = hidden.argmax(axis=1)
@@ -54,20 +54,20 @@ def _around(masks: Array) -> Ints:
 
 
 def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle") -> Masks:
-    """A window at every place of a grid, row by row.
+    """Windows at the places of a grid, row by row.
 
-    Places are 0, stride, 2 * stride, ... as far as the last one that is needed to reach the border, where the
-    window is cut. An ellipse is the one inscribed in the window.
+    Windows start at 0, stride, 2 * stride, ...; the last one reaches the border and is cut there. An ellipse is
+    inscribed in its window.
     """
     tops, lefts = starts(size[0], window[0], stride[0]), starts(size[1], window[1], stride[1])
     places = torch.cartesian_prod(*(torch.tensor(v, device="cpu") for v in (tops, lefts))).reshape(-1, 2)
     rows, columns = (torch.arange(length, device="cpu") for length in size)
 
     def some(numbers: Ints) -> torch.Tensor:
-        down = rows[None, :] - places[numbers, :1]  # (m, H): how far each row lies below the window's top
+        down = rows[None, :] - places[numbers, :1]  # (m, H): rows below the window's top
         right = columns[None, :] - places[numbers, 1:]
         if shape == "ellipse":
-            # Pixel centers, in units of the half axes from the middle of the window.
+            # Pixel centers, from the middle of the window, in units of its half axes.
             y = (down + 0.5) / (window[0] / 2) - 1
             x = (right + 0.5) / (window[1] / 2) - 1
             return (y**2)[:, :, None] + (x**2)[:, None, :] <= 1
@@ -79,7 +79,7 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along one side, so that every pixel is covered."""
+    """Where windows start along one side so that they cover every pixel."""
     return list(range(0, max(length - window, 0) + stride, stride))
 
 
@@ -105,7 +105,7 @@ def segments(labels: Array) -> Masks:
 
 
 def given(masks: Array, size: Pair) -> Masks:
-    """Masks of the user's own, (M, H, W) of booleans."""
+    """The user's own masks, (M, H, W) of booleans."""
     if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
         raise ParameterError(f"masks of shape {masks.shape}; expected (M, {size[0]}, {size[1]}), M at least 1")
     if masks.dtype != np.bool_:
@@ -114,12 +114,12 @@ def given(masks: Array, size: Pair) -> Masks:
 
 
 def tried_windows(size: Pair) -> list[int]:
-    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px of 224, and as much of other sides."""
+    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px for 224, in proportion for other sides."""
     return sorted({max(1, round(share * min(size))) for share in (1 / 14, 3 / 28, 1 / 7, 3 / 14, 2 / 7)})
 
 
 def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
-    """Window and stride as pairs, with their defaults: 32 px or a quarter of the side, and half a window."""
+    """Window and stride as pairs; by default 32 px, or a quarter of a smaller side, and half the window."""
     if window is None:
         window = (min(32, max(1, size[0] // 4)), min(32, max(1, size[1] // 4)))
     window = as_pair(window, "window")

@@ -1,4 +1,4 @@
-"""Whether a score falls or rises where a part of an image is hidden may depend on what it is hidden by."""
+"""Notes on maps whose signs depend on the baseline: a part counts for the target or against it."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ..results import Remark
 from .baselines import NAMED, Baseline
 
 SIGNS = "the sign depends on the baseline"  # how the note begins
-SLIGHT = 0.1  # of the largest value: a sign below it is no sign
-STRONGEST = 8  # masks that are hidden once more
-_MANY = 0.25  # of them: from this share on a note says so
+SLIGHT = 0.1  # of the largest value: the sign of a smaller one does not count
+STRONGEST = 8  # masks that are hidden over both baselines
+_MANY = 0.25  # of them: the share from which a note says so
 
 
 def other_baseline(baseline: Baseline) -> str | None:
-    """What to hide the same masks by once more: the blurred image, or the mean one; None for an image."""
+    """The baseline to compare with: "blur", or "mean" for that one; None where the baseline is an image."""
     if isinstance(baseline, Real) or (isinstance(baseline, str) and baseline in NAMED):
         return "mean" if baseline == "blur" else "blur"
     return None
 
 
 def strongest(drops: torch.Tensor) -> Ints:
-    """The numbers of the masks whose drops (M,) are largest in size, at most `STRONGEST`."""
+    """The numbers of the masks with the largest |drops| (M,), at most `STRONGEST`."""
     order = torch.argsort(drops.abs(), descending=True, stable=True)
     return np.asarray(order[:STRONGEST].numpy())
 
 
 def n_turned(drops: torch.Tensor, others: torch.Tensor) -> int:
-    """How many drops (m,) have another sign over another baseline, neither of them slight."""
+    """How many drops (m,) have another sign over the other baseline, where both count (see `SLIGHT`)."""
     slight = SLIGHT * float(drops.abs().max())
     is_sign = (drops.abs() > slight) & (others.abs() > slight)
     return int((is_sign & (drops.sign() != others.sign())).sum())
 
 
 class SignNote:
-    """Says in how many maps the sign depends on the baseline."""
+    """A note on how many maps have signs that depend on the baseline."""
 
     def __init__(self, notes: list[str], other: str) -> None:
         self._remark, self._other = Remark(notes), other
@@ -46,7 +46,7 @@ class SignNote:
         self._found: list[tuple[int, int]] = []
 
     def add(self, drops: torch.Tensor, others: torch.Tensor) -> None:
-        """One map more: the drops (m,) of its strongest masks, and those over the other baseline."""
+        """Count one more map: the drops (m,) of its strongest masks over the one baseline and the other."""
         self._n_maps += 1
         turned = n_turned(drops, others)
         if turned >= _MANY * len(drops):

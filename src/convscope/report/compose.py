@@ -94,7 +94,7 @@ def compose(
             explained,
             target=target,
             measures=[*CURVES, "completeness_error"],
-            steps=STEPS,
+            n_steps=STEPS,
             progress=stage("evaluate"),
         )
     wanted = _distinct_targets(target, prediction)

@@ -23,9 +23,10 @@ CHANGED, SAME = 0.4, 0.6
 class Evaluation(Result):
     """M methods, the last two of them controls, by K measures on N images.
 
-    ``values`` (M, K, N), NaN where a measure does not apply; ``higher_is_better`` (K,). ``means`` and ``margins``
-    (M, K): the mean over the images, and half its 95 % interval, NaN for one image. ``gains`` and ``gain_margins``
-    (M, K): by how much the method is better than the random map on the same images, positive is better.
+    ``values`` (M, K, N), NaN where a measure does not apply; ``higher_is_better`` and ``units`` (K,).
+    ``means`` and ``margins`` (M, K): the mean over the images, and half its 95 % interval, NaN for one image.
+    ``gains`` and ``gain_margins`` (M, K): by how much the method is better than the random map on the same images,
+    positive is better.
     ``curves`` (M, C, N, S) the scores along deletion and insertion, ``curve_names`` (C,) which.
     ``seconds`` (M,) that the maps of all images took, NaN where that is not known.
     """
@@ -33,6 +34,7 @@ class Evaluation(Result):
     methods: tuple[str, ...]
     measures: tuple[str, ...]
     higher_is_better: tuple[bool, ...]
+    units: tuple[str, ...]
     values: Array
     means: Array
     margins: Array

@@ -136,7 +136,7 @@ def test_vectors_that_were_brought_along_are_of_no_network(folder: Path, tmp_pat
 @pytest.mark.filterwarnings("ignore")
 def test_ray_finds_the_same(folder: Path, tmp_path: Path, model: Model) -> None:
     local = attribute_dataset(model, embed(model, folder, store=tmp_path / "a.lance"))
-    spread = attribute_dataset(model, embed(model, folder, store=tmp_path / "b.lance"), engine="ray")
+    spread = attribute_dataset(model, embed(model, folder, store=tmp_path / "b.lance"), runner="ray")
     columns = ["path", "saliency_target", "saliency_focus", "saliency_x"]
     a, b = (sorted(s.to_arrow(columns).to_pylist(), key=lambda r: r["path"]) for s in (local, spread))
     assert [(r["path"], r["saliency_target"]) for r in a] == [(r["path"], r["saliency_target"]) for r in b]

@@ -1,21 +1,18 @@
-"""An attribution for every image of a store: what the maps have in common is found by asking the store."""
+"""An attribution for every image of a store; what the maps have in common is a question to the store."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..checks import Engine, check_address
+from ..checks import Runner, check_address
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..embedding.rows import has_changed, path_of
@@ -24,14 +21,13 @@ from ..images import ImageSet, Source
 from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
-from ..results import Array, Attribution
+from ..results import Attribution
+from .map_summary import centers, focus, thumbnail
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK = 32  # images that are attributed and written together: so much is computed again after a kill
-_SIDE = 64  # pixels of a map's thumbnail
-_TOP = 0.1  # share of the pixels that ``focus`` looks at
+_BLOCK = 32  # images that are attributed and written together; a run that is killed loses one block
 
 
 @checks_arguments
@@ -41,26 +37,26 @@ def attribute_dataset(
     *,
     method: str = "saliency",
     where: str | None = None,
-    engine: Engine = "local",
+    runner: Runner = "local",
     address: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> EmbeddingStore:
-    """An attribution for every image of a store, summed up in its row.
+    """Make an attribution for every image of a store, and write a summary of it into the image's row.
 
-    For a method "saliency" a row gets ``saliency_target``, whose score is explained; ``saliency_score``;
-    ``saliency_focus``, the share of the map's absolute values in the tenth of the pixels where they are largest
-    (0.1: spread evenly, 1: all in there); ``saliency_x`` and ``saliency_y``, their center of gravity from 0, left
-    and top, to 1; ``saliency_map``, the absolute values as a gray JPEG of 64 px, white where they are largest.
-    Rows that have them are left out, so that a run that was stopped goes on; with another network or other options
-    than the last time all are made again.
+    With the method "saliency" a row gets ``saliency_target``, the class that is explained; ``saliency_score``;
+    ``saliency_focus``, the share of the map's absolute values in its highest tenth of the pixels (0.1: spread
+    evenly, 1: all in there); ``saliency_x`` and ``saliency_y``, the center of gravity of the absolute values, from
+    0, left and top, to 1; ``saliency_map``, the absolute values as a gray JPEG of 64 px, white where they are
+    highest. Rows that have these are skipped, so a run that was stopped goes on where it was; with another network
+    or other options than last time all rows are made again.
 
     Args:
-        model: the network that is explained: the one that made the store, where a network did.
-        store: whose files are read again.
+        model: the network to explain; if a network made the store, that one.
+        store: the store, whose image files are read again.
         method: a key of `convscope.ATTRIBUTIONS`.
         where: a condition on the rows; see `EmbeddingStore.neighbors`.
-        engine: "ray" lets the workers of a Ray cluster do it; see `convscope.embed`.
+        runner: "ray" for the workers of a Ray cluster; see `convscope.embed`.
         address: of the cluster.
         progress: called with (images done, images in all).
         options: of the method.
@@ -70,12 +66,12 @@ def attribute_dataset(
 
     Raises:
         StoreError: another network made the store.
-        ParameterError: no such method, or a condition that cannot be read.
+        ParameterError: an unknown method, or a condition that cannot be read.
 
-    Cost: that of the method for each image.
+    Cost: that of the method, for each image.
     """
     method = method_key(method)
-    check_address(address, engine)
+    check_address(address, runner)
     model = as_model(model)
     store.check_model(model)
     work = _Work(model, method, options)
@@ -87,11 +83,11 @@ def attribute_dataset(
     if column in store.schema.names:
         chosen = f"{chosen} AND {column} IS NULL"
     stamps = store.by_path("stamp", chosen)
-    paths = [
-        path for path, stamp in stamps.items() if not has_changed(path, stamp)
-    ]  # or it is another picture's row
+    # A file that has changed is another picture than the one in its row.
+    paths = [path for path, stamp in stamps.items() if not has_changed(path, stamp)]
     done = total - len(paths)
-    for n, rows in on_ray(work, paths, _BLOCK, address) if engine == "ray" else _here(work, paths):
+    blocks = on_ray(work, paths, _BLOCK, address) if runner == "ray" else _here(work, paths)
+    for n, rows in blocks:
         if rows is not None and len(rows):
             store.add_columns(rows)
         done += n
@@ -102,7 +98,7 @@ def attribute_dataset(
 
 
 def _forget_others(store: EmbeddingStore, model: Model, method: str, options: Mapping[str, Any]) -> None:
-    """Rows that another network or other options made count as not made."""
+    """Forget the summaries that another network or other options made."""
     import pyarrow as pa
 
     name, column = f"attribution {method}", f"{method}_focus"
@@ -122,13 +118,13 @@ def _here(work: _Work, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table | N
 
 
 class _Work:
-    """From paths to rows; sent to workers as it is."""
+    """Attributes some images, here or on a worker."""
 
     def __init__(self, model: Model, method: str, options: Mapping[str, Any]) -> None:
         self._model, self._method, self._options = model, method, dict(options)
 
     def __call__(self, paths: Sequence[str]) -> pa.Table | None:
-        """The rows of those images that can still be read; None where there are none."""
+        """The rows of the images that can still be read; None if none can."""
         images = ImageSet([Source(path, Path(path_of(path))) for path in paths], skip_errors=True)
         try:
             found = ATTRIBUTIONS[self._method](self._model, images, **self._options)
@@ -141,38 +137,14 @@ def _rows(found: Attribution, method: str) -> pa.Table:
     import pyarrow as pa
 
     sizes = np.abs(found.values)
-    x, y = _centers(sizes)
+    x, y = centers(sizes)
     columns = {
         "path": pa.array(found.names),
         f"{method}_target": pa.array(found.targets),
         f"{method}_score": pa.array(found.scores, pa.float32()),
-        f"{method}_focus": pa.array(_focus(sizes), pa.float32()),
+        f"{method}_focus": pa.array(focus(sizes), pa.float32()),
         f"{method}_x": pa.array(x, pa.float32()),
         f"{method}_y": pa.array(y, pa.float32()),
-        f"{method}_map": pa.array([_thumbnail(each) for each in sizes], pa.binary()),
+        f"{method}_map": pa.array([thumbnail(each) for each in sizes], pa.binary()),
     }
     return pa.table(columns)
-
-
-def _focus(sizes: Array) -> Array:
-    """Of maps (N, H, W), the share of the sum in the largest tenth; 0 for a map of zeros."""
-    flat = np.sort(sizes.reshape(len(sizes), -1).astype(np.float64), axis=1)[:, ::-1]
-    total = flat.sum(axis=1)
-    top = flat[:, : max(1, round(_TOP * flat.shape[1]))].sum(axis=1)
-    return np.asarray(top / np.where(total > 0, total, 1))
-
-
-def _centers(sizes: Array) -> tuple[Array, Array]:
-    """Of maps (N, H, W), the center of gravity x and y in [0, 1]; the middle for a map of zeros."""
-    weights = sizes.astype(np.float64) + (sizes.sum(axis=(1, 2), keepdims=True) == 0)
-    weights /= weights.sum(axis=(1, 2), keepdims=True)
-    rows, columns = ((np.arange(n) + 0.5) / n for n in sizes.shape[1:])
-    return weights.sum(axis=1) @ columns, weights.sum(axis=2) @ rows
-
-
-def _thumbnail(sizes: Array) -> bytes:
-    scaled = torch.from_numpy(np.ascontiguousarray(sizes))[None, None].float()
-    small = torch.nn.functional.interpolate(scaled, (_SIDE, _SIDE), mode="area")[0, 0].numpy()
-    data = io.BytesIO()
-    Image.fromarray(np.uint8(255 * small / (small.max() or 1))).save(data, "JPEG", quality=90)
-    return data.getvalue()

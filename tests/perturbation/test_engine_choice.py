@@ -18,9 +18,8 @@ from torch import nn
 from convscope import Interrupted, Model, ParameterError, occlusion
 from convscope.execution import kernels
 from convscope.incremental import Run
-from convscope.perturbation import scores as engines
+from convscope.perturbation import Scorer, engine_choice
 from convscope.perturbation.masks import windows
-from convscope.perturbation.scores import Scorer
 
 SIZE = (20, 24)
 
@@ -76,12 +75,12 @@ def test_both_engines_give_the_same_on_a_real_network_and_photo(lite0: Model, co
 
 def test_auto_takes_the_incremental_engine_where_it_pays(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     assert occlusion(net, image(), window=6).provenance.measured["engine"] == "dense"  # too little to do
-    monkeypatch.setattr(engines, "WORK", 0)
+    monkeypatch.setattr(engine_choice, "WORK", 0)
     assert occlusion(net, image(), window=6).provenance.measured["engine"] == "incremental"
 
 
 def test_auto_runs_whole_networks_where_nearly_all_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "WORK", 0)
+    monkeypatch.setattr(engine_choice, "WORK", 0)
     squeezed = nn.Sequential(
         nn.Conv2d(3, 6, 1), SqueezeExcite(6), nn.Conv2d(6, 30, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )

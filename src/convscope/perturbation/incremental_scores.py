@@ -1,0 +1,63 @@
+"""Incremental scores: the network runs once on the image, and then only on what each mask changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..incremental import AT_ONCE, Changes, Ints, Plan, Run, forget_plan, plan_of
+from ..models import Model
+from .masks import Masks
+from .variants import Outputs, Precision, Variants, widened
+
+
+class IncrementalEngine:
+    """The plan of a network for images of one size.
+
+    Args:
+        model: in evaluation mode.
+        image: (C, H, W), an image of that size.
+        precision: of the runs.
+
+    Raises:
+        GraphError: the network cannot be taken apart.
+    """
+
+    def __init__(self, model: Model, image: torch.Tensor, precision: Precision) -> None:
+        self._model, self._precision = model, precision
+        self._plan: Plan = plan_of(model.module, image, torch.bfloat16 if precision == "bfloat16" else None)
+        self._changes: tuple[Masks, Changes] | None = None
+
+    def predicted_ratio(self, masks: Masks) -> float:
+        """How many times fewer multiplications this takes than whole runs."""
+        return self._changes_of(masks).ratio(AT_ONCE)
+
+    def explain(self) -> str:
+        """Where the network changes all over, whatever part of the image does."""
+        return self._plan.explain()
+
+    def outputs(self, variants: Variants) -> Outputs:
+        """Run the image, and be ready to run what each variant changes."""
+        changes = self._changes_of(variants.masks)
+        run = Run(self._plan, variants.image)
+
+        def of(numbers: Ints) -> Any:
+            layout = changes.layout(numbers)
+            part = layout.parts[self._plan.graph.input]
+            assert part is not None
+            given = variants.parts(numbers, part.top, part.left, part.height, part.width)
+            return widened(run.outputs(layout, given.to(self._plan.dtype)), self._precision)
+
+        size = self._model.fitting_batch(variants.shape, at_most=AT_ONCE)
+        return Outputs(widened(run.output, self._precision), of, changes.order, size)
+
+    def forget(self) -> None:
+        """Have the next call make a new plan."""
+        forget_plan(self._model.module)
+
+    def _changes_of(self, masks: Masks) -> Changes:
+        """What each mask changes, remembered: a grid of windows is the same for all images."""
+        if self._changes is None or self._changes[0] is not masks:
+            self._changes = masks, self._plan.changes(masks.rectangles)
+        return self._changes[1]

@@ -1,0 +1,95 @@
+"""The variants of an image, each with one mask hidden, and what a network puts out for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from ..execution import in_batches
+from ..incremental import Ints
+from .masks import Masks
+
+Engine: TypeAlias = Literal["auto", "incremental", "dense"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+# From the network's output for m variants, and m, to the scores (m, T) of T targets.
+Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Variants:
+    """An image and the ways to hide a part of it: ``shown`` and ``behind`` are (H, W, C)."""
+
+    shown: torch.Tensor
+    behind: torch.Tensor
+    masks: Masks
+
+    @classmethod
+    def of(cls, image: torch.Tensor, baseline: torch.Tensor, masks: Masks) -> Variants:
+        # As (H, W, C), a batch is channels-last from the start: no copy on the way into the network.
+        return cls(image.permute(1, 2, 0).contiguous(), baseline.permute(1, 2, 0).contiguous(), masks)
+
+    @property
+    def image(self) -> torch.Tensor:
+        """The image itself, (C, H, W)."""
+        return self.shown.permute(2, 0, 1)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        height, width, channels = self.shown.shape
+        return channels, height, width
+
+    def __call__(self, numbers: Ints) -> torch.Tensor:
+        """The variants with these m numbers, (m, C, H, W)."""
+        hidden = self.masks.some(numbers).to(self.shown.device)
+        return torch.where(hidden[..., None], self.behind, self.shown).permute(0, 3, 1, 2)
+
+    def parts(self, numbers: Ints, top: Ints, left: Ints, height: int, width: int) -> torch.Tensor:
+        """A rectangle of each variant, (m, C, height, width)."""
+        y = torch.from_numpy(top[:, None] + np.arange(height)).to(self.shown.device)[:, :, None]
+        x = torch.from_numpy(left[:, None] + np.arange(width)).to(self.shown.device)[:, None, :]
+        rows = torch.arange(len(numbers), device=self.shown.device)[:, None, None]
+        hidden = self.masks.some(numbers).to(self.shown.device)[rows, y, x]
+        parts: torch.Tensor = torch.where(hidden[..., None], self.behind[y, x], self.shown[y, x])
+        return parts.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network puts out for an image and, on request, for its variants; both engines give one of these.
+
+    ``clean`` is the output for the image itself, computed the same way as those of the variants.
+    """
+
+    clean: Any
+    of: Callable[[Ints], Any]  # the variants with these numbers
+    order: Ints  # in which the variants are best run
+    batch_size: int
+
+    def drops(self, scores: Scores, *, progress: Callable[[int], None] | None = None) -> torch.Tensor:
+        """S(image) - S(variant) of all variants, (M, T) float64 on the CPU."""
+        clean = scores(self.clean, 1).cpu().double()
+        found = torch.empty((len(self.order), *clean.shape[1:]), dtype=torch.float64, device="cpu")
+
+        def run(first: int, end: int) -> None:
+            numbers = self.order[first:end]
+            found[torch.from_numpy(numbers)] = scores(self.of(numbers), end - first).cpu().double()
+
+        before = 0
+        for done in in_batches(len(self.order), self.batch_size, run):
+            if progress:
+                progress(done - before)
+            before = done
+        return clean - found
+
+
+def widened(output: Any, precision: Precision) -> Any:
+    """A bfloat16 output in float32, which softmax and differences of scores need."""
+    if precision == "bfloat16" and isinstance(output, torch.Tensor):
+        return output.float()
+    return output
