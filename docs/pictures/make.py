@@ -257,11 +257,12 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "projection": (draw_projection, 90, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
 }
-# All other methods have the same kind of picture. Attention rollout needs a transformer, and none is installed.
+# All other methods have the same kind of picture. Attention rollout needs a transformer, and none is installed;
+# occlusion by several windows shares a page with occlusion.
 PICTURES |= {
     name.replace("_", "-"): (partial(draw_method, name=name), 90, "jpg")
     for name in sorted(ATTRIBUTIONS)
-    if name not in PICTURES and name != "attention_rollout"
+    if name not in PICTURES and name not in ("attention_rollout", "occlusion_multiscale")
 }
 
 
