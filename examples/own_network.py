@@ -1,4 +1,4 @@
-"""A network of one's own that takes gray images: wrap it, and see which pixels it looks at."""
+"""Wrap your own network, here one that takes gray images, and see which pixels it looks at."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from convscope import Model, occlusion
 
 
 class BrightCorner(nn.Module):
-    """Tells whether the upper left corner is brighter than the rest; its weights are set by hand."""
+    """Decides whether the upper left corner is bright; the weights are set by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,4 +30,4 @@ photo = np.full((32, 32), 0.9)  # gray values in [0, 1]
 found = occlusion(model, photo, target="bright", window=8, stride=4)
 print(found)
 inside, outside = found.values[0, :12, :12].mean(), found.values[0, 16:, 16:].mean()
-print(f"the corner supports the target with {inside:.3f} a pixel, the rest with {outside:.3f}")
+print(f"mean value of a pixel: {inside:.3f} in the corner, {outside:.3f} far from it")

@@ -31,7 +31,7 @@ def test_a_pattern_finds_files_labeled_by_their_folder(folder: Path) -> None:
     assert found.labels == ("cat", "dog")
     assert found.skip_errors
     assert load_images(folder / "*" / "[12].png").names == found.names
-    with pytest.raises(ImageError, match="no image has such a name"):
+    with pytest.raises(ImageError, match="no image matches this pattern"):
         load_images(folder / "*.jpg")
 
 
@@ -112,15 +112,15 @@ def test_without_a_column_for_labels_none_is_said(folder: Path) -> None:
     found = load_images(table(folder, "path,class\ncat/1.png,cat\n\n,\n"))
     assert found.labels == (None,)
     assert not found.sources[0].says_label
-    assert "call the column 'class' so" in found.notes[0]
+    assert "rename the column 'class' to label" in found.notes[0]
 
 
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("Path", "call the column 'Path' path"),
-        ("filename;label", "call the column 'filename' path"),
-        ("x.png,cat", "the first line names the columns"),
+        ("Path", "rename the column 'Path' to path"),
+        ("filename;label", "rename the column 'filename' to path"),
+        ("x.png,cat", "the first line has to name the columns"),
         ("a", "with commas, semicolons, tabs or bars between them"),
     ],
 )
@@ -161,7 +161,7 @@ def test_of_several_labels_of_a_path_the_first_counts_and_it_is_told(folder: Pat
     text = "path,label\ncat/1.png,cat\n./cat/1.png,dog\ncat/1.png,cat\ncat/../cat/1.png,\ndog/1.png,dog\n"
     found = load_images(table(folder, text))
     assert found.labels == ("cat", "cat", "dog")
-    assert "2 rows give another label" in found.notes[0]
+    assert "2 rows repeat a path with another label" in found.notes[0]
     assert "./cat/1.png (cat, not dog), cat/../cat/1.png (cat, not none)" in found.notes[0]
 
 
@@ -172,7 +172,7 @@ def test_of_several_labels_of_a_path_the_first_counts_and_it_is_told(folder: Pat
         ('path,label\n"cat/1.png,cat\ndog/1.png,dog\n', "cannot be read as CSV"),
         ('path,label\n"cat/1.png,cat\ndog/1.png",dog\n', "row 1 has a line break in its path"),
         ("path,label\n" + "x" * 200_000 + ",cat\n", "field larger than"),
-        ("path,label\na,b.png,cat\n", "row 1 has 3 cells, and there are 2 columns"),
+        ("path,label\na,b.png,cat\n", "row 1 has 3 cells for 2 columns"),
         ("path,path\na.png,b.png\n", "occurs twice"),
         ("path\n", "lists no images"),
     ],

@@ -1,12 +1,13 @@
 """Make the pictures of the documentation: ``python docs/pictures/make.py [NAME ...]``.
 
-Everything comes from the default network and photos that scikit-image ships, so nothing is downloaded.
+They use only the default network and photos that scikit-image ships, so nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,20 +21,25 @@ from skimage import data
 import convscope
 from convscope import (
     Contrast,
+    Embeddings,
     Model,
     Several,
     SimilarTo,
     compare,
+    embed,
     evaluate,
     feature_maps,
     filters,
     grad_cam,
     load_model,
     mask_study,
+    neighbors,
     occlusion,
+    project,
     saliency,
     sanity_check,
     visualize,
+    write_samples,
 )
 from convscope.attribution import ATTRIBUTIONS
 from convscope.evaluation import CURVES
@@ -58,7 +64,7 @@ def draw_saliency(model: Model) -> Figure:
 
 
 def draw_occlusion(model: Model) -> Figure:
-    """One photo under three choices of window and baseline, and one whose parts can replace each other."""
+    """One photo with three choices of window and baseline, and one whose parts can replace each other."""
     coffee, cat = data.coffee(), data.chelsea()
     results = [
         occlusion(model, coffee, window=32),
@@ -75,7 +81,7 @@ def draw_occlusion(model: Model) -> Figure:
 
 
 def draw_method(model: Model, name: str) -> Figure:
-    """A method with its defaults: what is in a photo, a class that is in none, and a second photo."""
+    """A method with its defaults: the class of a photo, an absent class, and a second photo."""
     method = getattr(convscope, name)
     coffee = method(model, data.coffee(), target=Several("espresso", "rapeseed"))
     cat = method(model, data.chelsea())
@@ -90,14 +96,14 @@ def draw_method(model: Model, name: str) -> Figure:
 
 
 def draw_targets(model: Model) -> Figure:
-    """Grad-CAM of a class, of one class rather than another, and of what makes two photos alike."""
+    """Grad-CAM of a class, of one class rather than another, and of the similarity of two photos."""
     cat = data.chelsea()
     mirrored = cat[:, ::-1].copy()
     results = [
         ("tabby", grad_cam(model, cat, target="tabby", kind="signed")),
         ("tabby rather than lynx", grad_cam(model, cat, target=Contrast("tabby", "lynx"), kind="signed")),
         (
-            "likeness to its mirror image",
+            "similarity to its mirror image",
             grad_cam(model, cat, target=SimilarTo(mirrored), kind="signed"),
         ),
     ]
@@ -131,14 +137,65 @@ def draw_mask_study(model: Model) -> Figure:
 def draw_visualize(model: Model) -> Figure:
     """Two targets with the defaults, and one of them by plain ascent."""
     results = [
-        ("espresso", visualize(model, "espresso")),
-        ("tiger cat", visualize(model, "tiger cat")),
-        ("espresso · blur=0, jitter_px=0", visualize(model, "espresso", blur=0, jitter_px=0)),
+        ("espresso", visualize(model, target="espresso")),
+        ("tiger cat", visualize(model, target="tiger cat")),
+        ("espresso · blur=0, jitter_px=0", visualize(model, target="espresso", blur=0, jitter_px=0)),
     ]
     drawing = Figure(figsize=(9.6, 3.7), layout="constrained", facecolor="white")
     for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
         plot(result, ax)
         _title(ax, title)
+    return drawing
+
+
+def embed_crops(model: Model) -> Embeddings:
+    """16 views each of 12 photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        return embed(model, write_samples(Path(folder) / "samples") / "crops")
+
+
+def draw_embedding(model: Model) -> Figure:
+    """The cosine of every pair of views, by their vectors and by their pixels."""
+    crops = embed_crops(model)
+    n = len(crops.names)
+    drawing = Figure(figsize=(8.6, 4.0), layout="constrained", facecolor="white")
+    spaces = [("Vectors", crops.vectors), ("Pixels", crops.thumbnails.reshape(n, -1).astype(np.float64))]
+    labels = list(dict.fromkeys(crops.labels))
+    for ax, (title, vectors) in zip(drawing.subplots(1, 2), spaces, strict=True):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        shown = ax.imshow(unit @ unit.T, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        ax.set_xticks([])
+        ax.set_yticks([crops.labels.index(label) + 7.5 for label in labels], labels, fontsize=7, color=SOFT)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_title(title, loc="left", fontsize=9, color=INK)
+    bar = drawing.colorbar(shown, ax=drawing.axes, shrink=0.8, aspect=30)
+    bar.set_label("cosine", fontsize=8, color=SOFT)
+    bar.ax.tick_params(labelsize=7, labelcolor=SOFT)
+    bar.outline.set_visible(False)
+    return drawing
+
+
+def draw_neighbors(model: Model) -> Figure:
+    """Three views with their nearest, by their vectors and by their pixels."""
+    crops = embed_crops(model)
+    rows = [crops.labels.index(label) + 2 for label in ("cat", "coffee", "rocket")]
+    drawing = Figure(figsize=(12.4, 4.0), layout="constrained", facecolor="white")
+    for ax, space in zip(drawing.subplots(1, 2), ("feature", "pixel"), strict=True):
+        plot(neighbors(crops, rows, k=5, space=space), ax)
+        ax.set_title(f"In {space} space", loc="left", fontsize=9, color=INK)
+    return drawing
+
+
+def draw_projection(model: Model) -> Figure:
+    crops = embed_crops(model)
+    drawing = Figure(figsize=(12.4, 4.6), layout="constrained", facecolor="white")
+    left, right = drawing.subplots(1, 2)
+    plot(project(crops), left)
+    left.get_legend().remove()
+    left.set_title("PCA", loc="left", fontsize=9, color=INK)
+    plot(project(crops, method="tsne"), right)
+    right.set_title("t-SNE", loc="left", fontsize=9, color=INK)
     return drawing
 
 
@@ -149,7 +206,7 @@ def draw_hero(model: Model) -> Figure:
     gradient = saliency(model, photo)
     layer = "blocks.1.1.bn1"
     _, tiles, _ = channel_tiles(feature_maps(model, photo, layer=layer), layer, by="max", channels=25)
-    liked = visualize(model, "espresso")
+    liked = visualize(model, target="espresso")
     panels = [
         (hidden.images[0], "Photo", "as the network sees it"),
         (attribution_overlay(hidden, 0), "Occlusion", "red: hiding it lowers the score"),
@@ -171,12 +228,12 @@ def draw_hero(model: Model) -> Figure:
 
 
 def _title(ax: Axes, title: str) -> None:
-    """In place of the panel's own title, above its second line."""
+    """Replace the panel's title, above its second line."""
     ax.set_title(title, loc="left", pad=17, fontsize=9, color=INK)
 
 
 def _grid(tiles: Array, columns: int, gap: int = 2) -> Array:
-    """Tiles (K, h, w, 3) with white between them; K fills whole rows."""
+    """Put tiles (K, h, w, 3) into a grid with white gaps; K has to fill whole rows."""
     framed = np.pad(tiles, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     height, width = framed.shape[1:3]
     rows = framed.reshape(-1, columns, height, width, 3).swapaxes(1, 2)
@@ -195,13 +252,17 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "sanity-check": (draw_sanity_check, 80, "jpg"),
     "compare": (draw_compare, 75, "jpg"),
     "mask-study": (draw_mask_study, 75, "jpg"),
+    "embedding": (draw_embedding, 110, "jpg"),
+    "neighbors": (draw_neighbors, 90, "jpg"),
+    "projection": (draw_projection, 90, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
 }
-# Every other method has the same kind of picture. Attention rollout needs a transformer, and none is installed.
+# All other methods have the same kind of picture. Attention rollout needs a transformer, and none is installed;
+# occlusion by several windows shares a page with occlusion.
 PICTURES |= {
     name.replace("_", "-"): (partial(draw_method, name=name), 90, "jpg")
     for name in sorted(ATTRIBUTIONS)
-    if name not in PICTURES and name != "attention_rollout"
+    if name not in PICTURES and name not in ("attention_rollout", "occlusion_multiscale")
 }
 
 

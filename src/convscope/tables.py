@@ -1,4 +1,4 @@
-"""Tables that list images: CSV or Parquet, with a column ``path`` and perhaps one ``label``."""
+"""Tables that list images: CSV or Parquet, with a column ``path`` and, if there are labels, ``label``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .errors import ImageError, UnavailableError
 
 KINDS = (".csv", ".tsv", ".parquet")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_TRIED = 10  # paths by which it is found out where they start
-_NAMED = 5  # paths that a note names
-# What people call the two columns, to tell them what to write.
+_TRIED = 10  # paths that show which folder they are relative to
+_NAMED = 5  # paths named in a note
+# Names that people give these columns, to suggest the right ones.
 _LIKE_PATH = (
     *("path", "paths", "file", "files", "filename", "file_name", "filepath", "file_path"),
     *("image", "images", "image_path", "img", "name"),
@@ -29,9 +29,9 @@ Row = tuple[Any, Any]
 
 @dataclass
 class Listing:
-    """What a table lists: paths, as seen from its folder, with their labels.
+    """The contents of a table: paths, resolved from its folder, with their labels.
 
-    ``says_label``: whether it has a column for labels; ``notes`` are remarks on what it says.
+    ``says_label``: it has a column for labels. ``notes``: remarks on the contents.
     """
 
     rows: list[tuple[Path, str | None]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Listing:
 
 
 def listed(table: Path) -> Listing:
-    """What a table lists.
+    """Read a table.
 
     Raises:
         ImageError: the table cannot be read, or has no column ``path``.
@@ -49,7 +49,7 @@ def listed(table: Path) -> Listing:
     rows = _from_parquet(table, listing) if table.suffix.lower() == ".parquet" else _from_csv(table, listing)
     first_labels: dict[str, str | None] = {}
     others: list[str] = []
-    tried: list[tuple[Path, Path]] = []  # the first places, and as they are written
+    tried: list[tuple[Path, Path]] = []  # the first paths, resolved and as written
     for number, (path, label) in rows:
         place = _place(table, number, path)
         if len(tried) < _TRIED:
@@ -64,7 +64,7 @@ def listed(table: Path) -> Listing:
         raise ImageError(f"{table}: lists no images")
     if others:
         listing.notes.append(
-            f"{table}: {len(others)} rows give another label to a path that has one; the first counts: "
+            f"{table}: {len(others)} rows repeat a path with another label; the first label counts: "
             f"{texts.listed(others, _NAMED)}"
         )
     _check_places(table, tried)
@@ -72,7 +72,7 @@ def listed(table: Path) -> Listing:
 
 
 def _place(table: Path, number: int, path: Any) -> Path:
-    """Where a file is, as seen from the folder of the table."""
+    """The place of a file, resolved from the folder of the table."""
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if not isinstance(path, str | None):
@@ -82,7 +82,7 @@ def _place(table: Path, number: int, path: Any) -> Path:
     if "\0" in path:
         raise ImageError(f"{table}: row {number} has a NUL byte in its path")
     place = table.parent / path
-    if path != path.strip() and not os.path.exists(place):  # blanks beside a separator
+    if path != path.strip() and not os.path.exists(place):  # blanks next to a separator
         place = table.parent / path.strip()
     if "\n" in path and not os.path.exists(place):
         raise ImageError(f"{table}: row {number} has a line break in its path; is a quote not closed?")
@@ -90,7 +90,7 @@ def _place(table: Path, number: int, path: Any) -> Path:
 
 
 def _plain(label: Any) -> str | None:
-    """A label as text, without blanks around it; a whole number that an empty cell made a float is whole again."""
+    """A label as stripped text; 3.0, an integer in a column that an empty cell turned into floats, becomes "3"."""
     if label is None or label != label:
         return None
     if isinstance(label, float) and label.is_integer():
@@ -99,14 +99,14 @@ def _plain(label: Any) -> str | None:
 
 
 def _check_places(table: Path, first: Sequence[tuple[Path, Path]]) -> None:
-    """`ImageError` where no path leads anywhere from the table's folder, but some do from the current one."""
+    """Raise `ImageError` if no path exists from the table's folder, but some do from the current one."""
     if any(os.path.exists(place) for place, _ in first):
         return
     for place, given in first:
         if os.path.exists(given):
             raise ImageError(
-                f"{table}: its paths are looked for from its own folder, where there is no {place}; from the "
-                f"current folder there is {given}. Move the table there, or write paths that start at its folder"
+                f"{table}: paths are relative to the table's folder, where there is no {place}; from the current "
+                f"folder there is {given}. Move the table there, or make its paths relative to its own folder"
             )
 
 
@@ -125,7 +125,7 @@ def _from_csv(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
                 continue
             if any(cells[len(names) :]):
                 raise ImageError(
-                    f"{table}: row {number} has {len(row)} cells, and there are {len(names)} columns; a name with "
+                    f"{table}: row {number} has {len(row)} cells for {len(names)} columns; a name with "
                     f"{separator!r} in it needs quotes"
                 )
             row += [""] * (len(names) - len(row))
@@ -136,7 +136,7 @@ def _from_csv(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
 
 
 def _text(table: Path) -> tuple[str, str | None]:
-    """What a file says, and its encoding where that is not UTF-8."""
+    """The text of a file, and its encoding if that is not UTF-8."""
     try:
         data = table.read_bytes()
     except OSError as error:
@@ -154,16 +154,16 @@ def _text(table: Path) -> tuple[str, str | None]:
 
 
 def _on_disk(folder: Path, path: str) -> str:
-    """The file of which a Latin-1 table has the bytes of the name; else that of which it has the letters."""
+    """The path by the bytes of a Latin-1 table, if that file exists; otherwise by its letters."""
     try:
         same_bytes = os.fsdecode(path.encode("latin-1"))
-    except UnicodeEncodeError:  # of UTF-16
+    except UnicodeEncodeError:  # the table is UTF-16
         return path
     return same_bytes if os.path.exists(folder / same_bytes) else path
 
 
 def _separator(table: Path, text: str) -> str:
-    """What stands between the columns: that by which the first line has a column ``path``."""
+    """The separator of the columns: the one by which the first line has a column ``path``."""
     header = text.partition("\n")[0]
     for sign in _SEPARATORS:
         if "path" in _cells(header, sign):
@@ -199,7 +199,7 @@ def _from_parquet(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
 
 
 def _columns(table: Path, names: Sequence[str], listing: Listing) -> tuple[int, int | None]:
-    """Places of the columns ``path`` and ``label``."""
+    """Indices of the columns ``path`` and ``label``."""
     twice = [name for name, n in Counter(names).items() if n > 1 and name in ("path", "label")]
     if twice:
         raise ImageError(f"{table}: a column occurs twice among {', '.join(names)}")
@@ -210,13 +210,13 @@ def _columns(table: Path, names: Sequence[str], listing: Listing) -> tuple[int, 
         )
         raise ImageError(
             f"{table}: no column 'path' among {', '.join(names) or 'none'}{tried}; "
-            f"{f'call the column {alike!r} path' if alike else 'the first line names the columns'}, and one of "
-            "labels, if there is one, label"
+            f"{f'rename the column {alike!r} to path' if alike else 'the first line has to name the columns'}, "
+            "and a column of labels to label"
         )
     if "label" not in names:
         alike = next((name for name in names if name.lower() in _LIKE_LABEL), None)
         if alike is not None:
-            listing.notes.append(f"{table}: no column 'label'; call the column {alike!r} so to have its labels")
+            listing.notes.append(f"{table}: no column 'label'; rename the column {alike!r} to label to use it")
         return names.index("path"), None
     listing.says_label = True
     return names.index("path"), names.index("label")

@@ -53,9 +53,7 @@ def test_a_link_back_up_or_to_what_is_in_the_folder_anyway_is_left_out_and_told(
     found = load_images(root)
     assert relative(found, root) == ["bad", "cat/1.png"]
     assert found.labels == (None, "cat"), "the folder keeps its own name, though the link sorts before it"
-    assert found.notes == (
-        f"left out 1 link to folders that are in here anyway, or lead back up: {root / 'again'}",
-    )
+    assert found.notes == (f"left out 1 link back up or to folders that are read anyway: {root / 'again'}",)
 
 
 def test_two_links_that_lead_to_one_another_end(tmp_path: Path) -> None:
@@ -121,11 +119,11 @@ def test_files_that_are_no_images_are_left_out_and_counted_in_one_line(root: Pat
         (root / name).write_text("no image")
     found = load_images(root)
     assert relative(found, root) == ["cat/1.png"]
-    note = "left out 8 files that are no images, by name or kind: 2 .json, 2 .txt, 1 .mp4, Icon, README, Thumbs.db"
-    assert found.notes == (note,)
+    kinds = "2 .json, 2 .txt, 1 .mp4, Icon, README, Thumbs.db"
+    assert found.notes == (f"left out 8 files that are not images, judging by name or kind: {kinds}",)
     pattern = load_images(str(root / "*" / "*"))
     assert relative(pattern, root) == ["cat/1.png"]
-    assert pattern.notes == ("left out 3 files that are no images, by name or kind: 2 .txt, Icon",)
+    assert pattern.notes == ("left out 3 files that are not images, judging by name or kind: 2 .txt, Icon",)
 
 
 def test_a_name_that_says_nothing_may_be_an_image(root: Path) -> None:
@@ -148,7 +146,7 @@ def test_a_folder_without_images_says_what_is_in_it(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no image")
     with pytest.raises(ImageError, match=r"holds no images; left out 2 files .*: 2 \.txt$"):
         load_images(tmp_path)
-    with pytest.raises(ImageError, match=r"no image has such a name; left out 2 files"):
+    with pytest.raises(ImageError, match=r"no image matches this pattern; left out 2 files"):
         load_images(str(tmp_path / "*.txt"))
     with pytest.raises(ImageError, match=r"a\.txt: not an image.*lists of images are"):
         load_images(tmp_path / "a.txt")[0]
@@ -164,7 +162,7 @@ def test_pipes_and_sockets_are_counted_and_never_opened(
         listening.bind("socket.png")
         found = load_images(root)
     assert relative(found, root) == ["cat/1.png"]
-    note = "left out 3 files that are no images, by name or kind: 2 pipe, 1 socket or device"
+    note = "left out 3 files that are not images, judging by name or kind: 2 pipe, 1 socket or device"
     assert found.notes == (note,)
 
 
@@ -185,7 +183,7 @@ def test_results_and_stores_inside_a_folder_are_left_out_and_counted(root: Path)
     found = load_images(root)
     assert relative(found, root) == ["cat/1.png", "mine/1.png", "out/photos/own.png"]
     own = ", ".join(str(root / name) for name in ("out/filters", "rows.lance", "store"))
-    assert f"left out 3 folders of convscope's own: {own}" in found.notes
+    assert f"left out 3 folders that convscope wrote: {own}" in found.notes
     assert relative(load_images(str(root / "*" / "*" / "*.png")), root) == ["out/photos/own.png"]
     assert len(load_images(root / "out" / "filters")) == 1, "who names it means it"
 
@@ -198,10 +196,10 @@ def test_a_store_or_folder_called_like_a_part_of_one_hides_no_photos_beside_it(r
     (store / "fits.lance" / "_versions").mkdir(parents=True)
     for source in (root, str(root / "**" / "*.png"), str(root / "*" / "*.png")):
         assert relative(load_images(source), root) == ["cat/1.png"]
-    assert f"left out 1 folder of convscope's own: {store}" in load_images(root).notes
+    assert f"left out 1 folder that convscope wrote: {store}" in load_images(root).notes
 
 
-# --- what cannot be looked into ----------------------------------------------------------------------------------
+# --- folders that cannot be read ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -219,7 +217,7 @@ def locked(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_that_cannot_be_looked_into_is_listed_as_skipped(locked: Path, tiny: object) -> None:
-    sentence = f"{locked / 'locked'}: the folder cannot be looked into (Permission denied)"
+    sentence = f"{locked / 'locked'}: the folder cannot be read (Permission denied)"
     for source in (locked, str(locked / "*" / "*.png"), str(locked / "**" / "*.png")):
         found = load_images(source)
         assert relative(found, locked) == ["cat/1.png"]
@@ -233,7 +231,7 @@ def test_where_nothing_can_be_looked_into_another_try_may_succeed(locked: Path) 
     with pytest.raises(UnavailableError, match="Permission denied"):
         load_images(locked / "locked")
     (locked / "cat" / "1.png").unlink()
-    with pytest.raises(UnavailableError, match=r"locked: the folder cannot be looked into"):
+    with pytest.raises(UnavailableError, match=r"locked: the folder cannot be read"):
         load_images(locked)
 
 

@@ -13,13 +13,13 @@ from PIL import Image
 PROGRAM = """
 import os, signal, sys, threading, warnings
 from convscope import load_images
-from convscope.images import formats, memory, quiet
+from convscope.images import formats, memory_limit, pillow_warnings
 
 inside, may_end = threading.Event(), threading.Event()
 
 def hold():
-    with formats._lock, quiet._lock, memory.one_image():
-        memory.reserve(memory.limit(), "x")
+    with formats._lock, pillow_warnings._lock, memory_limit.one_image():
+        memory_limit.reserve(memory_limit.limit(), "x")
         inside.set()
         may_end.wait()
 

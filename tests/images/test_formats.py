@@ -89,7 +89,7 @@ def test_an_envelope_with_postscript_is_not_opened(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("name", ["x.heic", "x.svg"])
 def test_kinds_that_need_something_say_what(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(30))
-    with pytest.raises(ImageError, match="pillow-heif" if name == "x.heic" else "make a PNG"):
+    with pytest.raises(ImageError, match="pillow-heif" if name == "x.heic" else "convert it to PNG"):
         load_images(tmp_path / name)[0]
 
 

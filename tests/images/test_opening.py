@@ -356,7 +356,10 @@ def test_bad_files_of_a_folder_are_skipped_and_listed(folder: Path, tiny: object
     skipped = prediction.provenance.skipped
     assert len(skipped) == 1
     assert "gone.png" in skipped[0]
-    assert "left out 2 files that are no images, by name or kind: 1 .txt, 1 pipe" in prediction.provenance.notes
+    assert (
+        "left out 2 files that are not images, judging by name or kind: 1 .txt, 1 pipe"
+        in prediction.provenance.notes
+    )
 
 
 def test_bad_files_can_be_errors_and_bad_items_of_a_list_are(folder: Path, tiny: object) -> None:
@@ -486,7 +489,7 @@ def test_opening_leaves_the_array_alone() -> None:
 def test_postscript_under_an_image_name_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "holiday.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
-    with pytest.raises(ImageError, match=r"holiday\.jpg: not opened, as it is a PostScript file"):
+    with pytest.raises(ImageError, match=r"holiday\.jpg: not opened because it is a PostScript file"):
         load_images(path)[0]
 
 

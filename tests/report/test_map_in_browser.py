@@ -135,7 +135,7 @@ def test_a_search_finds_what_is_shown_and_nothing_else(browser: Chromium, tmp_pa
         "dog": 20,
     }
     assert {query: int(look_for(browser, query).split()[0]) for query in expected} == expected
-    assert look_for(browser, "tmp") == "No image has this in its name, label, prediction or cluster."
+    assert look_for(browser, "tmp") == "No image matches by name, label, prediction or cluster."
     browser.run("convscopeMap.select(3)")
     assert re.search(r"folder\s+trip", text_of(browser, "#selection")), "what is found by is seen"
     assert browser.complaints() == []
@@ -169,9 +169,9 @@ def test_what_came_after_the_clusters_is_said(browser: Chromium, tmp_path: Path)
         "cluster 0": "3",
         "cluster 1": "2",
         "no cluster": "1",
-        "came after the clusters": "2",
+        "added after clustering": "2",
     }
-    assert "came after the clusters" in text_of(browser, "#selection")
+    assert "added after clustering" in text_of(browser, "#selection")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""From a decoded PIL image to RGB in 8 bits: strip by strip, so that no second copy fills the memory."""
+"""Convert a decoded PIL image to 8-bit RGB, strip by strip, so that memory never holds a second copy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .depth import Depth, is_gray_of_many_bits, remark_on_dark_colors
-from .sources import Color, Pixels
+from .bit_depth import Depth, is_gray_of_many_bits, remark_on_dark_colors
+from .image_source import Color, Pixels
 
 ORIENTATION = 0x0112  # EXIF tag
-_FIRST_ON_ITS_SIDE = 5  # value of that tag: from there on, rows are columns
-_STRIP = 1 << 20  # pixels that are converted at once
+_FIRST_ON_ITS_SIDE = 5  # values of that tag from here on swap rows and columns
+_STRIP = 1 << 20  # pixels converted at once
 
-# By the EXIF tag, a view of an upright image that is as the file has it: what is written to it lands upright.
+# For each value of the EXIF tag, a view of the upright image in the file's order: what is written to the view
+# lands upright.
 _AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
@@ -28,12 +29,12 @@ _AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def is_on_its_side(image: Image.Image) -> bool:
-    """Whether rows of the file are columns of what is shown."""
+    """Whether rows of the file are columns of the upright image."""
     return _orientation(image) >= _FIRST_ON_ITS_SIDE
 
 
 def turn_upright(pixels: Pixels, image: Image.Image) -> Pixels:
-    """The pixels of an image's file, as the image's tag says that they are shown."""
+    """Turn pixels in the order of the file as the image's EXIF tag says."""
     orientation = _orientation(image)
     if orientation == 1:
         return pixels
@@ -45,8 +46,8 @@ def turn_upright(pixels: Pixels, image: Image.Image) -> Pixels:
 def to_rgb(
     image: Image.Image, background: Color, depth: Depth, name: str, remark: Callable[[str], None]
 ) -> Pixels:
-    """uint8 (H, W, 3), upright; ``depth`` says what is white in an image of more than 8 bits."""
-    image.load()  # also the tags that stand behind the pixels
+    """uint8 (H, W, 3), upright; ``depth`` says which value is white in an image of more than 8 bits."""
+    image.load()  # also reads tags that follow the pixels
     upright, stored = _empty(image, 3)
     if is_gray_of_many_bits(image):
         low, high = _range(image)
@@ -72,7 +73,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _empty(image: Image.Image, n_channels: int) -> tuple[Pixels, Pixels]:
-    """Room for an upright image, and the same room as the file has its pixels."""
+    """An empty upright image, and a view of it in the order of the file."""
     orientation = _orientation(image)
     height, width = image.size if orientation >= _FIRST_ON_ITS_SIDE else (image.height, image.width)
     upright = np.empty((height, width, n_channels), np.uint8)
@@ -90,7 +91,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest sample; NaN if one is."""
+    """The lowest and the highest sample; NaN if any sample is NaN."""
     ends: list[Any] = []
     for _, part in _strips(image):
         samples = np.asarray(part)

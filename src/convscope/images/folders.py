@@ -1,4 +1,4 @@
-"""Which files are in a folder, or fit a pattern: links are followed, and nothing is lost without a word."""
+"""List the files in a folder, or those that match a pattern; follow links, and note whatever is left out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Entries = list["os.DirEntry[str]"]
 
 
 def files_in(root: Path, left_out: LeftOut) -> list[Path]:
-    """All files in a folder and the folders inside that may be images, sorted.
+    """All files in a folder, at any depth, that may be images, sorted.
 
     Raises:
-        OSError: the folder itself cannot be looked into.
+        OSError: the folder itself cannot be read.
     """
     os.scandir(root).close()
     found = []
@@ -27,14 +27,14 @@ def files_in(root: Path, left_out: LeftOut) -> list[Path]:
 
 
 def files_like(pattern: Path, left_out: LeftOut) -> list[Path]:
-    """The files whose names fit a pattern like photos/**/*.jpg, sorted."""
+    """The files that match a pattern like photos/**/*.jpg, sorted."""
     parts = pattern.parts
     start = Path(parts[0]) if pattern.is_absolute() else Path()
     return sorted(set(_fitting(start, parts[1:] if pattern.is_absolute() else parts, left_out)))
 
 
 def has_wildcards(part: str) -> bool:
-    """Whether it is a pattern."""
+    """Whether it contains wildcards."""
     return any(sign in part for sign in "*?[")
 
 
@@ -67,9 +67,9 @@ def _is_left_out(folder: Path, left_out: LeftOut) -> bool:
 
 
 def _folders(root: Path, left_out: LeftOut) -> Iterator[tuple[Path, Entries]]:
-    """A folder and all folders inside that are not hidden, with what they hold but for folders.
+    """A folder and all visible folders inside it, each with the entries that are not folders.
 
-    Each of them once, however many links lead there, and links last: a folder keeps the name that it has itself.
+    Each folder comes once, however many links lead to it. Links come last, so that a folder keeps its own name.
     """
     top = os.path.realpath(root)
     seen = set()
@@ -106,11 +106,11 @@ def _entries(folder: Path, left_out: LeftOut) -> Entries:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):  # of a pattern
+    except (FileNotFoundError, NotADirectoryError):  # a pattern may name what is not there
         return []
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        text = f"{folder}: the folder cannot be looked into ({reason})"
+        text = f"{folder}: the folder cannot be read ({reason})"
         if text not in left_out.unreadable:
             left_out.unreadable.append(text)
         return []
@@ -123,7 +123,7 @@ def _is_above(folder: str, other: str) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to where nobody may go: a file that cannot be read
+    except OSError:  # a link to itself or to a forbidden place counts as an unreadable file
         return False
 
 
@@ -132,7 +132,7 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_candidate(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    """Whether it may be an image; a link that leads nowhere is one that is missing, and has to be heard of."""
+    """Whether it may be an image; a link that leads nowhere may, so that it is reported as missing."""
     kind = kind_that_is_no_image(entry.name)
     try:
         if not entry.is_file() and os.path.exists(entry.path):
@@ -145,7 +145,7 @@ def _is_candidate(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
 
 
 def labels_of(files: Iterable[Path], root: Path) -> Iterator[tuple[Path, str | None]]:
-    """Files in a folder, each with the name of its first-level folder, if it is in one."""
+    """Each file with the name of the first-level folder that holds it, if there is one."""
     depth = len(root.parts)
     for file in files:
         yield file, file.parts[depth] if len(file.parts) > depth + 1 else None

@@ -1,4 +1,4 @@
-"""A sequence of images that are opened when they are looked at."""
+"""`ImageSet`: a sequence of images, each opened when it is indexed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import overload
 
 from ..arguments import checks_arguments
+from .image_source import WHITE, Color, Pixels, Source
 from .opening import open_image
-from .sources import WHITE, Color, Pixels, Source
 
 
 @checks_arguments
 class ImageSet(Sequence[Pixels]):
-    """Images that are opened when they are looked at, so a folder of any size takes no memory.
+    """Images that are opened only when indexed, so a folder of any size takes no memory.
 
-    Indexing opens one image and returns an array (H, W, C). ``skip_errors`` tells a long run to go on
-    after an image that cannot be read (the default for folders) instead of raising. ``notes`` are remarks on how
-    they were found, as of files that are no images; ``unreadable`` are folders that could not be looked into.
-    ``folders`` are those that were searched, ``tables`` those that listed images. ``remarks`` are on images that
-    have been opened.
+    Indexing opens one image and returns an array (H, W, C). With ``skip_errors`` (the default for folders) a
+    long run continues after an image that cannot be read instead of raising. ``notes`` are remarks on the search,
+    such as files left out; ``unreadable`` lists folders that could not be read, ``folders`` those that were
+    searched, and ``tables`` the tables that were read. ``remarks`` concern images that have been opened.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class ImageSet(Sequence[Pixels]):
         self.background = background
         self.skip_errors = skip_errors
         self.at_least = at_least
-        self._remarks: dict[str, dict[str, None]] = {}  # on images: those that each holds for
+        self._remarks: dict[str, dict[str, None]] = {}  # text -> names of images
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -59,7 +58,7 @@ class ImageSet(Sequence[Pixels]):
 
     @checks_arguments
     def of(self, sources: Sequence[Source]) -> ImageSet:
-        """Other sources, opened in the same way; what is remarked on them is remarked here, too."""
+        """A set of other sources, opened in the same way; it shares its remarks with this set."""
         other = ImageSet(
             sources,
             background=self.background,
@@ -75,7 +74,7 @@ class ImageSet(Sequence[Pixels]):
 
     @checks_arguments
     def noted(self, notes: Sequence[str]) -> ImageSet:
-        """The same with further notes."""
+        """The same set with further notes."""
         other = self.of(self.sources)
         other.notes = (*self.notes, *notes)
         return other
@@ -96,14 +95,14 @@ class ImageSet(Sequence[Pixels]):
         return tuple(source.label for source in self.sources)
 
     def remark(self, text: str, name: str) -> None:
-        """What `open_image` has to say of an image; images may be opened by several threads, and twice."""
+        """Record a remark of `open_image`; several threads may open images, and an image may be opened twice."""
         self._remarks.setdefault(text, {})[name] = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """A line for each kind of remark on the images opened so far, with how many it holds for."""
+        """The remarks on the images opened so far: one line for each text, with the number of images."""
         found = []
         for text, names in sorted(self._remarks.items()):
             n, first = len(names), min(list(names))
-            found.append(f"{first}: {text}" if n == 1 else f"{n} images, as {first}: {text}")
+            found.append(f"{first}: {text}" if n == 1 else f"{n} images, such as {first}: {text}")
         return tuple(found)

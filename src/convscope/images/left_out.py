@@ -1,4 +1,4 @@
-"""Which files of a folder are no images, and which folders are convscope's own; what was left out is counted."""
+"""What a search for images leaves out, and counts: files that are not images, and what convscope wrote itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from ..results.files import is_saved
 from ..texts import listed
 
-# Kinds of files that lie beside images. A name that is not here may be an image, and is opened to find out.
+# Files that often lie next to images. Any other name may be an image; it is opened to find out.
 _KINDS = frozenset(
     f".{kind}"
     for kinds in (
@@ -34,39 +34,39 @@ _NAMES = frozenset(
     )
     for name in names.split()
 )
-_NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG")  # Pillow knows these by name only
+_NOT_DECODED = ("BUFR", "GRIB", "HDF5", "MPEG")  # Pillow knows these but cannot decode them
 _MOST_KINDS, _MOST_NAMED = 8, 5
-_OWN_ROWS = "images.lance"  # in a store, which may have this name itself
+_OWN_ROWS = "images.lance"  # the table inside a store, whose folder may have this name, too
 
 
 @dataclass
 class LeftOut:
-    """What a search for images passed over, in all folders together."""
+    """What a search for images left out, in all folders together."""
 
-    kinds: Counter[str] = field(default_factory=Counter)  # files that are no images
+    kinds: Counter[str] = field(default_factory=Counter)  # files that are not images
     own: list[str] = field(default_factory=list)  # folders that convscope wrote
-    links: list[str] = field(default_factory=list)  # to folders that were looked into already
-    unreadable: list[str] = field(default_factory=list)  # folders that could not be looked into, with the reason
+    links: list[str] = field(default_factory=list)  # to folders that are read anyway
+    unreadable: list[str] = field(default_factory=list)  # folders that could not be read, with the reason
 
     def add(self, other: LeftOut) -> None:
-        """What another search passed over, too."""
+        """Add what another search left out."""
         self.kinds += other.kinds
         self.own += other.own
         self.links += other.links
         self.unreadable += [text for text in other.unreadable if text not in self.unreadable]
 
     def notes(self) -> list[str]:
-        """A line for each sort."""
+        """One line for each reason."""
         notes = []
         if n := self.kinds.total():
-            files = "file that is no image" if n == 1 else "files that are no images"
-            notes.append(f"left out {n} {files}, by name or kind: {self._kinds()}")
+            files = "file that is not an image" if n == 1 else "files that are not images"
+            notes.append(f"left out {n} {files}, judging by name or kind: {self._kinds()}")
         if self.own:
             named = listed(sorted(self.own), _MOST_NAMED)
-            notes.append(f"left out {_counted(self.own, 'folder')} of convscope's own: {named}")
+            notes.append(f"left out {_counted(self.own, 'folder')} that convscope wrote: {named}")
         if self.links:
             notes.append(
-                f"left out {_counted(self.links, 'link')} to folders that are in here anyway, or lead back up: "
+                f"left out {_counted(self.links, 'link')} back up or to folders that are read anyway: "
                 f"{listed(sorted(self.links), _MOST_NAMED)}"
             )
         return notes
@@ -79,18 +79,18 @@ class LeftOut:
 
 
 def kind_that_is_no_image(name: str) -> str | None:
-    """What `LeftOut` counts a file as that is no image by its name; None for one that may be an image."""
-    if name.strip().lower() in _NAMES:  # "Icon\r" is a file of macOS
+    """The kind under which `LeftOut` counts a file, by its name; None if it may be an image."""
+    if name.strip().lower() in _NAMES:  # strip: macOS has files named "Icon\r"
         return name.strip()
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in _KINDS:
         return None
-    taught = Image.EXTENSION.get(suffix)  # a plugin of the user's may open it
+    taught = Image.EXTENSION.get(suffix)  # a plugin of the user may open it
     return None if taught in Image.OPEN and taught not in _NOT_DECODED else suffix
 
 
 def is_own(folder: str, inside: Collection[str]) -> bool:
-    """Whether a folder is a result that convscope saved, or a store, by the names inside it."""
+    """Whether a folder is a saved result or a store, judging by the names inside it."""
     if _OWN_ROWS in inside and os.path.isdir(os.path.join(folder, _OWN_ROWS, "_versions")):
         return True
     if folder.lower().endswith(".lance") and "_versions" in inside:

@@ -13,16 +13,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ConvscopeError, ImageError, UnavailableError
-from . import memory
+from . import memory_limit
+from .bit_depth import depth_of
 from .converting import is_on_its_side, to_rgb, turn_upright
-from .depth import depth_of
 from .formats import bytes_to_open, is_icon, opened_formats, reads_all, why_not
-from .quiet import quiet
-from .sources import WHITE, Color, Item, Pixels, Source
+from .image_source import WHITE, Color, Item, Pixels, Source
+from .pillow_warnings import quiet
 
 _RGB = 3  # torchvision's ImageReadMode.RGB
-_PREFIX = 16  # bytes by which a kind of file is known
-_DAMAGE = (errno.EINVAL, errno.EOVERFLOW)  # a damaged file leads to places that there are not
+_PREFIX = 16  # bytes that identify the format of a file
+_DAMAGE = (errno.EINVAL, errno.EOVERFLOW)  # a damaged file may point to offsets that do not exist
 Remark: TypeAlias = Callable[[str, str], None]  # text, name of the image
 
 
@@ -32,14 +32,14 @@ def open_image(
     """Open one image as uint8 (H, W, 3), or check and pass on an array.
 
     Args:
-        source: what is opened.
-        background: as `load_images` has it.
-        at_least: as `load_images` has it.
-        remark: called with (text, name) where there is something to be told of an image that could be opened.
+        source: the image.
+        background: see `load_images`.
+        at_least: see `load_images`.
+        remark: called with (text, name) to report something about an image that could be opened.
 
     Raises:
-        UnavailableError: it could not be reached, and may be another time.
-        ImageError: it cannot be read; the message names it.
+        UnavailableError: the image cannot be reached now, but perhaps later.
+        ImageError: the image cannot be read; the message names it.
     """
     name, content = source.name, source.content
 
@@ -47,7 +47,7 @@ def open_image(
         if remark is not None:
             remark(text, name)
 
-    with _naming(name), quiet(), memory.one_image():
+    with _naming(name), quiet(), memory_limit.one_image():
         if isinstance(content, Item):
             content = content.image()
             if not isinstance(content, np.ndarray | Image.Image):
@@ -61,11 +61,11 @@ def open_image(
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file as it is shown, from its first bytes."""
+    """(height, width) of the upright image in a file, from its first bytes."""
     name = str(path)
-    with _naming(name), quiet(), memory.one_image(), Image.open(path, formats=opened_formats()) as image:
-        _check_size(image, name)  # as a PNG file may have its tags behind its pixels, which are decoded then
-        is_turned = image.format != "TIFF" and is_on_its_side(image)  # Pillow gives the size of a turned TIFF
+    with _naming(name), quiet(), memory_limit.one_image(), Image.open(path, formats=opened_formats()) as image:
+        _check_size(image, name)  # the tags of a PNG may follow its pixels, which are then decoded
+        is_turned = image.format != "TIFF" and is_on_its_side(image)  # for a TIFF, Pillow gives the upright size
         return image.size if is_turned else (image.height, image.width)
 
 
@@ -78,9 +78,9 @@ def _read_file(path: Path, background: Color, at_least: int | None, remark: Call
     with path.open("rb") as file:
         prefix = file.read(_PREFIX)
     if is_icon(prefix):
-        memory.reserve(memory.limit(), name)
+        memory_limit.reserve(memory_limit.limit(), name)
     elif reads_all(prefix):
-        memory.reserve(2 * about.st_size, name)
+        memory_limit.reserve(2 * about.st_size, name)
     try:
         opened = Image.open(path, formats=opened_formats())
     except UnidentifiedImageError:
@@ -91,7 +91,7 @@ def _read_file(path: Path, background: Color, at_least: int | None, remark: Call
             image.draft(None, (at_least, at_least))
         _check_size(image, name)
         is_plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and image.size == size
-        # A file of more bytes than its pixels holds other things, too, and is not worth reading at once.
+        # A file larger than its pixels contains other data as well; reading all of it at once does not pay.
         if is_plain and about.st_size <= _RGB * image.width * image.height + (1 << 20):
             pixels = _decode_jpeg(path)
             if pixels is not None:
@@ -100,10 +100,10 @@ def _read_file(path: Path, background: Color, at_least: int | None, remark: Call
 
 
 def _decode_jpeg(path: Path) -> Pixels | None:
-    """The fast path, up to 2.5 times as fast as Pillow, with the same pixels; None where it cannot be taken.
+    """Decode up to 2.5 times as fast as Pillow, to the same pixels; None if that is not possible.
 
-    torchvision has deprecated the Python function around its decoder, so this calls the decoder itself. Where
-    that is gone, or refuses a file, Pillow takes over, and says what is wrong with the file.
+    torchvision has deprecated the Python function around its decoder, so this calls the decoder itself. If the
+    decoder is missing or refuses the file, Pillow takes over and says what is wrong with the file.
     """
     import torch
     import torchvision  # noqa: F401 -- registers its operations with torch
@@ -118,7 +118,7 @@ def _decode_jpeg(path: Path) -> Pixels | None:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Whatever goes wrong in reading an image becomes an `ImageError` that names it."""
+    """Turn whatever goes wrong while an image is read into an `ImageError` that names it."""
     try:
         yield
     except ConvscopeError:
@@ -127,8 +127,8 @@ def _naming(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {_too_large()}") from None
     except MemoryError as error:
         raise UnavailableError(f"{name}: not enough memory to open it") from error
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
-        # What is wrong with the content has no number; what the system has to say has one.
+    except Exception as error:  # damaged files make Pillow's decoders raise all kinds of errors
+        # Errors of the system have a number; errors about the content have none.
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
             is_another = error.filename is not None and str(error.filename) != name
             reason = error if is_another or not error.strerror else error.strerror
@@ -140,18 +140,18 @@ def _from_pil(image: Image.Image, background: Color, name: str, remark: Callable
     _check_size(image, name)
     depth = depth_of(image)
     image.load()
-    _check_size(image, name)  # an icon's is known only now
+    _check_size(image, name)  # the size of an icon is known only now
     return to_rgb(image, background, depth, name, remark)
 
 
 def _check_size(image: Image.Image, name: str) -> None:
-    """Reserve the memory for an image, or `ImageError` where there will never be so much."""
+    """Check an image's size and reserve memory for it; `ImageError` if it is beyond the limit."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
         raise ImageError(f"{name}: {width} x {height} pixels are {_too_large()}")
-    memory.reserve(bytes_to_open(image), f"{name}: {width} x {height}")
+    memory_limit.reserve(bytes_to_open(image), f"{name}: {width} x {height}")
 
 
 def _too_large() -> str:

@@ -1,10 +1,10 @@
-// What the page carries: text as JSON, numbers as base64 of little-endian arrays, pictures as pieces of one text.
+// The data in the page: text as JSON, numbers as base64 of little-endian arrays, pictures as slices of one string.
 
 function take(name) {
   const element = document.getElementById(`data-${name}`);
   if (!element) return null;
   const text = element.textContent;
-  element.remove(); // the text is kept once, not twice
+  element.remove(); // so that the text is kept only once
   return text;
 }
 
@@ -17,7 +17,7 @@ function array(name, Kind) {
   return new Kind(bytes.buffer);
 }
 
-/** All of the data; what the page does not carry is null. */
+/** All data of the page; null for what it lacks. */
 export function readData() {
   const { names, words } = JSON.parse(take("texts"));
   const count = names.length;
@@ -28,7 +28,7 @@ export function readData() {
     coordinates: array("coordinates", Float32Array),
     labels: array("labels", Int32Array),
     predicted: array("predicted", Int32Array),
-    verdicts: array("verdicts", Int8Array), // 1 right, 0 wrong, -1 not judged; null where nothing can be judged
+    verdicts: array("verdicts", Int8Array), // 1 right, 0 wrong, -1 not judged; null if no prediction can be judged
     disagreement: array("disagreement", Float32Array), // share of the nearest that have another label
     probability: array("probability", Float32Array),
     clusters: array("clusters", Int32Array),
@@ -50,7 +50,7 @@ export function picture(data, i) {
 
 export const word = (data, code) => (code < 0 ? null : data.words[code]);
 
-/** A name in two: the last part of a path, and the folder that it is in. */
+/** The two parts of a name: the last part of a path, and the folder that holds it. */
 export function shortName(name) {
   return name.split(/[\\/]/).filter(Boolean).pop() ?? name;
 }
@@ -58,10 +58,10 @@ export function folderOf(name) {
   return name.slice(0, name.length - shortName(name).length).replace(/[\\/]+$/, "");
 }
 
-export const CAME_LATER = -2; // of a cluster: the image was not there when the clusters were made
+export const CAME_LATER = -2; // in place of a cluster: the image was added after clustering
 
 export function clusterName(code) {
-  return code >= 0 ? `cluster ${code}` : code === CAME_LATER ? "came after the clusters" : "no cluster";
+  return code >= 0 ? `cluster ${code}` : code === CAME_LATER ? "added after clustering" : "no cluster";
 }
 
 /** The neighbors of a point in the vectors, nearest first, without itself. */

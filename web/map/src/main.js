@@ -187,7 +187,7 @@ async function start() {
   if (!plot) {
     const message = element("message");
     message.hidden = false;
-    message.append(make("strong", {}, "The map cannot be drawn: "), "this browser has no WebGL, or not all of it that is needed. Search and the nearest images still work; another browser, or hardware acceleration in this one's settings, shows the map.");
+    message.append(make("strong", {}, "The map cannot be drawn: "), "this browser has no WebGL, or lacks a part of it that the map needs. Search and the nearest images still work. To see the map, use another browser, or turn on hardware acceleration in this browser's settings.");
   }
   await setMode(modes[0]);
   addEventListener("hashchange", fromAddress);

@@ -62,7 +62,7 @@ export function renderLegend(element, mode, isolated, shown, onToggle) {
     make("ul", { class: "legend" }, ...mode.groups.map((entry, g) => entry.count > 0 &&
       make("li", {}, make("button", {
         type: "button", "aria-pressed": String(isolated.has(g)), class: isolated.size && !isolated.has(g) ? "is-off" : null,
-        title: "Show only these; with Shift, add or remove",
+        title: "Show only these; hold Shift to add or remove",
         onclick: (event) => onToggle(g, event.shiftKey || event.ctrlKey || event.metaKey),
       }, make("span", { class: "swatch", color: entry.color() }), make("span", { class: "name" }, entry.name),
       make("span", { class: "count" }, shown[g] < entry.count ? `${grouped(shown[g])} / ${grouped(entry.count)}` : grouped(entry.count)))))),
@@ -74,7 +74,7 @@ export function renderFound(element, data, matches, total, onSelect) {
   element.hidden = total === null;
   if (total === null) return fill(element);
   return fill(element,
-    make("p", { class: "soft", role: "status" }, total === 0 ? "No image has this in its name, label, prediction or cluster." :
+    make("p", { class: "soft", role: "status" }, total === 0 ? "No image matches by name, label, prediction or cluster." :
       `${grouped(total)} ${total === 1 ? "image" : "images"}${total > matches.length ? `, the first ${matches.length} listed` : ""}`),
     make("ol", { class: "matches" }, ...matches.map((i) => make("li", {}, make("button", { type: "button", "data-row": i, onclick: () => onSelect(i) },
       thumb(data, i), make("span", { class: "name" }, shortName(data.names[i])),

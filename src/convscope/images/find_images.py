@@ -1,4 +1,4 @@
-"""From whatever a user calls images to an `ImageSet`; nothing is opened yet."""
+"""`load_images`: turn whatever the user passes as images into an `ImageSet`, without opening any."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..arguments import checks_arguments
 from ..errors import ImageError, UnavailableError
 from .folders import files_in, files_like, has_wildcards, labels_of
 from .image_set import ImageSet
+from .image_source import WHITE, Color, Item, Source
 from .left_out import LeftOut
-from .sources import WHITE, Color, Item, Source
 
 
 @dataclass
 class _Found:
-    """What has been found so far, and what there is to say about it."""
+    """The images found so far, and remarks on the search."""
 
     sources: list[Source] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)  # that were searched
-    tables: list[Path] = field(default_factory=list)  # that listed images
-    skips_errors: bool = False  # whether an item of a list may be missing
+    folders: list[Path] = field(default_factory=list)  # searched
+    tables: list[Path] = field(default_factory=list)  # read
+    skips_errors: bool = False  # whether items of a list may be missing
 
     def add(self, content: Any, name: str, label: str | None = None) -> None:
         self.sources.append(Source(name, content, label))
@@ -46,32 +46,32 @@ def load_images(
 ) -> ImageSet:
     """Collect images from a path, a folder, a table, a PIL image, an array, a data set, or a sequence of these.
 
-    A folder is searched recursively, in sorted order, without hidden files; the name of its first-level folder
-    becomes an image's label; in a list of folders each is the label of what it holds. Links to folders are
-    followed, each folder once. Files that are no images by their names, and folders that convscope wrote, are left
-    out and counted in ``notes``. A pattern like "photos/**/*.jpg" finds files, labeled by the folder that holds
-    them. A CSV or Parquet table lists them in a column ``path``, with or without one ``label``. Nothing is opened
-    yet: files are read when the set is indexed.
+    A folder is searched recursively, in sorted order, without hidden files; an image's label is the name of the
+    first-level folder that holds it, or in a list of folders, the folder's own name. The search follows links to
+    folders and visits each folder once. It leaves out files that are not images by their names, and folders that
+    convscope wrote, and counts them in ``notes``. A pattern like "photos/**/*.jpg" finds files and labels each by
+    the folder that holds it. A CSV or Parquet table lists files in a column ``path`` and may have a column
+    ``label``. Files are opened only when you index the set.
 
     Args:
         source: path of a file, folder or table, or a pattern; PIL image; array (H, W), (H, W, C) or
-            (N, H, W, C), uint8 in 0..255 or float in [0, 1]; a ``torch.utils.data.Dataset`` of such, alone or with
-            labels; or a sequence or iterator of these.
+            (N, H, W, C), uint8 in 0..255 or float in [0, 1]; a ``torch.utils.data.Dataset`` of these, with or
+            without labels; or a sequence or iterator of these.
         background: the color (0..255) that shows through transparent pixels.
-        on_error: "raise" or "skip" an image that cannot be read; by default folders, patterns and tables skip, all
-            else raises.
-        at_least: pixels that both sides have to keep. Larger JPEG files are opened at a half, a quarter or an
-            eighth of their size, as their blocks give it: some times as fast, and not quite the same as scaling
-            the whole. By default every file is opened as it is.
+        on_error: "raise" or "skip" an image that cannot be read; by default folders, patterns and tables skip,
+            everything else raises.
+        at_least: pixels that both sides keep at least. Larger JPEG files are opened at a half, a quarter or an
+            eighth of their size, which is several times as fast and not quite the same as scaling the whole image.
+            By default every file is opened at its full size.
 
     Returns:
         An `ImageSet` of N images.
 
     Raises:
-        ImageError: the path does not exist, the folder holds no images, or the type is not an image.
+        ImageError: the path does not exist, the folder holds no images, or the type cannot be an image.
         ParameterError: an option is outside its range.
 
-    Cost: a folder is listed, and no file read.
+    Cost: lists the folder; reads no image.
 
     Example:
         >>> load_images(np.zeros((2, 8, 8, 3), np.uint8))
@@ -98,7 +98,7 @@ def load_images(
 
 
 def _with_options(images: ImageSet, background: Color, on_error: str | None, at_least: int | None) -> ImageSet:
-    """A set with those options that are not the usual ones; the set itself if there are none."""
+    """The set with the options that differ from the defaults; the set itself if none does."""
     if (background, on_error, at_least) == (WHITE, None, None):
         return images
     other = images.of(images.sources)
@@ -109,10 +109,10 @@ def _with_options(images: ImageSet, background: Color, on_error: str | None, at_
 
 
 def _find(source: Any, found: _Found) -> bool:
-    """Add what a source gives; True if it is a place with many, of which some may be no images."""
+    """Add the images of a source; True if it is a folder, pattern or table, where some files may not be images."""
     if isinstance(source, str | os.PathLike):
-        path = os.fsdecode(source)  # a path of bytes, too
-        if not path:  # which would mean the current folder
+        path = os.fsdecode(source)  # also a path of bytes
+        if not path:  # would mean the current folder
             raise ImageError("an empty path was given")
         return _find_path(Path(path), found)
     if isinstance(source, ImageSet):
@@ -132,14 +132,14 @@ def _find(source: Any, found: _Found) -> bool:
                 found.add(pixels, f"image {i}")
         else:
             found.add(source, "image")
-    elif isinstance(source, np.ndarray) and source.ndim == 1:  # of names, as a table's column gives them
+    elif isinstance(source, np.ndarray) and source.ndim == 1:  # names, such as a column of a table
         _find_each(source.tolist(), found)
     elif _is_data_set(source):
         _find_items(source, found)
     elif isinstance(source, Sequence | Iterator) and not isinstance(source, bytes | bytearray | memoryview):
         _find_each(source, found)
     else:
-        hint = "; a path of bytes is given as os.fsdecode(path)" if isinstance(source, bytes) else ""
+        hint = "; pass a path of bytes as os.fsdecode(path)" if isinstance(source, bytes) else ""
         raise ImageError(
             f"cannot read images from a {type(source).__name__}: give a path, a folder, a PIL image, "
             f"a numeric array (H, W, C), or a list of these{hint}"
@@ -148,7 +148,7 @@ def _find(source: Any, found: _Found) -> bool:
 
 
 def _find_each(sources: Any, found: _Found) -> None:
-    """The items of a list: what has no name is numbered, and a folder is the label of what it holds."""
+    """Add the items of a list: number images without a name, and label the images of a folder by its name."""
     for i, item in enumerate(sources):
         first = len(found.sources)
         try:
@@ -167,18 +167,18 @@ def _find_each(sources: Any, found: _Found) -> None:
 
 
 def _is_data_set(source: Any) -> bool:
-    """Whether it is one of torch's, found out without importing torch."""
+    """Whether it is a data set of torch; checked without importing torch."""
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(source).__mro__}
     return "torch.utils.data.dataset.Dataset" in kinds and hasattr(source, "__len__")
 
 
 def _find_items(data_set: Any, found: _Found) -> None:
-    """The items of a data set, made when they are looked at; labels as torchvision's data sets have them."""
+    """Add the items of a data set without loading them; labels as in torchvision's data sets."""
     targets, classes = getattr(data_set, "targets", None), getattr(data_set, "classes", ())
     for i in range(len(data_set)):
         try:
             target = None if targets is None else int(targets[i])
-        except (TypeError, ValueError, LookupError):  # boxes, or several labels
+        except (TypeError, ValueError, LookupError):  # boxes, or more than one label
             target = None
         named = target is not None and 0 <= target < len(classes)
         label = str(classes[target]) if named else None if target is None else str(target)  # type: ignore[index]
@@ -199,7 +199,7 @@ def _find_path(path: Path, found: _Found) -> bool:
         else:
             found.add(path, str(path))
             return False
-    except OSError as error:  # a name too long, a folder that may not be entered
+    except OSError as error:  # the name is too long, or the folder may not be entered
         raise UnavailableError(f"{path}: cannot be reached ({error.strerror})") from error
     return True
 
@@ -215,12 +215,12 @@ def _find_folder(path: Path, found: _Found) -> None:
 
 
 def _find_pattern(pattern: Path, found: _Found) -> None:
-    """Files whose names fit a pattern like photos/**/*.jpg; the folder that holds a file is its label."""
+    """Add files that match a pattern like photos/**/*.jpg; the folder that holds a file is its label."""
     left_out = LeftOut()
     files = files_like(pattern, left_out)
-    _check_found(files, f"{pattern}: no image has such a name", left_out)
+    _check_found(files, f"{pattern}: no image matches this pattern", left_out)
     folder = Path(*takewhile(lambda part: not has_wildcards(part), pattern.parts))
-    if str(folder) != folder.anchor:  # which holds all disks, those that are not connected as well
+    if str(folder) != folder.anchor:  # the root holds all disks, including those not connected
         found.folders.append(folder)
     found.left_out.add(left_out)
     for file in files:
@@ -228,7 +228,7 @@ def _find_pattern(pattern: Path, found: _Found) -> None:
 
 
 def _check_found(files: Sequence[Path], text: str, left_out: LeftOut) -> None:
-    """`ImageError` where there are no files, with what was left out instead."""
+    """Raise `ImageError` if there are no files, and say what was left out."""
     if not files:
         kind = UnavailableError if left_out.unreadable else ImageError
         raise kind("; ".join([text, *left_out.notes(), *left_out.unreadable]))

@@ -44,7 +44,7 @@ def test_samples_that_use_fewer_bits_are_scaled_by_them_and_it_is_told(
     found, remarks = opened(tmp_path / "x.tif")
     np.testing.assert_allclose(found, RAMP[0], atol=1)
     assert len(remarks) == 1
-    assert f"use only {bits}, so that {white:,} is taken for white" in remarks[0]
+    assert f"use only {bits} bits, so {white:,} counts as white" in remarks[0]
     assert remarks[0].startswith(str(tmp_path / "x.tif"))
 
 
@@ -116,7 +116,7 @@ def test_dark_colors_of_16_bits_are_remarked(tmp_path: Path) -> None:
     png(path, rows, 2)
     found, remarks = opened(path)
     assert found.max() == 15
-    assert "its colors have 16 bits and use only 12" in remarks[0]
+    assert "16-bit colors use only 12 bits" in remarks[0]
     png(path, rows * 16, 2)
     assert opened(path)[1] == ()
 
@@ -129,5 +129,5 @@ def test_remarks_reach_the_result_in_one_line_that_counts(tmp_path: Path, tiny: 
     for _ in range(2):
         notes = tiny.predict(images).provenance.notes
     assert sum("use only 12" in note for note in notes) == 1
-    assert any(note.startswith(f"2 images, as {tmp_path / 'a.tif'}: its samples have 16 bits") for note in notes)
+    assert any(note.startswith(f"2 images, such as {tmp_path / 'a.tif'}: 16-bit samples") for note in notes)
     assert images.notes[0] in notes

@@ -1,4 +1,4 @@
-"""How much memory opening images may take, over all threads of a process together."""
+"""A limit on the memory for opening images, shared by all threads of a process."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from ..errors import ImageError, ParameterError
 from ..forks import after_fork
 
-VARIABLE = "CONVSCOPE_IMAGE_MEMORY"  # of the environment: megabytes
+VARIABLE = "CONVSCOPE_IMAGE_MEMORY"  # environment variable, in megabytes
 _MEGABYTE = 1 << 20
 _DEFAULT = 1024 * _MEGABYTE
 
 
 class _Shared:
-    """Bytes that threads have taken, and the queue of those that wait for some."""
+    """The bytes that threads have reserved, and the queue of threads that wait for memory."""
 
     def __init__(self) -> None:
         self.taken = 0
         self.changed = threading.Condition()
-        self.queue = threading.Lock()  # first come, first served: else small images would let no large one in
+        self.queue = threading.Lock()  # first come, first served: small images must not starve a large one
 
 
 _shared = _Shared()
@@ -29,7 +29,7 @@ _own = threading.local()
 
 
 def _begin_anew() -> None:
-    """In a process that was forked: what the threads of the old one had taken is not taken here."""
+    """After a fork: the threads that had reserved memory do not exist in this process."""
     global _shared
     _shared = _Shared()
     if hasattr(_own, "taken"):
@@ -40,7 +40,7 @@ after_fork(_begin_anew)
 
 
 def limit() -> int:
-    """Bytes that all images together may take while they are opened: `VARIABLE`, or 1 GiB."""
+    """The most bytes that all images being opened may take together: `VARIABLE`, or 1 GiB."""
     given = os.environ.get(VARIABLE, "").strip()
     if not given:
         return _DEFAULT
@@ -51,9 +51,9 @@ def limit() -> int:
 
 @contextmanager
 def one_image() -> Iterator[None]:
-    """What is reserved inside is given back at its end: one image is opened, and made into what is kept of it.
+    """Enclose the work on one image; at the end, release the memory reserved inside.
 
-    Where one stands inside another, the outer one counts.
+    If these contexts are nested, the outermost one counts.
     """
     if hasattr(_own, "taken"):
         yield
@@ -67,10 +67,10 @@ def one_image() -> Iterator[None]:
 
 
 def reserve(n_bytes: int, what: str) -> None:
-    """Wait until so many bytes are free for this thread's image, in all; what it had before is in them.
+    """Wait until this thread's image may take ``n_bytes`` in all, including what it reserved before.
 
     Raises:
-        ImageError: it is more than there will ever be; ``what`` needs it.
+        ImageError: ``what`` needs more than the limit.
     """
     most = limit()
     if n_bytes > most:
@@ -80,7 +80,7 @@ def reserve(n_bytes: int, what: str) -> None:
         )
     if n_bytes <= _own.taken:
         return
-    _give_back()  # who waits holds nothing, so that no two wait for each other
+    _give_back()  # a waiting thread holds nothing, so that no two wait for each other
     shared = _shared
     with shared.queue, shared.changed:
         shared.changed.wait_for(lambda: shared.taken + n_bytes <= most)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from convscope import ImageError, load_images
 from convscope.errors import ParameterError
-from convscope.images import Source, memory, one_image, open_image
+from convscope.images import Source, memory_limit, one_image, open_image
 from convscope.models.inputs import opened
 
 MEGABYTE = 1 << 20
@@ -23,12 +23,12 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture(autouse=True)
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(memory.VARIABLE, "10")
+    monkeypatch.setenv(memory_limit.VARIABLE, "10")
 
 
 def reserving(n_bytes: int) -> None:
     with one_image():
-        memory.reserve(n_bytes, "x")
+        memory_limit.reserve(n_bytes, "x")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
@@ -40,12 +40,12 @@ def test_a_file_that_would_take_more_is_refused_by_its_header(tmp_path: Path, su
         load_images(path)[0]
     Image.new("RGB", (600, 600)).save(path)
     assert load_images(path)[0].shape == (600, 600, 3)
-    assert memory._shared.taken == 0
+    assert memory_limit._shared.taken == 0
 
 
 @pytest.mark.parametrize("value", ["x", "0", "-1", "1.5"])
 def test_a_bound_that_is_no_number_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(memory.VARIABLE, value)
+    monkeypatch.setenv(memory_limit.VARIABLE, value)
     with pytest.raises(ParameterError, match="CONVSCOPE_IMAGE_MEMORY"):
         open_image(Source("x", Image.new("L", (2, 2))))
 
@@ -55,15 +55,15 @@ def test_threads_share_the_bound_and_none_waits_forever() -> None:
 
     def one(i: int) -> int:
         nonlocal most
-        memory.reserve((1 + i % 5) * 2 * MEGABYTE, "x")
-        memory.reserve((1 + i % 3) * 3 * MEGABYTE, "x")  # a second image in one turn
+        memory_limit.reserve((1 + i % 5) * 2 * MEGABYTE, "x")
+        memory_limit.reserve((1 + i % 3) * 3 * MEGABYTE, "x")  # a second image in one turn
         with lock:
-            most = max(most, memory._shared.taken)
+            most = max(most, memory_limit._shared.taken)
         return i
 
     assert [i for i, _ in opened(one, 200, 8, in_turns=True)] == list(range(200))
     assert 0 < most <= 10 * MEGABYTE
-    assert memory._shared.taken == 0
+    assert memory_limit._shared.taken == 0
 
 
 def test_who_came_first_is_served_first() -> None:
@@ -73,13 +73,13 @@ def test_who_came_first_is_served_first() -> None:
 
     def hold() -> None:
         with one_image():
-            memory.reserve(5 * MEGABYTE, "x")
+            memory_limit.reserve(5 * MEGABYTE, "x")
             is_open.set()
             may_end.wait()
 
     def take(name: str, n_megabytes: int) -> None:
         with one_image():
-            memory.reserve(n_megabytes * MEGABYTE, "x")
+            memory_limit.reserve(n_megabytes * MEGABYTE, "x")
             order.append(name)
 
     with ThreadPoolExecutor(3) as pool:
@@ -88,7 +88,7 @@ def test_who_came_first_is_served_first() -> None:
             assert is_open.wait(60)
             large = pool.submit(take, "large", 10)
             for _ in range(6000):  # until it stands in the queue
-                if memory._shared.queue.locked() or large.done():
+                if memory_limit._shared.queue.locked() or large.done():
                     break
                 time.sleep(0.01)
             small = pool.submit(take, "small", 1)
@@ -105,7 +105,7 @@ def test_what_goes_wrong_gives_its_memory_back(tmp_path: Path) -> None:
     for source in (tmp_path / "x.png", Image.new("RGB", (3000, 3000))):
         with pytest.raises(ImageError):
             load_images(source)[0]
-    assert memory._shared.taken == 0
+    assert memory_limit._shared.taken == 0
     reserving(10 * MEGABYTE)
 
 
@@ -169,7 +169,7 @@ def test_files_of_huge_images_take_what_is_allowed(
         image = Image.new("RGB", (size, size), "red")
         for i in range(4):
             image.save(tmp_path / name / f"{i}.{suffix}")
-    monkeypatch.setenv(memory.VARIABLE, "300")
+    monkeypatch.setenv(memory_limit.VARIABLE, "300")
     places = [str(tmp_path / name) for name in ("small", "huge")]
     done = subprocess.run([sys.executable, "-c", MEASURE, *places], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What Pillow remarks on a file does not name it, so that it helps nobody: it is not shown."""
+"""Hide Pillow's warnings while images are opened: they do not name the file, so they help nobody."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _here = threading.local()
 
 
 class _OfPillowHere:
-    """Stands for the pattern of module names in a filter of warnings: fits Pillow's, in a thread that is `quiet`.
+    """Replaces the module pattern in a warnings filter: matches Pillow's modules, in threads that are `quiet`.
 
-    `warnings.catch_warnings` would change what is shown in all threads, and those end in no order.
+    `warnings.catch_warnings` would not do: it changes what all threads show, and threads end in any order.
     """
 
     def match(self, module: str) -> bool:
@@ -27,14 +27,14 @@ class _OfPillowHere:
 
 
 _FILTERS: tuple[Any, ...] = (
-    ("error", None, Image.DecompressionBombWarning, _OfPillowHere(), 0),  # of an image inside of a file
+    ("error", None, Image.DecompressionBombWarning, _OfPillowHere(), 0),  # for an image inside a file
     ("ignore", None, Warning, _OfPillowHere(), 0),
 )
 _lock = threading.Lock()
 
 
 def _begin_anew() -> None:
-    """In a process that was forked: a thread of the old one may have held the lock, and is not here."""
+    """After a fork: a thread that does not exist in this process may have held the lock."""
     global _lock
     _lock = threading.Lock()
 
@@ -43,7 +43,7 @@ after_fork(_begin_anew)
 
 
 def _put_first(filters: Any) -> None:
-    """The filters before all others, wherever they stood; they concern no thread that is not `quiet`."""
+    """Move the filters to the front; they affect only threads that are `quiet`."""
     if tuple(filters[: len(_FILTERS)]) == _FILTERS:
         return
     with _lock:
@@ -62,7 +62,7 @@ logging.getLogger("PIL.TiffImagePlugin").addFilter(_not_here)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """In this thread, Pillow's warnings are not shown, and an image beyond its limit of size is an error."""
+    """Hide Pillow's warnings in this thread, and make an image beyond Pillow's size limit an error."""
     _put_first(warnings.filters)
     _here.depth = getattr(_here, "depth", 0) + 1
     try:

@@ -1,8 +1,8 @@
-"""What is white in an image of more than 8 bits: what its file says, or else what its samples look like.
+"""Which value is white in an image of more than 8 bits: the file says so, or the samples suggest it.
 
-A file of 16 bits often holds what a sensor gave in 10, 12 or 14, which divided by 65,535 would be nearly black.
-Where the file says how many bits count, that is believed. Otherwise the smallest of these ranges that holds all
-samples is taken, and that is remarked: a photo that is truly so dark becomes brighter than it was.
+A file of 16 bits often holds 10, 12 or 14 bits of a sensor; divided by 65,535, the image would be nearly black. If
+the file says how many bits count, that decides. Otherwise white is the end of the smallest of these ranges that
+covers all samples, and a remark says so: a photo that really is so dark becomes brighter than it was.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 from PIL import Image
 
 from ..errors import ImageError
-from .sources import Pixels
+from .image_source import Pixels
 
-_MOST = 0xFFFF  # integers are 16-bit, also those that come in 32
-_BITS = (8, 10, 12, 14)  # of samples in 16: bytes, and what sensors give
+_MOST = 0xFFFF  # integers have 16 bits, even if they are stored in 32
+_BITS = (8, 10, 12, 14)  # bits that samples stored in 16 really use: bytes, and what sensors give
 _MANY_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-_SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # to all 16 bits, by what the file says
+_SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # Pillow scales these to all 16 bits, as the file says
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281  # TIFF tags
 
 
 @dataclass(frozen=True)
 class Depth:
-    """What a file says of its samples, before it is decoded.
+    """What a file says about its samples before it is decoded.
 
-    ``stated`` is what it calls white; ``is_real`` whether samples are floats, of which 1 is white; ``halved``
-    whether Pillow keeps only 8 of 16 bits, as it does of colors.
+    ``stated``: the value it declares as white. ``is_real``: samples are floats, and 1 is white. ``halved``: Pillow
+    keeps only 8 of 16 bits, as it does for colors.
     """
 
     stated: int | None = None
@@ -36,7 +36,7 @@ class Depth:
     halved: bool = False
 
     def white(self, low: float, high: float, name: str, remark: Callable[[str], None]) -> float:
-        """The sample that is white in a gray image with samples from ``low`` to ``high``."""
+        """The value of white in a gray image with samples from ``low`` to ``high``."""
         most = 1 if self.is_real else _MOST
         if not (low >= 0 and high <= most):  # written so that NaN fails too
             raise ImageError(
@@ -52,14 +52,14 @@ class Depth:
         if bits is None:
             return most
         remark(
-            f"its samples have 16 bits and use only {bits}, so that {(1 << bits) - 1:,} is taken for white; if it "
-            "is meant to be as dark, pass it as a float array in [0, 1]"
+            f"16-bit samples use only {bits} bits, so {(1 << bits) - 1:,} counts as white; if the image is meant "
+            "to be that dark, pass it as a float array in [0, 1]"
         )
         return (1 << bits) - 1
 
 
 def depth_of(image: Image.Image) -> Depth:
-    """What an image says that has not been decoded yet."""
+    """The depth that an image declares before it is decoded."""
     if image.mode == "F":
         return Depth(is_real=True)
     if is_gray_of_many_bits(image):
@@ -75,20 +75,20 @@ def is_gray_of_many_bits(image: Image.Image) -> bool:
 
 
 def remark_on_dark_colors(depth: Depth, pixels: Pixels, remark: Callable[[str], None]) -> None:
-    """Of 16-bit colors Pillow keeps the upper 8 bits: not much, where the lower ones hold the picture."""
+    """Pillow keeps the upper 8 bits of 16-bit colors: not much if the lower ones hold the picture."""
     if not depth.halved:
         return
     high = int(pixels.max())
     bits = next((bits for bits in _BITS if high < 1 << max(bits - 8, 0)), None)
     if bits is not None:
         remark(
-            f"its colors have 16 bits and use only {bits}, so that it is dark; scale it and pass it as a "
-            "float array in [0, 1]"
+            f"16-bit colors use only {bits} bits, so the image is dark; scale it and pass it as a float array "
+            "in [0, 1]"
         )
 
 
 def _of_tiff(image: Any) -> int | None:
-    """By its tags: fewer bits than 16, or the largest value that may occur."""
+    """White by the tags of a TIFF: fewer than 16 bits per sample, or the largest value allowed."""
     bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]
     if isinstance(bits, int) and 8 < bits < 16:
         return (1 << bits) - 1
@@ -98,13 +98,13 @@ def _of_tiff(image: Any) -> int | None:
 
 
 def _of_png(image: Any) -> int | None:
-    """By its chunk sBIT, which stands before the pixels: how many bits of a sample count."""
+    """White by the chunk sBIT of a PNG, which precedes the pixels and says how many bits of a sample count."""
     file = getattr(image, "fp", None)
     if image.format != "PNG" or file is None:
         return None
     place = file.tell()
     try:
-        file.seek(8)  # behind the signature
+        file.seek(8)  # after the signature
         while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
             length = int.from_bytes(head[:4])
             if head[4:] == b"sBIT":

@@ -1,4 +1,4 @@
-"""What an image is before it is opened: where it comes from, its name and its label."""
+"""An image before it is opened: where it comes from, its name and its label."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WHITE: Color = (255, 255, 255)
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One image that has not been opened yet: its name for messages, its label, and where it comes from.
+    """An image that has not been opened: its name for messages, its label, and where it comes from.
 
-    ``says_label``: whether a label of None means that it has none, as an empty cell of a table's column does.
+    ``says_label``: a label of None means that the image has no label, like an empty cell in a table's column.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Source:
 
     @property
     def tells_label(self) -> bool:
-        """Whether the label is told of this very image, rather than taken from the name of a folder."""
+        """Whether the label was given for this very image rather than taken from a folder's name."""
         return self.says_label or not isinstance(self.content, Path)
 
 
@@ -40,7 +40,7 @@ class Item:
     number: int
 
     def image(self) -> Image.Image | Pixels:
-        """What the data set holds, as `open_image` takes it; a tensor (C, H, W) becomes an array (H, W, C)."""
+        """The image in a form that `open_image` takes; a tensor (C, H, W) becomes an array (H, W, C)."""
         item = self.data_set[self.number]
         image = item[0] if isinstance(item, tuple | list) else item
         if hasattr(image, "permute"):

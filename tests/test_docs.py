@@ -1,0 +1,84 @@
+"""The documentation: its links and pictures exist, and its examples use names and options that exist."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import convscope
+from convscope.attribution import ATTRIBUTIONS
+from convscope.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WITHOUT_A_PICTURE = {"attention_rollout"}  # no trained transformer is installed
+ON_ANOTHER_PAGE = {"occlusion_multiscale": "occlusion"}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [code for language, code in BLOCK.findall(page.read_text("utf-8")) if language in languages]
+
+
+@pages
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    places = [place.partition("#")[0] for place in LINK.findall(text) if "://" not in place]
+    missing = [place for place in places if not (page.parent / place).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
+def test_a_method_has_a_page_with_all_it_needs(name: str) -> None:
+    page = ON_ANOTHER_PAGE.get(name, name).replace("_", "-")
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    assert name in text
+    assert re.search(r"^    \S", text, re.MULTILINE), "a formula"
+    for part in ("How to read it.", "When it misleads", "Cost.", "References."):
+        assert f"**{part}**" in text
+    for language in ("python", "sh"):
+        assert f"```{language}" in text
+    assert ("](pictures/" in text) != (name in WITHOUT_A_PICTURE)
+
+
+def names_used(code: str) -> Iterator[str]:
+    """Public names, as in ``from convscope import f`` and ``cs.f``."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "convscope":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "cs":
+            yield node.attr
+
+
+@pages
+def test_an_example_in_python_calls_what_exists(page: Path) -> None:
+    for code in blocks(page, "python"):
+        assert set(names_used(code)) <= set(convscope.__all__)
+        for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func).removeprefix("cs.")
+            if name in convscope.__all__:
+                signature = inspect.signature(getattr(convscope, name))
+                signature.bind_partial(*call.args, **{word.arg: word.value for word in call.keywords if word.arg})
+
+
+@pages
+def test_an_example_for_the_terminal_has_options_that_exist(page: Path) -> None:
+    for code in blocks(page, "sh", ""):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] != ["convscope"]:
+                continue
+            shown = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+            assert shown.exit_code == 0, words
+            for option in (word for word in words[2:] if word.startswith("--")):
+                assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), f"{words[1]} has no {option}"
