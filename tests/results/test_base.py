@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.render.results import prediction
 
-from convscope import Attribution, FeatureMaps, Filters, ParameterError, Prediction, Provenance, Visualization
+from convscope import Attribution, FeatureMaps, Filters, Provenance, Visualization
 
 
 def provenance(**options: object) -> Provenance:
@@ -20,12 +21,6 @@ def provenance(**options: object) -> Provenance:
         "seconds": 1.234,
     }
     return Provenance(**{**stated, **options})
-
-
-def prediction(scores: object) -> Prediction:
-    scores = np.array(scores, np.float32)
-    labels = tuple("abcdefgh"[: scores.shape[1]])
-    return Prediction(scores=scores, labels=labels, names=("x",) * len(scores), provenance=provenance())
 
 
 def test_the_caption_leaves_out_options_that_were_not_given() -> None:
@@ -56,41 +51,13 @@ def test_maps_of_nothing_show_without_a_warning(values: np.ndarray) -> None:
 
 
 def test_results_are_frozen_and_equal_only_to_themselves() -> None:
-    first, second = prediction([[1, 2]]), prediction([[1, 2]])
+    first, second = prediction(), prediction()
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.scores = second.scores
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.provenance.device = "cuda"
     assert first == first
     assert first != second
-
-
-def test_probabilities_are_the_softmax_however_large_the_scores() -> None:
-    found = prediction([[0, np.log(3)], [1e4, 1e4], [-1e4, 1e4]]).probabilities
-    np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5], [0, 1]], rtol=1e-6)
-
-
-def test_the_highest_classes_come_first_and_ties_in_their_own_order() -> None:
-    first, second = prediction([[0, 5, 5, -1], [9, 0, 0, 0]]).top(3)
-    assert [r.label for r in first] == ["b", "c", "a"]
-    assert (second[0].label, second[0].index, second[0].score) == ("a", 0, 9)
-    assert second[0].probability == pytest.approx(1, abs=1e-3)
-    assert len(prediction([[0, 1]]).top(9)[0]) == 2
-    with pytest.raises(ParameterError, match="k=0"):
-        prediction([[0, 1]]).top(0)
-
-
-def test_channels_are_ordered_by_a_stated_strength() -> None:
-    values = np.array([[[[9, -9]], [[1, 1]], [[0, 0]]]], np.float32)
-    maps = FeatureMaps(values={"a": values}, images=np.zeros((1, 1, 1, 3), np.uint8), names=("x",),
-                       provenance=provenance())  # fmt: skip
-    assert maps.order("a").tolist() == [1, 0, 2]
-    assert maps.order("a", by="max").tolist() == [0, 1, 2]
-    full = np.array([[[[6, 0]], [[6, 6]], [[6, 3]], [[7, 0]]]], np.float32)
-    saturated = dataclasses.replace(maps, values={"a": full})
-    assert saturated.order("a", by="max").tolist() == [3, 1, 2, 0], "equal maxima go by the mean"
-    with pytest.raises(ParameterError, match="by='median'"):
-        maps.order("a", by="median")
 
 
 def test_the_html_is_a_picture_with_its_numbers_as_text() -> None:
