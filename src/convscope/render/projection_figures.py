@@ -1,4 +1,4 @@
-"""A projection as a map: points colored by label, thumbnails where there is room."""
+"""Projections: a map of points colored by label, with thumbnails where there is room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..results import Array, Projection
 from .style import LINE, SOFT, headline, new_figure, plain_axes, printable, short_label, text
 
 THUMBNAIL_PT = 30.0
-CANDIDATES = 200  # points that may get a thumbnail; beyond these there is no room anyway
+CANDIDATES = 200  # points that may get a thumbnail; there is no room for more
 # Okabe and Ito's colors without yellow (too pale on white) and black (the ink of the text).
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 MARKERS = ("o", "s", "^", "D")
@@ -21,14 +21,14 @@ OTHER = "#a0a0a6"
 
 
 def label_styles(labels: Sequence[str | None]) -> dict[str, tuple[str, str]]:
-    """Color and marker of each label; labels beyond the distinct ones share a gray one."""
+    """The color and marker of each label; where these run out, labels share a gray circle."""
     names = sorted({label for label in labels if label is not None})
     styles = [(color, marker) for marker in MARKERS for color in PALETTE]
     return {name: styles[i] if i < len(styles) else (OTHER, "o") for i, name in enumerate(names)}
 
 
 def draw_projection(ax: Axes, result: Projection, *, thumbnails: bool = True) -> None:
-    """Points colored by label; thumbnails over those points where they do not cover one another."""
+    """Points colored by label, and thumbnails beside points where they cover nothing."""
     points = _plane(result.coordinates)
     styles = label_styles(result.labels)
     groups: dict[str, list[int]] = {}
@@ -65,7 +65,7 @@ def _plane(coordinates: Array) -> Array:
 
 
 def axis_title(result: Projection, axis: int) -> str:
-    """The component and the share of the variance that it keeps, where the method knows it."""
+    """The component, and the share of the variance that it keeps where that is known."""
     ratios = result.explained_variance_ratio
     if axis < len(ratios) and np.isfinite(ratios[axis]):
         return f"component {axis + 1} ({ratios[axis]:.1%} of the variance)"
@@ -73,8 +73,8 @@ def axis_title(result: Projection, axis: int) -> str:
 
 
 def _add_thumbnails(ax: Axes, result: Projection, points: Array, styles: dict[str, tuple[str, str]]) -> None:
-    """Thumbnails beside their points, each tied to its point by a line."""
-    ax.figure.canvas.figure.draw_without_rendering()  # settles the layout, and with it where points come to lie
+    """Thumbnails beside their points, each joined to its point by a line."""
+    ax.figure.canvas.figure.draw_without_rendering()  # fixes the layout, and with it the places of the points
     per_pixel = 72 / ax.figure.dpi
     in_points, bounds = ax.transData.transform(points) * per_pixel, ax.bbox.get_points() * per_pixel
     order = round_robin(result.labels)[:CANDIDATES]
@@ -97,7 +97,7 @@ def _add_thumbnails(ax: Axes, result: Projection, points: Array, styles: dict[st
 
 
 def round_robin(labels: Sequence[str | None]) -> list[int]:
-    """Indices with the first of every label first, then the second of every label, and so on."""
+    """Indices ordered so that the first of every label come first, then the second of every label, and so on."""
     seen: dict[str | None, int] = {}
     turns = []
     for i, label in enumerate(labels):
@@ -109,10 +109,10 @@ def round_robin(labels: Sequence[str | None]) -> list[int]:
 def place_beside(
     points: Array, order: Sequence[int], size: float, bounds: Array
 ) -> dict[int, tuple[float, float]]:
-    """Where a square of this size has room beside its point: the shift of its center from the point.
+    """Find room for a square beside each point: point -> the shift of the square's center from it.
 
-    Squares lie within the bounds ((left, bottom), (right, top)) and cover neither a point nor one another; a
-    point without room gets none. Earlier points of the order choose first; each takes the nearest place.
+    Squares lie within the bounds ((left, bottom), (right, top)) and cover neither a point nor one another; a point
+    without room gets none. Points choose in the given order, and each takes the nearest free place.
     """
     shifts = [
         size * reach * np.array([np.cos(turn), np.sin(turn)])
@@ -120,7 +120,7 @@ def place_beside(
         for turn in np.arange(8) * np.pi / 4
     ]
     placed: dict[int, tuple[float, float]] = {}
-    taken = points  # what no square may cover: points, and the middles of lines
+    taken = points  # no square may cover these: points, and the middles of lines
     centers = np.empty((0, 2))
     for i in order:
         for shift in shifts:
@@ -136,7 +136,7 @@ def place_beside(
 
 
 def _distance(points: Array, point: Array) -> float:
-    """To the nearest of the points, as squares measure it: the larger of the two coordinates' differences."""
+    """The distance to the nearest of the points, in the maximum norm, as squares require."""
     return float(np.abs(points - point).max(axis=1).min(initial=np.inf))
 
 
@@ -147,14 +147,14 @@ def compose_projection(result: Projection, *, thumbnails: bool = True) -> Figure
     notes = []
     kept = float(result.explained_variance_ratio[:2].sum())
     if method == "pca" and np.isfinite(kept):
-        notes.append(f"The plane keeps {kept:.1%} of the variance; what is near here can be far in the rest.")
+        notes.append(f"The plane keeps {kept:.1%} of the variance; points near here can be far apart in the rest.")
     if np.isfinite(result.trustworthiness):
         notes.append(
-            f"Trustworthiness {result.trustworthiness:.2f}; {result.neighbors_kept:.0%} of the nearest in "
-            "the vectors are among the nearest here."
+            f"Trustworthiness {result.trustworthiness:.2f}; of an image's nearest in the vectors, "
+            f"{result.neighbors_kept:.0%} are among its nearest here."
         )
     headline(
         figure, f"Projection of the embeddings ({method.upper() if method == 'pca' else method})", result, notes
     )
-    draw_projection(figure.subplots(), result, thumbnails=thumbnails)  # last: it needs the final layout
+    draw_projection(figure.subplots(), result, thumbnails=thumbnails)  # last, as it needs the final layout
     return figure

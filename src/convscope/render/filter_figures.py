@@ -15,22 +15,22 @@ from .grids import columns_for, magnify, tile
 from .style import heading, headline, new_figure, show
 
 TILES = 64
-PLANES = 16  # input channels shown where a filter is not a color picture
-FAINT = 1e-4  # of the largest filter's norm: below it a filter is as good as zero, and its pattern is noise
+PLANES = 16  # input channels shown of a filter that is no color picture
+FAINT = 1e-4  # share of the largest filter's norm below which a filter is as good as zero and its pattern noise
 FilterScale = Literal["common", "each"]
 
 
 def filter_tiles(result: Filters, *, scale: FilterScale = "each", tiles: int = TILES) -> tuple[list[str], Array]:
-    """The first filters as pictures: their names and uint8 (T, kH, kW, 3).
+    """The first filters as pictures: their names, and uint8 (T, kH, kW, 3).
 
-    Three input channels make one RGB picture a filter; one makes a gray one. Otherwise each filter gives
+    A filter with three input channels is one RGB picture, a filter with one is a gray picture. Any other filter is
     a row of gray pictures, one for each of its first input channels.
 
     Args:
         result: the filters.
-        scale: "each" filter on its own scale, so that its pattern is seen, but gray where its norm is less than
-            1e-4 of the largest; or one "common" scale, so that strong and weak filters are told apart.
-        tiles: how many pictures at most.
+        scale: "each" gives every filter its own scale, which shows its pattern; filters with less than 1e-4 of the
+            largest norm stay gray. "common" is one scale for all, which tells strong filters from weak ones.
+        tiles: at most so many pictures.
     """
     if scale not in ("common", "each"):
         raise ParameterError(f"scale={scale!r}: expected 'common' or 'each'")
@@ -48,7 +48,7 @@ def filter_tiles(result: Filters, *, scale: FilterScale = "each", tiles: int = T
 
 
 def _limits(result: Filters, shown: Array, scale: FilterScale) -> Array:
-    """The weight that is white: of all that are shown, or of each filter; none where a filter is faint."""
+    """The weight that is drawn white, for all filters or for each; infinite for a faint filter."""
     if scale == "common":
         return np.asarray(np.abs(shown).max(keepdims=True))
     limits = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
@@ -56,14 +56,14 @@ def _limits(result: Filters, shown: Array, scale: FilterScale) -> Array:
 
 
 def is_faint(result: Filters) -> Array:
-    """(O,) whether a filter's norm is less than 1e-4 of the largest."""
+    """Whether each filter's norm is less than 1e-4 of the largest, (O,)."""
     finite = np.nan_to_num(result.values, posinf=0, neginf=0)
     norms = np.linalg.norm(finite.reshape(len(finite), -1), axis=1)
     return np.asarray(norms < FAINT * norms.max(initial=0))
 
 
 def filter_summary(result: Filters, count: int) -> str:
-    """How many filters of what shape, and how many of them are shown."""
+    """The number and shape of the filters, and how many of them are shown."""
     filters, planes, height, width = result.values.shape
     size = f"{height}×{width}×{planes}"
     if planes in (1, 3):
@@ -76,7 +76,7 @@ def filter_summary(result: Filters, count: int) -> str:
 
 
 def _columns(result: Filters, count: int) -> int:
-    """Of the grid; filters that are not one picture each get one row each."""
+    """Columns of the grid; a filter of several pictures gets a row of its own."""
     planes = result.values.shape[1]
     return columns_for(count, 16) if planes in (1, 3) else min(planes, PLANES)
 

@@ -1,4 +1,4 @@
-"""Plain pictures as data URIs, for pages that draw titles and color bars themselves."""
+"""Bare pictures as data URIs, for pages that draw titles and color bars themselves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..results import Array
 
 
 def image_uri(pixels: Array, kind: Literal["png", "jpeg"] = "png", *, at_most_px: int | None = None) -> str:
-    """Pixels (H, W, 3) uint8 as a data URI: "png" for maps, exact; "jpeg" for photos, smaller.
+    """Pixels (H, W, 3) uint8 as a data URI: "png" is exact, for maps; "jpeg" is smaller, for photos.
 
-    With ``at_most_px`` a picture with a longer side is averaged down to it.
+    A picture whose longer side exceeds ``at_most_px`` is averaged down to that.
     """
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Attributions: the photo, the map, and the map over the photo, on a scale in score units."""
+"""Attributions: the photo, the map, and the map over the photo, with a color bar in score units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Array, Attribution
-from .colors import IMPORTANCE, PERCENTILE, Scale, fit_scale
-from .overlays import overlay
+from .colors import PERCENTILE, Scale
+from .overlays import map_overlay, map_scale
 from .style import (
     capital,
     color_bar,
@@ -26,20 +26,17 @@ from .style import (
     show,
 )
 
-LIMIT = 8
+LIMIT = 8  # images
 
 
 def attribution_scale(result: Attribution, n: int) -> Scale:
-    """The scale of one image's map: each image has its own, for scores of different images differ.
-
-    A method that can find negative values has a scale around zero, also where there happen to be none.
-    """
-    return fit_scale(result.values[n], IMPORTANCE, signed=True if result.signed else None)
+    """The scale of image n's map; each image has its own."""
+    return map_scale(result.values[n], signed=result.signed)
 
 
 def attribution_overlay(result: Attribution, n: int) -> Array:
     """The map of image n over its photo, uint8 (H, W, 3)."""
-    return overlay(result.images[n], result.values[n], attribution_scale(result, n))
+    return map_overlay(result.images[n], result.values[n], signed=result.signed)
 
 
 def attribution_map(result: Attribution, n: int) -> Array:
@@ -48,7 +45,7 @@ def attribution_map(result: Attribution, n: int) -> Array:
 
 
 def is_grainy(values: Array) -> bool:
-    """Whether neighboring pixels differ about as much as any pixels do: illegible over a photo."""
+    """Whether neighboring pixels differ about as much as any two pixels, which is illegible over a photo."""
     spread = np.abs(values - values.mean()).mean()
     steps = np.abs(np.diff(values, axis=1)).mean() if values.shape[1] > 1 else 0.0
     return bool(steps > 0.3 * spread)
@@ -63,7 +60,7 @@ def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0) -> None:
 
 
 def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = None) -> Figure:
-    """One row an image: photo, the map by itself where it is grainy, overlay."""
+    """A row per image: the photo, the overlay, and between them the map by itself where a map is grainy."""
     rows = pick(n, len(result.values), LIMIT)
     grainy = any(is_grainy(result.values[i]) for i in rows)
     columns = 3 if grainy else 2
@@ -80,7 +77,7 @@ def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = 
     notes = cut_note(len(rows), len(result.values), "images") if n is None else []
     if any(attribution_scale(result, i).extend != "neither" for i in rows):
         notes.append(
-            f"Values beyond the arrow, {100 - PERCENTILE:g} % of the pixels at most, have the last color."
+            f"At most {100 - PERCENTILE:g} % of the pixels lie beyond the arrow; they have the last color."
         )
     if len(rows) > 1:
         notes.append("Each row has its own color scale.")

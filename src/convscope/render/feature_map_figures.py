@@ -1,4 +1,4 @@
-"""Feature maps: a grid of channels on one scale, one channel over the photo, or the bars of a vector layer."""
+"""Feature maps: the channels of a layer as a grid, one channel over the photo, a vector layer as bars."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from .style import (
 )  # fmt: skip
 
 CHANNELS, UNITS = 24, 20
-ROWS, COLUMNS = 4, 4
+ROWS, COLUMNS = 4, 4  # images, layers
 PHOTO_INCHES, LAYER_INCHES, CHART_INCHES = 2.0, 4.1, 3.4  # widths of photo and grid, height of a bar chart
-BAND = 0.24  # of a tile's width: white room under it for its number
+BAND = 0.24  # of a tile's width: the white band under it that holds its number
 
 
 def channel_tiles(
     result: FeatureMaps, layer: str, n: int = 0, *, by: ChannelOrder = "mean", channels: int = CHANNELS
 ) -> tuple[list[int], Array, Scale]:
-    """The most active channels of image n: their numbers, their maps in color (K, H, W, 3), their one scale."""
+    """The most active channels of image n: their numbers, their maps in color (K, H, W, 3), their common scale."""
     chosen = [int(c) for c in result.order(layer, n, by)[:channels]]
     maps = result.values[layer][n][chosen]
     scale = fit_scale(maps, ACTIVATION)
@@ -46,7 +46,7 @@ def channel_tiles(
 
 
 def top_units(result: FeatureMaps, layer: str, n: int = 0, units: int = UNITS) -> list[tuple[int, float]]:
-    """The units of a vector layer with the highest values for image n."""
+    """The units of a vector layer with the highest values for image n, and these values."""
     return [(int(u), float(result.values[layer][n][u])) for u in result.order(layer, n)[:units]]
 
 
@@ -60,7 +60,7 @@ def draw_feature_maps(
     channels: int = CHANNELS,
     channel: int | None = None,
 ) -> None:
-    """One layer of one image: the grid of its channels, or with ``channel`` that one over the photo."""
+    """One layer of one image: a grid of its channels, or with ``channel`` that channel over the photo."""
     (n,) = pick(n, len(result.images), 1)
     layer = _layer(result, layer)
     maps = result.values[layer][n]
@@ -121,7 +121,7 @@ def compose_feature_maps(
     channels: int = CHANNELS,
     channel: int | None = None,
 ) -> Figure:
-    """One row an image: the photo, then each layer."""
+    """A row per image: the photo, then each layer."""
     rows = pick(n, len(result.images), ROWS)
     layers = [_layer(result, layer)] if layer is not None else list(result.layers)[:COLUMNS]
     grid = 1 if channel is not None else channels
@@ -147,7 +147,7 @@ def compose_feature_maps(
 
 
 def _inches(result: FeatureMaps, layer: str | None, channels: int) -> float:
-    """How tall a layer is drawn with so many channels, one as the photo is; without a layer, the photo itself."""
+    """How high a layer is drawn; one channel has the photo's shape, and ``layer=None`` is the photo."""
     height, width = result.images.shape[1:3]
     if layer is None:
         return float(PHOTO_INCHES * height / width)

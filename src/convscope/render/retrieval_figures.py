@@ -1,4 +1,4 @@
-"""Retrieval: bars against pixels and chance, what is taken for what, and where the neighbors are most wrong."""
+"""Retrieval: bars for features, pixels and chance; the confusion table; the queries with the worst neighbors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from ..results import Array, Retrieval
 from .colors import color_map
-from .neighbors import draw_tile, write_under
+from .labeled_tiles import draw_tile, thumbnail, write_under
 from .style import (
     ACCENT,
     INK,
     LINE,
+    PALE,
     SOFT,
     WRONG,
     heading,
@@ -27,14 +28,14 @@ from .style import (
 
 CLASSES = 20
 CASES, CASE_NEIGHBORS = 6, 5
-COLORS = {"feature": ACCENT, "pixel": "#8fb8d3", "chance": LINE}
+COLORS = {"feature": ACCENT, "pixel": PALE, "chance": LINE}
 
 
 def draw_retrieval(ax: Axes, result: Retrieval) -> None:
-    """The means over the classes: a group of bars a measure, a bar a space."""
+    """The means over the classes: a group of bars per measure, a bar per space."""
     titles = {
-        "accuracy": f"vote of the {result.k} nearest is right",
-        "precision": f"share of the {result.k} nearest that is right",
+        "accuracy": f"the {result.k} nearest vote for the right label",
+        "precision": f"share of the {result.k} nearest with the right label",
         "average_precision": "average precision of the whole ranking",
     }
     means = result.macro
@@ -55,7 +56,7 @@ def draw_retrieval(ax: Axes, result: Retrieval) -> None:
 
 
 def draw_confusion(ax: Axes, result: Retrieval) -> None:
-    """Shares of each true class that were voted for as each class; the number is written where it fits."""
+    """For each true class, the share of its queries voted for as each class; counts are written where they fit."""
     chosen = shown_classes(result)
     counts = result.confusion[np.ix_(chosen, chosen)]
     shares = counts / np.maximum(result.confusion[chosen].sum(axis=1, keepdims=True), 1)
@@ -75,24 +76,24 @@ def draw_confusion(ax: Axes, result: Retrieval) -> None:
     ax.spines[["top", "right", "left", "bottom"]].set(visible=True, color=LINE)
     ax.set_xlabel("voted by the neighbors", **text(size=7.5, color=SOFT))
     ax.set_ylabel("true", **text(size=7.5, color=SOFT))
-    heading(ax, "Taken for, in feature space", "queries; the darker, the larger the share of its row")
+    heading(ax, "Confusion, in feature space", "number of queries; darker is a larger share of the row")
 
 
 def shown_classes(result: Retrieval) -> Array:
-    """The classes of the confusion table: all, or the 20 with the most mistakes, in their order."""
+    """The classes in the confusion table: all, or the 20 with the most mistakes, in their order."""
     mistakes = result.confusion.sum(axis=0) + result.confusion.sum(axis=1) - 2 * result.confusion.diagonal()
     return np.sort(np.argsort(-mistakes, kind="stable")[:CLASSES])
 
 
 def draw_worst(ax: Axes, result: Retrieval) -> None:
-    """The queries whose neighbors agree the least, two in a row, each with its nearest."""
+    """The queries whose neighbors agree least, two in a row, each with its nearest images."""
     shown = min(CASE_NEIGHBORS, result.worst_neighbors.shape[1])
     width = 1.35 + 1.08 * shown + 0.55
     cases = n_cases(result)
     for case in range(cases):
         left, top = (case % 2) * width, (case // 2) * 1.55
         query = int(result.worst[case])
-        draw_tile(ax, left, top, _picture(result, query))
+        draw_tile(ax, left, top, thumbnail(result.thumbnails, query))
         n_right = round(float(result.worst_shares[case]) * result.k)
         write_under(
             ax, left, top, short_label(str(result.labels[query]), 14), f"{n_right} of {result.k} agree", INK
@@ -100,27 +101,23 @@ def draw_worst(ax: Axes, result: Retrieval) -> None:
         for place, i in enumerate(result.worst_neighbors[case, :shown]):
             is_wrong = result.labels[i] != result.labels[query]
             x = left + 1.35 + 1.08 * place
-            draw_tile(ax, x, top, _picture(result, int(i)), WRONG if is_wrong else None)
+            draw_tile(ax, x, top, thumbnail(result.thumbnails, int(i)), WRONG if is_wrong else None)
             label = short_label(str(result.labels[i]), 14)
             write_under(ax, x, top, label, short_name(result.names[i], 14), WRONG if is_wrong else INK)
     ax.set(xlim=(-0.05, 2 * width - 0.5), ylim=(-(-cases // 2) * 1.55 - 0.05, -0.05), aspect="equal", anchor="NW")
     ax.set_axis_off()
     all_agree = bool((result.worst_shares == 1).all())
     title = "All neighbors agree; the lowest average precision" if all_agree else "Where the neighbors agree least"
-    heading(ax, title, "left the query; orange: another label than its own")
+    heading(ax, title, "left: the query; orange: not its label")
 
 
 def n_cases(result: Retrieval) -> int:
-    """The worst cases that are shown: those where a neighbor disagrees, or two where none does."""
+    """How many of the worst queries to show: those with a neighbor that disagrees, but at least two."""
     return min(CASES, max(2, int((result.worst_shares < 1).sum())), len(result.worst))
 
 
-def _picture(result: Retrieval, i: int) -> Array | None:
-    return result.thumbnails[i] if i < len(result.thumbnails) and result.thumbnails.shape[1] else None
-
-
 def compose_retrieval(result: Retrieval) -> Figure:
-    """Bars and table side by side, the worst cases below."""
+    """Bars and confusion table side by side, the worst queries below."""
     rows = -(-n_cases(result) // 2)
     n = min(CLASSES, len(result.classes))
     upper = 3.4 + 0.1 * max(0, n - 6)
@@ -131,9 +128,7 @@ def compose_retrieval(result: Retrieval) -> Figure:
     draw_confusion(figure.add_subplot(top[1]), result)
     draw_worst(figure.add_subplot(parts[1]), result)
     title = f"Retrieval: do the {result.k} nearest have the same label?"
-    notes = [
-        f"{int(result.counts.sum())} queries in {len(result.classes)} classes, each left out of its neighbors."
-    ]
+    notes = [f"{int(result.counts.sum())} queries in {len(result.classes)} classes; no query is its own neighbor."]
     if n < len(result.classes):
         notes.append(f"The table shows the {n} of {len(result.classes)} classes with the most mistakes.")
     headline(figure, title, result, notes)
