@@ -15,6 +15,7 @@ from .style import (
     FONT,
     LINE_COLORS,
     SOFT,
+    decimal,
     fold,
     frame,
     heading,
@@ -89,7 +90,7 @@ def _draw_maps(
             show(ax, map_overlay(result.images[0], result.maps[s, 0], signed=True))
             ax.set_title("" if r else f"{window} px", loc="center", pad=3, **text(size=8))
             ax.annotate(
-                f"{result.insertion[s].mean() - result.deletion[s].mean():.2f}", (1, 0), (-3, 3), va="bottom",
+                decimal(result.advantage[s]), (1, 0), (-3, 3), va="bottom",
                 xycoords="axes fraction", textcoords="offset points", ha="right",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}, **text(size=6.5),
             )  # fmt: skip

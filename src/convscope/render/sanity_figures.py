@@ -39,16 +39,16 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     for low, high in ((SAME, 1), (-1, -SAME)):
         ax.axhspan(low, high, color=WRONG, alpha=0.06, linewidth=0)
     ax.plot(
-        places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="with all above"
+        places, result.cascading[:, 0], "o-", color=ACCENT, linewidth=1.6, markersize=4, label="with all above it"
     )
-    ax.plot(places, result.independent[:, 0], "o", color=SOFT, mfc="white", markersize=4, label="this alone")
+    ax.plot(places, result.independent[:, 0], "o", color=SOFT, mfc="white", markersize=4, label="this stage alone")
     ax.plot(
         places,
         result.cascading[:, 1],
         color=PALE,
         linewidth=1.2,
         linestyle="--",
-        label="SSIM, with all above",
+        label="SSIM, with all above it",
     )
     ax.axhline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="y")

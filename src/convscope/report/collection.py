@@ -1,4 +1,4 @@
-"""What a report tells of a collection: found by embedding its images, or in vectors that were made before."""
+"""What a report says about a collection, from its images or from vectors that were made of them before."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
 
-QUERIES = 5  # of the neighbors: the images of the report, and of the collection as many as are missing
+QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5
-MEASURED = 2000  # images up to here are compared all with all, for the share of right neighbors
+MEASURED = 2000  # up to so many images, each is a query for the share of neighbors with the right label
 
 Vectors: TypeAlias = Embeddings | EmbeddingStore
 
 
 @dataclass(frozen=True)
 class Collection:
-    """How the images of a collection lie: the nearest of a few, in both spaces, and a map of all.
+    """The nearest images of a few queries, in feature space and in pixel space, and a map of all images.
 
-    ``nearest`` pairs neighbors in feature space with those in pixel space: first of the images that the report is
-    about, then of some of the collection's own. ``precision`` is the share of the nearest images that have the
-    query's label, (feature space, pixel space); None without labels. ``skipped`` says what could not be read.
+    ``nearest`` pairs the neighbors in feature space with those in pixel space: for the images of the report first,
+    then for some of the collection's own. ``precision`` is the mean share of neighbors that have the query's
+    label, (feature space, pixel space); None without labels. ``skipped`` are the images that could not be read,
+    and why.
     """
 
     count: int
@@ -45,11 +46,11 @@ class Collection:
 
 
 def opened(collection: Any, model: Model) -> Any:
-    """What a collection is, before the long work: vectors of this network, or images that are to be embedded.
+    """Open a collection before the long work starts: vectors of this network, or images to be embedded.
 
     Raises:
-        ImageError: there is no such folder, or nothing in it.
-        ParameterError, StoreError: the vectors are another network's, or too few.
+        ImageError: there is no such folder, or no image in it.
+        ParameterError, StoreError: the vectors come from another network, or are fewer than two.
     """
     found = _found(collection, model)
     if isinstance(found, Embeddings):
@@ -77,11 +78,11 @@ def _found(collection: Any, model: Model) -> Any:
 
 def _check_number(n: int) -> None:
     if n < 2:
-        raise ParameterError(f"a collection of {n} image(s) has no neighbors and no map; give two or more")
+        raise ParameterError(f"a collection needs at least 2 images for neighbors and a map; it has {n}")
 
 
 def collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
-    """Ask a collection, as `opened` gives it, for what is near the shown images and near some of its own."""
+    """Find what is near the shown images, and near some of the collection's own; `opened` gives the collection."""
     vectors: Vectors = collection
     if not isinstance(collection, Embeddings | EmbeddingStore):
         vectors = embed(model, collection, progress=progress)
@@ -104,7 +105,7 @@ def _asked(model: Model, vectors: Vectors, shown: Any) -> Collection:
     return Collection(
         count=len(names),
         nearest=tuple(nearest),
-        projection=project(source_of(vectors)),  # of a store as it is: a report changes nothing in it
+        projection=project(source_of(vectors)),  # writes nothing to a store
         precision=precision,
         skipped=skipped,
     )
@@ -114,7 +115,7 @@ def _asked(model: Model, vectors: Vectors, shown: Any) -> Collection:
 
 
 def _rows(vectors: Vectors) -> tuple[tuple[str, ...], tuple[str | None, ...], tuple[str, ...]]:
-    """Names, labels, and what could not be read."""
+    """Names, labels, and the images that could not be read, with the reasons."""
     if isinstance(vectors, Embeddings):
         return vectors.names, vectors.labels, vectors.provenance.skipped
     rows = vectors.to_arrow(["path", "label"], vectors.in_use())
@@ -130,7 +131,7 @@ def _near(vectors: Vectors, query: Any, space: Space) -> Neighbors:
 
 
 def _precision(vectors: Vectors, names: Any, labels: Any, space: Space) -> float:
-    """The mean share of the nearest images to a labeled one that have its label."""
+    """The mean, over the labeled images, of the share of their neighbors that have their label."""
     if isinstance(vectors, Embeddings):
         return vectors.label_precision(NEIGHBORS, space=space)
     found = _near(vectors, [name for name, label in zip(names, labels, strict=True) if label is not None], space)

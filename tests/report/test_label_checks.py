@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convscope.report.verdicts import disagreement, verdicts
+from convscope.report.label_checks import disagreement, verdicts
 
 
 @pytest.mark.parametrize(

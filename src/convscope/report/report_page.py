@@ -1,27 +1,34 @@
-"""Results to HTML: what the template shows, section by section."""
+"""The report as HTML: what its template shows, section by section."""
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from PIL import Image
+
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection_view import collection_view
-from .compose import IMAGES, Contents
-from .figures import attribution_views, badge, caption, layer_views, method_view, number, size_of
-from .names import without_folders
+from .contents import IMAGES, Contents
+from .image_views import attribution_views, badge, layer_views, method_view
+from .short_paths import without_folders
 from .templates import template
+from .wording import caption, number
 
 View = dict[str, Any]
 
+_HEAD = 1 << 14  # characters of a data URI within which a picture says its size; 4 of them are 3 bytes
+
 
 def page(contents: Contents) -> str:
-    """The whole page."""
-    return template("template.html.jinja").render(
-        size_of=size_of,
+    """The whole page, as HTML."""
+    return template("report.html.jinja").render(
+        size_of=_size_of,
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
         left_out=max(0, contents.n_given - IMAGES),
@@ -38,8 +45,14 @@ def page(contents: Contents) -> str:
     )
 
 
+def _size_of(uri: str) -> tuple[int, int]:
+    """The (width, height) of a picture in a data URI; with it the page does not jump while pictures load."""
+    start = uri.index(",") + 1
+    return Image.open(io.BytesIO(base64.b64decode(uri[start : start + _HEAD]))).size
+
+
 def _facts(contents: Contents) -> list[tuple[str, str]]:
-    """The header: what was looked at, by what, when."""
+    """The header: which network, which images, how and when."""
     origin = contents.prediction.provenance
     facts = [
         ("Network", str(origin.model.get("name"))),
@@ -69,7 +82,7 @@ def _preprocessing(steps: Any) -> str:
 
 
 def _skipped(contents: Contents) -> list[str]:
-    """Images that could not be read, and why, each once."""
+    """The images that could not be read, and why; each once."""
     found = list(contents.prediction.provenance.skipped)
     if contents.collection is not None:
         found += contents.collection.skipped
@@ -127,7 +140,7 @@ def _visualization(result: Visualization) -> View:
 
 
 def _curve(scores: list[float]) -> str:
-    """The points of a polyline in a box of 100 x 30, the highest score at the top."""
+    """The points of a polyline in a box of 100 x 30, with the highest score at the top."""
     if len(scores) < 2:
         return ""
     low, high = min(scores), max(scores)

@@ -1,4 +1,4 @@
-"""What a report holds: which methods run, on which images, layers and targets. Nothing is drawn here."""
+"""The contents of a report: which methods run, on which images, layers and targets. Nothing is drawn here."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from ..results import (
 )
 from ..synthesis import visualize
 from ..targets import Detection, Region, Several, SimilarTo, Target
-from .collect import Collection, collect
+from .collection import Collection, collect
 
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 
-METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # shown unless others are asked for
-STEPS = 16  # on the curves of the badges
-IMAGES = 12  # shown in detail; every image costs an occlusion run
+METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # unless others are asked for
+STEPS = 16  # on the deletion and insertion curves behind the badges
+IMAGES = 12  # at most, shown in detail; each costs an occlusion run
 LAYERS = 4
 VISUALIZATIONS = 4
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All results of a report. ``n_given`` images were given; those beyond `IMAGES` are left out.
+    """All results of a report.
 
-    ``evidence`` measures the attributions, each under the name of its method; ``left_out`` are methods that do not
-    fit the network, and why.
+    ``n_given`` images were given; those beyond `IMAGES` are left out. ``evidence`` measures the attributions, each
+    under the name of its method. ``left_out`` are the methods that do not fit the network, and why.
     """
 
     prediction: Prediction
@@ -70,7 +70,7 @@ def compose(
     methods: str | Sequence[str] | None = None,
     progress: StageProgress | None = None,
 ) -> Contents:
-    """Run every method of the report, the quick ones first, so that a mistake in the call shows soon."""
+    """Run every method of the report; quick ones come first, so that a mistake in the call shows soon."""
     started = time.perf_counter()
 
     def stage(name: str) -> Any:
@@ -78,7 +78,7 @@ def compose(
 
     names = method_keys(METHODS if methods is None else methods)
     if isinstance(target, Several):
-        raise ParameterError("a report explains one target of each image: make one for each of Several")
+        raise ParameterError("a report explains one target per image: make a report for each target of Several")
     shown, n_given = _first(images)
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
@@ -120,13 +120,13 @@ def compose(
 def _explain(
     model: Model, shown: Any, names: Sequence[str], target: Target, stage: Callable[[str], Any]
 ) -> tuple[dict[str, Attribution], list[str]]:
-    """The maps of each method, and why others do not fit; the error of the last one where none does."""
+    """The maps of each method that fits the network, and why others do not; the last error where none fits."""
     explained: dict[str, Attribution] = {}
     left_out: list[str] = []
     for name in names:
         try:
             explained[name] = ATTRIBUTIONS[name](model, shown, target=target, progress=stage(name))
-        except (LayerError, ModelError) as error:  # a network without a map, without a gradient, without attention
+        except (LayerError, ModelError) as error:  # such as a network without feature maps, gradients or attention
             left_out.append(f"{name}: {error}")
             if not explained and name == names[-1]:
                 raise
@@ -134,9 +134,10 @@ def _explain(
 
 
 def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
-    """One layer of each resolution, for inputs (C, H, W); at most `LAYERS`, from the finest to the coarsest.
+    """One layer of each resolution for inputs (C, H, W), from the finest to the coarsest, at most `LAYERS`.
 
-    Of a resolution, the last of the outermost layers: a stage's output rather than something inside the next one.
+    Of each resolution it is the last of the outermost layers: the output of a stage rather than a layer inside
+    one.
     """
     structure = model.structure(shape)
     last_of: dict[tuple[int, ...], str] = {}
@@ -144,7 +145,7 @@ def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
         best = last_of.get(layer.shape[1:])
         if layer.is_spatial and (best is None or layer.name.count(".") <= best.count(".")):
             last_of[layer.shape[1:]] = layer.name
-    if structure.last_spatial is not None:  # what follows it at its resolution is pooling
+    if structure.last_spatial is not None:  # only pooling follows it at its resolution
         last_of[structure.last_spatial.shape[1:]] = structure.last_spatial.name
     names = list(last_of.values())
     places = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).round().astype(int)
@@ -152,22 +153,22 @@ def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
 
 
 def _first(images: Any) -> tuple[Any, int]:
-    """The images that are shown in detail, and how many there are."""
+    """The images to be shown in detail, and how many there are in all."""
     found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
     return found[:IMAGES], len(found)
 
 
 def _first_targets(target: Any) -> Target:
-    """The targets of the images that are shown, as plain numbers and labels."""
+    """The targets of the images to be shown, as plain numbers and labels."""
     if isinstance(target, np.ndarray | np.generic | torch.Tensor):
         target = target.tolist()
     return list(target)[:IMAGES] if isinstance(target, Sequence) and not isinstance(target, str) else target
 
 
 def _distinct_targets(target: Target, prediction: Prediction) -> list[Any]:
-    """What to visualize: every target once, or every predicted class."""
+    """What to visualize: every target once, or without targets every predicted class once."""
     if isinstance(target, SimilarTo | Region | Detection):
-        return []  # nothing that an input could be made for
+        return []  # no input can be made for these
     if target is None:
         return list(dict.fromkeys(row[0].index for row in prediction.top(1)))
     if callable(target) or isinstance(target, str | int):

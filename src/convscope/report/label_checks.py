@@ -1,4 +1,4 @@
-"""What a map calls wrong: predictions unlike labels where both have one vocabulary; neighbors of other labels."""
+"""Which images a map marks as suspicious: wrong predictions, or neighbors with other labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ RIGHT, WRONG, NOT_JUDGED = 1, 0, -1
 
 
 def verdicts(labels: Sequence[str | None], predicted: Sequence[str | None]) -> Array | None:
-    """Whether each prediction is the label: 1 right, 0 wrong, -1 not judged; None where the two do not meet.
+    """Judge each prediction by its label, provided that labels are classes of the network at all.
 
-    Labels are often names of folders, "holiday" and "work", which no network has as classes: then every prediction
-    would be wrong. A store does not hold the names of its network's classes, so that they are known by the
-    predictions. A label is a class
+    Labels are often names of folders, such as "holiday" and "work", which are no classes of any network: every
+    prediction would be wrong. A store does not know the classes of its network, so they are inferred from the
+    predictions. A label counts as a class
 
-        where it is predicted for some image, as a class's whole name or as one of its comma-separated names, or
-        where every prediction is one of the labels, as of a network that was trained on them.
+        if it is predicted for some image, as the whole name of a class or as one of its comma-separated names, or
+        if every prediction is one of the labels, as for a network that was trained on them.
 
-    Rows of other labels are not judged. Where fewer than half of the labels are classes, the two do not meet.
+    Images with other labels are not judged. If fewer than half of the labels are classes, nothing is judged.
 
     Returns:
-        (N,) int8, or None.
+        (N,) int8: 1 right, 0 wrong, -1 not judged; or None where nothing is judged.
     """
     names = sorted({name for name in predicted if name is not None})
     index = by_name(names)
@@ -43,15 +43,15 @@ def verdicts(labels: Sequence[str | None], predicted: Sequence[str | None]) -> A
 
 
 def disagreement(labels: Sequence[str | None], neighbors: Array | None) -> Array | None:
-    """The share of each image's labeled neighbors that have another label than itself, in [0, 1].
+    """The share of each image's labeled neighbors whose label differs from its own, in [0, 1].
 
     Args:
         labels: N labels, None where there is none.
-        neighbors: (N, K) rows, negative where there are fewer; or None.
+        neighbors: (N, K) rows, negative where an image has fewer than K neighbors; or None.
 
     Returns:
-        (N,) float32, NaN for an image without a label or without a labeled neighbor; None where there are no
-        neighbors, or fewer than two labels to differ.
+        (N,) float32, NaN for an image without a label or without labeled neighbors; None without neighbors or
+        with fewer than two different labels.
     """
     codes = {label: code for code, label in enumerate(sorted({label for label in labels if label is not None}))}
     if neighbors is None or len(codes) < 2:

@@ -1,14 +1,10 @@
-"""Figures of one image: attribution maps with their color bars, and feature maps as grids of tiles."""
+"""What the template shows of one image: attribution maps with their color bars, feature maps as grids of tiles."""
 
 from __future__ import annotations
 
-import base64
 import inspect
-import io
 import math
 from typing import Any
-
-from PIL import Image
 
 from ..attribution import ATTRIBUTIONS
 from ..render import (
@@ -21,48 +17,23 @@ from ..render import (
     is_grainy,
     top_units,
 )
-from ..results import CONTROLS, Attribution, Evaluation, FeatureMaps, Result
+from ..results import CONTROLS, Attribution, Evaluation, FeatureMaps
+from .wording import caption, number
 
 View = dict[str, Any]
 
-_HEAD = 1 << 14  # characters of a data URI, of which each 4 stand for 3 bytes: the size is told in the first
-TILE_PX = 112  # tiles are seen at about this size; sending more pixels would only make the file larger
-
-
-def caption(result: Result) -> list[str]:
-    """Method, parameters and time, then the remarks: what stands under every figure."""
-    return [result.provenance.caption, *result.provenance.notes]
-
-
-def number(value: float, spec: str = ".3g") -> str:
-    """A number for people; a dash for what is none."""
-    if not math.isfinite(value):
-        return "–"
-    text = format(value, spec)
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")  # no "−0.00"
-
-
-def share(value: float, spec: str) -> str:
-    """A number of which 1 says "always"; what is only rounded to it says so."""
-    text = format(value, spec)
-    return f"almost {text}" if text == format(1.0, spec) and value < 1 - 1e-6 else text
-
-
-def size_of(uri: str) -> tuple[int, int]:
-    """Width and height of a picture in a data URI: a page that knows them keeps its place while pictures load."""
-    start = uri.index(",") + 1
-    return Image.open(io.BytesIO(base64.b64decode(uri[start : start + _HEAD]))).size
+TILE_PX = 112  # about the size of a tile on the page; more pixels would only make the file larger
 
 
 def method_view(result: Attribution) -> View:
-    """What a method does and how its colors are read, for the head of the section: its docstring's first words."""
+    """What a method does, in the first words of its docstring, and how to read its colors."""
     method = result.provenance.method
     summary, intuition = (inspect.getdoc(ATTRIBUTIONS[method]) or "").split("\n\n")[:2]
     return {"name": method, "text": f"{summary} {intuition}", "is_signed": result.signed}
 
 
 def attribution_views(result: Attribution, n: int) -> list[View]:
-    """The overlay; before it, where that would be illegible alone, the map by itself."""
+    """The overlay; where that alone would be illegible, the map by itself comes before it."""
     scale = attribution_scale(result, n)
     method = result.provenance.method
     about = {
@@ -84,7 +55,7 @@ def attribution_views(result: Attribution, n: int) -> list[View]:
 
 
 def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | None:
-    """How good the map of image n is, beside a map of chance; completeness where it applies; seconds an image."""
+    """How good the map of image n is beside a random map, and its completeness error where that applies."""
     if evidence is None:
         return None
     row, chance = evidence.methods.index(result.provenance.method), evidence.methods.index(CONTROLS[0])
@@ -96,12 +67,11 @@ def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | No
         "deletion": number(deletion[0], ".2f"),
         "chance": (number(insertion[1], ".2f"), number(deletion[1], ".2f")),
         "completeness": number(completeness, ".2g") if math.isfinite(completeness) else None,
-        "seconds": number(result.provenance.seconds / len(result.values), ".2f"),
     }
 
 
 def color_bar(scale: Scale, label: str) -> View:
-    """What a page needs to draw a color bar: the colors and the numbers at its ends and in the middle."""
+    """What the page needs for a color bar: colors, and the numbers at its ends and in the middle."""
     below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
     middle = 0.0 if scale.is_signed else scale.high / 2
     return {
@@ -114,8 +84,8 @@ def color_bar(scale: Scale, label: str) -> View:
 
 
 def layer_views(result: FeatureMaps, n: int) -> list[View]:
-    """Each layer of image n: tiles of the most active channels, or the bars of a vector layer."""
-    n_tiles = 24 if len(result.images) <= 4 else 12  # many images: fewer tiles of each, for the file's sake
+    """Each layer of image n: tiles of its most active channels, or the bars of a vector layer."""
+    n_tiles = 24 if len(result.images) <= 4 else 12  # fewer for many images, to keep the file small
     views = []
     for layer in result.layers:
         values = result.values[layer][n]

@@ -1,4 +1,4 @@
-"""Names as a page shows them: a page is sent around, and paths of the machine that made it do not go with it."""
+"""Paths shortened for a page, which is sent around and must not reveal the folders of the machine that made it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import PurePath
 
 
 def without_common_folder(names: Sequence[str]) -> tuple[str, ...]:
-    """Absolute paths as seen from the folder that they have in common; other names as they are.
+    """Absolute paths relative to the folder that all of them share; other names as they are.
 
-    Of files that have no folder in common but the root, the last folder and the name.
+    Where files share no folder but the root, the last folder and the name of each.
     """
     folders = [os.path.dirname(name) for name in names if os.path.isabs(name)]
     try:
@@ -23,7 +23,7 @@ def without_common_folder(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_folders(reasons: Iterable[str]) -> list[str]:
-    """What went wrong with which file, "path: reason", with the last folder and the name of each path."""
+    """Reasons of the form "path: reason", with each path cut to its last folder and name."""
     found = []
     for reason in reasons:
         path = reason.partition(": ")[0]

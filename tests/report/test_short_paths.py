@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convscope.report.names import without_common_folder, without_folders
+from convscope.report.short_paths import without_common_folder, without_folders
 
 
 @pytest.mark.parametrize(
