@@ -109,7 +109,7 @@ def test_a_collection_of_one_is_refused_before_the_work(model: Model, tmp_path: 
     store = tmp_path / "s" if "store" in kind else None
     given = [image] if kind == "one image" else embed(model, [image], store=store)
     calls: list[Any] = []
-    with pytest.raises(ParameterError, match="a collection needs at least 2 images .* has 1"):
+    with pytest.raises(ParameterError, match=r"a collection needs at least 2 images .* has 1"):
         report(model, image, output=tmp_path / "r.html", collection=given, progress=lambda *c: calls.append(c))
     assert calls == []
 
