@@ -105,7 +105,7 @@ def _asked(model: Model, vectors: Vectors, shown: Any) -> Collection:
     return Collection(
         count=len(names),
         nearest=tuple(nearest),
-        projection=project(source_of(vectors)),  # writes nothing to a store
+        projection=project(source_of(vectors)),  # of a store as it is: a report changes nothing in it
         precision=precision,
         skipped=skipped,
     )
@@ -115,7 +115,7 @@ def _asked(model: Model, vectors: Vectors, shown: Any) -> Collection:
 
 
 def _rows(vectors: Vectors) -> tuple[tuple[str, ...], tuple[str | None, ...], tuple[str, ...]]:
-    """Names, labels, and the images that could not be read, with the reasons."""
+    """Names, labels, and what could not be read."""
     if isinstance(vectors, Embeddings):
         return vectors.names, vectors.labels, vectors.provenance.skipped
     rows = vectors.to_arrow(["path", "label"], vectors.in_use())
@@ -131,7 +131,7 @@ def _near(vectors: Vectors, query: Any, space: Space) -> Neighbors:
 
 
 def _precision(vectors: Vectors, names: Any, labels: Any, space: Space) -> float:
-    """The mean, over the labeled images, of the share of their neighbors that have their label."""
+    """The mean share of the nearest images to a labeled one that have its label."""
     if isinstance(vectors, Embeddings):
         return vectors.label_precision(NEIGHBORS, space=space)
     found = _near(vectors, [name for name, label in zip(names, labels, strict=True) if label is not None], space)

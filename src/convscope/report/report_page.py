@@ -78,7 +78,8 @@ def _preprocessing(steps: Any) -> str:
     mean, std = (" ".join(f"{value:.3g}" for value in steps[key]) for key in ("mean", "std"))
     if steps["crop"] == "squash":
         return f"resized to {height}×{width} ({steps['interpolation']}); mean {mean}; std {std}"
-    return f"covers {rows}×{columns} ({steps['interpolation']}), center {height}×{width}; mean {mean}; std {std}"
+    resized = f"resized to cover {rows}×{columns} ({steps['interpolation']}), center crop {height}×{width}"
+    return f"{resized}; mean {mean}; std {std}"
 
 
 def _skipped(contents: Contents) -> list[str]:
