@@ -21,8 +21,7 @@ class MapData:
         names: N names of images; the page shows and searches them.
         labels: N labels, None for an image without one.
         predicted: N predicted labels, None for an image without one; empty without any predictions. They are
-        judged
-            right or wrong only where labels are classes of the network, see `verdicts`.
+            judged right or wrong only where labels are classes of the network, see `verdicts`.
         probability: (N,) probabilities of the predicted labels, in [0, 1], NaN for none; or None.
         clusters: (N,) int, -1 for no cluster, -2 for an image added after the clusters were made; or None.
         representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom; or None.

@@ -44,15 +44,13 @@ def report(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed. The first 12 are shown
-        in
-            detail, and the report says how many are left out.
+            in detail, and the report says how many are left out.
         output: path of the HTML file. Its folder is created if needed; an older report is replaced.
         collection: where to look for neighbors: a folder or other images, or vectors that this network has made
             before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read.
         target: what the maps explain and what is visualized; by default the class predicted for each image.
         layer: the name or names of the layers whose feature maps are shown; by default one layer of each
-        resolution,
-            at most 4.
+            resolution, at most 4.
         methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, saliency, integrated gradients
             and Grad-CAM. A method that does not fit the network is left out, and the report says why. Each map is
             measured by deletion and insertion, beside a random map.

@@ -21,7 +21,7 @@ CHANGED, SAME = 0.4, 0.6
 class SanityCheck(Result):
     """How the map of one image changes when weights of the network become random, or the target another class.
 
-     ``stages`` (S,) are groups of layers, from the output to the input. ``cascading`` (S, 2): rank correlation and
+    ``stages`` (S,) are groups of layers, from the output to the input. ``cascading`` (S, 2): rank correlation and
     SSIM with the original map after this stage and all stages before it became random; ``independent`` (S, 2):
     after this stage alone did. ``labels`` (L, 2): the same for the maps of the classes ``label_names``.
     Correlations keep their sign, but their size decides: a map with bright and dark exchanged still is that map.
