@@ -1,8 +1,8 @@
 """The one place where results meet what draws them.
 
-`render` lies above `results` and imports it, so no result can import `render`. As in pandas and its plotting backend,
-a result knows its renderer by name alone: the module is looked up when a result is first plotted, saved, or shown in
-a notebook. Until then matplotlib is not loaded.
+`render` lies above `results` and imports it, so no result can import `render`. As in pandas and its plotting
+backend, a result knows its renderer by name alone: the module is looked up when a result is first plotted, saved,
+or shown in a notebook. Until then matplotlib is not loaded.
 """
 
 from __future__ import annotations
