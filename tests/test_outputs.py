@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from convscope.errors import OutputError
-from convscope.outputs import _HOST, GENERATOR, check_directory, check_output, new_directory, replace_file
+from convscope.outputs import GENERATOR, check_directory, check_output, new_directory, replace_file
+from convscope.partial_files import _HOST
 from convscope.texts import printable
 
 HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -1,19 +1,14 @@
-"""Files and folders that convscope writes: whole or not at all, and never over what it did not write.
+"""Where convscope may write, and how: never over what it did not write, and whole or not at all.
 
-Everything is written under a hidden name beside its place, and moved there at the end. A run that is killed leaves
-that behind, but not the lock that it held on it, so that the next run knows what it may remove.
+Everything is written under a hidden name beside its place and moved there at the end, see `partial_files`.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import re
-import secrets
-import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -21,42 +16,36 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .errors import OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing removed
-    fcntl = None  # type: ignore[assignment]
+from .partial_files import partial_beside
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
-GENERATOR = f"convscope {version('convscope')}"  # by which a file of ours is known: see `_OURS`
-# How our HTML and PNG files begin. Anybody's file may hold that text further on, as notes that quote a page do.
+GENERATOR = f"convscope {version('convscope')}"  # by which a file of ours is recognized, see `_OURS`
+# How our HTML and PNG files begin. Only the beginning counts: notes may quote a page further on.
 _OURS = re.compile(
     rb'\s*<!doctype html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">\s*'
     rb'<meta name="generator" content="convscope[ "]'
     rb"|\x89PNG\r\n\x1a\n.{,256}tEXtSoftware\0convscope ",
     re.DOTALL,
 )
-_HEAD = 1024  # bytes in which that stands
+_HEAD = 1024  # bytes that hold this beginning
 _TABLE = os.path.join("images.lance", "_versions")  # what makes a folder a store
-_RESULT = ("manifest.json", "arrays.npz")  # what makes it a saved result
+_RESULT = ("manifest.json", "arrays.npz")  # what makes a folder a saved result
 _LONGEST_NAME = 255  # bytes
-_HOST = re.sub(r"\W", "_", platform.node())[:64]
-_A_DAY = 86_400  # seconds
 
 
 def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: bool = False) -> Path:
-    """Where a file is going to be written: nowhere but in a new place, or over a file that convscope wrote.
+    """Check that a file may be written: to a new place, or over a file that convscope wrote.
 
     Args:
         output: path of the file.
         inputs: files that the same call reads; names of what is no file do no harm.
-        overwrite: allow any regular file that is neither an input nor a part of a store or a saved result.
+        overwrite: also allow any other regular file, unless it is an input or part of a store or a saved result.
 
     Returns:
-        The place, behind all links.
+        The path with all links resolved.
 
     Raises:
-        OutputError: it is neither, or cannot be written.
+        OutputError: the file may not be replaced, or cannot be written.
     """
     with _explained(output):
         place = Path(os.path.realpath(output))
@@ -64,7 +53,7 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
         about = _about(place)
         if about is not None:
             _check_kind(output, about)
-            check_no_input(place, inputs)  # one of our own may be one: a picture
+            check_no_input(place, inputs)  # a picture of ours may be an input
             if not overwrite and not _is_ours(place):
                 raise OutputError(
                     f"{output}: exists, and convscope did not write it; choose another output, or give "
@@ -77,10 +66,10 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
 
 
 def check_no_input(output: AnyPath, inputs: Iterable[AnyPath]) -> None:
-    """`OutputError` where the output is a file that the same call reads, by whatever name."""
+    """Raise `OutputError` if the output is a file that the same call reads, by whatever name."""
     try:
         about = os.stat(output)
-    except (OSError, ValueError):  # it is not there yet
+    except (OSError, ValueError):  # it does not exist yet
         return
     for one in inputs:
         with suppress(OSError, ValueError):  # no name of a file
@@ -89,13 +78,13 @@ def check_no_input(output: AnyPath, inputs: Iterable[AnyPath]) -> None:
 
 
 def check_directory(directory: AnyPath) -> Path:
-    """Where a folder is going to be written: a new one, or one that is empty.
+    """Check that a folder may be written: a new one, or one that is empty.
 
     Returns:
-        The place, behind all links.
+        The path with all links resolved.
 
     Raises:
-        OutputError: it holds anything, or cannot be written.
+        OutputError: the folder holds anything, or cannot be written.
     """
     with _explained(directory):
         place = Path(os.path.realpath(directory))
@@ -104,7 +93,7 @@ def check_directory(directory: AnyPath) -> Path:
         if about is not None:
             if not stat.S_ISDIR(about.st_mode) or any(place.iterdir()):
                 raise OutputError(f"{directory}: exists already; choose another output or remove it")
-            if place == Path.cwd():  # whoever stands in it would stand nowhere
+            if place == Path.cwd():  # it would be replaced under whoever works in it
                 raise OutputError(f"{directory}: is the current folder; give the name of a new one")
         _check_folder(directory, place)
     return place
@@ -113,12 +102,12 @@ def check_directory(directory: AnyPath) -> Path:
 def replace_file(
     output: AnyPath, pieces: Iterable[str | bytes], *, inputs: Iterable[AnyPath] = (), overwrite: bool = False
 ) -> None:
-    """Write a file whose reader finds the old one or the new one, never half of one. See `check_output`.
+    """Write a file such that readers find the old one or the new one, never half of one. See `check_output`.
 
-    Text is written as UTF-8; what is no text, as a file's name may be, as in ``\\udcff``.
+    Text is written as UTF-8; bytes of a file's name that are no text are escaped, as in ``\\udcff``.
     """
-    place = check_output(output, inputs=inputs, overwrite=overwrite)  # again: something may have come meanwhile
-    with _explained(output), _beside(place, is_folder=False) as partial, partial.open("wb") as file:
+    place = check_output(output, inputs=inputs, overwrite=overwrite)  # again: one may have appeared
+    with _explained(output), partial_beside(place, is_folder=False) as partial, partial.open("wb") as file:
         for piece in pieces:
             file.write(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece)
         file.flush()
@@ -128,13 +117,13 @@ def replace_file(
 
 @contextmanager
 def new_directory(directory: AnyPath) -> Iterator[Path]:
-    """A hidden folder beside ``directory`` to write into; it takes that name when all went well, or vanishes.
+    """Give a hidden folder to write into; it is renamed to ``directory`` on success and vanishes on failure.
 
     Raises:
         OutputError: see `check_directory`; or writing failed.
     """
     place = check_directory(directory)
-    with _explained(directory), _beside(place, is_folder=True) as partial:
+    with _explained(directory), partial_beside(place, is_folder=True) as partial:
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
@@ -145,7 +134,7 @@ def new_directory(directory: AnyPath) -> Iterator[Path]:
 
 @contextmanager
 def _explained(output: AnyPath) -> Iterator[None]:
-    """What the system says becomes an `OutputError`."""
+    """Turn errors of the system into `OutputError`."""
     try:
         yield
     except OSError as error:
@@ -158,7 +147,7 @@ def _explained(output: AnyPath) -> Iterator[None]:
 
 
 def _about(place: Path) -> os.stat_result | None:
-    """What is there; None for nothing."""
+    """The status of what is there; None for nothing."""
     try:
         return place.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +155,7 @@ def _about(place: Path) -> os.stat_result | None:
 
 
 def _check_no_part(output: AnyPath, place: Path) -> None:
-    """`OutputError` for what belongs to a store or a saved result, which nothing else could make again."""
+    """Raise `OutputError` for a part of a store or of a saved result, which nobody could make again."""
     for folder in place.parents:
         if (folder / _TABLE).is_dir():
             raise OutputError(f"{output}: lies inside the store {folder}; choose another output")
@@ -187,88 +176,14 @@ def _is_ours(place: Path) -> bool:
 
 
 def _check_folder(output: AnyPath, place: Path) -> None:
-    """Whether a file can be made in the folder that is to hold ``place``: one is made, and vanishes."""
+    """Check that the folder of ``place`` can hold a file, by making one that vanishes."""
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in place.parts):
         raise OutputError(f"{output}: cannot be written, as a name has at most {_LONGEST_NAME} bytes")
     folder = next(parent for parent in place.parents if parent.exists())
     if not folder.is_dir():
         raise OutputError(f"{output}: cannot be written, as {folder} is a file; choose another output")
     with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(bytes(4096))  # which a full disk does not take
-
-
-@contextmanager
-def _beside(place: Path, *, is_folder: bool) -> Iterator[Path]:
-    """A hidden file or folder beside ``place``, locked; whatever stops the writing, nothing of it is left."""
-    made = [parent for parent in place.parents if not parent.exists()]  # the deepest first
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_dead(place.parent)
-        partial, lock = _locked(place.parent, is_folder)
-        try:
-            yield partial
-        finally:
-            os.close(lock)
-            _remove(partial)  # there only if something went wrong
-    except BaseException:
-        for parent in made:
-            with suppress(OSError):  # another run has put something there
-                parent.rmdir()
-        raise
-
-
-def _locked(folder: Path, is_folder: bool) -> tuple[Path, int]:
-    """A new hidden file or folder, and the descriptor that holds its lock."""
-    while True:
-        partial = folder / f".convscope-{_HOST}-{secrets.token_hex(6)}.partial"
-        partial.mkdir() if is_folder else partial.touch(exist_ok=False)
-        try:
-            lock = os.open(partial, os.O_RDONLY)
-        except FileNotFoundError:  # another run took us for dead, as there was no lock yet
-            continue
-        if _is_locked(lock) and partial.exists():
-            return partial, lock
-        os.close(lock)
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Lock it. False where another run holds the lock, to remove what we have just made."""
-    with suppress(OSError):  # no locks on this file system: nothing is removed there
-        try:
-            if fcntl:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _remove_dead(folder: Path) -> None:
-    """Remove what runs of this user that are dead have left in a folder."""
-    if fcntl:
-        for found in folder.glob(".convscope-*.partial"):
-            with suppress(OSError):  # as for one that is locked: the run is alive
-                _remove_if_dead(found)
-
-
-def _remove_if_dead(found: Path) -> None:
-    descriptor = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        about = os.fstat(descriptor)
-        is_plain = stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)
-        # A shared file system may keep the locks of another machine from us.
-        is_here = found.name.startswith(f".convscope-{_HOST}-") or time.time() - about.st_mtime > _A_DAY
-        if is_plain and is_here and about.st_uid == os.geteuid():
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(found)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(partial: Path) -> None:
-    if partial.is_dir():
-        shutil.rmtree(partial, ignore_errors=True)
-    else:
-        partial.unlink(missing_ok=True)
+        probe.write(bytes(4096))  # fails on a full disk
 
 
 def _move(partial: Path, place: Path) -> None:

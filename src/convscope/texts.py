@@ -1,18 +1,18 @@
-"""Text from outside, such as names of files and classes, as it can be shown; lists of names in messages."""
+"""Text from outside, such as names of files and classes, made fit to be shown; lists of names in messages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# What moves a cursor, starts a line, turns the direction of writing, or is no character at all.
+# Characters that move the cursor, start a line, or turn the writing direction; and what is no character at all.
 _HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # the last: bytes of no text
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # last: bytes of no text
 )
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters written out, so that it stays on its line and does nothing to a terminal.
+    r"""The text with control characters escaped, so that it stays on its line and does nothing to a terminal.
 
     Example:
         >>> print(printable("a\x1b[2J\nb.jpg"))
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """The first of some names, and how many there are besides.
+    """The first names of a list, and how many more there are.
 
     Example:
         >>> listed(["a.jpg", "b.jpg", "c.jpg"], 2)

@@ -18,6 +18,7 @@ from convscope.results import (
     Projection,
     Provenance,
     Result,
+    Retrieval,
     SanityCheck,
     Visualization,
 )
@@ -73,6 +74,29 @@ def neighbors(query_labels: tuple[str | None, ...] = ("a", None)) -> Neighbors:
         thumbnails=photos(3),
         query_labels=query_labels,
         provenance=provenance("neighbors"),
+    )
+
+
+def retrieval() -> Retrieval:
+    """Four images in two classes; the first query has only wrong neighbors."""
+    rng = np.random.default_rng(10)
+    return Retrieval(
+        spaces=("feature", "pixel", "chance"),
+        classes=("$a_", "b, bee"),
+        counts=np.array([2, 2]),
+        accuracy=rng.random((3, 2)),
+        precision=rng.random((3, 2)),
+        average_precision=rng.random((3, 2)),
+        confusion=np.array([[1, 1], [0, 2]]),
+        worst=np.array([0, 3]),
+        worst_neighbors=np.array([[2, 3], [2, 0]]),
+        worst_shares=np.array([0.0, 0.5]),
+        k=2,
+        metric="cosine",
+        names=tuple(f"<b>$bad_{i} 猫.png" for i in range(4)),
+        labels=("$a_", "$a_", "b, bee", "b, bee"),
+        thumbnails=photos(4),
+        provenance=provenance("evaluate_retrieval"),
     )
 
 
@@ -218,6 +242,7 @@ def every_kind() -> list[Result]:
         projection(1, 1),
         projection(4, 3),
         prediction(),
+        retrieval(),
         sanity_check(),
         sanity_check(1, 0),
         visualization(),

@@ -21,7 +21,7 @@ from convscope.errors import (
 )
 from convscope.models import Model
 from convscope.report import report
-from convscope.report.collect import QUERIES
+from convscope.report.collection import QUERIES
 
 
 def test_the_given_images_are_the_first_queries(made: tuple[Path, str, Any]) -> None:
@@ -109,7 +109,7 @@ def test_a_collection_of_one_is_refused_before_the_work(model: Model, tmp_path: 
     store = tmp_path / "s" if "store" in kind else None
     given = [image] if kind == "one image" else embed(model, [image], store=store)
     calls: list[Any] = []
-    with pytest.raises(ParameterError, match="a collection of 1 image"):
+    with pytest.raises(ParameterError, match=r"a collection needs at least 2 images .* has 1"):
         report(model, image, output=tmp_path / "r.html", collection=given, progress=lambda *c: calls.append(c))
     assert calls == []
 

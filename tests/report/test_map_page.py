@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from convscope.errors import OutputError, ParameterError
-from convscope.report.map_page import MapData, map_page
+from convscope.report.map_data import MapData
+from convscope.report.map_page import map_page
 
 EVIL = "</script><script>alert(1)</script>"
 ODD = (EVIL, '" onload="alert(1)', "猫 ☕ \u2028", "<!--<script>", "a&amp;b\\", "'", "\udcff.jpg", "")
@@ -162,7 +163,7 @@ def test_only_our_script_may_run_and_nothing_is_loaded(tmp_path: Path) -> None:
 
 def test_facts_say_what_they_mean(tmp_path: Path) -> None:
     text = map_page(some_points(meanings={"Weights": "Their hash."}), tmp_path / "map.html").read_text()
-    assert "Are the images that lie together on the map also near in the vectors?" in text
+    assert "Are images that lie together on the map near in the vectors, too?" in text
     assert "Their hash." in text
 
 

@@ -21,9 +21,9 @@ from convscope.models import Model
 from convscope.outputs import GENERATOR
 from convscope.render import save_png
 from convscope.report import report
-from convscope.report.compose import IMAGES, choose_layers
-from convscope.report.figures import number
-from convscope.report.page import _curve
+from convscope.report.contents import IMAGES, choose_layers
+from convscope.report.report_page import _curve
+from convscope.report.wording import number
 from convscope.targets import Several, SimilarTo
 
 HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -130,7 +130,7 @@ def test_targets_that_nothing_can_be_made_for_leave_the_visualization_out(model:
     page = Page(made.read_text(encoding="utf-8"))
     assert "likeness to another image" in "".join(page.text)
     assert "visualizations" not in [section["id"] for section in page.of("section")]
-    with pytest.raises(ParameterError, match="make one for each of Several"):
+    with pytest.raises(ParameterError, match="a report for each target of Several"):
         report(model, images, output=tmp_path / "r.html", target=Several(0, 1))
 
 

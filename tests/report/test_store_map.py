@@ -13,7 +13,7 @@ from PIL import Image
 from convscope import EmbeddingStore, Model, cluster, embed, project
 from convscope.errors import StoreError
 from convscope.report import store_map as page
-from convscope.report.figures import share
+from convscope.report.wording import share
 
 
 @pytest.fixture

@@ -129,6 +129,15 @@ def test_only_results_of_its_own_are_made_from_a_file(
         Result.load(tmp_path / "a")
 
 
+def test_a_result_is_found_after_the_file_of_its_class_has_moved(tmp_path: Path, no_picture: None) -> None:
+    attribution().save(tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert manifest["module"] == "convscope.results"
+    manifest["module"] = "convscope.results.a_file_of_once"
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+    assert isinstance(Result.load(tmp_path / "a"), Attribution)
+
+
 def test_another_format_is_told(tmp_path: Path, no_picture: None) -> None:
     attribution().save(tmp_path / "a")
     text = (tmp_path / "a" / "manifest.json").read_text()

@@ -126,7 +126,7 @@ def report(
 ) -> None:
     """Everything about a few images in one self-contained HTML file."""
     from convscope.report import report as write_report
-    from convscope.report.compose import IMAGES
+    from convscope.report.contents import IMAGES
 
     looked_at = chosen_images(images)
     with staged_progress() as step:

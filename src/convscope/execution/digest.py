@@ -1,10 +1,8 @@
-"""What results say of where they come from: the versions of packages, and a digest of a network's weights."""
+"""A digest of a network's weights, and whether a network is still the one it was."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.metadata
 import itertools
 import weakref
 from collections.abc import Iterator
@@ -12,14 +10,6 @@ from typing import TypeAlias
 
 import torch
 from torch import nn
-
-_VERSIONS = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _VERSIONS}
-
 
 _Versions: TypeAlias = tuple[tuple[int, int, float], ...]
 _DIGESTS: weakref.WeakKeyDictionary[nn.Module, tuple[_Versions, str]] = weakref.WeakKeyDictionary()

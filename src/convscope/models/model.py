@@ -15,10 +15,10 @@ from ..arguments import checks_arguments
 from ..errors import ImageError, ModelError, ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.capture import OUTPUT
-from ..execution.digest import device_of, dtype_of, versions, weights_digest
+from ..execution.digest import device_of, dtype_of, weights_digest
 from ..execution.running import check_weights, evaluating, move, refuse_where_it_cannot_run
 from ..progress import Progress
-from ..results import Array, Normalization, Prediction, Provenance
+from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_output, note_on_scores
 from .inputs import Batch, Inputs

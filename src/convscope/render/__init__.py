@@ -1,13 +1,13 @@
-"""Results as pictures: the only place that turns numbers into colors."""
+"""Draw results: the only place that turns numbers into colors."""
 
-from .attributions import attribution_map, attribution_overlay, attribution_scale, is_grainy
+from .attribution_figures import attribution_map, attribution_overlay, attribution_scale, is_grainy
 from .colors import Scale
-from .images import image_uri
-from .maps import channel_tiles, top_units
-from .neighbors import neighbor_rows, query_label
+from .feature_map_figures import channel_tiles, top_units
+from .filter_figures import filter_summary, filter_tiles, is_faint
+from .image_uris import image_uri
+from .neighbor_figures import neighbor_rows, query_label
 from .pictures import data_uri, figure, plot, save_png
-from .projections import label_styles
-from .weights import filter_summary, filter_tiles, is_faint
+from .projection_figures import label_styles
 
 __all__ = [
     "Scale",

@@ -1,8 +1,8 @@
-"""From values to colors: which limits, which color map, and what lies outside the limits.
+"""From values to colors: the limits of a scale, its color map, and what becomes of values outside the limits.
 
-Three maps, each with one meaning everywhere: `SIGNED` for values around zero (red is positive, blue is
-negative, near-white is zero), `IMPORTANCE` for relevance without a sign and `ACTIVATION` for feature maps
-(both perceptually uniform: equal steps of the value look equally far apart; dark is zero).
+Each of the three color maps means the same everywhere: `SIGNED` is for values around zero (red is positive, blue
+is negative, near-white is zero), `IMPORTANCE` for relevance without a sign, and `ACTIVATION` for feature maps. In
+the last two dark is zero, and equal steps of the value look equally far apart.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ SIGNED = "RdBu_r"
 IMPORTANCE = "inferno"
 ACTIVATION = "viridis"
 
-# A few pixels can be ten times as strong as all others (gradients do that) and would leave the rest black.
-# Where the maximum stands out from this percentile by more than this factor, the percentile is the limit.
+# In a map of gradients a few pixels can be ten times as strong as all others and would leave the rest black. Where
+# the maximum exceeds this percentile by more than this factor, the percentile is the limit.
 PERCENTILE = 99.5
 STANDS_OUT = 1.25
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear scale from ``low`` to ``high`` with its color map; ``extend`` says on which side it clips."""
+    """A linear scale from ``low`` to ``high`` with its color map; ``extend`` says where values are clipped."""
 
     low: float
     high: float
@@ -52,26 +52,27 @@ class Scale:
         return np.ascontiguousarray(rgba[..., :3])
 
     def strength(self, values: Array) -> Array:
-        """How far from zero, as a part of the limit: (...) in 0..1."""
+        """The size of each value as a share of the limit, (...) in [0, 1]."""
         magnitude = np.abs(np.nan_to_num(np.asarray(values, np.float64)))
         return np.clip(magnitude / max(abs(self.low), abs(self.high)), 0, 1)
 
     def gradient(self, stops: int = 17) -> tuple[str, ...]:
-        """Colors from low to high as "#rrggbb", for a color bar drawn by something else than matplotlib."""
+        """Colors from low to high as "#rrggbb", for a color bar that matplotlib does not draw."""
         colors = self.colors(np.linspace(self.low, self.high, stops))
         return tuple("#{:02x}{:02x}{:02x}".format(*color) for color in colors)
 
 
 @cache
 def color_map(name: str) -> Colormap:
-    """A color map with an odd number of colors, so that zero in a signed scale is exactly its middle."""
+    """A color map with an odd number of colors, so that zero on a signed scale gets exactly the middle one."""
     return colormaps[name].resampled(257)
 
 
 def fit_scale(values: Array, map_name: str, *, signed: bool | None = None) -> Scale:
-    """The scale that shows these values: from zero, or symmetric around it where they have a sign.
+    """The scale for these values: from zero up, or symmetric around zero for signed values.
 
-    ``signed=None`` looks whether a value is negative; signed values always get the map `SIGNED`.
+    With ``signed=None``, values are signed where one of them is negative. Signed values always get the map
+    `SIGNED`.
     """
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
@@ -87,7 +88,7 @@ def fit_scale(values: Array, map_name: str, *, signed: bool | None = None) -> Sc
 
 
 def _limit(values: Array) -> float:
-    """The largest magnitude, or where it stands out the 99.5th percentile; 1 where everything is zero."""
+    """The largest magnitude; the 99.5th percentile where that stands out; 1 where everything is zero."""
     if not values.size:
         return 1.0
     magnitude = np.abs(values)

@@ -1,4 +1,4 @@
-"""Many small pictures tiled into one."""
+"""Tile many small pictures into one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..results import Array
 
 
 def magnify(images: Array, at_least_px: int) -> Array:
-    """Repeat pixels (N, H, W, 3) by a whole factor, so that small pictures stay sharp squares."""
+    """Repeat the pixels of images (N, H, W, 3) a whole number of times, so that they stay sharp squares."""
     factor = max(1, math.ceil(at_least_px / max(images.shape[1:3])))
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def columns_for(count: int, at_most: int = 8) -> int:
-    """Columns of a grid that is a little wider than high, its last row as full as can be."""
+    """The columns of a grid that is a little wider than high, with its last row as full as possible."""
     ideal = math.sqrt(1.6 * count)
     fitting = range(max(1, math.floor(ideal * 0.8)), max(1, math.ceil(ideal * 1.3)) + 1)
     return min(
@@ -40,6 +40,6 @@ def tile(images: Array, columns: int, *, gap: int = 0, fill: int = 255) -> Array
 
 
 def corner(i: int, columns: int, size: tuple[int, int], gap: int) -> tuple[int, int]:
-    """(top, left) of the i-th tile."""
+    """The corner (top, left) of tile i."""
     row, column = divmod(i, columns)
     return row * (size[0] + gap), column * (size[1] + gap)

@@ -1,22 +1,22 @@
-"""A map laid over its photo: the photo in gray, so that every hue in the picture is a value."""
+"""A map over its photo. The photo turns gray, so that every hue in the picture is a value."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..results import Array
-from .colors import Scale
+from .colors import IMPORTANCE, Scale, fit_scale
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def overlay(photo: Array, values: Array, scale: Scale) -> Array:
-    """Lay values (H, W) over a photo (H, W, 3) uint8: zero leaves the photo bare, strength covers it.
+    """Lay values (H, W) over a photo (H, W, 3) uint8: zero leaves the photo bare, strong values cover it.
 
-    The photo steps back toward the neutral end of the scale. Under a signed map, whose zero is near-white, it
-    is light, and the map tints it like colored glass; on a sequential one, whose zero is near-black, it is dark,
-    and the map shines on it like a lamp. (Plain mixing would first whiten or blacken the photo where a value is
-    weak, so that weak and middling values look alike.)
+    The photo fades toward the color of zero. On a signed scale zero is near-white: the photo is light, and the map
+    tints it like colored glass. On an unsigned scale zero is near-black: the photo is dark, and the map shines on
+    it like a lamp. Plain mixing would whiten or blacken the photo under weak values, so that weak and medium
+    values would look alike.
     """
     gray = (np.asarray(photo, np.float64) @ _LUMA)[..., None] / 255
     strength = scale.strength(values)[..., None]
@@ -31,8 +31,21 @@ def overlay(photo: Array, values: Array, scale: Scale) -> Array:
     return np.asarray(np.rint(255 * mixed.clip(0, 1)), np.uint8)
 
 
+def map_scale(values: Array, *, signed: bool) -> Scale:
+    """The scale of one map alone, as scores of different images differ.
+
+    The map of a method that can find negative values has a scale around zero, even where it found none.
+    """
+    return fit_scale(values, IMPORTANCE, signed=True if signed else None)
+
+
+def map_overlay(photo: Array, values: Array, *, signed: bool) -> Array:
+    """A map (H, W) over its photo, on a scale of its own: uint8 (H, W, 3)."""
+    return overlay(photo, values, map_scale(values, signed=signed))
+
+
 def enlarge(values: Array, size: tuple[int, int]) -> Array:
-    """A map (h, w) at the size (H, W) of the photo, bilinear between the centers of its cells."""
+    """A map (h, w) enlarged to the photo's size (H, W), bilinear between the centers of its cells."""
     for axis, n in enumerate(size):
         have = values.shape[axis]
         places = np.clip((np.arange(n) + 0.5) * have / n - 0.5, 0, have - 1)

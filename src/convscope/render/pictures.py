@@ -1,4 +1,4 @@
-"""A result of any kind as a picture: which drawing belongs to which kind."""
+"""A picture of any result, by a table of what draws which kind."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ from ..results import (
     SanityCheck,
     Visualization,
 )
-from .attributions import compose_attribution, draw_attribution
-from .checks import compose_mask_study, compose_sanity_check, draw_mask_study, draw_sanity_check
-from .evidence import compose_comparison, compose_evaluation, draw_comparison, draw_evaluation
-from .maps import compose_feature_maps, draw_feature_maps
-from .neighbors import compose_neighbors, draw_neighbors
-from .projections import compose_projection, draw_projection
-from .retrievals import compose_retrieval, draw_retrieval
-from .scores import compose_prediction, compose_visualization, draw_prediction, draw_visualization
-from .weights import compose_filters, draw_filters
+from .attribution_figures import compose_attribution, draw_attribution
+from .comparison_figures import compose_comparison, draw_comparison
+from .evaluation_figures import compose_evaluation, draw_evaluation
+from .feature_map_figures import compose_feature_maps, draw_feature_maps
+from .filter_figures import compose_filters, draw_filters
+from .mask_study_figures import compose_mask_study, draw_mask_study
+from .neighbor_figures import compose_neighbors, draw_neighbors
+from .prediction_figures import compose_prediction, draw_prediction
+from .projection_figures import compose_projection, draw_projection
+from .retrieval_figures import compose_retrieval, draw_retrieval
+from .sanity_figures import compose_sanity_check, draw_sanity_check
+from .visualization_figures import compose_visualization, draw_visualization
 
-# kind of result -> (one axes of it, the whole figure)
+# kind of result -> (draws its main panel into axes, composes the whole figure)
 PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
@@ -59,7 +62,7 @@ DPI = 150
 
 @checks_arguments
 def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
-    """Draw the main panel of a result into one axes, a new pyplot figure without one. Never calls show.
+    """Draw the main panel of a result into axes, by default of a new pyplot figure. Never calls show.
 
     Args:
         result: any result.
@@ -81,19 +84,19 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
 
 
 def figure(result: Result, **options: Any) -> Figure:
-    """The complete picture of a result: all panels, headline and caption. Options as in `plot`.
+    """The complete picture of a result: all panels, headline and caption. Options are those of `plot`.
 
-    The figure is not known to pyplot, so it needs no closing.
+    Pyplot does not know the figure, so it needs no closing.
     """
     _, compose = _find(result)
     return checks_arguments(compose)(result, **options)
 
 
 def save_png(result: Result, path: str | Path, *, overwrite: bool = False, **options: Any) -> Path:
-    """Write the complete picture as a PNG file on white. A picture of convscope that is there is replaced.
+    """Write the complete picture as a PNG file on white, which may replace a picture that convscope wrote.
 
     Raises:
-        OutputError: there is another file, and no ``overwrite``; or it cannot be written.
+        OutputError: another file is there and ``overwrite`` is False, or the file cannot be written.
     """
     check_output(path, overwrite=overwrite)
     replace_file(path, [_png(figure(result, **options))], overwrite=overwrite)
@@ -101,7 +104,7 @@ def save_png(result: Result, path: str | Path, *, overwrite: bool = False, **opt
 
 
 def data_uri(result: Result, **options: Any) -> str:
-    """The complete picture as "data:image/png;base64,...", to stand inside HTML."""
+    """The complete picture as "data:image/png;base64,...", to be embedded in HTML."""
     return "data:image/png;base64," + base64.b64encode(_png(figure(result, **options), dpi=110)).decode("ascii")
 
 
@@ -116,6 +119,6 @@ def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:
 def _png(picture: Figure, dpi: int = DPI) -> bytes:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.15, "facecolor": "white"}
-    # By its name `outputs` knows that the file may be replaced.
+    # By this name `outputs` recognizes a file that it may replace.
     picture.savefig(buffer, format="png", dpi=dpi, metadata={"Software": GENERATOR}, **options)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""How every figure looks: ink, type, white space; and text that cannot break a drawing."""
+"""How every figure looks: ink, type and white space; and text that cannot break a drawing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import ParameterError
@@ -20,12 +21,15 @@ from ..results import Array, Result
 from .colors import Scale
 
 INK, SOFT, LINE = "#1d1d1f", "#66666b", "#d8d8dc"
-ACCENT, WRONG = "#0072b2", "#d55e00"  # blue and vermilion of Okabe and Ito: told apart by every kind of eye
-FONT = "DejaVu Sans"  # comes with matplotlib, so pictures are the same on every machine
+ACCENT, WRONG = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion: color-blind readers tell them apart
+PALE = "#8fb8d3"  # of the accent
+# Okabe and Ito's colors without yellow, which is too pale on white, and black, the ink of the text.
+LINE_COLORS = (ACCENT, WRONG, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+FONT = "DejaVu Sans"  # ships with matplotlib, so pictures are the same on every machine
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A white figure (inches) outside of pyplot: nothing has to be closed, nothing stays open."""
+    """A white figure (inches) that pyplot does not know, so that it needs no closing."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -33,11 +37,11 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-_REMARKS = 4  # of a result, below its picture
+_REMARKS = 4  # notes of a result that stand below its picture
 
 
 def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = ()) -> None:
-    """What the figure is, above it; where it comes from, below it."""
+    """A title above the figure; below it, where the result comes from."""
     width = int(figure.get_figwidth() * 14)
     figure.suptitle(fold(title, int(width * 0.62)), x=0.015, ha="left", **text(size=12, weight="bold"))
     remarks = result.provenance.notes
@@ -50,7 +54,7 @@ def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = 
 
 
 def heading(ax: Axes, title: str, note: str = "") -> None:
-    """A title flush left, with a quieter second line."""
+    """A title aligned left, with a quieter second line."""
     ax.set_title(printable(title), loc="left", pad=17 if note else 6, **text(size=9))
     if note:
         ax.annotate(
@@ -60,17 +64,22 @@ def heading(ax: Axes, title: str, note: str = "") -> None:
 
 
 def show(ax: Axes, image: Array, *, sharp: bool = False) -> None:
-    """A picture without ticks or frame; ``sharp`` keeps pixels square instead of smoothing them."""
+    """A picture without ticks or frame; ``sharp`` shows pixels as squares instead of smoothing them."""
     ax.imshow(image, interpolation="nearest" if sharp else "antialiased")
     ax.set_axis_off()
 
 
+def frame(ax: Axes) -> None:
+    """A frame around a picture that stands out."""
+    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=ACCENT, linewidth=3))
+
+
 def color_bar(ax: Axes, scale: Scale, label: str) -> None:
-    """A color bar as high as the picture, with an arrow on the side where values were clipped."""
+    """A color bar as high as the picture, with an arrow where values were clipped."""
     place = ax.inset_axes((1.03, 0, 0.04, 1))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.map)
     bar = ax.figure.colorbar(mappable, cax=place, extend=scale.extend, extendfrac=0.04)
-    bar.outline.set(edgecolor=LINE, linewidth=0.5)  # so that a pale end is seen on white
+    bar.outline.set(edgecolor=LINE, linewidth=0.5)  # or a pale end would vanish on white
     bar.locator = MaxNLocator(4, symmetric=scale.is_signed)
     bar.update_ticks()
     place.tick_params(labelsize=7, labelcolor=SOFT, color=LINE, length=2, labelfontfamily=FONT)
@@ -79,14 +88,14 @@ def color_bar(ax: Axes, scale: Scale, label: str) -> None:
 
 
 def plain_labels(ax: Axes) -> None:
-    """Ticks and legend as they are written: "$" and "_" in a name are not mathematics."""
+    """Show the text of ticks and legend literally: "$" and "_" in a name are no mathematics."""
     legend = ax.get_legend()
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels(), *(legend.get_texts() if legend else ())):
         label.set_parse_math(False)
 
 
 def plain_axes(ax: Axes, *, grid: str | None = None) -> None:
-    """Axes for a chart: no box, quiet ticks, at most a pale grid in the direction that is read."""
+    """Axes of a chart: no box, quiet ticks, and a pale grid only along the axis ``grid``."""
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=7.5, labelcolor=SOFT, color=LINE, length=0, labelfontfamily=FONT)
     if grid is not None:
@@ -95,29 +104,29 @@ def plain_axes(ax: Axes, *, grid: str | None = None) -> None:
 
 
 def text(*, size: float = 8, color: str = INK, weight: str = "normal") -> dict[str, Any]:
-    """Keywords of every text: "$" and "_" in a file name are not mathematics."""
+    """The keywords of every text, which is shown literally: "$" and "_" in a name are no mathematics."""
     return {"fontsize": size, "color": color, "fontweight": weight, "fontfamily": FONT, "parse_math": False}
 
 
 def decimal(value: float) -> str:
-    """With two decimals; what rounds to zero has no sign."""
+    """A number with two decimals; one that rounds to zero has no sign."""
     return f"{round(float(value), 2) + 0.0:.2f}"
 
 
 def short_name(name: str, width: int = 30) -> str:
-    """The last part of a path, its middle cut out where it is long."""
+    """The last part of a path; a long one loses its middle."""
     name = PurePath(name).name or name
     keep = width // 2 - 1
     return name if len(name) <= width else f"{name[:keep]}…{name[-keep:]}"
 
 
 def short_label(label: str, width: int = 34) -> str:
-    """The first of the synonyms that ImageNet labels consist of, in a contrast of both; cut where it is long."""
+    """The first synonym of an ImageNet label, or of both labels of a contrast; a long one is cut."""
     first = " rather than ".join(name.split(",")[0] for name in label.split(" rather than "))
     return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
 
 
-# Names that more than underscores stand between and people.
+# Names that take more than replacing underscores.
 _TITLES = {
     "deep_lift": "DeepLIFT", "eigen_cam": "Eigen-CAM", "grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++",
     "guided_grad_cam": "guided Grad-CAM", "kernel_shap": "Kernel SHAP", "layer_cam": "Layer-CAM", "lime": "LIME",
@@ -127,21 +136,22 @@ _TITLES = {
 
 
 def in_words(name: str) -> str:
-    """The name of a method or a measure for people."""
+    """The name of a method or measure as people write it."""
     return _TITLES.get(name, name.replace("_", " "))
 
 
 def capital(words: str) -> str:
-    """The same at the beginning of a line."""
+    """The same words with a capital letter first."""
     return words[:1].upper() + words[1:]
 
 
 def fold(line: str, width: int) -> str:
+    """The text in lines of at most so many characters."""
     return textwrap.fill(printable(line), max(20, width))
 
 
 def printable(line: str) -> str:
-    """The text with a replacement sign for what the font cannot draw, which would be a warning."""
+    """The text with a replacement character for each that the font cannot draw, which would raise a warning."""
     return "".join(c if c == "\n" or _has_glyph(c) else "\ufffd" for c in line)
 
 
@@ -151,7 +161,7 @@ def _has_glyph(character: str) -> bool:
 
 
 def pick(n: int | Sequence[int] | None, count: int, limit: int) -> list[int]:
-    """The images that option ``n`` names; without it the first ones up to the limit."""
+    """The images that ``n`` chooses; for None the first ones, up to the limit."""
     if n is None:
         return list(range(min(count, limit)))
     chosen = [n] if isinstance(n, int) else list(n)
@@ -164,5 +174,5 @@ def pick(n: int | Sequence[int] | None, count: int, limit: int) -> list[int]:
 
 
 def cut_note(shown: int, count: int, what: str) -> list[str]:
-    """One line that says what was left out, or none."""
+    """A line that says what was left out, if anything was."""
     return [f"The first {shown} of {count} {what} are shown."] if shown < count else []

@@ -1,5 +1,5 @@
 """Results as one self-contained HTML file."""
 
-from .write import report
+from .write_report import report
 
 __all__ = ["report"]

@@ -1,4 +1,4 @@
-"""The collection's section: nearest images in feature space beside pixel space, and the map of all."""
+"""What the template shows of a collection: nearest images in both spaces, and the map of all images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Neighbors
-from .collect import Collection
-from .figures import caption, number, share
+from .collection import Collection
+from .wording import caption, number, share
 
 View = dict[str, Any]
 
 
 def collection_view(collection: Collection) -> View:
-    """Everything the template shows of a collection."""
+    """Everything that the sections on a collection show."""
     feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
@@ -34,7 +34,7 @@ def collection_view(collection: Collection) -> View:
 
 
 def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
-    """Each query with its nearest images in both spaces."""
+    """Each query with its nearest images in feature space and in pixel space."""
     rows = [("feature space", feature, neighbor_rows(feature)), ("pixel space", pixel, neighbor_rows(pixel))]
     return [
         {

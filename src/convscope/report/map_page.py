@@ -1,11 +1,10 @@
-"""A map of an image collection as one HTML file: pan, zoom, search, and nearest images in the vectors."""
+"""A map of many images as one HTML file, with pan, zoom, search, and the nearest images in the vectors."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,86 +12,46 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from ..checks import Metric, which_is_nearer
-from ..errors import ParameterError
+from ..checks import which_is_nearer
 from ..outputs import check_output, replace_file
 from ..results import Array
+from .label_checks import disagreement, verdicts
+from .map_data import MapData, check_map
 from .templates import template
-from .verdicts import disagreement, verdicts
 
 HERE = Path(__file__).parent
 SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
 BYTE_BUDGET = 100_000_000
 
-# What a fact means and does not mean, found by how its name starts; the first that fits.
+# Start of a fact's name -> what the fact means and does not mean; the first that fits is shown.
 MEANINGS = (
     (
         "trustworthiness",
-        "Are the images that lie together on the map also near in the vectors? 1 means always; a random map has "
-        "about 0.5. Below 0.9, expect strangers side by side.",
+        "Are images that lie together on the map near in the vectors, too? 1 means always; a random map has about "
+        "0.5. Below 0.9, expect strangers side by side.",
     ),
     (
         "neighbors kept",
-        "Of an image's nearest images in the vectors, by Euclidean distance, how many are also its nearest on the "
-        "map, on average. The others lie elsewhere.",
+        "How many of an image's nearest in the vectors, by Euclidean distance, are among its nearest on the map: "
+        "the average over the images.",
     ),
     (
         "variance kept",
-        "How much of the differences between the vectors the flat map shows. The rest is out of sight: points "
-        "that lie together can be far apart in truth.",
+        "How much of the variance of the vectors the flat map shows. The rest is out of sight: points that lie "
+        "together here can be far apart in the vectors.",
     ),
     (
         "agreement of clusters",
-        "Whether clusters are labels under another name: adjusted mutual information, 1 where they are, about 0 "
-        "where they have nothing to do with each other. Images without a label or a cluster do not count.",
+        "Do the clusters match the labels? Adjusted mutual information: 1 means they are the same groups, about 0 "
+        "that they are unrelated. Images without a label or a cluster do not count.",
     ),
-    ("clusters", "Groups of images that are near in the vectors, found without looking at labels or at this map."),
+    ("clusters", "Groups of images that are near in the vectors, found without the labels and without this map."),
     (
         "components for",
-        "How many directions hold 90 % of the differences between the vectors: the fewer, the more of them a flat "
+        "How many directions hold 90 % of the variance of the vectors. The fewer they are, the more of it a flat "
         "map can show.",
     ),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class MapData:
-    """What a map shows. N points, K neighbors.
-
-    Attributes:
-        coordinates: (N, 2) float, finite; places on the map. Only relative distances matter.
-        names: N names of the images, as the page shows them and finds them by.
-        labels: N labels, None where there is none.
-        predicted: N predicted labels, None where there is none; empty for no predictions at all. They are called
-            right or wrong only where labels are classes of the network, see `verdicts`.
-        probability: (N,) of the predicted labels, in [0, 1], NaN where there is none, or None.
-        clusters: (N,) int, -1 for no cluster, -2 for an image that was not there yet, or None.
-        representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom, or None.
-        thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None where there is none; empty for none.
-        neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
-            fewer; or None. A point in its own row is not shown.
-        scores: (N, K) float, the similarity or distance of each neighbor; or None.
-        metric: what the scores are.
-        title, subtitle: the header.
-        facts: name -> text, such as {"Trustworthiness": "0.93"}, shown above the map.
-        meanings: name of a fact -> a sentence in plain words; known facts have one without it.
-    """
-
-    coordinates: Array
-    names: tuple[str, ...]
-    labels: tuple[str | None, ...]
-    predicted: tuple[str | None, ...] = ()
-    probability: Array | None = None
-    clusters: Array | None = None
-    representatives: Array | None = None
-    thumbnails: Sequence[bytes | None] = ()
-    neighbors: Array | None = None
-    scores: Array | None = None
-    metric: Metric = "cosine"
-    title: str = "Map of the images"
-    subtitle: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    meanings: Mapping[str, str] = field(default_factory=dict)
 
 
 def map_page(
@@ -108,27 +67,27 @@ def map_page(
 
     Args:
         points: what to show.
-        output: path of the HTML file. Its folder is made; a page of convscope that is there is replaced.
-        byte_budget: about how large the file may get. Above it, thumbnails of a random part of the points are
-            left out, and the page says so.
-        seed: chooses that part.
+        output: path of the HTML file. Its folder is created if needed; a page that convscope wrote is replaced.
+        byte_budget: about how large the file may get. Above it, the thumbnails of randomly chosen points are left
+            out, and the page says so.
+        seed: of that choice.
         inputs: files that the points were made from, which are never overwritten.
-        overwrite: replace a file, too, that convscope did not write.
+        overwrite: also replace a file that convscope did not write.
 
     Returns:
         The path of the file.
 
     Raises:
         ParameterError: the parts of ``points`` do not fit together.
-        OutputError: the output is no file that convscope wrote, or cannot be written.
+        OutputError: the output exists and convscope did not write it, or it cannot be written.
 
-    Cost: about 75 bytes a point for K = 10, its name, and 4/3 of its thumbnail.
+    Cost: per point about 75 bytes for K = 10, plus its name and 4/3 of its thumbnail.
     """
-    _check(points)
+    check_map(points)
     output = Path(output)
     check_output(output, inputs=inputs, overwrite=overwrite)
     blocks = dict(_blocks(points))
-    fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # and the header
+    fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # for the rest of the page
     room = byte_budget - sum(map(len, blocks.values())) - fixed
     pictures, offsets, n_left_out = _pictures(points.thumbnails, room, seed)
     if pictures:
@@ -154,7 +113,7 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
         n_pictured=sum(one is not None for one in points.thumbnails) - n_left_out,
         budget=f"{budget / 1e6:.0f}",
         seed=seed,
-        # Ours, not from outside: the only script that the page's policy lets run is the one with this hash.
+        # Not escaped, as it is ours. The page's policy lets only the script with this hash run.
         script=Markup(script),
         digest=digest,
         style=Markup(STYLE.read_text(encoding="utf-8")),
@@ -163,7 +122,7 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
 
 
 def _blocks(points: MapData) -> Iterator[tuple[str, str]]:
-    """The data as text for `<script>` elements: JSON without `<`, `>`, `&`, and base64 of little-endian arrays."""
+    """The data as text of `<script>` elements: JSON without `<`, `>`, `&`, and little-endian arrays in base64."""
     words = sorted({word for word in (*points.labels, *points.predicted) if word is not None})
     places = {word: place for place, word in enumerate(words)}
 
@@ -196,10 +155,10 @@ def _base64(array: Any, kind: str) -> str:
 
 
 def _pictures(thumbnails: Sequence[bytes | None], room: int, seed: int) -> tuple[str, Array, int]:
-    """The thumbnails in one text, (N + 1,) offsets of each in it, and how many found no room.
+    """The thumbnails in one text, their (N + 1,) offsets in it, and how many found no room.
 
-    Each is encoded by itself, so that its piece of the text is a data URI as it stands: the page decodes nothing
-    before a thumbnail is seen.
+    Each is encoded by itself, so that its piece of the text can be used as a data URI: the page decodes a
+    thumbnail only when it is seen.
     """
     n = len(thumbnails)
     lengths = np.array([0 if one is None else -(-len(one) // 3) * 4 for one in thumbnails], dtype=np.int64)
@@ -217,43 +176,3 @@ def _pictures(thumbnails: Sequence[bytes | None], room: int, seed: int) -> tuple
 def _meaning(name: str, given: Mapping[str, str]) -> str:
     known = (text for start, text in MEANINGS if name.strip().lower().startswith(start))
     return given.get(name) or next(known, "")
-
-
-def _check(points: MapData) -> None:
-    """Everything that is there must be there for each point."""
-    n = len(points.names)
-    if n == 0:
-        raise ParameterError("a map needs at least one point; there are no names")
-    shape = np.shape(points.coordinates)
-    if shape != (n, 2):
-        raise ParameterError(f"coordinates must have the shape ({n}, 2) for {n} names; they have {shape}")
-    n_lost = int((~np.isfinite(points.coordinates)).any(axis=1).sum())
-    if n_lost:
-        raise ParameterError(f"{n_lost} of {n} points have coordinates that are not finite; leave them out")
-    if len(points.labels) != n:
-        raise ParameterError(f"there are {n} names and {len(points.labels)} labels; use None for no label")
-    optional = {"predicted": points.predicted, "thumbnails": points.thumbnails}
-    for name, sequence in optional.items():
-        if len(sequence) not in (0, n):
-            raise ParameterError(f"there are {n} names and {len(sequence)} in {name}; give one for each, or none")
-    for name, array in {"probability": points.probability, "clusters": points.clusters}.items():
-        if array is not None and np.shape(array) != (n,):
-            raise ParameterError(f"{name} must have the shape ({n},); it has {np.shape(array)}")
-    rows = points.representatives
-    if rows is not None and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n):
-        raise ParameterError(f"representatives are rows from 0 to {n - 1}; they are {rows.min()} to {rows.max()}")
-    _check_neighbors(points, n)
-
-
-def _check_neighbors(points: MapData, n: int) -> None:
-    if points.neighbors is None:
-        if points.scores is not None:
-            raise ParameterError("there are scores without neighbors; give both")
-        return
-    shape = np.shape(points.neighbors)
-    if len(shape) != 2 or shape[0] != n:
-        raise ParameterError(f"neighbors must have the shape ({n}, K); they have {shape}")
-    if points.neighbors.size and int(points.neighbors.max()) >= n:
-        raise ParameterError(f"neighbors are rows from 0 to {n - 1}; the largest is {int(points.neighbors.max())}")
-    if points.scores is not None and np.shape(points.scores) != shape:
-        raise ParameterError(f"scores must have the neighbors' shape {shape}; they have {np.shape(points.scores)}")

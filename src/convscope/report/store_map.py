@@ -1,4 +1,4 @@
-"""The map of a store as a page: points, thumbnails, and each point's nearest in the vectors."""
+"""The map of a store as a page: points, thumbnails, and the images nearest to each in the vectors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ..embedding.rows import path_of
 from ..embedding.table import GONE
 from ..errors import StoreError
 from ..results import Array, Projection
-from .figures import share
-from .map_page import MapData, map_page
-from .names import without_common_folder
+from .map_data import MapData
+from .map_page import map_page
+from .short_paths import without_common_folder
+from .wording import share
 
 NEIGHBORS = 8
-_MOST_EXACT = 30_000  # points whose neighbors are all looked for, which takes some seconds
+_MOST_EXACT = 30_000  # points for which neighbors are searched, which then takes some seconds
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
 _NO_CLUSTER, _CAME_LATER = -1, -2
@@ -28,21 +29,21 @@ _NO_CLUSTER, _CAME_LATER = -1, -2
 def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, overwrite: bool = False) -> Path:
     """Write map.html for a projection of a store.
 
-    Names are shown as seen from the folder that all images have in common: paths of this machine stay here. Images
-    that could not be read, or whose file is gone, are left out, and the page says how many.
+    Names are shown relative to the folder that all images share, which keeps the paths of this machine private.
+    Images that could not be read, or whose files are gone, are left out, and the page says how many.
 
     Args:
-        store: that was projected, for thumbnails, predictions, clusters and neighbors. With more than 30,000
-            points the neighbors are left out, as all pairs would be compared.
-        projection: of the store.
-        output: the HTML file; a page of convscope that is there is replaced.
-        overwrite: replace a file, too, that convscope did not write.
+        store: the store that was projected; it gives thumbnails, predictions, clusters and neighbors. Above 30,000
+            points neighbors are left out, as every pair would have to be compared.
+        projection: the projection of the store.
+        output: path of the HTML file; a page that convscope wrote there is replaced.
+        overwrite: also replace a file that convscope did not write.
 
     Returns:
-        Its path.
+        The path of the file.
 
     Raises:
-        StoreError: no image is left to be shown.
+        StoreError: no image is left to show.
         OutputError: the file cannot be written.
     """
     with store.reading():
@@ -55,7 +56,7 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     batches = list(store.batches(columns, store.in_use(), row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
-    here = [i for i, path in enumerate(rows["path"]) if path in place]  # without what came in the meantime
+    here = [i for i, path in enumerate(rows["path"]) if path in place]  # without rows added since the projection
     left_out = _left_out(store, n_new=len(rows["path"]) - len(here))
     if not here:
         raise StoreError(f"{store.place}: no image is left for a map. {left_out}".rstrip())
@@ -83,7 +84,7 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
 
 
 def _left_out(store: EmbeddingStore, n_new: int) -> str:
-    """Which rows of the store are not on the map, in a sentence; empty where all of them are."""
+    """A sentence on the rows of the store that are not on the map; empty where all of them are."""
     n_gone = store.count(GONE) if GONE in store.schema.names else 0
     n_unread = len(store) - store.count(store.in_use()) - n_gone
     counts = {"whose file is gone": n_gone, "that could not be read": n_unread, "added since": n_new}
@@ -92,7 +93,7 @@ def _left_out(store: EmbeddingStore, n_new: int) -> str:
 
 
 def _plane(coordinates: Array) -> Array:
-    """The first two dimensions; a second one of zeros where there is one alone."""
+    """The first two dimensions; if there is only one, the second is zero."""
     flat = np.zeros((len(coordinates), 2), np.float32)
     flat[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
     return flat
@@ -103,7 +104,7 @@ def _clusters(members: list[Any] | None) -> Array | None:
 
 
 def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | None) -> Array | None:
-    """The rows of the images in the middle of the clusters, largest cluster first, without those that changed."""
+    """The rows of the clusters' representatives, largest cluster first, without images that changed since."""
     kept = store.fits.recall("clusters")
     if kept is None or clusters is None:
         return None
@@ -112,7 +113,7 @@ def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | 
 
 
 def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None, Array | None]:
-    """(N, K) rows among ``row_ids``, -1 for one that is not there, and their cosine similarities."""
+    """The nearest of each as (N, K) positions in ``row_ids``, -1 for one not there, and cosine similarities."""
     if not 2 <= len(row_ids) <= _MOST_EXACT:
         return None, None
     row_of = {row_id: i for i, row_id in enumerate(row_ids)}
@@ -130,7 +131,7 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
 def _facts(projection: Projection) -> dict[str, str]:
     facts = {}
     n_dims = projection.coordinates.shape[1]
-    where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # of which the page shows two
+    where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # the page shows two of them
     ratios = projection.explained_variance_ratio[:2]
     if np.isfinite(ratios).all():
         facts["Variance kept"] = share(float(ratios.sum()), ".1%")

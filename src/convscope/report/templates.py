@@ -11,7 +11,7 @@ from ..render.style import capital, in_words
 
 
 def template(name: str) -> Template:
-    """A template of this folder. Autoescape is on: names of files and classes come from outside."""
+    """A template of this folder. Everything is escaped, as names of files and classes come from outside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -19,6 +19,6 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["generator"] = GENERATOR  # by which `outputs` knows that the file may be replaced
+    environment.globals["generator"] = GENERATOR  # lets `outputs` recognize a file that it may replace
     environment.filters["method"] = lambda name: capital(in_words(name))
     return environment.get_template(name)

@@ -1,23 +1,13 @@
-"""Results: what every method returns, how it is saved and read back."""
+"""Results: what every method returns, and how it is saved and read back."""
 
-from .base import Array, Provenance, Result
-from .evidence import CHANGED, CONTROLS, SAME, Comparison, Evaluation, MaskStudy, SanityCheck, counted
-from .kinds import (
-    Attribution,
-    ChannelOrder,
-    Clusters,
-    Duplicates,
-    FeatureMaps,
-    Filters,
-    Neighbors,
-    Prediction,
-    Projection,
-    Ranked,
-    Retrieval,
-    Visualization,
-)
-from .notes import Remark
-from .probabilities import Normalization, probabilities
+from .base import Array, Result
+from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
+from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
+from .predictions import Normalization, Prediction, Ranked, probabilities
+from .provenance import Provenance, Remark, versions
+from .text_tables import counted
+from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
+from .trust_measures import CONTROLS, Comparison, Evaluation
 
 __all__ = [
     "CHANGED",
@@ -46,4 +36,5 @@ __all__ = [
     "Visualization",
     "counted",
     "probabilities",
+    "versions",
 ]

@@ -1,54 +1,30 @@
-"""What every result shares: it shows itself, saves itself, and says where it comes from."""
+"""What all results share: they show themselves, save themselves, and say where they come from."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..outputs import new_directory
 from ..texts import printable
+from .files import read, write
+from .provenance import Provenance
+from .renderer import renderer
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a result comes from: enough to make it again, and to doubt it.
-
-    ``model`` names the network, the SHA-256 of its weights and its preprocessing; ``measured`` holds what the
-    method chose and found about its own run; ``notes`` remarks that the reader of the result should see;
-    ``skipped`` the images that could not be read.
-    """
-
-    method: str
-    parameters: Mapping[str, Any]
-    model: Mapping[str, Any]
-    device: str
-    versions: Mapping[str, str]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-    measured: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def caption(self) -> str:
-        """Method, parameters and time in one line, as it stands under every figure."""
-        options = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if value is not None)
-        return printable(
-            f"{self.method}({options}) on {self.model.get('name', 'a network')}, {self.seconds:.2f} s"
-        )
-
-
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Result:
-    """The base of all results: shows itself, saves itself, and says where it comes from.
+    """The base class of all results.
 
-    ``has_picture`` is False for a kind that `convscope.render` does not draw: it shows and saves itself without.
+    ``has_picture`` is False for a kind that `convscope.render` does not draw; it is shown and saved without one.
     """
 
     has_picture: ClassVar[bool] = True
@@ -65,34 +41,39 @@ class Result:
         alt = html.escape(repr(self), quote=True)
         if not self.has_picture:
             return f"<pre>{alt}</pre>"
-        from ..render import data_uri  # results show themselves through render; see the import contract
-
-        caption = html.escape(self.provenance.caption)
-        return f'<figure><img src="{data_uri(self)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+        picture, caption = renderer().data_uri(self), html.escape(self.provenance.caption)
+        return f'<figure><img src="{picture}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw into a matplotlib axes (a new figure without one) and return the axes; never calls show."""
-        from ..render import plot
-
-        return plot(self, ax, **options)
+        """Draw into matplotlib axes (by default a new figure) and return them; never calls show."""
+        return renderer().plot(self, ax, **options)
 
     @checks_arguments
     def save(self, directory: str | Path) -> Path:
-        """Write arrays.npz, picture.png and manifest.json into a new directory, all of it or nothing."""
-        from .files import save
+        """Write arrays.npz, picture.png and manifest.json into a new directory: all of them or nothing.
 
-        return save(self, directory)
+        Raises:
+            OutputError: the directory holds anything, or cannot be written.
+        """
+        with new_directory(directory) as partial:
+            write(self, partial)
+            if self.has_picture:
+                renderer().save_png(self, partial / "picture.png")
+        return Path(directory)
 
     @classmethod
     @checks_arguments
     def load(cls, directory: str | Path) -> Self:
-        """Read back what `save` wrote; the arrays are the same, bit for bit."""
-        from .files import load
+        """Read what `save` wrote; the arrays come back bit for bit. ``Result.load`` reads any kind.
 
-        return load(cls, directory)
+        Raises:
+            OutputError: the directory holds no saved result, or another kind of result.
+        """
+        return read(cls, directory)
 
 
 def _describe(result: Result, name: str) -> str | None:
+    """One field in a few words; None for a field with nothing to say."""
     value = getattr(result, name)
     if isinstance(value, np.ndarray):
         if value.size == 1:

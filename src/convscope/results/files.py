@@ -1,6 +1,6 @@
-"""Results on disk: a directory of arrays.npz, picture.png and manifest.json, written all at once or not at all.
+"""Results on disk: their arrays as arrays.npz, everything else as manifest.json.
 
-A field whose metadata says ``{"saved": False}`` is left out and comes back with its default.
+A field whose metadata says ``{"saved": False}`` is not written and is read back as its default.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import OutputError
-from ..outputs import new_directory
-from .base import Provenance, Result
+from .provenance import Provenance
 
-AnyResult = TypeVar("AnyResult", bound=Result)
+Kind = TypeVar("Kind")  # a class of results
 FORMAT = 1
-_DAMAGE = (
+_DAMAGE = (  # what reading a damaged file can raise
     ImportError,
     KeyError,
     TypeError,
@@ -40,18 +39,12 @@ _DAMAGE = (
     zlib.error,
 )
 _MANIFEST_SAYS = b'"module": "convscope'
-_MANIFEST_START = 1 << 16  # bytes; that is said near its beginning
+_MANIFEST_START = 1 << 16  # bytes, within which it says so
 _KEY = ":"  # an array inside a mapping is stored as "field:key"
 
 
-def save(result: Result, directory: str | Path) -> Path:
-    """Write a result into a new directory. Refuses one that exists and holds anything."""
-    with new_directory(directory) as partial:
-        _write(result, partial)
-    return Path(directory)
-
-
-def _write(result: Result, directory: Path) -> None:
+def write(result: Any, directory: Path) -> None:
+    """Write a result's arrays.npz and manifest.json into a directory."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     values: dict[str, Any] = {}
     for f in fields(result):
@@ -65,14 +58,10 @@ def _write(result: Result, directory: Path) -> None:
         elif f.name != "provenance":
             values[f.name] = value
     np.savez_compressed(directory / "arrays.npz", **arrays)  # type: ignore[arg-type]
-    if result.has_picture:
-        from ..render import save_png
-
-        save_png(result, directory / "picture.png")
     manifest = {
         "format": FORMAT,
         "kind": type(result).__name__,
-        "module": type(result).__module__,
+        "module": _room(type(result).__module__),
         "values": values,
         "provenance": asdict(result.provenance),
     }
@@ -80,19 +69,19 @@ def _write(result: Result, directory: Path) -> None:
 
 
 def is_saved(folder: str | Path) -> bool:
-    """Whether a folder is a result that `save` wrote, as its files and the start of its manifest say."""
+    """Whether a folder holds a saved result, judged by its files and the start of its manifest."""
     manifest = Path(folder) / "manifest.json"
     try:
-        if not (manifest.is_file() and manifest.with_name("arrays.npz").is_file()):  # a pipe would not end
+        if not (manifest.is_file() and manifest.with_name("arrays.npz").is_file()):  # reading a pipe never ends
             return False
         with manifest.open("rb") as file:
             return _MANIFEST_SAYS in file.read(_MANIFEST_START)
-    except (OSError, ValueError):  # ValueError: a name that no system takes
+    except (OSError, ValueError):  # ValueError: no file can have that name
         return False
 
 
-def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
-    """Read a saved result; ``kind`` is its class, or `Result` for whatever it is."""
+def read(kind: type[Kind], directory: str | Path) -> Kind:
+    """Read a saved result; ``kind`` is its class or a base class of it."""
     directory = Path(directory)
     try:
         _check_size(directory / "manifest.json")
@@ -116,7 +105,7 @@ def load(kind: type[AnyResult], directory: str | Path) -> AnyResult:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of a file, once their headers say that they are as long as their data, and fit into memory."""
+    """Read all arrays, after their headers have shown that they are as long as they claim and fit into memory."""
     _check_size(path)
     with zipfile.ZipFile(path) as archive:
         _check_total(path, sum(_claimed(archive, info) for info in archive.infolist()))
@@ -125,9 +114,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """The bytes of an array by its header, which is all that is read of it."""
+    """The size of an array in bytes according to its header; nothing else of it is read."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} is compressed in a way that NumPy does not use")
+        raise ValueError(f"{info.filename} is compressed by a method that NumPy does not use")
     with archive.open(info) as file:
         is_first = np.lib.format.read_magic(file) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
@@ -135,13 +124,13 @@ def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
         claimed = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or claimed != info.file_size - file.tell():
             raise ValueError(
-                f"{info.filename} says that it holds {claimed:,} bytes, and has {info.file_size - file.tell():,}"
+                f"{info.filename} claims to hold {claimed:,} bytes but has {info.file_size - file.tell():,}"
             )
     return claimed
 
 
 def _check_size(path: Path) -> None:
-    """A regular file, so that reading it ends, of a size that memory has room for."""
+    """Refuse what is no regular file, as reading it may never end, and what memory has no room for."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         raise ValueError(f"{path.name} is no regular file")
@@ -158,27 +147,32 @@ def _check_total(path: Path, n_bytes: int) -> None:
 
 
 def memory_limit() -> int:
-    """Bytes that a saved result may take: half of the machine's memory, 8 GB where that is not known."""
+    """The bytes that a saved result may take: half of the machine's memory, or 8 GB where that is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # Windows
         return 8 * 10**9
 
 
-def _class_of(manifest: Mapping[str, Any], kind: type[AnyResult], directory: Path) -> type[AnyResult]:
-    """The class that a manifest names: a result of convscope's own, and of the kind that was asked for."""
+def _class_of(manifest: Mapping[str, Any], kind: type[Kind], directory: Path) -> Callable[..., Kind]:
+    """The class that a manifest names; refused unless convscope defines it and it is of the kind asked for."""
     name, module = str(manifest["kind"]), str(manifest["module"])
     parts = module.split(".")
     if parts[0] != "convscope" or any(part.startswith("_") for part in parts):  # convscope.__main__ would run
         raise OutputError(f"{directory}: holds a {module}.{name}, which is no result of convscope")
-    found = getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(_room(module)), name)
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise OutputError(f"{directory}: holds {_a(name)}, not {_a(kind.__name__)}")
     return found
 
 
+def _room(module: str) -> str:
+    """The package that exports a class, such as "convscope.results": it stays the same when files move."""
+    return ".".join(module.split(".")[:2])
+
+
 def _tuples(value: Any) -> Any:
-    """JSON knows no tuples: its lists were tuples."""
+    """Lists back to tuples, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -22,6 +22,7 @@ async function start() {
   let nShown = data.count;
 
   const representatives = data.representatives ? [...data.representatives] : [];
+  const sizes = new Map(); // cluster -> how many of its points are shown
   const place = (i) => [places[2 * i], places[2 * i + 1]];
   const colorOf = (i) => state.mode.groups[state.mode.group[i]].color();
 
@@ -36,7 +37,8 @@ async function start() {
     plot?.move(view);
     const middles = state.mode.id === "cluster" ? representatives : [];
     const first = [state.chosen, ...state.found.map(({ row }) => row)].filter((i) => i >= 0);
-    const { count, isTooMany } = drawPictures(view, isShown, state.withPictures, colorOf, first, middles);
+    const textOf = (i) => grouped(sizes.get(data.clusters[i]) ?? 0);
+    const { count, isTooMany } = drawPictures(view, isShown, state.withPictures, colorOf, first, middles, textOf);
     renderLinks(element("links"), view, places, state.chosen, state.found, state.pointed);
     const all = `${grouped(data.count)} images`;
     const shown = nShown < data.count ? `${grouped(nShown)} of ${all} shown` : all;
@@ -94,12 +96,14 @@ async function start() {
 
   function repaint() {
     nShown = 0;
+    sizes.clear();
     const counts = new Uint32Array(state.mode.groups.length);
     for (let i = 0; i < data.count; i++) {
       const group = state.mode.group[i];
       isShown[i] = (!state.isolated.size || state.isolated.has(group)) && (!state.matches || state.matches[i]) ? 1 : 0;
       nShown += isShown[i];
       counts[group] += isShown[i];
+      if (isShown[i] && data.clusters) sizes.set(data.clusters[i], (sizes.get(data.clusters[i]) ?? 0) + 1);
     }
     renderLegend(element("legend"), state.mode, state.isolated, counts, toggle);
     refresh();

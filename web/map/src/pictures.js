@@ -25,11 +25,23 @@ export function createPictures(canvas, data, places, redraw) {
     return found;
   }
 
+  /** White on dark, in the corner of a picture. */
+  function writeOn(text, right, bottom) {
+    context.font = "600 11px system-ui, sans-serif";
+    context.textAlign = "right";
+    context.textBaseline = "bottom";
+    const width = context.measureText(text).width + 6;
+    context.fillStyle = "rgba(0, 0, 0, 0.72)";
+    context.fillRect(right - width, bottom - 14, width, 14);
+    context.fillStyle = "#fff";
+    context.fillText(text, right - 3, bottom - 1);
+  }
+
   /**
-   * Draws them where they do not cover one another, those in `first` before others and those in `always` before all;
-   * says how many points are in view, and whether too many for pictures of others than `always`.
+   * Draws pictures where they do not cover one another: those in `always` first, each with its `textOf`, then those in
+   * `first`, then others. Returns how many points are in view, and whether they are too many for pictures of others.
    */
-  return function draw(view, isShown, isOn, colorOf, first, always) {
+  return function draw(view, isShown, isOn, colorOf, first, always, textOf) {
     const ratio = Math.min(2, devicePixelRatio || 1);
     const { width, height } = view.state;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -80,6 +92,7 @@ export function createPictures(canvas, data, places, redraw) {
       }
       context.fillRect(sx - SIZE / 2 - 3, sy - SIZE / 2 - 3, SIZE + 6, SIZE + 6);
       context.drawImage(one, sx - SIZE / 2, sy - SIZE / 2, SIZE, SIZE);
+      if (lifted.has(i)) writeOn(textOf(i), sx + SIZE / 2, sy + SIZE / 2);
     }
     return { count, isTooMany };
   };

@@ -1,0 +1,99 @@
+"""Attributions: the photo, the map, and the map over the photo, with a color bar in score units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..results import Array, Attribution
+from .colors import PERCENTILE, Scale
+from .overlays import map_overlay, map_scale
+from .style import (
+    capital,
+    color_bar,
+    cut_note,
+    decimal,
+    heading,
+    headline,
+    in_words,
+    new_figure,
+    pick,
+    short_label,
+    short_name,
+    show,
+)
+
+LIMIT = 8  # images
+
+
+def attribution_scale(result: Attribution, n: int) -> Scale:
+    """The scale of image n's map; each image has its own."""
+    return map_scale(result.values[n], signed=result.signed)
+
+
+def attribution_overlay(result: Attribution, n: int) -> Array:
+    """The map of image n over its photo, uint8 (H, W, 3)."""
+    return map_overlay(result.images[n], result.values[n], signed=result.signed)
+
+
+def attribution_map(result: Attribution, n: int) -> Array:
+    """The map of image n by itself, uint8 (H, W, 3)."""
+    return attribution_scale(result, n).colors(result.values[n])
+
+
+def is_grainy(values: Array) -> bool:
+    """Whether neighboring pixels differ about as much as any two pixels, which is illegible over a photo."""
+    spread = np.abs(values - values.mean()).mean()
+    steps = np.abs(np.diff(values, axis=1)).mean() if values.shape[1] > 1 else 0.0
+    return bool(steps > 0.3 * spread)
+
+
+def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0) -> None:
+    """The overlay of one image, with its color bar."""
+    (n,) = pick(n, len(result.values), 1)
+    show(ax, attribution_overlay(result, n))
+    heading(ax, short_label(result.targets[n]), _score(result, n))
+    color_bar(ax, attribution_scale(result, n), result.unit)
+
+
+def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = None) -> Figure:
+    """A row per image: the photo, the overlay, and between them the map by itself where a map is grainy."""
+    rows = pick(n, len(result.values), LIMIT)
+    grainy = any(is_grainy(result.values[i]) for i in rows)
+    columns = 3 if grainy else 2
+    height, width = result.values.shape[1:]
+    figure = new_figure(2.9 * columns + 1.0, 0.9 + len(rows) * (2.9 * height / width + 0.5))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, i in zip(axes, rows, strict=True):
+        show(row[0], result.images[i])
+        heading(row[0], short_name(result.names[i]), "as the network saw it")
+        if grainy:
+            show(row[1], attribution_map(result, i), sharp=True)
+            heading(row[1], "the map by itself", _range(result, i))
+        draw_attribution(row[-1], result, n=i)
+    notes = cut_note(len(rows), len(result.values), "images") if n is None else []
+    if any(attribution_scale(result, i).extend != "neither" for i in rows):
+        notes.append(
+            f"At most {100 - PERCENTILE:g} % of the pixels lie beyond the arrow; they have the last color."
+        )
+    if len(rows) > 1:
+        notes.append("Each row has its own color scale.")
+    headline(figure, _title(result), result, notes)
+    return figure
+
+
+def _title(result: Attribution) -> str:
+    return f"{capital(in_words(result.provenance.method))}: what the score depends on"
+
+
+def _score(result: Attribution, n: int) -> str:
+    if not result.values[n].any():
+        return f"score {decimal(result.scores[n])} · all values are 0"
+    return f"score {decimal(result.scores[n])}"
+
+
+def _range(result: Attribution, n: int) -> str:
+    return f"values {result.values[n].min():.3g} to {result.values[n].max():.3g}"

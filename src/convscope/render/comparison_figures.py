@@ -1,0 +1,89 @@
+"""Comparisons: methods ranked, with their maps of a few images."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from ..results import CONTROLS, Array, Comparison, counted
+from .evaluation_figures import draw_margins
+from .overlays import map_overlay
+from .style import (
+    INK,
+    SOFT,
+    fold,
+    heading,
+    headline,
+    in_words,
+    new_figure,
+    printable,
+    short_label,
+    short_name,
+    show,
+    text,
+)  # fmt: skip
+
+TILES = 9  # maps in a row
+SHOWN = 2  # images
+
+
+def draw_comparison(ax: Axes, result: Comparison) -> None:
+    """Insertion minus deletion of every method, best first, with the seconds an image takes."""
+    names = [*result.ranking, *CONTROLS]
+    at = [result.methods.index(name) for name in names]
+    is_one = len(result.names) == 1  # no interval, and nothing to tie
+    draw_margins(ax, names, result.advantage[at], result.advantage_margins[at], () if is_one else result.tied)
+    for place, m in enumerate(at):
+        if np.isfinite(result.seconds[m]):
+            seconds = f"{result.seconds[m] / max(1, len(result.names)):.2f} s"
+            ax.annotate(
+                seconds, (1, place), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                va="center", **text(size=7, color=SOFT),
+            )  # fmt: skip
+    what = "one image" if is_one else "mean and 95 % interval; blue: not worse than the best"
+    heading(ax, "Insertion minus deletion", f"{what}; seconds an image")
+
+
+def compose_comparison(result: Comparison) -> Figure:
+    """The ranking, and the maps of the first images, best method first."""
+    n_images = min(SHOWN, len(result.images))
+    rows_each = -(-(len(result.ranking) + 1) // TILES)
+    columns = -(-(len(result.ranking) + 1) // rows_each)
+    upper = 0.8 + 0.2 * (len(result.ranking) + len(CONTROLS))
+    lower = 1.45 * rows_each * n_images
+    figure = new_figure(max(9.0, 1.3 * columns + 0.4), upper + lower + 1.1)
+    parts = figure.add_gridspec(2, 1, height_ratios=[upper, lower])
+    above = parts[0].subgridspec(1, 2, width_ratios=[2, 1])
+    draw_comparison(figure.add_subplot(above[0]), result)
+    words = figure.add_subplot(above[1])
+    words.set_axis_off()
+    words.text(0, 1, fold(result.verdict, 38), va="top", linespacing=1.5, **text(size=9))
+    _draw_maps(figure, parts[1], result, n_images, rows_each, columns)
+    title = f"{counted(len(result.ranking), 'method')} compared on {counted(len(result.names), 'image')}"
+    headline(figure, title, result, ["Each map has its own color scale; best method first."])
+    return figure
+
+
+def _draw_maps(
+    figure: Figure, part: SubplotSpec, result: Comparison, n_images: int, rows_each: int, columns: int
+) -> None:
+    grid = part.subgridspec(n_images * rows_each, columns)
+    for i in range(n_images):
+        tiles: list[tuple[str, str, Array]] = [
+            (short_name(result.names[i], 18), short_label(result.targets[i], 18), result.images[i])
+        ]
+        for place, name in enumerate(result.ranking):
+            m = result.methods.index(name)
+            picture = map_overlay(result.images[i], result.maps[m, i], signed=result.signed[m])
+            tiles.append((in_words(name), f"{place + 1}", picture))
+        for n, (name, note, picture) in enumerate(tiles):
+            ax = figure.add_subplot(grid[i * rows_each + n // columns, n % columns])
+            show(ax, picture)
+            ax.set_title(printable(name), loc="left", pad=3, **text(size=6.5, color=INK if n else SOFT))
+            if not n:
+                ax.annotate(
+                    printable(note), (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points",
+                    **text(size=6.5, color=SOFT),
+                )  # fmt: skip

@@ -1,0 +1,183 @@
+"""The contents of a report: which methods run, on which images, layers and targets. Nothing is drawn here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from ..activations import feature_maps, filters
+from ..attribution import ATTRIBUTIONS
+from ..errors import LayerError, ModelError, ParameterError
+from ..evaluation import CURVES, evaluate
+from ..images import load_images
+from ..models import Model, check_tensor
+from ..registry import method_keys
+from ..results import (
+    Attribution,
+    Evaluation,
+    FeatureMaps,
+    Filters,
+    Prediction,
+    Visualization,
+)
+from ..synthesis import visualize
+from ..targets import Detection, Region, Several, SimilarTo, Target
+from .collection import Collection, collect
+
+StageProgress: TypeAlias = Callable[[str, int, int], None]
+
+METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # unless others are asked for
+STEPS = 16  # on the deletion and insertion curves behind the badges
+IMAGES = 12  # at most, shown in detail; each costs an occlusion run
+LAYERS = 4
+VISUALIZATIONS = 4
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All results of a report.
+
+    ``n_given`` images were given; those beyond `IMAGES` are left out. ``evidence`` measures the attributions, each
+    under the name of its method. ``left_out`` are the methods that do not fit the network, and why.
+    """
+
+    prediction: Prediction
+    attributions: tuple[Attribution, ...]
+    evidence: Evaluation | None
+    left_out: tuple[str, ...]
+    maps: FeatureMaps | None
+    filters: Filters | None
+    visualizations: tuple[Visualization, ...]
+    n_targets: int
+    collection: Collection | None
+    n_given: int
+    seconds: float
+
+
+def compose(
+    model: Model,
+    images: Any,
+    *,
+    collection: Any = None,
+    target: Target = None,
+    layer: str | Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
+    progress: StageProgress | None = None,
+) -> Contents:
+    """Run every method of the report; quick ones come first, so that a mistake in the call shows soon."""
+    started = time.perf_counter()
+
+    def stage(name: str) -> Any:
+        return partial(progress, name) if progress else None
+
+    names = method_keys(METHODS if methods is None else methods)
+    if isinstance(target, Several):
+        raise ParameterError("a report explains one target per image: make a report for each target of Several")
+    shown, n_given = _first(images)
+    target = _first_targets(target)
+    prediction = model.predict(shown, progress=stage("predict"))
+    chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer
+    maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
+    lying = None if collection is None else collect(model, collection, shown, stage("embed"))
+    explained, left_out = _explain(model, shown, names, target, stage)
+    evidence = None
+    if explained:
+        evidence = evaluate(
+            model,
+            shown,
+            explained,
+            target=target,
+            measures=[*CURVES, "completeness_error"],
+            n_steps=STEPS,
+            progress=stage("evaluate"),
+        )
+    wanted = _distinct_targets(target, prediction)
+    liked = tuple(
+        visualize(model, one, progress=stage(f"visualize {i + 1}"))
+        for i, one in enumerate(wanted[:VISUALIZATIONS])
+    )
+    return Contents(
+        prediction=prediction,
+        attributions=tuple(explained.values()),
+        evidence=evidence,
+        left_out=tuple(left_out),
+        maps=maps,
+        filters=_filters(model),
+        visualizations=liked,
+        n_targets=len(wanted),
+        collection=lying,
+        n_given=n_given,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _explain(
+    model: Model, shown: Any, names: Sequence[str], target: Target, stage: Callable[[str], Any]
+) -> tuple[dict[str, Attribution], list[str]]:
+    """The maps of each method that fits the network, and why others do not; the last error where none fits."""
+    explained: dict[str, Attribution] = {}
+    left_out: list[str] = []
+    for name in names:
+        try:
+            explained[name] = ATTRIBUTIONS[name](model, shown, target=target, progress=stage(name))
+        except (LayerError, ModelError) as error:  # such as a network without feature maps, gradients or attention
+            left_out.append(f"{name}: {error}")
+            if not explained and name == names[-1]:
+                raise
+    return explained, left_out
+
+
+def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
+    """One layer of each resolution for inputs (C, H, W), from the finest to the coarsest, at most `LAYERS`.
+
+    Of each resolution it is the last of the outermost layers: the output of a stage rather than a layer inside
+    one.
+    """
+    structure = model.structure(shape)
+    last_of: dict[tuple[int, ...], str] = {}
+    for layer in structure.layers:
+        best = last_of.get(layer.shape[1:])
+        if layer.is_spatial and (best is None or layer.name.count(".") <= best.count(".")):
+            last_of[layer.shape[1:]] = layer.name
+    if structure.last_spatial is not None:  # only pooling follows it at its resolution
+        last_of[structure.last_spatial.shape[1:]] = structure.last_spatial.name
+    names = list(last_of.values())
+    places = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).round().astype(int)
+    return [names[i] for i in places]
+
+
+def _first(images: Any) -> tuple[Any, int]:
+    """The images to be shown in detail, and how many there are in all."""
+    found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
+    return found[:IMAGES], len(found)
+
+
+def _first_targets(target: Any) -> Target:
+    """The targets of the images to be shown, as plain numbers and labels."""
+    if isinstance(target, np.ndarray | np.generic | torch.Tensor):
+        target = target.tolist()
+    return list(target)[:IMAGES] if isinstance(target, Sequence) and not isinstance(target, str) else target
+
+
+def _distinct_targets(target: Target, prediction: Prediction) -> list[Any]:
+    """What to visualize: every target once, or without targets every predicted class once."""
+    if isinstance(target, SimilarTo | Region | Detection):
+        return []  # no input can be made for these
+    if target is None:
+        return list(dict.fromkeys(row[0].index for row in prediction.top(1)))
+    if callable(target) or isinstance(target, str | int):
+        return [target]
+    return list(dict.fromkeys(target)) if isinstance(target, Sequence) else [target]
+
+
+def _filters(model: Model) -> Filters | None:
+    try:
+        return filters(model)
+    except LayerError:
+        return None  # a network without convolutions: the section is left out

@@ -1,0 +1,119 @@
+"""What the template shows of one image: attribution maps with their color bars, feature maps as grids of tiles."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+from ..attribution import ATTRIBUTIONS
+from ..render import (
+    Scale,
+    attribution_map,
+    attribution_overlay,
+    attribution_scale,
+    channel_tiles,
+    image_uri,
+    is_grainy,
+    top_units,
+)
+from ..results import CONTROLS, Attribution, Evaluation, FeatureMaps
+from .wording import caption, number
+
+View = dict[str, Any]
+
+TILE_PX = 112  # about the size of a tile on the page; more pixels would only make the file larger
+
+
+def method_view(result: Attribution) -> View:
+    """What a method does, in the first words of its docstring, and how to read its colors."""
+    method = result.provenance.method
+    summary, intuition = (inspect.getdoc(ATTRIBUTIONS[method]) or "").split("\n\n")[:2]
+    return {"name": method, "text": f"{summary} {intuition}", "is_signed": result.signed}
+
+
+def attribution_views(result: Attribution, n: int) -> list[View]:
+    """The overlay; where that alone would be illegible, the map by itself comes before it."""
+    scale = attribution_scale(result, n)
+    method = result.provenance.method
+    about = {
+        "method": method,
+        "target": result.targets[n],
+        "score": number(float(result.scores[n]), ".2f"),
+        "bar": color_bar(scale, result.unit),
+        "caption": caption(result),
+        "is_zero": not result.values[n].any(),
+    }
+    views = [
+        {**about, "kind": "over the photo", "uri": image_uri(attribution_overlay(result, n)), "is_sharp": False}
+    ]
+    if is_grainy(result.values[n]):
+        views.insert(
+            0, {**about, "kind": "by itself", "uri": image_uri(attribution_map(result, n)), "is_sharp": True}
+        )
+    return views
+
+
+def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | None:
+    """How good the map of image n is beside a random map, and its completeness error where that applies."""
+    if evidence is None:
+        return None
+    row, chance = evidence.methods.index(result.provenance.method), evidence.methods.index(CONTROLS[0])
+    insertion, deletion = (evidence.areas(kind)[[row, chance], n].tolist() for kind in ("insertion", "deletion"))
+    completeness = float(evidence.values[row, evidence.measures.index("completeness_error"), n])
+    return {
+        "is_better": insertion[0] - deletion[0] > insertion[1] - deletion[1],
+        "insertion": number(insertion[0], ".2f"),
+        "deletion": number(deletion[0], ".2f"),
+        "chance": (number(insertion[1], ".2f"), number(deletion[1], ".2f")),
+        "completeness": number(completeness, ".2g") if math.isfinite(completeness) else None,
+    }
+
+
+def color_bar(scale: Scale, label: str) -> View:
+    """What the page needs for a color bar: colors, and the numbers at its ends and in the middle."""
+    below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
+    middle = 0.0 if scale.is_signed else scale.high / 2
+    return {
+        "colors": ", ".join(scale.gradient()),
+        "low": ("≤ " if below else "") + number(scale.low),
+        "middle": number(middle),
+        "high": ("≥ " if above else "") + number(scale.high),
+        "label": label,
+    }
+
+
+def layer_views(result: FeatureMaps, n: int) -> list[View]:
+    """Each layer of image n: tiles of its most active channels, or the bars of a vector layer."""
+    n_tiles = 24 if len(result.images) <= 4 else 12  # fewer for many images, to keep the file small
+    views = []
+    for layer in result.layers:
+        values = result.values[layer][n]
+        if values.ndim == 1:
+            views.append({"layer": layer, "units": _units(result, layer, n), "tiles": [], "count": len(values)})
+            continue
+        chosen, tiles, scale = channel_tiles(result, layer, n, channels=n_tiles)
+        views.append(
+            {
+                "layer": layer,
+                "units": [],
+                "tiles": [
+                    {"channel": c, "uri": image_uri(tile, at_most_px=TILE_PX)}
+                    for c, tile in zip(chosen, tiles, strict=True)
+                ],
+                "count": len(values),
+                "size": f"{values.shape[1]}×{values.shape[2]}",
+                "bar": color_bar(scale, "activation"),
+                "caption": caption(result),
+            }
+        )
+    return views
+
+
+def _units(result: FeatureMaps, layer: str, n: int) -> list[View]:
+    units = top_units(result, layer, n, 12)
+    largest = max((abs(value) for _, value in units if math.isfinite(value)), default=0.0) or 1.0
+    return [
+        {"unit": u, "value": number(v), "width": f"{100 * abs(v) / largest:.1f}" if math.isfinite(v) else "0"}
+        for u, v in units
+    ]

@@ -1,0 +1,92 @@
+"""What a map of images shows, and whether its parts fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..checks import Metric
+from ..errors import ParameterError
+from ..results import Array
+
+
+@dataclass(frozen=True, eq=False)
+class MapData:
+    """What a map shows of N points, each with K neighbors.
+
+    Attributes:
+        coordinates: (N, 2) float, finite: places on the map. Only relative distances matter.
+        names: N names of images; the page shows and searches them.
+        labels: N labels, None for an image without one.
+        predicted: N predicted labels, None for an image without one; empty without any predictions. They are
+            judged right or wrong only where labels are classes of the network, see `verdicts`.
+        probability: (N,) probabilities of the predicted labels, in [0, 1], NaN for none; or None.
+        clusters: (N,) int, -1 for no cluster, -2 for an image added after the clusters were made; or None.
+        representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom; or None.
+        thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None for an image without one; or empty.
+        neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
+            fewer; or None. A point that is its own neighbor is not shown as one.
+        scores: (N, K) float: the similarity or distance of each neighbor; or None.
+        metric: what the scores are.
+        title, subtitle: the header.
+        facts: name -> text, such as {"Trustworthiness": "0.93"}; shown above the map.
+        meanings: name of a fact -> an explanation in plain words; known facts have one already.
+    """
+
+    coordinates: Array
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    predicted: tuple[str | None, ...] = ()
+    probability: Array | None = None
+    clusters: Array | None = None
+    representatives: Array | None = None
+    thumbnails: Sequence[bytes | None] = ()
+    neighbors: Array | None = None
+    scores: Array | None = None
+    metric: Metric = "cosine"
+    title: str = "Map of the images"
+    subtitle: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_map(points: MapData) -> None:
+    """Refuse data whose parts do not fit together, such as one label too few."""
+    n = len(points.names)
+    if n == 0:
+        raise ParameterError("a map needs at least one point, but there are no names")
+    shape = np.shape(points.coordinates)
+    if shape != (n, 2):
+        raise ParameterError(f"coordinates must have the shape ({n}, 2) for {n} names; they have {shape}")
+    n_lost = int((~np.isfinite(points.coordinates)).any(axis=1).sum())
+    if n_lost:
+        raise ParameterError(f"{n_lost} of {n} points have coordinates that are not finite; leave them out")
+    if len(points.labels) != n:
+        raise ParameterError(f"there are {n} names and {len(points.labels)} labels; use None for no label")
+    optional = {"predicted": points.predicted, "thumbnails": points.thumbnails}
+    for name, sequence in optional.items():
+        if len(sequence) not in (0, n):
+            raise ParameterError(f"there are {n} names and {len(sequence)} in {name}; give one for each, or none")
+    for name, array in {"probability": points.probability, "clusters": points.clusters}.items():
+        if array is not None and np.shape(array) != (n,):
+            raise ParameterError(f"{name} must have the shape ({n},); it has {np.shape(array)}")
+    rows = points.representatives
+    if rows is not None and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n):
+        raise ParameterError(f"representatives are rows from 0 to {n - 1}; they are {rows.min()} to {rows.max()}")
+    _check_neighbors(points, n)
+
+
+def _check_neighbors(points: MapData, n: int) -> None:
+    if points.neighbors is None:
+        if points.scores is not None:
+            raise ParameterError("there are scores but no neighbors; give both")
+        return
+    shape = np.shape(points.neighbors)
+    if len(shape) != 2 or shape[0] != n:
+        raise ParameterError(f"neighbors must have the shape ({n}, K); they have {shape}")
+    if points.neighbors.size and int(points.neighbors.max()) >= n:
+        raise ParameterError(f"neighbors are rows from 0 to {n - 1}; the largest is {int(points.neighbors.max())}")
+    if points.scores is not None and np.shape(points.scores) != shape:
+        raise ParameterError(f"scores must have the neighbors' shape {shape}; they have {np.shape(points.scores)}")

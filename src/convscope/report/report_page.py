@@ -1,0 +1,151 @@
+"""The report as HTML: what its template shows, section by section."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any
+
+from PIL import Image
+
+from ..render import filter_summary, filter_tiles, image_uri, is_faint
+from ..results import Visualization
+from .collection_view import collection_view
+from .contents import IMAGES, Contents
+from .image_views import attribution_views, badge, layer_views, method_view
+from .short_paths import without_folders
+from .templates import template
+from .wording import caption, number
+
+View = dict[str, Any]
+
+_HEAD = 1 << 14  # characters of a data URI within which a picture says its size; 4 of them are 3 bytes
+
+
+def page(contents: Contents) -> str:
+    """The whole page, as HTML."""
+    return template("report.html.jinja").render(
+        size_of=_size_of,
+        facts=_facts(contents),
+        title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
+        left_out=max(0, contents.n_given - IMAGES),
+        n_given=contents.n_given,
+        skipped=_skipped(contents),
+        images=[_image(contents, n) for n in range(len(contents.prediction.names))],
+        prediction_caption=caption(contents.prediction),
+        filters=_filters(contents),
+        visualizations=[_visualization(v) for v in contents.visualizations],
+        n_targets=contents.n_targets,
+        methods=[method_view(result) for result in contents.attributions],
+        left_out_methods=contents.left_out,
+        collection=collection_view(contents.collection) if contents.collection else None,
+    )
+
+
+def _size_of(uri: str) -> tuple[int, int]:
+    """The (width, height) of a picture in a data URI; with it the page does not jump while pictures load."""
+    start = uri.index(",") + 1
+    return Image.open(io.BytesIO(base64.b64decode(uri[start : start + _HEAD]))).size
+
+
+def _facts(contents: Contents) -> list[tuple[str, str]]:
+    """The header: which network, which images, how and when."""
+    origin = contents.prediction.provenance
+    facts = [
+        ("Network", str(origin.model.get("name"))),
+        ("Weights", f"SHA-256 {str(origin.model.get('weights_sha256'))[:12]}"),
+        ("Preprocessing", _preprocessing(origin.model.get("preprocessing"))),
+        ("Images", f"{len(contents.prediction.names)} shown of {contents.n_given} given"),
+    ]
+    if contents.collection is not None:
+        facts.append(("Collection", f"{contents.collection.count} images"))
+    return [
+        *facts,
+        ("Device", origin.device),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
+        ("Made", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, in {contents.seconds:.1f} s"),
+    ]
+
+
+def _preprocessing(steps: Any) -> str:
+    if not steps:
+        return "done by the caller"
+    height, width = steps["input_size"]
+    rows, columns = steps["resize_px"]
+    mean, std = (" ".join(f"{value:.3g}" for value in steps[key]) for key in ("mean", "std"))
+    if steps["crop"] == "squash":
+        return f"resized to {height}×{width} ({steps['interpolation']}); mean {mean}; std {std}"
+    resized = f"resized to cover {rows}×{columns} ({steps['interpolation']}), center crop {height}×{width}"
+    return f"{resized}; mean {mean}; std {std}"
+
+
+def _skipped(contents: Contents) -> list[str]:
+    """The images that could not be read, and why; each once."""
+    found = list(contents.prediction.provenance.skipped)
+    if contents.collection is not None:
+        found += contents.collection.skipped
+    return without_folders(dict.fromkeys(found))
+
+
+def _image(contents: Contents, n: int) -> View:
+    name = contents.prediction.names[n]
+    top = [
+        {
+            "label": entry.label,
+            "percent": number(100 * entry.probability, ".1f"),
+            "width": f"{100 * entry.probability:.2f}" if math.isfinite(entry.probability) else "0",
+            "score": number(entry.score, ".2f"),
+        }
+        for entry in contents.prediction.top(5)[n]
+    ]
+    return {
+        "name": PurePath(name).name or name,
+        "photo": image_uri(contents.attributions[0].images[n], "jpeg"),
+        "top": top,
+        "maps": [
+            view | {"badge": badge(contents.evidence, result, n)}
+            for result in contents.attributions
+            for view in attribution_views(result, n)
+        ],
+        "layers": layer_views(contents.maps, n) if contents.maps else [],
+    }
+
+
+def _filters(contents: Contents) -> View | None:
+    if contents.filters is None:
+        return None
+    names, tiles = filter_tiles(contents.filters)
+    return {
+        "layer": contents.filters.layer,
+        "summary": filter_summary(contents.filters, len(names)),
+        "tiles": [{"name": name, "uri": image_uri(tile)} for name, tile in zip(names, tiles, strict=True)],
+        "caption": caption(contents.filters),
+        "n_faint": int(is_faint(contents.filters).sum()),
+        "is_color": contents.filters.values.shape[1] == 3,
+    }
+
+
+def _visualization(result: Visualization) -> View:
+    scores = [float(score) for score in result.scores if math.isfinite(score)]
+    return {
+        "target": result.target,
+        "uri": image_uri(result.image),
+        "first": number(scores[0], ".2f") if scores else "–",
+        "last": number(scores[-1], ".2f") if scores else "–",
+        "curve": _curve(scores),
+        "caption": caption(result),
+    }
+
+
+def _curve(scores: list[float]) -> str:
+    """The points of a polyline in a box of 100 x 30, with the highest score at the top."""
+    if len(scores) < 2:
+        return ""
+    low, high = min(scores), max(scores)
+    spread = (high - low) or 1.0
+    step = max(1, len(scores) // 200)
+    kept = [*range(0, len(scores) - 1, step), len(scores) - 1]
+    return " ".join(f"{100 * i / (len(scores) - 1):.1f},{29 - 28 * (scores[i] - low) / spread:.1f}" for i in kept)

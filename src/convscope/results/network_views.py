@@ -1,0 +1,96 @@
+"""What a look into a network returns: filters, feature maps, attributions, visualizations; all raw and signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from ..arguments import checks_arguments
+from ..checks import shown
+from ..errors import LayerError, ParameterError
+from .base import Array, Result
+
+ChannelOrder: TypeAlias = Literal["mean", "max"]  # of its map: what makes a channel count as active
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Filters(Result):
+    """The weights of one layer: ``values`` (O, I, kH, kW), raw; ``layer`` is the name of the convolution."""
+
+    values: Array
+    layer: str
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class FeatureMaps(Result):
+    """Activations for N images: ``values`` maps a layer's name to (N, C, H, W), or to (N, D) for a vector layer.
+
+    ``images`` (N, H, W, 3) uint8 is what the network saw.
+    """
+
+    values: Mapping[str, Array]
+    images: Array
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers."""
+        return tuple(self.values)
+
+    @checks_arguments
+    def __getitem__(self, layer: str) -> Array:
+        if layer not in self.values:
+            raise LayerError(f"there are no maps of layer {shown(layer)}, only of {', '.join(self.values)}")
+        return self.values[layer]
+
+    @checks_arguments
+    def order(self, layer: str, n: int = 0, by: ChannelOrder = "mean") -> Array:
+        """The channels of image n, most active first, by the "mean" or the "max" of each map.
+
+        Equal maxima, which ReLU6 produces, are ordered by the mean; equal means by the channel's number.
+        """
+        if n >= len(self[layer]):
+            raise ParameterError(f"n={n}: there are {len(self[layer])} images, counted from 0")
+        maps = self[layer][n]
+        flat = maps.reshape(len(maps), -1)
+        mean = flat.mean(axis=1)
+        return np.lexsort((-mean, -flat.max(axis=1))) if by == "max" else np.argsort(-mean, kind="stable")
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Attribution(Result):
+    """Relevance per pixel: ``values`` (N, H, W) float32, raw, at the network's input size.
+
+    ``targets`` says whose score is explained, one per image; ``scores`` (N,) are the target's scores for the whole
+    images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed`` tells whether the method can find
+    negative values, which speak against the target; ``unit`` is the unit of a value. ``layers`` are the maps
+    (N, H, W) that ``values`` combines, by name, where there are several.
+    """
+
+    values: Array
+    targets: tuple[str, ...]
+    scores: Array
+    images: Array
+    names: tuple[str, ...]
+    unit: str = "score"
+    signed: bool = True
+    layers: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Visualization(Result):
+    """The input a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, H, W) for the network.
+
+    ``scores`` (steps + 1,): for t < steps, ``scores[t]`` is the score before step t, of the picture as the jitter
+    had shifted it; the last is the score of the finished picture. ``frames`` (F, H, W, 3) uint8 are pictures on
+    the way there; F = 0 unless they were asked for.
+    """
+
+    image: Array
+    input: Array
+    scores: Array
+    frames: Array
+    target: str
