@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,10 +16,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cams import enlarged
-from .explained import Explained
-from .modified import Replaced
+from .method_run import Run
+from .replaced_functions import Replaced
+from .scored import ScoredBatch
 
 
 @register
@@ -68,7 +70,7 @@ def attention_rollout(
     References:
         Abnar, Zuidema: Quantifying attention flow in transformers, 2020, arXiv 2005.00928.
     """
-    call = Call(
+    run = Run(
         "attention_rollout",
         model,
         images,
@@ -79,21 +81,21 @@ def attention_rollout(
         signed=False,
         progress=progress,
     )
-    origin = call.model.structure(call.inputs.shape).last_spatial
+    origin = run.model.structure(run.inputs.shape).last_spatial
     grid = origin.shape[1:] if origin else (1, 1)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        # With a gradient wanted, attention takes no fused path around the functions that are watched.
-        attentions = _attentions(images, images.x.clone().requires_grad_())
-        rolled = _rolled_out(attentions, len(images), images.model.name)
-        maps = enlarged(_patches(rolled, grid), images.x.shape[2:])
-        return maps.expand(images.scores.shape[1], *maps.shape)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        rolled = _rolled_out(batch.kept, len(batch.x), batch.model.name)
+        maps = enlarged(_patches(rolled, grid), batch.size)
+        return maps.expand(batch.scores.shape[1], *maps.shape)
 
-    return call.by_batch(values_of)
+    # With gradients, as without them attention takes a fused path past the functions that are replaced here.
+    return run.by_batch(maps_of, keeping=lambda _: _attentions())
 
 
-def _attentions(images: Explained, x: torch.Tensor) -> list[torch.Tensor]:
-    """The attention (n, T, T) of each layer, the mean over its heads, while the images run through the network."""
+@contextmanager
+def _attentions() -> Iterator[list[torch.Tensor]]:
+    """For one pass of the network: a list with the attention (n, T, T) of each layer, the mean over its heads."""
     found: list[torch.Tensor] = []
 
     def keep(weights: torch.Tensor) -> None:
@@ -124,8 +126,7 @@ def _attentions(images: Explained, x: torch.Tensor) -> list[torch.Tensor]:
     table[functional.scaled_dot_product_attention] = product
     table[functional.multi_head_attention_forward] = multi_head
     with Replaced(table):
-        images.whole(x)
-    return found
+        yield found
 
 
 def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> torch.Tensor:

@@ -14,8 +14,7 @@ from ..errors import LayerError, TargetError
 from ..execution import differentiable, intercepted, main_output, place_of, reached
 from ..models import NO_LAYERS, Layer, Model, Structure, as_maps, lie_in_place, of_last_kind
 from ..targets import Several, Target, describe, is_of_classes
-from .calls import Call
-from .explained import Explained
+from .method_run import Run
 
 
 @dataclass(frozen=True)
@@ -26,19 +25,19 @@ class CamLayer:
     maps: Callable[[torch.Tensor], torch.Tensor]
 
 
-def cam_layer(call: Call, name: str | None) -> CamLayer:
-    """The layer of this name, or the one to take for the inputs and the target of a call.
+def cam_layer(run: Run, name: str | None) -> CamLayer:
+    """The layer of this name, or the one to take for the inputs and the target of a run.
 
     By default that is the last feature map on which the score depends, before pooling and classifier. In a
     transformer it is the last layer with one vector a patch whose patches the score depends on: where only the
-    class token is read at the end, that is the input of the last attention.
+    class token is read at the end, that is the input of the last attention. The provenance names it.
 
     Raises:
         LayerError: there is none, or the named one has no places.
     """
-    model, shape = call.model, call.inputs.shape
+    model, shape = run.model, run.inputs.shape
     if name is not None:
-        return _of(call, _named(model, shape, name))
+        return _of(run, _named(model, shape, name))
     candidates = model.checked(shape).candidates
     if not candidates:
         seen = (
@@ -50,17 +49,18 @@ def cam_layer(call: Call, name: str | None) -> CamLayer:
             f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
             "occlusion or saliency"
         )
-    return _of(call, _last_that_is_read(call, candidates))
+    return _of(run, _last_that_is_read(run, candidates))
 
 
-def _of(call: Call, layer: Layer) -> CamLayer:
-    """The layer, with a note where its tokens may be in another order than the patches of the image."""
+def _of(run: Run, layer: Layer) -> CamLayer:
+    """The layer, named in the provenance; a note where its tokens may be in another order than the patches."""
+    run.describe(layer=layer.name)
     if layer.held.startswith("tokens"):
-        known = _IN_PLACE.setdefault(call.model.checked(call.inputs.shape), {})
+        known = _IN_PLACE.setdefault(run.model.checked(run.inputs.shape), {})
         if layer.name not in known:
-            known[layer.name] = _lies_in_place(call, layer)
+            known[layer.name] = _lies_in_place(run, layer)
         if not known[layer.name]:
-            call.note(
+            run.note(
                 f"the tokens of layer {layer.name!r} depend on their patch of the image no more than on the rest: "
                 "they may be in another order, or so mixed that a map of them says little of where"
             )
@@ -73,10 +73,10 @@ _IN_PLACE: weakref.WeakKeyDictionary[Structure, dict[str, bool]] = weakref.WeakK
 _READ: weakref.WeakKeyDictionary[Structure, Layer] = weakref.WeakKeyDictionary()
 
 
-def _lies_in_place(call: Call, layer: Layer) -> bool:
+def _lies_in_place(run: Run, layer: Layer) -> bool:
     found: dict[str, torch.Tensor] = {}
-    with differentiable(call.model.module), _kept(call.model, (layer,), found):
-        _, image = _probed(call)
+    with differentiable(run.model.module), _kept(run.model, (layer,), found):
+        _, image = _probed(run)
         output = found.get(layer.name)
         return output is None or output.grad_fn is None or lie_in_place(as_maps(output, layer), image)
 
@@ -90,15 +90,15 @@ def _named(model: Model, shape: tuple[int, int, int], name: str) -> Layer:
     return chosen
 
 
-def _last_that_is_read(call: Call, layers: tuple[Layer, ...]) -> Layer:
+def _last_that_is_read(run: Run, layers: tuple[Layer, ...]) -> Layer:
     """The last of these layers that the score depends on."""
-    structure = call.model.structure(call.inputs.shape)
+    structure = run.model.structure(run.inputs.shape)
     if structure.is_cut_off:  # there is no gradient to ask
         return of_last_kind(layers)[-1]
-    if not _is_of_plain_classes(call.target):
-        return _read(call, layers)
+    if not _is_of_plain_classes(run.target):
+        return _read(run, layers)
     if structure not in _READ:
-        _READ[structure] = _read(call, layers)
+        _READ[structure] = _read(run, layers)
     return _READ[structure]
 
 
@@ -106,7 +106,7 @@ def _is_of_plain_classes(target: Target) -> bool:
     return is_of_classes(target) and not isinstance(target, Several)
 
 
-def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
+def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
     """Found by one run, with a gradient.
 
     Preferably a layer at whose places there is a gradient: a score that reads the class token alone depends on all
@@ -114,8 +114,8 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
     """
     found: dict[str, torch.Tensor] = {}
 
-    with differentiable(call.model.module), _kept(call.model, layers, found):
-        score, _ = _probed(call)
+    with differentiable(run.model.module), _kept(run.model, layers, found):
+        score, _ = _probed(run)
         if score.grad_fn is None:  # a network without gradients
             return of_last_kind(layers)[-1]
         nodes = reached([score])
@@ -123,9 +123,9 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
             [layer for layer in layers if layer.name in found and found[layer.name].grad_fn in nodes]
         )
         if not read:
-            network, names = call.model.name, ", ".join(layer.name for layer in layers[-3:])
+            network, names = run.model.name, ", ".join(layer.name for layer in layers[-3:])
             raise LayerError(
-                f"the score of {describe(call.target)} depends on none of the feature maps of {network} ({names} "
+                f"the score of {describe(run.target)} depends on none of the feature maps of {network} ({names} "
                 "and those before them); name a layer"
             )
         outputs = [found[layer.name] for layer in read]
@@ -155,20 +155,19 @@ def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor
         yield
 
 
-def _probed(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+def _probed(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     """A scalar that depends on what the score of the call depends on, and the image.
 
     Of classes all scores of an image of noise, so that the layer is the same for each of them. Other targets look
-    for something in an image, and get the first one of the call.
+    for something in an image, and get the first one of the run.
     """
-    if _is_of_plain_classes(call.target):
-        model, shape = call.model, call.inputs.shape
+    if _is_of_plain_classes(run.target):
+        model, shape = run.model, run.inputs.shape
         x = model.structure(shape).example.clone().requires_grad_()
         output = main_output(model.module(x.clone()))
         if output is None:
             raise TargetError(f"{model.name} puts out no tensor; give a callable as target")
         return output.float().square().sum(), x
-    batch = next(call.model.batches(call.inputs, size=1))
-    images = Explained(call, batch)
-    x = images.x.clone().requires_grad_()
-    return images.whole(x).sum(), x
+    batch = next(run.model.batches(run.inputs, size=1))
+    scored = run.score_batch(batch, gradients="image")
+    return scored.scores.sum(), scored.leaf

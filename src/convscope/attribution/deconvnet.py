@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained
-from .modified import relu_gradients, ruled_gradients
+from .gradient_kinds import Kind, gradient_unit
+from .method_run import Run
+from .rectified_gradients import rectified_maps
 
 
 @register
@@ -70,7 +69,7 @@ def deconvnet(
         Zeiler, Fergus: Visualizing and understanding convolutional networks, 2013, arXiv 1311.2901.
         Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
     """
-    call = Call(
+    run = Run(
         "deconvnet",
         model,
         images,
@@ -81,9 +80,4 @@ def deconvnet(
         signed=kind != "absolute",
         progress=progress,
     )
-    rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0))
-
-    def values_of(images: Explained) -> Tensor:
-        return per_pixel(ruled_gradients(images, rules), images.x, kind)
-
-    return call.by_batch(values_of)
+    return rectified_maps(run, lambda gradient, is_linear: gradient.clamp_min(0), kind)

@@ -16,10 +16,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained, gradients_of
-from .modified import Replaced, Replacement, check_visible
-from .rules import (
+from .backward_rules import (
     ACTIVATIONS,
     ELEMENTWISE,
     PRODUCTS,
@@ -31,6 +28,9 @@ from .rules import (
     plain,
     product,
 )
+from .method_run import Run
+from .replaced_functions import Replacement, replaced
+from .scored import ScoredImage, gradients_of
 
 # Below it, a quotient of two float32 differences is mostly rounding.
 SMALL = 1e-6
@@ -99,7 +99,7 @@ def deep_lift(
         Lundberg, Lee: A unified approach to interpreting model predictions, 2017, arXiv 1705.07874 (maxima and
             products).
     """
-    call = Call(
+    run = Run(
         "deep_lift",
         model,
         images,
@@ -112,28 +112,26 @@ def deep_lift(
         unit=f"share of the score ({score})",
         progress=progress,
     )
-    if not call.rows_independent:
+    if not run.structure.rows_independent:
         raise ModelError(
-            f"{call.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
+            f"{run.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
             "integrated_gradients or lrp"
         )
-    preprocessed = call.inputs.preprocessed
-    baseline_for = hiding(call.model, baseline, preprocessed=preprocessed, seed=seed, notes=call.notes)
-    rules = _rules(call.notes)
+    hide = hiding(run.model, baseline, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes)
+    rules = _rules(run.notes)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, b = images.x[i], baseline_for(images.x[i])
-        with Replaced(rules) as replaced:
-            rows = torch.stack([x, b]).requires_grad_()
-            scores = images.scores_of(rows, i)
-            check_visible(images, replaced)
-            check_differentiable(scores, images.model.name)
-            multipliers = gradients_of(scores[:1], rows)[:, 0]
-        values = ((x - b) * multipliers).sum(dim=1)
-        call.measure_completeness(values, (scores[0] - scores[1]).detach())
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        rows = torch.stack([image.x, hide(image.x)]).requires_grad_()
+        with replaced(run, rules):
+            scores = image.scores_of(rows)
+        check_differentiable(scores, run.model.name)
+        multipliers = gradients_of(scores[:1], rows)[:, 0]
+        x, b = rows.detach()
+        values: torch.Tensor = ((x - b) * multipliers).sum(dim=1)
+        run.measure_completeness(values, (scores[0] - scores[1]).detach())
         return values
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of, fuse=False)  # image and baseline run once
 
 
 def _rules(notes: list[str]) -> dict[Any, Replacement]:

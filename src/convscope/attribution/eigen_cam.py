@@ -12,10 +12,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, kept_at, weighted_sum
+from .method_run import Run
+from .scored import ScoredBatch
 
 
 @register
@@ -69,7 +69,7 @@ def eigen_cam(
     References:
         Muhammad, Yeasin: Eigen-CAM: class activation map using principal components, 2020, arXiv 2008.00299.
     """
-    call = Call(
+    run = Run(
         "eigen_cam",
         model,
         images,
@@ -78,25 +78,23 @@ def eigen_cam(
         parameters={"kind": kind},
         unit="first component of the activations",
         signed=kind != "positive",
-        gradients=False,
+        gradients="none",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    place = cam_layer(run, layer)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        activations = activations_of(images, place)
-        maps = enlarged(of_kind(_first_component(activations), kind), images.x.shape[2:])
-        return maps.expand(images.scores.shape[1], *maps.shape)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        activations = place.maps(batch.kept[0])
+        maps = weighted_sum(_first_component(activations), activations, kind, batch.size)
+        return maps.expand(batch.scores.shape[1], *maps.shape)
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))
 
 
 def _first_component(activations: torch.Tensor) -> torch.Tensor:
-    """From activations (n, K, h, w) their projections (n, h, w) on the first right singular vector, float32."""
+    """The first right singular vector of activations (n, K, h, w), (n, K, 1, 1): its map has a positive sum."""
     matrix = activations.flatten(2).transpose(1, 2).double()  # places x channels
     vector = torch.linalg.svd(matrix, full_matrices=False).Vh[:, 0]
-    projected = (matrix @ vector[:, :, None])[..., 0]
-    sign = torch.where(projected.sum(dim=1, keepdim=True) < 0, -1, 1)
-    maps: torch.Tensor = (sign * projected).reshape(len(activations), *activations.shape[2:])
-    return maps.float()
+    total = (matrix.sum(dim=1) * vector).sum(dim=1, keepdim=True)
+    signed: torch.Tensor = torch.where(total < 0, -1, 1) * vector
+    return signed[:, :, None, None]

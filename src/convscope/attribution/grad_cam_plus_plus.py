@@ -12,10 +12,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, cam
+from .method_run import Run
 
 
 @register
@@ -72,7 +70,7 @@ def grad_cam_plus_plus(
         Chattopadhyay, Sarkar, Howlader, Balasubramanian: Grad-CAM++: improved visual explanations for deep
         convolutional networks, 2017, arXiv 1710.11063.
     """
-    call = Call(
+    run = Run(
         "grad_cam_plus_plus",
         model,
         images,
@@ -81,17 +79,14 @@ def grad_cam_plus_plus(
         parameters={"kind": kind},
         unit=f"activation, weighed by its gradient ({score})",
         signed=kind != "positive",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    return cam(run, layer, kind, _weights)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        activations, gradients = activations_and_gradients(images, place)
-        total = activations.sum(dim=(-2, -1), keepdim=True)
-        shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
-        shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
-        weights = (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)
-        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
 
-    return call.by_batch(values_of)
+def _weights(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    total = activations.sum(dim=(-2, -1), keepdim=True)
+    shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
+    shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
+    return (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)

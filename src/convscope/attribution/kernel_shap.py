@@ -10,14 +10,13 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..models import Model
-from ..perturbation import Baseline, describe_baseline, hiding
+from ..perturbation import Baseline, describe_baseline
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution, Remark
 from ..targets import Score, Target
-from .calls import Call
-from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
-from .explained import Explained
+from .method_run import Run
+from .superpixel_coalitions import superpixel_maps
 
 
 @register
@@ -26,7 +25,7 @@ def kernel_shap(
     images: Any,
     *,
     target: Target = None,
-    samples: int = 1000,
+    n_samples: int = 1000,
     superpixel: int | Pair | None = None,
     baseline: Baseline = "mean",
     score: Score = "logit",
@@ -44,7 +43,7 @@ def kernel_shap(
                   with sum of w = S(1) - S(0),    k(z) = (D - 1) / (binomial(D, |z|) * |z| * (D - |z|))
 
     z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
-    replaced by the baseline. Where there are no more than ``samples`` of them, all are used, and the values are
+    replaced by the baseline. Where there are no more than ``n_samples`` of them, all are used, and the values are
     exact. Otherwise z are drawn in proportion to k, each with its opposite 1 - z, which makes the values exact for
     any score in which superpixels act alone or by twos.
 
@@ -55,7 +54,7 @@ def kernel_shap(
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
         target: class index, label, a list of one for each image, a callable from the output (N, K) to
             scores (N,), or nothing for the predicted class.
-        samples: at most so many z, the whole image and the baseline among them; at least twice as many as
+        n_samples: at most so many z, the whole image and the baseline among them; at least twice as many as
             superpixels, where not all z are used.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
@@ -75,7 +74,7 @@ def kernel_shap(
         TargetError: the target is not a class of the network.
         ParameterError: fewer than 4 samples, a superpixel larger than the image.
 
-    Cost: ``samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
+    Cost: ``n_samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
 
     Example:
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
@@ -91,52 +90,48 @@ def kernel_shap(
         Covert, Lee: Improving KernelSHAP: practical Shapley value estimation via linear regression, 2021,
         arXiv 2012.01536 (pairs of opposites).
     """
-    as_count(samples, "samples", 4)
-    call = Call(
+    as_count(n_samples, "n_samples", 4)
+    run = Run(
         "kernel_shap",
         model,
         images,
         target=target,
         score=score,
-        parameters={"samples": samples, "baseline": describe_baseline(baseline), "seed": seed},
+        parameters={"n_samples": n_samples, "baseline": describe_baseline(baseline), "seed": seed},
         unit=f"the superpixel's share of the score ({score})",
-        steps=samples,
-        gradients=False,
+        gradients="none",
+        n_steps=n_samples,
         progress=progress,
     )
-    about_px = check_superpixel(superpixel, call.inputs.shape[1:])
-    call.describe(superpixel=about_px)
-    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
-    remark = Remark(call.notes)
-    exact: list[bool] = []
-    errors: list[float] = []
-    call.maps.measured.update(exact=exact, standard_error=errors)
+    exact = run.measured["exact"] = []
+    errors = run.measured["standard_error"] = []
+    remark = Remark(run.notes)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        numbered = numbered_superpixels(images.pixels[i], about_px)
-        n = int(numbered.max()) + 1
-        is_exact = 2**n <= samples
-        shown = every_coalition(n) if is_exact else random_coalitions(samples // 2, n, seed)
-        call.steps = 2 * len(shown)
-        scores = score_coalitions(images, i, numbered, hide(images.x[i]), torch.cat([shown, ~shown]))
-        weights = (
-            shapley_kernel(shown[1:])
-            if is_exact
-            else torch.ones(len(shown) - 1, dtype=torch.float64, device="cpu")
-        )
-        with_shown, with_hidden = scores.chunk(2)
+    def is_exact(n_superpixels: int) -> bool:
+        return n_superpixels <= math.log2(n_samples)
+
+    def coalitions_of(n_superpixels: int) -> torch.Tensor:
+        if is_exact(n_superpixels):
+            shown = every_coalition(n_superpixels)
+        else:
+            shown = random_coalitions(n_samples // 2, n_superpixels, seed)
+        return torch.cat([shown, ~shown])
+
+    def values_of(coalitions: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        (shown, _), (with_shown, with_hidden) = coalitions.chunk(2), scores.chunk(2)
+        n = shown.shape[1]
+        weights = shapley_kernel(shown[1:]) if is_exact(n) else with_shown.new_ones(len(shown) - 1)
         values, error, is_determined = shapley_values(shown, with_shown, with_hidden, weights)
-        call.note_on_rounding(images, values)
-        exact.extend([is_exact] * len(values))
-        errors.extend([0.0] * len(values) if is_exact else [float(f"{e:.2g}") for e in error.tolist()])
+        exact.extend([is_exact(n)] * len(values))
+        errors.extend([0.0] * len(values) if is_exact(n) else [float(f"{e:.2g}") for e in error.tolist()])
         if not is_determined:
             remark.say(
-                f"samples={samples}: too few to settle the values of {n} superpixels; of those that fit, the most "
-                f"even ones were taken. Give {2 * n} or more"
+                f"n_samples={n_samples}: too few to settle the values of {n} superpixels; of those that fit, the "
+                f"most even ones were taken. Give {2 * n} or more"
             )
-        return values[:, numbered]
+        return values
 
-    return call.by_image(values_of)
+    return superpixel_maps(run, superpixel, baseline, seed, coalitions_of, values_of)
 
 
 def every_coalition(n_superpixels: int) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..models import Model
@@ -12,10 +11,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, cam
+from .method_run import Run
 
 
 @register
@@ -62,6 +59,7 @@ def layer_cam(
     Cost: one forward pass an image, and a backward pass through what follows the layer.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
         >>> layer_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
         (1, 2, 2)
@@ -70,7 +68,7 @@ def layer_cam(
         Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: exploring hierarchical class activation maps for localization,
         IEEE Transactions on Image Processing, 2021.
     """
-    call = Call(
+    run = Run(
         "layer_cam",
         model,
         images,
@@ -79,14 +77,7 @@ def layer_cam(
         parameters={"kind": kind},
         unit=f"share of the score at the layer ({score})",
         signed=kind != "positive",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
-
-    def values_of(images: Explained) -> torch.Tensor:
-        activations, gradients = activations_and_gradients(images, place)
-        weights = gradients.clamp_min(0)
-        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
-
-    return call.by_batch(values_of)
+    return cam(run, layer, kind, lambda activations, gradients: gradients.clamp_min(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,10 +18,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained
-from .modified import Replaced, Replacement, check_visible
-from .rules import (
+from .backward_rules import (
     ACTIVATIONS,
     ELEMENTWISE,
     PRODUCTS,
@@ -32,6 +31,9 @@ from .rules import (
     plain,
     product,
 )
+from .method_run import Run
+from .replaced_functions import Replacement, replaced
+from .scored import ScoredBatch
 
 Rule: TypeAlias = Literal["composite", "epsilon", "gamma", "z_plus"]
 
@@ -108,7 +110,7 @@ def lrp(
             rules by layer).
         Lapuschkin et al.: Unmasking Clever Hans predictors, 2019, arXiv 1902.10178 (flat).
     """
-    call = Call(
+    run = Run(
         "lrp",
         model,
         images,
@@ -119,39 +121,41 @@ def lrp(
         progress=progress,
     )
 
-    if call.model.dtype == torch.float16:
+    if run.model.dtype == torch.float16:
         raise ModelError(
-            f"{call.model.name} is in float16, whose numbers are too coarse for the relevance of a pixel: run "
+            f"{run.model.name} is in float16, whose numbers are too coarse for the relevance of a pixel: run "
             "LRP in float32 (module.float()) or bfloat16"
         )
 
-    def values_of(images: Explained) -> torch.Tensor:
-        x = images.x.clone().requires_grad_()
+    @contextmanager
+    def ruled(x: torch.Tensor) -> Iterator[torch.Tensor]:
         even = torch.ones_like(x).requires_grad_()
         # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
         with (
-            Replaced(_rules(rule, x, even, call.notes)) as replaced,
-            folded_batch_norm(images.model.module, lambda: _once(images)),
+            replaced(run, _rules(rule, x, even, run.notes)),
+            folded_batch_norm(run.model.module, lambda: _run_plainly(run.model, x)),
         ):
-            scores = images.whole(x)
-            check_visible(images, replaced)
-            check_differentiable(scores, images.model.name)
-            values = torch.stack([_relevance(scores[:, t].sum(), x, even) for t in range(scores.shape[1])])
-        call.measure_completeness(values, images.scores.T)
+            yield even
+
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        check_differentiable(batch.scores, batch.model.name)
+        scores, inputs = batch.scores, (batch.leaf, batch.kept)
+        values = torch.stack([_relevance(scores[:, t].sum(), inputs) for t in range(scores.shape[1])])
+        run.measure_completeness(values, scores.detach().T)
         return values
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of, keeping=ruled)
 
 
-def _once(images: Explained) -> None:
+def _run_plainly(model: Model, x: torch.Tensor) -> None:
     with torch.no_grad():
-        images.model.module(images.x.clone())
+        model.module(x.clone())
 
 
-def _relevance(score: torch.Tensor, x: torch.Tensor, even: torch.Tensor) -> torch.Tensor:
+def _relevance(score: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """(n, H, W): input times gradient, at the image, and at the even input of a first layer that is flat."""
-    gradients = torch.autograd.grad(score, (x, even), retain_graph=True, allow_unused=True)
-    parts = [(i * g).sum(dim=1) for i, g in zip((x, even), gradients, strict=True) if g is not None]
+    gradients = torch.autograd.grad(score, inputs, retain_graph=True, allow_unused=True)
+    parts = [(i * g).sum(dim=1) for i, g in zip(inputs, gradients, strict=True) if g is not None]
     return torch.stack(parts).sum(dim=0).detach()
 
 

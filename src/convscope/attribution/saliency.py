@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..execution import check_differentiable
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained, gradients_of
+from .gradient_kinds import Kind, gradient_unit, per_pixel
+from .method_run import Run
+from .scored import ScoredBatch
 
 
 @register
@@ -65,7 +64,7 @@ def saliency(
         Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
         Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box, 2016, arXiv 1605.01713.
     """
-    call = Call(
+    run = Run(
         "saliency",
         model,
         images,
@@ -77,10 +76,7 @@ def saliency(
         progress=progress,
     )
 
-    def values_of(images: Explained) -> torch.Tensor:
-        x = images.x.clone().requires_grad_()
-        scores = images.whole(x)
-        check_differentiable(scores, images.model.name)
-        return per_pixel(gradients_of(scores, x), images.x, kind)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        return per_pixel(batch.gradients(), batch.x, kind)
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of)

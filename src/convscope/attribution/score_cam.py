@@ -13,10 +13,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, enlarged, kept_at, weighted_sum
+from .method_run import Run
+from .scored import ScoredImage
 
 
 @register
@@ -72,7 +72,7 @@ def score_cam(
         Wang et al.: Score-CAM: score-weighted visual explanations for convolutional neural networks, 2019,
         arXiv 1910.01279.
     """
-    call = Call(
+    run = Run(
         "score_cam",
         model,
         images,
@@ -81,27 +81,26 @@ def score_cam(
         parameters={"kind": kind},
         unit=f"activation, weighed by the score behind it ({score})",
         signed=kind != "positive",
-        gradients=False,
+        gradients="none",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    place = cam_layer(run, layer)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, size = images.x[i], images.x.shape[2:]
-        (activations,) = activations_of(images, place)
-        call.steps = len(activations)
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        with kept_at(run, place) as kept:
+            image.scores_of(image.x[None])
+        (activations,), size = place.maps(kept[0]), image.shape[1:]
+        run.steps.each = len(activations)
 
         def seen_through(first: int, end: int) -> torch.Tensor:
-            return x * _masks(enlarged(activations[first:end], size))[:, None]
+            return image.x * _masks(enlarged(activations[first:end], size))[:, None]
 
-        scores = images.score_variants(len(activations), seen_through, i)
-        finite(scores.flatten(), images.batch.names * scores.numel())
-        weights = scores.softmax(dim=0).to(activations)
-        maps = torch.einsum("kt,khw->thw", weights, activations)
-        return enlarged(of_kind(maps, kind), size)
+        scores = image.score_variants(len(activations), seen_through)
+        finite(scores.flatten(), [image.name] * scores.numel())
+        weights = scores.softmax(dim=0).to(activations).T[:, :, None, None]
+        return weighted_sum(weights, activations, kind, size)
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)
 
 
 def _masks(maps: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ..attribution.calls import Asking
-from ..attribution.explained import Explained
+from ..attribution.method_run import Run
+from ..attribution.scored import ScoredImage
 from ..errors import ParameterError, TargetError
 from ..perturbation import baseline_of, curves, n_variants, ranks
 from ..results import CONTROLS, Array, Attribution
@@ -28,7 +28,7 @@ class Measuring:
 
     def __init__(
         self,
-        asking: Asking,
+        run: Run,
         given: Mapping[str, Maps],
         maps: Mapping[str, Array],
         wanted: tuple[str, ...],
@@ -36,16 +36,16 @@ class Measuring:
         steps: int,
         seed: int,
     ) -> None:
-        self._asking, self._given, self._maps, self.wanted = asking, given, maps, wanted
+        self._run, self._given, self._maps, self.wanted = run, given, maps, wanted
         self._masks, self._steps, self._seed = masks, steps, seed
         over = curve_baselines(wanted)
         self._fills = [
-            baseline_of(asking.model, name, preprocessed=asking.inputs.preprocessed, seed=seed) for name in over
+            baseline_of(run.model, name, preprocessed=run.inputs.preprocessed, seed=seed) for name in over
         ]
         self.curve_names = curve_names(over)
         self._has_curves = any(name in self.curve_names for name in wanted)
         n = len(maps) + len(CONTROLS)
-        asking.steps = (n_variants(n, len(over), steps) if self._has_curves else 0) + (
+        run.steps.each = (n_variants(n, len(over), steps) if self._has_curves else 0) + (
             2 * len(SHARES) * n if "road" in wanted else 0
         )
         self.values: list[Array] = []
@@ -54,17 +54,17 @@ class Measuring:
         self.notes: list[str] = []
         self._curves: list[Array] = []
 
-    def measure(self, image: Explained) -> None:
+    def measure(self, image: ScoredImage) -> None:
         """All measures of all maps of one image."""
         i = len(self.values)
         self._check(image, i)
-        self.names += image.batch.names
+        self.names.append(image.name)
         self.targets += image.targets.names
-        size = image.x.shape[2:]
+        size = image.x.shape[1:]
         # Arrays may have a map of each image that was given, also of those that cannot be read.
-        at, n_given = image.batch.positions[0], len(self._asking.inputs)
+        at, n_given = image.position, len(self._run.inputs)
         maps = [values[at if len(values) == n_given else i] for values in self._maps.values()]
-        maps += control_maps(size, self._seed + image.batch.positions[0])
+        maps += control_maps(size, self._seed + image.position)
         orders = [ranks(values, self._seed) for values in maps]
         found = {name: np.full(len(maps), math.nan) for name in self.wanted}
         if self._has_curves:
@@ -82,7 +82,7 @@ class Measuring:
                 self._sensitivity(m, image, i) for m in self._given.values()
             ]
         if self._masks is not None:
-            region = self._masks[image.batch.positions[0]]
+            region = self._masks[image.position]
             for name, measured in (("pointing", pointing), ("localization", localization)):
                 if name in found:
                     found[name] = np.array([measured(values, region) for values in maps])
@@ -95,7 +95,7 @@ class Measuring:
             return np.zeros((n_maps, len(self.curve_names), n_done, 0), np.float32)
         return np.stack(self._curves[:n_done], axis=2).astype(np.float32)
 
-    def _check(self, image: Explained, i: int) -> None:
+    def _check(self, image: ScoredImage, i: int) -> None:
         """That there is a map of this image from each method, and that it is of the target."""
         (name,) = image.targets.names
         for method, given in self._given.items():
@@ -107,11 +107,11 @@ class Measuring:
                     "give the same target="
                 )
 
-    def _along(self, image: Explained, orders: list[Array]) -> dict[str, Array]:
+    def _along(self, image: ScoredImage, orders: list[Array]) -> dict[str, Array]:
         """The areas under the curves, which are kept."""
-        x = image.x[0]
+        x = image.x
         found = curves(x, [fill(x) for fill in self._fills], orders, self._steps, image.score_variants)
-        if self._asking.score == "probability" and np.ptp(found.deletion) == 0:
+        if self._run.score == "probability" and np.ptp(found.deletion) == 0:
             self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
         if not (np.isfinite(found.deletion).all() and np.isfinite(found.insertion).all()):
             self._note("the network's score of an image with parts removed is NaN or infinite")
@@ -120,13 +120,13 @@ class Measuring:
         areas = np.concatenate(found.areas(), axis=1)[..., 0]
         return dict(zip(self.curve_names, areas.T, strict=True))
 
-    def _road(self, image: Explained, orders: list[Array]) -> Array:
+    def _road(self, image: ScoredImage, orders: list[Array]) -> Array:
         """Of each ranking; its images are made when it is their turn."""
         each = 2 * len(SHARES)
 
         @functools.lru_cache(2)  # a batch may hold the last of one ranking and the first of the next
         def variants_of(ranking: int) -> list[torch.Tensor]:
-            return road_variants(image.x[0], orders[ranking], self._seed)
+            return road_variants(image.x, orders[ranking], self._seed)
 
         def variants(first: int, end: int) -> torch.Tensor:
             return torch.stack([variants_of(n // each)[n % each] for n in range(first, end)])
@@ -138,10 +138,10 @@ class Measuring:
         errors = given.provenance.measured.get("completeness_error") if isinstance(given, Attribution) else None
         return float(errors[i]) if errors else math.nan
 
-    def _sensitivity(self, given: Maps, image: Explained, i: int) -> float:
+    def _sensitivity(self, given: Maps, image: ScoredImage, i: int) -> float:
         if not isinstance(given, Attribution):
             return math.nan
-        found = max_sensitivity(given, i, image, self._seed)
+        found = max_sensitivity(self._run, given, i, image, self._seed)
         if found is None:
             self._note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
         return math.nan if found is None else found

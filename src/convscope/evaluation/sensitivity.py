@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ..attribution import ATTRIBUTIONS
-from ..attribution.explained import Explained
+from ..attribution.method_run import Run
+from ..attribution.scored import ScoredImage
 from ..perturbation import NAMED
 from ..results import Attribution
 
@@ -18,10 +19,11 @@ _NOISE_SHARE = 0.02  # of the image's range: how far a pixel is moved, at most
 _TRIED = 5  # noisy images
 
 
-def max_sensitivity(given: Attribution, i: int, image: Explained, seed: int) -> float | None:
+def max_sensitivity(run: Run, given: Attribution, i: int, image: ScoredImage, seed: int) -> float | None:
     """max over noisy images x' of |map(x') - map(x)| / |map(x)|, Frobenius norms.
 
     Args:
+        run: of `evaluate`.
         given: whose method is run again.
         i: the number of its map.
         image: what that map is of.
@@ -40,17 +42,17 @@ def max_sensitivity(given: Attribution, i: int, image: Explained, seed: int) -> 
     size = float(np.linalg.norm(given.values[i]))
     if not size:
         return math.nan
-    x, asking = image.x, image.call
+    x = image.x
     reach = _NOISE_SHARE * float(x.max() - x.min())
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(_TRIED, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu").to(x)
+    noise = torch.rand(_TRIED, *x.shape, generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x + reach * (2 * noise - 1)).contiguous()
-    target = asking.target
+    target = run.target
     if image.targets.indices is not None and image.targets.against is None:
         target = int(image.targets.indices[0])
     elif isinstance(target, list | tuple):
-        target = target[image.batch.positions[0]]
-    found = ATTRIBUTIONS[given.provenance.method](asking.model, moved, target=target, **options)
+        target = target[image.position]
+    found = ATTRIBUTIONS[given.provenance.method](run.model, moved, target=target, **options)
     return max(float(np.linalg.norm(values - given.values[i])) for values in found.values) / size
 
 
@@ -61,13 +63,11 @@ def options_of(given: Attribution) -> dict[str, Any] | None:
         return None
     known = inspect.signature(method).parameters
     options = {k: v for k, v in parameters.items() if k in known and k != "target" and v is not None}
-    window, stride, baselines = (options.get(name) for name in ("window", "stride", "baseline"))
+    windows, baselines = options.get("windows"), options.get("baseline")
     if isinstance(baselines, tuple):
         options["baseline"] = list(baselines)  # lists come back from a saved result as tuples
-    if isinstance(window, list | tuple) and isinstance(window[0], list | tuple):
-        options["window"] = list(window)
-        if isinstance(stride, list | tuple) and isinstance(stride[0], list | tuple):
-            del options["stride"]  # one for each window: half of it, the default
+    if isinstance(windows, tuple):
+        options["windows"] = list(windows)
     for baseline in baselines if isinstance(baselines, list | tuple) else [baselines]:
         if baseline not in (None, *NAMED):  # an image; a number means another thing on tensors
             return None

@@ -1,4 +1,4 @@
-"""What rules that stand in for the gradient share: the functions they meet, and values with another gradient."""
+"""Rules that stand in for gradients, for LRP and DeepLIFT: which functions, and values with another gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from .modified import Replacement
+from .replaced_functions import Replacement
 
 _ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),
