@@ -204,7 +204,7 @@ def test_without_noise_no_map_moves(tiny: Model, name: str, monkeypatch: pytest.
         (occlusion_multiscale, {"windows": [4, 8], "stride": 4}),
         (occlusion, {"window": (4, 8), "stride": (2, 4), "baseline": "noise", "seed": 2}),
         (occlusion_multiscale, {"windows": [4, 8], "shape": "superpixel"}),
-        (integrated_gradients, {"baseline": ["mean", "noise"], "steps": 4, "seed": 1}),
+        (integrated_gradients, {"baseline": ["mean", "noise"], "n_steps": 4, "seed": 1}),
         (grad_cam, {"layer": "0"}),
         (saliency, {"target": Contrast(0, 2)}),
         (saliency, {"target": [Contrast(0, 2), Contrast(1, 0)]}),

@@ -1,4 +1,4 @@
-"""Which patches a transformer's attention comes from in the end: attention rollout."""
+"""Attention rollout: from which patches information can reach a transformer's class token."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def attention_rollout(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """How much each patch reaches the class token, by the attention of all layers one after another.
+    """How much of each patch reaches the class token through the attention of all layers.
 
-    For vision transformers. It asks the network nothing about the target: the map is the same for every class, and
-    shows where information may come from, not what it does. Values and what lies between the attentions are left
-    out.
+    For vision transformers. The target plays no part: the map is the same for every class, and shows where
+    information can come from, not what it does. The values that attention mixes, and the layers between
+    attentions, are ignored.
 
         map = row of the class token in  B_L ... B_2 B_1,    B_l = (mean over heads of A_l + I) / 2
 
-    A_l (T, T) is the attention of layer l, rows adding up to 1. Without a class token, the mean of all rows; the
-    values of the patches are put in their places and enlarged to the image bilinearly.
+    A_l (T, T) is the attention of layer l; its rows add up to 1. Without a class token the map is the mean of all
+    rows. The values of the patches are put in their places and enlarged to the image bilinearly.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -55,7 +55,7 @@ def attention_rollout(
         have the same map.
 
     Raises:
-        ModelError: a network without attention among all patches (windowed attention, as in Swin, is none).
+        ModelError: a network without attention among all patches (windowed attention, as in Swin, does not count).
         TargetError: the target is not a class of the network.
 
     Cost: one forward pass an image; memory for the attention of all layers, L * T^2 numbers.
@@ -81,7 +81,7 @@ def attention_rollout(
         signed=False,
         progress=progress,
     )
-    origin = run.model.structure(run.inputs.shape).last_spatial
+    origin = run.structure.last_spatial
     grid = origin.shape[1:] if origin else (1, 1)
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
@@ -99,12 +99,12 @@ def _attentions() -> Iterator[list[torch.Tensor]]:
     found: list[torch.Tensor] = []
 
     def keep(weights: torch.Tensor) -> None:
-        """Of weights (n, heads, T, T)."""
+        """Keep the mean over heads of weights (n, heads, T, T)."""
         if weights.ndim == 4 and weights.shape[-1] == weights.shape[-2] > 1:
             found.append(weights.detach().mean(dim=1))
 
     def product(func: Any, query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        # The same call with the identity as values puts out the weights, by masks, scales and groups as they are.
+        # With the identity as values the same call returns the weights, whatever its masks, scales and groups.
         names = ("value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
         options = {**dict(zip(names, args, strict=False)), **kwargs}
         identity = torch.eye(key.shape[-2], device=key.device, dtype=key.dtype).expand(*key.shape[:-1], -1)
@@ -130,7 +130,7 @@ def _attentions() -> Iterator[list[torch.Tensor]]:
 
 
 def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> torch.Tensor:
-    """The product (n, T, T) of all layers, each half attention and half what passes by it."""
+    """The product (n, T, T) over all layers, each of them half attention and half the skip connection."""
     if len({attention.shape for attention in attentions}) != 1 or len(attentions[0]) != n_images:
         raise ModelError(f"{name} has no attention among all patches in every layer; attention rollout needs it")
     identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device, dtype=attentions[0].dtype)
@@ -141,7 +141,7 @@ def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> tor
 
 
 def _patches(rolled: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    """What reaches the class token, or all tokens where there is none, by patch, (n, h, w)."""
+    """How much of each patch reaches the class token, or all tokens where there is none, (n, h, w)."""
     n_patches = grid[0] * grid[1]
     n_prefix = rolled.shape[-1] - n_patches
     if n_prefix < 0:

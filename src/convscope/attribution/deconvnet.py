@@ -1,4 +1,4 @@
-"""What an image is rebuilt from when a score is sent backward through the network."""
+"""Deconvnet: the score sent backward through the network, rectified on the way instead of masked."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def deconvnet(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """The score sent backward, with negative parts cut away at every ReLU, open or not.
+    """The score sent backward through the network, without negative parts at every ReLU, whatever the image.
 
-    An inverted network, kept because people ask for it. It does not look at which units the image switched on (but
-    for the maximum of each pooling window), so that it draws much the same for every class and for random weights:
-    it fails randomization checks.
+    A network run in reverse, offered because people ask for it. It ignores which units the image switched on,
+    except for the maximum of each pooling window, so it draws much the same for every class and for random
+    weights: it fails randomization checks.
 
         at each ReLU y = max(0, x):  g_x = max(0, g_y), whatever x is
 
@@ -38,20 +38,20 @@ def deconvnet(
         signed:            sum over channels of g_c
         input_x_gradient:  sum over channels of x_c * g_c   (x as the network takes it, 0 = mean image)
 
-    ReLU6 counts as a ReLU; other activations have their own gradient. Of a network without any ReLU this is the
-    plain gradient, which a note says.
+    ReLU6 counts as a ReLU; other activations keep their own gradient. In a network without any ReLU this is the
+    plain gradient, and a note says so.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
-        `Attribution` with values (N, H, W), in no unit that means anything; never negative for "absolute".
+        `Attribution` with values (N, H, W), in an arbitrary unit; never negative for "absolute".
 
     Raises:
         TargetError: the target is not a class of the network.

@@ -1,4 +1,4 @@
-"""Where a layer finds most, whatever the score: Eigen-CAM."""
+"""Eigen-CAM: the first principal component of a layer's activations."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def eigen_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the feature maps have most in common, by their first principal component.
+    """What the feature maps have most in common: their first principal component.
 
-    It asks the network nothing about the target: the map is the same for every class, and shows what stands out to
-    the layer. Good for a first look, and no explanation of a score.
+    The target plays no part: the map is the same for every class, and shows what stands out to the layer. Good
+    for a first look, but no explanation of a score.
 
         map = max(0, A v),    A = U S V^T of the layer's activations (places x channels), v the first column of V
 
@@ -42,11 +42,11 @@ def eigen_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 

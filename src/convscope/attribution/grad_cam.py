@@ -1,4 +1,4 @@
-"""Where a layer finds what speaks for a score, weighed by channel: Grad-CAM."""
+"""Grad-CAM: the last feature maps, weighted by how much the score depends on each."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def grad_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the last feature maps find, weighed by how much the score depends on each of them.
+    """Where the last feature maps respond, weighted by how much the score depends on each of them.
 
-    Coarse and quiet, and about the target: one of the few gradient methods whose map changes with the weights
-    and the class. It shows where, not what: a value stands for all that a place of the layer sees, often most of
-    the image.
+    Coarse, calm, and about the target: one of the few gradient methods whose map changes with the weights and the
+    class. It shows where, not what: each value stands for all that one place of the layer sees, often most of the
+    image.
 
         map = max(0, sum over k of w_k * A_k),    w_k = mean over places of dS/dA_k
 
@@ -39,11 +39,11 @@ def grad_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 

@@ -1,4 +1,4 @@
-"""Where a layer finds what speaks for a score, for things that are there more than once: Grad-CAM++."""
+"""Grad-CAM++: Grad-CAM for things that are small, or in the image more than once."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def grad_cam_plus_plus(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """Grad-CAM with the places of each map weighed too, so that a thing that is small or there twice is not lost.
+    """Grad-CAM with places weighted as well, so that something small, or in the image twice, is not lost.
 
-    Grad-CAM's weight of a map is the mean of its gradient, which favors what is large. Here places with positive
-    gradient count by how much they alone could raise an exponential of the score. As only positive gradients
-    count, the map hardly depends on the class where the layer is followed by average pooling.
+    Grad-CAM weights a map by the mean of its gradient, which favors large things. Here each place with a positive
+    gradient counts by how much it alone could raise an exponential of the score. Where average pooling follows the
+    layer, the map hardly depends on the class, as only positive gradients count.
 
         map = max(0, sum over k of w_k * A_k),    w_k = sum over places of a_k * max(0, g_k),
         a_k = g_k^2 / (2 * g_k^2 + (sum over places of A_k) * g_k^3),    g_k = dS/dA_k
 
-    A_k are the layer's maps; the result is enlarged to the image bilinearly. The weights are those of exp(S); they
-    depend on the scale of the scores.
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. The weights are those of exp(S), so
+    they depend on the scale of the scores.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -77,7 +77,7 @@ def grad_cam_plus_plus(
         target=target,
         score=score,
         parameters={"kind": kind},
-        unit=f"activation, weighed by its gradient ({score})",
+        unit=f"activation, weighted by its gradient ({score})",
         signed=kind != "positive",
         gradients="layer",
         progress=progress,

@@ -1,4 +1,4 @@
-"""Edges that a score could rest on, where a layer finds what speaks for it: Guided Grad-CAM."""
+"""Guided Grad-CAM: guided backprop, where Grad-CAM is bright."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def guided_grad_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """Guided backprop, cut to where Grad-CAM is bright: fine lines in the right place.
+    """Guided backprop, masked by Grad-CAM: fine lines in the right place.
 
-    What is fine in it comes from `guided_backprop`, which draws the edges of the image for every class; what is
-    about the target comes from `grad_cam`. Use it to show, not to prove.
+    Its detail comes from `guided_backprop`, which draws the edges of the image for every class; only its place,
+    from `grad_cam`, is about the target. Use it to show, not to prove.
 
         g * max(0, Grad-CAM),    g the gradient of guided backprop, Grad-CAM enlarged to the image
 
@@ -46,17 +46,17 @@ def guided_grad_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
-        `Attribution` with values (N, H, W), in no unit that means anything; ``layer`` of the parameters says which
-        was taken. Never negative for "absolute".
+        `Attribution` with values (N, H, W), in an arbitrary unit; ``layer`` of the parameters
+        names the layer. Never negative for "absolute".
 
     Raises:
         LayerError: no such layer, or one without places.

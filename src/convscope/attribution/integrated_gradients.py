@@ -1,4 +1,4 @@
-"""Which pixels matter, by the gradient along the way from a baseline to the image."""
+"""Integrated gradients: the mean gradient on the way from a baseline to the image."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def integrated_gradients(
 ) -> Attribution:
     """What each pixel adds to the score on the way from a baseline to the image.
 
-    A saturated score has no gradient, but on the way to it there is one. The values add up to the difference
-    between the scores of the image and of the baseline, which is measured; against which baseline is for you to
-    choose.
+    A saturated score has no gradient at the image, but has one on the way there. The values add up to the
+    difference between the scores of image and baseline, up to an error that is measured. The choice of the
+    baseline is yours.
 
         value = sum over channels of (x - b) * mean over k of dS/dx at b + (k + 1/2) / n_steps * (x - b)
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         baseline: where the way begins: "mean" (0 after normalization), "blur", "noise", "black", "white", a
             number, an image; or a list of these, whose maps are averaged. A note says where the image's border is
             of one color and the baseline of another.
-        n_steps: points on the way, at the middles of as many equal parts (midpoint rule).
+        n_steps: points on the way, in the middles of as many equal parts (midpoint rule).
         score: "logit" (before softmax) or "probability".
         seed: of the noise baseline.
         progress: called with (steps done, steps in all).
@@ -57,7 +57,7 @@ def integrated_gradients(
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: no step, not a baseline.
+        ParameterError: fewer than one step, no baseline.
 
     Cost: ``n_steps`` forward and backward passes an image and baseline, in batches that fit in memory.
 

@@ -1,4 +1,4 @@
-"""Which superpixels matter, by their Shapley values: fair shares of the score, found by weighted regression."""
+"""Kernel SHAP: the Shapley values of superpixels, found by weighted regression."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def kernel_shap(
 ) -> Attribution:
     """The Shapley value of each superpixel: its share of the score, fair by four axioms.
 
-    What a superpixel adds to the score depends on which others are already there. Its Shapley value is what it
-    adds on average over all orders in which they could come. The values add up to the difference between the
-    scores of the image and of the baseline.
+    What a superpixel adds to the score depends on which others are already shown. Its Shapley value is what it
+    adds on average over all orders of showing them. The values add up to the difference between the scores of the
+    image and of the baseline.
 
         value_j = mean over orders of [S(those before j, and j) - S(those before j)]
                 = the w_j of  argmin over w of  sum over z of k(z) * (S(z) - S(0) - w . z)^2
                   with sum of w = S(1) - S(0),    k(z) = (D - 1) / (binomial(D, |z|) * |z| * (D - |z|))
 
-    z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
-    replaced by the baseline. Where there are no more than ``n_samples`` of them, all are used, and the values are
-    exact. Otherwise z are drawn in proportion to k, each with its opposite 1 - z, which makes the values exact for
-    any score in which superpixels act alone or by twos.
+    z in {0, 1}^D says which of D superpixels are shown; S(z) is the score of the image with the baseline in place
+    of the others. With at most ``n_samples`` different z, all are used, and the values are exact. Otherwise z are
+    drawn in proportion to k, each together with its opposite 1 - z; then the values are exact for any score in
+    which superpixels act alone or in pairs.
 
     Every pixel has the value of its superpixel. Positive: it supports the target.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        n_samples: at most so many z, the whole image and the baseline among them; at least twice as many as
-            superpixels, where not all z are used.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: the largest number of z, the whole image and the baseline included; give at least twice as many
+            as superpixels.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
@@ -67,8 +67,8 @@ def kernel_shap(
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed, the same all over a superpixel.
-        ``provenance.measured`` has for each map "exact", whether all z were used, and "standard_error", that of a
-        superpixel's value through the drawing of samples (root of the mean square over superpixels).
+        ``provenance.measured`` has for each map "exact", whether all z were used, and "standard_error", the
+        sampling error of a superpixel's value (root mean square over superpixels).
 
     Raises:
         TargetError: the target is not a class of the network.
@@ -80,7 +80,7 @@ def kernel_shap(
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
         >>> _ = nn.init.ones_(linear[1].weight)
         >>> found = kernel_shap(linear, torch.ones(1, 1, 8, 8), superpixel=4)
-        >>> found.values[0, 0]  # as many as the superpixels have pixels
+        >>> found.values[0, 0]  # the number of pixels of each superpixel
         array([25., 25., 25., 25., 25., 15., 15., 15.], dtype=float32)
         >>> found.provenance.measured["exact"]
         [True]
@@ -135,28 +135,28 @@ def kernel_shap(
 
 
 def every_coalition(n_superpixels: int) -> torch.Tensor:
-    """All of {0, 1}^D but for opposites, (2^(D - 1), D) of booleans: first the one in which all are shown."""
+    """One of each pair of opposites in {0, 1}^D, (2^(D - 1), D) of booleans; the first one shows everything."""
     numbers = torch.arange(2 ** (n_superpixels - 1), device="cpu")
     hidden = (numbers[:, None] >> torch.arange(n_superpixels, device="cpu")) & 1  # the last one is never hidden
     return hidden == 0
 
 
 def random_coalitions(n: int, n_superpixels: int, seed: int) -> torch.Tensor:
-    """Those in which all are shown, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
+    """The coalition of all, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.arange(1, n_superpixels, device="cpu")
-    # All coalitions of a size together: the binomial is gone.
+    # For all coalitions of a size together the binomial cancels.
     weights = 1 / (sizes * (n_superpixels - sizes)).double()
     drawn = sizes[torch.multinomial(weights, n - 1, replacement=True, generator=generator)]
     order = torch.rand((n - 1, n_superpixels), generator=generator, dtype=torch.float32, device="cpu").argsort(
         dim=1
     )
     everything = torch.ones((1, n_superpixels), dtype=torch.bool, device="cpu")
-    return torch.cat([everything, order < drawn[:, None]])  # which of an order come first is as good as any
+    return torch.cat([everything, order < drawn[:, None]])  # the first ones of a random order
 
 
 def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
-    """The weights k(z) of coalitions (M, D), none of which is all or nothing."""
+    """The weights k(z) of coalitions (M, D), none of them empty or full."""
     n = shown.shape[1]
     weights = [(n - 1) / (math.comb(n, size) * size * (n - size)) for size in range(1, n)]
     return torch.tensor(weights, dtype=torch.float64, device="cpu")[shown.sum(dim=1) - 1]
@@ -165,11 +165,11 @@ def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
 def shapley_values(
     shown: torch.Tensor, scores: torch.Tensor, opposite: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """The regression, over pairs of coalitions and their opposites.
+    """Solve the regression for pairs of coalitions and their opposites.
 
-    With w = (S(1) - S(0)) / D + u, where u sums to 0, it has no constraint any more, as the u with the least
-    squares and the least length sums to 0 where every row of the design does. A pair has the same design but for
-    the sign, so that half the difference of its scores is all it has to say.
+    Substituting w = (S(1) - S(0)) / D + u removes the constraint: u has to sum to 0, and the shortest
+    least-squares solution does, as every row of the design does. The two rows of a pair differ only in sign, so
+    that half the difference of their scores is all they tell.
 
     Args:
         shown: (M, D) of booleans, the first of which shows everything.
@@ -178,8 +178,8 @@ def shapley_values(
         weights: (M - 1,), of all but the first.
 
     Returns:
-        Values (T, D); their standard error (T,), the root of its mean square over superpixels; and whether there
-        were enough pairs to determine them.
+        Values (T, D); their standard error (T,), root mean square over superpixels; and whether the pairs were
+        enough to determine the values.
     """
     z = shown.double()
     share = z.mean(dim=1, keepdim=True)
@@ -190,6 +190,6 @@ def shapley_values(
     inverse = torch.linalg.pinv(design, rtol=1e-10)
     u = inverse @ rest
     rank = round(float((inverse.T * design).sum()))
-    # The error that holds whatever the distribution of the residuals (White 1980).
+    # This standard error holds for any distribution of the residuals (White 1980).
     variance = inverse**2 @ (rest - design @ u) ** 2 * len(rest) / max(len(rest) - rank, 1)
     return (change / z.shape[1] + u).T, variance.mean(dim=0).sqrt(), rank == z.shape[1] - 1

@@ -1,4 +1,4 @@
-"""Where a layer finds what speaks for a score, weighed place by place: Layer-CAM."""
+"""Layer-CAM: feature maps, each place weighted by its own gradient."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def layer_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What feature maps find, each place weighed by its own gradient.
+    """Where feature maps respond, each place weighted by its own gradient.
 
-    Where Grad-CAM has one weight for a whole map, this has one for each place, and so it can be used at layers
-    long before the last, whose maps are finer: name one with ``layer``. Only positive gradients count, and behind
-    average pooling those are the same everywhere: there the map hardly depends on the class.
+    Grad-CAM has one weight for a whole map, this has one for each place; so it also works at early layers, whose
+    maps are finer: name one with ``layer``. Only positive gradients count. In front of average pooling the
+    gradient is the same everywhere, and the map hardly depends on the class.
 
         map = max(0, sum over k of max(0, dS/dA_k) * A_k),    place by place
 
@@ -39,11 +39,11 @@ def layer_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 

@@ -1,4 +1,4 @@
-"""Which superpixels matter, by a linear model of the score with some of them hidden."""
+"""LIME: a linear model of the score, by which superpixels are shown."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def lime(
 ) -> Attribution:
     """How much each superpixel adds to the score, in a linear model that stands in for the network.
 
-    The image is cut into superpixels; many times, each is hidden or not by the toss of a coin. A linear model of
-    which are shown is fitted to the scores, and its coefficients are the map. How well it fits is measured: where
-    it does not, the map describes the linear model and not the network.
+    The image is cut into superpixels, and many times a coin decides for each of them whether it is shown. A
+    linear model is fitted to the scores; its coefficients are the map. How well it fits is measured: where it
+    does not, the map describes the linear model and not the network.
 
         values = argmin over w, c of  sum over z of k(z) * (S(z) - c - w . z)^2 + |w|^2
         k(z) = exp(-(1 - cos(z, 1))^2 / 0.25^2)
 
-    z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
-    replaced by the baseline. Every pixel has the value w of its superpixel. Positive: it supports the target.
+    z in {0, 1}^D says which of D superpixels are shown; S(z) is the score of the image with the baseline in place
+    of the others. Every pixel has the value w of its superpixel. Positive: it supports the target.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        n_samples: how many z; the first one shows everything, each of the others every superpixel with
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: the number of z; the first one shows everything, the others show each superpixel with
             probability 1/2.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
@@ -65,8 +65,8 @@ def lime(
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed, the same all over a superpixel.
-        ``provenance.measured["fit"]`` has for each map the weighted R^2 of the linear model: 1 where it says
-        what the network says, 0 where it is no better than a constant. A note says where it is below 0.5.
+        ``provenance.measured["fit"]`` has for each map the weighted R^2 of the linear model: 1 where it agrees
+        with the network, 0 where it is no better than a constant. A note says where it is below 0.5.
 
     Raises:
         TargetError: the target is not a class of the network.
@@ -78,7 +78,7 @@ def lime(
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
         >>> _ = nn.init.ones_(linear[1].weight)
         >>> found = lime(linear, torch.ones(1, 1, 8, 8), superpixel=4)
-        >>> found.values[0, 0].round(1)  # superpixels of 25 and 15 pixels, less what the penalty takes
+        >>> found.values[0, 0].round(1)  # superpixels of 25 and 15 pixels, shrunk by the penalty
         array([24.5, 24.5, 24.5, 24.5, 24.5, 14.6, 14.6, 14.6], dtype=float32)
         >>> found.provenance.measured["fit"]
         [0.999]
@@ -129,7 +129,7 @@ def random_coalitions(n_samples: int, n_superpixels: int, seed: int) -> torch.Te
 
 
 def closeness(shown: torch.Tensor) -> torch.Tensor:
-    """How much each of (M, D) counts, by its cosine distance from the whole image: (M,)."""
+    """The weight of each coalition (M, D), by its cosine distance from the whole image: (M,)."""
     cosine = shown.double().mean(dim=1).sqrt()  # z . 1 / (|z| |1|), for zeros and ones
     return torch.exp(-(((1 - cosine) / KERNEL_WIDTH) ** 2))
 

@@ -1,4 +1,4 @@
-"""Which pixels matter, by handing the score back layer by layer, to each input in the proportion of its part."""
+"""LRP: the score, handed back layer by layer to each input in proportion to its contribution."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ def lrp(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """Where the score came from: relevance handed back from layer to layer (layer-wise relevance propagation).
+    """Where the score comes from: relevance handed back from layer to layer (layer-wise relevance propagation).
 
-    It starts as the score. Each layer hands what it got to its inputs, to each in the proportion of its part in
-    the output. The map is smoother than a gradient, as small and shattered parts are outvoted on the way.
+    The relevance of the output is the score. Each layer hands its relevance on to its inputs, to each in
+    proportion to its contribution to the output. The map is smoother than a gradient, as small scattered
+    contributions are outvoted on the way.
 
         R_i = sum over k of  part_ik / (sum over i of part_ik + part of the bias) * R_k
 
@@ -68,28 +69,28 @@ def lrp(
         composite:  flat for the first layer, if that is a convolution: part_ik = 1, without a bias;
                     z_plus for the other convolutions, epsilon for dense layers
 
-    The first layer is flat because no pixel value means that there is nothing, as 0 does inside the network: the
-    other rules find nothing wherever a pixel is near the mean image. A first dense layer keeps epsilon, as flat
-    would spread everything over the whole image. 1e-6 is added to the magnitude of each sum that is divided by.
+    The first layer is flat because no pixel value means "nothing there", as 0 does inside the network: with the
+    other rules, pixels near the mean image would get no relevance. A dense first layer keeps epsilon, as flat
+    would spread everything over the whole image. 1e-6 is added to the magnitude of each divisor.
 
-    A batch norm right after a convolution is merged into it; another one counts as a layer whose shift is a bias.
-    An activation hands on what it gets. A product with a sigmoid is a gate, which is held fixed; in other
-    products each factor gets half. A layer norm's scale is held fixed. The greatest value takes all of a maximum
-    pooling; sums and means are shared in the proportion of their parts. Other functions, as attention, keep
-    their plain gradient, which a note says.
+    A batch norm right after a convolution is merged into it; any other one counts as a layer whose shift is a
+    bias. An activation hands on its relevance unchanged. In a product with a sigmoid the sigmoid is a gate and
+    held fixed; in other products each factor gets half. The scale of a layer norm is held fixed. In maximum
+    pooling the largest input takes all; sums and means share in proportion to their parts. Other functions, like
+    attention, keep their plain gradient, and a note says so.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         rule: "composite", or "epsilon", "gamma" or "z_plus" for every layer.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["completeness_error"]``
-        has for each map |sum of values - S(x)| / |S(x)|: the share that biases took (or gave).
+        has for each map |sum of values - S(x)| / |S(x)|: the share that biases took or gave.
 
     Raises:
         TargetError: the target is not a class of the network.
@@ -160,10 +161,10 @@ def _relevance(score: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> torch.T
 
 
 def _rules(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) -> dict[Any, Replacement]:
-    """Every function of a network as it hands relevance on.
+    """Replacements of the functions of a network by ones that hand relevance on.
 
-    Relevance is input times gradient, so that R = x * g and R_k = z_k * g_k: where a layer's ``parts`` add up to
-    z', the gradient of z' * (z / z'), the second factor being fixed, is R_k / z' for each of them.
+    Relevance is input times gradient: R = x * g and R_k = z_k * g_k. Where the ``parts`` of a layer add up to z',
+    the gradient of z' * (z / z') with the second factor fixed is R_k / z' for each of them.
     """
     first = rule == "composite"
     gates: list[Any] = []  # nodes of the autograd graph
@@ -211,13 +212,13 @@ def _rules(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) ->
 
 
 def _shared(parts: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """``parts`` with a gradient that makes of the relevance of z theirs."""
+    """``parts``, with a gradient that turns the relevance of z into theirs."""
     fixed = parts.detach()
     return parts * (z.detach() / (fixed + torch.where(fixed < 0, -EPSILON, EPSILON)))
 
 
 def _handed_on(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """x with a gradient, y / x, that makes of the relevance of y = f(x) the same relevance of x."""
+    """x, with the gradient y / x, which turns the relevance of y = f(x) into the same relevance of x."""
     fixed = x.detach()
     return x * (y.detach() / torch.where(fixed.abs() < EPSILON, EPSILON, fixed))
 
@@ -225,7 +226,7 @@ def _handed_on(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def _parts(
     rule: Rule, linear: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The output z of a layer, and the sum of the parts that a rule counts."""
+    """The output z of a layer, and the sum of the parts that the rule counts."""
     z = linear(x, w, b)
     if rule == "epsilon":
         return z, z
@@ -237,10 +238,10 @@ def _parts(
 
 
 def _even_in(a: torch.Tensor, x: torch.Tensor, even: torch.Tensor) -> torch.Tensor:
-    """What becomes of an even image of ones on the way from x to ``a``: 1 again, and 0 in the padding.
+    """An image of ones as it arrives at ``a``: still 1, and 0 in the padding.
 
-    The way may pad, normalize or resize: J being its Jacobian, J even / (J even), the divisor being fixed. A
-    backward pass gives J' v, whose own gradient with respect to v is J.
+    The way from x to ``a`` may pad, normalize or resize. With its Jacobian J this is J even / (J even), the
+    divisor held fixed. A backward pass gives J' v; its own gradient with respect to v is J.
     """
     v = torch.zeros_like(a, requires_grad=True)
     (back,) = torch.autograd.grad(a, x, v, create_graph=True)
@@ -249,7 +250,7 @@ def _even_in(a: torch.Tensor, x: torch.Tensor, even: torch.Tensor) -> torch.Tens
 
 
 def _comes_from(tensor: torch.Tensor, nodes: list[Any]) -> bool:
-    """Whether a tensor is the output of one of these, reshaped, repeated, or changed by constants alone."""
+    """Whether a tensor is the output of one of these nodes, reshaped, repeated, or changed by constants only."""
     node: Any = tensor.grad_fn
     while node is not None and node not in nodes and node.name() != "_InsteadBackward":
         before = [n for n, _ in node.next_functions if n is not None]
@@ -258,7 +259,7 @@ def _comes_from(tensor: torch.Tensor, nodes: list[Any]) -> bool:
 
 
 def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """Layer norm as what it is with its scale held fixed: a difference, times constants."""
+    """Layer norm with its scale held fixed: a difference times constants."""
     y = func(input, shape, weight, bias, eps)
     if not followed(input):
         return y

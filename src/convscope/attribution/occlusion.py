@@ -1,4 +1,4 @@
-"""Which pixels matter, by hiding them and watching the score."""
+"""Occlusion: how far the score falls when pixels are hidden."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def occlusion(
 ) -> Attribution:
     """How far the score falls when a part of the image is hidden.
 
-    The plainest question that one can ask a network, and the easiest to trust: it needs no gradient, and every
-    value is a difference of two real scores. What it finds depends on the size of the window (parts that are
-    larger hide behind it, and what is repeated elsewhere is not missed) and on what is put in its place.
+    The plainest question one can ask a network, and the easiest answer to trust: no gradient is needed, and every
+    value is a difference of two real scores. What it finds depends on the size of the window (it cannot hide what
+    is larger, and what is repeated elsewhere is not missed) and on what is put in its place.
 
         value(p) = mean over the windows w that cover p of [S(x) - S(x with w replaced by the baseline)]
 
-    Positive: the pixel supports the target. Windows start at 0, stride, 2 * stride, ...; the last one is cut
-    at the border, so that every pixel is covered. Pixels that no mask covers have the value 0.
+    Positive: the pixel supports the target. Windows start at 0, stride, 2 * stride, ...; the last one is cut at
+    the border, so that every pixel is covered. Pixels that no mask covers have the value 0.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
-            the input's side where that is less. `convscope.occlusion_multiscale`
-            takes several sizes, or finds one.
+            the input's side where that is less. `convscope.occlusion_multiscale` takes several sizes, or finds
+            one for each image.
         stride: pixels from one window to the next, at most the window; by default half of it.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
@@ -62,26 +62,26 @@ def occlusion(
         shape: "rectangle"; "ellipse", inscribed in the window; "superpixel", each hidden once, about as
             large as the window; or an array of masks (M, H, W) of booleans, True where hidden.
         score: "logit" (before softmax) or "probability".
-        engine: "incremental" computes again only what a window changed, which gives the same scores many times
-            as fast; "dense" runs the whole network for each window; "auto" takes the first where it pays, on CPUs.
-        precision: "float32", exact, or "bfloat16", faster where the processor knows it; how far it is off is
+        engine: "incremental" computes again only what a window changed, for the same scores many times as fast;
+            "dense" runs the whole network for each window; "auto" is incremental where that pays, on CPUs.
+        precision: "float32", exact, or "bfloat16", faster on processors that support it, with an error that is
             measured.
         seed: of the noise baseline.
         progress: called with (windows done, windows in all).
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured`` says which engine ran,
-        how many times fewer multiplications it needs and how many times faster it was than whole networks, and
+        how many times fewer multiplications it needed and how many times faster it was than whole networks, and
         how far its output was from theirs on a few windows.
 
     Raises:
         ParameterError: a window larger than the image, a stride larger than the window, masks of another size.
         TargetError: the target is not a class of the network.
-        Interrupted: on Ctrl-C, with the images that were finished.
+        Interrupted: on Ctrl-C, with the finished images.
 
-    Cost: one forward pass for each window and image, or what is left of it where only changes are computed: 169
-    for 32/16, 729 for 16/8, 2809 for 16/4 on a 224-px image; and 8 with another baseline. Memory for one batch of
-    windows, and with the incremental engine for the activations of one image.
+    Cost: one forward pass for each window and image, or the changed part of it with the incremental engine: 169
+    for window/stride 32/16, 729 for 16/8, 2809 for 16/4 on a 224-px image; and 8 over another baseline. Memory
+    for one batch of windows, and with the incremental engine for the activations of one image.
 
     Example:
         >>> total = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False))

@@ -49,8 +49,8 @@ def occlusion_multiscale(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         windows: "auto", or sizes in pixels of the network's input, each one number or (height, width).
         stride: pixels from one window to the next, at most the smallest window; by default half of each window.
         baseline: what replaces hidden pixels, as `convscope.occlusion` takes it.
@@ -58,7 +58,7 @@ def occlusion_multiscale(
             as the window.
         score: "logit" (before softmax) or "probability".
         engine: how the network is run, as `convscope.occlusion` takes it.
-        precision: "float32", exact, or "bfloat16", faster where the processor knows it; how far it is off is
+        precision: "float32", exact, or "bfloat16", faster on processors that support it, with an error that is
             measured.
         seed: of the noise baseline.
         progress: called with (windows done, windows in all).
@@ -71,7 +71,7 @@ def occlusion_multiscale(
     Raises:
         ParameterError: no window, one larger than the image, a stride larger than a window.
         TargetError: the target is not a class of the network.
-        Interrupted: on Ctrl-C, with the images that were finished.
+        Interrupted: on Ctrl-C, with the finished images.
 
     Cost: that of `convscope.occlusion` with each size. "auto": 1,352 windows on a 224-px image, and 112 forward
     passes for the curves that decide.

@@ -1,4 +1,4 @@
-"""Which pixels matter, by the scores of the image under many random masks."""
+"""RISE: the mean score of the image under the random masks that show a pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..targets import Score, Target
 from .method_run import Run
 from .scored import ScoredImage
 
-_AT_ONCE = 32  # masks that are added up at once: they fit a processor's caches
+_AT_ONCE = 32  # masks added up at once: they fit into the caches of a processor
 
 
 @register
@@ -40,23 +40,24 @@ def rise(
 ) -> Attribution:
     """How much higher the score is when a pixel shows through random masks than it is on average.
 
-    Each mask is a coarse random grid, made smooth and shifted by a random offset. No window is to be chosen, and
-    several parts are hidden at once; in return every value is a mean over random masks, with the noise of one.
+    Each mask is a coarse random grid, smoothed and shifted at random. There is no window to choose, and several
+    parts are hidden at once; in return every value is a mean over random masks, and as noisy as that.
 
         value(p) = sum over m of (S_m - mean S) * mask_m(p) / (n_masks * keep)
         S_m = S(mask_m * x + (1 - mask_m) * b)
 
-    Positive: the pixel supports the target. The paper has no "- mean S". It adds nearly the same constant to every
-    pixel, mean S; but the part of it that is not constant is noise, which for scores far from zero, as logits are,
-    can hide the map. With mean S, which is measured, and as many masks the paper's map is at hand.
+    Positive: the pixel supports the target. The paper does not subtract mean S, which adds mean S to every pixel,
+    but not quite evenly: what is uneven is noise, and for scores far from zero, as logits often are, can hide the
+    map. Mean S is measured, so the paper's map can be recovered.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        n_masks: how many; the noise falls with the square root of their number.
-        cells: of a mask's grid, along each side, at most the pixels of the shorter side. Fewer show larger parts.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_masks: the number of masks; the noise falls with its square root.
+        cells: of a mask's grid along each side, at most as many as the shorter side has pixels. Fewer cells show
+            larger parts.
         keep: the probability that a cell is shown, between 0 and 1.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
@@ -133,9 +134,9 @@ def random_masks(
 ) -> Callable[[int, int], torch.Tensor]:
     """n masks, 1 where the image is shown and 0 where it is hidden; the function returns some of them, (m, H, W).
 
-    A grid (cells, cells) of zeros and ones is upsampled, bilinearly, to one cell more than the image has each way,
-    and cut at a random offset. Mask m depends on the seed and on m alone. The masks have the type and the device
-    of ``like``.
+    A grid (cells, cells) of zeros and ones is upsampled bilinearly to one cell more than the image each way, and
+    cut at a random offset. Mask m depends only on the seed and on m. The masks have the type and device of
+    ``like``.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (n, cells * cells + 2)  # one row a mask
@@ -155,7 +156,7 @@ def random_masks(
 
 
 def _upsampling(cells: int, side: int) -> torch.Tensor:
-    """What each cell weighs at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
+    """The weight of each cell at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
     each = functional.interpolate(
         torch.eye(cells, dtype=torch.float32, device="cpu")[None], size=(cells + 1) * side, mode="linear"
     )
@@ -163,7 +164,7 @@ def _upsampling(cells: int, side: int) -> torch.Tensor:
 
 
 def _weighted_sum(weights: torch.Tensor, masks: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
-    """The sum (T, H, W) of masks, each times its weights (M, T)."""
+    """The sum (T, H, W) of masks, weighted by (M, T)."""
     parts = []
     for first in range(0, len(weights), _AT_ONCE):
         some = masks(first, min(first + _AT_ONCE, len(weights)))

@@ -29,8 +29,8 @@ def saliency(
 ) -> Attribution:
     """How much the score would change with each pixel: the gradient of the score.
 
-    Quick and sharp, but local: it says what an infinitely small change does, not what the network would
-    say without the pixel. Noisy for most networks; a saturated score has little gradient anywhere.
+    Quick and sharp, but local: it tells the effect of an infinitely small change, not what the network would say
+    without the pixel. Noisy for most networks; a saturated score has little gradient anywhere.
 
         absolute:          max over channels c of |dS/dx_c|
         signed:            sum over channels of dS/dx_c
@@ -39,8 +39,8 @@ def saliency(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).

@@ -1,4 +1,4 @@
-"""Where a layer finds what keeps the score up when all else is hidden: Score-CAM."""
+"""Score-CAM: feature maps, weighted by the score of the image seen through each."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def score_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the last feature maps find, each weighed by the score of the image seen through it.
+    """Where the last feature maps respond, each weighted by the score of the image seen through it.
 
-    No gradient: every map of the layer becomes a mask, and the network says how much of the score is left behind
-    it. As the weights are a softmax over the channels, they say which mask does best rather than how well.
+    No gradient is needed: every map of the layer becomes a mask, and the network scores the image behind it. The
+    weights are a softmax over the channels, so they tell which mask does best rather than how well.
 
         map = max(0, sum over k of w_k * A_k),    w = softmax over k of S(x * M_k),
         M_k = A_k, enlarged to the image, from 0 (its least) to 1 (its greatest value)
 
-    A_k are the layer's maps; the result is enlarged to the image bilinearly. Hidden is what is 0 after
-    preprocessing, the mean image; a map without any variation hides all.
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. Hidden pixels are 0 after
+    preprocessing, the mean image; a map without any variation hides everything.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (channels done, channels in all).
 
@@ -79,7 +79,7 @@ def score_cam(
         target=target,
         score=score,
         parameters={"kind": kind},
-        unit=f"activation, weighed by the score behind it ({score})",
+        unit=f"activation, weighted by the score behind it ({score})",
         signed=kind != "positive",
         gradients="none",
         progress=progress,

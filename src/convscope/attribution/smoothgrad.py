@@ -32,8 +32,8 @@ def smoothgrad(
 ) -> Attribution:
     """The gradient of the score, averaged over noisy copies of the image.
 
-    The gradient of a single image is grainy; what it has in common with that of slightly different images is less
-    so. It looks better, and it answers for a neighborhood instead of a point; it is still a gradient.
+    The gradient of a single image is grainy; averaging over slightly different images removes much of the grain.
+    The map looks better, and answers for a neighborhood instead of a point; it is still a gradient.
 
         g = mean over n of dS/dx at x + e_n,    e_n ~ Normal(0, (noise * (max x - min x))^2)
 
@@ -44,8 +44,8 @@ def smoothgrad(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         n_samples: noisy copies of each image.
         noise: standard deviation, as a share of the range of the preprocessed image.
         kind: "absolute", "signed" or "input_x_gradient".
@@ -59,7 +59,7 @@ def smoothgrad(
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: unknown kind or score, no sample, negative noise.
+        ParameterError: unknown kind or score, fewer than one sample, negative noise.
 
     Cost: ``n_samples`` forward and backward passes an image, in batches that fit in memory.
 

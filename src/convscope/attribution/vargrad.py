@@ -31,7 +31,7 @@ def vargrad(
 ) -> Attribution:
     """How much the gradient of the score varies over noisy copies of the image.
 
-    Where the gradient changes with a little noise, units switch on and off: the network is at work there. It knows
+    Where a little noise changes the gradient, units switch on and off: the network is at work there. The map has
     no sign, and says little about how much a pixel counts.
 
         max over channels c of [mean over n of g_cn^2 - (mean over n of g_cn)^2],
@@ -40,8 +40,8 @@ def vargrad(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         n_samples: noisy copies of each image, at least 2.
         noise: standard deviation, as a share of the range of the preprocessed image.
         score: "logit" (before softmax) or "probability".
