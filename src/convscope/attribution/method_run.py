@@ -101,8 +101,6 @@ class Run:
         """Add notes to the result, each once."""
         self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
-    # The work
-
     def by_batch(self, maps_of: BatchMaps, *, keeping: Keeping | None = None) -> Attribution:
         """The maps of all images, by a method that works on a batch of them at once.
 
@@ -157,12 +155,10 @@ class Run:
 
     def _score_image(self, batch: Batch, fuse: bool) -> ScoredImage:
         """Run the network on a single image, and see what can be fused for its variants."""
-        leaf = batch.x.detach().requires_grad_(self._differentiates)
-        with torch.set_grad_enabled(self._differentiates):
-            if fuse:
-                found, fusing = self._fused_pass(batch, leaf)
-            else:
-                found, fusing = self._pass(batch, leaf), nullcontext()
+        differentiates = self._differentiates and fuse  # what is fused depends on it, the scores do not
+        leaf = batch.x.detach().requires_grad_(differentiates)
+        with torch.set_grad_enabled(differentiates):
+            found, fusing = self._fused_pass(batch, leaf) if fuse else (self._pass(batch, leaf), nullcontext())
         return ScoredImage(
             model=self.model,
             x=batch.x[0],
@@ -218,8 +214,6 @@ class Run:
 
     def _running(self) -> AbstractContextManager[Any]:
         return (differentiable if self._differentiates else evaluating)(self.model.module)
-
-    # What it found
 
     def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
         """Record how far maps (T, ..., H, W) are from adding up to the ``change`` (T, ...) of the score."""
