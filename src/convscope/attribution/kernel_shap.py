@@ -126,8 +126,8 @@ def kernel_shap(
         errors.extend([0.0] * len(values) if is_exact(n) else [float(f"{e:.2g}") for e in error.tolist()])
         if not is_determined:
             remark.say(
-                f"n_samples={n_samples}: too few to settle the values of {n} superpixels; of those that fit, the "
-                f"most even ones were taken. Give {2 * n} or more"
+                f"n_samples={n_samples}: too few to settle the values of {n} superpixels; of the values that "
+                f"fit, the most even ones were taken. Give {2 * n} or more"
             )
         return values
 

@@ -15,7 +15,7 @@ from .method_run import Run
 from .replaced_functions import Replacement, replaced
 from .scored import ScoredBatch
 
-# From the gradient at the output of a ReLU, and a mask of where it is linear at its input (x, not 0 or 6), to the
+# From the gradient at the output of a ReLU, and a mask of where its input lies on the linear part, to the
 # gradient at its input.
 Rectifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -52,8 +52,8 @@ def relu_gradients(rectifier: Rectifier) -> dict[Any, Replacement]:
 
         @staticmethod
         def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-            (open_,) = ctx.saved_tensors
-            return rectifier(gradients[0], open_), None
+            (is_linear,) = ctx.saved_tensors
+            return rectifier(gradients[0], is_linear), None
 
     def relu(func: Any, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
         return _written(Ruled.apply, x, float("inf"), inplace=inplace or func in _IN_PLACE)
