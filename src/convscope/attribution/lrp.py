@@ -18,7 +18,7 @@ from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
-from .relevance_rules import Rule, relevance_rules
+from .relevance_rules import Rule, replacements_for
 from .replaced_functions import replaced
 from .scored import ScoredBatch
 
@@ -111,7 +111,7 @@ def lrp(
         even = torch.ones_like(x).requires_grad_()
         # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
         with (
-            replaced(run, relevance_rules(rule, x, even, run.notes)),
+            replaced(run, replacements_for(rule, x, even, run.notes)),
             folded_batch_norm(run.model.module, lambda: _run_plainly(run.model, x)),
         ):
             yield even

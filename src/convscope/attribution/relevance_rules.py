@@ -32,7 +32,7 @@ _CONVOLUTIONS = (
 )
 
 
-def relevance_rules(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) -> dict[Any, Replacement]:
+def replacements_for(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: list[str]) -> dict[Any, Replacement]:
     """Replacements of the functions of a network by ones that hand relevance on.
 
     Relevance is input times gradient: R = x * g and R_k = z_k * g_k. Where the ``parts`` of a layer add up to z',
