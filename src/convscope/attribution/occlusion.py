@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,7 +13,7 @@ from ..models import Model
 from ..perturbation import Baseline, Engine, Precision, Shape
 from ..progress import Progress
 from ..registry import register
-from ..results import Array, Attribution
+from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
 from .occluding import Occluder, averaged, masks_for
@@ -28,7 +29,7 @@ def occlusion(
     window: int | Pair | None = None,
     stride: int | Pair | None = None,
     baseline: Baseline = "mean",
-    shape: Shape | Array = "rectangle",
+    shape: Shape | np.ndarray[Any, np.dtype[Any]] = "rectangle",
     score: Score = "logit",
     engine: Engine = "auto",
     precision: Precision = "float32",
