@@ -33,8 +33,8 @@ WITHOUT_RULE = (
     *_named(["normalize", "var", "std", "prod"]),
     *_named(["scaled_dot_product_attention", "multi_head_attention_forward"]),
 )
-ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # and no activations
-# Linear in either of two, but not where both depend on the image.
+ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # beside the activations
+# Linear in each of two arguments, so they need a rule only where both depend on the image.
 WITHOUT_RULE_OF_TWO = _named(["matmul", "__matmul__", "bmm", "mm", "div", "true_divide", "__truediv__"])
 
 
@@ -55,7 +55,7 @@ def instead(value: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
 
 
 def followed(*tensors: Any) -> bool:
-    """Whether all of these are tensors on a graph of gradients."""
+    """Whether all of these are tensors through which gradients will flow."""
     return torch.is_grad_enabled() and all(isinstance(t, torch.Tensor) and t.requires_grad for t in tensors)
 
 

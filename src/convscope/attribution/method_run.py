@@ -102,12 +102,12 @@ class Run:
         self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
     def by_batch(self, maps_of: BatchMaps, *, keeping: Keeping | None = None) -> Attribution:
-        """The maps of all images, by a method that works on a batch of them at once.
+        """Make the maps of all images with a method that works on a batch of them at once.
 
         Args:
             maps_of: the method's formula, from a batch to its maps (T, n, H, W).
-            keeping: from the images of a batch, as they go into the network, to a context for that pass; what the
-                context yields is ``kept`` of the batch.
+            keeping: from the images of a batch, as they go into the network, to a context for that pass; what it
+                yields becomes ``kept`` of the batch.
         """
         with self._kept_on_interrupt(), evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, backward=self._differentiates):
@@ -119,11 +119,12 @@ class Run:
         return self._result()
 
     def by_image(self, maps_of: ImageMaps, *, fuse: bool = True) -> Attribution:
-        """The maps of all images, by a method that runs many variants of each image.
+        """Make the maps of all images with a method that runs many variants of each image.
 
         Args:
             maps_of: the method's formula, from an image to its maps (T, H, W).
-            fuse: whether the variants can run with fused operations; to see which takes two runs an image.
+            fuse: whether to run variants with fused operations; to see which can be costs another run of each
+                image.
         """
 
         def add(image: ScoredImage) -> None:
@@ -135,7 +136,7 @@ class Run:
         return self._result()
 
     def each(self, visit: Callable[[ScoredImage], None], *, fuse: bool = True) -> None:
-        """Call ``visit`` with one scored image after another, the network being in evaluation mode."""
+        """Call ``visit`` with one scored image after another; the network is in evaluation mode meanwhile."""
         with evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, size=1):
                 with self._running():
@@ -146,7 +147,7 @@ class Run:
     def score_batch(
         self, batch: Batch, keeping: Keeping | None = None, *, gradients: Gradients | None = None
     ) -> ScoredBatch:
-        """Run the network on the images of a batch; with ``gradients`` elsewhere than the run takes them."""
+        """Run the network on a batch; ``gradients`` may differ from where the run takes them."""
         leaf = batch.x.detach().requires_grad_((gradients or self._gradients) == "image")
         with keeping(leaf) if keeping else nullcontext() as kept:
             found = self._pass(batch, leaf)
@@ -173,7 +174,7 @@ class Run:
         )
 
     def _pass(self, batch: Batch, leaf: torch.Tensor) -> _Pass:
-        """Run the network on images, and find out whose scores are asked for."""
+        """Run the network on images, resolve the targets, and score them."""
         output = self.model.module(leaf.clone())  # the network's first operation may be in place
         normalization = self.normalization(n_classes_of(output))
         targets = resolve(
@@ -193,7 +194,7 @@ class Run:
         return _Pass(targets, scores, output)
 
     def _fused_pass(self, batch: Batch, leaf: torch.Tensor) -> tuple[_Pass, AbstractContextManager[Any]]:
-        """The same, and a context with what can be fused so that the scores stay the same."""
+        """Run the network on an image, with a context that fuses operations where its scores stay the same."""
         passes: list[_Pass] = []
         seen = convolutions_of(self.model.module, lambda: passes.append(self._pass(batch, leaf)))
         (found,) = passes
