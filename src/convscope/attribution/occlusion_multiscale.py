@@ -53,7 +53,9 @@ def occlusion_multiscale(
             (N,), or None for the predicted class.
         windows: "auto", or sizes in pixels of the network's input, each one number or (height, width).
         stride: pixels from one window to the next, at most the smallest window; by default half of each window.
-        baseline: what replaces hidden pixels, as `convscope.occlusion` takes it.
+        baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
+            an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
+            tensor. Notes as for `convscope.occlusion`.
         shape: "rectangle"; "ellipse", inscribed in the window; or "superpixel", each hidden once, about as large
             as the window.
         score: "logit" (before softmax) or "probability".
