@@ -27,8 +27,8 @@ from torch.nn import functional
 
 import convscope
 from convscope import Model, evaluate, load_model
-from convscope.attribution.coalitions import check_superpixel, numbered_superpixels
-from convscope.attribution.noise import noisy_copies
+from convscope.attribution.superpixel_coalitions import check_superpixel, numbered_superpixels
+from convscope.attribution.noisy_gradients import noisy_copies
 from convscope.evaluation.controls import control_maps
 from convscope.execution import evaluating
 from convscope.perturbation import baseline_of, curves, ranks, score_variants
@@ -134,7 +134,7 @@ def integrated_gradients(c: Case) -> Pair:
         options = {"n_steps": STEPS, "method": "riemann_middle", "internal_batch_size": at_once}
         return peer.attribute(c.x, baselines=0.0, target=c.target, **options)[0].detach().sum(dim=0)
 
-    return Pair(lambda: c.ours("integrated_gradients", steps=STEPS), run, (4, 8, 16), STEPS, largest)
+    return Pair(lambda: c.ours("integrated_gradients", n_steps=STEPS), run, (4, 8, 16), STEPS, largest)
 
 
 def captums(name: str, peer_name: str, c: Case) -> Pair:
@@ -170,7 +170,7 @@ def smoothgrad(c: Case) -> Pair:
         return found[0].detach().abs().amax(dim=0)
 
     def ours() -> np.ndarray:
-        return c.ours("smoothgrad", samples=STEPS, noise=NOISE)
+        return c.ours("smoothgrad", n_samples=STEPS, noise=NOISE)
 
     return Pair(ours, run, (4, 8, 16), STEPS, lambda found, _: largest(found, run(10, OurNoise)))
 
@@ -207,7 +207,7 @@ def rise(c: Case) -> Pair:
             shown = shown + masks[:, 0].sum(dim=0)
         return (total - torch.cat(scores).mean() * shown) / (MASKS * KEEP)
 
-    return Pair(lambda: c.ours("rise", masks=MASKS, cells=CELLS, keep=KEEP), run, BATCHES, 32, largest)
+    return Pair(lambda: c.ours("rise", n_masks=MASKS, cells=CELLS, keep=KEEP), run, BATCHES, 32, largest)
 
 
 @torch.inference_mode()
@@ -285,4 +285,4 @@ def superpixels(name: str, peer_name: str, c: Case) -> Pair:
     def run(size: int) -> torch.Tensor:
         return peer.attribute(c.x, **options, perturbations_per_eval=size)
 
-    return Pair(lambda: c.ours(name, samples=SAMPLES), run, BATCHES, by_itself=1)
+    return Pair(lambda: c.ours(name, n_samples=SAMPLES), run, BATCHES, by_itself=1)

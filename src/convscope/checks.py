@@ -38,7 +38,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "keep": (math.nextafter(0, 1), math.nextafter(1, 0)),
     "l2": (0, 1e6),
     "limit": (1, 10_000_000),
-    "masks": (2, 100_000),
     "n_clusters": (1, 1_000_000),
     "n_components": (1, 100_000),
     "n_dims": (1, _MOST),
@@ -51,7 +50,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "noise": (0, 1000),
     "recall": (math.nextafter(0, 1), 1),
     "resize_px": (1, 100_000),
-    "samples": (1, 100_000),
     "seed": (0, 2**32 - 1),  # what NumPy's older generators take, as scikit-learn has them
     "shape": (1, 100_000),
     "size": (1, _MOST),

@@ -65,7 +65,7 @@ def test_a_saturated_unit_still_counts() -> None:
 def test_with_one_layer_of_activations_it_is_integrated_gradients() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Softplus(beta=3), nn.Flatten(), nn.Linear(6 * 36, 2))
     x, b = torch.randn(2, 3, 8, 8), torch.randn(1, 3, 8, 8)
-    expected = integrated_gradients(net, x, target=1, baseline=b, steps=300).values
+    expected = integrated_gradients(net, x, target=1, baseline=b, n_steps=300).values
     np.testing.assert_allclose(deep_lift(net, x, target=1, baseline=b).values, expected, rtol=0, atol=1e-5)
 
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused() -> None:
     net, x = tiny_network(), torch.randn(1, 3, 16, 16)
     with pytest.raises(LayerError, match=r"layer='7' puts out \(3,\)"):
         grad_cam(net, x, target=0, layer="7")
-    with pytest.raises(LayerError, match="layer='7:input' goes into a module; name the module that puts it out"):
+    with pytest.raises(LayerError, match="layer='7:input' is the input of a module; name the module"):
         grad_cam(net, x, target=0, layer="7:input")
     with pytest.raises(ParameterError, match=r"layer=\['4'\]: expected a string"):
         grad_cam(net, x, target=0, layer=["4"])  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def test_a_network_without_relu_has_its_plain_gradient_and_a_note() -> None:
     x = torch.randn(3, 3, 16, 16)
     found = guided_backprop(net, x, target=1)
     np.testing.assert_allclose(found.values, saliency(net, x, target=1).values, rtol=0, atol=1e-7)
-    assert found.provenance.notes == ("the network has no ReLU, so that this is its plain gradient",)
+    assert found.provenance.notes == ("the network has no ReLU, so this is its plain gradient",)
 
 
 def test_it_says_much_the_same_of_every_class(lite0: Model, coffee: np.ndarray) -> None:

@@ -47,7 +47,7 @@ def test_what_needs_no_rules_works_on_torchscript(x: torch.Tensor) -> None:
     traced = quietly(lambda: torch.jit.trace(net, x))
     for method, options in (
         ("saliency", {}),
-        ("integrated_gradients", {"steps": 4}),
+        ("integrated_gradients", {"n_steps": 4}),
         ("occlusion", {"window": 8}),
     ):
         found, expected = (getattr(cs, method)(one, x, target=1, **options) for one in (traced, net))
@@ -119,7 +119,7 @@ def test_what_needs_no_gradient_works_on_a_quantized_network(x: torch.Tensor) ->
     quantized = quietly(lambda: torch.ao.quantization.quantize_dynamic(net, {nn.Linear}))
     for method, options in (
         ("occlusion", {"window": 8}),
-        ("rise", {"masks": 8}),
+        ("rise", {"n_masks": 8}),
         ("score_cam", {"kind": "signed"}),
     ):
         found = getattr(cs, method)(quantized, x, target=1, **options)

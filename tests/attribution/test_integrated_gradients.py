@@ -25,7 +25,7 @@ class Squares(nn.Module):
 
 def test_it_is_exact_where_it_can_be_worked_out() -> None:
     net, x = Squares(), torch.randn(2, 2, 4, 4)
-    found = integrated_gradients(net, x, target=0, steps=1)
+    found = integrated_gradients(net, x, target=0, n_steps=1)
     expected = (net.weight * x**2).sum(dim=1).detach()
     np.testing.assert_allclose(found.values, expected.numpy(), rtol=0, atol=1e-5)
     assert max(found.provenance.measured["completeness_error"]) < 1e-5
@@ -35,7 +35,7 @@ def test_it_is_exact_where_it_can_be_worked_out() -> None:
 def test_it_is_that_of_captum(exact_lite0: Model, coffee: np.ndarray, steps: int) -> None:
     lite0 = exact_lite0
     x = next(iter(lite0.batches(lite0.inputs(coffee)))).x.contiguous()
-    found = integrated_gradients(lite0, x, target=967, steps=steps)
+    found = integrated_gradients(lite0, x, target=967, n_steps=steps)
     peer, delta = IntegratedGradients(lite0.module.eval()).attribute(
         x, target=967, n_steps=steps, method="riemann_middle", internal_batch_size=4, return_convergence_delta=True
     )
@@ -49,7 +49,7 @@ def test_it_is_that_of_captum(exact_lite0: Model, coffee: np.ndarray, steps: int
 def test_more_steps_come_nearer_to_the_difference_of_the_scores() -> None:
     net, x = tiny_network(), torch.randn(3, 3, 16, 16)
     errors = [
-        max(integrated_gradients(net, x, target=1, steps=steps).provenance.measured["completeness_error"])
+        max(integrated_gradients(net, x, target=1, n_steps=steps).provenance.measured["completeness_error"])
         for steps in (2, 400)
     ]
     assert errors[1] < 0.01 < errors[0]
@@ -66,15 +66,15 @@ def test_several_baselines_are_averaged() -> None:
 
 def test_from_itself_to_itself_there_is_nothing() -> None:
     x = torch.randn(1, 3, 16, 16)
-    found = integrated_gradients(tiny_network(), x, target=1, baseline=x, steps=3)
+    found = integrated_gradients(tiny_network(), x, target=1, baseline=x, n_steps=3)
     assert not found.values.any()
     assert found.provenance.measured["completeness_error"] == [0.0]
 
 
 def test_several_targets_are_those_one_by_one() -> None:
     net, x = tiny_network(), torch.randn(2, 3, 16, 16)
-    together = integrated_gradients(net, x, target=Several(0, 2), steps=5)
-    alone = [integrated_gradients(net, x, target=t, steps=5) for t in (0, 2)]
+    together = integrated_gradients(net, x, target=Several(0, 2), n_steps=5)
+    alone = [integrated_gradients(net, x, target=t, n_steps=5) for t in (0, 2)]
     expected = np.stack([a.values for a in alone], axis=1).reshape(4, 16, 16)
     np.testing.assert_allclose(together.values, expected, rtol=0, atol=1e-6)
     errors = np.stack([a.provenance.measured["completeness_error"] for a in alone], axis=1).ravel()
@@ -84,7 +84,7 @@ def test_several_targets_are_those_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps=0"),
+        ({"n_steps": 0}, "n_steps=0"),
         ({"baseline": []}, r"baseline=\[\]: expected at least one"),
         ({"baseline": "white"}, "baseline='white'"),
         ({"baseline": torch.zeros(3, 8, 8)}, "baseline of shape"),

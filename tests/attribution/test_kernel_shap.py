@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from convscope import ParameterError, Several, kernel_shap
-from convscope.attribution.coalitions import numbered_superpixels
 from convscope.attribution.kernel_shap import every_coalition, random_coalitions, shapley_kernel, shapley_values
+from convscope.attribution.superpixel_coalitions import numbered_superpixels
 from convscope.models import Model
 
 Game = Callable[[frozenset[int]], float]
@@ -146,14 +146,14 @@ def test_equals_captum_on_the_same_coalitions(tiny: Model) -> None:
             x.double(), target=2, baselines=0.0, feature_mask=numbered[None, None], n_samples=len(rows)
         )
     tiny.module.float()
-    ours = kernel_shap(tiny, x, target=2, samples=120, superpixel=4)
+    ours = kernel_shap(tiny, x, target=2, n_samples=120, superpixel=4)
     assert ours.provenance.measured["exact"] == [False]
     np.testing.assert_allclose(ours.values[0], found[0, 0], rtol=0, atol=1e-5)
 
 
 def test_values_add_up_to_the_difference_from_the_baseline(tiny: Model) -> None:
     x = blocks(2)
-    found = kernel_shap(tiny, x, target=0, samples=80, superpixel=4, baseline=0.7)
+    found = kernel_shap(tiny, x, target=0, n_samples=80, superpixel=4, baseline=0.7)
     with torch.no_grad():
         change = (tiny.module(x) - tiny.module(torch.full_like(x, 0.7)))[:, 0]
     for i in range(2):
@@ -167,7 +167,7 @@ def test_values_add_up_to_the_difference_from_the_baseline(tiny: Model) -> None:
 def test_of_a_linear_network_it_is_what_each_superpixel_adds() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))
     x = blocks(1)
-    found = kernel_shap(net, x, target=1, samples=100, superpixel=4, baseline=0.2)
+    found = kernel_shap(net, x, target=1, n_samples=100, superpixel=4, baseline=0.2)
     numbered = superpixels_of(Model(net), x, 4)
     share = (net[1].weight[1].detach().reshape(3, 16, 16) * (x[0] - 0.2)).sum(0)
     adds = torch.stack([share[numbered == n].sum() for n in range(int(numbered.max()) + 1)])
@@ -191,20 +191,20 @@ def test_too_few_samples_get_a_note_and_still_add_up(tiny: Model) -> None:
     x = blocks(1)
     numbered = superpixels_of(tiny, x, 4)
     n = int(numbered.max()) + 1
-    found = kernel_shap(tiny, x, target=0, samples=n, superpixel=4)
+    found = kernel_shap(tiny, x, target=0, n_samples=n, superpixel=4)
     (note,) = found.provenance.notes
-    assert note.startswith(f"samples={n}: too few to settle the values of {n} superpixels")
+    assert note.startswith(f"n_samples={n}: too few to settle the values of {n} superpixels")
     with torch.no_grad():
         change = (tiny.module(x) - tiny.module(torch.zeros_like(x)))[0, 0]
     total = sum(found.values[0][(numbered == k).numpy()].mean() for k in range(n))
     np.testing.assert_allclose(total, change, rtol=0, atol=1e-6)
-    assert not kernel_shap(tiny, x, target=0, samples=8 * n, superpixel=4).provenance.notes
+    assert not kernel_shap(tiny, x, target=0, n_samples=8 * n, superpixel=4).provenance.notes
 
 
 def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
     x = blocks(2)
-    together = kernel_shap(tiny, x, target=Several(0, 2), samples=60, superpixel=4)
-    each = [kernel_shap(tiny, x, target=t, samples=60, superpixel=4) for t in (0, 2)]
+    together = kernel_shap(tiny, x, target=Several(0, 2), n_samples=60, superpixel=4)
+    each = [kernel_shap(tiny, x, target=t, n_samples=60, superpixel=4) for t in (0, 2)]
     expected = np.stack([one.values for one in each], axis=1).reshape(4, 16, 16)
     np.testing.assert_allclose(together.values, expected, rtol=0, atol=1e-6)
     errors = np.stack([one.provenance.measured["standard_error"] for one in each], axis=1).reshape(-1)
@@ -215,8 +215,8 @@ def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
 def test_images_of_different_superpixels_do_not_touch_each_other(tiny: Model) -> None:
     x = torch.cat([blocks(2), torch.full((1, 3, 16, 16), 0.5)])
     steps: list[tuple[int, int]] = []
-    together = kernel_shap(tiny, x, samples=60, superpixel=8, progress=lambda *done: steps.append(done))
-    alone = [kernel_shap(tiny, x[i : i + 1], samples=60, superpixel=8).values for i in range(3)]
+    together = kernel_shap(tiny, x, n_samples=60, superpixel=8, progress=lambda *done: steps.append(done))
+    alone = [kernel_shap(tiny, x[i : i + 1], n_samples=60, superpixel=8).values for i in range(3)]
     np.testing.assert_allclose(together.values, np.concatenate(alone), rtol=0, atol=1e-6)
     assert together.values[2].any()
     assert steps[-1][0] == steps[-1][1]
@@ -226,7 +226,7 @@ def test_images_of_different_superpixels_do_not_touch_each_other(tiny: Model) ->
 def test_errors_say_what_is_wrong(tiny: Model) -> None:
     x = blocks(1)
     for options, message in [
-        ({"samples": 3}, "samples=3: expected a whole number from 4 to"),
+        ({"n_samples": 3}, "n_samples=3: expected a whole number from 4 to"),
         ({"superpixel": 17}, r"superpixel=17: larger than the image the network sees, \(16, 16\)"),
         ({"superpixel": 2.5}, "superpixel=2.5: expected a whole number"),
         ({"seed": -1}, "seed=-1"),

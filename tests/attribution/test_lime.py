@@ -14,8 +14,8 @@ from sklearn.metrics import r2_score
 from torch import nn
 
 from convscope import ParameterError, Several, lime
-from convscope.attribution.coalitions import numbered_superpixels
 from convscope.attribution.lime import closeness, random_coalitions, ridge
+from convscope.attribution.superpixel_coalitions import numbered_superpixels
 from convscope.models import Model
 
 
@@ -31,7 +31,7 @@ def superpixels_of(model: Model, x: torch.Tensor, side: int) -> torch.Tensor:
 
 def test_equals_the_formula_solved_by_hand(tiny: Model) -> None:
     x = blocks(1)
-    found = lime(tiny, x, target=1, samples=60, superpixel=5, baseline=-0.5, seed=2)
+    found = lime(tiny, x, target=1, n_samples=60, superpixel=5, baseline=-0.5, seed=2)
     numbered = superpixels_of(tiny, x, 5)
     z = random_coalitions(60, int(numbered.max()) + 1, 2).double().numpy()
     rows, y = [], []
@@ -74,14 +74,14 @@ def test_equals_captum_on_the_same_coalitions(tiny: Model) -> None:
             to_interp_rep_transform=None,
         )
         coefficients = peer.attribute(x, target=2, n_samples=50, num_interp_features=z.shape[1])
-    found = lime(tiny, x, target=2, samples=50, superpixel=6).values[0]
+    found = lime(tiny, x, target=2, n_samples=50, superpixel=6).values[0]
     np.testing.assert_allclose(found, coefficients[0].numpy()[numbered], rtol=0, atol=1e-5)
 
 
 def test_of_a_linear_network_it_is_what_each_superpixel_adds() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2))
     x = blocks(1)
-    found = lime(net, x, target=1, samples=4000, superpixel=5)
+    found = lime(net, x, target=1, n_samples=4000, superpixel=5)
     numbered = superpixels_of(Model(net), x, 5)
     share = (net[1].weight[1].detach().reshape(3, 16, 16) * x[0]).sum(0)
     adds = torch.stack([share[numbered == n].sum() for n in range(int(numbered.max()) + 1)])
@@ -109,13 +109,13 @@ def test_a_network_that_is_not_linear_gets_a_note() -> None:
             return 1.0 - shown.sum(dim=1, keepdim=True) % 2
 
     x = torch.ones(2, 1, 16, 16)
-    found = lime(Parity(), x, target=0, samples=400, superpixel=4)
+    found = lime(Parity(), x, target=0, n_samples=400, superpixel=4)
     assert max(found.provenance.measured["fit"]) < 0.5
     assert any(
         n.startswith("2 of 2 maps are of linear models with an R^2 below 0.5") for n in found.provenance.notes
     )
     linear = nn.Sequential(nn.Flatten(), nn.Linear(256, 1))
-    assert not lime(linear, x, target=0, samples=400, superpixel=4).provenance.notes
+    assert not lime(linear, x, target=0, n_samples=400, superpixel=4).provenance.notes
 
 
 def test_fewer_samples_than_superpixels_and_constant_scores_give_a_result() -> None:
@@ -131,16 +131,16 @@ def test_fewer_samples_than_superpixels_and_constant_scores_give_a_result() -> N
 
 def test_images_with_different_superpixels_do_not_touch_each_other(tiny: Model) -> None:
     x = blocks(3)
-    together = lime(tiny, x, samples=40, superpixel=4)
-    alone = [lime(tiny, x[i : i + 1], samples=40, superpixel=4) for i in range(3)]
+    together = lime(tiny, x, n_samples=40, superpixel=4)
+    alone = [lime(tiny, x[i : i + 1], n_samples=40, superpixel=4) for i in range(3)]
     assert len({len(np.unique(one.values)) for one in alone}) > 1
     np.testing.assert_allclose(together.values, np.concatenate([a.values for a in alone]), rtol=0, atol=1e-6)
 
 
 def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
     x = blocks(2)
-    together = lime(tiny, x, target=Several(0, 2), samples=40)
-    each = [lime(tiny, x, target=t, samples=40) for t in (0, 2)]
+    together = lime(tiny, x, target=Several(0, 2), n_samples=40)
+    each = [lime(tiny, x, target=t, n_samples=40) for t in (0, 2)]
     expected = np.stack([one.values for one in each], axis=1).reshape(4, 16, 16)
     np.testing.assert_allclose(together.values, expected, rtol=0, atol=1e-6)
     fits = np.stack([one.provenance.measured["fit"] for one in each], axis=1).reshape(-1)
@@ -148,16 +148,16 @@ def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
 
 
 def test_a_constant_image_gives_a_result(tiny: Model) -> None:
-    found = lime(tiny, torch.full((1, 3, 16, 16), 0.5), samples=40)
+    found = lime(tiny, torch.full((1, 3, 16, 16), 0.5), n_samples=40)
     assert found.values.any()
-    one = lime(tiny, torch.full((1, 3, 16, 16), 0.5), samples=40, superpixel=16)
+    one = lime(tiny, torch.full((1, 3, 16, 16), 0.5), n_samples=40, superpixel=16)
     assert len(np.unique(one.values)) == 1
 
 
 def test_errors_say_what_is_wrong(tiny: Model) -> None:
     x = blocks(1)
     for options, message in [
-        ({"samples": 1}, "samples=1: expected a whole number from 2 to"),
+        ({"n_samples": 1}, "n_samples=1: expected a whole number from 2 to"),
         ({"superpixel": 17}, r"superpixel=17: larger than the image the network sees, \(16, 16\)"),
         ({"superpixel": (4, 20)}, "superpixel=.* larger"),
         ({"superpixel": (20, 4)}, "superpixel=.* larger"),

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convscope import ParameterError, Several, lrp
-from convscope.attribution.lrp import Rule
+from convscope.attribution.relevance_rules import Rule
 from convscope.models import Model
 
 RULES = get_args(Rule)

@@ -48,7 +48,7 @@ def slow_rise(net: nn.Module, image: torch.Tensor, target: int, masks: torch.Ten
 
 def test_equals_the_double_loop(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 13)
-    found = rise(tiny.module, x, target=1, masks=40, cells=5, baseline=0.3, seed=3)
+    found = rise(tiny.module, x, target=1, n_masks=40, cells=5, baseline=0.3, seed=3)
     masks = slow_masks(40, 5, 0.5, (16, 13), 3)
     for i in range(2):
         expected = slow_rise(tiny.module, x[i], 1, masks, 0.3)
@@ -57,7 +57,7 @@ def test_equals_the_double_loop(tiny: Model) -> None:
 
 def test_with_the_mean_score_it_is_the_map_of_the_paper(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
-    found = rise(tiny.module, x, target=2, masks=30, score="probability")
+    found = rise(tiny.module, x, target=2, n_masks=30, score="probability")
     masks = slow_masks(30, 7, 0.5, (16, 16), 0)
     with torch.no_grad():
         scores = tiny.module(masks[:, None] * x).softmax(1)[:, 2]
@@ -103,15 +103,15 @@ def test_a_network_that_looks_at_one_patch_lights_that_patch() -> None:
 
 def test_a_score_far_from_zero_changes_nothing(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
-    found = rise(tiny.module, x, target=lambda out: out[:, 0].double(), masks=50).values
-    shifted = rise(tiny.module, x, target=lambda out: out[:, 0].double() - 100, masks=50).values
+    found = rise(tiny.module, x, target=lambda out: out[:, 0].double(), n_masks=50).values
+    shifted = rise(tiny.module, x, target=lambda out: out[:, 0].double() - 100, n_masks=50).values
     np.testing.assert_allclose(shifted, found, rtol=0, atol=1e-6)
 
 
 def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
     x = torch.randn(2, 3, 16, 16)
-    together = rise(tiny, x, target=Several(0, 2), masks=20)
-    each = [rise(tiny, x, target=t, masks=20) for t in (0, 2)]
+    together = rise(tiny, x, target=Several(0, 2), n_masks=20)
+    each = [rise(tiny, x, target=t, n_masks=20) for t in (0, 2)]
     expected = np.stack([one.values for one in each], axis=1).reshape(4, 16, 16)
     np.testing.assert_allclose(together.values, expected, rtol=0, atol=1e-6)
     means = np.stack([one.provenance.measured["mean_score"] for one in each], axis=1).reshape(-1)
@@ -120,10 +120,10 @@ def test_several_targets_at_once_are_those_one_by_one(tiny: Model) -> None:
 
 def test_a_constant_image_and_another_seed_give_a_result(tiny: Model) -> None:
     x = torch.full((1, 3, 16, 16), 0.5)
-    first, second = (rise(tiny, x, masks=20, seed=seed).values for seed in (0, 1))
+    first, second = (rise(tiny, x, n_masks=20, seed=seed).values for seed in (0, 1))
     assert first.any()
     assert not np.array_equal(first, second)
-    assert not rise(tiny, torch.zeros(1, 3, 16, 16), masks=20).values.any()  # the image is its own baseline
+    assert not rise(tiny, torch.zeros(1, 3, 16, 16), n_masks=20).values.any()  # the image is its own baseline
 
 
 def test_a_constant_score_leaves_no_rounding_behind() -> None:
@@ -131,13 +131,13 @@ def test_a_constant_score_leaves_no_rounding_behind() -> None:
     nn.init.zeros_(net[1].weight)
     for constant in (0.1, 0.3, 0.7):
         nn.init.constant_(net[1].bias, constant)
-        assert not rise(net, torch.ones(1, 1, 16, 16), masks=50).values.any()
+        assert not rise(net, torch.ones(1, 1, 16, 16), n_masks=50).values.any()
 
 
 def test_errors_say_what_is_wrong(tiny: Model) -> None:
     x = torch.randn(1, 3, 16, 16)
     for options, message in [
-        ({"masks": 1}, "masks=1: expected a whole number from 2 to"),
+        ({"n_masks": 1}, "n_masks=1: expected a whole number from 2 to"),
         ({"cells": 1}, "cells=1"),
         ({"cells": 17}, "cells=17: more than the pixels"),
         ({"keep": 0}, "keep=0: expected a number between 0 and 1"),
@@ -154,4 +154,4 @@ def test_errors_say_what_is_wrong(tiny: Model) -> None:
         return torch.where(torch.arange(len(output)) > 0, float("nan"), output[:, 0])
 
     with pytest.raises(ModelError, match="image 0: the network's score is nan"):
-        rise(tiny, x, masks=20, target=undefined_in_the_dark)
+        rise(tiny, x, n_masks=20, target=undefined_in_the_dark)

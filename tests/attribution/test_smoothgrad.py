@@ -13,13 +13,13 @@ from tests.conftest import tiny_network
 from torch import nn
 
 from convscope import ParameterError, Several, saliency, smoothgrad
-from convscope.attribution.noise import noisy_copies
+from convscope.attribution.noisy_gradients import noisy_copies
 
 
 @pytest.mark.parametrize("kind", ["absolute", "signed", "input_x_gradient"])
 def test_it_is_the_mean_over_noisy_copies(kind: str) -> None:
     net, x = tiny_network().eval(), torch.randn(2, 3, 16, 16)
-    found = smoothgrad(net, x, target=1, samples=9, noise=0.2, kind=kind, seed=3).values  # type: ignore[arg-type]
+    found = smoothgrad(net, x, target=1, n_samples=9, noise=0.2, kind=kind, seed=3).values  # type: ignore[arg-type]
     for n in range(2):
         total = torch.zeros(3, 16, 16)
         for copy in noisy_copies(x[n], 0.2, 3)(0, 9):
@@ -51,7 +51,7 @@ def test_a_copy_is_the_same_however_many_are_made_at_once() -> None:
 def test_with_many_samples_it_is_that_of_captum() -> None:
     """Both are means over random copies: they agree as far as the standard error of the mean."""
     net, x = tiny_network().eval(), torch.randn(1, 3, 16, 16)
-    found = smoothgrad(net, x, target=1, samples=1500, noise=0.15, kind="signed").values[0]
+    found = smoothgrad(net, x, target=1, n_samples=1500, noise=0.15, kind="signed").values[0]
     deviation = 0.15 * float(x.max() - x.min())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -83,15 +83,15 @@ def test_of_a_linear_network_it_is_the_gradient() -> None:
 
 def test_several_targets_are_those_one_by_one() -> None:
     net, x = tiny_network(), torch.randn(2, 3, 16, 16)
-    together = smoothgrad(net, x, target=Several(0, 2), samples=5).values
-    alone = [smoothgrad(net, x, target=t, samples=5).values for t in (0, 2)]
+    together = smoothgrad(net, x, target=Several(0, 2), n_samples=5).values
+    alone = [smoothgrad(net, x, target=t, n_samples=5).values for t in (0, 2)]
     np.testing.assert_allclose(together, np.stack(alone, axis=1).reshape(4, 16, 16), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "samples=0"),
+        ({"n_samples": 0}, "n_samples=0"),
         ({"noise": -1}, "noise=-1"),
         ({"kind": "x"}, "kind='x'"),
         ({"seed": 0.5}, "seed"),

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # In place of defaults that take long. What is asked for explicitly goes before.
 QUICK: dict[str, Any] = {
     "steps": 2,
+    "n_samples": 4,
+    "n_masks": 4,
     "n_steps": 2,
-    "samples": 4,
-    "masks": 4,
     "cells": 2,
     "n_variants": 1,
     "windows": [4],

@@ -22,13 +22,14 @@ FOR_CONVOLUTIONS = [p for p in METHODS if p.id != "attention_rollout"]
 ABOUT_SCORES = [p for p in FOR_CONVOLUTIONS if p.id not in ("eigen_cam", "score_cam")]
 # On the 16-px images of these tests; every other option is at its default.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 6},
-    "kernel_shap": {"samples": 12},
-    "lime": {"samples": 12},
+    "integrated_gradients": {"n_steps": 6},
+    "kernel_shap": {"n_samples": 12},
+    "lime": {"n_samples": 12},
     "occlusion": {"window": 8, "stride": 8},
-    "rise": {"masks": 12},
-    "smoothgrad": {"samples": 6},
-    "vargrad": {"samples": 6},
+    "occlusion_multiscale": {"windows": [8, 16]},
+    "rise": {"n_masks": 12},
+    "smoothgrad": {"n_samples": 6},
+    "vargrad": {"n_samples": 6},
 }
 
 Method = Callable[..., Attribution]

@@ -12,14 +12,14 @@ from convscope.models import Model
 
 # As few runs as still make a map; every other option is at its default.
 FEW: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 4},
-    "kernel_shap": {"samples": 40, "superpixel": 56},
-    "lime": {"samples": 40, "superpixel": 56},
+    "integrated_gradients": {"n_steps": 4},
+    "kernel_shap": {"n_samples": 40, "superpixel": 56},
+    "lime": {"n_samples": 40, "superpixel": 56},
     "occlusion": {"window": 56, "stride": 56},
-    "rise": {"masks": 40},
+    "rise": {"n_masks": 40},
     "score_cam": {"layer": "blocks.0"},  # 16 channels
-    "smoothgrad": {"samples": 4},
-    "vargrad": {"samples": 4},
+    "smoothgrad": {"n_samples": 4},
+    "vargrad": {"n_samples": 4},
 }
 
 

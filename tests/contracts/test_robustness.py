@@ -17,13 +17,13 @@ from convscope import LayerError, ModelError, ParameterError, compare, evaluate,
 
 # At these sizes, options small enough for a test; the others keep their defaults.
 LARGE: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 2},
-    "kernel_shap": {"samples": 8, "superpixel": 256},
-    "lime": {"samples": 8, "superpixel": 256},
+    "integrated_gradients": {"n_steps": 2},
+    "kernel_shap": {"n_samples": 8, "superpixel": 256},
+    "lime": {"n_samples": 8, "superpixel": 256},
     "occlusion": {"window": 256, "stride": 256},
-    "rise": {"masks": 4},
-    "smoothgrad": {"samples": 2},
-    "vargrad": {"samples": 2},
+    "rise": {"n_masks": 4},
+    "smoothgrad": {"n_samples": 2},
+    "vargrad": {"n_samples": 2},
 }
 
 
@@ -101,7 +101,7 @@ def test_small_and_large_images(method: Method, side: int) -> None:
 def test_calls_leave_nothing_behind(method: Method) -> None:
     """Neither tensors, nor other objects, nor the arrays of results: no allocator has a say in their number."""
     net, x = network_for(method), torch.randn(1, 3, 16, 16)
-    small = {"masks": 4} if method.__name__ == "rise" else {"samples": 4} if "samples" in _options(method) else {}
+    small = {name: 4 for name in ("n_masks", "n_samples") if name in _options(method)}
     arrays: list[weakref.ref[np.ndarray]] = []
 
     def calls(n: int) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from convscope import (
     grad_cam,
     integrated_gradients,
     occlusion,
+    occlusion_multiscale,
     saliency,
 )
 from convscope.evaluation import MEASURES, measures, road, sensitivity
@@ -44,9 +45,9 @@ from convscope.models import Model
 from convscope.perturbation import baseline_of, ranks
 
 QUICK = {
-    "kernel_shap": {"samples": 12},
-    "lime": {"samples": 12},
-    "rise": {"masks": 12},
+    "kernel_shap": {"n_samples": 12},
+    "lime": {"n_samples": 12},
+    "rise": {"n_masks": 12},
     "occlusion": {"window": 8},
 }
 
@@ -200,11 +201,11 @@ def test_without_noise_no_map_moves(tiny: Model, name: str, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        (occlusion, {"window": [4, 8]}),
-        (occlusion, {"window": [4, 8], "stride": 4}),
+        (occlusion_multiscale, {"windows": [4, 8]}),
+        (occlusion_multiscale, {"windows": [4, 8], "stride": 4}),
         (occlusion, {"window": (4, 8), "stride": (2, 4), "baseline": "noise", "seed": 2}),
-        (occlusion, {"window": [4, 8], "shape": "superpixel"}),
-        (integrated_gradients, {"baseline": ["mean", "noise"], "steps": 4, "seed": 1}),
+        (occlusion_multiscale, {"windows": [4, 8], "shape": "superpixel"}),
+        (integrated_gradients, {"baseline": ["mean", "noise"], "n_steps": 4, "seed": 1}),
         (grad_cam, {"layer": "0"}),
         (saliency, {"target": Contrast(0, 2)}),
         (saliency, {"target": [Contrast(0, 2), Contrast(1, 0)]}),
@@ -236,7 +237,7 @@ def test_options_that_are_not_known_by_name_leave_sensitivity_out(tiny: Model, o
 def test_the_completeness_error_is_the_one_of_the_method(tiny: Model) -> None:
     x = torch.randn(3, 3, 16, 16)
     maps = {
-        "ig": integrated_gradients(tiny, x, steps=3),
+        "ig": integrated_gradients(tiny, x, n_steps=3),
         "plain": saliency(tiny, x),
         "array": np.ones((3, 16, 16)),
     }
@@ -549,7 +550,7 @@ def test_bad_maps_are_refused(tiny: Model, maps: Any, message: str) -> None:
 
 def test_a_method_with_too_few_maps_is_refused_whatever_is_measured(tiny: Model) -> None:
     x = torch.randn(3, 3, 16, 16)
-    maps = integrated_gradients(tiny, x[:2], steps=2)
+    maps = integrated_gradients(tiny, x[:2], n_steps=2)
     for measure in ("completeness_error", "max_sensitivity", "deletion_mean"):
         with pytest.raises(ParameterError, match="integrated_gradients: 2 maps, and more images"):
             evaluate(tiny, x, maps, measures=[measure], n_steps=2)

@@ -31,8 +31,8 @@ class Blocks(nn.Module):
 
 
 METHODS = {
-    "saliency": {}, "integrated_gradients": {"steps": 4}, "smoothgrad": {"samples": 3}, "lrp": {}, "deep_lift": {},
-    "guided_backprop": {}, "deconvnet": {}, "grad_cam": {"kind": "signed"}, "guided_grad_cam": {},
+    "saliency": {}, "integrated_gradients": {"n_steps": 4}, "smoothgrad": {"n_samples": 3}, "lrp": {},
+    "deep_lift": {}, "guided_backprop": {}, "deconvnet": {}, "grad_cam": {"kind": "signed"}, "guided_grad_cam": {},
 }  # fmt: skip
 
 

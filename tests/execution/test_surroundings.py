@@ -31,10 +31,10 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
         ).scores
     ),
     "saliency": lambda net: convscope.saliency(net, X, target=0).values,
-    "noise": lambda net: convscope.smoothgrad(net, X, target=0, samples=3).values,
+    "noise": lambda net: convscope.smoothgrad(net, X, target=0, n_samples=3).values,
     "occlusion": lambda net: convscope.occlusion(net, X, target=0, window=(8, 8), stride=(4, 4)).values,
-    "lime": lambda net: convscope.lime(net, X1, target=0, samples=40).values,
-    "rise": lambda net: convscope.rise(net, X1, target=0, masks=20).values,
+    "lime": lambda net: convscope.lime(net, X1, target=0, n_samples=40).values,
+    "rise": lambda net: convscope.rise(net, X1, target=0, n_masks=20).values,
     "embed": lambda net: convscope.embed(net, X).vectors,
     "visualize": lambda net: convscope.visualize(net, 0, steps=2, size_px=20).input,
 }

@@ -75,7 +75,7 @@ def test_a_network_that_mixes_images_is_run_one_at_a_time_and_says_so(kind: str)
     prediction = model.predict(x)
     assert_close(torch.from_numpy(prediction.scores), alone, rtol=0, atol=1e-6)
     assert any("one image at a time" in note for note in prediction.provenance.notes), prediction.provenance.notes
-    for method, options in (("occlusion", {"window": 5, "stride": 5}), ("rise", {"masks": 6}), ("saliency", {})):
+    for method, options in (("occlusion", {"window": 5, "stride": 5}), ("rise", {"n_masks": 6}), ("saliency", {})):
         found = getattr(cs, method)(model, x, target=1, **options)
         singly = [getattr(cs, method)(model, row[None], target=1, **options).values for row in x]
         np.testing.assert_allclose(found.values, np.concatenate(singly), rtol=0, atol=1e-6)

@@ -283,7 +283,7 @@ def test_a_part_without_gradients_is_noted() -> None:
             return self.fc(main + self.side(x).mean((2, 3)))
 
     net, x = Frozen(), torch.randn(1, 3, 8, 8)
-    assert any("'conv' is run without gradients" in n for n in cs.saliency(net, x, target=1).provenance.notes)
+    assert any("'conv' runs without gradients" in n for n in cs.saliency(net, x, target=1).provenance.notes)
     assert not cs.occlusion(net, x, target=1, window=4).provenance.notes
 
 
@@ -303,7 +303,7 @@ def test_a_head_of_an_einsum_is_not_embedded_by_its_scores() -> None:
 @pytest.mark.parametrize("baseline", ["mean", ["blur", "noise"]])
 def test_baselines_are_scored_one_by_one_where_images_mix(baseline: object) -> None:
     net, x = Mixing(lambda x: x, lambda s: s), torch.randn(1, 3, 12, 12)
-    found = cs.integrated_gradients(net, x, target=1, baseline=baseline, steps=200)
+    found = cs.integrated_gradients(net, x, target=1, baseline=baseline, n_steps=200)
     assert found.provenance.measured["completeness_error"][0] < 0.2
 
 
@@ -354,7 +354,7 @@ def test_signals_and_volumes_work_as_the_error_says(
     for method, options in (
         ("saliency", {}),
         ("occlusion", {"window": window}),
-        ("integrated_gradients", {"steps": 4}),
+        ("integrated_gradients", {"n_steps": 4}),
     ):
         assert getattr(cs, method)(net, x, target=1, **options).values.any()
     with pytest.raises(LayerError, match=r"no feature map of more than one value.*use occlusion or saliency"):

@@ -99,8 +99,8 @@ def test_a_wrong_name_is_answered_with_all_right_ones() -> None:
 )
 def test_every_method_takes_every_name_and_says_so(method: str) -> None:
     model, pixels = colors(), np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
-    few = {"rise": {"masks": 8, "cells": 2}, "lime": {"samples": 8}, "kernel_shap": {"samples": 64}}
-    fast = few.get(method, {"steps": 3} if method == "integrated_gradients" else {})
+    few = {"rise": {"n_masks": 8, "cells": 2}, "lime": {"n_samples": 8}, "kernel_shap": {"n_samples": 64}}
+    fast = few.get(method, {"n_steps": 3} if method == "integrated_gradients" else {})
     for name in NAMED:
         found = ATTRIBUTIONS[method](model, pixels, baseline=name, target=0, **fast)
         assert found.provenance.parameters["baseline"] == name
@@ -145,7 +145,7 @@ def test_the_note_counts_the_images() -> None:
     (note,) = notes_of(found, BORDER)
     assert note.startswith("the border of 3 of 4 images is of one color, unlike the baseline 'mean'")
     several = integrated_gradients(
-        ink_counter(digit()), images, target=0, steps=2, baseline=["mean", "black", "white"]
+        ink_counter(digit()), images, target=0, n_steps=2, baseline=["mean", "black", "white"]
     )
     assert [note.split("baseline ")[1][:7] for note in notes_of(several, BORDER)] == ["'mean',", "'white'"]
     both = [picture(digit()), picture(1 - digit())]
@@ -203,7 +203,7 @@ def test_without_preprocessing_the_range_of_the_image_counts_and_a_number_is_nam
 
 
 def test_other_remarks_stay_beside_the_note_on_the_border() -> None:
-    found = lime(ink_counter(digit()), picture(digit()), target=0, samples=2, baseline="mean")
+    found = lime(ink_counter(digit()), picture(digit()), target=0, n_samples=2, baseline="mean")
     assert notes_of(found, BORDER)
     remarks = ["the method's own"]
     first, second = Remark(remarks), Remark(remarks)

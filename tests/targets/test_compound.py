@@ -42,9 +42,9 @@ WINDOWS: dict[str, Any] = {"window": 8, "stride": 8}
 OPTIONS: dict[str, dict[str, Any]] = {
     "saliency": {"kind": "signed"},
     "occlusion": WINDOWS,
-    "integrated_gradients": {"steps": 4},
+    "integrated_gradients": {"n_steps": 4},
     "grad_cam": {"kind": "signed"},
-    "rise": {"masks": 12},
+    "rise": {"n_masks": 12},
 }
 METHODS = [pytest.param(ATTRIBUTIONS[name], id=name) for name in OPTIONS]
 
@@ -122,14 +122,14 @@ def test_contrasts_may_be_one_an_image(tiny: Model, x: torch.Tensor) -> None:
         np.testing.assert_allclose(found.values[i], alone.values[0], rtol=0, atol=1e-6)
 
 
-def test_rows_may_be_variants_of_one_image_of_a_batch() -> None:
+def test_rows_may_be_variants_of_a_single_image() -> None:
     output = torch.tensor([[0.0, 1, 5], [7.0, 2, 3]])
     targets = resolve([Contrast(0, 1), Contrast(0, 2)], output, None)
     assert targets.of(output).tolist() == [[-1], [4]]
-    assert targets.of(output, image=0).tolist() == [[-1], [5]]
-    assert targets.of(output, image=1).tolist() == [[-5], [4]]
-    several = resolve(Several(1, Contrast(0, 2)), output, None)
-    assert several.of(output, image=1).tolist() == [[1, -5], [2, 4]]
+    assert resolve([Contrast(0, 1)], output[:1], None).of(output).tolist() == [[-1], [5]]
+    assert resolve([Contrast(0, 2)], output[:1], None).of(output).tolist() == [[-5], [4]]
+    several = resolve(Several(1, Contrast(0, 2)), output[:1], None)
+    assert several.of(output).tolist() == [[1, -5], [2, 4]]
     assert several.n_each == 2
 
 
@@ -404,7 +404,7 @@ def test_the_score_of_a_detection_by_hand() -> None:
         ([[2, 2, 4, 4]], [1], [0.9], 0.0),
         ([], [], [], 0.0),
     ):
-        assert score_of(detected(boxes, labels, scores), 1, 0).item() == pytest.approx(expected)
+        assert score_of(detected(boxes, labels, scores), 1).item() == pytest.approx(expected)
 
 
 def test_a_label_names_the_class_of_a_box() -> None:
@@ -487,7 +487,7 @@ def test_a_detector_of_torchvision() -> None:
     np.testing.assert_allclose(hidden.values[0, :48, :48], fall, rtol=0, atol=1e-6 * whole)
     by_masks = torch.einsum("m,mhw->hw", scores - scores.mean(), masks) / (4 * 0.5)
     assert by_masks.abs().max() > 1e-3 * whole
-    found = rise(net, x, target=target, masks=4, baseline=behind)
+    found = rise(net, x, target=target, n_masks=4, baseline=behind)
     np.testing.assert_allclose(found.values[0], by_masks, rtol=0, atol=1e-6 * whole)
     seen: list[torch.Tensor] = []
     handle = net.get_submodule("backbone.body.16").register_forward_hook(lambda *given: seen.append(given[-1]))
@@ -685,7 +685,7 @@ def test_every_kind_is_described_in_words() -> None:
 
 
 def test_integrated_gradients_of_a_contrast_adds_up(tiny: Model, x: torch.Tensor) -> None:
-    found = integrated_gradients(tiny, x, target=Several(Contrast(0, 1), 2), steps=200)
+    found = integrated_gradients(tiny, x, target=Several(Contrast(0, 1), 2), n_steps=200)
     with torch.no_grad():
         out, start = tiny.module(x.clone()), tiny.module(torch.zeros(1, 3, 16, 16))
     change = (out - start)[:, [0, 2]]

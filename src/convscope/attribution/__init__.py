@@ -15,6 +15,7 @@ from .layer_cam import layer_cam
 from .lime import lime
 from .lrp import lrp
 from .occlusion import occlusion
+from .occlusion_multiscale import occlusion_multiscale
 from .rise import rise
 from .saliency import saliency
 from .score_cam import score_cam
@@ -37,6 +38,7 @@ __all__ = [
     "lime",
     "lrp",
     "occlusion",
+    "occlusion_multiscale",
     "rise",
     "saliency",
     "score_cam",

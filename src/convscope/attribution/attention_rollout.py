@@ -1,7 +1,9 @@
-"""Which patches a transformer's attention comes from in the end: attention rollout."""
+"""Attention rollout: from which patches information can reach a transformer's class token."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,10 +16,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cams import enlarged
-from .explained import Explained
-from .modified import Replaced
+from .method_run import Run
+from .replaced_functions import Replaced
+from .scored import ScoredBatch
 
 
 @register
@@ -29,22 +31,22 @@ def attention_rollout(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """How much each patch reaches the class token, by the attention of all layers one after another.
+    """How much of each patch reaches the class token through the attention of all layers.
 
-    For vision transformers. It asks the network nothing about the target: the map is the same for every class, and
-    shows where information may come from, not what it does. Values and what lies between the attentions are left
-    out.
+    For vision transformers. The target plays no part: the map is the same for every class, and shows where
+    information can come from, not what it does. The values that attention mixes, and the layers between
+    attentions, are ignored.
 
         map = row of the class token in  B_L ... B_2 B_1,    B_l = (mean over heads of A_l + I) / 2
 
-    A_l (T, T) is the attention of layer l, rows adding up to 1. Without a class token, the mean of all rows; the
-    values of the patches are put in their places and enlarged to the image bilinearly.
+    A_l (T, T) is the attention of layer l; its rows add up to 1. Without a class token the map is the mean of all
+    rows. The values of the patches are put in their places and enlarged to the image bilinearly.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -53,7 +55,7 @@ def attention_rollout(
         have the same map.
 
     Raises:
-        ModelError: a network without attention among all patches (windowed attention, as in Swin, is none).
+        ModelError: a network without attention among all patches (windowed attention, as in Swin, does not count).
         TargetError: the target is not a class of the network.
 
     Cost: one forward pass an image; memory for the attention of all layers, L * T^2 numbers.
@@ -68,7 +70,7 @@ def attention_rollout(
     References:
         Abnar, Zuidema: Quantifying attention flow in transformers, 2020, arXiv 2005.00928.
     """
-    call = Call(
+    run = Run(
         "attention_rollout",
         model,
         images,
@@ -79,30 +81,30 @@ def attention_rollout(
         signed=False,
         progress=progress,
     )
-    origin = call.model.structure(call.inputs.shape).last_spatial
+    origin = run.structure.last_spatial
     grid = origin.shape[1:] if origin else (1, 1)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        # With a gradient wanted, attention takes no fused path around the functions that are watched.
-        attentions = _attentions(images, images.x.clone().requires_grad_())
-        rolled = _rolled_out(attentions, len(images), images.model.name)
-        maps = enlarged(_patches(rolled, grid), images.x.shape[2:])
-        return maps.expand(images.scores.shape[1], *maps.shape)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        rolled = _rolled_out(batch.kept, len(batch.x), batch.model.name)
+        maps = enlarged(_patches(rolled, grid), batch.size)
+        return maps.expand(batch.scores.shape[1], *maps.shape)
 
-    return call.by_batch(values_of)
+    # With gradients, as without them attention takes a fused path past the functions that are replaced here.
+    return run.by_batch(maps_of, keeping=lambda _: _attentions())
 
 
-def _attentions(images: Explained, x: torch.Tensor) -> list[torch.Tensor]:
-    """The attention (n, T, T) of each layer, the mean over its heads, while the images run through the network."""
+@contextmanager
+def _attentions() -> Iterator[list[torch.Tensor]]:
+    """For one pass of the network: a list with the attention (n, T, T) of each layer, the mean over its heads."""
     found: list[torch.Tensor] = []
 
     def keep(weights: torch.Tensor) -> None:
-        """Of weights (n, heads, T, T)."""
+        """Keep the mean over heads of weights (n, heads, T, T)."""
         if weights.ndim == 4 and weights.shape[-1] == weights.shape[-2] > 1:
             found.append(weights.detach().mean(dim=1))
 
     def product(func: Any, query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        # The same call with the identity as values puts out the weights, by masks, scales and groups as they are.
+        # With the identity as values the same call returns the weights, whatever its masks, scales and groups.
         names = ("value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
         options = {**dict(zip(names, args, strict=False)), **kwargs}
         identity = torch.eye(key.shape[-2], device=key.device, dtype=key.dtype).expand(*key.shape[:-1], -1)
@@ -124,12 +126,11 @@ def _attentions(images: Explained, x: torch.Tensor) -> list[torch.Tensor]:
     table[functional.scaled_dot_product_attention] = product
     table[functional.multi_head_attention_forward] = multi_head
     with Replaced(table):
-        images.whole(x)
-    return found
+        yield found
 
 
 def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> torch.Tensor:
-    """The product (n, T, T) of all layers, each half attention and half what passes by it."""
+    """The product (n, T, T) over all layers, each of them half attention and half the skip connection."""
     if len({attention.shape for attention in attentions}) != 1 or len(attentions[0]) != n_images:
         raise ModelError(f"{name} has no attention among all patches in every layer; attention rollout needs it")
     identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device, dtype=attentions[0].dtype)
@@ -140,7 +141,7 @@ def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> tor
 
 
 def _patches(rolled: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    """What reaches the class token, or all tokens where there is none, by patch, (n, h, w)."""
+    """How much of each patch reaches the class token, or all tokens where there is none, (n, h, w)."""
     n_patches = grid[0] * grid[1]
     n_prefix = rolled.shape[-1] - n_patches
     if n_prefix < 0:

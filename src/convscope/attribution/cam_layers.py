@@ -1,4 +1,4 @@
-"""At which layer a class activation map is made: the last feature map or tokens that the score depends on."""
+"""The layer of a class activation map: by default the last feature map or tokens on which the score depends."""
 
 from __future__ import annotations
 
@@ -14,91 +14,81 @@ from ..errors import LayerError, TargetError
 from ..execution import differentiable, intercepted, main_output, place_of, reached
 from ..models import NO_LAYERS, Layer, Model, Structure, as_maps, lie_in_place, of_last_kind
 from ..targets import Several, Target, describe, is_of_classes
-from .calls import Call
-from .explained import Explained
+from .method_run import Run
+
+# By the structure of a network: whether tokens lie where their patches are, by layer; and the layer from which
+# class scores are read, the same for all classes.
+_IN_PLACE: weakref.WeakKeyDictionary[Structure, dict[str, bool]] = weakref.WeakKeyDictionary()
+_READ: weakref.WeakKeyDictionary[Structure, Layer] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class CamLayer:
-    """A layer that puts out something at places of the image; ``maps`` makes (n, K, h, w) of its output."""
+    """A layer whose output has places in the image; ``maps`` turns that output into (n, K, h, w)."""
 
     name: str
     maps: Callable[[torch.Tensor], torch.Tensor]
 
 
-def cam_layer(call: Call, name: str | None) -> CamLayer:
-    """The layer of this name, or the one to take for the inputs and the target of a call.
+def cam_layer(run: Run, name: str | None) -> CamLayer:
+    """The layer with this name, or the default for the inputs and the target of a run; the provenance names it.
 
-    By default that is the last feature map on which the score depends, before pooling and classifier. In a
-    transformer it is the last layer with one vector a patch whose patches the score depends on: where only the
-    class token is read at the end, that is the input of the last attention.
+    The default is the last feature map on which the score depends, before pooling and classifier. In a transformer
+    it is the last layer with one vector a patch whose patches the score depends on: where only the class token is
+    read at the end, that is the input of the last attention.
 
     Raises:
         LayerError: there is none, or the named one has no places.
     """
-    model, shape = call.model, call.inputs.shape
-    if name is not None:
-        return _of(call, _named(model, shape, name))
-    candidates = model.checked(shape).candidates
-    if not candidates:
-        seen = (
-            "no feature map of more than one value that its output depends on"
-            if model.checked(shape).layers
-            else ""
+    layer = _last_that_is_read(run) if name is None else _named(run.structure, name)
+    run.describe(layer=layer.name)
+    if layer.held.startswith("tokens") and not _tokens_lie_in_place(run, layer):
+        run.note(
+            f"the tokens of layer {layer.name!r} depend on their own patch of the image no more than on the rest: "
+            "they may be in another order, or so mixed that a map of them says little about where"
         )
-        raise LayerError(
-            f"{model.name}: {seen or NO_LAYERS} for inputs of {shape}. A class activation map needs one: use "
-            "occlusion or saliency"
-        )
-    return _of(call, _last_that_is_read(call, candidates))
-
-
-def _of(call: Call, layer: Layer) -> CamLayer:
-    """The layer, with a note where its tokens may be in another order than the patches of the image."""
-    if layer.held.startswith("tokens"):
-        known = _IN_PLACE.setdefault(call.model.checked(call.inputs.shape), {})
-        if layer.name not in known:
-            known[layer.name] = _lies_in_place(call, layer)
-        if not known[layer.name]:
-            call.note(
-                f"the tokens of layer {layer.name!r} depend on their patch of the image no more than on the rest: "
-                "they may be in another order, or so mixed that a map of them says little of where"
-            )
     return CamLayer(layer.name, partial(as_maps, layer=layer))
 
 
-# By what a network was seen to be: whether tokens lie where their patches are, by layer; and the layer that the
-# scores of classes are read from, the same for all of them.
-_IN_PLACE: weakref.WeakKeyDictionary[Structure, dict[str, bool]] = weakref.WeakKeyDictionary()
-_READ: weakref.WeakKeyDictionary[Structure, Layer] = weakref.WeakKeyDictionary()
-
-
-def _lies_in_place(call: Call, layer: Layer) -> bool:
-    found: dict[str, torch.Tensor] = {}
-    with differentiable(call.model.module), _kept(call.model, (layer,), found):
-        _, image = _probed(call)
-        output = found.get(layer.name)
-        return output is None or output.grad_fn is None or lie_in_place(as_maps(output, layer), image)
-
-
-def _named(model: Model, shape: tuple[int, int, int], name: str) -> Layer:
-    chosen = model.checked(shape).find(name)
+def _named(structure: Structure, name: str) -> Layer:
+    chosen = structure.find(name)
     if place_of(name).is_input:
-        raise LayerError(f"layer={name!r} goes into a module; name the module that puts it out")
+        raise LayerError(f"layer={name!r} is the input of a module; name the module that puts it out")
     if not chosen.is_spatial:
         raise LayerError(f"layer={name!r} puts out {chosen.shape}; a class activation map needs (C, H, W)")
     return chosen
 
 
-def _last_that_is_read(call: Call, layers: tuple[Layer, ...]) -> Layer:
-    """The last of these layers that the score depends on."""
-    structure = call.model.structure(call.inputs.shape)
+def _tokens_lie_in_place(run: Run, layer: Layer) -> bool:
+    known = _IN_PLACE.setdefault(run.structure, {})
+    if layer.name not in known:
+        found: dict[str, torch.Tensor] = {}
+        with differentiable(run.model.module), _kept(run.model, (layer,), found):
+            _, image = _probe(run)
+            output = found.get(layer.name)
+            known[layer.name] = (
+                output is None or output.grad_fn is None or lie_in_place(as_maps(output, layer), image)
+            )
+    return known[layer.name]
+
+
+def _last_that_is_read(run: Run) -> Layer:
+    """The last layer with places that the score depends on."""
+    structure, shape = run.structure, run.inputs.shape
+    layers = structure.candidates
+    if not layers:
+        found = "no feature map of more than one value that its output depends on"
+        seen = found if structure.layers else NO_LAYERS
+        raise LayerError(
+            f"{run.model.name}: {seen} for inputs of {shape}. A class activation map needs one: use occlusion or "
+            "saliency"
+        )
     if structure.is_cut_off:  # there is no gradient to ask
         return of_last_kind(layers)[-1]
-    if not _is_of_plain_classes(call.target):
-        return _read(call, layers)
+    if not _is_of_plain_classes(run.target):
+        return _read(run, layers)
     if structure not in _READ:
-        _READ[structure] = _read(call, layers)
+        _READ[structure] = _read(run, layers)
     return _READ[structure]
 
 
@@ -106,16 +96,15 @@ def _is_of_plain_classes(target: Target) -> bool:
     return is_of_classes(target) and not isinstance(target, Several)
 
 
-def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
-    """Found by one run, with a gradient.
+def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
+    """The last of these layers that the score depends on, found by one run with a gradient.
 
-    Preferably a layer at whose places there is a gradient: a score that reads the class token alone depends on all
-    tokens by the graph.
+    A score that reads the class token alone depends on all tokens by the graph, so layers with a gradient at some
+    place go before.
     """
     found: dict[str, torch.Tensor] = {}
-
-    with differentiable(call.model.module), _kept(call.model, layers, found):
-        score, _ = _probed(call)
+    with differentiable(run.model.module), _kept(run.model, layers, found):
+        score, _ = _probe(run)
         if score.grad_fn is None:  # a network without gradients
             return of_last_kind(layers)[-1]
         nodes = reached([score])
@@ -123,10 +112,10 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
             [layer for layer in layers if layer.name in found and found[layer.name].grad_fn in nodes]
         )
         if not read:
-            network, names = call.model.name, ", ".join(layer.name for layer in layers[-3:])
+            names = ", ".join(layer.name for layer in layers[-3:])
             raise LayerError(
-                f"the score of {describe(call.target)} depends on none of the feature maps of {network} ({names} "
-                "and those before them); name a layer"
+                f"the score of {describe(run.target)} depends on none of the feature maps of {run.model.name} "
+                f"({names} and those before them); name a layer"
             )
         outputs = [found[layer.name] for layer in read]
         gradients = torch.autograd.grad(score, outputs, allow_unused=True)
@@ -135,12 +124,12 @@ def _read(call: Call, layers: tuple[Layer, ...]) -> Layer:
             for layer, gradient in zip(read, gradients, strict=True)
             if gradient is not None and bool(as_maps(gradient, layer).any())
         ]
-    return (at_places or read)[-1]  # a classifier of zeros reads nothing
+    return (at_places or read)[-1]  # the gradient of a classifier of zeros is zero everywhere
 
 
 @contextmanager
 def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, what these layers put out is kept as it was then, as a part of the graph."""
+    """Inside, the outputs of these layers are put into ``found``, with their graph."""
 
     def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         def kept(output: torch.Tensor) -> torch.Tensor:
@@ -155,20 +144,18 @@ def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor
         yield
 
 
-def _probed(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
-    """A scalar that depends on what the score of the call depends on, and the image.
+def _probe(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """A scalar that depends on what the score depends on, and the image it comes from.
 
-    Of classes all scores of an image of noise, so that the layer is the same for each of them. Other targets look
-    for something in an image, and get the first one of the call.
+    For classes it is made of all scores of an image of noise, so that the layer is the same for every class. Other
+    targets look for something in an image, and get the first one of the run.
     """
-    if _is_of_plain_classes(call.target):
-        model, shape = call.model, call.inputs.shape
-        x = model.structure(shape).example.clone().requires_grad_()
-        output = main_output(model.module(x.clone()))
+    if _is_of_plain_classes(run.target):
+        x = run.structure.example.clone().requires_grad_()
+        output = main_output(run.model.module(x.clone()))
         if output is None:
-            raise TargetError(f"{model.name} puts out no tensor; give a callable as target")
+            raise TargetError(f"{run.model.name} puts out no tensor; give a callable as target")
         return output.float().square().sum(), x
-    batch = next(call.model.batches(call.inputs, size=1))
-    images = Explained(call, batch)
-    x = images.x.clone().requires_grad_()
-    return images.whole(x).sum(), x
+    batch = next(run.model.batches(run.inputs, size=1))
+    scored = run.score_batch(batch, gradients="image")
+    return scored.scores.sum(), scored.leaf

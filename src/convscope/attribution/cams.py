@@ -1,7 +1,9 @@
-"""What the class activation maps have in common: activations, their gradients, and the way up to pixels."""
+"""Class activation maps: the frame of a method that weighs the maps of a layer, and the way up to pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import torch
@@ -9,41 +11,61 @@ from torch.nn import functional
 
 from ..errors import LayerError
 from ..execution import check_differentiable, intercepted
-from .cam_layers import CamLayer
-from .explained import Explained, gradients_of
+from ..results import Attribution
+from .cam_layers import CamLayer, cam_layer
+from .method_run import Run
+from .scored import ScoredBatch, gradients_of
 
 CamKind: TypeAlias = Literal["positive", "signed"]
+# From a layer's activations (n, K, h, w) and the gradients of the scores there, (T, n, K, h, w), to the weights of
+# the activations, which broadcast against the gradients.
+Weights: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def activations_and_gradients(images: Explained, layer: CamLayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """A layer's activations (n, K, h, w) for a batch, and the gradients of its scores there, (T, n, K, h, w).
+def cam(run: Run, layer: str | None, kind: CamKind, weights_of: Weights) -> Attribution:
+    """The maps of a method that weighs a layer's activations by what it makes of their gradients."""
+    place = cam_layer(run, layer)
 
-    Only what follows the layer is differentiated.
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        activations, gradients = activations_and_gradients(batch, place)
+        return weighted_sum(weights_of(activations, gradients), activations, kind, batch.size)
+
+    return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))
+
+
+@contextmanager
+def kept_at(run: Run, place: CamLayer) -> Iterator[list[torch.Tensor]]:
+    """For one pass of the network: a list with the layer's output, a leaf, so that gradients end there.
+
+    Raises:
+        LayerError: the layer did not run.
     """
-    (activations, leaf), scores = _run(images, layer)
-    check_differentiable(scores, images.model.name)
-    return activations, torch.stack([layer.maps(gradient) for gradient in gradients_of(scores, leaf)])
-
-
-def activations_of(images: Explained, layer: CamLayer) -> torch.Tensor:
-    """A layer's activations (n, K, h, w) for a batch of images."""
-    with torch.no_grad():
-        return _run(images, layer)[0][0]
-
-
-def _run(images: Explained, layer: CamLayer) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Run the images: the layer's maps, its output itself as a leaf of what follows, and the scores."""
     kept: list[torch.Tensor] = []
 
     def keep(output: torch.Tensor) -> torch.Tensor:
         kept.append(output.detach().clone().requires_grad_(torch.is_grad_enabled()))
         return kept[0].clone()  # what follows may be in place
 
-    with intercepted(images.model.module, layer.name, keep):
-        scores = images.whole()
+    with intercepted(run.model.module, place.name, keep):
+        yield kept
     if not kept:
-        raise LayerError(f"layer {layer.name!r} did not run on {images.batch.names[0]}; name one that does")
-    return (layer.maps(kept[0]).detach(), kept[0]), scores
+        raise LayerError(f"layer {place.name!r} did not run on these images; name one that does")
+
+
+def activations_and_gradients(batch: ScoredBatch, place: CamLayer) -> tuple[torch.Tensor, torch.Tensor]:
+    """A layer's activations (n, K, h, w) for a batch, and the gradients of its scores there, (T, n, K, h, w)."""
+    check_differentiable(batch.scores, batch.model.name)
+    leaf = batch.kept[0]
+    gradients = torch.stack([place.maps(gradient) for gradient in gradients_of(batch.scores, leaf)])
+    return place.maps(leaf).detach(), gradients
+
+
+def weighted_sum(
+    weights: torch.Tensor, activations: torch.Tensor, kind: CamKind, size: tuple[int, int]
+) -> torch.Tensor:
+    """The maps (..., H, W): the sum of activations (..., K, h, w) by their weights, enlarged to ``size``."""
+    maps = (weights * activations).sum(dim=-3)
+    return enlarged(maps.clamp_min(0) if kind == "positive" else maps, size)
 
 
 def enlarged(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
@@ -51,8 +73,3 @@ def enlarged(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     large = functional.interpolate(flat, size, mode="bilinear", align_corners=False)
     return large.reshape(*maps.shape[:-2], *size)
-
-
-def of_kind(maps: torch.Tensor, kind: CamKind) -> torch.Tensor:
-    """Without what speaks against the target, or with it."""
-    return maps.clamp_min(0) if kind == "positive" else maps

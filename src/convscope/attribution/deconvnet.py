@@ -1,20 +1,19 @@
-"""What an image is rebuilt from when a score is sent backward through the network."""
+"""Deconvnet: the score sent backward through the network, rectified on the way instead of masked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained
-from .modified import relu_gradients, ruled_gradients
+from .gradient_kinds import Kind, gradient_unit
+from .method_run import Run
+from .rectified_gradients import rectified_maps
 
 
 @register
@@ -27,11 +26,11 @@ def deconvnet(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """The score sent backward, with negative parts cut away at every ReLU, open or not.
+    """The score sent backward through the network, without negative parts at every ReLU, whatever the image.
 
-    An inverted network, kept because people ask for it. It does not look at which units the image switched on (but
-    for the maximum of each pooling window), so that it draws much the same for every class and for random weights:
-    it fails randomization checks.
+    A network run in reverse, offered because people ask for it. It ignores which units the image switched on,
+    except for the maximum of each pooling window, so it draws much the same for every class and for random
+    weights: it fails randomization checks.
 
         at each ReLU y = max(0, x):  g_x = max(0, g_y), whatever x is
 
@@ -39,20 +38,20 @@ def deconvnet(
         signed:            sum over channels of g_c
         input_x_gradient:  sum over channels of x_c * g_c   (x as the network takes it, 0 = mean image)
 
-    ReLU6 counts as a ReLU; other activations have their own gradient. Of a network without any ReLU this is the
-    plain gradient, which a note says.
+    ReLU6 counts as a ReLU; other activations keep their own gradient. In a network without any ReLU this is the
+    plain gradient, and a note says so.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
-        `Attribution` with values (N, H, W), in no unit that means anything; never negative for "absolute".
+        `Attribution` with values (N, H, W), in an arbitrary unit; never negative for "absolute".
 
     Raises:
         TargetError: the target is not a class of the network.
@@ -70,7 +69,7 @@ def deconvnet(
         Zeiler, Fergus: Visualizing and understanding convolutional networks, 2013, arXiv 1311.2901.
         Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
     """
-    call = Call(
+    run = Run(
         "deconvnet",
         model,
         images,
@@ -81,9 +80,4 @@ def deconvnet(
         signed=kind != "absolute",
         progress=progress,
     )
-    rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0))
-
-    def values_of(images: Explained) -> Tensor:
-        return per_pixel(ruled_gradients(images, rules), images.x, kind)
-
-    return call.by_batch(values_of)
+    return rectified_maps(run, lambda gradient, is_linear: gradient.clamp_min(0), kind)

@@ -1,4 +1,4 @@
-"""Which pixels matter, by what each difference from a baseline does to the difference in score."""
+"""DeepLIFT: each pixel's difference from a baseline, and its contribution to the difference in score."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained, gradients_of
-from .modified import Replaced, Replacement, check_visible
-from .rules import (
+from .backward_rules import (
     ACTIVATIONS,
     ELEMENTWISE,
     PRODUCTS,
@@ -31,9 +28,11 @@ from .rules import (
     plain,
     product,
 )
+from .method_run import Run
+from .replaced_functions import Replacement, replaced
+from .scored import ScoredImage, gradients_of
 
-# Below it, a quotient of two float32 differences is mostly rounding.
-SMALL = 1e-6
+SMALL = 1e-6  # a quotient of float32 differences smaller than this is mostly rounding
 
 
 @register
@@ -50,26 +49,26 @@ def deep_lift(
     """What each pixel's difference from a baseline adds to the score (DeepLIFT, rescale rule).
 
     Image and baseline run through the network side by side. At each activation the slope is that of the straight
-    line between the two, not the one at the image, so that a unit that is saturated, or closed in one of the
-    two, still counts. One pass adds up exactly, for which `integrated_gradients` needs many steps; but through
-    many layers the slopes multiply to something else than the way between the two, and the maps differ.
+    line between the two, not the one at the image; so a unit that is saturated, or closed in one of the two,
+    still counts. One pass adds up exactly, where `integrated_gradients` needs many steps. But a product of such
+    slopes over many layers is not the mean slope between image and baseline, and the two methods differ.
 
         value = sum over channels of (x - b) * m,   m = dS/dx by the chain rule with other slopes:
 
         activation f:   (f(x) - f(b)) / (x - b), or f'(x) where |x - b| < 1e-6
-        maximum:        what the image's winner gains over the baseline's maximum, and what is lost where the
-                        baseline's winner was, each divided by that position's difference
+        maximum:        what the image's largest input gains over the baseline's maximum, and what is lost where
+                        the baseline's largest was, each divided by the difference at that position
         product u * v:  (v(x) + v(b)) / 2 for u, (u(x) + u(b)) / 2 for v
 
-    The values add up to the difference between the scores of image and baseline. Other functions, as attention,
-    keep their plain gradient, which a note says, and then they do not: the error is measured. Layer norm is a
-    product with an activation of its variance.
+    The values add up to the difference between the scores of image and baseline. Other functions, like attention,
+    keep their plain gradient; a note says so, the values no longer add up, and the error is measured. Layer norm
+    is treated as a product with an activation of its variance.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         baseline: what the image is compared with: "mean" (0 after normalization), "blur", "noise", "black",
             "white", an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a
             preprocessed tensor. A note says where the image's border is of one color and the baseline of another.
@@ -99,7 +98,7 @@ def deep_lift(
         Lundberg, Lee: A unified approach to interpreting model predictions, 2017, arXiv 1705.07874 (maxima and
             products).
     """
-    call = Call(
+    run = Run(
         "deep_lift",
         model,
         images,
@@ -112,32 +111,33 @@ def deep_lift(
         unit=f"share of the score ({score})",
         progress=progress,
     )
-    if not call.rows_independent:
+    if not run.structure.rows_independent:
         raise ModelError(
-            f"{call.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one; use "
-            "integrated_gradients or lrp"
+            f"{run.model.name} mixes the images of a batch, and DeepLIFT runs image and baseline in one batch: "
+            "use integrated_gradients or lrp"
         )
-    preprocessed = call.inputs.preprocessed
-    baseline_for = hiding(call.model, baseline, preprocessed=preprocessed, seed=seed, notes=call.notes)
-    rules = _rules(call.notes)
+    hide = hiding(run.model, baseline, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes)
+    rules = _rules(run.notes)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, b = images.x[i], baseline_for(images.x[i])
-        with Replaced(rules) as replaced:
-            rows = torch.stack([x, b]).requires_grad_()
-            scores = images.scores_of(rows, i)
-            check_visible(images, replaced)
-            check_differentiable(scores, images.model.name)
-            multipliers = gradients_of(scores[:1], rows)[:, 0]
-        values = ((x - b) * multipliers).sum(dim=1)
-        call.measure_completeness(values, (scores[0] - scores[1]).detach())
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        rows = torch.stack([image.x, hide(image.x)]).requires_grad_()
+        with replaced(run, rules):
+            scores = image.scores_of(rows)
+        check_differentiable(scores, run.model.name)
+        multipliers = gradients_of(scores[:1], rows)[:, 0]
+        x, b = rows.detach()
+        values: torch.Tensor = ((x - b) * multipliers).sum(dim=1)
+        run.measure_completeness(values, (scores[0] - scores[1]).detach())
         return values
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of, fuse=False)  # image and baseline run once
 
 
 def _rules(notes: list[str]) -> dict[Any, Replacement]:
-    """Every function that is no sum, with the slope from baseline to image; rows are [image, baseline]."""
+    """Replacements of all functions that are not sums, with the slope from baseline to image.
+
+    Rows of a batch are the image and the baseline.
+    """
     return (
         dict.fromkeys(WITHOUT_RULE, plain(notes))
         | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
@@ -149,7 +149,7 @@ def _rules(notes: list[str]) -> dict[Any, Replacement]:
 
 
 def _along_the_line(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """y = f(x) with the slope (f(x) - f(b)) / (x - b) in both rows."""
+    """y = f(x), with the slope (f(x) - f(b)) / (x - b) in both rows."""
     if not _in_pairs(x):
         return y
     change = _difference(x)
@@ -159,14 +159,14 @@ def _along_the_line(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _at_the_means(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """u * v with, for each factor, the mean of the other one."""
+    """u * v, with the mean of the other factor as the slope of each."""
     if not (_in_pairs(u) and _in_pairs(v)):
         return u * v
     return u * _both(_mean(v)) + _both(_mean(u)) * v
 
 
 def _maximum(func: Any, input: Any, *args: Any, **options: Any) -> Any:
-    """Maximum pooling; the part up to the greater maximum belongs to the image's winner, the rest to the other."""
+    """Maximum pooling: the way up to the greater maximum goes to the image's winner, the rest to the other one."""
     if not followed(input):
         return func(input, *args, **options)
     y, winners = func(input, *args, **(options | {"return_indices": True}))
@@ -184,7 +184,7 @@ def _maximum(func: Any, input: Any, *args: Any, **options: Any) -> Any:
 
 
 def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """Layer norm as a product of what is centered, and of an activation of its variance."""
+    """Layer norm, as the centered input times an activation of its variance."""
     y = func(input, shape, weight, bias, eps)
     if not followed(input):
         return y
@@ -198,7 +198,7 @@ def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any
 
 
 def _in_pairs(rows: torch.Tensor) -> bool:
-    """Whether these can be rows of images and of as many baselines; else the plain gradient is taken."""
+    """Whether these can be rows of images and as many baselines; otherwise the plain gradient is taken."""
     return rows.ndim > 0 and len(rows) % 2 == 0
 
 
@@ -213,5 +213,5 @@ def _mean(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _both(one: torch.Tensor) -> torch.Tensor:
-    """The same for both rows."""
+    """The same values for both rows."""
     return torch.cat([one, one])

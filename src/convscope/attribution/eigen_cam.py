@@ -1,4 +1,4 @@
-"""Where a layer finds most, whatever the score: Eigen-CAM."""
+"""Eigen-CAM: the first principal component of a layer's activations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, kept_at, weighted_sum
+from .method_run import Run
+from .scored import ScoredBatch
 
 
 @register
@@ -29,10 +29,10 @@ def eigen_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the feature maps have most in common, by their first principal component.
+    """What the feature maps have most in common: their first principal component.
 
-    It asks the network nothing about the target: the map is the same for every class, and shows what stands out to
-    the layer. Good for a first look, and no explanation of a score.
+    The target plays no part: the map is the same for every class, and shows what stands out to the layer. Good
+    for a first look, but no explanation of a score.
 
         map = max(0, A v),    A = U S V^T of the layer's activations (places x channels), v the first column of V
 
@@ -42,11 +42,11 @@ def eigen_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -69,7 +69,7 @@ def eigen_cam(
     References:
         Muhammad, Yeasin: Eigen-CAM: class activation map using principal components, 2020, arXiv 2008.00299.
     """
-    call = Call(
+    run = Run(
         "eigen_cam",
         model,
         images,
@@ -78,25 +78,23 @@ def eigen_cam(
         parameters={"kind": kind},
         unit="first component of the activations",
         signed=kind != "positive",
-        gradients=False,
+        gradients="none",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    place = cam_layer(run, layer)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        activations = activations_of(images, place)
-        maps = enlarged(of_kind(_first_component(activations), kind), images.x.shape[2:])
-        return maps.expand(images.scores.shape[1], *maps.shape)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        activations = place.maps(batch.kept[0])
+        maps = weighted_sum(_first_component(activations), activations, kind, batch.size)
+        return maps.expand(batch.scores.shape[1], *maps.shape)
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))
 
 
 def _first_component(activations: torch.Tensor) -> torch.Tensor:
-    """From activations (n, K, h, w) their projections (n, h, w) on the first right singular vector, float32."""
+    """The first right singular vector of activations (n, K, h, w), (n, K, 1, 1): its map has a positive sum."""
     matrix = activations.flatten(2).transpose(1, 2).double()  # places x channels
     vector = torch.linalg.svd(matrix, full_matrices=False).Vh[:, 0]
-    projected = (matrix @ vector[:, :, None])[..., 0]
-    sign = torch.where(projected.sum(dim=1, keepdim=True) < 0, -1, 1)
-    maps: torch.Tensor = (sign * projected).reshape(len(activations), *activations.shape[2:])
-    return maps.float()
+    total = (matrix.sum(dim=1) * vector).sum(dim=1, keepdim=True)
+    signed: torch.Tensor = torch.where(total < 0, -1, 1) * vector
+    return signed[:, :, None, None]

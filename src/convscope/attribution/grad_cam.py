@@ -1,10 +1,9 @@
-"""Where a layer finds what speaks for a score, weighed by channel: Grad-CAM."""
+"""Grad-CAM: the last feature maps, weighted by how much the score depends on each."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..models import Model
@@ -12,10 +11,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, cam
+from .method_run import Run
 
 
 @register
@@ -29,11 +26,11 @@ def grad_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the last feature maps find, weighed by how much the score depends on each of them.
+    """Where the last feature maps respond, weighted by how much the score depends on each of them.
 
-    Coarse and quiet, and about the target: one of the few gradient methods whose map changes with the weights
-    and the class. It shows where, not what: a value stands for all that a place of the layer sees, often most of
-    the image.
+    Coarse, calm, and about the target: one of the few gradient methods whose map changes with the weights and the
+    class. It shows where, not what: each value stands for all that one place of the layer sees, often most of the
+    image.
 
         map = max(0, sum over k of w_k * A_k),    w_k = mean over places of dS/dA_k
 
@@ -42,11 +39,11 @@ def grad_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -62,6 +59,7 @@ def grad_cam(
     Cost: one forward pass an image, and a backward pass through what follows the layer.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
         >>> grad_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
         (1, 2, 2)
@@ -70,7 +68,7 @@ def grad_cam(
         Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: visual explanations from deep networks via
         gradient-based localization, 2016, arXiv 1610.02391.
     """
-    call = Call(
+    run = Run(
         "grad_cam",
         model,
         images,
@@ -79,14 +77,7 @@ def grad_cam(
         parameters={"kind": kind},
         unit=f"share of the score at the layer ({score})",
         signed=kind != "positive",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
-
-    def values_of(images: Explained) -> torch.Tensor:
-        activations, gradients = activations_and_gradients(images, place)
-        weights = gradients.mean(dim=(-2, -1), keepdim=True)
-        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
-
-    return call.by_batch(values_of)
+    return cam(run, layer, kind, lambda activations, gradients: gradients.mean(dim=(-2, -1), keepdim=True))

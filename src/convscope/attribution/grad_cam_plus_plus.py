@@ -1,4 +1,4 @@
-"""Where a layer finds what speaks for a score, for things that are there more than once: Grad-CAM++."""
+"""Grad-CAM++: Grad-CAM for things that are small, or in the image more than once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, cam
+from .method_run import Run
 
 
 @register
@@ -29,26 +27,26 @@ def grad_cam_plus_plus(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """Grad-CAM with the places of each map weighed too, so that a thing that is small or there twice is not lost.
+    """Grad-CAM with places weighted as well, so that something small, or in the image twice, is not lost.
 
-    Grad-CAM's weight of a map is the mean of its gradient, which favors what is large. Here places with positive
-    gradient count by how much they alone could raise an exponential of the score. As only positive gradients
-    count, the map hardly depends on the class where the layer is followed by average pooling.
+    Grad-CAM weights a map by the mean of its gradient, which favors large things. Here each place with a positive
+    gradient counts by how much it alone could raise an exponential of the score. Where average pooling follows the
+    layer, the map hardly depends on the class, as only positive gradients count.
 
         map = max(0, sum over k of w_k * A_k),    w_k = sum over places of a_k * max(0, g_k),
         a_k = g_k^2 / (2 * g_k^2 + (sum over places of A_k) * g_k^3),    g_k = dS/dA_k
 
-    A_k are the layer's maps; the result is enlarged to the image bilinearly. The weights are those of exp(S); they
-    depend on the scale of the scores.
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. The weights are those of exp(S), so
+    they depend on the scale of the scores.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -72,26 +70,23 @@ def grad_cam_plus_plus(
         Chattopadhyay, Sarkar, Howlader, Balasubramanian: Grad-CAM++: improved visual explanations for deep
         convolutional networks, 2017, arXiv 1710.11063.
     """
-    call = Call(
+    run = Run(
         "grad_cam_plus_plus",
         model,
         images,
         target=target,
         score=score,
         parameters={"kind": kind},
-        unit=f"activation, weighed by its gradient ({score})",
+        unit=f"activation, weighted by its gradient ({score})",
         signed=kind != "positive",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    return cam(run, layer, kind, _weights)
 
-    def values_of(images: Explained) -> torch.Tensor:
-        activations, gradients = activations_and_gradients(images, place)
-        total = activations.sum(dim=(-2, -1), keepdim=True)
-        shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
-        shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
-        weights = (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)
-        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
 
-    return call.by_batch(values_of)
+def _weights(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    total = activations.sum(dim=(-2, -1), keepdim=True)
+    shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
+    shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
+    return (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)

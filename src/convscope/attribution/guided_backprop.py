@@ -1,20 +1,19 @@
-"""Edges that a score could rest on: the gradient, with everything negative cut away at each ReLU."""
+"""Guided backprop: the gradient of the score, without its negative parts at each ReLU."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained
-from .modified import relu_gradients, ruled_gradients
+from .gradient_kinds import Kind, gradient_unit
+from .method_run import Run
+from .rectified_gradients import rectified_maps
 
 
 @register
@@ -27,11 +26,11 @@ def guided_backprop(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """The gradient of the score, with negative parts cut away at every ReLU.
+    """The gradient of the score, without its negative parts at every ReLU.
 
-    Sharp and pleasant to look at, and kept because people ask for it. But it draws the edges of the image much the
-    same for every class and for random weights: it fails randomization checks. Trust `integrated_gradients` or
-    `occlusion`.
+    Sharp and pleasant to look at, and offered because people ask for it. But it draws the edges of the image, much
+    the same for every class and for random weights: it fails randomization checks. Rely on `integrated_gradients`
+    or `occlusion` instead.
 
         at each ReLU y = max(0, x):  g_x = g_y where x > 0 and g_y > 0, else 0
 
@@ -39,20 +38,20 @@ def guided_backprop(
         signed:            sum over channels of g_c
         input_x_gradient:  sum over channels of x_c * g_c   (x as the network takes it, 0 = mean image)
 
-    ReLU6 counts as a ReLU; other activations have their own gradient. Of a network without any ReLU this is the
-    plain gradient, which a note says.
+    ReLU6 counts as a ReLU; other activations keep their own gradient. In a network without any ReLU this is the
+    plain gradient, and a note says so.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
-        `Attribution` with values (N, H, W), in no unit that means anything; never negative for "absolute".
+        `Attribution` with values (N, H, W), in an arbitrary unit; never negative for "absolute".
 
     Raises:
         TargetError: the target is not a class of the network.
@@ -70,7 +69,7 @@ def guided_backprop(
         Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for simplicity, 2014, arXiv 1412.6806.
         Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
     """
-    call = Call(
+    run = Run(
         "guided_backprop",
         model,
         images,
@@ -81,9 +80,4 @@ def guided_backprop(
         signed=kind != "absolute",
         progress=progress,
     )
-    rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0) * is_open)
-
-    def values_of(images: Explained) -> Tensor:
-        return per_pixel(ruled_gradients(images, rules), images.x, kind)
-
-    return call.by_batch(values_of)
+    return rectified_maps(run, lambda gradient, is_linear: gradient.clamp_min(0) * is_linear, kind)

@@ -1,4 +1,4 @@
-"""Edges that a score could rest on, where a layer finds what speaks for it: Guided Grad-CAM."""
+"""Guided Grad-CAM: guided backprop, where Grad-CAM is bright."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..execution import check_differentiable
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cam_layers import cam_layer
-from .cams import activations_and_gradients, enlarged
-from .channels import Kind, per_pixel
-from .explained import Explained
-from .modified import relu_gradients, ruled_gradients
+from .cams import activations_and_gradients, kept_at, weighted_sum
+from .gradient_kinds import Kind, per_pixel
+from .method_run import Run
+from .rectified_gradients import rectified
+from .scored import ScoredBatch, gradients_of
 
 
 @register
@@ -31,10 +32,10 @@ def guided_grad_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """Guided backprop, cut to where Grad-CAM is bright: fine lines in the right place.
+    """Guided backprop, masked by Grad-CAM: fine lines in the right place.
 
-    What is fine in it comes from `guided_backprop`, which draws the edges of the image for every class; what is
-    about the target comes from `grad_cam`. Use it to show, not to prove.
+    Its detail comes from `guided_backprop`, which draws the edges of the image for every class; only its place,
+    from `grad_cam`, is about the target. Use it to show, not to prove.
 
         g * max(0, Grad-CAM),    g the gradient of guided backprop, Grad-CAM enlarged to the image
 
@@ -45,17 +46,17 @@ def guided_grad_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
-        `Attribution` with values (N, H, W), in no unit that means anything; ``layer`` of the parameters says which
-        was taken. Never negative for "absolute".
+        `Attribution` with values (N, H, W), in an arbitrary unit; ``layer`` of the parameters
+        names the layer. Never negative for "absolute".
 
     Raises:
         LayerError: no such layer, or one without places.
@@ -74,7 +75,7 @@ def guided_grad_cam(
         gradient-based localization, 2016, arXiv 1610.02391.
         Adebayo et al.: Sanity checks for saliency maps, 2018, arXiv 1810.03292 (why not to trust it).
     """
-    call = Call(
+    run = Run(
         "guided_grad_cam",
         model,
         images,
@@ -83,18 +84,19 @@ def guided_grad_cam(
         parameters={"kind": kind},
         unit=f"guided gradient times Grad-CAM ({score})",
         signed=kind != "absolute",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    place = cam_layer(run, layer)
 
-    rules = relu_gradients(lambda gradient, is_open: gradient.clamp_min(0) * is_open)
-
-    def values_of(images: Explained) -> torch.Tensor:
-        guided = ruled_gradients(images, rules)
-        activations, gradients = activations_and_gradients(images, place)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        activations, gradients = activations_and_gradients(batch, place)
         weights = gradients.mean(dim=(-2, -1), keepdim=True)
-        maps = enlarged((weights * activations).sum(dim=2).clamp_min(0), images.x.shape[2:])
-        return per_pixel(guided, images.x, kind) * maps
+        maps = weighted_sum(weights, activations, "positive", batch.size)
+        with rectified(run, lambda gradient, is_linear: gradient.clamp_min(0) * is_linear):
+            x = batch.x.detach().requires_grad_()
+            scores = batch.targets.of(run.model.module(x.clone()), len(x))
+        check_differentiable(scores, run.model.name)
+        return per_pixel(gradients_of(scores, x), batch.x, kind) * maps
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))

@@ -1,4 +1,4 @@
-"""Which pixels matter, by the gradient along the way from a baseline to the image."""
+"""Integrated gradients: the mean gradient on the way from a baseline to the image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained
+from .method_run import Run
+from .scored import ScoredImage
 
 
 @register
@@ -25,28 +25,28 @@ def integrated_gradients(
     *,
     target: Target = None,
     baseline: Baseline | list[Baseline] = "mean",
-    steps: int = 50,
+    n_steps: int = 50,
     score: Score = "logit",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Attribution:
     """What each pixel adds to the score on the way from a baseline to the image.
 
-    A saturated score has no gradient, but on the way to it there is one. The values add up to the difference
-    between the scores of the image and of the baseline, which is measured; against which baseline is for you to
-    choose.
+    A saturated score has no gradient at the image, but has one on the way there. The values add up to the
+    difference between the scores of image and baseline, up to an error that is measured. The choice of the
+    baseline is yours.
 
-        value = sum over channels of (x - b) * mean over k of dS/dx at b + (k + 1/2) / steps * (x - b)
+        value = sum over channels of (x - b) * mean over k of dS/dx at b + (k + 1/2) / n_steps * (x - b)
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         baseline: where the way begins: "mean" (0 after normalization), "blur", "noise", "black", "white", a
             number, an image; or a list of these, whose maps are averaged. A note says where the image's border is
             of one color and the baseline of another.
-        steps: points on the way, at the middles of as many equal parts (midpoint rule).
+        n_steps: points on the way, in the middles of as many equal parts (midpoint rule).
         score: "logit" (before softmax) or "probability".
         seed: of the noise baseline.
         progress: called with (steps done, steps in all).
@@ -57,14 +57,14 @@ def integrated_gradients(
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: no step, not a baseline.
+        ParameterError: fewer than one step, no baseline.
 
-    Cost: ``steps`` forward and backward passes an image and baseline, in batches that fit in memory.
+    Cost: ``n_steps`` forward and backward passes an image and baseline, in batches that fit in memory.
 
     Example:
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False))
         >>> _ = nn.init.ones_(linear[1].weight)
-        >>> integrated_gradients(linear, torch.ones(1, 1, 2, 2), steps=3).values[0, 0]
+        >>> integrated_gradients(linear, torch.ones(1, 1, 2, 2), n_steps=3).values[0, 0]
         array([1., 1.], dtype=float32)
 
     References:
@@ -73,7 +73,7 @@ def integrated_gradients(
     baselines = baseline if isinstance(baseline, list) else [baseline]
     if not baselines:
         raise ParameterError("baseline=[]: expected at least one")
-    call = Call(
+    run = Run(
         "integrated_gradients",
         model,
         images,
@@ -83,33 +83,34 @@ def integrated_gradients(
             "baseline": [describe_baseline(b) for b in baselines]
             if len(baselines) > 1
             else describe_baseline(baselines[0]),
-            "steps": steps,
+            "n_steps": n_steps,
             "seed": seed if "noise" in [b for b in baselines if isinstance(b, str)] else None,
         },
         unit=f"share of the score ({score})",
-        steps=steps * len(baselines),
+        n_steps=n_steps * len(baselines),
         progress=progress,
     )
-    preprocessed = call.inputs.preprocessed
-    starts = [hiding(call.model, b, preprocessed=preprocessed, seed=seed, notes=call.notes) for b in baselines]
+    hides = [
+        hiding(run.model, b, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes) for b in baselines
+    ]
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, begins = images.x[i], [start(images.x[i]) for start in starts]
-        values = torch.stack([_from(images, i, x, begin, steps) for begin in begins]).mean(dim=0)
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        starts = [hide(image.x) for hide in hides]
+        values = torch.stack([_along_the_line(image, start, n_steps) for start in starts]).mean(dim=0)
         with torch.no_grad():
-            change = images.scores[i] - images.scores_of(torch.stack(begins), i).mean(dim=0)
-        call.measure_completeness(values, change)
+            change = image.scores - image.scores_of(torch.stack(starts)).mean(dim=0)
+        run.measure_completeness(values, change)
         return values
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)
 
 
-def _from(images: Explained, i: int, x: torch.Tensor, begin: torch.Tensor, steps: int) -> torch.Tensor:
-    """The values (T, H, W) of image i for one baseline (C, H, W)."""
+def _along_the_line(image: ScoredImage, start: torch.Tensor, n_steps: int) -> torch.Tensor:
+    """The values (T, H, W) of an image for one baseline (C, H, W)."""
+    way = image.x - start
 
-    def term(first: int, end: int) -> torch.Tensor:
-        shares = (torch.arange(first, end, device=x.device, dtype=x.dtype) + 0.5) / steps
-        _, gradients = images.gradients(begin + shares[:, None, None, None] * (x - begin), i)
-        return gradients.sum(dim=1)
+    def total_of(first: int, end: int) -> torch.Tensor:
+        shares = (torch.arange(first, end, device=way.device, dtype=way.dtype) + 0.5) / n_steps
+        return image.gradients(start + shares[:, None, None, None] * way).sum(dim=1)
 
-    return ((x - begin) * images.mean_over(steps, term)).sum(dim=1)
+    return (way * image.mean_over(n_steps, total_of)).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Which superpixels matter, by their Shapley values: fair shares of the score, found by weighted regression."""
+"""Kernel SHAP: the Shapley values of superpixels, found by weighted regression."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..models import Model
-from ..perturbation import Baseline, describe_baseline, hiding
+from ..perturbation import Baseline, describe_baseline
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution, Remark
 from ..targets import Score, Target
-from .calls import Call
-from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
-from .explained import Explained
+from .method_run import Run
+from .superpixel_coalitions import superpixel_maps
 
 
 @register
@@ -26,7 +25,7 @@ def kernel_shap(
     images: Any,
     *,
     target: Target = None,
-    samples: int = 1000,
+    n_samples: int = 1000,
     superpixel: int | Pair | None = None,
     baseline: Baseline = "mean",
     score: Score = "logit",
@@ -35,28 +34,28 @@ def kernel_shap(
 ) -> Attribution:
     """The Shapley value of each superpixel: its share of the score, fair by four axioms.
 
-    What a superpixel adds to the score depends on which others are already there. Its Shapley value is what it
-    adds on average over all orders in which they could come. The values add up to the difference between the
-    scores of the image and of the baseline.
+    What a superpixel adds to the score depends on which others are already shown. Its Shapley value is what it
+    adds on average over all orders of showing them. The values add up to the difference between the scores of the
+    image and of the baseline.
 
         value_j = mean over orders of [S(those before j, and j) - S(those before j)]
                 = the w_j of  argmin over w of  sum over z of k(z) * (S(z) - S(0) - w . z)^2
                   with sum of w = S(1) - S(0),    k(z) = (D - 1) / (binomial(D, |z|) * |z| * (D - |z|))
 
-    z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
-    replaced by the baseline. Where there are no more than ``samples`` of them, all are used, and the values are
-    exact. Otherwise z are drawn in proportion to k, each with its opposite 1 - z, which makes the values exact for
-    any score in which superpixels act alone or by twos.
+    z in {0, 1}^D says which of D superpixels are shown; S(z) is the score of the image with the baseline in place
+    of the others. With at most ``n_samples`` different z, all are used, and the values are exact. Otherwise z are
+    drawn in proportion to k, each together with its opposite 1 - z; then the values are exact for any score in
+    which superpixels act alone or in pairs.
 
     Every pixel has the value of its superpixel. Positive: it supports the target.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        samples: at most so many z, the whole image and the baseline among them; at least twice as many as
-            superpixels, where not all z are used.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: the largest number of z, the whole image and the baseline included; give at least twice as many
+            as superpixels.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
@@ -68,20 +67,20 @@ def kernel_shap(
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed, the same all over a superpixel.
-        ``provenance.measured`` has for each map "exact", whether all z were used, and "standard_error", that of a
-        superpixel's value through the drawing of samples (root of the mean square over superpixels).
+        ``provenance.measured`` has for each map "exact", whether all z were used, and "standard_error", the
+        sampling error of a superpixel's value (root mean square over superpixels).
 
     Raises:
         TargetError: the target is not a class of the network.
         ParameterError: fewer than 4 samples, a superpixel larger than the image.
 
-    Cost: ``samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
+    Cost: ``n_samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
 
     Example:
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
         >>> _ = nn.init.ones_(linear[1].weight)
         >>> found = kernel_shap(linear, torch.ones(1, 1, 8, 8), superpixel=4)
-        >>> found.values[0, 0]  # as many as the superpixels have pixels
+        >>> found.values[0, 0]  # the number of pixels of each superpixel
         array([25., 25., 25., 25., 25., 15., 15., 15.], dtype=float32)
         >>> found.provenance.measured["exact"]
         [True]
@@ -91,77 +90,73 @@ def kernel_shap(
         Covert, Lee: Improving KernelSHAP: practical Shapley value estimation via linear regression, 2021,
         arXiv 2012.01536 (pairs of opposites).
     """
-    as_count(samples, "samples", 4)
-    call = Call(
+    as_count(n_samples, "n_samples", 4)
+    run = Run(
         "kernel_shap",
         model,
         images,
         target=target,
         score=score,
-        parameters={"samples": samples, "baseline": describe_baseline(baseline), "seed": seed},
+        parameters={"n_samples": n_samples, "baseline": describe_baseline(baseline), "seed": seed},
         unit=f"the superpixel's share of the score ({score})",
-        steps=samples,
-        gradients=False,
+        gradients="none",
+        n_steps=n_samples,
         progress=progress,
     )
-    about_px = check_superpixel(superpixel, call.inputs.shape[1:])
-    call.describe(superpixel=about_px)
-    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
-    remark = Remark(call.notes)
-    exact: list[bool] = []
-    errors: list[float] = []
-    call.maps.measured.update(exact=exact, standard_error=errors)
+    exact = run.measured["exact"] = []
+    errors = run.measured["standard_error"] = []
+    remark = Remark(run.notes)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        numbered = numbered_superpixels(images.pixels[i], about_px)
-        n = int(numbered.max()) + 1
-        is_exact = 2**n <= samples
-        shown = every_coalition(n) if is_exact else random_coalitions(samples // 2, n, seed)
-        call.steps = 2 * len(shown)
-        scores = score_coalitions(images, i, numbered, hide(images.x[i]), torch.cat([shown, ~shown]))
-        weights = (
-            shapley_kernel(shown[1:])
-            if is_exact
-            else torch.ones(len(shown) - 1, dtype=torch.float64, device="cpu")
-        )
-        with_shown, with_hidden = scores.chunk(2)
+    def is_exact(n_superpixels: int) -> bool:
+        return n_superpixels <= math.log2(n_samples)
+
+    def coalitions_of(n_superpixels: int) -> torch.Tensor:
+        if is_exact(n_superpixels):
+            shown = every_coalition(n_superpixels)
+        else:
+            shown = random_coalitions(n_samples // 2, n_superpixels, seed)
+        return torch.cat([shown, ~shown])
+
+    def values_of(coalitions: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        (shown, _), (with_shown, with_hidden) = coalitions.chunk(2), scores.chunk(2)
+        n = shown.shape[1]
+        weights = shapley_kernel(shown[1:]) if is_exact(n) else with_shown.new_ones(len(shown) - 1)
         values, error, is_determined = shapley_values(shown, with_shown, with_hidden, weights)
-        call.note_on_rounding(images, values)
-        exact.extend([is_exact] * len(values))
-        errors.extend([0.0] * len(values) if is_exact else [float(f"{e:.2g}") for e in error.tolist()])
+        exact.extend([is_exact(n)] * len(values))
+        errors.extend([0.0] * len(values) if is_exact(n) else [float(f"{e:.2g}") for e in error.tolist()])
         if not is_determined:
             remark.say(
-                f"samples={samples}: too few to settle the values of {n} superpixels; of those that fit, the most "
-                f"even ones were taken. Give {2 * n} or more"
+                f"n_samples={n_samples}: too few to settle the values of {n} superpixels; of the values that "
+                f"fit, the most even ones were taken. Give {2 * n} or more"
             )
-        return values[:, numbered]
+        return values
 
-    return call.by_image(values_of)
+    return superpixel_maps(run, superpixel, baseline, seed, coalitions_of, values_of)
 
 
 def every_coalition(n_superpixels: int) -> torch.Tensor:
-    """All of {0, 1}^D but for opposites, (2^(D - 1), D) of booleans: first the one in which all are shown."""
+    """One of each pair of opposites in {0, 1}^D, (2^(D - 1), D) of booleans; the first one shows everything."""
     numbers = torch.arange(2 ** (n_superpixels - 1), device="cpu")
     hidden = (numbers[:, None] >> torch.arange(n_superpixels, device="cpu")) & 1  # the last one is never hidden
     return hidden == 0
 
 
 def random_coalitions(n: int, n_superpixels: int, seed: int) -> torch.Tensor:
-    """Those in which all are shown, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
+    """The coalition of all, and n - 1 drawn in proportion to the Shapley kernel, (n, D) of booleans."""
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.arange(1, n_superpixels, device="cpu")
-    # All coalitions of a size together: the binomial is gone.
+    # For all coalitions of a size together the binomial cancels.
     weights = 1 / (sizes * (n_superpixels - sizes)).double()
     drawn = sizes[torch.multinomial(weights, n - 1, replacement=True, generator=generator)]
     order = torch.rand((n - 1, n_superpixels), generator=generator, dtype=torch.float32, device="cpu").argsort(
         dim=1
     )
     everything = torch.ones((1, n_superpixels), dtype=torch.bool, device="cpu")
-    return torch.cat([everything, order < drawn[:, None]])  # which of an order come first is as good as any
+    return torch.cat([everything, order < drawn[:, None]])  # the first ones of a random order
 
 
 def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
-    """The weights k(z) of coalitions (M, D), none of which is all or nothing."""
+    """The weights k(z) of coalitions (M, D), none of them empty or full."""
     n = shown.shape[1]
     weights = [(n - 1) / (math.comb(n, size) * size * (n - size)) for size in range(1, n)]
     return torch.tensor(weights, dtype=torch.float64, device="cpu")[shown.sum(dim=1) - 1]
@@ -170,11 +165,11 @@ def shapley_kernel(shown: torch.Tensor) -> torch.Tensor:
 def shapley_values(
     shown: torch.Tensor, scores: torch.Tensor, opposite: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """The regression, over pairs of coalitions and their opposites.
+    """Solve the regression for pairs of coalitions and their opposites.
 
-    With w = (S(1) - S(0)) / D + u, where u sums to 0, it has no constraint any more, as the u with the least
-    squares and the least length sums to 0 where every row of the design does. A pair has the same design but for
-    the sign, so that half the difference of its scores is all it has to say.
+    Substituting w = (S(1) - S(0)) / D + u removes the constraint: u has to sum to 0, and the shortest
+    least-squares solution does, as every row of the design does. The two rows of a pair differ only in sign, so
+    that half the difference of their scores is all they tell.
 
     Args:
         shown: (M, D) of booleans, the first of which shows everything.
@@ -183,8 +178,8 @@ def shapley_values(
         weights: (M - 1,), of all but the first.
 
     Returns:
-        Values (T, D); their standard error (T,), the root of its mean square over superpixels; and whether there
-        were enough pairs to determine them.
+        Values (T, D); their standard error (T,), root mean square over superpixels; and whether the pairs were
+        enough to determine the values.
     """
     z = shown.double()
     share = z.mean(dim=1, keepdim=True)
@@ -195,6 +190,6 @@ def shapley_values(
     inverse = torch.linalg.pinv(design, rtol=1e-10)
     u = inverse @ rest
     rank = round(float((inverse.T * design).sum()))
-    # The error that holds whatever the distribution of the residuals (White 1980).
+    # This standard error holds for any distribution of the residuals (White 1980).
     variance = inverse**2 @ (rest - design @ u) ** 2 * len(rest) / max(len(rest) - rank, 1)
     return (change / z.shape[1] + u).T, variance.mean(dim=0).sqrt(), rank == z.shape[1] - 1

@@ -1,10 +1,9 @@
-"""Where a layer finds what speaks for a score, weighed place by place: Layer-CAM."""
+"""Layer-CAM: feature maps, each place weighted by its own gradient."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..models import Model
@@ -12,10 +11,8 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .cam_layers import cam_layer
-from .cams import CamKind, activations_and_gradients, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, cam
+from .method_run import Run
 
 
 @register
@@ -29,11 +26,11 @@ def layer_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What feature maps find, each place weighed by its own gradient.
+    """Where feature maps respond, each place weighted by its own gradient.
 
-    Where Grad-CAM has one weight for a whole map, this has one for each place, and so it can be used at layers
-    long before the last, whose maps are finer: name one with ``layer``. Only positive gradients count, and behind
-    average pooling those are the same everywhere: there the map hardly depends on the class.
+    Grad-CAM has one weight for a whole map, this has one for each place; so it also works at early layers, whose
+    maps are finer: name one with ``layer``. Only positive gradients count. In front of average pooling the
+    gradient is the same everywhere, and the map hardly depends on the class.
 
         map = max(0, sum over k of max(0, dS/dA_k) * A_k),    place by place
 
@@ -42,11 +39,11 @@ def layer_cam(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
@@ -62,6 +59,7 @@ def layer_cam(
     Cost: one forward pass an image, and a backward pass through what follows the layer.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
         >>> layer_cam(net, torch.ones(1, 1, 2, 2), target=1).values.shape
         (1, 2, 2)
@@ -70,7 +68,7 @@ def layer_cam(
         Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: exploring hierarchical class activation maps for localization,
         IEEE Transactions on Image Processing, 2021.
     """
-    call = Call(
+    run = Run(
         "layer_cam",
         model,
         images,
@@ -79,14 +77,7 @@ def layer_cam(
         parameters={"kind": kind},
         unit=f"share of the score at the layer ({score})",
         signed=kind != "positive",
+        gradients="layer",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
-
-    def values_of(images: Explained) -> torch.Tensor:
-        activations, gradients = activations_and_gradients(images, place)
-        weights = gradients.clamp_min(0)
-        return enlarged(of_kind((weights * activations).sum(dim=2), kind), images.x.shape[2:])
-
-    return call.by_batch(values_of)
+    return cam(run, layer, kind, lambda activations, gradients: gradients.clamp_min(0))

@@ -1,4 +1,4 @@
-"""Which superpixels matter, by a linear model of the score with some of them hidden."""
+"""LIME: a linear model of the score, by which superpixels are shown."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from torch import nn
 
 from ..checks import Pair, as_count
 from ..models import Model
-from ..perturbation import Baseline, describe_baseline, hiding
+from ..perturbation import Baseline, describe_baseline
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution, Remark
 from ..targets import Score, Target
-from .calls import Call
-from .coalitions import check_superpixel, numbered_superpixels, score_coalitions
-from .explained import Explained
+from .method_run import Run
+from .superpixel_coalitions import superpixel_maps
 
 KERNEL_WIDTH = 0.25  # as in the lime package
 RIDGE = 1.0  # the penalty on squared coefficients, as there
@@ -29,7 +28,7 @@ def lime(
     images: Any,
     *,
     target: Target = None,
-    samples: int = 1000,
+    n_samples: int = 1000,
     superpixel: int | Pair | None = None,
     baseline: Baseline = "mean",
     score: Score = "logit",
@@ -38,22 +37,22 @@ def lime(
 ) -> Attribution:
     """How much each superpixel adds to the score, in a linear model that stands in for the network.
 
-    The image is cut into superpixels; many times, each is hidden or not by the toss of a coin. A linear model of
-    which are shown is fitted to the scores, and its coefficients are the map. How well it fits is measured: where
-    it does not, the map describes the linear model and not the network.
+    The image is cut into superpixels, and many times a coin decides for each of them whether it is shown. A
+    linear model is fitted to the scores; its coefficients are the map. How well it fits is measured: where it
+    does not, the map describes the linear model and not the network.
 
         values = argmin over w, c of  sum over z of k(z) * (S(z) - c - w . z)^2 + |w|^2
         k(z) = exp(-(1 - cos(z, 1))^2 / 0.25^2)
 
-    z in {0, 1}^D says which of D superpixels are shown, and S(z) is the score of the image with the others
-    replaced by the baseline. Every pixel has the value w of its superpixel. Positive: it supports the target.
+    z in {0, 1}^D says which of D superpixels are shown; S(z) is the score of the image with the baseline in place
+    of the others. Every pixel has the value w of its superpixel. Positive: it supports the target.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        samples: how many z; the first one shows everything, each of the others every superpixel with
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: the number of z; the first one shows everything, the others show each superpixel with
             probability 1/2.
         superpixel: about how large one is in pixels, one number or (height, width); by default 32, or a quarter
             of the input's side where that is less.
@@ -66,20 +65,20 @@ def lime(
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed, the same all over a superpixel.
-        ``provenance.measured["fit"]`` has for each map the weighted R^2 of the linear model: 1 where it says
-        what the network says, 0 where it is no better than a constant. A note says where it is below 0.5.
+        ``provenance.measured["fit"]`` has for each map the weighted R^2 of the linear model: 1 where it agrees
+        with the network, 0 where it is no better than a constant. A note says where it is below 0.5.
 
     Raises:
         TargetError: the target is not a class of the network.
         ParameterError: fewer than 2 samples, a superpixel larger than the image.
 
-    Cost: ``samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
+    Cost: ``n_samples`` + 1 forward passes an image, in batches that fit in memory, and one regression.
 
     Example:
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
         >>> _ = nn.init.ones_(linear[1].weight)
         >>> found = lime(linear, torch.ones(1, 1, 8, 8), superpixel=4)
-        >>> found.values[0, 0].round(1)  # superpixels of 25 and 15 pixels, less what the penalty takes
+        >>> found.values[0, 0].round(1)  # superpixels of 25 and 15 pixels, shrunk by the penalty
         array([24.5, 24.5, 24.5, 24.5, 24.5, 14.6, 14.6, 14.6], dtype=float32)
         >>> found.provenance.measured["fit"]
         [0.999]
@@ -88,53 +87,49 @@ def lime(
         Ribeiro, Singh, Guestrin: "Why should I trust you?": explaining the predictions of any classifier, 2016,
         arXiv 1602.04938.
     """
-    as_count(samples, "samples", 2)
-    call = Call(
+    as_count(n_samples, "n_samples", 2)
+    run = Run(
         "lime",
         model,
         images,
         target=target,
         score=score,
-        parameters={"samples": samples, "baseline": describe_baseline(baseline), "seed": seed},
+        parameters={"n_samples": n_samples, "baseline": describe_baseline(baseline), "seed": seed},
         unit=f"what the superpixel adds to the score ({score})",
-        steps=samples,
-        gradients=False,
+        gradients="none",
+        n_steps=n_samples,
         progress=progress,
     )
-    about_px = check_superpixel(superpixel, call.inputs.shape[1:])
-    call.describe(superpixel=about_px)
-    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
-    fits = call.maps.measured["fit"] = []
-    remark = Remark(call.notes)
+    fits = run.measured["fit"] = []
+    remark = Remark(run.notes)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        numbered = numbered_superpixels(images.pixels[i], about_px)
-        shown = random_coalitions(samples, int(numbered.max()) + 1, seed)
-        scores = score_coalitions(images, i, numbered, hide(images.x[i]), shown)
+    def values_of(shown: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         coefficients, fit = ridge(shown.double(), scores, closeness(shown))
-        call.note_on_rounding(images, coefficients)
         fits.extend(round(r2, 3) for r2 in fit.tolist())
-        poor = sum(r2 < POOR_FIT for r2 in fits)
-        if poor:
+        n_poor = sum(r2 < POOR_FIT for r2 in fits)
+        if n_poor:
             remark.say(
-                f"{poor} of {len(fits)} maps are of linear models with an R^2 below {POOR_FIT} (measured 'fit'): "
-                "they say little about the network"
+                f"{n_poor} of {len(fits)} maps are of linear models with an R^2 below {POOR_FIT} (measured "
+                "'fit'): they say little about the network"
             )
-        return coefficients[:, numbered]
+        return coefficients
 
-    return call.by_image(values_of)
+    def coalitions_of(n_superpixels: int) -> torch.Tensor:
+        return random_coalitions(n_samples, n_superpixels, seed)
+
+    return superpixel_maps(run, superpixel, baseline, seed, coalitions_of, values_of)
 
 
-def random_coalitions(samples: int, n_superpixels: int, seed: int) -> torch.Tensor:
-    """Which superpixels are shown, (samples, D) of booleans: first all of them, then each with probability 1/2."""
+def random_coalitions(n_samples: int, n_superpixels: int, seed: int) -> torch.Tensor:
+    """Which superpixels are shown, (n_samples, D) booleans: first all of them, then each with probability 1/2."""
     generator = torch.Generator().manual_seed(seed)
-    shown = torch.rand((samples, n_superpixels), generator=generator, dtype=torch.float32, device="cpu") < 0.5
+    shown = torch.rand((n_samples, n_superpixels), generator=generator, dtype=torch.float32, device="cpu") < 0.5
     shown[0] = True
     return shown
 
 
 def closeness(shown: torch.Tensor) -> torch.Tensor:
-    """How much each of (M, D) counts, by its cosine distance from the whole image: (M,)."""
+    """The weight of each coalition (M, D), by its cosine distance from the whole image: (M,)."""
     cosine = shown.double().mean(dim=1).sqrt()  # z . 1 / (|z| |1|), for zeros and ones
     return torch.exp(-(((1 - cosine) / KERNEL_WIDTH) ** 2))
 

@@ -1,4 +1,4 @@
-"""Which pixels matter, by the scores of the image under many random masks."""
+"""RISE: the mean score of the image under the random masks that show a pixel."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained
+from .method_run import Run
+from .scored import ScoredImage
 
-_AT_ONCE = 32  # masks that are added up at once: they fit a processor's caches
+_AT_ONCE = 32  # masks added up at once: they fit into the caches of a processor
 
 
 @register
@@ -30,7 +30,7 @@ def rise(
     images: Any,
     *,
     target: Target = None,
-    masks: int = 1000,
+    n_masks: int = 1000,
     cells: int = 7,
     keep: float = 0.5,
     baseline: Baseline = "mean",
@@ -40,23 +40,24 @@ def rise(
 ) -> Attribution:
     """How much higher the score is when a pixel shows through random masks than it is on average.
 
-    Each mask is a coarse random grid, made smooth and shifted by a random offset. No window is to be chosen, and
-    several parts are hidden at once; in return every value is a mean over random masks, with the noise of one.
+    Each mask is a coarse random grid, smoothed and shifted at random. There is no window to choose, and several
+    parts are hidden at once; in return every value is a mean over random masks, and as noisy as that.
 
-        value(p) = sum over m of (S_m - mean S) * mask_m(p) / (masks * keep)
+        value(p) = sum over m of (S_m - mean S) * mask_m(p) / (n_masks * keep)
         S_m = S(mask_m * x + (1 - mask_m) * b)
 
-    Positive: the pixel supports the target. The paper has no "- mean S". It adds nearly the same constant to every
-    pixel, mean S; but the part of it that is not constant is noise, which for scores far from zero, as logits are,
-    can hide the map. With mean S, which is measured, and as many masks the paper's map is at hand.
+    Positive: the pixel supports the target. The paper does not subtract mean S, which adds mean S to every pixel,
+    but not quite evenly: what is uneven is noise, and for scores far from zero, as logits often are, can hide the
+    map. Mean S is measured, so the paper's map can be recovered.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        masks: how many; the noise falls with the square root of their number.
-        cells: of a mask's grid, along each side, at most the pixels of the shorter side. Fewer show larger parts.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_masks: the number of masks; the noise falls with its square root.
+        cells: of a mask's grid along each side, at most as many as the shorter side has pixels. Fewer cells show
+            larger parts.
         keep: the probability that a cell is shown, between 0 and 1.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
@@ -73,13 +74,13 @@ def rise(
         TargetError: the target is not a class of the network.
         ParameterError: fewer than 2 masks or cells, more cells than pixels, keep not between 0 and 1.
 
-    Cost: ``masks`` + 1 forward passes an image, in batches that fit in memory; masks are made twice, and never all
-    at once.
+    Cost: ``n_masks`` + 1 forward passes an image, in batches that fit in memory; masks are made twice, and never
+    all at once.
 
     Example:
         >>> center = nn.Sequential(nn.Flatten(), nn.Linear(81, 1, bias=False))
         >>> _ = center[1].weight.data.zero_()[0, 40] = 1.0
-        >>> found = rise(center, torch.ones(1, 1, 9, 9), cells=3, masks=500)
+        >>> found = rise(center, torch.ones(1, 1, 9, 9), cells=3, n_masks=500)
         >>> divmod(int(found.values[0].argmax()), 9)
         (4, 4)
 
@@ -87,53 +88,55 @@ def rise(
         Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-box models, 2018,
         arXiv 1806.07421.
     """
-    call = Call(
+    run = Run(
         "rise",
         model,
         images,
         target=target,
         score=score,
         parameters={
-            "masks": masks,
+            "n_masks": n_masks,
             "cells": cells,
             "keep": keep,
             "baseline": describe_baseline(baseline),
             "seed": seed,
         },
         unit=f"score above its mean when shown ({score})",
-        steps=masks,
-        gradients=False,
+        gradients="none",
+        n_steps=n_masks,
         progress=progress,
     )
-    size = call.inputs.shape[1:]
+    size = run.inputs.shape[1:]
     if cells > min(size):
         raise ParameterError(f"cells={cells}: more than the pixels of the image the network sees, {size}")
-    hide = hiding(call.model, baseline, preprocessed=call.inputs.preprocessed, seed=seed, notes=call.notes)
-    mean_scores = call.maps.measured["mean_score"] = []
+    hide = hiding(run.model, baseline, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes)
+    mean_scores = run.measured["mean_score"] = []
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, behind = images.x[i], hide(images.x[i])
-        some = random_masks(masks, cells, keep, size, seed, like=x)
-        scores = images.score_variants(
-            masks, lambda first, end: behind + some(first, end)[:, None] * (x - behind), i
-        )
-        finite(scores.flatten(), [images.batch.names[i]] * scores.numel())
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        behind = hide(image.x)
+        masks = random_masks(n_masks, cells, keep, size, seed, like=image.x)
+
+        def variants(first: int, end: int) -> torch.Tensor:
+            return behind + masks(first, end)[:, None] * (image.x - behind)
+
+        scores = image.score_variants(n_masks, variants)
+        finite(scores.flatten(), [image.name] * scores.numel())
         rises = scores - scores[0]  # so that those of a constant score are exactly zero
-        call.note_on_rounding(images, rises)
+        run.note_on_rounding(image, rises)
         mean_scores.extend(scores.mean(dim=0).tolist())
-        return _weighted_sum(rises - rises.mean(dim=0), some) / (masks * keep)
+        return _weighted_sum(rises - rises.mean(dim=0), masks) / (n_masks * keep)
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)
 
 
 def random_masks(
     n: int, cells: int, keep: float, size: Pair, seed: int, like: torch.Tensor
 ) -> Callable[[int, int], torch.Tensor]:
-    """From (first, end) to those of n masks (m, H, W), 1 where the image is shown, 0 where it is hidden.
+    """n masks, 1 where the image is shown and 0 where it is hidden; the function returns some of them, (m, H, W).
 
-    A grid (cells, cells) of zeros and ones is upsampled, bilinearly, to one cell more than the image has each way,
-    and cut at a random offset. Mask m depends on the seed and on m alone. The masks have the type and the device
-    of ``like``.
+    A grid (cells, cells) of zeros and ones is upsampled bilinearly to one cell more than the image each way, and
+    cut at a random offset. Mask m depends only on the seed and on m. The masks have the type and device of
+    ``like``.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (n, cells * cells + 2)  # one row a mask
@@ -153,17 +156,17 @@ def random_masks(
 
 
 def _upsampling(cells: int, side: int) -> torch.Tensor:
-    """What each cell weighs at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
+    """The weight of each cell at each pixel of the upsampled grid, ((cells + 1) * side, cells)."""
     each = functional.interpolate(
         torch.eye(cells, dtype=torch.float32, device="cpu")[None], size=(cells + 1) * side, mode="linear"
     )
     return each[0].T
 
 
-def _weighted_sum(weights: torch.Tensor, some: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
-    """The sum (T, H, W) of masks, each times its weights (M, T)."""
+def _weighted_sum(weights: torch.Tensor, masks: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+    """The sum (T, H, W) of masks, weighted by (M, T)."""
     parts = []
     for first in range(0, len(weights), _AT_ONCE):
-        masks = some(first, min(first + _AT_ONCE, len(weights)))
-        parts.append(torch.tensordot(weights[first : first + _AT_ONCE].T.to(masks), masks, dims=1).cpu())
+        some = masks(first, min(first + _AT_ONCE, len(weights)))
+        parts.append(torch.tensordot(weights[first : first + _AT_ONCE].T.to(some), some, dims=1).cpu())
     return torch.stack(parts).double().sum(dim=0)

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..execution import check_differentiable
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained, gradients_of
+from .gradient_kinds import Kind, gradient_unit, per_pixel
+from .method_run import Run
+from .scored import ScoredBatch
 
 
 @register
@@ -30,8 +29,8 @@ def saliency(
 ) -> Attribution:
     """How much the score would change with each pixel: the gradient of the score.
 
-    Quick and sharp, but local: it says what an infinitely small change does, not what the network would
-    say without the pixel. Noisy for most networks; a saturated score has little gradient anywhere.
+    Quick and sharp, but local: it tells the effect of an infinitely small change, not what the network would say
+    without the pixel. Noisy for most networks; a saturated score has little gradient anywhere.
 
         absolute:          max over channels c of |dS/dx_c|
         signed:            sum over channels of dS/dx_c
@@ -40,8 +39,8 @@ def saliency(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
@@ -65,7 +64,7 @@ def saliency(
         Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
         Shrikumar, Greenside, Shcherbina, Kundaje: Not just a black box, 2016, arXiv 1605.01713.
     """
-    call = Call(
+    run = Run(
         "saliency",
         model,
         images,
@@ -77,10 +76,7 @@ def saliency(
         progress=progress,
     )
 
-    def values_of(images: Explained) -> torch.Tensor:
-        x = images.x.clone().requires_grad_()
-        scores = images.whole(x)
-        check_differentiable(scores, images.model.name)
-        return per_pixel(gradients_of(scores, x), images.x, kind)
+    def maps_of(batch: ScoredBatch) -> torch.Tensor:
+        return per_pixel(batch.gradients(), batch.x, kind)
 
-    return call.by_batch(values_of)
+    return run.by_batch(maps_of)

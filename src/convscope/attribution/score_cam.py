@@ -1,4 +1,4 @@
-"""Where a layer finds what keeps the score up when all else is hidden: Score-CAM."""
+"""Score-CAM: feature maps, weighted by the score of the image seen through each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
 from .cam_layers import cam_layer
-from .cams import CamKind, activations_of, enlarged, of_kind
-from .explained import Explained
+from .cams import CamKind, enlarged, kept_at, weighted_sum
+from .method_run import Run
+from .scored import ScoredImage
 
 
 @register
@@ -30,25 +30,25 @@ def score_cam(
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
-    """What the last feature maps find, each weighed by the score of the image seen through it.
+    """Where the last feature maps respond, each weighted by the score of the image seen through it.
 
-    No gradient: every map of the layer becomes a mask, and the network says how much of the score is left behind
-    it. As the weights are a softmax over the channels, they say which mask does best rather than how well.
+    No gradient is needed: every map of the layer becomes a mask, and the network scores the image behind it. The
+    weights are a softmax over the channels, so they tell which mask does best rather than how well.
 
         map = max(0, sum over k of w_k * A_k),    w = softmax over k of S(x * M_k),
         M_k = A_k, enlarged to the image, from 0 (its least) to 1 (its greatest value)
 
-    A_k are the layer's maps; the result is enlarged to the image bilinearly. Hidden is what is 0 after
-    preprocessing, the mean image; a map without any variation hides all.
+    A_k are the layer's maps; the result is enlarged to the image bilinearly. Hidden pixels are 0 after
+    preprocessing, the mean image; a map without any variation hides everything.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        layer: whose activations are looked at; by default the last feature map before pooling and classifier, or
-            the last tokens of a transformer on which its scores depend.
-        kind: "positive" leaves out what speaks against the target, as the paper does; "signed" keeps it.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        layer: whose activations are used; by default the last feature map before pooling and classifier, or the
+            last tokens of a transformer on which its scores depend.
+        kind: "positive" drops what speaks against the target, as the paper does; "signed" keeps it.
         score: "logit" (before softmax) or "probability".
         progress: called with (channels done, channels in all).
 
@@ -72,36 +72,35 @@ def score_cam(
         Wang et al.: Score-CAM: score-weighted visual explanations for convolutional neural networks, 2019,
         arXiv 1910.01279.
     """
-    call = Call(
+    run = Run(
         "score_cam",
         model,
         images,
         target=target,
         score=score,
         parameters={"kind": kind},
-        unit=f"activation, weighed by the score behind it ({score})",
+        unit=f"activation, weighted by the score behind it ({score})",
         signed=kind != "positive",
-        gradients=False,
+        gradients="none",
         progress=progress,
     )
-    place = cam_layer(call, layer)
-    call.describe(layer=place.name)
+    place = cam_layer(run, layer)
 
-    def values_of(images: Explained, i: int) -> torch.Tensor:
-        x, size = images.x[i], images.x.shape[2:]
-        (activations,) = activations_of(images, place)
-        call.steps = len(activations)
+    def maps_of(image: ScoredImage) -> torch.Tensor:
+        with kept_at(run, place) as kept:
+            image.scores_of(image.x[None])
+        (activations,), size = place.maps(kept[0]), image.shape[1:]
+        run.steps.each = len(activations)
 
         def seen_through(first: int, end: int) -> torch.Tensor:
-            return x * _masks(enlarged(activations[first:end], size))[:, None]
+            return image.x * _masks(enlarged(activations[first:end], size))[:, None]
 
-        scores = images.score_variants(len(activations), seen_through, i)
-        finite(scores.flatten(), images.batch.names * scores.numel())
-        weights = scores.softmax(dim=0).to(activations)
-        maps = torch.einsum("kt,khw->thw", weights, activations)
-        return enlarged(of_kind(maps, kind), size)
+        scores = image.score_variants(len(activations), seen_through)
+        finite(scores.flatten(), [image.name] * scores.numel())
+        weights = scores.softmax(dim=0).to(activations).T[:, :, None, None]
+        return weighted_sum(weights, activations, kind, size)
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)
 
 
 def _masks(maps: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,10 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .channels import Kind, gradient_unit, per_pixel
-from .explained import Explained
-from .noise import mean_powers
+from .gradient_kinds import Kind, gradient_unit, per_pixel
+from .method_run import Run
+from .noisy_gradients import mean_powers
+from .scored import ScoredImage
 
 
 @register
@@ -23,7 +23,7 @@ def smoothgrad(
     images: Any,
     *,
     target: Target = None,
-    samples: int = 50,
+    n_samples: int = 50,
     noise: float = 0.15,
     kind: Kind = "absolute",
     score: Score = "logit",
@@ -32,8 +32,8 @@ def smoothgrad(
 ) -> Attribution:
     """The gradient of the score, averaged over noisy copies of the image.
 
-    The gradient of a single image is grainy; what it has in common with that of slightly different images is less
-    so. It looks better, and it answers for a neighborhood instead of a point; it is still a gradient.
+    The gradient of a single image is grainy; averaging over slightly different images removes much of the grain.
+    The map looks better, and answers for a neighborhood instead of a point; it is still a gradient.
 
         g = mean over n of dS/dx at x + e_n,    e_n ~ Normal(0, (noise * (max x - min x))^2)
 
@@ -44,9 +44,9 @@ def smoothgrad(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        samples: noisy copies of each image.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: noisy copies of each image.
         noise: standard deviation, as a share of the range of the preprocessed image.
         kind: "absolute", "signed" or "input_x_gradient".
         score: "logit" (before softmax) or "probability".
@@ -59,35 +59,35 @@ def smoothgrad(
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: unknown kind or score, no sample, negative noise.
+        ParameterError: unknown kind or score, fewer than one sample, negative noise.
 
-    Cost: ``samples`` forward and backward passes an image, in batches that fit in memory.
+    Cost: ``n_samples`` forward and backward passes an image, in batches that fit in memory.
 
     Example:
         >>> import torch
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
-        >>> smoothgrad(linear, torch.ones(1, 1, 2, 2), target=1, samples=4).values.shape
+        >>> smoothgrad(linear, torch.ones(1, 1, 2, 2), target=1, n_samples=4).values.shape
         (1, 2, 2)
 
     References:
         Smilkov, Thorat, Kim, Viegas, Wattenberg: SmoothGrad: removing noise by adding noise, 2017,
         arXiv 1706.03825.
     """
-    call = Call(
+    run = Run(
         "smoothgrad",
         model,
         images,
         target=target,
         score=score,
-        parameters={"samples": samples, "noise": noise, "kind": kind, "seed": seed},
+        parameters={"n_samples": n_samples, "noise": noise, "kind": kind, "seed": seed},
         unit=gradient_unit(kind, score),
         signed=kind != "absolute",
-        steps=samples,
+        n_steps=n_samples,
         progress=progress,
     )
 
-    def values_of(images: Explained, i: int) -> Tensor:
-        (mean,) = mean_powers(images, i, samples, noise, seed, powers=1)
-        return per_pixel(mean, images.x[i], kind)
+    def maps_of(image: ScoredImage) -> Tensor:
+        (mean,) = mean_powers(image, n_samples, noise, seed, powers=1)
+        return per_pixel(mean, image.x, kind)
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)

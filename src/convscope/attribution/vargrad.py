@@ -12,9 +12,9 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .calls import Call
-from .explained import Explained
-from .noise import mean_powers
+from .method_run import Run
+from .noisy_gradients import mean_powers
+from .scored import ScoredImage
 
 
 @register
@@ -23,7 +23,7 @@ def vargrad(
     images: Any,
     *,
     target: Target = None,
-    samples: int = 50,
+    n_samples: int = 50,
     noise: float = 0.15,
     score: Score = "logit",
     seed: int = 0,
@@ -31,7 +31,7 @@ def vargrad(
 ) -> Attribution:
     """How much the gradient of the score varies over noisy copies of the image.
 
-    Where the gradient changes with a little noise, units switch on and off: the network is at work there. It knows
+    Where a little noise changes the gradient, units switch on and off: the network is at work there. The map has
     no sign, and says little about how much a pixel counts.
 
         max over channels c of [mean over n of g_cn^2 - (mean over n of g_cn)^2],
@@ -40,9 +40,9 @@ def vargrad(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        target: class index, label, a list of one for each image, a callable from the output (N, K) to
-            scores (N,), or nothing for the predicted class.
-        samples: noisy copies of each image, at least 2.
+        target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
+            (N,), or None for the predicted class.
+        n_samples: noisy copies of each image, at least 2.
         noise: standard deviation, as a share of the range of the preprocessed image.
         score: "logit" (before softmax) or "probability".
         seed: of the noise, the same for every image.
@@ -56,35 +56,35 @@ def vargrad(
         TargetError: the target is not a class of the network.
         ParameterError: unknown score, fewer than two samples, negative noise.
 
-    Cost: ``samples`` forward and backward passes an image, in batches that fit in memory.
+    Cost: ``n_samples`` forward and backward passes an image, in batches that fit in memory.
 
     Example:
         >>> import torch
         >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
-        >>> bool(vargrad(linear, torch.ones(1, 1, 2, 2), target=1, samples=4).values.max() < 1e-12)
+        >>> bool(vargrad(linear, torch.ones(1, 1, 2, 2), target=1, n_samples=4).values.max() < 1e-12)
         True
 
     References:
         Adebayo, Gilmer, Goodfellow, Kim: Local explanation methods for deep neural networks lack sensitivity to
         parameter values, 2018, arXiv 1810.03307.
     """
-    as_count(samples, "samples", 2)
-    call = Call(
+    as_count(n_samples, "n_samples", 2)
+    run = Run(
         "vargrad",
         model,
         images,
         target=target,
         score=score,
-        parameters={"samples": samples, "noise": noise, "seed": seed},
+        parameters={"n_samples": n_samples, "noise": noise, "seed": seed},
         unit=f"variance of the gradient ({score})",
         signed=False,
-        steps=samples,
+        n_steps=n_samples,
         progress=progress,
     )
 
-    def values_of(images: Explained, i: int) -> Tensor:
-        mean, square = mean_powers(images, i, samples, noise, seed, powers=2)
+    def maps_of(image: ScoredImage) -> Tensor:
+        mean, square = mean_powers(image, n_samples, noise, seed, powers=2)
         variance: Tensor = (square - mean**2).clamp_min(0)  # below 0 by rounding only
         return variance.amax(dim=1)
 
-    return call.by_image(values_of)
+    return run.by_image(maps_of)

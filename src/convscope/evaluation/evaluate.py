@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..attribution.calls import Asking
+from ..attribution.method_run import Run
 from ..checks import as_array, as_count, as_items
 from ..errors import Interrupted, ParameterError
 from ..models import Model, as_model
@@ -96,30 +96,38 @@ def evaluate(
     model = as_model(model)
     check_call(target, regions, measures, n_steps)
     given = _by_name(attributions)
-    asking = Asking(model, images, target=target, score=score or default_score(target), progress=progress)
-    size = (asking.inputs.shape[1], asking.inputs.shape[2])
-    masks = regions_of(regions, len(asking.inputs), size)
+    run = Run(
+        "evaluate",
+        model,
+        images,
+        target=target,
+        score=score or default_score(target),
+        gradients="none",
+        progress=progress,
+    )
+    size = (run.inputs.shape[1], run.inputs.shape[2])
+    masks = regions_of(regions, len(run.inputs), size)
     wanted = check_measures(measures, has_regions=masks is not None)
-    maps = {name: _values(name, m, len(asking.inputs), size) for name, m in given.items()}
-    work = Measuring(asking, given, maps, wanted, masks, n_steps, seed)
+    maps = {name: _values(name, m, len(run.inputs), size) for name, m in given.items()}
+    work = Measuring(run, given, maps, wanted, masks, n_steps, seed)
     about = {
         "target": describe(target),
         "measures": "all" if measures is None else wanted,
         "regions": None if regions is None else f"{len(regions)} {'masks' if np.ndim(regions) == 3 else 'boxes'}",
         "n_steps": n_steps,
-        "score": asking.score,
+        "score": run.score,
         "seed": seed,
     }
     try:
-        asking.each(work.measure)
+        run.each(work.measure)
     except KeyboardInterrupt:
         if not work.values:
             raise KeyboardInterrupt from None  # without the partial result of a method
-        raise Interrupted(_result(work, given, maps, model, about, started, asking.inputs.skipped)) from None
+        raise Interrupted(_result(work, given, maps, model, about, started, run.inputs.skipped)) from None
     for name, values in maps.items():
-        if len(values) not in (len(work.names), len(asking.inputs)):
+        if len(values) not in (len(work.names), len(run.inputs)):
             raise ParameterError(f"{name}: {len(values)} maps for {len(work.names)} images")
-    return _result(work, given, maps, model, about, started, asking.inputs.skipped)
+    return _result(work, given, maps, model, about, started, run.inputs.skipped)
 
 
 def _result(

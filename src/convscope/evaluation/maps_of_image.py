@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ..attribution.explained import Explained
+from ..attribution.scored import ScoredImage
 from ..perturbation import Curves, curves, ranks
 from ..results import Array, Attribution
 from ..targets import Target
@@ -27,7 +27,7 @@ class MapsOfImage:
     is True where the target is, if that is known. ``fills`` make the baselines of the curves, by name.
     """
 
-    image: Explained
+    image: ScoredImage
     target: Target
     given: Sequence[GivenMaps]
     number: int
@@ -41,7 +41,7 @@ class MapsOfImage:
     @property
     def x(self) -> torch.Tensor:
         """The image, preprocessed, (C, H, W)."""
-        return self.image.x[0]
+        return self.image.x
 
     @cached_property
     def orders(self) -> list[Array]:

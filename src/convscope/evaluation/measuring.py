@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..attribution.calls import Asking
-from ..attribution.explained import Explained
+from ..attribution.method_run import Run
+from ..attribution.scored import ScoredImage
 from ..errors import ParameterError, TargetError
 from ..perturbation import Curves, baseline_of, n_variants
 from ..results import CONTROLS, Array, Attribution
@@ -20,7 +20,7 @@ class Measuring:
     """Measures the maps of one image after another, and keeps what it finds.
 
     Args:
-        asking: the images and the target.
+        run: the images and the target.
         given: the maps of each method, as they came in.
         maps: the same as arrays (N, H, W).
         wanted: names of measures.
@@ -31,7 +31,7 @@ class Measuring:
 
     def __init__(
         self,
-        asking: Asking,
+        run: Run,
         given: Mapping[str, GivenMaps],
         maps: Mapping[str, Array],
         wanted: tuple[str, ...],
@@ -39,17 +39,15 @@ class Measuring:
         n_steps: int,
         seed: int,
     ) -> None:
-        self._asking, self._given, self._maps, self.wanted = asking, given, maps, wanted
+        self._run, self._given, self._maps, self.wanted = run, given, maps, wanted
         self._regions, self._n_steps, self._seed = regions, n_steps, seed
         over = curve_baselines(wanted)
-        preprocessed = asking.inputs.preprocessed
-        self._fills = {
-            name: baseline_of(asking.model, name, preprocessed=preprocessed, seed=seed) for name in over
-        }
+        preprocessed = run.inputs.preprocessed
+        self._fills = {name: baseline_of(run.model, name, preprocessed=preprocessed, seed=seed) for name in over}
         self.curve_names = curve_names(over)
         self._has_curves = any(MEASURES[name].baseline for name in wanted)
         n_maps = len(maps) + len(CONTROLS)
-        asking.steps = (n_variants(n_maps, len(over), n_steps) if self._has_curves else 0) + n_maps * sum(
+        run.steps.each = (n_variants(n_maps, len(over), n_steps) if self._has_curves else 0) + n_maps * sum(
             MEASURES[name].n_scores for name in wanted
         )
         self.values: list[Array] = []
@@ -58,10 +56,10 @@ class Measuring:
         self.notes: list[str] = []
         self._curves: list[Array] = []
 
-    def measure(self, image: Explained) -> None:
+    def measure(self, image: ScoredImage) -> None:
         """Take all measures of all maps of one image."""
         maps = self._maps_of(image)
-        self.names += image.batch.names
+        self.names.append(image.name)
         self.targets += image.targets.names
         if self._has_curves:
             self._keep(maps.curves)
@@ -74,18 +72,18 @@ class Measuring:
             return np.zeros((n_maps, len(self.curve_names), n_done, 0), np.float32)
         return np.stack(self._curves[:n_done], axis=2).astype(np.float32)
 
-    def _maps_of(self, image: Explained) -> MapsOfImage:
+    def _maps_of(self, image: ScoredImage) -> MapsOfImage:
         number = len(self.values)
         self._check(image, number)
         # Arrays may have a map for each image that was given, also for those that cannot be read.
-        at, n_given = image.batch.positions[0], len(self._asking.inputs)
+        at, n_given = image.position, len(self._run.inputs)
         maps = [values[at if len(values) == n_given else number] for values in self._maps.values()]
         return MapsOfImage(
             image=image,
-            target=self._asking.target,
+            target=self._run.target,
             given=list(self._given.values()),
             number=number,
-            maps=[*maps, *control_maps(image.x.shape[2:], self._seed + at)],
+            maps=[*maps, *control_maps(image.x.shape[1:], self._seed + at)],
             region=None if self._regions is None else self._regions[at],
             fills=self._fills,
             n_steps=self._n_steps,
@@ -93,7 +91,7 @@ class Measuring:
             note=self._note,
         )
 
-    def _check(self, image: Explained, number: int) -> None:
+    def _check(self, image: ScoredImage, number: int) -> None:
         """Every method has a map of this image, and it is of the target."""
         (name,) = image.targets.names
         for method, given in self._given.items():
@@ -106,7 +104,7 @@ class Measuring:
                 )
 
     def _keep(self, curves: Curves) -> None:
-        if self._asking.score == "probability" and np.ptp(curves.deletion) == 0:
+        if self._run.score == "probability" and np.ptp(curves.deletion) == 0:
             self._note("the probability is the same whatever is hidden, as of a single class: take score='logit'")
         if not (np.isfinite(curves.deletion).all() and np.isfinite(curves.insertion).all()):
             self._note("the network's score of an image with parts removed is NaN or infinite")

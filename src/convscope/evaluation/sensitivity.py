@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..attribution import ATTRIBUTIONS
-from ..attribution.explained import Explained
+from ..attribution.scored import ScoredImage
 from ..perturbation import NAMED
 from ..results import Attribution
 from ..targets import Target
@@ -19,7 +19,7 @@ _NOISE_SHARE = 0.02  # of the image's range: the largest noise of a pixel
 _TRIED = 5  # noisy images
 
 
-def max_sensitivity_of(given: Attribution, i: int, image: Explained, target: Target, seed: int) -> float | None:
+def max_sensitivity_of(given: Attribution, i: int, image: ScoredImage, target: Target, seed: int) -> float | None:
     """max over noisy images x' of |map(x') - map(x)| / |map(x)|, Frobenius norms.
 
     Args:
@@ -45,12 +45,12 @@ def max_sensitivity_of(given: Attribution, i: int, image: Explained, target: Tar
     x = image.x
     reach = _NOISE_SHARE * float(x.max() - x.min())
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(_TRIED, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu").to(x)
+    noise = torch.rand(_TRIED, *x.shape, generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x + reach * (2 * noise - 1)).contiguous()
     if image.targets.indices is not None and image.targets.against is None:
         target = int(image.targets.indices[0])
     elif isinstance(target, list | tuple):
-        target = target[image.batch.positions[0]]
+        target = target[image.position]
     found = ATTRIBUTIONS[given.provenance.method](image.model, moved, target=target, **options)
     return max(float(np.linalg.norm(values - given.values[i])) for values in found.values) / size
 
@@ -62,13 +62,11 @@ def options_of(given: Attribution) -> dict[str, Any] | None:
         return None
     known = inspect.signature(method).parameters
     options = {k: v for k, v in parameters.items() if k in known and k != "target" and v is not None}
-    window, stride, baselines = (options.get(name) for name in ("window", "stride", "baseline"))
+    windows, baselines = options.get("windows"), options.get("baseline")
     if isinstance(baselines, tuple):
         options["baseline"] = list(baselines)  # a saved result has tuples in place of lists
-    if isinstance(window, list | tuple) and isinstance(window[0], list | tuple):
-        options["window"] = list(window)
-        if isinstance(stride, list | tuple) and isinstance(stride[0], list | tuple):
-            del options["stride"]  # half of each window, which is the default
+    if isinstance(windows, tuple):
+        options["windows"] = list(windows)
     for baseline in baselines if isinstance(baselines, list | tuple) else [baselines]:
         if baseline not in (None, *NAMED):  # an image, or a number, which means something else for tensors
             return None

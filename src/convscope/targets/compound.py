@@ -14,9 +14,8 @@ from ..arguments import checks_arguments
 from ..checks import shown
 from ..errors import ModelError, ParameterError, TargetError
 
-# From the network's output for M inputs, and the image that all of them are variants of (None: row m is image m),
-# to scores (M,).
-OutputScores: TypeAlias = Callable[[Any, int | None], torch.Tensor]
+# From the network's output for M inputs, one for each image or variants of the only one, to scores (M,).
+OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,8 @@ class Region:
                 raise TargetError(f"{self.name}: the mask has no pixel")
             masks = masks.expand(len(whole), -1, -1)
 
-        def sums(output: Any, image: int | None) -> torch.Tensor:
-            chosen = masks if image is None else masks[image]
-            return torch.where(chosen, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # -inf may lie beside
+        def sums(output: Any) -> torch.Tensor:
+            return torch.where(masks, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # -inf may lie beside
 
         return sums
 
@@ -159,10 +157,10 @@ class Detection:
     def bound(self, output: Any, index: int) -> OutputScores:
         """The scores; `TargetError` where an image has nothing to match."""
 
-        def best(output: Any, image: int | None) -> torch.Tensor:
+        def best(output: Any) -> torch.Tensor:
             return torch.stack([self._best(found, index) for found in detections(output)])
 
-        if not (best(output, None) > 0).all():
+        if not (best(output) > 0).all():
             raise TargetError(f"{self.name}: the detector finds no such box in an image")
         return best
 

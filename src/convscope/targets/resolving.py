@@ -34,7 +34,7 @@ class Targets:
     """Resolved for a batch of N images, one target of each.
 
     Classes: ``indices`` (N,), and those they are compared with, ``against`` (N,). Otherwise ``function`` makes
-    scores of the output.
+    scores of the output. The targets of a single image are also those of any number of its variants.
     """
 
     indices: torch.Tensor | None
@@ -49,23 +49,23 @@ class Targets:
         """Targets of each image."""
         return 1
 
-    def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
+    def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
         """The scores (M, T) of the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
 
-        M is the length of the output where it is not given. Row m belongs to image m of the batch; with
-        ``image`` given, all rows are variants of that one image. T is the number of targets of each image.
+        M is the length of the output where it is not given. Row m belongs to image m of the batch, or all rows to
+        the only image there is. T is the number of targets of each image.
         """
         n_rows = len(output) if n_rows is None else n_rows
         if self.function is not None:
-            scores = self.function(output, image)
+            scores = self.function(output)
             if not isinstance(scores, torch.Tensor) or scores.shape != (n_rows,):
                 found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
                 raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({n_rows},)")
             return scores[:, None]
         assert self.indices is not None
         values = _probabilities(output, self.normalization) if self.score == "probability" else output
-        picked = _pick(values, self.indices, image)
-        return picked if self.against is None else picked - _pick(values, self.against, image)
+        picked = _pick(values, self.indices)
+        return picked if self.against is None else picked - _pick(values, self.against)
 
 
 _ON_SCORES: dict[Normalization, str] = {
@@ -103,11 +103,9 @@ def _probabilities(output: torch.Tensor, normalization: Normalization) -> torch.
     return output.exp() if normalization == "exp" else output
 
 
-def _pick(values: torch.Tensor, indices: torch.Tensor, image: int | None) -> torch.Tensor:
+def _pick(values: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Of each row (M, K) the value of its class, (M, 1)."""
-    indices = indices.to(values.device)
-    chosen = indices if image is None else indices[image]
-    return values.gather(1, chosen.expand(len(values))[:, None])
+    return values.gather(1, indices.to(values.device).expand(len(values))[:, None])
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ class _SeveralTargets(Targets):
     def n_each(self) -> int:
         return len(self.parts)
 
-    def of(self, output: Any, n_rows: int | None = None, image: int | None = None) -> torch.Tensor:
-        return torch.cat([part.of(output, n_rows, image) for part in self.parts], dim=1)
+    def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
+        return torch.cat([part.of(output, n_rows) for part in self.parts], dim=1)
 
 
 def is_of_classes(target: Any) -> bool:
@@ -242,11 +240,7 @@ def _of_output(
             target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
         )
     else:
-        plain = target
-
-        def function(output: Any, image: int | None) -> torch.Tensor:
-            return plain(output)
-
+        function = target
     return Targets(None, function, (name_of(target),) * n_batch, score)
 
 

@@ -1,4 +1,4 @@
-"""What rules that stand in for the gradient share: the functions they meet, and values with another gradient."""
+"""Rules that stand in for gradients, for LRP and DeepLIFT: which functions, and values with another gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from .modified import Replacement
+from .replaced_functions import Replacement
 
 _ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),
@@ -18,7 +18,7 @@ _ACTIVATIONS = (
 
 
 def _named(names: Iterable[str]) -> tuple[Any, ...]:
-    """The functions of these names, as functions and as methods, in place or not."""
+    """The functions with these names, as functions and as methods, in place or not."""
     places = (functional, torch, torch.Tensor)
     every = [f"{name}{end}" for name in names for end in ("", "_")]
     return tuple(getattr(place, name) for place in places for name in every if hasattr(place, name))
@@ -27,14 +27,14 @@ def _named(names: Iterable[str]) -> tuple[Any, ...]:
 ACTIVATIONS = _named(_ACTIVATIONS)
 SIGMOIDS = frozenset(_named(["sigmoid", "hardsigmoid"]))
 PRODUCTS = _named(["mul", "multiply"])
-# Neither a sum, nor element by element, nor the choice of one value.
+# Neither a sum, nor element by element, nor the choice of one value: no rule is known.
 WITHOUT_RULE = (
     *_named(["softmax", "log_softmax", "softmin", "group_norm", "instance_norm", "local_response_norm"]),
     *_named(["normalize", "var", "std", "prod"]),
     *_named(["scaled_dot_product_attention", "multi_head_attention_forward"]),
 )
-ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # and no activations
-# Linear in either of two, but not where both depend on the image.
+ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # beside the activations
+# Linear in each of two arguments, so they need a rule only where both depend on the image.
 WITHOUT_RULE_OF_TWO = _named(["matmul", "__matmul__", "bmm", "mm", "div", "true_divide", "__truediv__"])
 
 
@@ -49,13 +49,13 @@ class _Instead(torch.autograd.Function):
 
 
 def instead(value: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
-    """The numbers of ``value`` with the gradient of ``way``, which has its shape."""
+    """The numbers of ``value`` with the gradient of ``way``, of the same shape."""
     out: torch.Tensor = _Instead.apply(value.detach(), way)
     return out
 
 
 def followed(*tensors: Any) -> bool:
-    """Whether gradients will be asked of all of these."""
+    """Whether all of these are tensors through which gradients will flow."""
     return torch.is_grad_enabled() and all(isinstance(t, torch.Tensor) and t.requires_grad for t in tensors)
 
 
@@ -74,23 +74,23 @@ def activation(way_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> 
 
 
 def product(way_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Replacement:
-    """a * b, both of which depend on the image, with the gradient of ``way_of(a, b)``."""
+    """a * b, where both depend on the image, with the gradient of ``way_of(a, b)``."""
 
     def run(func: Any, input: Any, other: Any, *args: Any, **options: Any) -> Any:
         if not followed(input, other):
             return func(input, other, *args, **options)
         given = input.clone()
         y = func(given, other, *args, **options)
-        out = instead(y, way_of(input.clone(), other))  # of a copy, as its values are kept for the backward pass
+        out = instead(y, way_of(input.clone(), other))  # a copy, as the backward pass keeps its values
         return input.copy_(out) if y is given else out
 
     return run
 
 
 def plain(notes: list[str], n_followed: int = 1) -> Replacement:
-    """A function that no rule is for keeps its gradient, and a note says so.
+    """A function without a rule, which keeps its gradient; a note says so.
 
-    ``n_followed``: of its first arguments that have to depend on the image.
+    ``n_followed``: how many of its first arguments have to depend on the image for the note.
     """
 
     def run(func: Any, *args: Any, **options: Any) -> Any:

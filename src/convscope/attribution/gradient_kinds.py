@@ -1,4 +1,4 @@
-"""One number a pixel out of one for each channel."""
+"""From a gradient with channels to one value a pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = {
 
 
 def gradient_unit(kind: Kind, score: Score) -> str:
-    """What a gradient's value is measured in."""
+    """What the values of such a map are measured in."""
     return _UNITS[kind].format(score)
 
 

@@ -1,0 +1,299 @@
+"""One run of a method: its images, whose scores it explains, how far it is, and the maps it has made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import Interrupted, ModelError
+from ..execution import convolutions_of, differentiable, evaluating, fused
+from ..models import Batch, Model, as_model, network_and_target
+from ..perturbation import EXACT, ROUGH, finite
+from ..progress import Progress
+from ..results import Array, Attribution, Normalization
+from ..targets import (
+    Score,
+    Target,
+    Targets,
+    describe,
+    is_of_classes,
+    n_classes_of,
+    note_on_scores,
+    resolve,
+    unit_of,
+)
+from .map_notes import completeness_errors, note_on_rounding, notes_on_gradients, notes_on_maps
+from .scored import ScoredBatch, ScoredImage
+from .steps import Steps
+
+BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, H, W)
+ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, H, W)
+# From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
+Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
+Gradients: TypeAlias = Literal["image", "layer", "none"]
+Names: TypeAlias = Sequence[str]
+
+
+class Run:
+    """A call of a method, from its images to its `Attribution`.
+
+    Args:
+        method: its name.
+        model, images, target, score, progress: as the caller gave them to the method.
+        parameters: the other options, for the provenance.
+        unit: what the values are measured in; ``score`` in it becomes the kind of score that it is.
+        signed: whether values can be negative.
+        gradients: where the method takes gradients: at the "image", at a "layer" of the network, or nowhere.
+        n_steps: into how many steps the work on an image is divided, for the progress (see `Steps`).
+    """
+
+    def __init__(
+        self,
+        method: str,
+        model: Model | nn.Module,
+        images: Any,
+        *,
+        target: Target,
+        score: Score = "logit",
+        parameters: Mapping[str, Any] | None = None,
+        unit: str = "",
+        signed: bool = True,
+        gradients: Gradients = "image",
+        n_steps: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self.method, self.score = method, score
+        self.model, self.target = network_and_target(as_model(model), target)
+        self.inputs = self.model.inputs(images)
+        self._gradients, self._differentiates = gradients, gradients != "none"
+        self.structure = self.model.checked(self.inputs.shape, gradients=self._differentiates)
+        self.parameters = {"target": describe(target), **(parameters or {}), "score": score}
+        self.measured: dict[str, Any] = {}
+        self.notes: list[str] = []
+        if self._differentiates:
+            self.notes += notes_on_gradients(self.structure.detached, self.model.dtype)
+        self.layers: dict[str, list[Array]] = {}  # maps (h, w) by name, in the order of the values
+        self.steps = Steps(len(self.inputs), n_steps, progress)
+        self._unit, self._signed = self._unit_in_words(unit, target), signed
+        self._made: list[_Made] = []
+
+    def _unit_in_words(self, unit: str, target: Target) -> str:
+        if is_of_classes(target):
+            return unit.replace(self.score, unit_of(self.score, self.normalization()))
+        return unit.replace(" (logit)", "")  # the target's score is none of the network's logits
+
+    def normalization(self, n_classes: int = 2) -> Normalization:
+        """How the scores of so many classes become probabilities."""
+        return self.model.normalization(self.inputs.shape, n_classes)
+
+    def describe(self, **parameters: Any) -> None:
+        """Add options to the provenance that depend on the network or the images."""
+        self.parameters.update(parameters)
+
+    def note(self, *notes: str) -> None:
+        """Add notes to the result, each once."""
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
+
+    def by_batch(self, maps_of: BatchMaps, *, keeping: Keeping | None = None) -> Attribution:
+        """Make the maps of all images with a method that works on a batch of them at once.
+
+        Args:
+            maps_of: the method's formula, from a batch to its maps (T, n, H, W).
+            keeping: from the images of a batch, as they go into the network, to a context for that pass; what it
+                yields becomes ``kept`` of the batch.
+        """
+        with self._kept_on_interrupt(), evaluating(self.model.module):
+            for batch in self.model.batches(self.inputs, backward=self._differentiates):
+                with self._running():
+                    scored = self.score_batch(batch, keeping)
+                    self._add(maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names)
+                self._finish(batch)
+            self.steps.end()
+        return self._result()
+
+    def by_image(self, maps_of: ImageMaps, *, fuse: bool = True) -> Attribution:
+        """Make the maps of all images with a method that runs many variants of each image.
+
+        Args:
+            maps_of: the method's formula, from an image to its maps (T, H, W).
+            fuse: whether to run variants with fused operations; to see which can be costs another run of each
+                image.
+        """
+
+        def add(image: ScoredImage) -> None:
+            values = maps_of(image)[:, None]
+            self._add(values, image.scores, image.pixels[None], [image.name], image.targets.names)
+
+        with self._kept_on_interrupt():
+            self.each(add, fuse=fuse)
+        return self._result()
+
+    def each(self, visit: Callable[[ScoredImage], None], *, fuse: bool = True) -> None:
+        """Call ``visit`` with one scored image after another; the network is in evaluation mode meanwhile."""
+        with evaluating(self.model.module):
+            for batch in self.model.batches(self.inputs, size=1):
+                with self._running():
+                    visit(self._score_image(batch, fuse))
+                self._finish(batch)
+            self.steps.end()
+
+    def score_batch(
+        self, batch: Batch, keeping: Keeping | None = None, *, gradients: Gradients | None = None
+    ) -> ScoredBatch:
+        """Run the network on a batch; ``gradients`` may differ from where the run takes them."""
+        leaf = batch.x.detach().requires_grad_((gradients or self._gradients) == "image")
+        with keeping(leaf) if keeping else nullcontext() as kept:
+            found = self._pass(batch, leaf)
+        pixels = self.model.to_pixels(batch.x)
+        return ScoredBatch(self.model, batch.x, pixels, batch.names, found.targets, found.scores, leaf, kept)
+
+    def _score_image(self, batch: Batch, fuse: bool) -> ScoredImage:
+        """Run the network on a single image, and see what can be fused for its variants."""
+        differentiates = self._differentiates and fuse  # what is fused depends on it, the scores do not
+        leaf = batch.x.detach().requires_grad_(differentiates)
+        with torch.set_grad_enabled(differentiates):
+            found, fusing = self._fused_pass(batch, leaf) if fuse else (self._pass(batch, leaf), nullcontext())
+        return ScoredImage(
+            model=self.model,
+            x=batch.x[0],
+            pixels=self.model.to_pixels(batch.x)[0],
+            name=batch.names[0],
+            position=batch.positions[0],
+            targets=found.targets,
+            scores=found.scores[0].detach(),
+            rows_independent=self.structure.rows_independent,
+            fusing=fusing,
+            advance=self.steps.advance,
+        )
+
+    def _pass(self, batch: Batch, leaf: torch.Tensor) -> _Pass:
+        """Run the network on images, resolve the targets, and score them."""
+        output = self.model.module(leaf.clone())  # the network's first operation may be in place
+        normalization = self.normalization(n_classes_of(output))
+        targets = resolve(
+            self.target,
+            output,
+            self.model.labels,
+            n_batch=len(leaf),
+            positions=batch.positions,
+            n_images=len(self.inputs),
+            score=self.score,
+            normalization=normalization,
+        )
+        if targets.indices is not None and (normalization != "sigmoid" or self.score == "probability"):
+            self.note(*note_on_scores(normalization))
+        scores = targets.of(output, len(leaf))
+        finite(scores.flatten(), [name for name in batch.names for _ in range(scores.shape[1])])
+        return _Pass(targets, scores, output)
+
+    def _fused_pass(self, batch: Batch, leaf: torch.Tensor) -> tuple[_Pass, AbstractContextManager[Any]]:
+        """Run the network on an image, with a context that fuses operations where its scores stay the same."""
+        passes: list[_Pass] = []
+        seen = convolutions_of(self.model.module, lambda: passes.append(self._pass(batch, leaf)))
+        (found,) = passes
+        fusing = fused(seen, gradients=self._differentiates)
+        with fusing:
+            again = found.targets.of(self.model.module(leaf.clone()), 1).detach()
+        scores = found.scores.detach()
+        output = found.output.detach() if isinstance(found.output, torch.Tensor) else scores
+        size = torch.maximum(output.abs().max(), scores.abs().max())
+        is_exact = self.model.dtype in (torch.float32, torch.float64)
+        if (again - scores).abs().max() <= (EXACT if is_exact else ROUGH) * size:
+            return found, fusing
+        self.note("whole networks were run unfused, as fused operations gave other scores; please report this")
+        return found, nullcontext()
+
+    def _finish(self, batch: Batch) -> None:
+        self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
+
+    def _running(self) -> AbstractContextManager[Any]:
+        return (differentiable if self._differentiates else evaluating)(self.model.module)
+
+    def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
+        """Record how far maps (T, ..., H, W) are from adding up to the ``change`` (T, ...) of the score."""
+        self.measured.setdefault("completeness_error", []).extend(completeness_errors(values, change))
+
+    def note_on_rounding(self, image: ScoredImage, values: torch.Tensor) -> None:
+        """Note where values, differences of scores, are hardly larger than the rounding of a score."""
+        note = note_on_rounding(self.model.dtype, image.scores, values)
+        self.note(*([note] if note else []))
+
+    def _add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
+        """Take in maps (T, n, H, W) of n images; in the result those of an image follow one another."""
+        if not torch.isfinite(maps).all():
+            raise ModelError(
+                f"{names[0]}: the map is NaN or infinite somewhere, though the score is not; the network has an "
+                "operation with no gradient there"
+            )
+        n_each = len(maps)
+        values = _array(maps.transpose(0, 1).flatten(0, 1))
+        images = pixels if n_each == 1 else pixels.repeat(n_each, axis=0)
+        each = [name for name in names for _ in range(n_each)]
+        self._made.append(_Made(values, _array(scores.flatten()), images, each, targets))
+
+    @contextmanager
+    def _kept_on_interrupt(self) -> Iterator[None]:
+        """On Ctrl-C inside, `Interrupted` carries the maps of the images that are finished."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            n_done = sum(len(made.values) for made in self._made)
+            if not n_done:
+                raise
+            raise Interrupted(self._result(f"interrupted after {n_done} of {len(self.inputs)} images")) from None
+
+    def _result(self, *notes: str) -> Attribution:
+        values, scores, pixels, names, targets = zip(*self._made, strict=True)
+        every, images = _joined(values), _joined(pixels)
+        about = notes_on_maps(every, images, positive_only=self.parameters.get("kind") == "positive")
+        return Attribution(
+            values=every,
+            layers={name: np.stack(maps[: len(every)]) for name, maps in self.layers.items()},
+            targets=tuple(name for made in targets for name in made),
+            scores=_joined(scores),
+            images=images,
+            names=tuple(name for made in names for name in made),
+            unit=self._unit,
+            signed=self._signed,
+            provenance=self.model.provenance(
+                self.method,
+                self.parameters,
+                self._started,
+                measured=self.measured,
+                notes=(*self.inputs.notes, *self.notes, *about, *notes),
+                skipped=self.inputs.skipped,
+            ),
+        )
+
+
+class _Pass(NamedTuple):
+    """What a pass of the network gave: ``scores`` (n, T) with their graph, and the whole ``output``."""
+
+    targets: Targets
+    scores: torch.Tensor
+    output: Any
+
+
+class _Made(NamedTuple):
+    """Finished maps, with what the result says of each."""
+
+    values: Array
+    scores: Array
+    pixels: Array
+    names: Names
+    targets: Names
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

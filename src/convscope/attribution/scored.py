@@ -1,0 +1,138 @@
+"""Images with their scores: what a method gets from its `Run`, complete, a batch or a single image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..execution import check_differentiable, in_batches
+from ..models import Model
+from ..perturbation import score_variants
+from ..results import Array
+from ..targets import Targets
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """n preprocessed images with T scores each, for a method that runs the network once.
+
+    Attributes:
+        model: the network.
+        x: (n, C, H, W), the images.
+        pixels: (n, H, W, 3) uint8, the images as pictures.
+        names: of the images, n.
+        targets: whose scores they are.
+        scores: (n, T), with the graph of the pass that made them where the run takes gradients.
+        leaf: ``x`` as it went into that pass; it takes a gradient where the run asks for gradients at the image.
+        kept: what the context of that pass kept of it (see `Run.by_batch`).
+    """
+
+    model: Model
+    x: torch.Tensor
+    pixels: Array
+    names: tuple[str, ...]
+    targets: Targets
+    scores: torch.Tensor
+    leaf: torch.Tensor
+    kept: Any = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        return self.x.shape[2], self.x.shape[3]
+
+    def gradients(self) -> torch.Tensor:
+        """The gradients (T, n, C, H, W) of the scores with respect to the images; can be taken once."""
+        check_differentiable(self.scores, self.model.name)
+        return gradients_of(self.scores, self.leaf)
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One preprocessed image with T scores, for a method that runs the network on many variants of it.
+
+    Attributes:
+        model: the network.
+        x: (C, H, W), the image.
+        pixels: (H, W, 3) uint8, the image as a picture.
+        name: of the image.
+        position: its place among all images of the call.
+        targets: whose scores they are.
+        scores: (T,).
+        rows_independent: whether variants can share a batch.
+        fusing: a context in which the network runs with fused operations, wherever these give the same scores.
+        advance: reports that so many steps more are done.
+    """
+
+    model: Model
+    x: torch.Tensor
+    pixels: Array
+    name: str
+    position: int
+    targets: Targets
+    scores: torch.Tensor
+    rows_independent: bool
+    fusing: AbstractContextManager[Any]
+    advance: Callable[[int], None]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.x.shape[0], self.x.shape[1], self.x.shape[2]
+
+    def scores_of(self, variants: torch.Tensor) -> torch.Tensor:
+        """The scores (M, T) of variants (M, C, H, W): in one batch, or one by one in a network that mixes rows."""
+        copies = variants.clone()  # the network's first operation may be in place
+        if self.rows_independent:
+            return self.targets.of(self.model.module(copies), len(copies))
+        return torch.cat([self.targets.of(self.model.module(row[None]), 1) for row in copies])
+
+    def score_variants(self, n: int, variants: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """The scores (n, T) of n variants, float64 on the CPU; ``variants`` makes those from first to end.
+
+        Variants are made and run a batch at a time, without gradients; each is a step of the progress.
+        """
+        return score_variants(
+            self.model, self.shape, n, variants, self.targets.of, fusing=self.fusing, progress=self.advance
+        )
+
+    def gradients(self, variants: torch.Tensor) -> torch.Tensor:
+        """The gradient (T, M, C, H, W) of the score of each variant (M, C, H, W) with respect to that variant."""
+        x = variants.detach().clone().requires_grad_()
+        scores = self.scores_of(x)
+        check_differentiable(scores, self.model.name)
+        return gradients_of(scores, x)
+
+    def mean_over(self, n: int, total_of: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """The mean of n terms; ``total_of(first, end)`` is the sum of those from first to end.
+
+        As many terms at once as run fastest and fit in memory; each is a step of the progress.
+        """
+        total: torch.Tensor | None = None
+
+        def add(first: int, end: int) -> None:
+            nonlocal total
+            part = total_of(first, end)
+            total = part if total is None else total + part
+
+        done = 0
+        size = self.model.fitting_batch(self.shape, backward=True, fused=True)
+        with self.fusing:
+            for end in in_batches(n, size, add):
+                self.advance(end - done)
+                done = end
+        assert total is not None
+        return total / n
+
+
+def gradients_of(scores: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The gradient (T, M, ...) of scores (M, T), each of its own row of x (M, ...); in float32 at least."""
+    n_targets = scores.shape[1]
+    gradients = torch.stack(
+        [torch.autograd.grad(scores[:, t].sum(), x, retain_graph=t + 1 < n_targets)[0] for t in range(n_targets)]
+    )
+    return gradients.to(torch.promote_types(gradients.dtype, torch.float32))  # sums over many would lose digits
