@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
-Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
+Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
+Engine: TypeAlias = Runner
 Method: TypeAlias = Literal["pca", "tsne", "umap"]  # how a map of a collection is made
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
@@ -42,6 +43,10 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_components": (1, 100_000),
     "n_dims": (1, _MOST),
     "n_frames": (0, 100_001),
+    "n_masks": (2, 100_000),
+    "n_samples": (1, 100_000),
+    "n_stages": (1, 10_000),
+    "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),
     "noise": (0, 1000),
     "recall": (math.nextafter(0, 1), 1),

@@ -29,9 +29,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import OutputError
+from ..errors import ConvscopeError, Interrupted, OutputError
 from ..outputs import check_directory
 from ..texts import printable
+from .wording import flags_of, for_terminal
 
 out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
@@ -50,12 +51,11 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from convscope.errors import ConvscopeError
-
         try:
             command(*args, **kwargs)
         except ConvscopeError as error:
-            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            message = for_terminal(str(error), flags_of(command))
+            err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
             raise typer.Exit(EXIT_ERROR) from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -144,8 +144,6 @@ def save(result: Any, place: Path) -> Path:
 @contextmanager
 def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
     """Around long work: on Ctrl-C what is finished is saved and shown before the command ends."""
-    from convscope.errors import Interrupted
-
     try:
         yield
     except Interrupted as interrupted:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..checks import Method, Metric, which_is_nearer
+from ..registry import method_key
 from .console import (
     free_output,
     notes,
@@ -22,11 +23,22 @@ from .console import (
 )
 from .embedding import embedded
 from .listing import AsCsv, class_rows, free_csv, print_lines, tell
-from .options import Address, AsJson, Engine, Images, Network, Output, WhatIsNear, with_network
+from .options import (
+    Address,
+    AsJson,
+    Images,
+    Network,
+    Output,
+    RunBy,
+    Store,
+    WhatIsNear,
+    check_store,
+    checked,
+    chosen_images,
+    with_network,
+)
 
 commands = typer.Typer()
-
-Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store`: a folder or an address.")]
 
 
 @commands.command(epilog="Example: convscope index photos.lance --recall 0.98")
@@ -40,6 +52,7 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
+    check_store(store)
     from convscope import EmbeddingStore
 
     found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
@@ -68,19 +81,22 @@ def duplicates(
     ] = None,
     metric: WhatIsNear = "cosine",
     limit: Annotated[
-        int, typer.Option(min=1, help="Pairs to keep: so many of equal images, and the nearest of others.")
+        int,
+        typer.Option(min=1, help="Pairs to keep at most: so many of equal images, and as many of others."),
     ] = 1000,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
     """Pairs of images in a store that are nearly the same; of equal images each with the next."""
+    check_store(store)
+    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
+    options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
     from convscope import EmbeddingStore
     from convscope import duplicates as find
 
-    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     with progress_bar("duplicates") as step:
-        found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit, progress=step)
+        found = find(EmbeddingStore.open(store), progress=step, **options)
     if not as_json:
         _tell(found)
     saved = save(found, place)
@@ -121,11 +137,13 @@ def evaluate_retrieval(
     csv: AsCsv = None,
 ) -> None:
     """How well the neighbors of labeled images tell their label, against pixels and chance."""
+    check_store(store)
+    place, csv = free_output(output, "retrieval", csv), free_csv(csv)
+    options = checked("evaluate_retrieval", k=k, metric=metric, worst=worst)
     from convscope import EmbeddingStore
     from convscope import evaluate_retrieval as evaluate
 
-    place, csv = free_output(output, "retrieval", csv), free_csv(csv)
-    found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
+    found = evaluate(EmbeddingStore.open(store), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
@@ -142,9 +160,9 @@ def evaluate_retrieval(
 def attribute_dataset(
     model: Network,
     store: Store,
-    method: Annotated[str, typer.Option(help="How: an attribution method.")] = "saliency",
+    method: Annotated[str, typer.Option(help="The attribution method.")] = "saliency",
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
-    engine: Engine = "local",
+    runner: RunBy = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -154,13 +172,14 @@ def attribute_dataset(
     of the map in its strongest tenth (0.1 is spread evenly); saliency_x and saliency_y, its center of gravity from
     0, left and top, to 1; saliency_map, a thumbnail.
     """
+    method = method_key(method)
+    check_store(store)
     from convscope import EmbeddingStore
     from convscope import attribute_dataset as attribute
-    from convscope.registry import method_key
 
-    opened, method = EmbeddingStore.open(store), method_key(method)
+    opened = EmbeddingStore.open(store)
     with progress_bar(method) as step:
-        attribute(model(), opened, method=method, where=where, engine=engine, address=address, progress=step)
+        attribute(model(), opened, method=method, where=where, runner=runner, address=address, progress=step)
     kinds = ("target", "score", "focus", "x", "y", "map")
     columns = [name for kind in kinds if (name := f"{method}_{kind}") in opened.schema.names]
     used = opened.in_use(where)
@@ -189,6 +208,8 @@ def place(
     as_json: AsJson = False,
 ) -> None:
     """Where new images lie on a map that `project` made of a store, which stays as it is."""
+    check_store(store)
+    chosen_images(images)
     from convscope import EmbeddingStore
     from convscope.embedding import place as placed
 
@@ -212,17 +233,21 @@ def cluster(
     store: Store,
     method: Annotated[Literal["hdbscan", "kmeans"], typer.Option(help="How.")] = "hdbscan",
     n_clusters: Annotated[int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many.")] = None,
-    seed: Annotated[int, typer.Option(help="Of kmeans.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of kmeans.")] = 0,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
     """Groups of near images, written into the store and drawn on its map from then on."""
+    check_store(store)
+    place, csv = free_output(output, "cluster", csv), free_csv(csv)
+    if (method == "kmeans") != (n_clusters is not None):
+        raise typer.BadParameter("--method kmeans and --n-clusters belong together")
+    options = checked("cluster", method=method, n_clusters=n_clusters, seed=seed)
     from convscope import EmbeddingStore
     from convscope import cluster as find
 
-    place, csv = free_output(output, "cluster", csv), free_csv(csv)
-    found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
+    found = find(EmbeddingStore.open(store), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):
         show_text(found)
