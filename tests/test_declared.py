@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "class Wall: ...\n"
         "@register\n@other.kind\n"
         "def color(wall: Wall, at: int | None = None, *, tone: Shade = 'red', least: float = LEAST,\n"
-        "    places: list[tuple[int, str]] | Sequence[Path] = (1, 2), on: torch.device | Shade, odd=kinds) -> int:\n"
+        "    places: list[tuple[int, str]] | Sequence[Path] = (1, 2), on: torch.device | Shade, odd=kinds):\n"
         "    'Paint.'\n"
     )
     monkeypatch.setattr(declared, "_ROOT", tmp_path)
@@ -81,7 +82,7 @@ def test_names_are_followed_through_stubs_packages_and_aliases(package: Path) ->
         "at": int | None,
         "tone": tone,
         "least": float,
-        "places": list[tuple[int, str]] | typing.Sequence[Path],
+        "places": list[tuple[int, str]] | Sequence[Path],
         "on": typing.Union[Any, tone],  # noqa: UP007
         "odd": Any,
     }
