@@ -119,6 +119,7 @@ def _bindings(module: str) -> dict[str, ast.stmt]:
     return found
 
 
+@functools.cache
 def _file(module: str) -> Path:
     """Where a module's source is; that of a package with a stub is the stub."""
     place = _ROOT / Path(*module.split("."))

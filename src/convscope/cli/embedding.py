@@ -1,4 +1,4 @@
-"""The command that embeds images, and tells what that changed in a store."""
+"""The command that embeds images, and says what changed in the store."""
 
 from __future__ import annotations
 
@@ -38,15 +38,18 @@ def embed(
     store: Annotated[
         str | None,
         typer.Option(
-            help="Keep the vectors in a store, a folder or an address like s3://bucket/photos.lance, and leave "
-            "out what is in it already: a run that was killed goes on where it stood."
+            help="Keep the vectors in a store (a folder, or an address like s3://bucket/photos.lance) and skip "
+            "the images that it holds already, so that a killed run goes on where it stopped."
         ),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the rows of the store whose file is gone.")
+    ] = False,
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", help="With --prune: also more than half of the rows, or those of a folder that is not there."
+            "--yes",
+            help="With --prune: remove even more than half of the rows, or all of a folder that is not there.",
         ),
     ] = False,
     vectors: Annotated[
@@ -65,8 +68,8 @@ def embed(
         bool,
         typer.Option(
             "--reduced",
-            help="Open large JPEG files at a half, quarter or eighth of their size, if that still covers the "
-            "network's input: faster, and not quite the same vectors.",
+            help="Open large JPEG files at a half, a quarter or an eighth of their size where that still covers "
+            "the network's input: faster, with slightly different vectors.",
         ),
     ] = False,
     runner: RunBy = "local",

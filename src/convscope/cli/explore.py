@@ -51,8 +51,8 @@ def neighbors(
     query: Annotated[
         list[str],
         typer.Argument(
-            help="Images of the collection: paths or ids in a store, row numbers outside of one; none is its own "
-            "neighbor. If one of them is none of these, all are read as image files and embedded."
+            help="Images to ask for: paths or ids in a store, row numbers outside of one; none is its own "
+            "neighbor. If one is not in the collection, all are read as image files and embedded."
         ),
     ],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
@@ -65,7 +65,7 @@ def neighbors(
         typer.Option(help="Condition on a store's rows: \"label = 'cat' AND predicted != label\"."),
     ] = None,
     approximate: Annotated[
-        bool, typer.Option("--approximate", help="Ask the index that `index` has made.")
+        bool, typer.Option("--approximate", help="Ask the index made by `index`: faster, and not exact.")
     ] = False,
     output: Output = None,
     as_json: AsJson = False,
@@ -100,7 +100,7 @@ def neighbors(
 def project(
     model: Network,
     collection: Collection,
-    method: Annotated[Method, typer.Option(help="How; umap needs convscope\\[umap].")] = "pca",
+    method: Annotated[Method, typer.Option(help="Method of the map; umap needs convscope\\[umap].")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of what is random in tsne and umap.")] = 0,
     runner: RunBy = "local",

@@ -122,7 +122,7 @@ def class_rows(result: Any) -> list[dict[str, Any]]:
 
 
 def free_csv(path: Path | None) -> Path | None:
-    """The file for the rows, before the long run whose result it is for: it must not be there yet."""
+    """The file for the rows, checked before the long run that fills it: it must not exist yet."""
     if path is not None:
         if os.path.lexists(path):
             raise OutputError(f"{path}: exists already; choose another --csv or remove it")

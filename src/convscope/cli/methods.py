@@ -9,7 +9,7 @@ import inspect
 import re
 import textwrap
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -29,7 +29,7 @@ from .options import (
     set_parameters,
     with_network,
 )
-from .wording import help_text, in_commands
+from .wording import for_terminal, help_text, in_commands
 
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.
@@ -73,7 +73,7 @@ def build(function: str) -> Callable[..., None]:
 
     shared = [parameter("output", Output, None), parameter("as_json", AsJson, False)]
     set_parameters(run, [*(_ARGUMENTS[name] for name in takes if name == argument), *options, *shared])
-    run.__doc__ = description(about.doc)
+    run.__doc__ = description(about.doc, {p.name: "--" + command_name(p.name) for p in options})
     return reporting(with_network(run))
 
 
@@ -90,10 +90,13 @@ _ARGUMENTS: dict[str, inspect.Parameter] = {
 }
 
 
-def description(doc: str) -> str:
+def description(doc: str, flags: Mapping[str, str]) -> str:
     """A docstring up to its Args, each paragraph on one line for the terminal to wrap; formulas as they are."""
-    paragraphs = in_commands(doc.split("\n\nArgs:")[0]).split("\n\n")
-    return "\n\n".join("\b\n" + text if text.startswith("    ") else " ".join(text.split()) for text in paragraphs)
+    paragraphs = doc.split("\n\nArgs:")[0].split("\n\n")
+    return "\n\n".join(
+        "\b\n" + text if text.startswith("    ") else for_terminal(in_commands(" ".join(text.split())), flags)
+        for text in paragraphs
+    )
 
 
 def example(function: str) -> str:

@@ -65,7 +65,7 @@ Output = Annotated[
     ),
 ]
 Network: TypeAlias = Callable[[], Any]  # loads it the first time
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --store`: a folder or an address.")]
 Collection: TypeAlias = Annotated[

@@ -45,9 +45,9 @@ commands = typer.Typer()
 @reporting
 def index(
     store: Store,
-    metric: Annotated[Metric, typer.Option(help="What near means; an index is for one.")] = "cosine",
+    metric: Annotated[Metric, typer.Option(help="What near means; an index answers for one metric.")] = "cosine",
     recall: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of the true nearest that it should find.")
+        float, typer.Option(min=0.01, max=1, help="Share of the true neighbors that it should find.")
     ] = 0.95,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +75,8 @@ def duplicates(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Pairs at least as alike (or at most as far); by default found from how near images are.",
+            help="Score from which on two images are a pair (euclidean: up to which); by default found from the "
+            "scores of the nearest.",
             show_default=False,
         ),
     ] = None,
@@ -88,7 +89,7 @@ def duplicates(
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Pairs of images in a store that are nearly the same; of equal images each with the next."""
+    """Pairs of images in a store that are nearly the same; equal images are paired each with the next."""
     check_store(store)
     place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
@@ -106,7 +107,7 @@ def duplicates(
 
 
 def _tell(found: Any) -> None:
-    """How many pairs there are, and the first of them."""
+    """Print how many pairs there are, and the first of them."""
     n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
     n_others = n - found.n_equal
     kept = "" if n == len(found) else f"; {len(found)} are kept"
@@ -136,7 +137,7 @@ def evaluate_retrieval(
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """How well the neighbors of labeled images tell their label, against pixels and chance."""
+    """How well the neighbors of labeled images tell their label, compared with pixels and chance."""
     check_store(store)
     place, csv = free_output(output, "retrieval", csv), free_csv(csv)
     options = checked("evaluate_retrieval", k=k, metric=metric, worst=worst)
@@ -166,11 +167,11 @@ def attribute_dataset(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """An attribution for every image of a store, summed up in its row.
+    """An attribution for every image of a store, summarized in its row.
 
     Columns, for saliency: saliency_target, the class that is explained; saliency_score; saliency_focus, the share
-    of the map in its strongest tenth (0.1 is spread evenly); saliency_x and saliency_y, its center of gravity from
-    0, left and top, to 1; saliency_map, a thumbnail.
+    of the map in its strongest tenth (0.1 if spread evenly); saliency_x and saliency_y, its center of gravity, 0
+    at the left and the top, 1 at the right and the bottom; saliency_map, a thumbnail.
     """
     method = method_key(method)
     check_store(store)
@@ -204,10 +205,10 @@ def place(
     model: Network,
     store: Store,
     images: Images,
-    method: Annotated[Method, typer.Option(help="On which of its maps.")] = "pca",
+    method: Annotated[Method, typer.Option(help="The method by which `project` made the map.")] = "pca",
     as_json: AsJson = False,
 ) -> None:
-    """Where new images lie on a map that `project` made of a store, which stays as it is."""
+    """Where new images lie on a map that `project` made of a store; the store stays as it is."""
     check_store(store)
     chosen_images(images)
     from convscope import EmbeddingStore
@@ -231,14 +232,18 @@ def place(
 @reporting
 def cluster(
     store: Store,
-    method: Annotated[Literal["hdbscan", "kmeans"], typer.Option(help="How.")] = "hdbscan",
-    n_clusters: Annotated[int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many.")] = None,
+    method: Annotated[
+        Literal["hdbscan", "kmeans"], typer.Option(help="hdbscan finds how many groups there are; kmeans is told.")
+    ] = "hdbscan",
+    n_clusters: Annotated[
+        int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many groups.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of kmeans.")] = 0,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Groups of near images, written into the store and drawn on its map from then on."""
+    """Groups of similar images, written into the store and shown on its map from then on."""
     check_store(store)
     place, csv = free_output(output, "cluster", csv), free_csv(csv)
     if (method == "kmeans") != (n_clusters is not None):
