@@ -25,17 +25,17 @@ from convscope.render import figure
 if TYPE_CHECKING:
     from tests.contracts.arguments import Place
 
-# In place of defaults that take long. What is asked for explicitly goes before.
+# In place of defaults that take long.
 QUICK: dict[str, Any] = {
-    "steps": 2,
-    "samples": 4,
-    "masks": 4,
+    "n_steps": 2,
+    "n_samples": 4,
+    "n_masks": 4,
     "cells": 2,
     "n_variants": 1,
     "windows": [4],
     "shapes": ["rectangle"],
     "baselines": ["mean"],
-    "stages": 1,
+    "n_stages": 1,
     "size_px": 8,
     "device": "cpu",
     "measures": ["sparseness"],
@@ -44,7 +44,7 @@ QUICK: dict[str, Any] = {
 
 
 class Bench:
-    """A tiny network, a store and a result of each kind in a folder, from which valid arguments are taken."""
+    """A tiny network, a store and a result of each kind, from which valid arguments are taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -71,16 +71,16 @@ def test_a_choice_that_is_nearly_right_is_named() -> None:
 
 @pytest.mark.parametrize("value", [4, np.int64(4), np.uint8(4), np.array(4), torch.tensor(4)])
 def test_whole_numbers_of_other_libraries_are_taken(value: Any) -> None:
-    found = smoothgrad(tiny_network(), torch.rand(1, 3, 16, 16), samples=value, noise=np.float32(0.5))
-    assert found.provenance.parameters["samples"] == 4
-    assert type(found.provenance.parameters["samples"]) is int
+    found = smoothgrad(tiny_network(), torch.rand(1, 3, 16, 16), n_samples=value, noise=np.float32(0.5))
+    assert found.provenance.parameters["n_samples"] == 4
+    assert type(found.provenance.parameters["n_samples"]) is int
     assert type(found.provenance.parameters["noise"]) is float
 
 
 @pytest.mark.parametrize("value", [np.array([4]), [4], 4.0, True, "4", 2**63, -1])
 def test_what_is_no_whole_number_in_the_range_is_refused(value: Any) -> None:
-    with ending(), pytest.raises(ParameterError, match=r"samples=.*: expected a whole number from 1 to 100,000"):
-        smoothgrad(tiny_network(), torch.rand(1, 3, 16, 16), samples=value)
+    with ending(), pytest.raises(ParameterError, match=r"n_samples=.*: expected a whole number from 1 to 100,000"):
+        smoothgrad(tiny_network(), torch.rand(1, 3, 16, 16), n_samples=value)
 
 
 def test_a_message_shows_no_more_than_a_line_of_what_was_given() -> None:

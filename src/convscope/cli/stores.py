@@ -233,7 +233,8 @@ def place(
 def cluster(
     store: Store,
     method: Annotated[
-        Literal["hdbscan", "kmeans"], typer.Option(help="hdbscan finds how many groups there are; kmeans is told.")
+        Literal["hdbscan", "kmeans"],
+        typer.Option(help="Method: hdbscan finds how many groups there are, kmeans is told."),
     ] = "hdbscan",
     n_clusters: Annotated[
         int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many groups.")
