@@ -47,8 +47,8 @@ class Kind(NamedTuple):
 def checks_arguments(function: Function) -> Function:
     """Check the arguments of a function, or of a class's constructor, by their annotations.
 
-    Numbers of NumPy and torch become Python's; any ordered collection becomes a list where a list is expected. With
-    an annotation that is not known here, such as ``Any`` or ``Model | nn.Module``, the function checks for itself.
+    Numbers of NumPy and torch become Python's; any ordered collection becomes a list where one is expected. Where
+    an annotation is not known here, such as ``Any`` or ``Model | nn.Module``, the function checks for itself.
 
     Example:
         >>> @checks_arguments

@@ -1,4 +1,4 @@
-"""Check that a value is of the right kind and in range, or raise a `ParameterError` that says what was expected."""
+"""Check that a value is of the right kind and in range; a `ParameterError` says what was expected instead."""
 
 from __future__ import annotations
 
