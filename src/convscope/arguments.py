@@ -31,9 +31,9 @@ from .errors import ParameterError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# These get errors of their own, where the network is at hand.
+# These have errors of their own, where they are looked at with the network at hand.
 _LEFT = {"self", "cls", "model", "module", "images", "image", "target", "targets", "against"}
-_PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # names of a tuple's parts
+_PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
 
 
 class Kind(NamedTuple):

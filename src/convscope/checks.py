@@ -43,10 +43,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_components": (1, 100_000),
     "n_dims": (1, _MOST),
     "n_frames": (0, 100_001),
-    "n_masks": (2, 100_000),
-    "n_samples": (1, 100_000),
-    "n_stages": (1, 10_000),
-    "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),
     "noise": (0, 1000),
     "recall": (math.nextafter(0, 1), 1),
@@ -204,6 +200,6 @@ def which_is_nearer(metric: str) -> str:
 
 
 def check_address(address: str | None, engine: Engine) -> None:
-    """`ParameterError` for an address without a cluster."""
+    """An address only of a cluster."""
     if address is not None and engine != "ray":
         raise ParameterError("address belongs to engine='ray'")

@@ -42,7 +42,7 @@ class StoreError(ConvscopeError):
 
 
 class NotInStoreError(StoreError):
-    """An image is not in the store, and no network is at hand to embed it."""
+    """An image that a store does not hold, and that nothing can embed here."""
 
 
 class Interrupted(KeyboardInterrupt):

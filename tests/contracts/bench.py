@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 # In place of defaults that take long.
 QUICK: dict[str, Any] = {
-    "n_steps": 2,
-    "n_samples": 4,
-    "n_masks": 4,
+    "steps": 2,
+    "samples": 4,
+    "masks": 4,
     "cells": 2,
     "n_variants": 1,
     "windows": [4],
     "shapes": ["rectangle"],
     "baselines": ["mean"],
-    "n_stages": 1,
+    "stages": 1,
     "size_px": 8,
     "device": "cpu",
     "measures": ["sparseness"],
