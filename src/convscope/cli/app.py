@@ -115,7 +115,7 @@ def report(
     if collection is not None:
         check_collection(collection)
     from convscope.report import report as write_report
-    from convscope.report.compose import IMAGES
+    from convscope.report.contents import IMAGES
 
     with staged_progress() as step:
         written = write_report(

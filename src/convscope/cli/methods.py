@@ -140,8 +140,8 @@ def number_or_text(text: str) -> Any:
 # One meaning for one name, everywhere in the library: what the text of an option becomes.
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "target": chosen_target,
-    "window": _window,
-    "windows": _pair,
+    "window": _pair,
+    "windows": _window,
     "stride": _pair,
     "superpixel": _pair,
     "size_px": _pair,

@@ -53,9 +53,11 @@ def index(
 ) -> None:
     """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
     check_store(store)
+    options = checked("index", metric=metric, recall=recall)
     from convscope import EmbeddingStore
+    from convscope import index as build
 
-    found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
+    found = build(EmbeddingStore.open(store), **options)
     if as_json:
         print_json(found)
         return
@@ -212,13 +214,13 @@ def place(
     check_store(store)
     chosen_images(images)
     from convscope import EmbeddingStore
-    from convscope.embedding import place as placed
+    from convscope import place as placed
+    from convscope.embedding.origins import check_model
 
-    network = model()
-    opened = EmbeddingStore.open(store, model=network)
-    opened.check_model(network, embeds=True)
+    network, opened = model(), EmbeddingStore.open(store)
+    check_model(opened, network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
-    places = placed(opened, embeddings.vectors, method=method)
+    places = placed(opened, embeddings, method=method)
     if as_json:
         print_json({"names": list(embeddings.names), "coordinates": places.tolist()})
     else:
