@@ -41,7 +41,7 @@ from convscope.cli import console, embedding, explore, stores
 from convscope.cli.app import app
 from convscope.cli.methods import LOOKS, argument_help, command_name
 from convscope.cli.options import chosen_target
-from convscope.cli.wording import help_text
+from convscope.cli.phrasing import help_text
 from convscope.errors import OutputError
 
 # A small network, so that a command takes little more than the time to import torch.

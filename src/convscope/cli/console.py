@@ -32,7 +32,7 @@ from rich.text import Text
 from ..errors import ConvscopeError, Interrupted, OutputError
 from ..outputs import check_directory
 from ..texts import printable
-from .wording import flags_of, for_terminal
+from .phrasing import flags_of, for_terminal
 
 out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)

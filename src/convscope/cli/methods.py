@@ -29,7 +29,7 @@ from .options import (
     set_parameters,
     with_network,
 )
-from .wording import for_terminal, help_text, in_commands
+from .phrasing import for_terminal, help_text, in_commands
 
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.

@@ -18,7 +18,7 @@ from ..checks import HIGHER_IS_NEARER, Metric, Runner, which_is_nearer
 from ..errors import ImageError, StoreError
 from ..outputs import check_no_input
 from .networks import DEFAULT_MODEL, check_network
-from .wording import HELP
+from .phrasing import HELP
 
 RunBy: TypeAlias = Annotated[
     Runner, typer.Option("--runner", help="local, or ray: the workers of a Ray cluster, which can open the store.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from convscope.cli.phrasing import flags_of, for_terminal, help_text
 from convscope.cli.stores import cluster, duplicates
-from convscope.cli.wording import flags_of, for_terminal, help_text
 
 FLAGS = {
     "n_clusters": "--n-clusters",
