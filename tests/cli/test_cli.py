@@ -435,7 +435,7 @@ def test_layers_as_json() -> None:
         (["occlusion", "{photo}", "--window", "a"], 2, "expected pixels"),
         (["filters", "--layer", "nine"], 1, "layer 'nine' does not exist"),
         (["filters", "-o", "{photo}/map"], 1, "one.jpg is a file; choose another output"),
-        (["neighbors", "{photo}", "0"], 1, "no neighbor to find"),
+        (["neighbors", "{photo}", "0"], 1, "no row is left to be a neighbor"),
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(

@@ -29,6 +29,7 @@ FLAGS = {
         ("make one with project(store, method='tsne')", "make one with convscope project STORE --method tsne"),
         ("use pretrained=False", "use --random-weights"),
         ("shuffled=True", "shuffled=True"),
+        ("widen `k`, or `kk`", "widen --k, or `kk`"),
     ],
 )
 def test_arguments_are_told_as_options(said: str, shown: str) -> None:

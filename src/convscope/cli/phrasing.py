@@ -71,6 +71,7 @@ def for_terminal(message: str, flags: Mapping[str, str]) -> str:
         message = message.replace(python, spoken)
     message = re.sub(r"(?<![\w.])(\w+)\(store(?:, ([^()]*))?\)", _as_command, message)
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True)) or "(?!)"
+    message = re.sub(f"`({names})`", lambda found: flags[found[1]], message)
     given = r"=(?P<value>'[^']*'|[^\s,;:)`]*)"
     argument = rf"(?<![\w./-])(?P<name>{names})(?:{given}|(?![\w./=-]))"
 
