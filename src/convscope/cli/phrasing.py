@@ -10,8 +10,8 @@ from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
-# Options whose docstrings offer what only Python can give. One name means the same in every command.
 _SIDES = "32, or 32,16 for height and width"
+# Options whose docstrings offer what only Python can give. One name means the same in every command.
 HELP = {
     "target": 'Class index or label, or "A rather than B" for the difference of two classes; by default the class '
     "that the network predicts. Give it once for all images, or once for each.",
@@ -21,6 +21,8 @@ HELP = {
     "about as large as the window.",
     "window": f"Pixels of the network's input: {_SIDES}; by default 32, or a quarter of the input's side where "
     "that is less.",
+    "windows": f"Size in pixels of the network's input: {_SIDES}; give it once for each. By default auto, which "
+    "tries five sizes.",
     "stride": f"Pixels from one window to the next: {_SIDES}; by default half of the window.",
     "superpixel": f"About how large a superpixel is: {_SIDES}; by default 32, or a quarter of the input's side "
     "where that is less.",
