@@ -8,12 +8,12 @@ STAMP := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(VENV)/.ready,out/.ready)
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-other-machine test-slow test-all check format bench clean
 
-# As many tests at once as there are processors. Threads that spin until the others are done would take the processor
-# from the other tests, and make all of them ten times as long.
+# As many tests at once as there are processors. PASSIVE: threads that spin while they wait would keep the processor
+# from the other tests, which then take ten times as long.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n auto --dist worksteal
 
-# Another machine, as far as one can be had on this one: one thread, and the kernels of a processor without AVX, in
-# PyTorch, oneDNN, MKL, and the OpenBLAS of NumPy and SciPy. All of them round otherwise.
+# The nearest to another machine that this one offers: one thread, and the kernels for processors without AVX in
+# PyTorch, oneDNN, MKL, and the OpenBLAS of NumPy and SciPy. All of these round differently.
 OTHER_MACHINE := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
     MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem
 
@@ -38,10 +38,10 @@ demo: $(STAMP) ## look inside a real network: two real photos -> out/report.html
 	$(PYTHON) -m convscope report $(SAMPLES)/photos/cat.png $(SAMPLES)/photos/coffee.png \
 	    --collection $(SAMPLES)/crops --output out/report.html
 
-test: $(STAMP)-dev ## run the fast tests: all that takes less than a few seconds
+test: $(STAMP)-dev ## run the fast tests, of at most a few seconds each
 	$(PYTEST) -m "not slow"
 
-test-other-machine: $(STAMP)-dev ## run the fast tests in one thread and without AVX, where all is rounded otherwise
+test-other-machine: $(STAMP)-dev ## run the fast tests in one thread without AVX, which rounds differently
 	$(OTHER_MACHINE) $(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)-dev ## run the tests that take longer
@@ -63,5 +63,5 @@ bench: $(STAMP)-dev ## compare with the peers; prints tables
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
-clean: ## remove everything that was made, except .venv
+clean: ## remove everything these targets made, except .venv
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,8 +27,8 @@ from torch.nn import functional
 
 import convscope
 from convscope import Model, evaluate, load_model
-from convscope.attribution.superpixel_coalitions import check_superpixel, numbered_superpixels
 from convscope.attribution.noisy_gradients import noisy_copies
+from convscope.attribution.superpixel_coalitions import check_superpixel, numbered_superpixels
 from convscope.evaluation.controls import control_maps
 from convscope.execution import evaluating
 from convscope.perturbation import baseline_of, curves, ranks, score_variants

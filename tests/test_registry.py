@@ -17,13 +17,13 @@ def test_names_are_taken_as_people_write_them() -> None:
 
 @pytest.mark.parametrize("name", ["gradcam", "GradCam", "grad_cams"])
 def test_a_name_that_is_none_gets_a_near_one(name: str) -> None:
-    with pytest.raises(ParameterError, match=rf"'{name}' is no method; did you mean grad_cam.*expected some of"):
+    with pytest.raises(ParameterError, match=rf"'{name}' is no method; did you mean grad_cam.*expected one of"):
         method_key(name)
 
 
 @pytest.mark.parametrize("name", [None, 3, ["saliency"], "xyz"])
 def test_anything_else_is_refused_with_the_list(name: object) -> None:
-    with pytest.raises(ParameterError, match=r"is no method; .*expected some of .*saliency"):
+    with pytest.raises(ParameterError, match=r"is no method; .*expected one of .*saliency"):
         method_key(name)
 
 

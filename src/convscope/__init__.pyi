@@ -1,145 +1,74 @@
-from .activations import feature_maps, filters
-from .attribution import (
-    ATTRIBUTIONS,
-    attention_rollout,
-    deconvnet,
-    deep_lift,
-    eigen_cam,
-    grad_cam,
-    grad_cam_plus_plus,
-    guided_backprop,
-    guided_grad_cam,
-    integrated_gradients,
-    kernel_shap,
-    layer_cam,
-    lime,
-    lrp,
-    occlusion,
-    occlusion_multiscale,
-    rise,
-    saliency,
-    score_cam,
-    smoothgrad,
-    vargrad,
-)
-from .datasets import attribute_dataset
-from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, project
-from .errors import (
-    ConvscopeError,
-    ImageError,
-    Interrupted,
-    LayerError,
-    ModelError,
-    OutputError,
-    ParameterError,
-    StoreError,
-    TargetError,
-)
-from .evaluation import (
-    compare,
-    evaluate,
-    evaluate_retrieval,
-    mask_study,
-    sanity_check,
-)
-from .images import ImageSet, load_images
-from .models import Layer, Model, Preprocessing, load_model
-from .report import report
-from .results import (
-    Attribution,
-    Clusters,
-    Comparison,
-    Duplicates,
-    Evaluation,
-    FeatureMaps,
-    Filters,
-    MaskStudy,
-    Neighbors,
-    Prediction,
-    Projection,
-    Provenance,
-    Result,
-    Retrieval,
-    SanityCheck,
-    Visualization,
-)
-from .samples import write_samples
-from .synthesis import visualize
-from .targets import Contrast, Detection, Region, Several, SimilarTo
-
-__all__ = [
-    "ATTRIBUTIONS",
-    "Attribution",
-    "Clusters",
-    "Comparison",
-    "Contrast",
-    "ConvscopeError",
-    "Detection",
-    "Duplicates",
-    "EmbeddingStore",
-    "Embeddings",
-    "Evaluation",
-    "FeatureMaps",
-    "Filters",
-    "ImageError",
-    "ImageSet",
-    "Interrupted",
-    "Layer",
-    "LayerError",
-    "MaskStudy",
-    "Model",
-    "ModelError",
-    "Neighbors",
-    "OutputError",
-    "ParameterError",
-    "Prediction",
-    "Preprocessing",
-    "Projection",
-    "Provenance",
-    "Region",
-    "Result",
-    "Retrieval",
-    "SanityCheck",
-    "Several",
-    "SimilarTo",
-    "StoreError",
-    "TargetError",
-    "Visualization",
-    "attention_rollout",
-    "attribute_dataset",
-    "cluster",
-    "compare",
-    "deconvnet",
-    "deep_lift",
-    "duplicates",
-    "eigen_cam",
-    "embed",
-    "evaluate",
-    "evaluate_retrieval",
-    "feature_maps",
-    "filters",
-    "grad_cam",
-    "grad_cam_plus_plus",
-    "guided_backprop",
-    "guided_grad_cam",
-    "integrated_gradients",
-    "kernel_shap",
-    "layer_cam",
-    "lime",
-    "load_images",
-    "load_model",
-    "lrp",
-    "mask_study",
-    "occlusion",
-    "occlusion_multiscale",
-    "project",
-    "report",
-    "rise",
-    "saliency",
-    "sanity_check",
-    "score_cam",
-    "smoothgrad",
-    "vargrad",
-    "visualize",
-    "write_samples",
-]
+from .activations import feature_maps as feature_maps
+from .activations import filters as filters
+from .attribution import ATTRIBUTIONS as ATTRIBUTIONS
+from .attribution import attention_rollout as attention_rollout
+from .attribution import deconvnet as deconvnet
+from .attribution import deep_lift as deep_lift
+from .attribution import eigen_cam as eigen_cam
+from .attribution import grad_cam as grad_cam
+from .attribution import grad_cam_plus_plus as grad_cam_plus_plus
+from .attribution import guided_backprop as guided_backprop
+from .attribution import guided_grad_cam as guided_grad_cam
+from .attribution import integrated_gradients as integrated_gradients
+from .attribution import kernel_shap as kernel_shap
+from .attribution import layer_cam as layer_cam
+from .attribution import lime as lime
+from .attribution import lrp as lrp
+from .attribution import occlusion as occlusion
+from .attribution import occlusion_multiscale as occlusion_multiscale
+from .attribution import rise as rise
+from .attribution import saliency as saliency
+from .attribution import score_cam as score_cam
+from .attribution import smoothgrad as smoothgrad
+from .attribution import vargrad as vargrad
+from .datasets import attribute_dataset as attribute_dataset
+from .embedding import Embeddings as Embeddings
+from .embedding import EmbeddingStore as EmbeddingStore
+from .embedding import cluster as cluster
+from .embedding import duplicates as duplicates
+from .embedding import embed as embed
+from .embedding import project as project
+from .errors import ConvscopeError as ConvscopeError
+from .errors import ImageError as ImageError
+from .errors import Interrupted as Interrupted
+from .errors import LayerError as LayerError
+from .errors import ModelError as ModelError
+from .errors import OutputError as OutputError
+from .errors import ParameterError as ParameterError
+from .errors import StoreError as StoreError
+from .errors import TargetError as TargetError
+from .evaluation import compare as compare
+from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_retrieval as evaluate_retrieval
+from .evaluation import mask_study as mask_study
+from .evaluation import sanity_check as sanity_check
+from .images import ImageSet as ImageSet
+from .images import load_images as load_images
+from .models import Layer as Layer
+from .models import Model as Model
+from .models import Preprocessing as Preprocessing
+from .models import load_model as load_model
+from .report import report as report
+from .results import Attribution as Attribution
+from .results import Clusters as Clusters
+from .results import Comparison as Comparison
+from .results import Duplicates as Duplicates
+from .results import Evaluation as Evaluation
+from .results import FeatureMaps as FeatureMaps
+from .results import Filters as Filters
+from .results import MaskStudy as MaskStudy
+from .results import Neighbors as Neighbors
+from .results import Prediction as Prediction
+from .results import Projection as Projection
+from .results import Provenance as Provenance
+from .results import Result as Result
+from .results import Retrieval as Retrieval
+from .results import SanityCheck as SanityCheck
+from .results import Visualization as Visualization
+from .samples import write_samples as write_samples
+from .synthesis import visualize as visualize
+from .targets import Contrast as Contrast
+from .targets import Detection as Detection
+from .targets import Region as Region
+from .targets import Several as Several
+from .targets import SimilarTo as SimilarTo

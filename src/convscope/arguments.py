@@ -1,6 +1,6 @@
-"""Every argument of a public function is what its annotation says, or a `ParameterError` names it.
+"""Check every argument of a public function by its annotation; a `ParameterError` names what does not fit.
 
-So a new option is checked by being annotated. What its number may be stands in `checks.BOUNDS`, by its name.
+Annotating a new option is enough to have it checked. The bounds of its number are in `checks.BOUNDS`, by its name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width
 
 
 class Kind(NamedTuple):
-    """What an annotation allows: in words, and a function that gives a value back, as it should be, or raises."""
+    """What an annotation allows: in words, and as a function that converts a value or raises."""
 
     words: str
     take: Callable[[Any], Any]
@@ -47,8 +47,8 @@ class Kind(NamedTuple):
 def checks_arguments(function: Function) -> Function:
     """Check the arguments of a function, or of a class's constructor, by their annotations.
 
-    Numbers of NumPy and torch become Python's, and lists where an order is wanted become lists. An annotation that
-    this does not know, as ``Any`` or ``Model | nn.Module``, leaves its argument to the function.
+    Numbers of NumPy and torch become Python's; any ordered collection becomes a list where one is expected. Where
+    an annotation is not known here, such as ``Any`` or ``Model | nn.Module``, the function checks for itself.
 
     Example:
         >>> @checks_arguments
@@ -74,7 +74,7 @@ def checks_arguments(function: Function) -> Function:
 
 @functools.cache
 def _takes(function: Callable[..., Any]) -> dict[str, Callable[[Any], Any]]:
-    """What checks each parameter; found at the first call, as annotations name what is imported later."""
+    """The check of each parameter; found at the first call, since annotations name what is imported later."""
     found = {}
     for name, annotation in function.__annotations__.items():
         kind = None if name in _LEFT or name == "return" else kind_of(_evaluated(annotation, function), name)
@@ -84,7 +84,7 @@ def _takes(function: Callable[..., Any]) -> dict[str, Callable[[Any], Any]]:
 
 
 def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
-    """An annotation from its text; None where it names what only a type checker imports."""
+    """An annotation from its text; `Any` where it names something that only a type checker imports."""
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -94,7 +94,7 @@ def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
 
 
 def kind_of(hint: Any, name: str) -> Kind | None:
-    """What an annotation allows for a parameter of this name; None where that is for the function to say."""
+    """What an annotation allows for a parameter of this name; None where the function has to decide."""
     simple = {
         bool: Kind("True or False", lambda value: _as_bool(value, name)),
         int: Kind(count_in_words(name), lambda value: as_count(value, name)),
@@ -135,7 +135,7 @@ def _as_bool(value: Any, name: str) -> bool:
 
 
 def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
-    """The first of several that takes a value."""
+    """One of several kinds: the first that takes the value."""
     is_optional = type(None) in hints
     hints = [hint for hint in hints if hint is not type(None)]
     if Path in hints:  # which is given as a string, too
@@ -156,7 +156,7 @@ def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
             try:
                 return kind.take(value)
             except ParameterError:
-                if len(known) == 1:  # which can say best what is wrong
+                if len(known) == 1:  # it says best what is wrong
                     raise
         raise unfit(value, name, words)
 
@@ -164,7 +164,7 @@ def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
 
 
 def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
-    """A list or a tuple, of so many or of any number of values of one kind."""
+    """A list or a tuple of values of one kind, with a fixed or any length."""
     fixed = len(hints) if origin is tuple and hints[-1] is not ... else None
     each = kind_of(hints[0], name)
     if fixed:
@@ -184,7 +184,7 @@ def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
 
 
 def _mapping(hints: Sequence[Any], name: str) -> Kind:
-    """A dict whose keys and values are of some kind."""
+    """A dict with keys of one kind and values of another."""
     key, value_kind = (kind_of(hint, name) for hint in hints)
     words = f"a dict from {key.words if key else 'anything'} to {value_kind.words if value_kind else 'anything'}"
 

@@ -1,4 +1,4 @@
-"""What a caller gives: of the right kind and in the right range, or a `ParameterError` naming it."""
+"""Check that a value is of the right kind and in range; a `ParameterError` says what was expected instead."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": 
 
 _PIXELS = (1, 10_000)  # a side of what a network sees
 _MOST = 2**31 - 1
-# The least and the greatest value of an option, by its name, which means the same everywhere. The upper bounds are
-# beyond what anybody needs, so that with a digit too many nothing runs for years or asks for terabytes.
+# The least and the greatest value of an option, by its name, which means the same everywhere. The upper bounds lie
+# beyond what anybody needs: a digit too many must not run for years or ask for terabytes.
 BOUNDS: dict[str, tuple[float, float]] = {
     "at_least": (1, 100_000),
     "at_most": (1, _MOST),
@@ -68,18 +68,18 @@ _WORDS = {"clear": "a number, at least 0 and less than 1", "keep": "a number bet
 
 
 def shown(value: object) -> str:
-    """A value in a message: on one line, no longer than 80 characters, whatever its repr does."""
+    """A value as a message shows it: on one line of at most 80 characters, whatever its repr does."""
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = brief.maxlong = 80
     try:
         text = " ".join(brief.repr(value).split())
-    except Exception:  # of a class whose repr fails, or a number of thousands of digits
+    except Exception:  # the repr of a broken class, or of a number with thousands of digits
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def unfit(value: object, name: str, expected: str) -> ParameterError:
-    """The error for an argument that is something else than expected."""
+    """The error for an argument that is not what was expected."""
     return ParameterError(f"{name}={shown(value)}: expected {expected}")
 
 
@@ -90,24 +90,24 @@ def in_words(names: Iterable[str]) -> str:
 
 
 def count_in_words(name: str, least: int | None = None) -> str:
-    """Which whole numbers an option takes."""
+    """The whole numbers that an option takes, in words."""
     low, high = BOUNDS.get(name, (0, _MOST))
     return f"a whole number from {int(low) if least is None else least:,} to {int(high):,}"
 
 
 def number_in_words(name: str) -> str:
-    """Which numbers an option takes."""
+    """The numbers that an option takes, in words."""
     low, high = BOUNDS.get(name, (-math.inf, math.inf))
     return _WORDS.get(name) or ("a finite number" if low == -math.inf else f"a number from {low:g} to {high:g}")
 
 
 def plain(value: Any) -> Any:
-    """A number of NumPy or torch, also an array without dimensions, as Python's own."""
+    """A number of NumPy or torch, or an array without dimensions, as a number of Python."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def as_count(value: object, name: str, least: int | None = None) -> int:
-    """A whole number within the `BOUNDS` of its name, or of at least ``least``."""
+    """A whole number within the `BOUNDS` of its name; ``least`` replaces the lower one."""
     low, high = BOUNDS.get(name, (0, _MOST))
     given = plain(value)
     is_whole = isinstance(given, Integral) and not isinstance(given, bool)
@@ -130,7 +130,7 @@ def as_number(value: object, name: str) -> float:
 
 
 def as_choice(value: object, name: str, choices: Sequence[str]) -> str:
-    """One of some names; the error says which of them may have been meant."""
+    """One of several names; the error suggests the one that may have been meant."""
     given = plain(value)
     if not isinstance(given, str):
         raise unfit(value, name, in_words(choices))
@@ -150,7 +150,7 @@ def as_text(value: object, name: str) -> str:
 
 
 def as_path(value: Any, name: str) -> Any:
-    """A string or a path that a file could have."""
+    """A string or a path that can be the name of a file."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text or len(text) > 4096:
         raise unfit(value, name, "a path")
@@ -162,7 +162,7 @@ def as_path(value: Any, name: str) -> Any:
 
 
 def as_array(value: Any, name: str, expected: str) -> Any:
-    """An array of NumPy, of whatever makes one."""
+    """A NumPy array, from anything that converts to one."""
     import numpy as np
 
     try:
@@ -172,7 +172,7 @@ def as_array(value: Any, name: str, expected: str) -> Any:
 
 
 def as_items(value: Any, name: str, expected: str) -> list[Any]:
-    """What is in a list or the like, whose order means something; a string is one thing and no list."""
+    """The items of a list or another ordered collection; a string is one item and no list."""
     is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | Mapping | Set)
     if not is_list or getattr(value, "ndim", 1) == 0:
         raise unfit(value, name, expected)
@@ -191,12 +191,12 @@ def as_pair(value: object, name: str) -> Pair:
 
 
 def check_metric(metric: str) -> None:
-    """`ParameterError` for an unknown one."""
+    """`ParameterError` for an unknown metric."""
     as_choice(metric, "metric", tuple(HIGHER_IS_NEARER))
 
 
 def which_is_nearer(metric: str) -> str:
-    """How a score by a metric is read, in words."""
+    """How to read a score of this metric, in words."""
     return "higher is nearer" if HIGHER_IS_NEARER[metric] else "lower is nearer"
 
 

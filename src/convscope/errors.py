@@ -26,11 +26,11 @@ class LayerError(ConvscopeError):
 
 
 class TargetError(ConvscopeError):
-    """A target does not name a score of this network."""
+    """A target names no score of this network."""
 
 
 class ParameterError(ConvscopeError):
-    """An option is outside its range."""
+    """An argument is of the wrong kind or outside its range."""
 
 
 class OutputError(ConvscopeError):
@@ -38,7 +38,7 @@ class OutputError(ConvscopeError):
 
 
 class StoreError(ConvscopeError):
-    """A store of embeddings is not there, was made by another network, or cannot be written."""
+    """A store of embeddings does not exist, was made by another network, or cannot be written."""
 
 
 class NotInStoreError(StoreError):
@@ -46,7 +46,7 @@ class NotInStoreError(StoreError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during long work; ``result`` holds what was finished before it."""
+    """Ctrl-C during long work; ``result`` holds what was finished by then."""
 
     def __init__(self, result: Any) -> None:
         super().__init__("interrupted; the finished part is in .result")

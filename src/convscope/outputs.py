@@ -57,7 +57,7 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
             if not overwrite and not _is_ours(place):
                 raise OutputError(
                     f"{output}: exists, and convscope did not write it; choose another output, or give "
-                    "overwrite=True (--overwrite)"
+                    "overwrite=True"
                 )
             if not os.access(place, os.W_OK) or not about.st_mode & 0o222:  # root may write all the same
                 raise OutputError(f"{output}: is read-only; choose another output")

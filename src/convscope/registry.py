@@ -1,11 +1,17 @@
-"""The one list of methods; tests, the command line and the report are generated from it."""
+"""The one list of attribution methods; tests, the command line and the report are generated from it.
+
+`ATTRIBUTIONS` is filled when `convscope.attribution` is imported, and torch with it. `method_names` reads the same
+list from the source, so that a command line can name the methods, and refuse a mistyped one, at once.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from . import declared
 from .arguments import checks_arguments
 from .errors import ParameterError
 
@@ -20,21 +26,34 @@ def register(method: Method) -> Method:
     return ATTRIBUTIONS[method.__name__]  # type: ignore[return-value]
 
 
+@functools.cache
+def declared_methods() -> tuple[str, ...]:
+    """The functions of `convscope.attribution` that are decorated with `register`, without importing them."""
+    room = "convscope.attribution"
+    names = declared.functions(room)
+    return tuple(name for name in names if "register" in declared.function(name, room).decorators)
+
+
+def method_names() -> list[str]:
+    """The names of all methods, those registered from outside the package last."""
+    return list(dict.fromkeys([*declared_methods(), *ATTRIBUTIONS]))
+
+
 def method_key(name: object) -> str:
-    """The key of a method, also of "grad-cam"; `ParameterError` with what may have been meant."""
-    key = str(name).replace("-", "_").lower()
-    if isinstance(name, str) and key in ATTRIBUTIONS:
+    """The key of a method, also of "grad-cam"; the error for a name that is none suggests near ones."""
+    key, known = str(name).replace("-", "_").lower(), method_names()
+    if isinstance(name, str) and key in known:
         return key
-    near = difflib.get_close_matches(key, ATTRIBUTIONS, n=2)
+    near = difflib.get_close_matches(key, known, n=2)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ParameterError(f"{name!r} is no method; {hint}expected some of {', '.join(ATTRIBUTIONS)}")
+    raise ParameterError(f"{name!r} is no method; {hint}expected one of {', '.join(known)}")
 
 
 def method_keys(names: str | Sequence[str]) -> list[str]:
-    """The keys of several methods, each once, in their order; "all" is all of them."""
+    """The keys of several methods, each once, in their order; "all" stands for all of them."""
     given = [names] if isinstance(names, str) else list(names)
     if given == ["all"]:
-        return list(ATTRIBUTIONS)
+        return method_names()
     if not given:
         raise ParameterError("methods: expected at least one, or 'all'")
     return list(dict.fromkeys(method_key(name) for name in given))

@@ -1,9 +1,9 @@
-"""Real photos to try things on, with no download: they lie in two packages that convscope needs anyway.
+"""Real photos to try things on, without a download: two packages that convscope needs anyway contain them.
 
-Ten are from the wheel of scikit-image; the docstrings of ``skimage.data`` tell who took each, most without any
-restriction (NASA, Brooklyn Museum, CC0 by their photographers). The motorcycle is from the Middlebury 2014 stereo
-benchmark (Scharstein et al.). Two are from the wheel of scikit-learn, under Creative Commons Attribution 2.0; its
-``sklearn/datasets/images/README.txt`` names their sources.
+Ten come with scikit-image; the docstrings of ``skimage.data`` name their photographers, and most are free of any
+restriction (NASA, Brooklyn Museum, CC0). The motorcycle is from the Middlebury 2014 stereo benchmark (Scharstein
+et al.). Two come with scikit-learn under Creative Commons Attribution 2.0, with their sources in its
+``sklearn/datasets/images/README.txt``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _QUALITY = 92
 def sample_photos() -> dict[str, Pixels]:
     """The twelve photos of `PHOTOS`, uint8 (H, W, 3) each, from 303 x 384 to 1411 x 1411 pixels.
 
-    They lie in the wheels of scikit-image and scikit-learn; nothing is downloaded.
+    They come with scikit-image and scikit-learn; nothing is downloaded.
 
     Example:
         >>> sample_photos()["cat"].shape
@@ -62,7 +62,7 @@ def sample_photos() -> dict[str, Pixels]:
 def write_samples(
     directory: str | Path, *, n_variants: int = 16, seed: int = 0, progress: Progress | None = None
 ) -> Path:
-    """Write a folder of images whose right neighbors are known.
+    """Write a folder of images whose true neighbors are known.
 
     ``photos/`` holds the twelve photos as they are, ``crops/NAME/`` random views of each: 40 to 90 % of the
     area, width to height from 3:4 to 4:3, at most 500 pixels long, half of them mirrored, brightness times 0.6
@@ -71,7 +71,7 @@ def write_samples(
     scikit-image and scikit-learn; nothing is downloaded.
 
     Args:
-        directory: a new or empty one; it appears only when all is written. One that holds what the same call
+        directory: a new or an empty one; it appears once everything is written. One that holds what the same call
             wrote is left as it is, so that a notebook can be run again.
         n_variants: views of each photo; the first n are the same whatever n is.
         seed: for the views; the same seed gives the same pixels.
@@ -100,7 +100,7 @@ def write_samples(
 
 
 def _samples(n_variants: int, seed: int, progress: Progress | None) -> Iterator[tuple[str, bytes]]:
-    """Every file: its place in the folder, and what it holds."""
+    """Every file: its place in the folder, and its content."""
     n_images, n_done = len(PHOTOS) * (1 + n_variants), 0
     for n, name in enumerate(PHOTOS):
         original = _file(name)
@@ -116,7 +116,7 @@ def _samples(n_variants: int, seed: int, progress: Progress | None) -> Iterator[
 
 
 def _holds(directory: Path, n_variants: int, seed: int, progress: Progress | None) -> bool:
-    """Whether photos/ and crops/ hold exactly what this call would write, byte for byte."""
+    """Whether photos/ and crops/ hold, byte for byte, what this call would write."""
     try:
         files = [file for part in ("photos", "crops") for file in (directory / part).rglob("*")]
         there = {file.relative_to(directory).as_posix() for file in files if not file.is_dir()}
@@ -141,8 +141,8 @@ def _open(name: str) -> Pixels:
 
 
 def _view(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """One random view: a part of the photo, perhaps mirrored, darker or brighter."""
-    while True:  # drawn again until it fits inside
+    """A random view: a part of the photo, perhaps mirrored, darker or brighter."""
+    while True:  # until it fits into the photo
         area = rng.uniform(*_AREA) * photo.width * photo.height
         aspect = np.exp(rng.uniform(*np.log(_ASPECT)))
         width, height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import time
 import typing
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,13 +27,21 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import convscope.embedding
-from convscope import ATTRIBUTIONS, Attribution, Contrast, EmbeddingStore, Interrupted, Visualization, embed
-from convscope.cli import console
+from convscope import (
+    ATTRIBUTIONS,
+    Attribution,
+    Contrast,
+    EmbeddingStore,
+    Interrupted,
+    Visualization,
+    declared,
+    embed,
+)
+from convscope.cli import console, embedding, explore, stores
 from convscope.cli.app import app
-from convscope.cli.collections import project
-from convscope.cli.methods import argument_help, method_summaries
-from convscope.cli.options import DEFAULT_MODEL, chosen_target
-from convscope.embedding.projection import METHODS
+from convscope.cli.methods import LOOKS, argument_help, command_name
+from convscope.cli.options import chosen_target
+from convscope.cli.phrasing import help_text
 from convscope.errors import OutputError
 
 # A small network, so that a command takes little more than the time to import torch.
@@ -57,6 +67,11 @@ def words(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
+def others(found: dict[str, Any]) -> list[Path]:
+    """The neighbors in what --json prints."""
+    return [Path(row["other"]) for row in found["rows"]]
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of its own to work in."""
@@ -75,69 +90,88 @@ def photos(tmp_path: Path, cat: np.ndarray, coffee: np.ndarray) -> Path:
     return folder
 
 
-def test_help_lists_every_method_without_importing_torch() -> None:
-    code = (
-        "import sys; sys.argv = ['convscope', '--help']\n"
-        "from convscope.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print('TORCH' if 'torch' in sys.modules else 'LIGHT')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip().endswith("LIGHT")
-    for command in (
-        *method_summaries(),
-        "report",
-        "predict",
-        "layers",
-        "embed",
-        "neighbors",
-        "project",
-        "samples",
-        "evaluate",
-        "sanity-check",
-        "compare",
-        "mask-study",
-    ):
-        assert f" {command} " in done.stdout
-
-
-def test_every_registered_method_is_a_command() -> None:
-    commands = {name.replace("-", "_") for name in method_summaries()}
-    assert set(ATTRIBUTIONS) | {"filters", "feature_maps", "visualize"} == commands
-    assert all(method_summaries().values())
+def test_every_registered_method_is_a_command_and_help_lists_them_under_headings() -> None:
+    shown = words(invoke("--help").stdout)
+    headings = [
+        "Start here",
+        "Look at a network",
+        "Which pixels matter",
+        "How far to trust a map",
+        "Collections of images",
+    ]
+    places = [shown.index(f"─ {heading} ─") for heading in headings]
+    assert places == sorted(places)
+    pixels = shown[places[2] : places[3]]
+    assert all(f" {command_name(name)} " in pixels for name in ATTRIBUTIONS)
+    assert all(f" {command_name(name)} " in shown[places[1] : places[2]] for name in LOOKS)
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        assert command.rich_help_panel in headings, command.name
+        assert (command.help or "").split("\n")[0].endswith((".", "?")), command.name
 
 
 @pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
 def test_every_option_has_the_help_of_its_docstring(name: str) -> None:
-    command = name.replace("_", "-")
+    command = command_name(name)
     done = invoke(command, "--help")
     assert done.exit_code == 0
     shown = words(done.stdout)
     assert f"Example: convscope {command} photo.jpg" in shown
-    for option, text in argument_help(ATTRIBUTIONS[name]).items():
+    for option, text in argument_help(inspect.getdoc(ATTRIBUTIONS[name]) or "").items():
         if option not in ("model", "images", "progress"):
-            assert f"--{option.replace('_', '-')}" in shown
-            assert text.replace("\\[", "[")[:20].strip() in shown
+            assert f"--{command_name(option)}" in shown
+            assert help_text(option, text).replace("\\[", "[")[:20].strip() in shown
 
 
-def test_the_text_of_an_option_starts_with_a_capital_letter() -> None:
-    def method() -> None: ...
+# Words that are typed as they stand here, at the beginning of a help.
+SPELLED = {"efficientnet-lite0", "cuda", "local"}
+# What no terminal can give, and how Python writes things.
+OF_PYTHON = re.compile(
+    r"\b(callable|tensors?|arrays?|None|True|False|module|convscope\.\w+)\b|``|\([A-Z](, [A-Z])*\)"
+)
 
-    method.__doc__ = """A method.
+
+@pytest.mark.parametrize("name", typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+def test_the_help_of_an_option_is_a_sentence_for_a_terminal(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    for parameter in command.params:
+        text = parameter.help or ""
+        first = text.split()[0].rstrip(",:;")
+        assert first[0].isupper() or first[0] in "\"'" or first in SPELLED, (parameter.name, text)
+        assert not text.startswith("Of "), (parameter.name, text)
+        assert not OF_PYTHON.search(text), (parameter.name, text)
+
+
+def test_the_arguments_of_a_docstring_are_found() -> None:
+    doc = """A method.
 
     Args:
         kind: first of
             all.
-        other: "a" or [b].
+        other, more: "a" or [b].
+
+    Returns:
+        Nothing.
     """
-    assert argument_help(method) == {"kind": "First of all.", "other": '"a" or \\[b].'}
+    found = argument_help(inspect.cleandoc(doc))
+    assert found == {"kind": "first of all.", "other": '"a" or [b].', "more": '"a" or [b].'}
 
 
-def test_what_is_listed_twice_so_that_help_stays_light_is_the_same() -> None:
-    assert DEFAULT_MODEL == convscope.models.DEFAULT_MODEL
-    hints = typing.get_type_hints(project)
-    assert typing.get_args(hints["method"]) == tuple(METHODS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        embedding.embed,
+        stores.attribute_dataset,
+        stores.cluster,
+        stores.duplicates,
+        stores.evaluate_retrieval,
+        explore.project,
+    ],
+)
+def test_a_command_that_is_written_out_has_the_choices_of_the_library(command: Any) -> None:
+    takes = declared.function(command.__name__).parameters
+    for name, hint in typing.get_type_hints(command).items():
+        if typing.get_origin(hint) is Literal:
+            assert set(typing.get_args(hint)) == set(typing.get_args(takes[name].annotation)), name
 
 
 @pytest.mark.parametrize(
@@ -262,7 +296,7 @@ def test_contrasts_may_be_one_an_image(photos: Path, here: Path) -> None:
     mixed = invoke("saliency", *images, "--target", "281", *targets[2:], "-o", "m", *SMALL)
     assert mixed.exit_code == 1
     assert "contrasts and plain classes in one list" in words(mixed.stderr)
-    assert '"A rather than B" takes the difference of two classes' in words(invoke("saliency", "--help").stdout)
+    assert '"A rather than B" for the difference of two classes' in words(invoke("saliency", "--help").stdout)
 
 
 @pytest.mark.slow
@@ -283,20 +317,20 @@ def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: 
 
 
 def test_visualize_a_channel(here: Path) -> None:
-    done = invoke("visualize", "3", "--layer", "conv1", "--steps", "2", "--size-px", "48", "--json", *SMALL)
+    done = invoke("visualize", "3", "--layer", "conv1", "--n-steps", "2", "--size-px", "48", "--json", *SMALL)
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
 def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(photos: Path, here: Path) -> None:
     """With steps of nothing two classes get one picture, which cannot be of both."""
-    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--steps", "4", *SMALL]
+    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--n-steps", "4", *SMALL]
     done = [invoke("visualize", target, "-o", target, *options) for target in ("3", "4")]
     assert any("note: the network takes the finished picture for" in one.stderr for one in done)
     assert not any("note: the network takes" in one.stdout for one in done)
 
 
 def test_numbers_that_are_found_when_not_given_are_numbers_when_given(here: Path) -> None:
-    options = ["--layer", "conv1", "--steps", "1", "--size-px", "48", "--json", *SMALL]
+    options = ["--layer", "conv1", "--n-steps", "1", "--size-px", "48", "--json", *SMALL]
     found = json.loads(invoke("visualize", "3", "-o", "a", *options).stdout)["provenance"]["parameters"]
     options += ["--jitter-px", "2", "--blur", "1.5"]
     given = json.loads(invoke("visualize", "3", "-o", "b", *options).stdout)["provenance"]["parameters"]
@@ -313,16 +347,17 @@ def test_embed_then_neighbors_then_project(photos: Path, here: Path) -> None:
     assert "broken.jpg" in done.stderr
     cat, cup = photos / "cat" / "one.jpg", photos / "cup" / "one.jpg"
     found = json.loads(invoke("neighbors", "vectors", 0, "--k", 1, "-o", "row", "--json").stdout)
-    assert found["indices"] == [[1]]  # the mirrored cat
-    assert found["scores"][0][0] > 0.9
+    assert others(found) == [photos / "cat" / "two.png"]  # the mirrored cat
+    assert found["rows"][0]["score"] > 0.9
     done = invoke("neighbors", "vectors", cup, 0, "--k", 1, "-o", "name", "--json")
-    assert json.loads(done.stdout)["indices"] == [[3], [1]]  # an image of the collection is no neighbor of itself
+    mirrored = [photos / "cup" / "two.png", photos / "cat" / "two.png"]
+    assert others(json.loads(done.stdout)) == mirrored  # an image of the collection is no neighbor of itself
     (here / "new.jpg").write_bytes(cup.read_bytes())
     done = invoke("neighbors", "vectors", "new.jpg", cat, "--k", 1, "-o", "new", "--json")
-    assert json.loads(done.stdout)["indices"] == [[2], [0]]
+    assert others(json.loads(done.stdout)) == [cup, cat]
     done = invoke("project", "vectors", "--seed", 1, "-o", "p", "--json")
     found = json.loads(done.stdout)
-    assert found["coordinates"]["shape"] == [4, 2]
+    assert [set(row) for row in found["rows"]] == [{"path", "label", "x", "y"}] * 4
     assert found["provenance"]["parameters"]["seed"] == 1
 
 
@@ -339,7 +374,7 @@ def test_neighbors_in_a_folder_of_images_load_one_network_and_list_what_is_skipp
     monkeypatch.setattr("convscope.models.load_model", counted)
     (here / "new.jpg").write_bytes((photos / "cup" / "one.jpg").read_bytes())
     done = invoke("neighbors", photos, "new.jpg", "--k", 1, "-o", "n", "--json", *SMALL)
-    assert json.loads(done.stdout)["indices"] == [[2]]
+    assert others(json.loads(done.stdout)) == [photos / "cup" / "one.jpg"]
     assert len(loaded) == 1
     assert done.stderr.count("skipped 1") == 1
     assert "broken.jpg" in done.stderr
@@ -400,7 +435,7 @@ def test_layers_as_json() -> None:
         (["occlusion", "{photo}", "--window", "a"], 2, "expected pixels"),
         (["filters", "--layer", "nine"], 1, "layer 'nine' does not exist"),
         (["filters", "-o", "{photo}/map"], 1, "one.jpg is a file; choose another output"),
-        (["neighbors", "{photo}", "0"], 1, "no neighbor to find"),
+        (["neighbors", "{photo}", "0"], 1, "no row is left to be a neighbor"),
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(
@@ -427,7 +462,7 @@ def test_a_process_that_fails_leaves_no_traceback(
 
 def test_ctrl_c_saves_the_picture_so_far(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
-    options = ["--layer", "conv1", "--steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
+    options = ["--layer", "conv1", "--n-steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
     code = (  # where tests run in the background, a child would ignore Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from convscope.cli import main; main()"
@@ -484,7 +519,7 @@ def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     assert list(told.values()) == ["photos.lance", 4, 0, 1, 1, [], 0]
     cat = photos / "cat" / "one.jpg"
     found = json.loads(invoke("neighbors", "photos.lance", cat, "--k", 1, "-o", "n", "--json").stdout)
-    assert found["query_names"] == [str(cat)]
+    assert [row["path"] for row in found["rows"]] == [str(cat)]
     Image.open(cat).save("new.jpg")
     done = invoke("neighbors", "photos.lance", "new.jpg", "--k", 1, "-o", "new", "--where", "label = 'cup'")
     assert "cup" in done.stdout

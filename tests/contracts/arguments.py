@@ -1,4 +1,4 @@
-"""Public functions and methods, and odd values to put in the place of each of their arguments."""
+"""Public functions and methods, and odd values to give to each of their parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_S = 20  # of a call; an option without an upper bound runs forever
 Function = Callable[..., Any]
 
 NOT_FOR_USERS = {
-    ("EmbeddingStore", "database"),  # it is made by open, create and of_vectors
+    ("EmbeddingStore", "database"),  # open, create and of_vectors make it
     ("EmbeddingStore", "table"),
     *(("ImageSet.remark", name) for name in ("text", "name")),  # for those who open images
     ("ImageSet.__getitem__", "index"),  # as of a list
@@ -38,7 +38,7 @@ class Unprintable:
         raise RuntimeError("no repr")
 
 
-# What is no sensible value of nearly any parameter; made anew for each call.
+# What hardly any parameter has a use for; made anew for each call.
 ODD: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "True": lambda: True,
@@ -95,7 +95,7 @@ class Place(NamedTuple):
 
 
 def _functions() -> Iterator[tuple[str, Function, type | None]]:
-    """By name: what `convscope` exports, constructors, methods; each once, though many classes may inherit it."""
+    """By name: what `convscope` exports, with constructors and methods; each once, also if several inherit it."""
     seen = set()
     for name in sorted(convscope.__all__):
         thing = getattr(convscope, name)
@@ -134,7 +134,7 @@ def places() -> list[Place]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """`TimeoutError` for what does not end."""
+    """`TimeoutError` for a call that does not end."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"more than {LONGEST_S} s")
@@ -149,9 +149,9 @@ def ending() -> Iterator[None]:
 
 
 def fault(bench: Bench, place: Place, odd: str) -> str:
-    """What is wrong with how a call ends; nothing where it gives a result or says what was expected."""
+    """What is wrong with how a call ends; "" where it returns a result or says what was expected."""
     value = ODD[odd]()
-    if place.takes_functions and callable(value):  # the caller's own code may raise what it likes
+    if place.takes_functions and callable(value):  # a caller's own code may raise anything
         return ""
     if place.parameter.name == "compiled" and value is True:  # takes long, and is what it is for
         return ""

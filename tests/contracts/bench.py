@@ -25,7 +25,7 @@ from convscope.render import figure
 if TYPE_CHECKING:
     from tests.contracts.arguments import Place
 
-# In place of defaults that take long. What is asked for explicitly goes before.
+# In place of defaults that take long.
 QUICK: dict[str, Any] = {
     "steps": 2,
     "n_samples": 4,
@@ -45,7 +45,7 @@ QUICK: dict[str, Any] = {
 
 
 class Bench:
-    """A tiny network, a store and a result of each kind in a folder, from which valid arguments are taken."""
+    """A tiny network, a store and a result of each kind, from which valid arguments are taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

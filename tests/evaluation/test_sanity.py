@@ -379,7 +379,7 @@ def test_progress_counts_all_maps() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "magic"}, ParameterError, "'magic' is no method; expected some of"),
+        ({"method": "magic"}, ParameterError, "'magic' is no method; expected one of"),
         ({"n_stages": 0}, ParameterError, "n_stages=0"),
         ({"seed": -1}, ParameterError, "seed=-1"),
         ({"image": torch.zeros(2, 3, 16, 16)}, ParameterError, "one image; 2 were given"),

@@ -1,8 +1,7 @@
-"""The commands."""
+"""The commands, in the order and under the headings in which help lists them."""
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
+from ..registry import method_keys
 from ..texts import printable
-from . import collections, embedding, evidence, stores
+from . import embedding, explore, stores, trust
 from .console import (
     escape,
     notes,
@@ -24,8 +24,8 @@ from .console import (
     staged_progress,
     table,
 )
-from .methods import build, example, method_summaries
-from .options import AsJson, Images, Network, check_model_name, chosen_images, chosen_target, with_network
+from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
+from .options import AsJson, Images, Network, Target, check_collection, chosen_images, chosen_target, with_network
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -40,16 +40,8 @@ def _printable_errors() -> Iterator[None]:
         raise
 
 
-class _WithMethods(TyperGroup):
-    """Adds a command for each method; only the one that is called is built, as that imports torch."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *method_summaries()]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in method_summaries():
-            return TyperCommand(cmd_name, help=method_summaries()[cmd_name])
-        return super().get_command(ctx, cmd_name)
+class _Commands(TyperGroup):
+    """A group whose errors of usage can be printed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _printable_errors():
@@ -59,20 +51,13 @@ class _WithMethods(TyperGroup):
         with _printable_errors():
             return super().invoke(ctx)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] in method_summaries():
-            for flag, name in itertools.pairwise(args):
-                if flag in ("--model", "-m"):  # a mistyped one is told before the method's own torch is imported
-                    reporting(check_model_name)(name)
-            single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-            single.command(args[0], epilog=example(args[0]))(build(args[0]))
-            return args[0], typer.main.get_command(single), args[1:]
-        return super().resolve_command(ctx, args)
 
+START, LOOK, PIXELS = "Start here", "Look at a network", "Which pixels matter"
+TRUST, COLLECTIONS = "How far to trust a map", "Collections of images"
 
 app = typer.Typer(
     name="convscope",
-    cls=_WithMethods,
+    cls=_Commands,
     help="Look inside a convolutional neural network.",
     epilog="Example: convscope report photo.jpg --output out/report.html",
     no_args_is_help=True,
@@ -98,7 +83,10 @@ def _main(
     pass
 
 
-@app.command(epilog="Example: convscope report cat.jpg cup.jpg --collection photos/ --output out/report.html")
+@app.command(
+    rich_help_panel=START,
+    epilog="Example: convscope report cat.jpg cup.jpg --collection photos/ --output out/report.html",
+)
 @reporting
 @with_network
 def report(
@@ -108,7 +96,7 @@ def report(
         Path, typer.Option("--output", "-o", help="The HTML file; a report that is there is replaced.")
     ] = Path("out/report.html"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file, too, that convscope did not write.")
+        bool, typer.Option("--overwrite", help="Replace also a file that convscope did not write.")
     ] = False,
     collection: Annotated[
         str | None,
@@ -117,18 +105,18 @@ def report(
             "(first-level folders are labels)."
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Class index or label; by default the predicted class.")
-    ] = None,
+    target: Target = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Attribution to show, or all; give more than once. By default four.")
+        list[str] | None, typer.Option(help="Method to show, or all; give it once for each. By default four.")
     ] = None,
 ) -> None:
     """Everything about a few images in one self-contained HTML file."""
+    looked_at, methods = chosen_images(images), method_keys(method) if method else None
+    if collection is not None:
+        check_collection(collection)
     from convscope.report import report as write_report
     from convscope.report.contents import IMAGES
 
-    looked_at = chosen_images(images)
     with staged_progress() as step:
         written = write_report(
             model(),
@@ -136,7 +124,7 @@ def report(
             output=output,
             collection=collection,
             target=chosen_target(target),
-            methods=method or None,
+            methods=methods,
             progress=step,
             overwrite=overwrite,
         )
@@ -148,7 +136,7 @@ def report(
     notes(prediction.provenance)
 
 
-@app.command(epilog="Example: convscope predict photos/ --top 3 --json")
+@app.command(rich_help_panel=START, epilog="Example: convscope predict photos/ --top 3 --json")
 @reporting
 @with_network
 def predict(
@@ -158,9 +146,10 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """The highest classes of each image, with probability and score."""
+    looked_at = chosen_images(images)
     network = model()
     with progress_bar("predict") as step:
-        prediction = network.predict(chosen_images(images), progress=step)
+        prediction = network.predict(looked_at, progress=step)
     ranked = prediction.top(top)
     if as_json:
         print_json(
@@ -174,7 +163,21 @@ def predict(
     notes(prediction.provenance)
 
 
-@app.command(epilog="Example: convscope layers --model torchvision:resnet50 --random-weights")
+@app.command(rich_help_panel=START, epilog="Example: convscope samples out/samples")
+@reporting
+def samples(
+    directory: Annotated[Path, typer.Argument(help="New folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the random crops.")] = 0,
+) -> None:
+    """Real photos, and a labeled folder of crops of them, to try things on."""
+    from convscope.samples import write_samples
+
+    with progress_bar("samples") as step:
+        written = write_samples(directory, seed=seed, progress=step)
+    out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
+
+
+@app.command(rich_help_panel=LOOK, epilog="Example: convscope layers --model torchvision:resnet50")
 @reporting
 @with_network
 def layers(
@@ -200,24 +203,14 @@ def layers(
         out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
 
 
-app.add_typer(embedding.commands)
-app.add_typer(collections.commands)
-app.add_typer(stores.commands)
-app.add_typer(evidence.commands)
+for functions, panel in ((LOOKS, LOOK), (ATTRIBUTIONS, PIXELS)):
+    for function in functions:
+        app.command(command_name(function), rich_help_panel=panel, epilog=example(function))(build(function))
 
-
-@app.command(epilog="Example: convscope samples out/samples")
-@reporting
-def samples(
-    directory: Annotated[Path, typer.Argument(help="New folder to write.")],
-    seed: Annotated[int, typer.Option(help="Of the random crops.")] = 0,
-) -> None:
-    """Real photos, and a labeled folder of crops of them, to try things on."""
-    from convscope.samples import write_samples
-
-    with progress_bar("samples") as step:
-        written = write_samples(directory, seed=seed, progress=step)
-    out.print(f"photos in {escape(str(written / 'photos'))}, labeled crops in {escape(str(written / 'crops'))}")
+for group, panel in ((trust, TRUST), (embedding, COLLECTIONS), (explore, COLLECTIONS), (stores, COLLECTIONS)):
+    for command in group.commands.registered_commands:
+        command.rich_help_panel = panel
+    app.add_typer(group.commands)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What commands have in common: progress bars, exit codes, where results go, how they are printed."""
+"""What commands have in common: progress bars, exit codes, where results go and how they are printed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import OutputError
+from ..errors import ConvscopeError, Interrupted, OutputError
 from ..outputs import check_directory
 from ..texts import printable
+from .phrasing import flags_of, for_terminal
 
 out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
@@ -46,16 +47,15 @@ def escape(text: str) -> str:
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
-    """An error of the library ends a command with its message and no traceback; Ctrl-C keeps what is done."""
+    """An error of the library ends a command with its message and no traceback, in the terminal's words."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from convscope.errors import ConvscopeError
-
         try:
             command(*args, **kwargs)
         except ConvscopeError as error:
-            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            message = for_terminal(str(error), flags_of(command))
+            err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
             raise typer.Exit(EXIT_ERROR) from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -95,7 +95,7 @@ def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int
 
 @contextmanager
 def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """The same for work in named stages, one bar a stage; where that is no terminal, the name of each stage."""
+    """The same for work in named stages: a bar for each stage, or a line where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         tasks: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def _next_free(place: Path) -> Path:
 
 
 def save(result: Any, place: Path) -> Path:
-    """Save a result; beside its place where that was taken during the long work, so that nothing is lost."""
+    """Save a result, or beside its place if another run took that meanwhile, so that no work is lost."""
     try:
         return result.save(place)  # type: ignore[no-any-return]
     except OutputError:
@@ -144,8 +144,6 @@ def save(result: Any, place: Path) -> Path:
 @contextmanager
 def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
     """Around long work: on Ctrl-C what is finished is saved and shown before the command ends."""
-    from convscope.errors import Interrupted
-
     try:
         yield
     except Interrupted as interrupted:
@@ -154,7 +152,7 @@ def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
 
 
 def show(result: Any, saved: Path, as_json: bool) -> None:
-    """Print what came out, where it was written, and what had to be left out."""
+    """Print a result, where it was written, and what had to be left out."""
     if as_json:
         print_json(summary(result) | {"output": str(saved)})
     else:
@@ -164,7 +162,7 @@ def show(result: Any, saved: Path, as_json: bool) -> None:
 
 
 def show_text(result: Any) -> None:
-    """Print what a result says of itself."""
+    """Print how a result describes itself."""
     for line in repr(result).split("\n"):
         out.print(escape(line), highlight=False, soft_wrap=True)
 
@@ -224,7 +222,7 @@ def summary(result: Any) -> dict[str, Any]:
 
 
 def print_json(data: Any) -> None:
-    """To standard output, as it is: no colors, no wrapping; null for what is no number."""
+    """Print JSON to standard output without colors or wrapping; what is no number becomes null."""
     typer.echo(json.dumps(_with_nulls(data), indent=2, default=str, allow_nan=False))
 
 

@@ -1,4 +1,4 @@
-"""The command that embeds images, and tells what that changed in a store."""
+"""The command that embeds images, and says what changed in the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .console import (
     saving_partial,
     show,
 )
-from .options import Address, AsJson, Engine, Images, Network, Output, chosen_images, with_network
+from .options import Address, AsJson, Images, Network, Output, RunBy, checked, chosen_images, with_network
 
 commands = typer.Typer()
 
@@ -32,55 +32,64 @@ commands = typer.Typer()
 def embed(
     model: Network,
     images: Images,
-    layer: Annotated[str | None, typer.Option(help="Layer; by default what the classifier takes in.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer whose output is kept; by default what the classifier takes in.")
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="Keep the vectors in a store, a folder or an address like s3://bucket/photos.lance, and leave "
-            "out what is in it already: a run that was killed goes on where it stood."
+            help="Keep the vectors in a store (a folder, or an address like s3://bucket/photos.lance) and skip "
+            "the images that it holds already, so that a killed run goes on where it stopped."
         ),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove rows of the store whose file is gone.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the rows of the store whose file is gone.")
+    ] = False,
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", help="With --prune: also more than half of the rows, or those of a folder that is not there."
+            "--yes",
+            help="With --prune: remove even more than half of the rows, or all of a folder that is not there.",
         ),
     ] = False,
     vectors: Annotated[
-        Literal["float32", "float16"], typer.Option(help="How a new store holds vectors; float16 takes half.")
+        Literal["float32", "float16"],
+        typer.Option(help="Type in which a new store keeps vectors; float16 takes half the space."),
     ] = "float32",
     precision: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="What is computed with; bfloat16 may be faster.")
+        Literal["float32", "bfloat16"],
+        typer.Option(help="Type to compute with; bfloat16 may be faster."),
     ] = "float32",
     compiled: Annotated[
-        bool, typer.Option("--compiled", help="Compile the network first; pays from some thousand images on.")
+        bool,
+        typer.Option("--compiled", help="Compile the network first; worth it from some thousand images on."),
     ] = False,
     reduced: Annotated[
         bool,
         typer.Option(
             "--reduced",
-            help="Open large JPEG files at a half, quarter or eighth of their size, if that still covers the "
-            "network's input: faster, and not quite the same vectors.",
+            help="Open large JPEG files at a half, a quarter or an eighth of their size where that still covers "
+            "the network's input: faster, with slightly different vectors.",
         ),
     ] = False,
-    engine: Engine = "local",
+    runner: RunBy = "local",
     address: Address = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """The feature vector of every image, for `neighbors` and `project`."""
-    options: dict[str, Any] = {"layer": layer, "precision": precision, "compiled": compiled, "reduced": reduced}
+    chosen_images(images)  # for the error where one is not there
+    options = checked("embed", layer=layer, precision=precision, compiled=compiled) | {"reduced": reduced}
     if store is not None:
         if output is not None:
             raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
-        options |= {"vectors": vectors, "engine": engine, "address": address}
+        options |= {"vectors": vectors, "runner": runner, "address": address}
         if yes and not prune:
             raise typer.BadParameter("--yes confirms --prune")
         _into_store(model, images, store, prune, yes, as_json, options)
         return
-    if prune or yes or engine != "local" or address:
-        raise typer.BadParameter("--prune, --yes, --engine and --address belong to --store")
+    if prune or yes or runner != "local" or address:
+        raise typer.BadParameter("--prune, --yes, --runner and --address belong to --store")
     place = free_output(output, "embed")
     network = model()
     with saving_partial(place, as_json):
@@ -92,7 +101,7 @@ def _into_store(
     model: Network, images: list[Path], place: str, prune: bool, yes: bool, as_json: bool, options: dict[str, Any]
 ) -> None:
     from convscope import EmbeddingStore, ImageError
-    from convscope.embedding.lance import is_store
+    from convscope.store import is_store
 
     try:
         store = embedded(model(), images, store=place, **options)

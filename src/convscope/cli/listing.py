@@ -1,4 +1,4 @@
-"""Results as rows, one for each image, pair or neighbor: what --json lists and --csv writes."""
+"""Results as rows, one for each image, pair or neighbor: what --json prints and --csv writes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
@@ -14,11 +15,11 @@ import typer
 
 from ..errors import OutputError
 from ..outputs import check_output, replace_file
-from .console import LISTED, escape, out, print_first, print_json, summary
+from .console import LISTED, escape, out, print_first, print_json
 
 _ALL = "--json and --csv list them all"
 AsCsv: TypeAlias = Annotated[
-    Path | None, typer.Option("--csv", help="New file for the rows that --json lists.", show_default=False)
+    Path | None, typer.Option("--csv", help="New CSV file for the rows that --json lists.", show_default=False)
 ]
 
 
@@ -89,6 +90,23 @@ _ROWS: dict[str, Callable[[Any], Rows]] = {
 }
 
 
+# What the rows do not tell: single values, and those of a group or a dimension.
+_ABOUT: dict[str, tuple[str, ...]] = {
+    "Clusters": ("sizes", "agreement"),
+    "Duplicates": ("n_pairs", "n_equal", "metric", "threshold"),
+    "Neighbors": ("metric", "space"),
+    "Projection": ("explained_variance_ratio", "trustworthiness", "neighbors_kept"),
+    "Retrieval": ("k", "metric"),
+}
+
+
+def about(result: Any) -> dict[str, Any]:
+    """What --json says of a result beside its rows."""
+    kind = type(result).__name__
+    values = {name: getattr(result, name) for name in _ABOUT[kind]}
+    return {"kind": kind} | {name: v.tolist() if hasattr(v, "tolist") else v for name, v in values.items()}
+
+
 def class_rows(result: Any) -> list[dict[str, Any]]:
     """The classes of a `Retrieval`, with the measures of each in every space."""
     measures = {name: getattr(result, name) for name in ("accuracy", "precision", "average_precision")}
@@ -104,7 +122,7 @@ def class_rows(result: Any) -> list[dict[str, Any]]:
 
 
 def free_csv(path: Path | None) -> Path | None:
-    """The file for the rows, before the long run whose result it is for: it must not be there yet."""
+    """The file for the rows, checked before the long run that fills it: it must not exist yet."""
     if path is not None:
         if os.path.lexists(path):
             raise OutputError(f"{path}: exists already; choose another --csv or remove it")
@@ -113,14 +131,15 @@ def free_csv(path: Path | None) -> Path | None:
 
 
 def tell(result: Any, saved: Path, as_json: bool, csv_file: Path | None, **more: Any) -> bool:
-    """Print a result with its rows where --json asks for it, and write them where --csv does.
+    """Print a result as JSON where --json asks for it, and write its rows where --csv does.
 
     Returns:
-        Whether the result is to be told in words, as no JSON was asked for.
+        Whether the result is still to be told in words.
     """
     rows = rows_of(result)
     if as_json:
-        print_json(summary(result) | more | {"rows": rows.as_json(), "output": str(saved)})
+        told = {"rows": rows.as_json(), "provenance": asdict(result.provenance), "output": str(saved)}
+        print_json(about(result) | more | told)
     if csv_file is not None:
         write_csv(csv_file, rows)
         if not as_json:

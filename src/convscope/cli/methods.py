@@ -1,40 +1,118 @@
-"""Commands made from the library's functions: their options from the signature, their help from the docstring.
+"""Commands made from the library's functions: options from the signature, help from the docstring.
 
-Listing the commands must not import torch, so names and summaries are read from the source text; a
-command's function is imported when the command is looked at or run.
+Both are read from the source, so that help comes, and a mistyped option is answered, before torch is imported.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
+import textwrap
 import typing
-from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
 
+from .. import declared
+from ..registry import declared_methods
 from .console import free_output, progress_bar, reporting, save, saving_partial, show
-from .options import AsJson, Network, Output, chosen_images, chosen_target, parameter, set_parameters, with_network
+from .options import (
+    AsJson,
+    Images,
+    Network,
+    Output,
+    checked,
+    chosen_images,
+    chosen_target,
+    parameter,
+    set_parameters,
+    with_network,
+)
+from .phrasing import for_terminal, help_text, in_commands
 
-PACKAGE = Path(__file__).parent.parent
-# Functions (model, what it looks at, *, options) -> result, beside every registered attribution.
-_OTHERS = {"filters": "activations.py", "feature_maps": "activations.py", "visualize": "synthesis/visualize.py"}
+ATTRIBUTIONS = declared_methods()
+# Beside these, the functions (model, what it looks at, *, options) -> result.
+LOOKS = ("filters", "feature_maps", "visualize")
 
 
-@cache
-def method_summaries() -> dict[str, str]:
-    """Command name -> first line of its function's docstring, without importing anything."""
-    registered = {path.stem: path.relative_to(PACKAGE) for path in sorted((PACKAGE / "attribution").glob("*.py"))}
-    found = {}
-    for name, path in ({k: Path(v) for k, v in _OTHERS.items()} | registered).items():
-        tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                found[name.replace("_", "-")] = (ast.get_docstring(node) or "").split("\n")[0]
+def command_name(function: str) -> str:
+    """grad_cam is typed grad-cam."""
+    return function.replace("_", "-")
+
+
+def build(function: str) -> Callable[..., None]:
+    """The command for a function of the library, with the signature that the command line reads."""
+    about = declared.function(function)
+    command, help_of = command_name(function), argument_help(about.doc)
+    takes = {name: p for name, p in about.parameters.items() if name not in ("model", "progress")}
+    argument = next((name for name in ("images", "target") if name in takes), None)  # what it looks at
+    options = [
+        _option(p, help_text(name, help_of.get(name, "")), several=argument == "images" and _is_list(p.annotation))
+        for name, p in takes.items()
+        if name != argument
+    ]
+    counted = re.search(r"\((\w+) done", help_of.get("progress", ""))
+
+    def run(model: Network, output: Any, as_json: bool, **given: Any) -> None:
+        asked: dict[str, Any] = {"images": chosen_images(given["images"])} if "images" in given else {}
+        place = free_output(output, command)
+        chosen = {p.name: _value(p.name, given[p.name]) for p in options if given[p.name] is not None}
+        asked |= checked(function, **{name: value for name, value in chosen.items() if name != "target"})
+        if "target" in given:
+            asked["target"] = _value("target", given["target"])
+        import convscope
+
+        method, network = getattr(convscope, function), model()
+        if "progress" not in about.parameters:
+            result = method(network, **asked)
+        else:
+            with saving_partial(place, as_json), progress_bar(command, counted[1] if counted else "") as step:
+                result = method(network, progress=step, **asked)
+        show(result, save(result, place), as_json)
+
+    shared = [parameter("output", Output, None), parameter("as_json", AsJson, False)]
+    set_parameters(run, [*(_ARGUMENTS[name] for name in takes if name == argument), *options, *shared])
+    run.__doc__ = description(about.doc, {p.name: "--" + command_name(p.name) for p in options})
+    return reporting(with_network(run))
+
+
+_ARGUMENTS: dict[str, inspect.Parameter] = {
+    "images": parameter("images", Images, inspect.Parameter.empty),
+    "target": parameter(
+        "target",
+        Annotated[
+            str | None,
+            typer.Argument(help="Class index or label; with --layer a channel, CHANNEL,ROW,COLUMN, or nothing."),
+        ],
+        None,
+    ),
+}
+
+
+def description(doc: str, flags: Mapping[str, str]) -> str:
+    """A docstring up to its Args, each paragraph on one line for the terminal to wrap; formulas as they are."""
+    paragraphs = doc.split("\n\nArgs:")[0].split("\n\n")
+    return "\n\n".join(
+        "\b\n" + text if text.startswith("    ") else for_terminal(in_commands(" ".join(text.split())), flags)
+        for text in paragraphs
+    )
+
+
+def example(function: str) -> str:
+    """A line to copy, at the end of the help."""
+    sample = {"filters": "", "visualize": " espresso"}.get(function, " photo.jpg")
+    command = command_name(function)
+    return f"Example: convscope {command}{sample} --output out/{command}"
+
+
+def argument_help(doc: str) -> dict[str, str]:
+    """The texts of a Google-style Args section, by parameter, each on one line."""
+    section = re.search(r"\nArgs:\n(.*?)(\n\n\w|\Z)", doc, re.DOTALL)
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\w)", textwrap.dedent(section[1])) if section else ():
+        names, _, text = entry.partition(":")
+        found |= {name.strip(): " ".join(text.split()) for name in names.split(",")}
     return found
 
 
@@ -69,85 +147,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "size_px": _pair,
     "baseline": number_or_text,
 }
-_MORE_HELP = {"target": ' "A rather than B" takes the difference of two classes.'}  # what only text can say
-
-
-def build(command: str) -> Callable[..., None]:
-    """The function behind a command, with the signature that the command line reads."""
-    import convscope
-
-    method: Callable[..., Any] = getattr(convscope, command.replace("-", "_"))
-    hints = typing.get_type_hints(method)
-    help_of = argument_help(method)
-    parameters = list(inspect.signature(method).parameters.values())
-    positional = [p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-    shared = [
-        parameter(name, kind, default)
-        for name, kind, default in (
-            ("output", Output, None),
-            ("as_json", AsJson, False),
-        )
-    ]
-    own = [
-        _option(
-            p,
-            hints[p.name],
-            help_of.get(p.name, "") + _MORE_HELP.get(p.name, ""),
-            several=_takes_list(hints[p.name]) and "images" in positional,
-        )
-        for p in parameters[1:]
-        if p.name not in ("progress", *positional)
-    ]
-
-    counted = re.match(r"Called with \((\w+) done", help_of.get("progress", ""))
-    unit = counted.group(1) if counted else ""
-
-    def run(model: Network, **given: Any) -> None:
-        options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
-        looked_at = [_argument(name, given[name]) for name in positional]
-        output = free_output(given["output"], command)
-        network = model()
-        if "progress" not in hints:
-            result = method(network, *looked_at, **options)
-        else:
-            with saving_partial(output, given["as_json"]), progress_bar(command, unit) as step:
-                result = method(network, *looked_at, progress=step, **options)
-        show(result, save(result, output), given["as_json"])
-
-    arguments = [
-        parameter(name, _ARGUMENTS[name], None if name == "target" else inspect.Parameter.empty)
-        for name in positional
-    ]
-    set_parameters(run, [*arguments, *own, *shared])
-    run.__doc__ = _description(inspect.getdoc(method) or "")
-    return reporting(with_network(run))
-
-
-def _description(doc: str) -> str:
-    """A docstring up to its Args, each paragraph on one line for the terminal to wrap; formulas as they are."""
-    paragraphs = doc.split("\n\nArgs:")[0].split("\n\n")
-    return "\n\n".join("\b\n" + text if text.startswith("    ") else " ".join(text.split()) for text in paragraphs)
-
-
-_ARGUMENTS: dict[str, Any] = {
-    "images": Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)],
-    "target": Annotated[
-        str | None,
-        typer.Argument(help="Class index or label; with --layer a channel, CHANNEL,ROW,COLUMN, or nothing."),
-    ],
-}
-
-
-def example(command: str) -> str:
-    """A line to copy, at the end of the help."""
-    sample = {"filters": "", "visualize": " espresso"}.get(command, " photo.jpg")
-    return f"Example: convscope {command}{sample} --output out/{command}"
-
-
-def _argument(name: str, value: Any) -> Any:
-    if name == "images":
-        return chosen_images(value)
-    return chosen_target(value)
 
 
 def _value(name: str, value: Any) -> Any:
@@ -157,9 +156,9 @@ def _value(name: str, value: Any) -> Any:
     return _PARSERS[name](value) if name in _PARSERS and isinstance(value, str) else value
 
 
-def _option(given: inspect.Parameter, hint: Any, help_text: str, *, several: bool) -> inspect.Parameter:
+def _option(given: inspect.Parameter, text: str, *, several: bool) -> inspect.Parameter:
     """One keyword of a method as an option: numbers and choices as such, everything else as text."""
-    default = given.default
+    hint, default = given.annotation, given.default
     choices = _choices(hint)
     hint = _number(hint) or hint
     if several:
@@ -170,13 +169,13 @@ def _option(given: inspect.Parameter, hint: Any, help_text: str, *, several: boo
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
     else:
         kind = choices or hint
-    flag = "--" + given.name.replace("_", "-")
     option: Any = typer.Option
-    annotation: Any = Annotated[kind | None if default is None else kind, option(flag, help=help_text)]
+    flag = "--" + command_name(given.name)
+    annotation: Any = Annotated[kind | None if default is None else kind, option(flag, help=text)]
     return parameter(given.name, annotation, default)
 
 
-def _takes_list(hint: Any) -> bool:
+def _is_list(hint: Any) -> bool:
     """Whether a list may be given for it, by giving the option more than once."""
     return any(typing.get_origin(part) in (list, Sequence) for part in typing.get_args(hint))
 
@@ -192,15 +191,3 @@ def _number(hint: Any) -> Any:
     """int or float, where an annotation allows that or None, for what the function finds by itself."""
     parts = set(typing.get_args(hint)) - {type(None)}
     return parts.pop() if parts in ({int}, {float}) else None
-
-
-def argument_help(method: Callable[..., Any]) -> dict[str, str]:
-    """The texts of a Google-style Args section, by parameter, each with a capital letter."""
-    section = re.search(r"\nArgs:\n    (.*?)(\n\n\w|\Z)", inspect.getdoc(method) or "", re.DOTALL)
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n    (?=\w)", section.group(1)) if section else ():
-        names, _, text = entry.partition(":")
-        line = " ".join(text.split()).replace("[", "\\[")
-        for name in names.split(","):
-            found[name.strip()] = line[:1].upper() + line[1:]
-    return found

@@ -1,43 +1,51 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what becomes of what is typed for them."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from ..checks import HIGHER_IS_NEARER, Metric, which_is_nearer
-from ..errors import ModelError
+from .. import declared
+from ..arguments import kind_of
+from ..checks import HIGHER_IS_NEARER, Metric, Runner, which_is_nearer
+from ..errors import ImageError, StoreError
 from ..outputs import check_no_input
+from .networks import DEFAULT_MODEL, check_network
+from .phrasing import HELP
 
-# Of convscope.models, where reading them would import torch.
-DEFAULT_MODEL = "efficientnet-lite0"
-PACKAGED = tuple(f"efficientnet-lite{n}" for n in range(3))
-
-Engine: TypeAlias = Annotated[
-    Literal["local", "ray"], typer.Option(help="ray: by the workers of a Ray cluster, which can open the store.")
+RunBy: TypeAlias = Annotated[
+    Runner, typer.Option("--runner", help="local, or ray: the workers of a Ray cluster, which can open the store.")
 ]
 Address: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of the Ray cluster; by default Ray runs on this machine.")
+    str | None, typer.Option(help="Address of the Ray cluster; by default Ray runs on this machine.")
 ]
 _METRICS = ", ".join(f"{metric} ({which_is_nearer(metric)})" for metric in HIGHER_IS_NEARER)
 WhatIsNear: TypeAlias = Annotated[Metric, typer.Option(help=f"What near means: {_METRICS}.")]
+Target: TypeAlias = Annotated[str | None, typer.Option(help=HELP["target"].partition(" Give it")[0])]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of everything that is left to chance.")]
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help=f"{DEFAULT_MODEL}, torchvision:NAME, timm:NAME.", rich_help_panel="Network"
+        "--model",
+        "-m",
+        help=f"{DEFAULT_MODEL}, torchvision:NAME, timm:NAME, or a file.",
+        rich_help_panel="Network",
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", help="State dict of your own: .pt, .pth, .safetensors.", rich_help_panel="Network"),
+    typer.Option(
+        "--weights",
+        help="File with weights of your own (a state dict): .pt, .pth, .safetensors.",
+        rich_help_panel="Network",
+    ),
 ]
 Random = Annotated[
     bool,
@@ -57,8 +65,12 @@ Output = Annotated[
     ),
 ]
 Network: TypeAlias = Callable[[], Any]  # loads it the first time
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
+Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --store`: a folder or an address.")]
+Collection: TypeAlias = Annotated[
+    str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
+]
 
 
 _NETWORK: dict[str, tuple[Any, Any]] = {
@@ -78,7 +90,7 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         name, weights, random, device = (given.pop(option) for option in _NETWORK)
-        check_model_name(name)
+        check_network(name, weights)
         if given.get("output") is not None:
             check_no_input(given["output"], [name, *([weights] if weights else [])])
 
@@ -96,30 +108,38 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def check_model_name(name: str) -> None:
-    """`ModelError` for what can be no network's name, before torch is imported; the rest `load_model` finds."""
-    is_library = name.startswith(("torchvision:", "timm:"))
-    is_file = name.endswith((".pt", ".pth", ".safetensors")) or os.path.isfile(name)
-    if name in PACKAGED or is_library or is_file:
-        return
-    near = difflib.get_close_matches(name, PACKAGED, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ModelError(
-        f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:{name}' or 'timm:{name}' where they "
-        "have it, or a file"
-    )
-
-
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """A parameter of a command, as typer reads it."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def set_parameters(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> None:
-    """Say what options a command has that takes any."""
+    """Say which options a command has that is written to take any."""
     keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in keywords}
+
+
+def checked(function: str, **options: Any) -> dict[str, Any]:
+    """Options for a function of the library, checked as the function does it, but before torch is imported."""
+    parameters = declared.function(function).parameters
+    for name, value in options.items():
+        kind = kind_of(parameters[name].annotation, name)
+        if kind is not None:
+            kind.take(value)
+    return options
+
+
+def check_collection(place: str) -> None:
+    """`ImageError` for a folder that is not there; an address is looked at later."""
+    if "://" not in place and not os.path.lexists(place):
+        raise ImageError(f"{place}: no such file or folder")
+
+
+def check_store(place: str) -> None:
+    """`StoreError` for a folder that is not there; what is in it, and what an address has, is seen later."""
+    if "://" not in place and not os.path.lexists(place):
+        raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
 
 
 def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..checks import Method, Metric, which_is_nearer
+from ..registry import method_key
 from .console import (
     free_output,
     notes,
@@ -22,27 +23,41 @@ from .console import (
 )
 from .embedding import embedded
 from .listing import AsCsv, class_rows, free_csv, print_lines, tell
-from .options import Address, AsJson, Engine, Images, Network, Output, WhatIsNear, with_network
+from .options import (
+    Address,
+    AsJson,
+    Images,
+    Network,
+    Output,
+    RunBy,
+    Store,
+    WhatIsNear,
+    check_store,
+    checked,
+    chosen_images,
+    with_network,
+)
 
 commands = typer.Typer()
-
-Store: TypeAlias = Annotated[str, typer.Argument(help="Written by `embed --store`: a folder or an address.")]
 
 
 @commands.command(epilog="Example: convscope index photos.lance --recall 0.98")
 @reporting
 def index(
     store: Store,
-    metric: Annotated[Metric, typer.Option(help="What near means; an index is for one.")] = "cosine",
+    metric: Annotated[Metric, typer.Option(help="What near means; an index answers for one metric.")] = "cosine",
     recall: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of the true nearest that it should find.")
+        float, typer.Option(min=0.01, max=1, help="Share of the true neighbors that it should find.")
     ] = 0.95,
     as_json: AsJson = False,
 ) -> None:
     """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
+    check_store(store)
+    options = checked("index", metric=metric, recall=recall)
     from convscope import EmbeddingStore
+    from convscope import index as build
 
-    found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
+    found = build(EmbeddingStore.open(store), **options)
     if as_json:
         print_json(found)
         return
@@ -62,25 +77,29 @@ def duplicates(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Pairs at least as alike (or at most as far); by default found from how near images are.",
+            help="Score from which on two images are a pair (euclidean: up to which); by default found from the "
+            "scores of the nearest.",
             show_default=False,
         ),
     ] = None,
     metric: WhatIsNear = "cosine",
     limit: Annotated[
-        int, typer.Option(min=1, help="Pairs to keep: so many of equal images, and the nearest of others.")
+        int,
+        typer.Option(min=1, help="Pairs to keep at most: so many of equal images, and as many of others."),
     ] = 1000,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Pairs of images in a store that are nearly the same; of equal images each with the next."""
+    """Pairs of images in a store that are nearly the same; equal images are paired each with the next."""
+    check_store(store)
+    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
+    options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
     from convscope import EmbeddingStore
     from convscope import duplicates as find
 
-    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     with progress_bar("duplicates") as step:
-        found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit, progress=step)
+        found = find(EmbeddingStore.open(store), progress=step, **options)
     if not as_json:
         _tell(found)
     saved = save(found, place)
@@ -90,7 +109,7 @@ def duplicates(
 
 
 def _tell(found: Any) -> None:
-    """How many pairs there are, and the first of them."""
+    """Print how many pairs there are, and the first of them."""
     n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
     n_others = n - found.n_equal
     kept = "" if n == len(found) else f"; {len(found)} are kept"
@@ -120,12 +139,14 @@ def evaluate_retrieval(
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """How well the neighbors of labeled images tell their label, against pixels and chance."""
+    """How well the neighbors of labeled images tell their label, compared with pixels and chance."""
+    check_store(store)
+    place, csv = free_output(output, "retrieval", csv), free_csv(csv)
+    options = checked("evaluate_retrieval", k=k, metric=metric, worst=worst)
     from convscope import EmbeddingStore
     from convscope import evaluate_retrieval as evaluate
 
-    place, csv = free_output(output, "retrieval", csv), free_csv(csv)
-    found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
+    found = evaluate(EmbeddingStore.open(store), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
@@ -142,23 +163,24 @@ def evaluate_retrieval(
 def attribute_dataset(
     model: Network,
     store: Store,
-    method: Annotated[str, typer.Option(help="How: an attribution method.")] = "saliency",
+    method: Annotated[str, typer.Option(help="The attribution method.")] = "saliency",
     where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
-    runner: Engine = "local",
+    runner: RunBy = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """An attribution for every image of a store, summed up in its row.
+    """An attribution for every image of a store, summarized in its row.
 
     Columns, for saliency: saliency_target, the class that is explained; saliency_score; saliency_focus, the share
-    of the map in its strongest tenth (0.1 is spread evenly); saliency_x and saliency_y, its center of gravity from
-    0, left and top, to 1; saliency_map, a thumbnail.
+    of the map in its strongest tenth (0.1 if spread evenly); saliency_x and saliency_y, its center of gravity, 0
+    at the left and the top, 1 at the right and the bottom; saliency_map, a thumbnail.
     """
+    method = method_key(method)
+    check_store(store)
     from convscope import EmbeddingStore
     from convscope import attribute_dataset as attribute
-    from convscope.registry import method_key
 
-    opened, method = EmbeddingStore.open(store), method_key(method)
+    opened = EmbeddingStore.open(store)
     with progress_bar(method) as step:
         attribute(model(), opened, method=method, where=where, runner=runner, address=address, progress=step)
     kinds = ("target", "score", "focus", "x", "y", "map")
@@ -185,18 +207,20 @@ def place(
     model: Network,
     store: Store,
     images: Images,
-    method: Annotated[Method, typer.Option(help="On which of its maps.")] = "pca",
+    method: Annotated[Method, typer.Option(help="The method by which `project` made the map.")] = "pca",
     as_json: AsJson = False,
 ) -> None:
-    """Where new images lie on a map that `project` made of a store, which stays as it is."""
+    """Where new images lie on a map that `project` made of a store; the store stays as it is."""
+    check_store(store)
+    chosen_images(images)
     from convscope import EmbeddingStore
-    from convscope.embedding import place as placed
+    from convscope import place as placed
+    from convscope.embedding.origins import check_model
 
-    network = model()
-    opened = EmbeddingStore.open(store, model=network)
-    opened.check_model(network, embeds=True)
+    network, opened = model(), EmbeddingStore.open(store)
+    check_model(opened, network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
-    places = placed(opened, embeddings.vectors, method=method)
+    places = placed(opened, embeddings, method=method)
     if as_json:
         print_json({"names": list(embeddings.names), "coordinates": places.tolist()})
     else:
@@ -210,19 +234,28 @@ def place(
 @reporting
 def cluster(
     store: Store,
-    method: Annotated[Literal["hdbscan", "kmeans"], typer.Option(help="How.")] = "hdbscan",
-    n_clusters: Annotated[int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many.")] = None,
-    seed: Annotated[int, typer.Option(help="Of kmeans.")] = 0,
+    method: Annotated[
+        Literal["hdbscan", "kmeans"],
+        typer.Option(help="Method: hdbscan finds how many groups there are, kmeans is told."),
+    ] = "hdbscan",
+    n_clusters: Annotated[
+        int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many groups.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of kmeans.")] = 0,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Groups of near images, written into the store and drawn on its map from then on."""
+    """Groups of similar images, written into the store and shown on its map from then on."""
+    check_store(store)
+    place, csv = free_output(output, "cluster", csv), free_csv(csv)
+    if (method == "kmeans") != (n_clusters is not None):
+        raise typer.BadParameter("--method kmeans and --n-clusters belong together")
+    options = checked("cluster", method=method, n_clusters=n_clusters, seed=seed)
     from convscope import EmbeddingStore
     from convscope import cluster as find
 
-    place, csv = free_output(output, "cluster", csv), free_csv(csv)
-    found = find(EmbeddingStore.open(store), method=method, n_clusters=n_clusters, seed=seed)
+    found = find(EmbeddingStore.open(store), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):
         show_text(found)

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ..after_fork import after_fork
 from ..errors import ConvscopeError, ParameterError, StoreError
-from ..forks import after_fork
 
 ROWS, FITS = "images", "fits"  # the tables: of the rows, and of what was fitted to them
 LOCK = ".lock"

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.utils import checkpoint as torch_checkpoint
 
-from ..forks import after_fork
+from ..after_fork import after_fork
 
 _REENTRANT = "CheckpointFunction"
 _GENERATORS = "_checkpoint_without_reentrant_generator"  # and, in later versions, one with "_impl" behind it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..forks import after_fork
+from ..after_fork import after_fork
 
 _is_forked = False
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from ..after_fork import after_fork
 from ..errors import ModelError
-from ..forks import after_fork
 from .checkpointing import uncheckpointed
 from .digest import device_of
 from .folding import scale_and_shift

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..forks import after_fork
+from ..after_fork import after_fork
 
 # Opening one would run Ghostscript or the drawing functions of Windows. Of an IPTC envelope, Pillow opens whatever
 # is inside.

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..after_fork import after_fork
 from ..errors import ImageError, ParameterError
-from ..forks import after_fork
 
 VARIABLE = "CONVSCOPE_IMAGE_MEMORY"  # environment variable, in megabytes
 _MEGABYTE = 1 << 20

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..forks import after_fork
+from ..after_fork import after_fork
 
 _here = threading.local()
 

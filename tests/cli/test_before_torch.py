@@ -1,0 +1,125 @@
+"""What was mistyped is answered before torch is imported, which takes seconds.
+
+All is typed in one new process, where nobody has imported torch; it must not be there afterward.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+from timm.models import _registry
+from torchvision import models
+
+from convscope.cli import networks
+from convscope.errors import ModelError
+from convscope.models import DEFAULT_MODEL
+from convscope.models.catalog import PACKAGED
+
+TYPE_ALL = """
+import json, sys
+from typer.testing import CliRunner
+from convscope.cli.app import app
+
+for typed in json.load(sys.stdin):
+    done = CliRunner().invoke(app, typed, env={"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"})
+    print(json.dumps([done.exit_code, done.output, [m for m in ("torch", "timm", "lancedb") if m in sys.modules]]))
+"""
+
+# What is typed, the exit code, and what is said; {photo} is a photo that is there.
+CASES: list[tuple[str, int, str]] = [
+    ("--help", 0, "Which pixels matter"),
+    ("occlusion --help", 0, "Pixels from one window to the next"),
+    ("visualize --help", 0, "Example: convscope visualize espresso"),
+    ("embed --help", 0, "--store"),
+    ("saliancy {photo}", 2, "No such command 'saliancy'. Did you mean 'saliency'?"),
+    ("occlusion {photo} --widnow 3", 2, "No such option: --widnow"),
+    ("saliency {photo} --kind loud", 2, "'loud' is not one of 'absolute'"),
+    ("saliency {photo} --device", 2, "requires an argument"),
+    ("visualize 3 --n-steps two", 2, "valid integer"),
+    ("visualize 3 --n-steps 0", 1, "error: --n-steps 0: expected a whole number from 1 to 100,000"),
+    ("occlusion {photo} --window a", 2, "expected pixels, 32 or 32,16"),
+    ("occlusion {photo} --window 0", 1, "error: --window 0: expected"),
+    ("rise {photo} --keep 2", 1, "error: --keep 2.0: expected a number between 0 and 1"),
+    ("saliency no.jpg", 1, "error: no.jpg: no such file or folder"),
+    ("predict no.jpg", 1, "error: no.jpg: no such file or folder"),
+    ("report no.jpg", 1, "error: no.jpg: no such file or folder"),
+    ("report {photo} --collection no", 1, "error: no: no such file or folder"),
+    ("report {photo} --method lyme", 1, "error: 'lyme' is no method; did you mean lime?"),
+    ("embed no/", 1, "no: no such file or folder"),
+    ("neighbors no 0", 1, "error: no: no such file or folder"),
+    ("project no", 1, "error: no: no such file or folder"),
+    ("duplicates no.lance", 1, "error: no.lance: no store there; `convscope embed photos/ --store no.lance`"),
+    ("index no.lance", 1, "error: no.lance: no store there"),
+    ("place no.lance {photo}", 1, "error: no.lance: no store there"),
+    ("evaluate-retrieval no.lance", 1, "error: no.lance: no store there"),
+    ("cluster no.lance --method kmeans", 1, "error: no.lance: no store there"),
+    ("attribute-dataset no.lance --method lyme", 1, "did you mean lime?"),
+    ("evaluate {photo} --method lyme", 1, "did you mean lime?"),
+    ("evaluate {photo}", 1, "nothing to evaluate: give --method or --maps"),
+    ("sanity-check {photo} --method lyme", 1, "did you mean lime?"),
+    ("compare {photo} --method lyme", 1, "did you mean lime?"),
+    ("compare {photo} --budget-s 1e10", 1, "error: --budget-s 10000000000.0: expected a number from"),
+    ("mask-study {photo} --shape round", 1, "--shape round: expected 'rectangle', 'ellipse' or 'superpixel'"),
+    ("predict {photo} --model resnet50", 1, "did you mean 'torchvision:resnet50' or 'timm:resnet50'?"),
+    ("predict {photo} --model efficientnet_lite1", 1, "mean 'efficientnet-lite1' or 'timm:efficientnet_lite1'?)"),
+    ("saliency {photo} --model torchvison:resnet50", 1, "(did you mean 'torchvision:resnet50'?)"),
+    ("saliency {photo} --model torchvision:resnet5", 1, "has no network 'resnet5'; did you mean resnet50"),
+    ("saliency {photo} --model timm:resnett50.a1_in1k", 1, "'resnett50.a1_in1k'; did you mean resnet50"),
+    ("saliency {photo} --model my.pt", 1, "error: my.pt: no such file"),
+    ("saliency {photo} --weights my.pt", 1, "error: my.pt: no such file"),
+    ("saliency {photo} --output {photo}/map", 1, "is a file; choose another output"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, list[str]]]:
+    """What came of each: the exit code, what was printed, and what was imported that is heavy."""
+    here = tmp_path_factory.mktemp("here")
+    (here / "photo.jpg").write_bytes(b"")
+    typed = [[word.format(photo="photo.jpg") for word in case.split()] for case, *_ in CASES]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TYPE_ALL],
+        cwd=here, input=json.dumps(typed), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in here.iterdir()] == ["photo.jpg"]
+    return {case: json.loads(line) for (case, *_), line in zip(CASES, done.stdout.splitlines(), strict=True)}
+
+
+@pytest.mark.parametrize(("typed", "code", "message"), CASES, ids=[typed for typed, *_ in CASES])
+def test_an_answer_that_needs_no_network_imports_none(typed: str, code: int, message: str, answers: Any) -> None:
+    exit_code, said, heavy = answers[typed]
+    assert message in " ".join(said.replace("│", " ").split())
+    assert exit_code == code
+    assert "Traceback" not in said
+    assert heavy == []
+
+
+def test_networks_are_those_that_the_libraries_list() -> None:
+    assert networks.DEFAULT_MODEL == DEFAULT_MODEL
+    assert tuple(PACKAGED) == networks.PACKAGED
+    assert set(networks.architectures("torchvision")) == set(models.list_models(module=models))
+    assert set(networks.architectures("timm")) >= set(timm.list_models())
+    assert networks.architectures("no_such_library") == []
+
+
+def test_no_network_is_refused_that_the_library_takes() -> None:
+    old = list(_registry._deprecated_models)
+    assert old
+    for name in [*timm.list_models(pretrained=True)[::50], *old[::10]]:
+        networks.check_network(f"timm:{name}")
+
+
+def test_files_are_taken_whatever_they_are_called(tmp_path: Path) -> None:
+    network = tmp_path / "network"
+    network.touch()
+    networks.check_network(str(network))
+    networks.check_network(DEFAULT_MODEL, network)
+    with pytest.raises(ModelError, match="no such file"):
+        networks.check_network(DEFAULT_MODEL, tmp_path / "weights.pt")

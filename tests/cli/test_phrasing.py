@@ -1,0 +1,56 @@
+"""The library's sentences in the words of a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from convscope.cli.phrasing import flags_of, for_terminal, help_text
+from convscope.cli.stores import cluster, duplicates
+
+FLAGS = {
+    "n_clusters": "--n-clusters",
+    "method": "--method",
+    "k": "--k",
+    "overwrite": "--overwrite",
+    "store": "STORE",
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("n_clusters=5: expected at most 3", "--n-clusters 5: expected at most 3"),
+        ("method='kmeans' needs n_clusters", "--method kmeans needs --n-clusters"),
+        ("method='my own': expected 'pca'", "--method 'my own': expected 'pca'"),
+        ("choose another output, or give overwrite=True", "choose another output, or give --overwrite"),
+        ("out/n_clusters.png: no such file", "out/n_clusters.png: no such file"),
+        ("out/k=3/a.png: no such file", "out/k=3/a.png: no such file"),
+        ("the method finds k groups", "the method finds k groups"),
+        ("make one with project(store, method='tsne')", "make one with convscope project STORE --method tsne"),
+        ("use pretrained=False", "use --random-weights"),
+        ("shuffled=True", "shuffled=True"),
+        ("widen `k`, or `kk`", "widen --k, or `kk`"),
+    ],
+)
+def test_arguments_are_told_as_options(said: str, shown: str) -> None:
+    assert for_terminal(said, FLAGS) == shown
+
+
+def test_a_command_without_options_says_what_the_library_says() -> None:
+    assert for_terminal("n_clusters=5", {}) == "n_clusters=5"
+
+
+def test_options_are_told_as_they_are_typed() -> None:
+    flags = flags_of(cluster)
+    assert (flags["n_clusters"], flags["output"], flags["as_json"]) == ("--n-clusters", "--output", "--json")
+    assert flags["store"] == "STORE"
+    assert flags_of(duplicates)["limit"] == "--limit"
+
+
+def test_a_help_is_a_sentence() -> None:
+    assert help_text("seed", "of the noise, the same for every image.") == (
+        "Seed of the noise, the same for every image."
+    )
+    assert help_text("n_frames", "at most ``n_steps`` + 1.") == "At most --n-steps + 1."
+    assert help_text("layer", "one, as `Model.layers` lists them [a].") == "One, as `layers` lists them \\[a]."
+    assert help_text("target", "a callable.").startswith("Class index or label")
