@@ -29,7 +29,7 @@ import torch
 from convscope.embedding import EmbeddingStore
 from convscope.embedding.exact import nearest
 from convscope.embedding.index import nearest_by_index
-from convscope.embedding.table import Origin, vector_column
+from convscope.store.schema import Origin, vector_column
 from interleaved import HEADER, Runs, interleaved, row
 
 EXACT, RECALL, FASTER = 1.3, 0.95, 10

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from convscope import EmbeddingStore
 from convscope.cli.app import app
 from convscope.cli.listing import Rows, write_csv
-from convscope.embedding.lance import is_store
 from convscope.errors import OutputError
+from convscope.store import is_store
 
 PLAIN = {"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}
 N = 60

@@ -18,9 +18,9 @@ from tests.render import results
 
 import convscope
 from convscope import EmbeddingStore, Model, Preprocessing, embed
-from convscope.embedding.table import Origin
 from convscope.images import Source
 from convscope.render import figure
+from convscope.store.schema import Origin
 
 if TYPE_CHECKING:
     from tests.contracts.arguments import Place

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from convscope import EmbeddingStore, Model, ParameterError, StoreError, embed, load_images
-from convscope.embedding import asking, duplicates, exact, lance, neighbors
-from convscope.embedding import points as held
-from convscope.embedding.table import Origin, vector_column
+from convscope.embedding import asking, duplicates, exact, neighbors
+from convscope.store import Block, blocks, conditions
+from convscope.store.schema import Origin, vector_column
 
 N, D = 1200, 24
 
@@ -62,9 +62,9 @@ def test_exact_neighbors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
-        monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 100)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr(blocks.Blocks, "_has_kept", lambda _: False)
+        monkeypatch.setattr("convscope.store.lance_table._BATCH_ROWS", 100)
     queries = np.random.default_rng(1).normal(size=(n_queries, D)).astype(np.float32)
     found = store.neighbors(queries, k=7, metric=metric)
     truth = expected(vectors, queries, metric)
@@ -88,8 +88,8 @@ def test_conditions(
     store: EmbeddingStore, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr(blocks.Blocks, "_has_kept", lambda _: False)
     where = "label = 'cat' AND predicted != label"
     found = store.neighbors(vectors[0], k=5, where=where)
     allowed = [i for i in range(N) if i % 2 == 0 and i % 3 == 0]
@@ -145,20 +145,20 @@ def test_ties_go_by_the_order_of_the_rows(tmp_path: Path) -> None:
 def test_blocks_that_do_not_fit_in_memory_are_let_go(
     store: EmbeddingStore, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: list[weakref.ref[held.Points]] = []
+    alive: list[weakref.ref[Block]] = []
     most = 0
 
-    def counted(*_: object) -> Iterator[held.Points]:
+    def counted(*_: object) -> Iterator[Block]:
         nonlocal most
         for first in range(0, 40, 4):
-            block = held.Points(row_ids[first : first + 4], vectors[first : first + 4])
+            block = Block(row_ids[first : first + 4], vectors[first : first + 4])
             alive.append(weakref.ref(block))
             yield block
             del block
             most = max(most, sum(one() is not None for one in alive))
 
     row_ids = np.concatenate([b["_rowid"].to_numpy() for b in store.batches(["path"], row_ids=True)])
-    monkeypatch.setattr(exact, "points_of", counted)
+    monkeypatch.setattr(store, "blocks", counted)
     ids, _ = exact.nearest(store, np.tile(vectors[:100], (3, 1)), 3, "cosine")  # more than are asked at once
     assert ids.shape == (300, 3)
     assert most <= 1
@@ -230,7 +230,7 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_MOST_THUMBNAILS", 7)
-    monkeypatch.setattr(lance, "_NAMED", 9)
+    monkeypatch.setattr(conditions, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     names = [f"vector {i}" for i in np.random.default_rng(1).permutation(40)]

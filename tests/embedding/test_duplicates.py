@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from convscope.embedding import Embeddings, EmbeddingStore, duplicates, pairs
-from convscope.embedding import points as held
-from convscope.embedding.table import Origin, vector_column
 from convscope.errors import ParameterError
 from convscope.results import Provenance, Result
+from convscope.store import blocks
+from convscope.store.schema import Origin, vector_column
 
 N, D = 90, 6
 ORIGIN = Provenance("embed", {}, {"name": "net"}, "cpu", {}, 0.0)
@@ -92,8 +92,8 @@ def test_pairs_of_a_store(
     tmp_path: Path, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 11)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr("convscope.store.lance_table._BATCH_ROWS", 11)
     ids = [f"{i:032x}" for i in range(N)]
     ids[70] = ids[3]
     found = store_of(tmp_path / "s.lance", vectors, ids).duplicates(0.98)

@@ -12,11 +12,12 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from convscope.embedding import Embeddings, EmbeddingStore
-from convscope.embedding.table import Origin, encode, vector_column
 from convscope.errors import ParameterError
 from convscope.evaluation import evaluate_retrieval, ranking, retrieval
 from convscope.render import figure
 from convscope.results import Provenance, Retrieval
+from convscope.store.schema import Origin, vector_column
+from convscope.store.thumbnails import encode
 
 N, D = 60, 5
 ORIGIN = Provenance("embed", {}, {"name": "net"}, "cpu", {}, 0.0)

@@ -63,7 +63,7 @@ def neighbors(
     csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
-    from convscope.embedding.lance import is_store
+    from convscope.store import is_store
 
     place, csv = free_output(output, "neighbors", csv), free_csv(csv)
     options: dict[str, Any] = {"k": k, "metric": metric, "space": space}
@@ -105,7 +105,7 @@ def project(
     """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
     from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
-    from convscope.embedding.lance import is_store
+    from convscope.store import is_store
 
     place, csv = free_output(output, "project", csv), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}

@@ -92,7 +92,7 @@ def _into_store(
     model: Network, images: list[Path], place: str, prune: bool, yes: bool, as_json: bool, options: dict[str, Any]
 ) -> None:
     from convscope import EmbeddingStore, ImageError
-    from convscope.embedding.lance import is_store
+    from convscope.store import is_store
 
     try:
         store = embedded(model(), images, store=place, **options)

@@ -191,10 +191,11 @@ def place(
     """Where new images lie on a map that `project` made of a store, which stays as it is."""
     from convscope import EmbeddingStore
     from convscope.embedding import place as placed
+    from convscope.embedding.origins import check_model
 
     network = model()
     opened = EmbeddingStore.open(store, model=network)
-    opened.check_model(network, embeds=True)
+    check_model(opened, network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
     places = placed(opened, embeddings.vectors, method=method)
     if as_json:

@@ -15,15 +15,14 @@ from ..errors import NotInStoreError, ParameterError
 from ..images import ImageSet
 from ..progress import Progress
 from ..results import Array, Neighbors, Provenance
+from ..store import EmbeddingStore, Space
+from ..store.blocks import pixels
+from ..store.keys import has_changed
+from ..store.thumbnails import decode
 from ..texts import listed
 from .exact import nearest
 from .index import nearest_by_index
-from .lance import in_parts, is_one_of
-from .neighbors import Space
-from .points import pixels, values_of
-from .rows import as_key, has_changed, key_of
-from .store import EmbeddingStore
-from .table import THUMBNAIL_PX, decode
+from .origins import check_model
 
 _MOST_THUMBNAILS = 5000  # of what was found, and of the queries: 60 MB each
 
@@ -80,7 +79,7 @@ def _answered(
     else:
         row_ids, scores = nearest_by_index(store, queries.vectors, k, metric, where, queries.row_ids)
     found, indices = _in_order(row_ids)
-    rows = store.take(found, ["path", "label"])
+    rows = store.take(found, thumbnails=False)
     origin = store.origin
     return Neighbors(
         indices=indices,
@@ -88,8 +87,8 @@ def _answered(
         metric=metric,
         space=space,
         query_names=queries.names,
-        names=tuple(rows["path"].to_pylist()),
-        labels=tuple(rows["label"].to_pylist()),
+        names=rows.names,
+        labels=rows.labels,
         query_labels=queries.labels,
         query_thumbnails=queries.thumbnails,
         thumbnails=_thumbnails(store, found),
@@ -115,10 +114,7 @@ def _in_order(row_ids: Array) -> tuple[Array, Array]:
 
 def _thumbnails(store: EmbeddingStore, row_ids: Array) -> Array:
     """Of the first of some rows."""
-    first = row_ids[:_MOST_THUMBNAILS]
-    if not len(first):
-        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
-    return np.stack([decode(data) for data in store.take(first, ["thumbnail"])["thumbnail"].to_pylist()])
+    return store.take(row_ids[:_MOST_THUMBNAILS]).thumbnails
 
 
 def _notes(n_found: int, n_queries: int) -> tuple[str, ...]:
@@ -138,7 +134,7 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     texts = [query] if isinstance(query, str | Path) else query
     is_text = not isinstance(texts, ImageSet)  # which would open its images to tell
     if is_text and isinstance(texts, Sequence) and texts and all(isinstance(text, str | Path) for text in texts):
-        row_ids = _rows_named(store, [str(text) for text in texts])
+        row_ids = store.find([str(text) for text in texts])
         if row_ids is not None:
             return _of_rows(store, row_ids, space)
     if isinstance(query, np.ndarray) and query.dtype.kind == "f" and query.ndim <= 2:
@@ -155,35 +151,17 @@ def queries_of(store: EmbeddingStore, query: Any, space: Space) -> Queries:
     return _of_images(store, query, space)
 
 
-def _rows_named(store: EmbeddingStore, texts: list[str]) -> Array | None:
-    """The _rowid of the rows of these paths or ids, in order; None where any is no row with a vector."""
-    wanted = {text: (key_of(text), as_key(text)) for text in texts}
-    names = sorted({name for both in wanted.values() for name in both})
-    by_path: dict[str, int] = {}
-    by_id: dict[str, int] = {}
-    for part in in_parts(names):
-        chosen = f"{is_one_of('path', part)} OR {is_one_of('id', part)}"
-        where = f"error IS NULL AND ({chosen})"  # also of a file that is gone
-        for batch in store.batches(["path", "id"], where, row_ids=True):
-            for row in batch.to_pylist():
-                by_path.setdefault(row["path"], row["_rowid"])
-                by_id.setdefault(row["id"], row["_rowid"])
-    known = by_id | by_path
-    found = [next((known[n] for n in wanted[text] if n in known), None) for text in texts]
-    return None if None in found else np.array(found, np.uint64)
-
-
 def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
-    rows = store.take(row_ids, ["path", "label", "stamp"]).to_pydict()
-    changed = [path for path, stamp in zip(rows["path"], rows["stamp"], strict=True) if has_changed(path, stamp)]
+    rows = store.take(row_ids, thumbnails=False)
+    changed = [path for path, stamp in zip(rows.names, rows.stamps, strict=True) if has_changed(path, stamp)]
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
         f"{listed(changed, 3)}; embed them again",
     )
     return Queries(
-        values_of(store, row_ids, space),
-        tuple(rows["path"]),
-        tuple(rows["label"]),
+        store.vectors_of(row_ids, space),
+        rows.names,
+        rows.labels,
         _thumbnails(store, row_ids),
         row_ids,
         notes=notes if changed else (),
@@ -191,9 +169,9 @@ def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
 
 
 def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
-    from .extract import embed
+    from .embed import embed
 
-    store.check_model(store.model, embeds=True)
+    check_model(store, store.model, embeds=True)
     if store.model is None:
         what = repr(str(query)) if isinstance(query, str | Path) else f"this {type(query).__name__}"
         raise NotInStoreError(

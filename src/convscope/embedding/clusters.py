@@ -11,9 +11,9 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..results import Array, Clusters
+from ..store import EmbeddingStore
 from .copies import Copies
 from .reducing import REDUCED, components_of, copies_in, reduced_of, source_of
-from .store import EmbeddingStore
 
 Method: TypeAlias = Literal["hdbscan", "kmeans"]
 

@@ -14,14 +14,13 @@ from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array, Duplicates, Provenance
+from ..store import Block as Points
+from ..store import EmbeddingStore
+from ..store.keys import digest_of
 from .copies import Copies, copies_of, numbered
 from .costs import pair_costs
-from .extract import Embeddings
+from .embeddings import Embeddings
 from .pairs import Block, Pairs, alike, block_pairs, limit_of
-from .points import Points, points_of
-from .rows import digest_of
-from .store import EmbeddingStore
-from .table import decode
 from .thresholds import check_known, usual_threshold
 
 
@@ -179,8 +178,8 @@ def _blocks(source: EmbeddingStore | Embeddings) -> Iterator[Block]:
         yield Block(rows, rows, source.vectors)
         return
     first = 0
-    for points in points_of(source):
-        yield Block(points.row_ids.astype(np.int64), np.arange(first, first + len(points)), points.vectors)
+    for points in source.blocks():
+        yield Block(points.rows.astype(np.int64), np.arange(first, first + len(points)), points.vectors)
         first += len(points)
 
 
@@ -204,9 +203,8 @@ def _described(
     is_equal = found.group[kept.places[:, 0]] == found.group[kept.places[:, 1]]
     rows, pairs = np.unique(kept.rows, return_inverse=True)
     if isinstance(source, EmbeddingStore):
-        taken = source.take(rows, ["path", "label", "thumbnail"]).to_pydict() if len(rows) else {}
-        names, labels = tuple(taken.get("path", ())), tuple(taken.get("label", ()))
-        pictures = [decode(data) for data in taken.get("thumbnail", ())]
+        taken = source.take(rows.astype(np.uint64))
+        names, labels, pictures = taken.names, taken.labels, list(taken.thumbnails)
         origin = source.origin
         provenance = Provenance("duplicates", parameters, origin.model, "cpu", origin.versions, 0.0)
     else:

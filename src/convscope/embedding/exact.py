@@ -10,10 +10,10 @@ from ..checks import HIGHER_IS_NEARER, Metric
 from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array
+from ..store import Block as Points
+from ..store import EmbeddingStore, Space
 from .costs import closeness, pair_costs, squares_of
-from .neighbors import Space, check_size
-from .points import Points, points_of, values_of
-from .store import EmbeddingStore
+from .neighbors import check_size
 
 _QUERIES = 256  # at once: with a block of rows, 16 MB of closeness
 
@@ -42,7 +42,7 @@ def nearest(
     n_seen, n_rows = 0, len(store)
     parts = [slice(first, first + _QUERIES) for first in range(0, len(vectors), _QUERIES)]
     found = [Nearest(vectors[part], k, metric, None if own is None else own[part]) for part in parts]
-    for block in points_of(store, where, space):
+    for block in store.blocks(space, where):
         for each in found:
             each.look_at(block)
         n_seen += len(block)
@@ -63,7 +63,7 @@ def ranked(
     each = Nearest(queries, k, metric, None)
     if len(unique):
         asked = np.repeat(np.arange(len(found)), [len(ids) for ids in found])
-        each.compare(Points(unique, values_of(store, unique, "feature")), asked, rows)
+        each.compare(Points(unique, store.vectors_of(unique)), asked, rows)
     return each.answer()
 
 
@@ -87,13 +87,13 @@ class Nearest:
         """Take in a block of rows."""
         near, slack = closeness(self._queries, points.vectors, (self._squares, points.squares), self._metric)
         if self._own is not None:
-            near[self._own[:, None] == points.row_ids] = -np.inf
+            near[self._own[:, None] == points.rows] = -np.inf
         limit = self._limit()
         if near.shape[1] > self._k:
             limit = np.maximum(limit, np.partition(near, -self._k, axis=1)[:, -self._k].astype(np.float64))
         i, j = np.nonzero(near >= (limit - 2 * slack)[:, None])
         if self._own is not None:
-            i, j = (at[points.row_ids[j] != self._own[i]] for at in (i, j))
+            i, j = (at[points.rows[j] != self._own[i]] for at in (i, j))
         if len(i):
             self.compare(points, i, j)
 
@@ -101,7 +101,7 @@ class Nearest:
         """Take in rows ``j`` of a block as candidates of queries ``i``."""
         old, at = np.nonzero(np.arange(self._k) < self._n[:, None])
         queries = np.concatenate([old, i])
-        row_ids = np.concatenate([self._row_ids[old, at], points.row_ids[j]])
+        row_ids = np.concatenate([self._row_ids[old, at], points.rows[j]])
         new = pair_costs(self._queries, points.vectors, i, j, self._metric)
         costs = np.concatenate([self._costs[old, at], new])
         order = np.lexsort((row_ids, costs, queries))

@@ -10,10 +10,9 @@ import numpy as np
 from ..checks import Metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
+from ..store import EmbeddingStore
 from .exact import joined, nearest, ranked
 from .neighbors import check_size
-from .points import points_of
-from .store import EmbeddingStore
 
 _FEWEST, _SAMPLE = 1000, 200
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -90,9 +89,9 @@ def _sample(store: EmbeddingStore, n: int, seed: int) -> tuple[Array, Array]:
     """Rows of the store to measure on: their _rowid, and their vectors."""
     chosen = np.sort(np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False))
     row_ids, vectors, first = [], [], 0
-    for block in points_of(store):
+    for block in store.blocks():
         here = chosen[(chosen >= first) & (chosen < first + len(block))] - first
-        row_ids.append(block.row_ids[here])
+        row_ids.append(block.rows[here])
         vectors.append(block.vectors[here])
         first += len(block)
     return np.concatenate(row_ids), np.concatenate(vectors)

@@ -11,7 +11,6 @@ the order does not hang on the last bit of a sum.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from ..checks import HIGHER_IS_NEARER, as_count, check_metric
 from ..checks import Metric as Metric  # also for those who search
 from ..errors import ParameterError
 from ..results import Array
-
-Space: TypeAlias = Literal["feature", "pixel"]
 
 _QUERIES = 256  # a block is this many queries ...
 _ROWS = 4096  # ... by this many rows: 8 MB of float64

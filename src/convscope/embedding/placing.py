@@ -12,8 +12,8 @@ from ..arguments import checks_arguments
 from ..checks import Method
 from ..errors import ParameterError, StoreError
 from ..results import Array
+from ..store import EmbeddingStore
 from .moments import Components, check_finite
-from .store import EmbeddingStore
 
 _PLACED_BY = 10  # nearest old points, for a new one
 

@@ -16,13 +16,13 @@ from ..arguments import checks_arguments
 from ..checks import Engine, Method, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection, Provenance
+from ..store import EmbeddingStore
 from .copies import Copies
-from .extract import Embeddings
+from .embeddings import Embeddings
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
 from .reducing import REDUCED, Vectors, blocks_of, components_of, copies_in, reduced_of, source_of
-from .store import EmbeddingStore
 
 
 @checks_arguments

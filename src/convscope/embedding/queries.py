@@ -14,7 +14,7 @@ from ..models import Model
 from ..results import Array
 
 if TYPE_CHECKING:
-    from .extract import Embeddings
+    from .embeddings import Embeddings
 
 
 def rows_of(query: Any, names: Sequence[str]) -> Array | None:

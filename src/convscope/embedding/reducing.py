@@ -12,11 +12,11 @@ from scipy import linalg
 from ..checks import as_array
 from ..errors import StoreError
 from ..results import Array, Provenance
+from ..store import EmbeddingStore
+from ..store.thumbnails import THUMBNAIL_PX, decode
 from .copies import Copies, copies_of
-from .extract import Embeddings
+from .embeddings import Embeddings
 from .moments import Components, Moments, check_finite, moments_of
-from .store import EmbeddingStore
-from .table import THUMBNAIL_PX, decode
 
 REDUCED = 50  # principal components that t-SNE, UMAP and clusters begin with
 _MOST_THUMBNAILS = 5000  # of a store, which are held in memory

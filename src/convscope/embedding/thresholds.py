@@ -9,8 +9,8 @@ import numpy as np
 from ..checks import Metric
 from ..errors import ParameterError
 from ..results import Array
+from ..store import Block as Points
 from .exact import Nearest
-from .points import Points
 
 NEIGHBOR, SHARE = 10, 5  # a fifth of the distance to the tenth nearest
 _SAMPLE = 1000  # images that are asked
@@ -56,7 +56,7 @@ def _rows_at(blocks: Iterable[Points], places: Array) -> tuple[Array, Array]:
     row_ids, vectors, first = [], [], 0
     for block in blocks:
         here = places[(places >= first) & (places < first + len(block))] - first
-        row_ids.append(block.row_ids[here])
+        row_ids.append(block.rows[here])
         vectors.append(block.vectors[here])
         first += len(block)
     return np.concatenate(row_ids), np.concatenate(vectors)

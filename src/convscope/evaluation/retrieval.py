@@ -27,10 +27,9 @@ from ..arguments import checks_arguments
 from ..checks import Metric
 from ..embedding import Embeddings, EmbeddingStore
 from ..embedding.copies import copies_of
-from ..embedding.points import points_of
-from ..embedding.table import THUMBNAIL_PX, decode
 from ..errors import ParameterError
 from ..results import Array, Provenance, Retrieval
+from ..store.thumbnails import THUMBNAIL_PX
 from .ranking import Ranked, ranked_by, voted_for
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
@@ -167,18 +166,17 @@ def _labeled(source: EmbeddingStore | Embeddings) -> _Images:
 
 
 def _labeled_of_store(store: EmbeddingStore) -> _Images:
-    blocks = list(points_of(store, "label IS NOT NULL"))
+    blocks = list(store.blocks(where="label IS NOT NULL"))
     origin = store.origin
     names: list[str] = []
-    labels: list[str] = []
+    labels: list[str | None] = []
     thumbnails: list[Array] = []
-    n_pictures = 0
+    n_pictures = store.count(store.in_use("label IS NOT NULL AND thumbnail IS NOT NULL"))
     for block in blocks:
         for first in range(0, len(block), _ROWS):
-            rows = store.take(block.row_ids[first : first + _ROWS], ["path", "label", "thumbnail"]).to_pydict()
-            names, labels = names + rows["path"], labels + rows["label"]
-            n_pictures += sum(data is not None for data in rows["thumbnail"])
-            thumbnails += [decode(data).reshape(-1) for data in rows["thumbnail"]]
+            rows = store.take(block.rows[first : first + _ROWS])
+            names, labels = [*names, *rows.names], [*labels, *rows.labels]
+            thumbnails += list(rows.thumbnails.reshape(len(rows.names), -1))
     return _Images(
         np.concatenate([block.vectors for block in blocks]) if blocks else np.zeros((0, 1), np.float32),
         np.stack(thumbnails) if n_pictures == len(names) and names else None,

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from ..embedding import Embeddings, EmbeddingStore, embed, project
-from ..embedding.lance import is_store
-from ..embedding.neighbors import Space
+from ..embedding.origins import check_model
 from ..embedding.queries import check_network
 from ..embedding.reducing import source_of
 from ..errors import ParameterError
@@ -20,6 +19,7 @@ from ..images import load_images
 from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
+from ..store import Space, is_store
 
 QUERIES = 5  # of the neighbors: the images of the report, and of the collection as many as are missing
 NEIGHBORS = 5
@@ -55,7 +55,7 @@ def opened(collection: Any, model: Model) -> Any:
     if isinstance(found, Embeddings):
         check_network(found, model)
     if isinstance(found, EmbeddingStore):
-        found.check_model(model, embeds=True)
+        check_model(found, model, embeds=True)
     _check_number(found.count(found.in_use()) if isinstance(found, EmbeddingStore) else len(found))
     return found
 

@@ -34,6 +34,7 @@ from convscope import (
     project,
 )
 from convscope.embedding import filling
+from convscope.embedding.origins import check_model
 from convscope.images import Source
 
 
@@ -162,14 +163,14 @@ def test_another_network_layer_or_precision_is_refused(folder: Path, tmp_path: P
 
 def test_a_network_is_checked_against_what_made_the_store(folder: Path, tmp_path: Path) -> None:
     store = embed(network(), folder, store=tmp_path / "s.lance")
-    store.check_model(network())
-    store.check_model(None)
+    check_model(store, network())
+    check_model(store, None)
     with pytest.raises(StoreError, match=r"s\.lance holds vectors of Sequential \(\w{8}\) .*, not of Sequential"):
-        store.check_model(network(1))
+        check_model(store, network(1))
     own = EmbeddingStore.of_vectors(tmp_path / "own.lance", np.eye(4))
-    own.check_model(network(1))  # no network made it
+    check_model(own, network(1))  # no network made it
     with pytest.raises(StoreError, match="brought along"):
-        own.check_model(network(1), embeds=True)
+        check_model(own, network(1), embeds=True)
 
 
 def test_places_that_hold_no_store(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:optimize")
 def test_versions_do_not_pile_up(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convscope.embedding.store.KEPT_FOR", timedelta(0))
+    monkeypatch.setattr("convscope.store.lance_table.KEPT_FOR", timedelta(0))
     place = tmp_path / "s.lance"
     for _ in range(5):
         embed(network(), folder, store=place)
@@ -229,7 +230,7 @@ WRITER = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
-from test_store import network
+from test_embedding_store import network
 from convscope import embed
 from convscope.embedding import filling
 filling.WRITE_ROWS = 8

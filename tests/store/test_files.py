@@ -26,10 +26,10 @@ from convscope import (
     project,
 )
 from convscope.embedding import filling, rows
-from convscope.embedding.account import Changes
-from convscope.embedding.presence import presence, remembered_folders
 from convscope.errors import UnavailableError
 from convscope.images import Source
+from convscope.store.account import Changes
+from convscope.store.presence import presence, remembered_folders
 
 
 @pytest.fixture
@@ -339,7 +339,8 @@ def test_an_older_store_without_the_column_gets_it_when_a_file_is_gone(
     photos: Path, tmp_path: Path, network: Model
 ) -> None:
     place = tmp_path / "s.lance"
-    embed(network, photos, store=place)._writer().drop_columns(["gone"])
+    with embed(network, photos, store=place).writing() as table:
+        table.drop_columns(["gone"])
     store = embed(network, photos, store=place)
     assert "gone" not in store.schema.names
     assert store.neighbors(photos / "cats" / "0.png", k=3).indices.shape == (1, 3)
@@ -367,7 +368,7 @@ def test_a_move_that_is_cut_short_loses_nothing(
 def test_what_is_kept_beside_the_rows_is_bounded(photos: Path, tmp_path: Path, network: Model) -> None:
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
-    assert remembered_folders(store) == [str(photos / "cats"), str(photos / "dogs")]
+    assert remembered_folders(store.fits) == [str(photos / "cats"), str(photos / "dogs")]
 
 
 def test_vectors_that_were_brought_along_are_never_missing(tmp_path: Path) -> None:

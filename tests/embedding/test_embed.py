@@ -154,7 +154,7 @@ def test_ctrl_c_before_the_first_batch_is_just_that(tiny: Model, monkeypatch: py
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.embedding.extract.thumbnail_of", interrupt)
+    monkeypatch.setattr("convscope.store.thumbnails.Image.fromarray", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         embed(tiny, pictures(2))
     assert not isinstance(caught.value, Interrupted)

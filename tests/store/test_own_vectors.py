@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from convscope import EmbeddingStore, ParameterError, StoreError
-from convscope.embedding import own_vectors
+from convscope.store import own_vectors
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
