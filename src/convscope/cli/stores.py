@@ -196,7 +196,7 @@ def place(
 
     network = model()
     opened = EmbeddingStore.open(store)
-    check_model(opened, network)
+    check_model(opened, network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
     places = placed(opened, embeddings, method=method)
     if as_json:

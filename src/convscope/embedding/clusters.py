@@ -153,6 +153,8 @@ def _keep(source: Source, found: Clusters, method: Method) -> None:
     about = {
         "method": method,
         "agreement": None if np.isnan(found.agreement) else found.agreement,
-        "representatives": [found.names[found.representatives[g]] for g in np.argsort(-found.sizes, kind="stable")],
+        "representatives": [
+            found.names[found.representatives[g]] for g in np.argsort(-found.sizes, kind="stable")
+        ],
     }
     source.remember("clusters", about, columns={"cluster": found.members})

@@ -21,14 +21,17 @@ from ..images import ImageSet, Source, load_images
 from ..models import Model
 from ..progress import Progress
 from ..results import Array
-from .account import Account
+from ..store import EmbeddingStore, VectorType
+from ..store.account import Account
+from ..store.conditions import is_one_of
+from ..store.keys import path_of
+from ..store.lance import is_local
+from ..store.schema import padded
 from .features import Precision, batch_size, choose_layer, extracting
-from .filling import keyed, origin_for
-from .lance import is_local, is_one_of
+from .filling import keyed
 from .moments import Moments, moments_of
-from .rows import Picture, path_of, read, table_of
-from .store import EmbeddingStore
-from .table import VectorType, padded
+from .origins import origin_for
+from .rows import Picture, read, table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -254,8 +257,7 @@ class _Summing:
         def blocks() -> Iterator[Array]:
             for row_ids in parts:
                 for first in range(0, len(row_ids), _BLOCK_ROWS):
-                    column = store.take(row_ids[first : first + _BLOCK_ROWS], ["vector"])["vector"]
-                    yield column.combine_chunks().flatten().to_numpy().reshape(-1, store.n_dims)
+                    yield store.vectors_of(row_ids[first : first + _BLOCK_ROWS])
 
         return moments_of(blocks())
 

@@ -154,7 +154,7 @@ def _compared(
     limit: int,
     progress: Progress | None,
 ) -> tuple[Pairs, int, Array]:
-    """The nearest pairs of n different vectors, how many are within the threshold, and each one's cost to itself."""
+    """The nearest pairs of n different vectors, how many are within the threshold, and each cost to itself."""
     nearest, n_within, share = Pairs.none(), 0, 0.0
     to_itself: list[Array] = []
     for a, b, same in block_pairs(different):

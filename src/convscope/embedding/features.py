@@ -16,7 +16,7 @@ from ..errors import LayerError, ModelError, ParameterError
 from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, place_of, run_to
 from ..models import Layer, Model, as_maps
 from ..results import Array, Normalization
-from .table import thumbnail_of
+from ..store.thumbnails import thumbnail_of
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 

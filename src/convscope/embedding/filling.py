@@ -18,12 +18,14 @@ from ..images import ImageSet, Source, load_images
 from ..models import Inputs, Model, check_tensor, opened
 from ..progress import Progress
 from ..results import Array
-from .account import Account, Changes
+from ..store import EmbeddingStore, VectorType
+from ..store.account import Account, Changes
+from ..store.keys import as_key, digest_of, key_of, stamp_of
+from ..store.lance import as_place
+from ..store.thumbnails import encode
 from .features import Precision, batch_size, choose_layer, extracting, thumbnails_of
-from .lance import as_place
-from .rows import Picture, as_key, digest_of, key_of, read, stamp_of, table_of
-from .store import EmbeddingStore
-from .table import Origin, VectorType, encode
+from .origins import origin_for
+from .rows import Picture, read, table_of
 
 # Pictures, and what the network takes in for those of them that could be read.
 Group: TypeAlias = tuple[list[Picture], torch.Tensor | None]
@@ -94,12 +96,6 @@ def fill(
         progress(supply.n, supply.n)
     store.compact()
     return store
-
-
-def origin_for(model: Model, layer: str, precision: Precision) -> Origin:
-    """What vectors of this network at this layer say about themselves."""
-    about = model.provenance("embed", {}, time.perf_counter())
-    return Origin(about.model, layer, precision, about.versions)
 
 
 def keyed(images: ImageSet, place: str | Path) -> ImageSet:

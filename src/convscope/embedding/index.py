@@ -92,7 +92,7 @@ def nearest_by_index(
     kept = source.recall("index")
     if kept is None or kept[0]["metric"] != metric:
         raise StoreError(
-            f"{source.place} has no index for {metric!r}; make one with `convscope index` or index(store, metric={metric!r})"
+            f"{source.place} has no index for {metric!r}; make one with `convscope index` or convscope.index"
         )
     return _searched(source, queries, k, metric, int(kept[0]["n_probes"]), where, own)
 

@@ -48,7 +48,7 @@ def all_costs(a: Array, b: Array, metric: Metric) -> Array:
     if metric == "euclidean":
         sizes = squares[0][:, None] + squares[1]
         squared = squares[0][:, None] - near
-        costs = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+        costs: Array = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
         i, j = np.nonzero(squared < _CANCELED * sizes)
         costs[i, j] = pair_costs(a, b, i, j, metric)
         return costs
@@ -67,7 +67,7 @@ def closeness(a: Array, b: Array, squares: tuple[Array, Array], metric: Metric) 
     """
     of_a, of_b = (np.sqrt(s) for s in squares)
     if not (np.isfinite(of_a).all() and np.isfinite(of_b).all()):
-        raise ParameterError("the vectors hold NaN or infinite values, which have no neighbors; remove those images")
+        raise ParameterError("the vectors hold NaN or infinite values, which have no neighbors")
     kind: Any = np.float64 if _is_odd(of_a) or _is_odd(of_b) else np.float32
     near = _products(a, b, squares, metric, kind)
     rounding = 8 * float(np.finfo(np.float32).eps) * a.shape[1] ** 0.5
@@ -104,4 +104,4 @@ def as_scores(costs: Array, metric: Metric) -> Array:
 
 def as_cost(threshold: float, metric: Metric) -> np.float32:
     """The highest cost within a threshold."""
-    return np.float32(np.clip(as_scores(np.float64(threshold), metric), -_LARGEST, _LARGEST))
+    return np.float32(np.clip(-threshold if HIGHER_IS_NEARER[metric] else threshold, -_LARGEST, _LARGEST))

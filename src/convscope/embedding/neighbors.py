@@ -140,13 +140,11 @@ def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:
 
 
 @checks_arguments
-def label_precision(
-    source: Source, *, k: int = 5, metric: Metric = "cosine", space: Space = "feature"
-) -> float:
+def label_precision(source: Source, *, k: int = 5, metric: Metric = "cosine", space: Space = "feature") -> float:
     """The mean share of the k images nearest to an image that have its label, in [0, 1].
 
-    Every labeled image is the query once, and left out of its own neighbors; unlabeled images can be neighbors, and
-    count as wrong. `convscope.evaluate_retrieval` tells more, among labeled images alone.
+    Every labeled image is the query once, and left out of its own neighbors. An unlabeled neighbor counts as
+    wrong; `convscope.evaluate_retrieval` ranks labeled images alone, and tells more.
 
     Raises:
         ParameterError: an option out of range, or no labels.

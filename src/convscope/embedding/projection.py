@@ -112,11 +112,13 @@ def mapped(
     placed, notes = _laid_out(method, found.points, n_components, seed, found.copies)
     trustworthiness, kept = _trusted(source, found.copies, placed, seed)
     is_told = len(found.copies.first) > 1  # there is a variance, and more than one place
-    ratios = found.components.ratios[:n_components] if method == "pca" and is_told else []
+    ratios = np.full(n_components, np.nan)
+    if method == "pca" and is_told:
+        ratios = found.components.ratios[:n_components]
     shares = (0.9, 0.95, 0.99) if is_told else ()
     projection = Projection(
         coordinates=placed[found.copies.group],
-        explained_variance_ratio=np.array(ratios if len(ratios) else [np.nan] * n_components, np.float32),
+        explained_variance_ratio=ratios.astype(np.float32),
         trustworthiness=trustworthiness,
         neighbors_kept=kept,
         names=tuple(source.names),

@@ -20,7 +20,7 @@ from ..store.thumbnails import THUMBNAIL_PX
 from ..texts import listed
 from .embeddings import Embeddings
 from .in_memory import embed_in_memory
-from .origins import check_made_alike, check_model
+from .origins import check_model
 from .source import MOST_THUMBNAILS, Source, first_thumbnails
 
 
@@ -59,7 +59,7 @@ def queries_of(source: Source, query: Any, space: Space = "feature", model: Any 
     if isinstance(query, np.ndarray) and query.dtype.kind == "f" and query.ndim <= 2:
         return _of_vectors(source, query, space)
     if isinstance(query, Embeddings):
-        check_made_alike(source, query.made)
+        source.check_comparable(query.made)
         made = query
     else:
         made = _embedded(source, query, model)
@@ -88,7 +88,9 @@ def _items(query: Any) -> list[Any]:
     """What is in a list or an array of integers; anything else is one item."""
     if isinstance(query, np.ndarray):
         return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
-    is_list = isinstance(query, Sequence) and not isinstance(query, str | bytes | ImageSet)  # whose items are opened
+    is_list = isinstance(query, Sequence) and not isinstance(
+        query, str | bytes | ImageSet
+    )  # whose items are opened
     return list(query) if is_list else [query]
 
 
@@ -123,7 +125,7 @@ def _checked(source: Source, vectors: Array) -> Array:
     """Vectors that can be compared, or `ParameterError`."""
     if not len(vectors) or vectors.shape[1] != source.n_dims:
         raise ParameterError(
-            f"{len(vectors)} vectors of {vectors.shape[1]} dimensions as query; expected {source.n_dims} dimensions"
+            f"{len(vectors)} vectors of {vectors.shape[1]} dimensions as query; expected {source.n_dims}"
         )
     if not np.isfinite(vectors).all():
         raise ParameterError("a vector as query holds NaN or infinite values; expected finite ones")
@@ -133,11 +135,11 @@ def _checked(source: Source, vectors: Array) -> Array:
 def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
     """Images as the network that made a source sees them."""
     model = source.model if model is None else model
-    check_model(source, model)
+    check_model(source, model, embeds=True)
     if model is None:
         what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
         raise NotEmbeddedError(
-            f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that made "
-            "them, as model="
+            f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
+            "made them, as model="
         )
     return embed_in_memory(model, images, layer=source.made.parameters["layer"])

@@ -23,7 +23,7 @@ REDUCED = 50  # principal components that t-SNE, UMAP and clusters begin with
 
 @dataclass(frozen=True)
 class Reduced:
-    """Principal components of N vectors, and where the G different ones lie along the first k: ``points`` (G, k)."""
+    """Principal components of N vectors; ``points`` (G, k) are the G different ones along the first k."""
 
     components: Components
     copies: Copies

@@ -19,7 +19,7 @@ MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 class Source(Protocol):
     """`Embeddings` or an `EmbeddingStore`, to whoever asks.
 
-    A row is a number that `blocks` gives and `take`, `find` and `vectors_of` understand: in a store, not its place.
+    Rows are numbers that `blocks` and `find` give, for `take` and `vectors_of`. In a store they are no places.
     """
 
     @property
@@ -56,6 +56,9 @@ class Source(Protocol):
     def reading(self) -> AbstractContextManager[None]:
         """One version of the rows for all that is read inside."""
 
+    def check_comparable(self, made: Provenance) -> None:
+        """An error where vectors that were made so cannot be compared with these."""
+
     def check(self, where: str | None) -> None:
         """`ParameterError` for a condition that cannot be read."""
 
@@ -72,7 +75,11 @@ class Source(Protocol):
         """The rows (n,) with these names; None unless all are there."""
 
     def remember(
-        self, kind: str, about: Mapping[str, Any], data: bytes = b"", columns: Mapping[str, Array | None] | None = None
+        self,
+        kind: str,
+        about: Mapping[str, Any],
+        data: bytes = b"",
+        columns: Mapping[str, Array | None] | None = None,
     ) -> None:
         """Keep what was computed from all rows, on disk: embeddings in memory keep nothing."""
 

@@ -1,4 +1,4 @@
-"""The similarity from which on two images of a collection are nearly the same, found from how near they usually are."""
+"""From where on two images of a collection are nearly the same, found from how near they usually are."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import Engine, check_address
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
-from ..embedding.rows import has_changed, path_of
+from ..embedding.origins import check_model
 from ..errors import ImageError
 from ..images import ImageSet, Source
 from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Array, Attribution
+from ..store.keys import has_changed, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +78,7 @@ def attribute_dataset(
     method = method_key(method)
     check_address(address, engine)
     model = as_model(model)
-    store.check_model(model)
+    check_model(store, model)
     work = _Work(model, method, options)
     store.check(where)
     chosen = store.in_use(where)

@@ -15,7 +15,7 @@ _QUERIES, _ROWS = 128, 4096  # at once
 
 @dataclass(frozen=True)
 class Ranked:
-    """For each query (Q,): the class the k nearest vote for, their precision, the average precision, and their rows."""
+    """For each query: the class that the k nearest vote for, two measures (Q,), and the k nearest rows (Q, k)."""
 
     voted: Array
     precision: Array

@@ -56,8 +56,8 @@ def evaluate_retrieval(
             neighbors that are equally near.
 
     Returns:
-        `Retrieval`. All its numbers are in [0, 1]. A class with a single image leaves nothing to find: the image is
-        a query and counts in the confusion table, but the measures of its class are NaN, and not in the means.
+        `Retrieval`. All its numbers are in [0, 1]. A class with a single image leaves nothing to find: the image
+        is a query and counts in the confusion table, but the measures of its class are NaN, and not in the means.
         Pixel space is left out of a store without thumbnails.
 
     Raises:
@@ -143,7 +143,7 @@ def _labeled(source: Source) -> _Images:
     return _Images(
         found.vectors,
         np.concatenate([part.thumbnails.reshape(len(part.names), -1) for part in parts]) if is_shown else None,
-        np.array([labels[i] for i in places], dtype=str),
+        np.array(labels, dtype=object)[places].astype(str),
         tuple(name for part in parts for name in part.names),
     )
 

@@ -50,7 +50,7 @@ def opened(collection: Any, model: Model) -> Any:
     """
     found = _found(collection, model)
     if is_source(found):
-        check_model(found, model)
+        check_model(found, model, embeds=True)
         _check_number(found.n_vectors)
     else:
         _check_number(len(found))
@@ -93,7 +93,9 @@ def _asked(model: Model, source: Source, shown: Any) -> Collection:
         nearest.append(_nearest(source, places))
     precision = None
     if len(names) <= MEASURED and len(set(labels) - {None}) > 1:
-        by_feature, by_pixel = (label_precision(source, k=NEIGHBORS, space=space) for space in ("feature", "pixel"))
+        by_feature, by_pixel = (
+            label_precision(source, k=NEIGHBORS, space=space) for space in ("feature", "pixel")
+        )
         precision = (by_feature, by_pixel)
     projection, _, _ = mapped(source)  # without keeping it: a report changes nothing in a store
     return Collection(
@@ -107,5 +109,4 @@ def _asked(model: Model, source: Source, shown: Any) -> Collection:
 
 def _nearest(source: Source, query: Any) -> tuple[Neighbors, Neighbors]:
     """Neighbors in feature space and in pixel space."""
-    by_feature, by_pixel = (neighbors(source, query, k=NEIGHBORS, space=space) for space in ("feature", "pixel"))
-    return by_feature, by_pixel
+    return neighbors(source, query, k=NEIGHBORS), neighbors(source, query, k=NEIGHBORS, space="pixel")

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..arguments import checks_arguments
-from ..embedding import EmbeddingStore
-from ..embedding.rows import path_of
 from ..images import ImageSet, load_images
 from ..models import Model, as_model
 from ..outputs import check_output, replace_file
+from ..store import EmbeddingStore
+from ..store.keys import path_of
 from ..targets import Target
 from .collect import opened
 from .compose import StageProgress, compose

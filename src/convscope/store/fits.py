@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, quoted, tables
+from .conditions import quoted
+from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, tables
 
 
 class Fits:
@@ -23,7 +24,7 @@ class Fits:
         import pyarrow as pa
 
         row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
-        with lock(self._place), explained(what=self._what):
+        with lock(self._place), explained(self._what):
             if FITS not in tables(self._database, self._place):
                 self._database.create_table(FITS, schema=row.schema)
             table = self._database.open_table(FITS)
@@ -33,7 +34,7 @@ class Fits:
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept under a name."""
         check_not_forked(self._place)
-        with explained(what=self._what):
+        with explained(self._what):
             if self._table is None:
                 if FITS not in tables(self._database, self._place):
                     return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .lance import is_one_of
-from .table import padded
+from .conditions import is_one_of
+from .schema import padded
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ import torch
 from ..errors import ParameterError
 from ..execution import free_memory
 from ..results import Array
-from .rows import digest_of, stamp_of
-from .table import padded, vector_column
+from .keys import digest_of, stamp_of
+from .schema import padded, vector_column
 
 if TYPE_CHECKING:
     import pyarrow as pa

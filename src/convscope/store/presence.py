@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ..errors import StoreError
-from .rows import is_of_a_file, path_of
-from .store import EmbeddingStore
+from .fits import Fits
+from .keys import is_of_a_file, path_of
 
 Presence: TypeAlias = Literal["here", "missing", "out of sight"]
 
@@ -117,12 +117,13 @@ def _roots_of(path: str, folders: Iterable[str]) -> list[str]:
     return [root for root in folders if path.startswith(os.path.join(root, ""))]
 
 
-def remembered_folders(store: EmbeddingStore) -> list[str]:
-    kept = store.fits.recall(_ROOTS)
+def remembered_folders(fits: Fits) -> list[str]:
+    """The folders that were embedded into a store."""
+    kept = fits.recall(_ROOTS)
     return [] if kept is None else list(kept[0]["folders"])
 
 
-def remember_folders(store: EmbeddingStore, folders: Iterable[str]) -> None:
-    known = remembered_folders(store)
+def remember_folders(fits: Fits, folders: Iterable[str]) -> None:
+    known = remembered_folders(fits)
     if new := [folder for folder in dict.fromkeys(folders) if folder not in known]:
-        store.fits.remember(_ROOTS, {"folders": [*known, *new]})
+        fits.remember(_ROOTS, {"folders": [*known, *new]})

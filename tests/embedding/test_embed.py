@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from convscope.embedding import Embeddings, embed
+from convscope.embedding import Embeddings, embed, neighbors
 from convscope.errors import ImageError, Interrupted, LayerError, OutputError, ParameterError
 from convscope.models import Model, load_model
 from convscope.results import Result
@@ -154,7 +154,7 @@ def test_ctrl_c_before_the_first_batch_is_just_that(tiny: Model, monkeypatch: py
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.embedding.extract.thumbnail_of", interrupt)
+    monkeypatch.setattr("convscope.store.thumbnails.Image.fromarray", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         embed(tiny, pictures(2))
     assert not isinstance(caught.value, Interrupted)
@@ -206,14 +206,14 @@ def test_labels_that_are_missing_survive_saving(tiny: Model, tmp_path: Path) -> 
 
 def test_without_its_model_a_new_image_needs_embed(views: Embeddings, samples: Path, tmp_path: Path) -> None:
     photo = samples / "photos" / "cat.png"
-    direct = views.neighbors(photo, k=5)
+    direct = neighbors(views, photo, k=5)
     assert {views.labels[i] for i in direct.indices[0]} == {"cat"}
     views.save(tmp_path / "views")
     again = Embeddings.load(tmp_path / "views")
     with pytest.raises(ParameterError, match=r"pass embed\(model, query\)"):
-        again.neighbors(photo)
+        neighbors(again, photo)
     assert views.model is not None
-    found = again.neighbors(embed(views.model, photo), k=5)
+    found = neighbors(again, embed(views.model, photo), k=5)
     np.testing.assert_array_equal(found.indices, direct.indices)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..images import ImageSet
+from .embedding_store import EmbeddingStore
+from .keys import digest_of, key_of, stamp_of
 from .moves import finish_moves, in_order, move, moves_of, notes_on_moves, of_paths
 from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
-from .rows import digest_of, key_of, stamp_of
-from .store import EmbeddingStore
-from .table import GONE
+from .schema import GONE
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Account:
     def __init__(self, store: EmbeddingStore, images: ImageSet) -> None:
         self._store = store
         finish_moves(store)
-        remember_folders(store, [key_of(folder) for folder in images.folders])
+        remember_folders(store.fits, [key_of(folder) for folder in images.folders])
         stamps = store.by_path("stamp")
         changed = changed_among(store, images, stamps)
-        missing = missing_rows(stamps, remembered_folders(store))
+        missing = missing_rows(stamps, remembered_folders(store.fits))
         moves = moves_of(store, images, stamps, changed, missing)
         self._n_relabeled = sum(
             move(store, some, some.keys() - changed.keys()) for some in in_order(moves, stamps.keys())
@@ -91,7 +91,7 @@ class Account:
     def closed(self) -> Changes:
         """When all is embedded: labels, gone files, and what there is to be told."""
         n_relabeled = relabel(self._store, self.images)
-        missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store))
+        missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store.fits))
         mark_gone(self._store, missing)
         given = set(self.images.names)
         unread = {path: error for path, error in self._store.unread().items() if path in given} | self._unread

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .lance import in_parts, is_one_of
+from .conditions import in_parts, is_one_of
+from .embedding_store import EmbeddingStore
+from .keys import digest_of, size_in, stamp_of
 from .presence import Missing, presence
-from .rows import digest_of, size_in, stamp_of
-from .store import EmbeddingStore
-from .table import GONE
+from .schema import GONE
 
 _MOVES = "moves"  # beside what was fitted, until they are finished
 _WRITTEN = 500  # rows at once

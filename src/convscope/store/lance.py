@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,6 @@ KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
 _FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
 _NO_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # LanceDB takes another place for it, or none
-_NAMED = 500  # in one condition
 _log = logging.getLogger(__name__)
 
 
@@ -47,21 +46,6 @@ def check_not_forked(place: str) -> None:
             f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
             "start processes by multiprocessing.get_context('spawn'), or open no store before the fork"
         )
-
-
-def quoted(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def is_one_of(column: str, names: Sequence[str]) -> str:
-    """A condition: the column holds one of some names."""
-    return f"{column} IN ({', '.join(map(quoted, names))})"
-
-
-def in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Names, as many at a time as one condition takes."""
-    return (names[first : first + _NAMED] for first in range(0, len(names), _NAMED))
 
 
 def connected(place: str) -> Any:
@@ -177,8 +161,8 @@ def _holder(file: Path) -> str:
 
 
 @contextmanager
-def explained(where: str | None = None, what: str = "the store") -> Iterator[None]:
-    """LanceDB's remark on a condition that the user gave, or on a store that is damaged, as an error of ours."""
+def explained(what: str) -> Iterator[None]:
+    """What LanceDB says of a store that is damaged, gone or on a full disk, as an error of ours."""
     try:
         yield
     except ConvscopeError:
@@ -186,10 +170,8 @@ def explained(where: str | None = None, what: str = "the store") -> Iterator[Non
     except Exception as error:
         if any(sign in str(error) for sign in _FULL):
             raise StoreError(_full(what)) from error
-        if where is None:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"{what} is damaged, gone, or cannot be written ({first})") from error
-        raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"{what} is damaged, gone, or cannot be written ({first})") from error
 
 
 def _full(what: str) -> str:
