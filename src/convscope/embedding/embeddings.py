@@ -55,6 +55,11 @@ class Embeddings(Result):
         return len(self)
 
     @property
+    def rows(self) -> Array:
+        """Row numbers (N,)."""
+        return np.arange(len(self))
+
+    @property
     def ids(self) -> tuple[None, ...]:
         """Of the contents of files, which are not kept here."""
         return (None,) * len(self)

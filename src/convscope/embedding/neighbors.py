@@ -17,7 +17,7 @@ from ..store import Space, Taken
 from .index import nearest_by_index
 from .nearest import nearest
 from .queries import Queries, queries_of
-from .source import MOST_THUMBNAILS, Source, as_source, first_thumbnails
+from .source import MOST_THUMBNAILS, Source, as_source
 
 NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
@@ -123,7 +123,8 @@ def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
     by_rank, first, places = np.unique(rows.T, return_index=True, return_inverse=True)
     order = np.argsort(first)
     found = by_rank[order]
-    taken = replace(source.take(found, thumbnails=False), thumbnails=first_thumbnails(source, found))
+    pictures = source.take(found[:MOST_THUMBNAILS]).thumbnails
+    taken = replace(source.take(found, thumbnails=False), thumbnails=pictures)
     return taken, np.argsort(order)[places.reshape(rows.T.shape).T]
 
 

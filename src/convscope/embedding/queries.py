@@ -21,7 +21,7 @@ from ..texts import listed
 from .embeddings import Embeddings
 from .in_memory import embed_in_memory
 from .origins import check_model
-from .source import MOST_THUMBNAILS, Source, first_thumbnails
+from .source import MOST_THUMBNAILS, Source
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _rows_named(source: Source, query: Any) -> Array | None:
     if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
         if min(items) < 0 or max(items) >= source.n_vectors:
             raise unfit(query, "query", f"rows from 0 to {source.n_vectors - 1}")
-        return np.concatenate([block.rows for block in source.blocks()])[np.array(items, np.int64)]
+        return source.rows[np.array(items, np.int64)]
     if items and all(isinstance(i, str | Path) for i in items):
         return source.find([str(i) for i in items])
     return None
@@ -106,7 +106,7 @@ def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
         source.vectors_of(rows, space),
         taken.names,
         taken.labels,
-        first_thumbnails(source, rows),
+        source.take(rows[:MOST_THUMBNAILS]).thumbnails,
         rows,
         notes=notes if changed else (),
     )

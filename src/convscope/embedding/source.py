@@ -11,7 +11,6 @@ import numpy as np
 from ..checks import unfit
 from ..results import Array, Provenance
 from ..store import Block, EmbeddingStore, Space, Taken
-from ..store.thumbnails import THUMBNAIL_PX
 
 MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
@@ -32,6 +31,10 @@ class Source(Protocol):
     @property
     def ids(self) -> Sequence[str | None]:
         """Hashes of the images' contents, where they are known."""
+
+    @property
+    def rows(self) -> Array:
+        """Their numbers (N,)."""
 
     @property
     def n_vectors(self) -> int: ...
@@ -102,13 +105,6 @@ def as_source(value: object) -> Source:
 def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
     """Whether the vectors are on disk, where an index and the workers of a cluster can reach them."""
     return source.held is None
-
-
-def first_thumbnails(source: Source, rows: Array) -> Array:
-    """Those of the first 5,000 of some rows, (n, 64, 64, 3) uint8."""
-    if not len(rows):
-        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
-    return source.take(rows[:MOST_THUMBNAILS]).thumbnails
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:

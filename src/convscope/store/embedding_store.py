@@ -169,6 +169,12 @@ class EmbeddingStore:
         return self._column("id")
 
     @property
+    def rows(self) -> Array:
+        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
+        found = [batch["_rowid"].to_numpy() for batch in self.batches(["path"], self.in_use(), row_ids=True)]
+        return np.concatenate([np.zeros(0, np.int64), *(some.astype(np.int64) for some in found)])
+
+    @property
     def held(self) -> None:
         """Nothing: rows are read when they are needed."""
 
