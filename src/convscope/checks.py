@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
-Engine: TypeAlias = Literal["local", "ray"]  # where a collection is worked on
+Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
+Engine: TypeAlias = Runner
 Method: TypeAlias = Literal["pca", "tsne", "umap"]  # how a map of a collection is made
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
@@ -198,7 +199,7 @@ def which_is_nearer(metric: str) -> str:
     return "higher is nearer" if HIGHER_IS_NEARER[metric] else "lower is nearer"
 
 
-def check_address(address: str | None, engine: Engine) -> None:
-    """An address only of a cluster."""
-    if address is not None and engine != "ray":
-        raise ParameterError("address belongs to engine='ray'")
+def check_address(address: str | None, runner: Runner) -> None:
+    """`ParameterError` for the address of a cluster that does not run anything."""
+    if address is not None and runner != "ray":
+        raise ParameterError("address belongs to runner='ray'")

@@ -169,7 +169,7 @@ def _of_rows(store: EmbeddingStore, row_ids: Array, space: Space) -> Queries:
 
 
 def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
-    from .embed import embed
+    from .in_memory import embed_in_memory
 
     check_model(store, store.model, embeds=True)
     if store.model is None:
@@ -178,6 +178,6 @@ def _of_images(store: EmbeddingStore, query: Any, space: Space) -> Queries:
             f"{what} is not in {store.place}, and no model is at hand to embed it: give it to "
             "EmbeddingStore.open(place, model=...)"
         )
-    made = embed(store.model, query, layer=store.origin.layer)
+    made = embed_in_memory(store.model, query, layer=store.origin.layer)
     vectors = made.vectors if space == "feature" else pixels(list(made.thumbnails))
     return Queries(vectors, made.names, made.labels, made.thumbnails, skipped=made.provenance.skipped)

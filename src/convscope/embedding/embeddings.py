@@ -186,9 +186,9 @@ class Embeddings(Result):
                 f"{what} is none of the embedded images, and no model is at hand to embed it (it is not "
                 "saved); pass embed(model, query) instead, with the model and layer of these embeddings"
             )
-        from .embed import embed
+        from .in_memory import embed_in_memory
 
-        return embed(self.model, query, layer=self.layer), None
+        return embed_in_memory(self.model, query, layer=self.layer), None
 
     def _take(self, rows: Array) -> Embeddings:
         return replace(

@@ -88,7 +88,7 @@ def project(
     check_address(address, engine)
     summed: Callable[[], Moments] | None = None
     if engine == "ray":
-        from .distributed import moments_by_ray
+        from .ray_moments import moments_by_ray
 
         if not isinstance(embeddings, EmbeddingStore):
             raise ParameterError("engine='ray' projects a store, which its workers can open")
