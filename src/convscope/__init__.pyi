@@ -21,7 +21,7 @@ from .attribution import (
     smoothgrad,
     vargrad,
 )
-from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, project
+from .embedding import Embeddings, EmbeddingStore, cluster, duplicates, embed, index, neighbors, place, project
 from .errors import (
     ConvscopeError,
     ImageError,
@@ -121,6 +121,7 @@ __all__ = [
     "grad_cam_plus_plus",
     "guided_backprop",
     "guided_grad_cam",
+    "index",
     "integrated_gradients",
     "kernel_shap",
     "layer_cam",
@@ -129,7 +130,9 @@ __all__ = [
     "load_model",
     "lrp",
     "mask_study",
+    "neighbors",
     "occlusion",
+    "place",
     "project",
     "report",
     "rise",

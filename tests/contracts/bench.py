@@ -17,7 +17,7 @@ from tests.conftest import tiny_network, tiny_transformer
 from tests.render import results
 
 import convscope
-from convscope import EmbeddingStore, Model, Preprocessing, embed
+from convscope import EmbeddingStore, Model, Preprocessing, embed, project
 from convscope.images import Source
 from convscope.render import figure
 from convscope.store.schema import Origin
@@ -55,7 +55,7 @@ class Bench:
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(place)
         self.x = torch.rand(1, 3, 16, 16)
-        embed(self.model(), self.photos, store=folder / "first.lance").project()
+        project(embed(self.model(), self.photos, store=folder / "first.lance"))
         self.embeddings = embed(self.model(), self.photos)
         self.results = {type(found): found for found in results.every_kind()}
         self.results[convscope.FeatureMaps] = results.feature_maps()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from convscope.embedding import Embeddings, embed
+from convscope.embedding import Embeddings, embed, neighbors
 from convscope.errors import ImageError, Interrupted, LayerError, OutputError, ParameterError
 from convscope.models import Model, load_model
 from convscope.results import Result
@@ -207,14 +207,14 @@ def test_labels_that_are_missing_survive_saving(tiny: Model, tmp_path: Path) -> 
 
 def test_without_its_model_a_new_image_needs_embed(views: Embeddings, samples: Path, tmp_path: Path) -> None:
     photo = samples / "photos" / "cat.png"
-    direct = views.neighbors(photo, k=5)
+    direct = neighbors(views, photo, k=5)
     assert {views.labels[i] for i in direct.indices[0]} == {"cat"}
     views.save(tmp_path / "views")
     again = Embeddings.load(tmp_path / "views")
     with pytest.raises(ParameterError, match=r"pass embed\(model, query\)"):
-        again.neighbors(photo)
+        neighbors(again, photo)
     assert views.model is not None
-    found = again.neighbors(embed(views.model, photo), k=5)
+    found = neighbors(again, embed(views.model, photo), k=5)
     np.testing.assert_array_equal(found.indices, direct.indices)
 
 

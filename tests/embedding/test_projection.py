@@ -238,7 +238,7 @@ def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal([by_path[name] for name in found.names], found.coordinates)
     again = EmbeddingStore.open(tmp_path / "s.lance")
     np.testing.assert_allclose(place(again, points[:5], method=method), found.coordinates[:5], atol=1e-3)
-    np.testing.assert_array_equal(again.project(method=method).coordinates, found.coordinates)
+    np.testing.assert_array_equal(project(again, method=method).coordinates, found.coordinates)
     with pytest.raises(StoreError, match="has no map by 'umap'"):
         place(again, points[:5], method="umap")
 

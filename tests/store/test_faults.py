@@ -200,11 +200,11 @@ def test_a_forked_process_is_told_rather_than_left_hanging(store: EmbeddingStore
         warnings.simplefilter("ignore")
         from convscope import EmbeddingStore, StoreError
         store = EmbeddingStore.open({store.place!r})
-        store.neighbors("vector 1")
+        neighbors(store, "vector 1")
         child = os.fork()
         if child == 0:
             signal.alarm(60)
-            asked = (len, lambda s: s.neighbors("vector 0"), lambda s: EmbeddingStore.open(s.place))
+            asked = (len, lambda s: neighbors(s, "vector 0"), lambda s: EmbeddingStore.open(s.place))
             for ask in asked:
                 try:
                     ask(store)

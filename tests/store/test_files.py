@@ -23,6 +23,7 @@ from convscope import (
     attribute_dataset,
     cluster,
     embed,
+    neighbors,
     project,
 )
 from convscope.embedding import filling, reading
@@ -138,15 +139,15 @@ def test_rows_of_gone_files_take_part_in_no_answer_unless_asked(
     shutil.copy(photos / "cats" / "0.png", tmp_path / "ghost.png")
     store = embed(network, tmp_path / "ghost.png", store=place)
     cat = photos / "cats" / "0.png"
-    assert store.neighbors(cat, k=1).names == (str(tmp_path / "ghost.png"),)
+    assert neighbors(store, cat, k=1).names == (str(tmp_path / "ghost.png"),)
     shutil.copy(photos / "cats" / "1.png", tmp_path / "other.png")
     embed(network, tmp_path / "other.png", store=place)
     (photos / "cats" / "2.png").unlink()
     store = embed(network, photos, store=place)
     gone = str(photos / "cats" / "2.png")
     assert store.by_path("gone", "gone") == {gone: True}
-    assert gone not in store.neighbors(cat, k=13).names
-    assert gone in store.neighbors(cat, k=14, where="gone IS NULL OR gone").names
+    assert gone not in neighbors(store, cat, k=13).names
+    assert gone in neighbors(store, cat, k=14, where="gone IS NULL OR gone").names
     assert gone not in project(store).names
     assert gone not in cluster(store, method="kmeans", n_clusters=2).names
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(gone)  # another picture at its place
@@ -175,7 +176,7 @@ def test_a_folder_that_is_not_there_is_out_of_reach_and_not_gone(
     (photos).rename(tmp_path / "unplugged")
     store = embed(network, tmp_path / "more.png", store=place)
     assert counts(store) == (1, 0, 0, 0, 0, 12)
-    assert store.neighbors(tmp_path / "more.png", k=12).indices.shape == (1, 12)
+    assert neighbors(store, tmp_path / "more.png", k=12).indices.shape == (1, 12)
     with pytest.raises(StoreError, match=r"photos none is there any more .*not connected.*--yes"):
         store.prune()
     assert len(store) == 13
@@ -330,7 +331,7 @@ def test_names_that_are_no_utf8_are_kept_and_found(photos: Path, tmp_path: Path,
     assert counts(store) == (0, 0, 0, 0, 0, 0)
     assert store.prune() == 0
     assert len(store) == 13
-    assert store.neighbors(odd, k=1).names == (str(photos / "cats" / "0.png"),)
+    assert neighbors(store, odd, k=1).names == (str(photos / "cats" / "0.png"),)
     os.rename(odd, os.fsdecode(os.fsencode(photos / "cats") + b"/b\xfe.png"))
     assert counts(embed(network, photos, store=tmp_path / "s.lance"))[:3] == (0, 0, 1)
 
@@ -343,7 +344,7 @@ def test_an_older_store_without_the_column_gets_it_when_a_file_is_gone(
         table.drop_columns(["gone"])
     store = embed(network, photos, store=place)
     assert "gone" not in store.schema.names
-    assert store.neighbors(photos / "cats" / "0.png", k=3).indices.shape == (1, 3)
+    assert neighbors(store, photos / "cats" / "0.png", k=3).indices.shape == (1, 3)
     (photos / "cats" / "0.png").unlink()
     assert embed(network, photos, store=place).count("gone") == 1
 
@@ -544,9 +545,9 @@ def test_images_without_files_that_replace_others_are_told(tmp_path: Path, netwo
 def test_a_query_whose_file_has_changed_is_told(photos: Path, tmp_path: Path, network: Model) -> None:
     store = embed(network, photos, store=tmp_path / "s.lance")
     cat = photos / "cats" / "0.png"
-    assert store.neighbors(cat).provenance.notes == ()
+    assert neighbors(store, cat).provenance.notes == ()
     repaint(cat)
-    assert "1 of these files have changed since they were embedded" in store.neighbors(cat).provenance.notes[0]
+    assert "1 of these files have changed since they were embedded" in neighbors(store, cat).provenance.notes[0]
 
 
 def test_no_attribution_of_another_picture_is_put_into_a_row(photos: Path, tmp_path: Path, network: Model) -> None:
@@ -586,8 +587,8 @@ def _vectors(network: Model, photos: Path) -> tuple[tuple[str, ...], Any]:
 def test_a_condition_has_no_comments(photos: Path, tmp_path: Path, network: Model, where: str) -> None:
     store = embed(network, photos, store=tmp_path / "s.lance")
     with pytest.raises(ParameterError, match="without comments"):
-        store.neighbors(photos / "cats" / "0.png", where=where)
-    assert store.neighbors(photos / "cats" / "0.png", where="path LIKE '%;--%' OR label = 'cats'", k=2)
+        neighbors(store, photos / "cats" / "0.png", where=where)
+    assert neighbors(store, photos / "cats" / "0.png", where="path LIKE '%;--%' OR label = 'cats'", k=2)
 
 
 def test_a_damaged_table_of_fits_is_named(photos: Path, tmp_path: Path, network: Model) -> None:

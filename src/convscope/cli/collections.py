@@ -63,6 +63,7 @@ def neighbors(
     csv: AsCsv = None,
 ) -> None:
     """The images that the network thinks are most like another, with their scores."""
+    from convscope import neighbors as nearest
     from convscope.store import is_store
 
     place, csv = free_output(output, "neighbors", csv), free_csv(csv)
@@ -73,7 +74,7 @@ def neighbors(
         raise typer.BadParameter("--where and --approximate ask a store; make one with `embed --store`")
     else:
         embeddings = _collection(Path(collection), model)
-        found = embeddings.neighbors(_queries(query, embeddings, model), **options)
+        found = nearest(embeddings, _queries(query, embeddings, model), **options)
     saved = save(found, place)
     values = {"indices": found.indices.tolist(), "scores": found.scores.tolist()} if as_json else {}
     if tell(found, saved, as_json, csv, **values):
@@ -109,7 +110,7 @@ def project(
 
     place, csv = free_output(output, "project", csv), free_csv(csv)
     options: dict[str, Any] = {"method": method, "n_components": n_components, "seed": seed}
-    options |= {"engine": engine, "address": address}
+    options |= {"runner": engine, "address": address}
     if not is_store(collection):
         projection = project_vectors(_collection(Path(collection), model), **options)
         _show_map(projection, save(projection, place), as_json, csv)
@@ -146,27 +147,28 @@ def _collection(path: Path, model: Network) -> Any:
 
 def _queries(query: list[str], embeddings: Any, model: Network) -> Any:
     """Rows of the collection, if all are row numbers or names in it; or else images, embedded now."""
-    from convscope.embedding.queries import check_network
+    from convscope.embedding.origins import check_model
 
     row_of = {name: row for row, name in enumerate(embeddings.names)}
     rows = [int(q) if q.isdecimal() else row_of.get(str(Path(q))) for q in query]
     if None not in rows:
         return rows
-    check_network(embeddings, model())
+    check_model(embeddings, model())
     return embedded(model(), [Path(q) for q in query], embeddings.layer)
 
 
 def _asked(model: Network, place: str, query: list[str], **options: Any) -> Any:
     """Neighbors in a store; the network is loaded only for images that are not in it."""
     from convscope import EmbeddingStore
-    from convscope.errors import NotInStoreError
+    from convscope import neighbors as nearest
+    from convscope.errors import NotEmbeddedError
 
+    store = EmbeddingStore.open(place)
     with progress_bar("neighbors") as step:
         try:
-            return EmbeddingStore.open(place).neighbors(query, progress=step, **options)
-        except NotInStoreError:
-            store = EmbeddingStore.open(place, model=model())
-            return store.neighbors([Path(q) for q in query], progress=step, **options)
+            return nearest(store, query, progress=step, **options)
+        except NotEmbeddedError:
+            return nearest(store, [Path(q) for q in query], model=model(), progress=step, **options)
 
 
 def _neighbor_tables(found: Any) -> Iterator[Table]:

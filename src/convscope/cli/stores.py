@@ -41,8 +41,9 @@ def index(
 ) -> None:
     """An index for `neighbors --approximate`: faster answers, and how many of them are right."""
     from convscope import EmbeddingStore
+    from convscope import index as build
 
-    found = EmbeddingStore.open(store).index(metric=metric, recall=recall)
+    found = build(EmbeddingStore.open(store), metric=metric, recall=recall)
     if as_json:
         print_json(found)
         return
@@ -80,7 +81,7 @@ def duplicates(
 
     place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     with progress_bar("duplicates") as step:
-        found = find(EmbeddingStore.open(store), threshold, metric=metric, limit=limit, progress=step)
+        found = find(EmbeddingStore.open(store), threshold=threshold, metric=metric, limit=limit, progress=step)
     if not as_json:
         _tell(found)
     saved = save(found, place)
@@ -125,7 +126,7 @@ def evaluate_retrieval(
     from convscope import evaluate_retrieval as evaluate
 
     place, csv = free_output(output, "retrieval", csv), free_csv(csv)
-    found = evaluate(EmbeddingStore.open(store), k, metric=metric, worst=worst)
+    found = evaluate(EmbeddingStore.open(store), k=k, metric=metric, worst=worst)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
@@ -190,14 +191,14 @@ def place(
 ) -> None:
     """Where new images lie on a map that `project` made of a store, which stays as it is."""
     from convscope import EmbeddingStore
-    from convscope.embedding import place as placed
+    from convscope import place as placed
     from convscope.embedding.origins import check_model
 
     network = model()
-    opened = EmbeddingStore.open(store, model=network)
+    opened = EmbeddingStore.open(store)
     check_model(opened, network, embeds=True)
     embeddings = embedded(network, images, opened.origin.layer)
-    places = placed(opened, embeddings.vectors, method=method)
+    places = placed(opened, embeddings, method=method)
     if as_json:
         print_json({"names": list(embeddings.names), "coordinates": places.tolist()})
     else:

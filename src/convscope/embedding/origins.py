@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ..errors import StoreError
 from ..models import Model, as_model
-from ..store import EmbeddingStore, Origin
+from ..store import Origin
+from .source import Source
 
 
 def origin_for(model: Model, layer: str, precision: str) -> Origin:
@@ -15,17 +17,15 @@ def origin_for(model: Model, layer: str, precision: str) -> Origin:
     return Origin(about.model, layer, precision, about.versions)
 
 
-def check_model(store: EmbeddingStore, model: Model | None, *, embeds: bool = False) -> None:
-    """`StoreError` where another network than this one made the store.
+def check_model(source: Source, model: Any, *, embeds: bool = False) -> None:
+    """An error where another network than this one made the vectors of a source; None is not checked.
 
-    With ``embeds`` also where no network did, as its vectors were brought along: none can embed anything to be
-    compared with them.
+    With ``embeds`` also where no network did, as they were brought along: none can embed anything to be compared.
     """
-    if not store.origin.layer:
+    layer = source.made.parameters["layer"]
+    if not layer:
         if embeds:
-            raise StoreError(
-                f"{store.place} holds vectors that were brought along: ask for its names, or with vectors"
-            )
+            raise StoreError("it holds vectors that were brought along: ask for its names, or with vectors")
     elif model is not None:
-        given = as_model(model).provenance("check", {}, 0.0).model
-        store.origin.check(Origin(given, store.origin.layer, store.origin.precision), store.place)
+        given = as_model(model).provenance("check", {"layer": layer}, 0.0)
+        source.check_comparable(given)

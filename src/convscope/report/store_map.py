@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding.exact import nearest
+from ..embedding import EmbeddingStore
+from ..embedding.nearest import nearest
 from ..errors import StoreError
 from ..results import Array, Projection
-from ..store import EmbeddingStore
 from ..store.keys import path_of
 from ..store.schema import GONE
 from .figures import share
@@ -118,7 +118,7 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
     found = np.full((len(row_ids), min(NEIGHBORS, len(row_ids) - 1)), -1, np.int32)
     scores = np.zeros(found.shape, np.float32)
     for block in store.blocks():
-        ids, near = nearest(store, block.vectors, found.shape[1], "cosine", own=block.rows)
+        ids, near = nearest(store.blocks(), block.vectors, found.shape[1], "cosine", own=block.rows)
         for own, others, values in zip(block.rows, ids, near, strict=True):
             if (i := row_of.get(int(own))) is not None:
                 found[i, : len(others)] = [row_of.get(int(other), -1) for other in others]

@@ -43,7 +43,8 @@ class Taken:
     """What is known of some rows, in the order in which they were asked for.
 
     ``ids`` are of the contents of files, None where unknown; ``stamps`` tell whether a file has changed since.
-    ``thumbnails`` (n, 64, 64, 3) uint8 are white where there are none, and none at all unless asked for.
+    ``thumbnails`` (n, 64, 64, 3) uint8 are white where there are none, which ``has_thumbnail`` (n,) tells; there
+    are none at all unless asked for.
     """
 
     names: tuple[str, ...]
@@ -51,6 +52,7 @@ class Taken:
     ids: tuple[str | None, ...]
     stamps: tuple[str | None, ...]
     thumbnails: Array
+    has_thumbnail: Array
 
 
 class Blocks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Engine, Method, Metric, as_array, unfit
+from ..checks import as_array, unfit
 from ..errors import ParameterError, StoreError
-from ..progress import Progress
 from ..results import Array, Provenance
 from .blocks import Block, Blocks, Space, Taken
 from .conditions import in_parts, in_use, is_one_of
@@ -77,20 +76,13 @@ class EmbeddingStore:
 
     @classmethod
     @checks_arguments
-    def open(cls, place: str | Path, *, model: Any = None) -> Self:
+    def open(cls, place: str | Path) -> Self:
         """The store at a place: a folder, or an address like "s3://bucket/photos.lance".
 
         Raises:
             StoreError: there is none.
         """
-        store = cls(LanceTable.open(place))
-        if model is not None:
-            from ..embedding.origins import check_model
-            from ..models import as_model
-
-            store.model = as_model(model)
-            check_model(store, store.model)
-        return store
+        return cls(LanceTable.open(place))
 
     @classmethod
     @checks_arguments
@@ -177,6 +169,10 @@ class EmbeddingStore:
         return self._column("id")
 
     @property
+    def held(self) -> None:
+        """Nothing: rows are read when they are needed."""
+
+    @property
     def schema(self) -> pa.Schema:
         return self._table.schema
 
@@ -208,13 +204,14 @@ class EmbeddingStore:
     @checks_arguments
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
         """What is known of rows, by the numbers that `blocks` gives them, in the order asked for."""
-        found = self._table.rows(_numbers(rows), ["path", "label", "id", "stamp"]).to_pydict()
+        columns = ["path", "label", "id", "stamp", *(["thumbnail"] if thumbnails else [])]
+        found = self._table.rows(_numbers(rows), columns).to_pydict()
+        names, labels, ids, stamps = (tuple(found[name]) for name in columns[:4])
+        encoded = found.get("thumbnail", [])
         pictures = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
-        if thumbnails and len(rows):
-            encoded = self._table.rows(_numbers(rows), ["thumbnail"])["thumbnail"].to_pylist()
+        if encoded:
             pictures = np.stack([decode(data) for data in encoded])
-        names, labels, ids, stamps = (tuple(found[name]) for name in ("path", "label", "id", "stamp"))
-        return Taken(names, labels, ids, stamps, pictures)
+        return Taken(names, labels, ids, stamps, pictures, np.array([data is not None for data in encoded], bool))
 
     def find(self, names: Sequence[str]) -> Array | None:
         """The row numbers (n,) of paths or ids, in order; None where any is no row with a vector.
@@ -241,58 +238,39 @@ class EmbeddingStore:
         """The row numbers of what LanceDB's index finds for each of the vectors (Q, D)."""
         return self._table.search_index(vectors, k, distance, n_probes, self.in_use(where))
 
-    # --- until the questions are functions alone: delegating ---
-
     @checks_arguments
-    def neighbors(
+    def remember(
         self,
-        query: Any,
-        *,
-        k: int = 5,
-        metric: Metric = "cosine",
-        space: Space = "feature",
-        where: str | None = None,
-        exact: bool = True,
-        progress: Progress | None = None,
-    ) -> Any:
-        from ..embedding.asking import neighbors_of
+        kind: str,
+        about: Mapping[str, Any],
+        data: bytes = b"",
+        columns: Mapping[str, Array | None] | None = None,
+    ) -> None:
+        """Keep what was computed from all images that take part in answers, in place of what was kept before.
 
-        return neighbors_of(
-            self, query, k=k, metric=metric, space=space, where=where, exact=exact, progress=progress
-        )
+        Args:
+            kind: what it is, such as "clusters".
+            about: what is to be known of it.
+            data: what it needs to be used again.
+            columns: values of the images, in the order of `names`; None empties a column that is there.
+        """
+        import pyarrow as pa
 
-    @checks_arguments
-    def duplicates(
-        self,
-        threshold: float | None = None,
-        *,
-        metric: Metric = "cosine",
-        limit: int = 1000,
-        progress: Progress | None = None,
-    ) -> Any:
-        from ..embedding.duplicates import duplicates
+        self.fits.remember(kind, None)  # so that nothing is said of other columns than those there
+        if columns:
+            names, known = self.names, self.schema.names
+            rows: dict[str, Any] = {"path": pa.array(names)}
+            for name, values in columns.items():
+                if values is not None:
+                    rows[name] = pa.array(values)
+                elif name in known:
+                    rows[name] = pa.nulls(len(names), self.schema.field(name).type)
+            self.add_columns(pa.table(rows), only=True)
+        self.fits.remember(kind, about, data)
 
-        return duplicates(self, threshold, metric=metric, limit=limit, progress=progress)
-
-    @checks_arguments
-    def project(
-        self,
-        *,
-        method: Method = "pca",
-        n_components: int = 2,
-        seed: int = 0,
-        engine: Engine = "local",
-        address: str | None = None,
-    ) -> Any:
-        from ..embedding.projection import project
-
-        return project(self, method=method, n_components=n_components, seed=seed, engine=engine, address=address)
-
-    @checks_arguments
-    def index(self, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0) -> Any:
-        from ..embedding.index import make_index
-
-        return make_index(self, metric=metric, recall=recall, k=k, seed=seed)
+    def recall(self, kind: str) -> tuple[dict[str, Any], bytes] | None:
+        """What `remember` kept, or None."""
+        return self.fits.recall(kind)
 
     # --- rows as a table -----------------------------------------------------------------------------------------
 
@@ -300,6 +278,10 @@ class EmbeddingStore:
     def count(self, where: str | None = None) -> int:
         """The number of rows for which a condition holds, like "label = 'cat' AND predicted != label"."""
         return self._table.count(where)
+
+    def check_comparable(self, made: Provenance) -> None:
+        """`StoreError` where vectors are of another network or layer than these."""
+        self.origin.check(Origin(made.model, made.parameters["layer"], self.origin.precision), self.place)
 
     @checks_arguments
     def check(self, where: str | None) -> None:
