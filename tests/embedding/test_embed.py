@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from convscope.embedding import Embeddings, embed, neighbors
 from convscope.errors import ImageError, Interrupted, LayerError, OutputError, ParameterError
@@ -255,3 +256,11 @@ def test_a_compiled_network_knows_only_first_calls() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), relu := nn.ReLU(), relu, nn.Flatten(), nn.Linear(144, 2))
     with pytest.raises(LayerError, match="first call"):
         embed(net, torch.zeros(1, 3, 8, 8), layer="1:1", compiled=True)
+
+
+def test_a_loader_gives_what_its_tensor_gives(tiny: Model) -> None:
+    x, labels = torch.rand(7, 3, 16, 16), torch.arange(7) % 2
+    found = embed(tiny, DataLoader(TensorDataset(x, labels), batch_size=3))
+    np.testing.assert_allclose(found.vectors, embed(tiny, x).vectors, atol=1e-5)
+    assert found.labels == ("0", "1", "0", "1", "0", "1", "0")
+    assert found.names == embed(tiny, x).names

@@ -34,7 +34,7 @@ from convscope import (
     neighbors,
     project,
 )
-from convscope.embedding import filling
+from convscope.embedding.features import Extractor
 from convscope.embedding.origins import check_model
 from convscope.images import Source
 
@@ -60,14 +60,14 @@ def network(seed: int = 0) -> Model:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images went through the network, a number for each batch."""
     calls: list[int] = []
-    extracting = filling.extracting
+    running = Extractor.running
 
     @contextmanager
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        with extracting(*args, **kwargs) as extract:
+    def counting(self: Extractor) -> Any:
+        with running(self) as extract:
             yield lambda x: (calls.append(len(x)), extract(x))[1]
 
-    monkeypatch.setattr(filling, "extracting", counting)
+    monkeypatch.setattr(Extractor, "running", counting)
     return calls
 
 
@@ -197,8 +197,9 @@ def test_tensors_and_loaders(tmp_path: Path, counted: list[int]) -> None:
     np.testing.assert_allclose(
         store.to_arrow(["vector"])["vector"].to_pylist(), embed(network(), x).vectors, atol=1e-6
     )
+    assert sum(counted) == 14
     embed(network(), x, store=tmp_path / "s.lance")
-    assert sum(counted) == 7
+    assert sum(counted) == 14  # they are known by their content
 
 
 def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:

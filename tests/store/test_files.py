@@ -26,7 +26,7 @@ from convscope import (
     neighbors,
     project,
 )
-from convscope.embedding import filling, rows
+from convscope.embedding import filling, reading
 from convscope.errors import UnavailableError
 from convscope.images import Source
 from convscope.store.account import Changes
@@ -80,9 +80,9 @@ def test_each_kind_is_counted(photos: Path, tmp_path: Path, network: Model) -> N
     assert counts(embed(network, photos, store=place)) == (0, 0, 0, 0, 1, 0)
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runner", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_moved_folder_keeps_all_that_was_found_out(
-    photos: Path, tmp_path: Path, network: Model, engine: Any
+    photos: Path, tmp_path: Path, network: Model, runner: Any
 ) -> None:
     place = tmp_path / "s.lance"
     store = embed(network, photos, store=place)
@@ -90,7 +90,7 @@ def test_a_moved_folder_keeps_all_that_was_found_out(
     project(store)
     before = {Path(r["path"]).name + r["label"]: r for r in store.to_arrow().to_pylist()}
     photos.rename(tmp_path / "elsewhere")
-    store = embed(network, tmp_path / "elsewhere", store=place, engine=engine)
+    store = embed(network, tmp_path / "elsewhere", store=place, runner=runner)
     assert counts(store) == (0, 0, 12, 0, 0, 0)
     after = {Path(r["path"]).name + r["label"]: r for r in store.to_arrow().to_pylist()}
     assert after.keys() == before.keys()
@@ -267,14 +267,14 @@ def test_what_is_out_of_reach_for_a_while_is_tried_again_and_replaces_nothing(
 ) -> None:
     place, cat = tmp_path / "s.lance", photos / "cats" / "0.png"
     embed(network, [photos / "dogs", photos / "cats" / "1.png"], store=place)
-    opening, is_down = rows.open_image, True
+    opening, is_down = reading.open_image, True
 
     def failing(source: Any, **options: Any) -> Any:
         if is_down and "cats" in source.name:
             raise UnavailableError(f"{source.name}: cannot be read (Input/output error)")
         return opening(source, **options)
 
-    monkeypatch.setattr(rows, "open_image", failing)
+    monkeypatch.setattr(reading, "open_image", failing)
     repaint(photos / "cats" / "1.png")
     store = embed(network, photos, store=place)
     found = changes(store)

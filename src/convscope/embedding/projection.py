@@ -16,10 +16,10 @@ from ..errors import ParameterError
 from ..results import Array, Projection
 from ..store.thumbnails import THUMBNAIL_PX
 from .copies import Copies
-from .distributed import moments_by_ray
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
+from .ray_moments import moments_by_ray
 from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
 from .source import MOST_THUMBNAILS, Source, is_stored
 

@@ -1,55 +1,19 @@
-"""From an image file to its row in a store: what is read, and what is written."""
+"""From pictures and their features to rows of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError, UnavailableError
-from ..images import ImageSet, Pixels, Source, open_image, upright_size
-from ..models import Preprocessing
+from ..errors import ImageError
 from ..results import probabilities
-from ..store.keys import digest_of, stamp_of
 from ..store.schema import is_finite_in, vector_column, vector_type
-from ..store.thumbnails import encode, thumbnail_of
 from .features import Features
+from .reading import Picture
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image as it was read: what its row says of it, and the pixels for the network, or why there are none."""
-
-    path: str
-    label: str | None
-    stamp: str | None
-    id: str | None = None
-    size: tuple[int, int] | None = None  # height, width
-    pixels: Pixels | None = None
-    thumbnail: bytes | None = None  # JPEG
-    error: str | None = None  # which comes without a stamp where another try may succeed
-
-
-def read(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Picture:
-    """Open one of some images, and fit it to the network's input; what goes wrong is kept, not raised."""
-    stamp = stamp_of(source.content)  # before it is read: a later change is seen the next time
-    digest = None
-    try:
-        digest = digest_of(source.content)
-        pixels = open_image(source, background=images.background, at_least=images.at_least, remark=images.remark)
-        fitted = preprocessing.fit(pixels, source.name)
-        size = (pixels.shape[0], pixels.shape[1])
-        if images.at_least is not None and isinstance(source.content, Path):
-            size = upright_size(source.content)
-    except UnavailableError as error:
-        return Picture(source.name, source.label, None, error=str(error))
-    except ImageError as error:
-        return Picture(source.name, source.label, stamp, digest, error=str(error))
-    return Picture(source.name, source.label, stamp, digest, size, fitted, encode(thumbnail_of(fitted)))
 
 
 def table_of(
@@ -73,16 +37,16 @@ def table_of(
         return [None if at is None or values is None else values[at] for at in place]
 
     columns: dict[str, Any] = {
-        "path": [p.path for p in pictures],
+        "path": [p.name for p in pictures],
         "id": [p.id for p in pictures],
         "label": [p.label for p in pictures],
         "predicted": each(predicted),
         "probability": each(probabilities),
         "width": [p.size and p.size[1] for p in pictures],
         "height": [p.size and p.size[0] for p in pictures],
-        "thumbnail": [p.thumbnail for p in pictures],
+        "thumbnail": [p.jpeg for p in pictures],
         "vector": vector_column(each(None if features is None else list(features.vectors)), schema),
-        "error": [p.error for p in pictures],
+        "error": [None if p.error is None else str(p.error) for p in pictures],
         "stamp": [p.stamp for p in pictures],
     }
     arrays = [
@@ -102,7 +66,10 @@ def _without_bad_vectors(
         return pictures, features
     error = f"the network gives NaN or infinite values in {vector_type(schema)}"
     good = iter(is_good)
-    marked = [p if p.error is not None or next(good) else replace(p, error=f"{p.path}: {error}") for p in pictures]
+    marked = [
+        p if p.error is not None or next(good) else replace(p, error=ImageError(f"{p.name}: {error}"))
+        for p in pictures
+    ]
     scores = None if features.scores is None else features.scores[is_good]
     return marked, replace(features, vectors=features.vectors[is_good], scores=scores)
 

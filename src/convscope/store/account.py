@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..images import ImageSet
@@ -107,6 +108,29 @@ class Account:
             skipped=(*unread.values(), *self.images.unreadable),
             notes=(*self.images.notes, *self.images.remarks, *self._notes),
         )
+
+
+class Tally:
+    """The same for images that are no files: they are known by their name and their content."""
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self._store = store
+        self._given = self._new = self._changed = 0
+
+    @cached_property
+    def _known(self) -> dict[str, str | None]:
+        return self._store.by_path("stamp")
+
+    def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
+        """Whether an image is not in the store, or was another one under its name."""
+        self._given += 1
+        is_known, is_same = path in self._known, self._known.get(path, "") == stamp
+        self._new += not is_known
+        self._changed += is_known and not is_same
+        return not is_same
+
+    def closed(self) -> Changes:
+        return Changes(self._given, self._new, self._changed)
 
 
 # --- before anything is embedded -------------------------------------------------------------------------------
