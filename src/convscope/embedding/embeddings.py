@@ -89,7 +89,7 @@ class Embeddings(Result):
             tuple(self.names[i] for i in rows),
             tuple(self.labels[i] for i in rows),
             (None,) * len(rows),
-            (None,) * len(rows),
+            ("",) * len(rows),
             self.thumbnails[rows if thumbnails else rows[:0]],
             np.ones(len(rows), bool),
         )
@@ -105,7 +105,7 @@ class Embeddings(Result):
     def held(self) -> Taken:
         """What is known of all rows."""
         n = len(self)
-        return Taken(self.names, self.labels, self.ids, (None,) * n, self.thumbnails, np.ones(n, bool))
+        return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, np.ones(n, bool))
 
     def check_comparable(self, made: Provenance) -> None:
         """`ParameterError` where vectors are of another network or layer than these."""

@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import unfit
 from ..errors import NotEmbeddedError, ParameterError
 from ..images import ImageSet
+from ..models import as_model
 from ..results import Array
 from ..store import Space
 from ..store.blocks import pixels
@@ -88,16 +89,14 @@ def _items(query: Any) -> list[Any]:
     """What is in a list or an array of integers; anything else is one item."""
     if isinstance(query, np.ndarray):
         return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
-    is_list = isinstance(query, Sequence) and not isinstance(
-        query, str | bytes | ImageSet
-    )  # whose items are opened
-    return list(query) if is_list else [query]
+    if isinstance(query, str | bytes | ImageSet):  # the last would open its images
+        return [query]
+    return list(query) if isinstance(query, Sequence) else [query]
 
 
 def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
     taken = source.take(rows, thumbnails=False)
-    stamps = zip(taken.names, taken.stamps, strict=True)
-    changed = [name for name, stamp in stamps if stamp is not None and has_changed(name, stamp)]
+    changed = [name for name, stamp in zip(taken.names, taken.stamps, strict=True) if has_changed(name, stamp)]
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
         f"{listed(changed, 3)}; embed them again",
@@ -134,7 +133,7 @@ def _checked(source: Source, vectors: Array) -> Array:
 
 def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
     """Images as the network that made a source sees them."""
-    model = source.model if model is None else model
+    model = source.model if model is None else as_model(model)
     check_model(source, model, embeds=True)
     if model is None:
         what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
