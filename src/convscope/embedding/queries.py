@@ -22,7 +22,7 @@ from ..texts import listed
 from .embeddings import Embeddings
 from .in_memory import embed_in_memory
 from .origins import check_model
-from .source import MOST_THUMBNAILS, Source
+from .source import MOST_THUMBNAILS, Source, taken_to_show
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _items(query: Any) -> list[Any]:
 
 
 def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
-    taken = source.take(rows, thumbnails=False)
+    taken = taken_to_show(source, rows)
     changed = [name for name, stamp in zip(taken.names, taken.stamps, strict=True) if has_changed(name, stamp)]
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
@@ -105,7 +105,7 @@ def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
         source.vectors_of(rows, space),
         taken.names,
         taken.labels,
-        source.take(rows[:MOST_THUMBNAILS]).thumbnails,
+        taken.thumbnails,
         rows,
         notes=notes if changed else (),
     )
@@ -138,7 +138,7 @@ def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
     if model is None:
         what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
         raise NotEmbeddedError(
-            f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
-            "made them, as model="
+            f"{what} is none of the embedded images, and no model is at hand to embed it (none is saved): give the "
+            "network that made them as model=, or pass embed(model, query)"
         )
     return embed_in_memory(model, images, layer=source.made.parameters["layer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -105,6 +106,14 @@ def as_source(value: object) -> Source:
 def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
     """Whether the vectors are on disk, where an index and the workers of a cluster can reach them."""
     return source.held is None
+
+
+def taken_to_show(source: Source, rows: Array) -> Taken:
+    """What is known of some rows, with thumbnails of the first 5,000."""
+    first = source.take(rows[:MOST_THUMBNAILS])
+    if len(rows) <= MOST_THUMBNAILS:
+        return first
+    return replace(source.take(rows, thumbnails=False), thumbnails=first.thumbnails)
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:
