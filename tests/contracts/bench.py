@@ -166,7 +166,7 @@ class Bench:
             "row_ids": lambda: np.array([0]),
             "rows": lambda: self.store(name).to_arrow(),
             "database": lambda: self.store(name)._database,
-            "table": lambda: self.store(name)._table,
+            "table": lambda: self.store(name).table,
             "distance": lambda: "cosine",
             "n_probes": lambda: 1,
             "k": lambda: 2,

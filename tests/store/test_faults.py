@@ -97,7 +97,7 @@ def test_new_columns_appear_whole_or_not_at_all(store: EmbeddingStore, place: Pa
     old = pa.table({"path": paths, "x": np.arange(40.0), "y": np.arange(40.0)})
     new = pa.table({"path": paths[:30], "x": np.full(30, -1.0), "y": np.full(30, -1.0), "z": np.full(30, -1.0)})
     store.add_columns(old)
-    with store.writing() as table:
+    with store.table.writing() as table:
         dying = Dying(table, n)
     try:
         writing.set_columns(dying, new)
@@ -114,7 +114,7 @@ def test_new_columns_appear_whole_or_not_at_all(store: EmbeddingStore, place: Pa
         assert sorted(found["x"].to_pylist()) == list(np.arange(40.0))
     store.add_columns(new)  # what was left is no hindrance
     assert EmbeddingStore.open(place).count("z = -1") == 30
-    with store.writing() as table:
+    with store.table.writing() as table:
         assert not [name for name in table.schema.names if name.startswith("_")]
 
 

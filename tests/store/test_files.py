@@ -340,7 +340,7 @@ def test_an_older_store_without_the_column_gets_it_when_a_file_is_gone(
     photos: Path, tmp_path: Path, network: Model
 ) -> None:
     place = tmp_path / "s.lance"
-    with embed(network, photos, store=place).writing() as table:
+    with embed(network, photos, store=place).table.writing() as table:
         table.drop_columns(["gone"])
     store = embed(network, photos, store=place)
     assert "gone" not in store.schema.names

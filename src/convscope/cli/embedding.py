@@ -74,7 +74,7 @@ def embed(
     if store is not None:
         if output is not None:
             raise typer.BadParameter("--store keeps the vectors; --output belongs to a run without a store")
-        options |= {"vectors": vectors, "engine": engine, "address": address}
+        options |= {"vectors": vectors, "runner": engine, "address": address}
         if yes and not prune:
             raise typer.BadParameter("--yes confirms --prune")
         _into_store(model, images, store, prune, yes, as_json, options)

@@ -67,7 +67,7 @@ def index(
     truth, _ = nearest(store.blocks(), sample.vectors, k, metric, own=sample.rows)
     exact_ms = 1e3 * (time.perf_counter() - started) / len(sample)
     started = time.perf_counter()
-    store.build_index(_DISTANCE[metric])
+    store.table.build_index(_DISTANCE[metric])
     _searched(store, sample.vectors[:1], k, metric, n_probes=1)  # reads it into memory
     about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
     for n_probes in _PROBES:
@@ -110,7 +110,9 @@ def _searched(
     found = []
     for first in range(0, len(queries), _QUERIES):
         part = slice(first, first + _QUERIES)
-        found_rows = store.search_index(queries[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where)
+        found_rows = store.table.search_index(
+            queries[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where
+        )
         rows = [some.astype(np.int64) for some in found_rows]
         if own is not None:
             rows = [some[some != one] for some, one in zip(rows, own[part], strict=True)]

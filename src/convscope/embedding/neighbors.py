@@ -50,8 +50,8 @@ def neighbors(
         space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
         where: a condition on the rows of a store, as SQL writes it: "label = 'cat' AND predicted != label".
         exact: compare with every row; False asks the index that `convscope.index` made of a store.
-        model: the network that made the source, to embed images with; `Embeddings` and stores that `embed` has
-            just made remember it.
+        model: the network that made the source, to embed images with. `Embeddings` remember it until they are
+            saved; a store does not.
         progress: called with (rows compared, all).
 
     Returns:

@@ -48,7 +48,7 @@ def queries_of(source: Source, query: Any, space: Space = "feature", model: Any 
         source: what is asked.
         query: row numbers, names, `Embeddings`, a float array (D,) or (Q, D), or images.
         space: "feature" or "pixel", in which a bare vector has no place.
-        model: embeds images; by default the one that the source remembers.
+        model: embeds images; by default the one that `Embeddings` remember.
 
     Raises:
         ParameterError: rows that are not there, vectors of another length or another network, NaN.
@@ -138,7 +138,7 @@ def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
     if model is None:
         what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
         raise NotEmbeddedError(
-            f"{what} is none of the embedded images, and no model is at hand to embed it (none is saved): give the "
-            "network that made them as model=, or pass embed(model, query)"
+            f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
+            "made them as model=, or pass embed(model, query)"
         )
     return embed_in_memory(model, images, layer=source.made.parameters["layer"])

@@ -146,8 +146,8 @@ def _append(store: EmbeddingStore, made: Any) -> None:
     """New rows, by all workers at once, as Lance commits them together."""
     import lance_ray
 
-    with store.writing():
-        lance_ray.write_lance(made, store.rows_uri, mode="append", schema=store.schema)
+    with store.table.writing():
+        lance_ray.write_lance(made, store.table.uri, mode="append", schema=store.schema)
 
 
 def _replace(filling: Filling, made: Any) -> None:

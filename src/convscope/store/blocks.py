@@ -10,11 +10,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from ..checks import as_array, unfit
 from ..execution import free_memory
 from ..results import Array
-from .conditions import in_use, names_gone
+from .conditions import in_parts, in_use, is_one_of, names_gone
+from .keys import as_key, key_of
 from .lance_table import LanceTable
-from .thumbnails import decode
+from .thumbnails import THUMBNAIL_PX, decode
 
 Space: TypeAlias = Literal["feature", "pixel"]
 
@@ -91,6 +93,17 @@ class Blocks:
             return pixels([decode(data) for data in found])
         return _matrix(self._table.rows(rows, ["vector"])["vector"].combine_chunks(), len(rows))
 
+    def take(self, rows: Array, *, thumbnails: bool) -> Taken:
+        """What is known of rows (n,), in their order."""
+        columns = ["path", "label", "id", "stamp", *(["thumbnail"] if thumbnails else [])]
+        found = self._table.rows(rows, columns).to_pydict()
+        names, labels, ids, stamps = (tuple(found[name]) for name in columns[:4])
+        encoded = found.get("thumbnail", [])
+        pictures = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+        if encoded:
+            pictures = np.stack([decode(data) for data in encoded])
+        return Taken(names, labels, ids, stamps, pictures, np.array([data is not None for data in encoded], bool))
+
     def _has_kept(self) -> bool:
         return self._kept is not None and self._kept[0] == self._table.version
 
@@ -121,6 +134,30 @@ class Blocks:
             if len(shown):
                 pictures = [decode(data) for data in shown["thumbnail"].to_pylist()]
                 yield Block(shown["_rowid"].to_numpy(), pixels(pictures))
+
+
+def row_numbers(rows: object) -> Array:
+    """Row numbers (n,) as uint64, or `ParameterError`."""
+    given: Array = as_array(rows, "rows", "whole numbers")
+    if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+        raise unfit(rows, "rows", "whole numbers, as blocks() gives them")
+    return given.astype(np.uint64)
+
+
+def rows_named(table: LanceTable, names: Sequence[str]) -> Array | None:
+    """The _rowid (n,) of the rows of paths or ids; None where any has no row with a vector."""
+    wanted = {name: (key_of(name), as_key(name)) for name in names}
+    by_path: dict[str, int] = {}
+    by_id: dict[str, int] = {}
+    for part in in_parts(sorted({key for both in wanted.values() for key in both})):
+        chosen = f"error IS NULL AND ({is_one_of('path', part)} OR {is_one_of('id', part)})"
+        for batch in table.scan(["path", "id"], chosen, row_ids=True):
+            for row in batch.to_pylist():
+                by_path.setdefault(row["path"], row["_rowid"])
+                by_id.setdefault(row["id"], row["_rowid"])
+    known = by_id | by_path
+    found = [next((known[key] for key in wanted[name] if key in known), None) for name in names]
+    return None if None in found else np.array(found, np.uint64)
 
 
 def pixels(thumbnails: Sequence[Array] | Array) -> Array:

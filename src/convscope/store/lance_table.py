@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import shown
 from ..errors import ConvscopeError, ParameterError, StoreError
 from ..results import Array
-from .conditions import check_condition, is_at_fault, refused
+from .conditions import check_condition, in_parts, in_use, is_at_fault, is_one_of, refused
 from .lance import (
     KEPT_FOR,
     ROWS,
@@ -26,7 +26,7 @@ from .lance import (
     make_folder,
     tables,
 )
-from .writing import is_finished, set_columns, write_rows
+from .writing import is_finished, set_columns, with_others_empty, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,6 +81,11 @@ class LanceTable:
             yield
         finally:
             self._n_reading -= 1
+
+    @property
+    def uri(self) -> str:
+        """Where Lance finds this table."""
+        return f"{self.place.rstrip('/')}/{ROWS}.lance"
 
     @property
     def version(self) -> int:
@@ -146,6 +151,16 @@ class LanceTable:
                     taken = self._table.take_row_ids(ids).select(list(columns)).with_row_id().to_arrow()
                     yield from taken.select(wanted).combine_chunks().to_batches()
 
+    def to_arrow(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """The rows as a whole: all columns, or those named."""
+        import pyarrow as pa
+
+        chosen, schema = list(columns or self.schema.names), self.schema
+        if where is not None:
+            self.count(where)  # which says what is wrong with it
+        found = [batch.select(chosen) for batch in self.scan(chosen, where)]
+        return pa.Table.from_batches(found, schema=pa.schema([schema.field(name) for name in chosen]))
+
     def rows(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
         """Rows by their _rowid, in the order asked for."""
         import pyarrow as pa
@@ -169,7 +184,11 @@ class LanceTable:
         with explained(self.place), self.writing() as table:
             write_rows(table, rows, one_writer=is_local(self.place))
 
-    def set_columns(self, rows: pa.Table) -> None:
+    def set_columns(self, rows: pa.Table, *, only: bool = False) -> None:
+        """Set columns by path; with ``only`` they become null in rows that are not named."""
+        if only and (old := [name for name in rows.schema.names if name != "path" and name in self.schema.names]):
+            filled = self.to_arrow(["path"], " OR ".join(f"{name} IS NOT NULL" for name in old))
+            rows = with_others_empty(rows, filled["path"].to_pylist())
         with explained(self.place), self.writing() as table:
             set_columns(table, rows)
 
@@ -181,6 +200,12 @@ class LanceTable:
                 table.delete(where)
         return n
 
+    def delete_paths(self, paths: Sequence[str]) -> int:
+        """Remove the rows of some paths; returns how many paths there were."""
+        for part in in_parts(paths):
+            self.delete(is_one_of("path", part))
+        return len(paths)
+
     def compact(self) -> None:
         """Put the small files of many writes together and drop old versions."""
         with explained(self.place), self.writing() as table:
@@ -188,16 +213,18 @@ class LanceTable:
 
     # --- LanceDB's own index -------------------------------------------------------------------------------------
 
-    def build_index(self, distance: str, n_parts: int) -> None:
+    def build_index(self, distance: str) -> None:
+        """An index over the vectors of rows that are in use."""
         from lancedb.index import IvfSq
 
+        n_parts = max(1, round(self.count(in_use(self.schema.names, None)) ** 0.5 / 2))
         with explained(self.place), self.writing() as table:
             config = IvfSq(distance_type=distance, num_partitions=n_parts)
             table.create_index("vector", config=config, replace=True)
 
-    def search_index(self, vectors: Array, k: int, distance: str, n_probes: int, where: str) -> list[Array]:
-        """The _rowid of what the index finds for each of the vectors (Q, D)."""
-        table = self._latest()
+    def search_index(self, vectors: Array, k: int, distance: str, n_probes: int, where: str | None) -> list[Array]:
+        """The _rowid of what the index finds for each of the vectors (Q, D), among rows that are in use."""
+        table, where = self._latest(), in_use(self.schema.names, where)
         with self._explained(where):
             query = table.search(list(vectors), vector_column_name="vector").distance_type(distance)
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)

@@ -24,6 +24,17 @@ _COLUMNS = ("vector", "path", "label")
 _LARGEST = np.finfo(np.float32).max
 
 
+def own_vectors(
+    vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
+) -> tuple[Array, list[str], list[str | None]]:
+    """Vectors (N, D), names and labels, as given or from a file; names and labels that are given go first."""
+    if isinstance(vectors, str | Path):
+        vectors, found_names, found_labels = read_vectors(Path(vectors))
+        names = found_names if names is None else names
+        labels = found_labels if labels is None else labels
+    return check_vectors(vectors, names, labels)
+
+
 def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
     """Vectors, names and labels from a .npy file (N, D), or a Parquet table with columns vector, path, label.
 

@@ -98,6 +98,16 @@ def vector_type(schema: pa.Schema) -> VectorType:
     return "float16" if str(schema.field("vector").type.value_type) == "halffloat" else "float32"
 
 
+def check_vector_type(schema: pa.Schema, n_dims: int, vectors: VectorType, place: str) -> None:
+    """`StoreError` for vectors of another length or type than a store holds."""
+    held = (schema.field("vector").type.list_size, vector_type(schema))
+    if held != (n_dims, vectors):
+        raise StoreError(
+            f"{place} holds vectors of {held[0]} values in {held[1]}, not of {n_dims} in {vectors}; "
+            "choose another place"
+        )
+
+
 def is_finite_in(vectors: Array, schema: pa.Schema) -> Array:
     """Which of some vectors (N, D) are finite in a store, too: (N,) bool."""
     with np.errstate(over="ignore"):

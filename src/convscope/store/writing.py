@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..results import Array
 from .conditions import is_one_of
 from .schema import padded
 
@@ -57,6 +59,28 @@ def set_columns(table: Any, rows: pa.Table) -> None:
         *({"path": f"{_MADE}{name}", "rename": name} for name in names),
     )
     _tidy(table)
+
+
+def with_others_empty(rows: pa.Table, filled: Sequence[str]) -> pa.Table:
+    """Values of columns by path, and nulls for those of the ``filled`` paths that are not among them."""
+    import pyarrow as pa
+
+    named = set(rows["path"].to_pylist())
+    others = {"path": [path for path in filled if path not in named]}
+    return pa.concat_tables([rows, padded(pa.table(others, pa.schema([rows.schema.field("path")])), rows.schema)])
+
+
+def columns_of(names: Sequence[str], columns: Mapping[str, Array | None], schema: pa.Schema) -> pa.Table:
+    """Values by path, to be set; None empties a column that a schema has."""
+    import pyarrow as pa
+
+    rows: dict[str, Any] = {"path": pa.array(names)}
+    for name, values in columns.items():
+        if values is not None:
+            rows[name] = pa.array(values)
+        elif name in schema.names:
+            rows[name] = pa.nulls(len(names), schema.field(name).type)
+    return pa.table(rows)
 
 
 def is_finished(column: str) -> bool:
