@@ -86,6 +86,12 @@ class Blocks:
             if rows.any():
                 yield Block(block.rows[rows], block.vectors[rows])
 
+    def rows(self) -> Array:
+        """The numbers (N,) int64 of the rows in use."""
+        batches = self._table.scan(["path"], in_use(self._table.schema.names, None), row_ids=True)
+        found = [batch["_rowid"].to_numpy().astype(np.int64) for batch in batches]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
     def of(self, rows: Array, space: Space) -> Array:
         """The vectors, or pixels, of rows (n,): (n, D) float32."""
         if space == "pixel":

@@ -31,8 +31,8 @@ class EmbeddingStore:
     ``convscope.embed(model, images, store=place)`` makes a store, `open` opens it again. Every row is one image:
     its ``path`` is the key, and its ``id`` a hash of its content, which copies of a file share. A write is whole
     or not there at all, and several processes may write. ``origin`` is the network, layer and preprocessing that
-    made the vectors, ``n_dims`` their length. A store that `embed` returned has ``changes``: what was new, changed,
-    moved, relabeled and gone.
+    made the vectors, ``n_dims`` their length. A store that `embed` returned has ``changes``: what was new,
+    changed, moved, relabeled and gone.
 
     Example:
         >>> import tempfile, torch
@@ -137,7 +137,7 @@ class EmbeddingStore:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths of the images that take part in answers; read anew each time, as are labels and ids."""
+        """Their paths; read anew each time, as are rows, labels and ids."""
         return self._column("path")
 
     @property
@@ -151,9 +151,8 @@ class EmbeddingStore:
 
     @property
     def rows(self) -> Array:
-        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
-        found = [batch["_rowid"].to_numpy() for batch in self.batches(["path"], self.in_use(), row_ids=True)]
-        return np.concatenate([np.zeros(0, np.int64), *(some.astype(np.int64) for some in found)])
+        """The row numbers (N,) int64 of the images that take part in answers."""
+        return self._blocks.rows()
 
     @property
     def schema(self) -> pa.Schema:
@@ -225,10 +224,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def in_use(self, where: str | None = None) -> str:
-        """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
-
-        One that names the column ``gone`` decides by itself about rows whose file is gone.
-        """
+        """A condition for rows that take part in answers; one that names ``gone`` decides about those itself."""
         return in_use(self.schema.names, where)
 
     def unread(self) -> dict[str, str]:
@@ -258,10 +254,8 @@ class EmbeddingStore:
     @checks_arguments
     def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
         """Path -> what a column holds, such as "label", or "stamp": size and time of change of a file as read."""
-        found: dict[str, Any] = {}
-        for batch in self.batches(["path", column], where):
-            found.update(zip(batch["path"].to_pylist(), batch[column].to_pylist(), strict=True))
-        return found
+        rows = (batch.select(["path", column]).to_pydict() for batch in self.batches(["path", column], where))
+        return {path: value for some in rows for path, value in zip(*some.values(), strict=True)}
 
     # --- writing ---------------------------------------------------------------------------------------------
 
