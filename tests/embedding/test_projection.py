@@ -13,8 +13,9 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from convscope.embedding import Embeddings, EmbeddingStore, place, project, quality
+from convscope.embedding import Embeddings, EmbeddingStore, embed, place, project, quality
 from convscope.errors import ParameterError, StoreError
+from convscope.models import Model
 from convscope.render import figure
 from convscope.store import Block
 
@@ -239,6 +240,8 @@ def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal([by_path[name] for name in found.names], found.coordinates)
     again = EmbeddingStore.open(tmp_path / "s.lance")
     np.testing.assert_allclose(place(again, points[:5], method=method), found.coordinates[:5], atol=1e-3)
+    by_name = place(again, list(found.names[:5]), method=method)
+    np.testing.assert_allclose(by_name, found.coordinates[:5], atol=1e-3)
     np.testing.assert_array_equal(project(again, method=method).coordinates, found.coordinates)
     with pytest.raises(StoreError, match="has no map by 'umap'"):
         place(again, points[:5], method="umap")
@@ -251,6 +254,16 @@ def test_a_map_of_fewer_dimensions_leaves_no_third_coordinate_behind(tmp_path: P
     found = project(store, n_components=2)
     assert store.to_arrow(["pca_z"])["pca_z"].null_count == len(store)
     np.testing.assert_array_equal(store.to_arrow(["pca_x"])["pca_x"].to_pylist(), found.coordinates[:, 0])
+
+
+def test_images_are_placed_by_the_network_that_made_the_store(tiny: Model, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    store = embed(tiny, pictures, store=tmp_path / "s.lance")
+    found = project(store)
+    for images in (pictures[:2], embed(tiny, pictures[:2])):
+        np.testing.assert_allclose(place(store, images, model=tiny), found.coordinates[:2], atol=1e-4)
+    with pytest.raises(ParameterError, match="no model is at hand"):
+        place(store, pictures[:2])
 
 
 def test_only_a_store_is_summed_up_elsewhere() -> None:

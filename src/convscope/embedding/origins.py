@@ -25,7 +25,9 @@ def check_model(source: Source, model: Any, *, embeds: bool = False) -> None:
     layer = source.made.parameters["layer"]
     if not layer:
         if embeds:
-            raise StoreError("it holds vectors that were brought along: ask for its names, or with vectors")
+            raise StoreError(
+                "the collection holds vectors that were brought along: ask for its names, or with vectors"
+            )
     elif model is not None:
         given = as_model(model).provenance("check", {"layer": layer}, 0.0)
         source.check_comparable(given)
