@@ -56,7 +56,7 @@ def index(
         >>> index(store, recall=0.5)["recall"] >= 0.5
         True
     """
-    n = sum(len(block) for block in store.blocks())
+    n = store.n_vectors
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
     if k >= n:
