@@ -42,11 +42,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Taken:
-    """What is known of some rows, in the order in which they were asked for.
+    """What rows say, in the order in which they were asked for.
 
-    ``ids`` are of the contents of files, None where unknown; ``stamps`` tell whether a file has changed since.
-    ``thumbnails`` (n, 64, 64, 3) uint8 are white where there are none, which ``has_thumbnail`` (n,) tells; there
-    are none at all unless asked for.
+    ``ids`` are hashes of contents, ``stamps`` show whether a file has changed since; both may be None.
+    ``thumbnails`` (n, 64, 64, 3) uint8, if asked for, are white where ``has_thumbnail`` (n,) is false.
     """
 
     names: tuple[str, ...]
@@ -100,7 +99,7 @@ class Blocks:
         return _matrix(self._table.rows(rows, ["vector"])["vector"].combine_chunks(), len(rows))
 
     def take(self, rows: Array, *, thumbnails: bool) -> Taken:
-        """What is known of rows (n,), in their order."""
+        """What rows (n,) say, in their order."""
         columns = ["path", "label", "id", "stamp", *(["thumbnail"] if thumbnails else [])]
         found = self._table.rows(rows, columns).to_pydict()
         names, labels, ids, stamps = (tuple(found[name]) for name in columns[:4])

@@ -35,7 +35,7 @@ def in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
 def in_use(columns: Sequence[str], where: str | None) -> str:
     """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
 
-    A condition that names the column ``gone`` decides by itself about rows whose file is gone.
+    One that names the column ``gone`` decides by itself about rows whose file is gone.
     """
     parts = ["error IS NULL"]  # asked so, as looking for a missing vector reads all of them
     if GONE in columns and not names_gone(where):
@@ -49,7 +49,7 @@ def names_gone(where: str | None) -> bool:
 
 
 def check_condition(where: object) -> None:
-    """`ParameterError` for what is no condition at all, before LanceDB sees it."""
+    """Raise `ParameterError` for anything but one condition, before LanceDB sees it."""
     if not isinstance(where, str) or not where.strip():
         raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
     if re.search(r"--|/\*|;", _without_texts(where)):
@@ -69,7 +69,7 @@ def refused(where: str, columns: Sequence[str], error: Exception) -> ParameterEr
     elif any(sign in str(error) for sign in _OTHER_TYPE):
         trouble = "a column is compared with a value of another type"
     else:
-        trouble = "this is no condition that can be read"
+        trouble = "this cannot be read as a condition"
     return ParameterError(
         f"where={shown(where)}: {trouble}. A condition compares columns with values, like "
         "\"label = 'cat' AND probability > 0.9\"; texts stand in single quotes. The columns: "

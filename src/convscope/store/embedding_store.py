@@ -1,4 +1,4 @@
-"""`EmbeddingStore`: the vectors of a collection on disk, one row an image, to be asked and added to for years."""
+"""`EmbeddingStore`: the vectors of a collection on disk, one row an image."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class EmbeddingStore:
     @classmethod
     @checks_arguments
     def create(cls, place: str | Path, origin: Origin, n_dims: int, *, vectors: VectorType = "float32") -> Self:
-        """A new store, or the one of the same origin that is there already."""
+        """Make a store, or open the one of the same origin that is there already."""
         store = cls(LanceTable.create(place, schema_of(origin, n_dims, vectors)))
         store.origin.check(origin, store.place)
         check_vector_type(store.schema, n_dims, vectors, store.place)
@@ -71,7 +71,7 @@ class EmbeddingStore:
     @classmethod
     @checks_arguments
     def open(cls, place: str | Path) -> Self:
-        """The store at a place: a folder, or an address like "s3://bucket/photos.lance".
+        """Open the store at a place: a folder, or an address like "s3://bucket/photos.lance".
 
         Raises:
             StoreError: there is none.
@@ -89,18 +89,18 @@ class EmbeddingStore:
         labels: Sequence[object] | None = None,
         encoder: str = "your own vectors",
     ) -> Self:
-        """A store of vectors that you bring along, from whatever encoder; they are added to what is there.
+        """Put vectors from any encoder into a store; they are added to those that are there.
 
         Args:
             place: as for `open`.
             vectors: (N, D) numbers, a .npy file, or a Parquet file with columns ``vector``, ``path``, ``label``.
-            names: N different ones, the keys of the rows; a name that is there already gets the new vector.
+            names: N different keys of rows; a key that is there already gets the new vector.
             labels: N labels or None.
-            encoder: what made them; a store takes no vectors of another.
+            encoder: what made the vectors; a store holds those of one encoder.
 
         Raises:
-            ParameterError: vectors that are not finite or not (N, D), names or labels of another number.
-            StoreError: the store is of another encoder, or of vectors of another length.
+            ParameterError: vectors that are not finite or not (N, D), or not as many names or labels.
+            StoreError: the store holds vectors of another encoder or length.
         """
         array, keys, marks = own_vectors(vectors, names, labels)
         store = cls.create(place, Origin({"name": encoder}, "", "float32"), array.shape[1])
@@ -122,12 +122,12 @@ class EmbeddingStore:
 
     @property
     def made(self) -> Provenance:
-        """What made the vectors, as the provenance of a result says it."""
+        """``origin`` in the form of a result's provenance."""
         of = self.origin
         return Provenance("embed", {"layer": of.layer}, of.model, "cpu", of.versions, 0.0)
 
     def check_comparable(self, made: Provenance) -> None:
-        """`StoreError` where vectors are of another network or layer than these."""
+        """Raise `StoreError` for vectors of another network, layer or preprocessing."""
         self.origin.check(Origin(made.model, made.parameters["layer"], self.origin.precision), self.place)
 
     @property
@@ -162,7 +162,7 @@ class EmbeddingStore:
         return tuple(value for b in self.batches([name], self.in_use()) for value in b[name].to_pylist())
 
     def reading(self) -> AbstractContextManager[None]:
-        """One version of the rows for all that is read inside, whoever writes meanwhile."""
+        """A context in which everything is read from one version of the rows, even if others write meanwhile."""
         return self.table.reading()
 
     @checks_arguments
@@ -176,12 +176,12 @@ class EmbeddingStore:
 
     @checks_arguments
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
-        """Vectors, or pixels, (n, D) float32 of rows, by the numbers that `blocks` gives them."""
+        """Vectors, or pixels, (n, D) float32 of rows, by the numbers that `blocks` gives."""
         return self._blocks.of(row_numbers(rows), space)
 
     @checks_arguments
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
-        """What is known of rows, by the numbers that `blocks` gives them, in the order asked for."""
+        """Names, labels and thumbnails of rows, by the numbers that `blocks` gives, in the order asked for."""
         return self._blocks.take(row_numbers(rows), thumbnails=thumbnails)
 
     def find(self, names: Sequence[str]) -> Array | None:
@@ -218,7 +218,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def check(self, where: str | None) -> None:
-        """`ParameterError` for a condition that cannot be read, in the words in which it was given."""
+        """Raise `ParameterError` for a condition that cannot be read."""
         if where is not None:
             self.count(where)
 
@@ -253,7 +253,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
-        """Path -> what a column holds, such as "label", or "stamp": size and time of change of a file as read."""
+        """The values of a column, such as "label", by path."""
         rows = (batch.select(["path", column]).to_pydict() for batch in self.batches(["path", column], where))
         return {path: value for some in rows for path, value in zip(*some.values(), strict=True)}
 
@@ -265,7 +265,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def delete(self, where: str) -> int:
-        """Remove the rows for which a condition holds; returns how many there were."""
+        """Remove the rows for which a condition holds, and return their number."""
         return self.table.delete(where)
 
     @checks_arguments
@@ -276,11 +276,11 @@ class EmbeddingStore:
         looked at is never gone, whatever is confirmed.
 
         Args:
-            confirmed: remove them also where that is more than half of all rows, or where a whole folder is not
-                there, as of a disk that is not connected.
+            confirmed: remove them even if they are more than half of all rows, or if a whole folder is missing, as
+                when a disk is not connected.
 
         Raises:
-            StoreError: that has to be confirmed first; nothing was removed.
+            StoreError: this has to be confirmed first; nothing was removed.
         """
         missing = missing_rows(self.by_path("stamp"), remembered_folders(self.fits))
         if not confirmed:
@@ -288,13 +288,13 @@ class EmbeddingStore:
         return self.table.delete_paths([*missing.gone, *missing.out_of_reach])
 
     def compact(self) -> None:
-        """Put the small files of many writes together and drop old versions; `embed` does so at its end."""
+        """Merge the small files of many writes and drop old versions; `embed` does so at its end."""
         self.table.compact()
 
     @checks_arguments
     def add_columns(self, rows: pa.Table, *, only: bool = False) -> None:
         """Set columns by path: coordinates of a map, clusters. New ones appear with all values or not at all.
 
-        Rows that are not named keep what they have; with ``only`` they lose it, as of an earlier clustering.
+        Other rows keep their values; with ``only`` they lose them, as after an earlier clustering.
         """
         self.table.set_columns(rows, only=only)

@@ -1,4 +1,4 @@
-"""What a row is known by: the path of its file, and what tells whether the file or its content has changed."""
+"""The key of a row, and the stamp and digest that show whether its file has changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_key(name: str) -> str:
 
 
 def key_of(path: str | Path) -> str:
-    """The key of a file's row: its whole path."""
+    """The key of a file's row: its absolute path."""
     return as_key(os.path.abspath(path))
 
 
@@ -34,11 +34,10 @@ def path_of(key: str) -> str:
 
 
 def stamp_of(content: Any) -> str | None:
-    """What tells whether an image is the one that was read: size and times of change of a file, else its content.
+    """A text that changes when an image does: size and times of a file, a digest of anything else.
 
-    The second time is of the file's entry: two that have changed places may have the same of the rest.
-
-    None for a file that is gone.
+    The second time is that of the file's entry, as two files that were swapped may agree in the rest. None for a
+    file that is gone.
     """
     if not isinstance(content, Path):
         return f"{_CONTENT}{digest_of(content)}"
@@ -50,19 +49,19 @@ def stamp_of(content: Any) -> str | None:
 
 
 def has_changed(key: str, stamp: str | None) -> bool:
-    """Whether a row's file is there, and is not as it was when it was read."""
+    """Whether a row's file exists and differs from what was read."""
     now = stamp_of(Path(path_of(key))) if is_of_a_file(stamp) else None
     return now is not None and now != stamp
 
 
 def size_in(stamp: str | None) -> int | None:
-    """The size in bytes that a file's stamp tells."""
+    """The size in bytes that a file's stamp states."""
     found = re.match(rf"{_FILE}(\d+) bytes", stamp or "")
     return None if found is None else int(found[1])
 
 
 def is_of_a_file(stamp: str | None) -> bool:
-    """Whether a stamp is a file's, which may be gone one day."""
+    """Whether a stamp is that of a file, which may be removed one day."""
     return stamp is None or stamp.startswith(_FILE)
 
 

@@ -1,4 +1,4 @@
-"""What a store needs of LanceDB and of the disk: a connection, a lock, errors in our own words."""
+"""What a store needs from LanceDB and the disk: a connection, a lock, errors in plain words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Forks:
-    """Whether this process was forked from one that had used a store: LanceDB's threads are not in it."""
+    """Whether this process was forked from one that had used a store, and so lacks LanceDB's threads."""
 
     cut_off = False
 
@@ -40,7 +40,7 @@ after_fork(_note_fork)
 
 
 def check_not_forked(place: str) -> None:
-    """`StoreError` where LanceDB could wait forever for its threads, which a fork does not copy."""
+    """Raise `StoreError` if LanceDB would wait forever for threads that a fork did not copy."""
     if _Forks.cut_off:
         raise StoreError(
             f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
@@ -59,7 +59,7 @@ def connected(place: str) -> Any:
 
 
 def tables(database: Any, place: str) -> list[str]:
-    """The names of the tables; a folder in which nothing was committed, as after a kill, is none."""
+    """The names of the tables; a folder without any commit, as a kill may leave, is not one."""
     found = database.list_tables().tables
     return [name for name in found if not is_local(place) or has_table(Path(place), name)]
 
@@ -78,13 +78,13 @@ def is_local(place: str) -> bool:
 
 
 def is_store(place: str | Path) -> bool:
-    """Whether it names a store: a folder with a table of rows, or an address, which is not looked up."""
+    """Whether a place names a store: a folder with a table of rows, or any address, which is not looked up."""
     local = os.path.expanduser(place)
     return not is_local(str(place)) or has_table(Path(local))
 
 
 def make_folder(folder: Path) -> None:
-    """A folder that is a store, or may become one; `StoreError` where it is anything else."""
+    """Make the folder of a store; `StoreError` if something else is there."""
     try:
         if folder.exists() and (not folder.is_dir() or not _is_free(folder)):
             raise StoreError(f"{folder} exists and is no store; choose another place")
@@ -103,7 +103,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def has_table(folder: Path, name: str = ROWS) -> bool:
-    """Whether there is a table with at least one version that was committed."""
+    """Whether a folder has a table with at least one committed version."""
     try:
         return any(file.suffix == ".manifest" for file in (folder / f"{name}.lance" / "_versions").iterdir())
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no folder can have
@@ -114,7 +114,7 @@ def has_table(folder: Path, name: str = ROWS) -> bool:
 
 @contextmanager
 def lock(place: str) -> Iterator[None]:
-    """One writer at a time, as LanceDB would let two insert the same path; an object store has only the key."""
+    """One writer at a time, as LanceDB lets two insert the same path; in an object store the key has to do."""
     if not is_local(place):
         yield
         return
@@ -144,7 +144,7 @@ def lock(place: str) -> Iterator[None]:
 
 
 def _sign(file: Path) -> None:
-    """Say in a lock that is held who holds it; a disk that is full keeps nobody from reading."""
+    """Write into a held lock who holds it; a full disk is no reason to fail here."""
     try:
         file.write_text(
             f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -162,7 +162,7 @@ def _holder(file: Path) -> str:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """What LanceDB says of a store that is damaged, gone or on a full disk, as an error of ours."""
+    """Turn what LanceDB raises for a damaged or missing store, or a full disk, into `StoreError`."""
     try:
         yield
     except ConvscopeError:

@@ -74,7 +74,7 @@ class LanceTable:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One version of the rows for all that is read inside, whoever writes meanwhile."""
+        """A context in which everything is read from one version of the rows."""
         self._latest()
         self._n_reading += 1
         try:
@@ -93,7 +93,7 @@ class LanceTable:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, without those that a process which died has left unfinished."""
+        """The columns, without those that a killed process left unfinished."""
         import pyarrow as pa
 
         found = self._latest().schema
@@ -108,7 +108,7 @@ class LanceTable:
 
     @contextmanager
     def _explained(self, where: str | None) -> Iterator[None]:
-        """What LanceDB says of a condition that somebody may have mistyped, or of the table, in our own words."""
+        """Turn what LanceDB raises into `ParameterError` for a mistyped condition, else into `StoreError`."""
         if where is not None:
             check_condition(where)
         with explained(self.place):
@@ -133,7 +133,7 @@ class LanceTable:
     ) -> Iterator[pa.RecordBatch]:
         """The rows for which a condition holds, a thousand at a time; ``row_ids`` adds the column _rowid.
 
-        Vectors and thumbnails are taken by row, as a scan reads half of the table ahead of who is slower.
+        Vectors and thumbnails are taken row by row, as a scan reads half of the table ahead of a slow reader.
         """
         schema = self.schema
         if unknown := [name for name in columns if name not in schema.names]:
@@ -193,7 +193,7 @@ class LanceTable:
             set_columns(table, rows)
 
     def delete(self, where: str) -> int:
-        """Remove rows; returns how many there were."""
+        """Remove rows, and return their number."""
         with self._explained(where), self.writing() as table:
             n = int(table.count_rows(where))
             if n:
@@ -201,13 +201,13 @@ class LanceTable:
         return n
 
     def delete_paths(self, paths: Sequence[str]) -> int:
-        """Remove the rows of some paths; returns how many paths there were."""
+        """Remove the rows of some paths, and return how many paths there are."""
         for part in in_parts(paths):
             self.delete(is_one_of("path", part))
         return len(paths)
 
     def compact(self) -> None:
-        """Put the small files of many writes together and drop old versions."""
+        """Merge the small files of many writes and drop old versions."""
         with explained(self.place), self.writing() as table:
             table.optimize(cleanup_older_than=KEPT_FOR)
 

@@ -1,4 +1,4 @@
-"""Vectors that somebody brings along, made by whatever encoder, into a store that can be asked like any other."""
+"""Vectors from any encoder, checked and made into rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LARGEST = np.finfo(np.float32).max
 def own_vectors(
     vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
 ) -> tuple[Array, list[str], list[str | None]]:
-    """Vectors (N, D), names and labels, as given or from a file; names and labels that are given go first."""
+    """Vectors (N, D), names and labels, as given or from a file; given names and labels take precedence."""
     if isinstance(vectors, str | Path):
         vectors, found_names, found_labels = read_vectors(Path(vectors))
         names = found_names if names is None else names
@@ -80,7 +80,7 @@ def _from_parquet(path: Path) -> tuple[Array, list[str] | None, list[str | None]
 def check_vectors(
     vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
 ) -> tuple[Array, list[str], list[str | None]]:
-    """Vectors (N, D), a name and a label for each; `ParameterError` where they do not fit each other."""
+    """Vectors (N, D) with a name and a label each; `ParameterError` if they do not match."""
     try:
         array = np.asarray(vectors)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""What stands in a store: one row an image, and what made them all."""
+"""The columns of a store, and what made its vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GONE = "gone"  # the column that says of which rows the file is gone; stores mad
 
 @dataclass(frozen=True)
 class Origin:
-    """What made the vectors of a store, which all of them have to share.
+    """What made the vectors of a store: the same for all of them.
 
     ``model`` is as in a result's provenance: name, SHA-256 of the weights, preprocessing.
     """
@@ -35,7 +35,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, other: Origin, place: str) -> None:
-        """`StoreError` where vectors of another origin would be mixed in, or compared."""
+        """Raise `StoreError` if vectors of another origin were to be added or compared."""
         for what, mine, theirs in (
             ("encoders", self.model.get("name"), other.model.get("name")),
             ("weights", self.model.get("weights_sha256"), other.model.get("weights_sha256")),
@@ -83,7 +83,7 @@ def schema_of(origin: Origin, n_dims: int, vectors: VectorType) -> pa.Schema:
 
 
 def origin_of(schema: pa.Schema, place: str) -> Origin:
-    """What made the vectors of a table, from its schema."""
+    """The origin that a table's schema states."""
     try:
         about = json.loads((schema.metadata or {})[_KEY])
         if about["format"] != _FORMAT:
@@ -94,7 +94,7 @@ def origin_of(schema: pa.Schema, place: str) -> Origin:
 
 
 def vector_type(schema: pa.Schema) -> VectorType:
-    """How a store holds its vectors."""
+    """The type in which a store holds its vectors."""
     return "float16" if str(schema.field("vector").type.value_type) == "halffloat" else "float32"
 
 
@@ -109,13 +109,13 @@ def check_vector_type(schema: pa.Schema, n_dims: int, vectors: VectorType, place
 
 
 def is_finite_in(vectors: Array, schema: pa.Schema) -> Array:
-    """Which of some vectors (N, D) are finite in a store, too: (N,) bool."""
+    """Which vectors (N, D) are finite in the type of the store: (N,) bool."""
     with np.errstate(over="ignore"):
         return np.asarray(np.isfinite(vectors.astype(vector_type(schema))).all(axis=1))
 
 
 def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) -> pa.Array:
-    """Vectors (N, D), of which some may be None, as a column."""
+    """Vectors (N, D), or None, as a column."""
     import pyarrow as pa
 
     kind = schema.field("vector").type
@@ -129,7 +129,7 @@ def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) ->
 
 
 def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with null in the columns of a schema that they lack, as of a picture that nothing is known of yet."""
+    """Rows with nulls in those columns of a schema that they lack."""
     import pyarrow as pa
 
     columns = [
@@ -140,5 +140,5 @@ def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back: lists for tuples."""
+    """A value as JSON returns it: with lists for tuples."""
     return json.loads(json.dumps(value, default=list))

@@ -1,4 +1,4 @@
-"""Thumbnails: what a store shows of an image."""
+"""Thumbnails: made from pixels, and kept as JPEG."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encode(thumbnail: Array) -> bytes:
 
 
 def decode(data: bytes | None) -> Array:
-    """The way back; white where there is none."""
+    """JPEG as (64, 64, 3) uint8; white for None."""
     if not data:
         return np.full((THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
     return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)).convert("RGB"))

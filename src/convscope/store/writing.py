@@ -1,4 +1,4 @@
-"""Changes to the rows of a store that are there as a whole or not at all, whenever the process dies."""
+"""Writes that are complete or have no effect, whenever the process dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MADE, _REPLACED = "_made_", "_replaced_"  # what columns are called until they 
 def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
     """Add rows, in place of those of the same paths.
 
-    With ``one_writer`` nobody else writes meanwhile, so that new rows can go to the end, in order.
+    With ``one_writer`` no other process can write meanwhile, so that new rows may be appended in order.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -40,8 +40,8 @@ def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
 def set_columns(table: Any, rows: pa.Table) -> None:
     """Set columns by path, new ones among them or not.
 
-    LanceDB adds a column empty and fills it by a second commit. So where there is a new one all of them are made
-    under other names, and get their own, at once, when they are complete.
+    LanceDB adds a column empty and fills it in a second commit. So if any is new, all are made under temporary
+    names and renamed in one commit when they are complete.
     """
     _tidy(table)
     known = table.schema.names
@@ -84,12 +84,12 @@ def columns_of(names: Sequence[str], columns: Mapping[str, Array | None], schema
 
 
 def is_finished(column: str) -> bool:
-    """Whether a column is one that is there for good, rather than left by a process that has died."""
+    """Whether a column is complete, rather than left over from a process that died."""
     return not column.startswith((_MADE, _REPLACED))
 
 
 def _tidy(table: Any) -> None:
-    """Drop what another process has left unfinished, or this one has replaced."""
+    """Drop columns that another process left unfinished, or this one has replaced."""
     table.checkout_latest()
     left = [name for name in table.schema.names if not is_finished(name)]
     if left:
