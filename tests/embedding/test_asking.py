@@ -235,7 +235,7 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
 
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("source", "queries", "neighbors"):
+    for room in ("source", "queries"):
         monkeypatch.setattr(f"convscope.embedding.{room}.MOST_THUMBNAILS", 7)
     monkeypatch.setattr(conditions, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)

@@ -121,7 +121,7 @@ class _Found:
 def _found(
     source: Source, threshold: float | None, metric: Metric, limit: int, progress: Progress | None
 ) -> _Found:
-    rows = np.concatenate([np.zeros(0, np.uint64), *(block.rows for block in source.blocks())])
+    rows = source.rows
     if len(rows) < 2:
         raise ParameterError(f"{len(rows)} vector(s): a pair takes two; embed more images")
     ids = _contents(source)

@@ -55,6 +55,11 @@ class Embeddings(Result):
         return len(self)
 
     @property
+    def rows(self) -> Array:
+        """Row numbers (N,)."""
+        return np.arange(len(self))
+
+    @property
     def ids(self) -> tuple[None, ...]:
         """Of the contents of files, which are not kept here."""
         return (None,) * len(self)
@@ -84,7 +89,7 @@ class Embeddings(Result):
             tuple(self.names[i] for i in rows),
             tuple(self.labels[i] for i in rows),
             (None,) * len(rows),
-            (None,) * len(rows),
+            ("",) * len(rows),
             self.thumbnails[rows if thumbnails else rows[:0]],
             np.ones(len(rows), bool),
         )
@@ -100,7 +105,7 @@ class Embeddings(Result):
     def held(self) -> Taken:
         """What is known of all rows."""
         n = len(self)
-        return Taken(self.names, self.labels, self.ids, (None,) * n, self.thumbnails, np.ones(n, bool))
+        return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, np.ones(n, bool))
 
     def check_comparable(self, made: Provenance) -> None:
         """`ParameterError` where vectors are of another network or layer than these."""

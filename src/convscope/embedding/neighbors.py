@@ -17,7 +17,7 @@ from ..store import Space, Taken
 from .index import nearest_by_index
 from .nearest import nearest
 from .queries import Queries, queries_of
-from .source import MOST_THUMBNAILS, Source, as_source, first_thumbnails
+from .source import Source, as_source, taken_to_show
 
 NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
@@ -50,8 +50,8 @@ def neighbors(
         space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
         where: a condition on the rows of a store, as SQL writes it: "label = 'cat' AND predicted != label".
         exact: compare with every row; False asks the index that `convscope.index` made of a store.
-        model: the network that made the source, to embed images with; `Embeddings` and stores that `embed` has
-            just made remember it.
+        model: the network that made the source, to embed images with. `Embeddings` remember it until they are
+            saved; a store does not.
         progress: called with (rows compared, all).
 
     Returns:
@@ -80,12 +80,13 @@ def neighbors(
     asked = as_source(source)
     with asked.reading():  # one version, though others may be writing
         asked.check(where)
-        most = min(k, max(1, len(asked)))
+        n_rows = len(asked)
+        most = min(k, max(1, n_rows))
         queries = queries_of(asked, query, space, model)
         if exact or space == "pixel":
             blocks = asked.blocks(space, where)
             rows, scores = nearest(
-                blocks, queries.vectors, most, metric, own=queries.rows, n_rows=len(asked), progress=progress
+                blocks, queries.vectors, most, metric, own=queries.rows, n_rows=n_rows, progress=progress
             )
         else:
             rows, scores = nearest_by_index(asked, queries.vectors, most, metric, where=where, own=queries.rows)
@@ -122,9 +123,7 @@ def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
         return source.held, rows
     by_rank, first, places = np.unique(rows.T, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    found = by_rank[order]
-    taken = replace(source.take(found, thumbnails=False), thumbnails=first_thumbnails(source, found))
-    return taken, np.argsort(order)[places.reshape(rows.T.shape).T]
+    return taken_to_show(source, by_rank[order]), np.argsort(order)[places.reshape(rows.T.shape).T]
 
 
 def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:
@@ -135,7 +134,7 @@ def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:
     return tuple(
         f"Thumbnails are kept of the first {n_shown:,} of {n:,} {what}."
         for n, n_shown, what in counts
-        if MOST_THUMBNAILS <= n_shown < n
+        if n_shown < n
     )
 
 

@@ -14,13 +14,14 @@ from ..arguments import checks_arguments
 from ..checks import Method, Runner, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection
+from ..store.thumbnails import THUMBNAIL_PX
 from .copies import Copies
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
 from .ray_moments import moments_by_ray
 from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
-from .source import MOST_THUMBNAILS, Source, first_thumbnails, is_stored
+from .source import MOST_THUMBNAILS, Source, is_stored
 
 
 @checks_arguments
@@ -142,8 +143,8 @@ def _thumbnails(source: Source) -> Array:
     if source.held is not None:
         return source.held.thumbnails
     if source.n_vectors > MOST_THUMBNAILS:
-        return first_thumbnails(source, np.zeros(0, np.int64))
-    return first_thumbnails(source, np.concatenate([block.rows for block in source.blocks()]))
+        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+    return source.take(source.rows).thumbnails
 
 
 # --- methods: from principal components (N, k), how many, seed -> coordinates -----------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import unfit
 from ..errors import NotEmbeddedError, ParameterError
 from ..images import ImageSet
+from ..models import as_model
 from ..results import Array
 from ..store import Space
 from ..store.blocks import pixels
@@ -21,7 +22,7 @@ from ..texts import listed
 from .embeddings import Embeddings
 from .in_memory import embed_in_memory
 from .origins import check_model
-from .source import MOST_THUMBNAILS, Source, first_thumbnails
+from .source import MOST_THUMBNAILS, Source, taken_to_show
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def queries_of(source: Source, query: Any, space: Space = "feature", model: Any 
         source: what is asked.
         query: row numbers, names, `Embeddings`, a float array (D,) or (Q, D), or images.
         space: "feature" or "pixel", in which a bare vector has no place.
-        model: embeds images; by default the one that the source remembers.
+        model: embeds images; by default the one that `Embeddings` remember.
 
     Raises:
         ParameterError: rows that are not there, vectors of another length or another network, NaN.
@@ -78,7 +79,7 @@ def _rows_named(source: Source, query: Any) -> Array | None:
     if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
         if min(items) < 0 or max(items) >= source.n_vectors:
             raise unfit(query, "query", f"rows from 0 to {source.n_vectors - 1}")
-        return np.concatenate([block.rows for block in source.blocks()])[np.array(items, np.int64)]
+        return source.rows[np.array(items, np.int64)]
     if items and all(isinstance(i, str | Path) for i in items):
         return source.find([str(i) for i in items])
     return None
@@ -88,16 +89,14 @@ def _items(query: Any) -> list[Any]:
     """What is in a list or an array of integers; anything else is one item."""
     if isinstance(query, np.ndarray):
         return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
-    is_list = isinstance(query, Sequence) and not isinstance(
-        query, str | bytes | ImageSet
-    )  # whose items are opened
-    return list(query) if is_list else [query]
+    if isinstance(query, str | bytes | ImageSet):  # the last would open its images
+        return [query]
+    return list(query) if isinstance(query, Sequence) else [query]
 
 
 def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
-    taken = source.take(rows, thumbnails=False)
-    stamps = zip(taken.names, taken.stamps, strict=True)
-    changed = [name for name, stamp in stamps if stamp is not None and has_changed(name, stamp)]
+    taken = taken_to_show(source, rows)
+    changed = [name for name, stamp in zip(taken.names, taken.stamps, strict=True) if has_changed(name, stamp)]
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
         f"{listed(changed, 3)}; embed them again",
@@ -106,7 +105,7 @@ def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
         source.vectors_of(rows, space),
         taken.names,
         taken.labels,
-        first_thumbnails(source, rows),
+        taken.thumbnails,
         rows,
         notes=notes if changed else (),
     )
@@ -134,12 +133,12 @@ def _checked(source: Source, vectors: Array) -> Array:
 
 def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
     """Images as the network that made a source sees them."""
-    model = source.model if model is None else model
+    model = source.model if model is None else as_model(model)
     check_model(source, model, embeds=True)
     if model is None:
         what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
         raise NotEmbeddedError(
             f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
-            "made them, as model="
+            "made them as model=, or pass embed(model, query)"
         )
     return embed_in_memory(model, images, layer=source.made.parameters["layer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from ..checks import unfit
 from ..results import Array, Provenance
 from ..store import Block, EmbeddingStore, Space, Taken
-from ..store.thumbnails import THUMBNAIL_PX
 
 MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
@@ -32,6 +32,10 @@ class Source(Protocol):
     @property
     def ids(self) -> Sequence[str | None]:
         """Hashes of the images' contents, where they are known."""
+
+    @property
+    def rows(self) -> Array:
+        """Their numbers (N,)."""
 
     @property
     def n_vectors(self) -> int: ...
@@ -104,11 +108,12 @@ def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
     return source.held is None
 
 
-def first_thumbnails(source: Source, rows: Array) -> Array:
-    """Those of the first 5,000 of some rows, (n, 64, 64, 3) uint8."""
-    if not len(rows):
-        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
-    return source.take(rows[:MOST_THUMBNAILS]).thumbnails
+def taken_to_show(source: Source, rows: Array) -> Taken:
+    """What is known of some rows, with thumbnails of the first 5,000."""
+    first = source.take(rows[:MOST_THUMBNAILS])
+    if len(rows) <= MOST_THUMBNAILS:
+        return first
+    return replace(source.take(rows, thumbnails=False), thumbnails=first.thumbnails)
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:

@@ -78,8 +78,7 @@ class Blocks:
         if where is None:
             yield from kept
             return
-        ids = [batch["_rowid"].to_numpy() for batch in self._table.scan(["path"], chosen, row_ids=True)]
-        wanted = np.concatenate([np.zeros(0, np.uint64), *ids])
+        wanted = self._table.row_ids(chosen)
         for block in kept:
             rows = np.isin(block.rows, wanted)
             if rows.any():

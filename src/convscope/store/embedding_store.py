@@ -18,7 +18,7 @@ from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
 from .presence import missing_rows, remembered_folders
 from .schema import GONE, Origin, VectorType, check_vector_type, origin_of, schema_of
-from .writing import columns_of
+from .writing import Columns, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +150,11 @@ class EmbeddingStore:
         return self._column("id")
 
     @property
+    def rows(self) -> Array:
+        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
+        return self.table.row_ids(self.in_use()).astype("int64")
+
+    @property
     def schema(self) -> pa.Schema:
         return self.table.schema
 
@@ -185,11 +190,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def remember(
-        self,
-        kind: str,
-        about: Mapping[str, Any],
-        data: bytes = b"",
-        columns: Mapping[str, Array | None] | None = None,
+        self, kind: str, about: Mapping[str, Any], data: bytes = b"", columns: Columns | None = None
     ) -> None:
         """Keep what was computed from all images that take part in answers, in place of the last of its kind.
 
@@ -252,10 +253,8 @@ class EmbeddingStore:
     @checks_arguments
     def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
         """The values of a column, such as "label", by path."""
-        found: dict[str, Any] = {}
-        for batch in self.batches(["path", column], where):
-            found.update(zip(batch["path"].to_pylist(), batch[column].to_pylist(), strict=True))
-        return found
+        rows = self.table.to_arrow(["path", column], where)
+        return dict(zip(rows["path"].to_pylist(), rows[column].to_pylist(), strict=True))
 
     # --- writing ---------------------------------------------------------------------------------------------
 
