@@ -419,6 +419,31 @@ def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) ->
         assert "error IS NULL" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("where", "trouble"),
+    [
+        ("labl = 'cats'", "there is no column 'labl'"),
+        ("label = cats", "there is no column 'cats'"),
+        ("probability > 'high'", "compared with a value of another type"),
+        ("label =", "cannot be read as a condition"),
+        ("label == 'cats", "cannot be read as a condition"),
+        ("CAST(label AS INT) = 3", "compared with a value of another type"),
+    ],
+)
+def test_a_mistyped_condition_is_answered_in_plain_words(
+    folder: Path, tmp_path: Path, where: str, trouble: str
+) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    for ask in (store.count, store.delete, lambda where: store.to_arrow(["path"], where)):
+        with pytest.raises(ParameterError, match=trouble) as caught:
+            ask(where)
+        said = str(caught.value)
+        assert "texts stand in single quotes" in said
+        assert "path, id, label, predicted" in said
+        assert not any(word in said for word in ("lance", "Schema", "SQL", ".rs", "thumbnail"))
+    assert len(store) == 12
+
+
 @pytest.mark.parametrize("name", ["a\nb.lance", "a\tb", "a\x7fb", "caf\udce9", "s3://a\nb"])
 def test_a_place_that_lancedb_would_take_for_another_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -26,9 +26,7 @@ def moments_by_ray(store: EmbeddingStore, address: str | None = None) -> Moments
 
     Every worker opens the store, and has memory for D x D numbers and some thousand vectors.
     """
-    row_ids = np.concatenate(
-        [b["_rowid"].to_numpy() for b in store.batches(["path"], store.in_use(), row_ids=True)]
-    )
+    row_ids = store.rows
     n_parts = max(_FEWEST_PARTS, -(-len(row_ids) // _PART))
     place = os.path.abspath(store.place) if is_local(store.place) else store.place
     parts = [part for part in np.array_split(row_ids, n_parts) if len(part)]

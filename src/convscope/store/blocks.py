@@ -78,18 +78,11 @@ class Blocks:
         if where is None:
             yield from kept
             return
-        ids = [batch["_rowid"].to_numpy() for batch in self._table.scan(["path"], chosen, row_ids=True)]
-        wanted = np.concatenate([np.zeros(0, np.uint64), *ids])
+        wanted = self._table.row_ids(chosen)
         for block in kept:
             rows = np.isin(block.rows, wanted)
             if rows.any():
                 yield Block(block.rows[rows], block.vectors[rows])
-
-    def rows(self) -> Array:
-        """The numbers (N,) int64 of the rows in use."""
-        batches = self._table.scan(["path"], in_use(self._table.schema.names, None), row_ids=True)
-        found = [batch["_rowid"].to_numpy().astype(np.int64) for batch in batches]
-        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def of(self, rows: Array, space: Space) -> Array:
         """The vectors, or pixels, of rows (n,): (n, D) float32."""

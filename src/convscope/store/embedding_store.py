@@ -18,7 +18,7 @@ from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
 from .presence import missing_rows, remembered_folders
 from .schema import GONE, Origin, VectorType, check_vector_type, origin_of, schema_of
-from .writing import columns_of
+from .writing import Columns, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +137,7 @@ class EmbeddingStore:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their paths; read anew each time, as are rows, labels and ids."""
+        """The paths of the images that take part in answers; read anew each time, as are labels and ids."""
         return self._column("path")
 
     @property
@@ -151,8 +151,8 @@ class EmbeddingStore:
 
     @property
     def rows(self) -> Array:
-        """The row numbers (N,) int64 of the images that take part in answers."""
-        return self._blocks.rows()
+        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
+        return self.table.row_ids(self.in_use()).astype("int64")
 
     @property
     def schema(self) -> pa.Schema:
@@ -190,11 +190,7 @@ class EmbeddingStore:
 
     @checks_arguments
     def remember(
-        self,
-        kind: str,
-        about: Mapping[str, Any],
-        data: bytes = b"",
-        columns: Mapping[str, Array | None] | None = None,
+        self, kind: str, about: Mapping[str, Any], data: bytes = b"", columns: Columns | None = None
     ) -> None:
         """Keep what was computed from all images that take part in answers, in place of the last of its kind.
 
@@ -224,7 +220,10 @@ class EmbeddingStore:
 
     @checks_arguments
     def in_use(self, where: str | None = None) -> str:
-        """A condition for rows that take part in answers; one that names ``gone`` decides about those itself."""
+        """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
+
+        A condition that names the column ``gone`` decides itself about rows whose file is gone.
+        """
         return in_use(self.schema.names, where)
 
     def unread(self) -> dict[str, str]:
@@ -254,8 +253,8 @@ class EmbeddingStore:
     @checks_arguments
     def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
         """The values of a column, such as "label", by path."""
-        rows = (batch.select(["path", column]).to_pydict() for batch in self.batches(["path", column], where))
-        return {path: value for some in rows for path, value in zip(*some.values(), strict=True)}
+        rows = self.table.to_arrow(["path", column], where)
+        return dict(zip(rows["path"].to_pylist(), rows[column].to_pylist(), strict=True))
 
     # --- writing ---------------------------------------------------------------------------------------------
 

@@ -161,6 +161,11 @@ class LanceTable:
         found = [batch.select(chosen) for batch in self.scan(chosen, where)]
         return pa.Table.from_batches(found, schema=pa.schema([schema.field(name) for name in chosen]))
 
+    def row_ids(self, where: str | None = None) -> Array:
+        """The _rowid (n,) uint64 of the rows for which a condition holds, in their order."""
+        found = [batch["_rowid"].to_numpy() for batch in self.scan(["path"], where, row_ids=True)]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+
     def rows(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
         """Rows by their _rowid, in the order asked for."""
         import pyarrow as pa

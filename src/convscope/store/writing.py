@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..results import Array
 from .conditions import is_one_of
 from .schema import padded
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Columns: TypeAlias = Mapping[str, Any]  # arrays of values, or None, by the name of a column
 
 _MADE, _REPLACED = "_made_", "_replaced_"  # what columns are called until they are complete, and after
 
@@ -70,7 +71,7 @@ def with_others_empty(rows: pa.Table, filled: Sequence[str]) -> pa.Table:
     return pa.concat_tables([rows, padded(pa.table(others, pa.schema([rows.schema.field("path")])), rows.schema)])
 
 
-def columns_of(names: Sequence[str], columns: Mapping[str, Array | None], schema: pa.Schema) -> pa.Table:
+def columns_of(names: Sequence[str], columns: Columns, schema: pa.Schema) -> pa.Table:
     """Values by path, to be set; None empties a column that a schema has."""
     import pyarrow as pa
 
