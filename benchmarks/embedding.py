@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from convscope.embedding import embed
-from convscope.embedding.features import batch_size, choose_layer, extracting
+from convscope.embedding.features import Extractor
 from convscope.execution import evaluating, run_to
 from convscope.images import load_images
 from convscope.models import Model, load_model
@@ -69,12 +69,9 @@ def forward(model: Model, batches: list[torch.Tensor], layer: str) -> None:
 def fast(model: Model, batches: list[torch.Tensor]) -> Callable[[], None]:
     """The forward pass in bfloat16, compiled before it is measured."""
     shape = tuple(batches[0].shape[1:])
-    size = batch_size(model, shape, "bfloat16", True)
-    images = torch.cat(batches)
-
-    layer = choose_layer(model, shape, None)
-    extraction = extracting(model, layer, shape, scores=True, precision="bfloat16", compiled=True)
-    extract = extraction.__enter__()  # for as long as the process lasts
+    extractor = Extractor.at(model, shape, None, precision="bfloat16", compiled=True, scores=True)
+    size, images = extractor.batch_size, torch.cat(batches)
+    extract = extractor.running().__enter__()  # for as long as the process lasts
     extract(images[:size])
 
     def run() -> None:

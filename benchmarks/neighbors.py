@@ -2,7 +2,7 @@
 
     python benchmarks/neighbors.py --n 100000 --repeats 15
 
-Exact: one vector is asked for at a time, k = 10, cosine; ours is the whole of `EmbeddingStore.neighbors`, with
+Exact: one vector is asked for at a time, k = 10, cosine; ours is the whole of `convscope.neighbors`, with
 the rows of what was found, the peer is faiss's IndexFlatIP over unit-length vectors. Both are given two threads
 and are measured in turn in one process; the table shows medians and their ratio, which should be at most 1.3.
 
@@ -26,10 +26,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from convscope.embedding import EmbeddingStore
-from convscope.embedding.exact import nearest
+from convscope import EmbeddingStore, index, neighbors
 from convscope.embedding.index import nearest_by_index
-from convscope.embedding.table import Origin, vector_column
+from convscope.embedding.nearest import nearest
+from convscope.store.schema import Origin, vector_column
 from interleaved import HEADER, Runs, interleaved, row
 
 EXACT, RECALL, FASTER = 1.3, 0.95, 10
@@ -100,7 +100,7 @@ def measure(
     turn = iter(range(10**9))  # another query at every question
 
     def ask(exact: bool) -> object:
-        return store.neighbors(queries[next(turn) % len(queries)], k=K, exact=exact)
+        return neighbors(store, queries[next(turn) % len(queries)], k=K, exact=exact)
 
     def ask_peer() -> object:
         query = queries[next(turn) % len(queries)][None]
@@ -113,18 +113,18 @@ def measure(
     print(row("exact, one query", times, "exact", "faiss", EXACT))
     if options.exact_only:
         return
-    about = store.index(k=K, recall=RECALL)
+    about = index(store, k=K, recall=RECALL)
     # Several questions a turn: the threads of an exact search go on spinning for some milliseconds after it.
     runs = {how: lambda exact=how == "exact": [ask(exact) for _ in range(TURN)] for how in ("exact", "index")}
     times = interleaved(runs, options.repeats)
     together: Runs = {
-        "exact": lambda: nearest(store, queries, K, "cosine"),
+        "exact": lambda: nearest(store.blocks(), queries, K, "cosine"),
         "index": lambda: nearest_by_index(store, queries, K, "cosine"),
     }
     at_once = interleaved(together, options.repeats)
-    truth, _ = nearest(store, queries, K, "cosine")
-    rows = [store.neighbors(query, k=K, exact=False) for query in queries]
-    paths = store.take(truth.ravel(), ["path"])["path"].to_pylist()
+    truth, _ = nearest(store.blocks(), queries, K, "cosine")
+    rows = [neighbors(store, query, k=K, exact=False) for query in queries]
+    paths = store.take(truth.ravel(), thumbnails=False).names
     hits = [
         len({found.names[i] for i in found.indices[0]} & set(paths[q * K : q * K + K])) / K
         for q, found in enumerate(rows)

@@ -25,7 +25,6 @@ from sklearn.decomposition import PCA, IncrementalPCA
 
 from convscope import EmbeddingStore, project
 from convscope.embedding.moments import Components, moments_of
-from convscope.embedding.reducing import source_of
 from interleaved import interleaved, ratio
 
 PCA_TARGET, TSNE_TARGET, MEMORY_TARGET = 0.7, 1.05, 500
@@ -40,7 +39,7 @@ def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 def components(store: EmbeddingStore) -> Components:
-    return Components.of(moments_of(source_of(store).blocks()))
+    return Components.of(moments_of(block.vectors for block in store.blocks()))
 
 
 def against_scikit_learn(place: Path, points: np.ndarray, rounds: int) -> None:

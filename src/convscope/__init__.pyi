@@ -27,6 +27,9 @@ from .embedding import EmbeddingStore as EmbeddingStore
 from .embedding import cluster as cluster
 from .embedding import duplicates as duplicates
 from .embedding import embed as embed
+from .embedding import index as index
+from .embedding import neighbors as neighbors
+from .embedding import place as place
 from .embedding import project as project
 from .errors import ConvscopeError as ConvscopeError
 from .errors import ImageError as ImageError

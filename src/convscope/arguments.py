@@ -32,7 +32,7 @@ from .errors import ParameterError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # These have errors of their own, where they are looked at with the network at hand.
-_LEFT = {"self", "cls", "model", "module", "images", "image", "target", "targets", "against"}
+_LEFT = {"self", "cls", "model", "module", "images", "image", "source", "target", "targets", "against"}
 _PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
 
 

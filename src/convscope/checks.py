@@ -200,7 +200,7 @@ def which_is_nearer(metric: str) -> str:
     return "higher is nearer" if HIGHER_IS_NEARER[metric] else "lower is nearer"
 
 
-def check_address(address: str | None, engine: Engine) -> None:
-    """An address only of a cluster."""
-    if address is not None and engine != "ray":
-        raise ParameterError("address belongs to engine='ray'")
+def check_address(address: str | None, runner: Runner) -> None:
+    """`ParameterError` for the address of a cluster that does not run anything."""
+    if address is not None and runner != "ray":
+        raise ParameterError("address belongs to runner='ray'")

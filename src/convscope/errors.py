@@ -41,8 +41,8 @@ class StoreError(ConvscopeError):
     """A store of embeddings does not exist, was made by another network, or cannot be written."""
 
 
-class NotInStoreError(StoreError):
-    """An image that a store does not hold, and that nothing can embed here."""
+class NotEmbeddedError(ParameterError):
+    """An image is not among the embedded ones, and no network is at hand to embed it."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from convscope import EmbeddingStore
+from convscope import EmbeddingStore, neighbors
 from convscope.cli.app import app
 from convscope.cli.listing import Rows, write_csv
-from convscope.embedding.lance import is_store
 from convscope.errors import OutputError
+from convscope.store import is_store
 
 PLAIN = {"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}
 N = 60
@@ -95,7 +95,7 @@ def test_rows_say_what_the_library_says(store: EmbeddingStore) -> None:
     assert {row["path"]: row for row in groups["rows"]} == in_store
     places = json.loads(invoke("project", "s.lance", "-o", "p", "--json", "--n-components", 4).stdout)
     assert list(places["rows"][0]) == ["path", "label", "x1", "x2", "x3", "x4"]
-    found = store.neighbors(["vector 3"], k=2)
+    found = neighbors(store, ["vector 3"], k=2)
     listed = json.loads(invoke("neighbors", "s.lance", "vector 3", "-k", 2, "-o", "n", "--json").stdout)["rows"]
     assert [row["other"] for row in listed] == [found.names[i] for i in found.indices[0]]
     assert [row["score"] for row in listed] == [pytest.approx(score) for score in found.scores[0]]

@@ -17,10 +17,10 @@ from tests.conftest import tiny_network, tiny_transformer
 from tests.render import results
 
 import convscope
-from convscope import EmbeddingStore, Model, Preprocessing, embed
-from convscope.embedding.table import Origin
+from convscope import EmbeddingStore, Model, Preprocessing, embed, project
 from convscope.images import Source
 from convscope.render import figure
+from convscope.store.schema import Origin
 
 if TYPE_CHECKING:
     from tests.contracts.arguments import Place
@@ -56,7 +56,7 @@ class Bench:
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(place)
         self.x = torch.rand(1, 3, 16, 16)
-        embed(self.model(), self.photos, store=folder / "first.lance").project()
+        project(embed(self.model(), self.photos, store=folder / "first.lance"))
         self.embeddings = embed(self.model(), self.photos)
         self.results = {type(found): found for found in results.every_kind()}
         self.results[convscope.FeatureMaps] = results.feature_maps()
@@ -167,7 +167,7 @@ class Bench:
             "row_ids": lambda: np.array([0]),
             "rows": lambda: self.store(name).to_arrow(),
             "database": lambda: self.store(name)._database,
-            "table": lambda: self.store(name)._table,
+            "table": lambda: self.store(name).table,
             "distance": lambda: "cosine",
             "n_probes": lambda: 1,
             "k": lambda: 2,

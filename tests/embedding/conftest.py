@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convscope.checks import Metric
 from convscope.embedding import Embeddings, embed
+from convscope.embedding.nearest import nearest
 from convscope.models import Model
 from convscope.results import Provenance
 from convscope.samples import write_samples
+from convscope.store import Block
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,17 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def views(lite0: Model, samples: Path) -> Embeddings:
     """The 96 views, embedded by the installed network."""
     return embed(lite0, samples / "crops")
+
+
+def search(
+    points: np.ndarray, queries: np.ndarray, k: int, metric: Metric, own: np.ndarray | None = None, size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest points, which come in blocks of a size."""
+    points = np.asarray(points, np.float32)
+    parts = (slice(first, first + size) for first in range(0, len(points), size))
+    blocks = (Block(np.arange(len(points))[part], points[part]) for part in parts)
+    k = min(k, len(points) - (own is not None))
+    return nearest(blocks, np.asarray(queries, np.float32), k, metric, own=own)
 
 
 def make_embeddings(vectors: np.ndarray, labels: tuple[str | None, ...] | None = None) -> Embeddings:

@@ -11,10 +11,20 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from convscope import EmbeddingStore, Model, ParameterError, StoreError, embed, load_images
-from convscope.embedding import asking, duplicates, exact, lance, neighbors
-from convscope.embedding import points as held
-from convscope.embedding.table import Origin, vector_column
+from convscope import (
+    EmbeddingStore,
+    Model,
+    ParameterError,
+    StoreError,
+    duplicates,
+    embed,
+    index,
+    load_images,
+    neighbors,
+)
+from convscope.embedding import nearest
+from convscope.store import Block, blocks, conditions
+from convscope.store.schema import Origin, vector_column
 
 N, D = 1200, 24
 
@@ -62,11 +72,11 @@ def test_exact_neighbors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
-        monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 100)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr(blocks.Blocks, "_has_kept", lambda _: False)
+        monkeypatch.setattr("convscope.store.lance_table._BATCH_ROWS", 100)
     queries = np.random.default_rng(1).normal(size=(n_queries, D)).astype(np.float32)
-    found = store.neighbors(queries, k=7, metric=metric)
+    found = neighbors(store, queries, k=7, metric=metric)
     truth = expected(vectors, queries, metric)
     order = np.argsort(truth if metric == "euclidean" else -truth, axis=1)[:, :7]
     names = [[found.names[i] for i in row] for row in found.indices]
@@ -75,7 +85,7 @@ def test_exact_neighbors(
 
 
 def test_a_row_is_left_out_of_its_own_neighbors(store: EmbeddingStore, vectors: np.ndarray) -> None:
-    found = store.neighbors(["image 3", f"{5:032x}"], k=3)
+    found = neighbors(store, ["image 3", f"{5:032x}"], k=3)
     assert found.query_names == ("image 3", "image 5")
     truth = expected(vectors, vectors[[3, 5]], "cosine")
     truth[[0, 1], [3, 5]] = -2
@@ -88,41 +98,41 @@ def test_conditions(
     store: EmbeddingStore, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr(EmbeddingStore, "has_kept", lambda _: False)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr(blocks.Blocks, "_has_kept", lambda _: False)
     where = "label = 'cat' AND predicted != label"
-    found = store.neighbors(vectors[0], k=5, where=where)
+    found = neighbors(store, vectors[0], k=5, where=where)
     allowed = [i for i in range(N) if i % 2 == 0 and i % 3 == 0]
     truth = expected(vectors[allowed], vectors[:1], "cosine")[0]
     assert [found.names[i] for i in found.indices[0]] == [f"image {allowed[i]}" for i in np.argsort(-truth)[:5]]
     with pytest.raises(ParameterError, match="no row is left"):
-        store.neighbors(vectors[0], where="label = 'bird'")
+        neighbors(store, vectors[0], where="label = 'bird'")
     with pytest.raises(ParameterError, match="where="):
-        store.neighbors(vectors[0], where="lable = 'bird'")
+        neighbors(store, vectors[0], where="lable = 'bird'")
 
 
 def test_what_cannot_be_asked(store: EmbeddingStore, vectors: np.ndarray) -> None:
     with pytest.raises(ParameterError, match="expected 24"):
-        store.neighbors(np.zeros(3, np.float32))
+        neighbors(store, np.zeros(3, np.float32))
     with pytest.raises(ParameterError, match="finite"):
-        store.neighbors(np.full(D, np.nan, np.float32))
+        neighbors(store, np.full(D, np.nan, np.float32))
     with pytest.raises(ParameterError, match="metric"):
-        store.neighbors(vectors[0], metric="angle")  # type: ignore[arg-type]
+        neighbors(store, vectors[0], metric="angle")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="no pixels"):
-        store.neighbors(vectors[0], space="pixel")
-    with pytest.raises(StoreError, match="no model is at hand"):
-        store.neighbors("nowhere.png")
+        neighbors(store, vectors[0], space="pixel")
+    with pytest.raises(ParameterError, match="no model is at hand"):
+        neighbors(store, "nowhere.png")
     with pytest.raises(StoreError, match="has no index"):
-        store.neighbors(vectors[0], exact=False)
+        neighbors(store, vectors[0], exact=False)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
 def test_an_index_finds_nearly_the_same(store: EmbeddingStore, vectors: np.ndarray, metric: str) -> None:
-    about = store.index(metric=metric, recall=0.9, k=5)
+    about = index(store, metric=metric, recall=0.9, k=5)
     assert about["recall"] >= 0.9
     names = [f"image {i}" for i in range(3, 63)]
-    found = store.neighbors(names, k=5, metric=metric, exact=False)
-    exact = store.neighbors(names, k=5, metric=metric)
+    found = neighbors(store, names, k=5, metric=metric, exact=False)
+    exact = neighbors(store, names, k=5, metric=metric)
     same = [
         len({found.names[i] for i in a} & {exact.names[i] for i in b})
         for a, b in zip(found.indices, exact.indices, strict=True)
@@ -138,36 +148,32 @@ def test_an_index_finds_nearly_the_same(store: EmbeddingStore, vectors: np.ndarr
 def test_ties_go_by_the_order_of_the_rows(tmp_path: Path) -> None:
     equal = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.ones((200, 4)))
     for metric in ("cosine", "euclidean", "dot"):
-        found = equal.neighbors(np.ones(4, np.float32), k=5, metric=metric)
+        found = neighbors(equal, np.ones(4, np.float32), k=5, metric=metric)
         assert [found.names[i] for i in found.indices[0]] == [f"vector {i}" for i in range(5)]
 
 
-def test_blocks_that_do_not_fit_in_memory_are_let_go(
-    store: EmbeddingStore, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alive: list[weakref.ref[held.Points]] = []
+def test_blocks_that_do_not_fit_in_memory_are_let_go(vectors: np.ndarray) -> None:
+    alive: list[weakref.ref[Block]] = []
     most = 0
 
-    def counted(*_: object) -> Iterator[held.Points]:
+    def counted() -> Iterator[Block]:
         nonlocal most
         for first in range(0, 40, 4):
-            block = held.Points(row_ids[first : first + 4], vectors[first : first + 4])
+            block = Block(np.arange(first, first + 4), vectors[first : first + 4])
             alive.append(weakref.ref(block))
             yield block
             del block
             most = max(most, sum(one() is not None for one in alive))
 
-    row_ids = np.concatenate([b["_rowid"].to_numpy() for b in store.batches(["path"], row_ids=True)])
-    monkeypatch.setattr(exact, "points_of", counted)
-    ids, _ = exact.nearest(store, np.tile(vectors[:100], (3, 1)), 3, "cosine")  # more than are asked at once
-    assert ids.shape == (300, 3)
+    rows, _ = nearest.nearest(counted(), np.tile(vectors[:100], (3, 1)), 3, "cosine")  # more than asked at once
+    assert rows.shape == (300, 3)
     assert most <= 1
 
 
 def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, vectors: np.ndarray) -> None:
-    store.index(recall=0.5, k=5)
+    index(store, recall=0.5, k=5)
     where = "path IN ('image 3', 'image 77', 'image 140')"
-    found = store.neighbors(vectors[:2], k=3, where=where, exact=False)
+    found = neighbors(store, vectors[:2], k=3, where=where, exact=False)
     assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}
 
 
@@ -193,7 +199,7 @@ def odd_vectors(kind: str) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
 def test_exact_is_exact_for_vectors_that_float32_cannot_tell_apart(kind: str, metric: str, tmp_path: Path) -> None:
     points = odd_vectors(kind)
-    found = EmbeddingStore.of_vectors(tmp_path / "s.lance", points).neighbors(points[:20], k=5, metric=metric)
+    found = neighbors(EmbeddingStore.of_vectors(tmp_path / "s.lance", points), points[:20], k=5, metric=metric)
     with np.errstate(over="ignore"):
         truth = expected(points.astype(float), points[:20].astype(float), metric).astype(np.float32)
     best = np.sort(truth if metric == "euclidean" else -truth, axis=1)[:, :5]
@@ -202,7 +208,7 @@ def test_exact_is_exact_for_vectors_that_float32_cannot_tell_apart(kind: str, me
         return
     points = np.unique(points, axis=0)  # equal ones are compared once
     store = EmbeddingStore.of_vectors(tmp_path / "different.lance", points)
-    pairs = duplicates(store, float(np.median(truth)), metric=metric)
+    pairs = duplicates(store, threshold=float(np.median(truth)), metric=metric)
     with np.errstate(over="ignore"):
         every = expected(points.astype(float), points.astype(float), metric).astype(np.float32)
     every = every[np.triu_indices(len(points), 1)]
@@ -213,7 +219,7 @@ def test_exact_is_exact_for_vectors_that_float32_cannot_tell_apart(kind: str, me
 @pytest.mark.parametrize("threshold", [1e20, 1e200])
 def test_all_pairs_are_within_a_threshold_that_is_large_enough(threshold: float, tmp_path: Path) -> None:
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.random.default_rng(0).normal(size=(30, 6)))
-    found = store.duplicates(threshold, metric="euclidean")
+    found = duplicates(store, threshold=threshold, metric="euclidean")
     assert found.n_pairs == len(found.pairs) == 30 * 29 / 2
     assert (found.pairs[:, 0] != found.pairs[:, 1]).all()
 
@@ -223,35 +229,34 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
     (tmp_path / "photos" / "0.png").write_bytes(b"no image")
     Image.fromarray(np.full((20, 20, 3), 200, np.uint8)).save(tmp_path / "photos" / "1.png")
     embed(tiny, np.zeros((4, 20, 20, 3), np.uint8), store=tmp_path / "s")
-    found = EmbeddingStore.open(tmp_path / "s", model=tiny).neighbors(load_images(tmp_path / "photos"), k=2)
+    found = neighbors(EmbeddingStore.open(tmp_path / "s"), load_images(tmp_path / "photos"), k=2, model=tiny)
     assert found.query_names == (str(tmp_path / "photos" / "1.png"),)
     assert len(found.provenance.skipped) == 1
 
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MOST_THUMBNAILS", 7)
-    monkeypatch.setattr(lance, "_NAMED", 9)
+    for room in ("source", "queries"):
+        monkeypatch.setattr(f"convscope.embedding.{room}.MOST_THUMBNAILS", 7)
+    monkeypatch.setattr(conditions, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     names = [f"vector {i}" for i in np.random.default_rng(1).permutation(40)]
     steps: list[tuple[int, int]] = []
-    found = store.neighbors(
-        names, k=4, metric="euclidean", progress=lambda done, total: steps.append((done, total))
+    found = neighbors(
+        store, names, k=4, metric="euclidean", progress=lambda done, total: steps.append((done, total))
     )
     assert steps[-1] == (40, 40)
     assert found.query_names == tuple(names)
     apart = np.linalg.norm(points[:, None].astype(float) - points, axis=2)
     for name, row in zip(names, found.indices, strict=True):
-        nearest = np.argsort(apart[int(name.split()[1])])[1:5]
-        assert [found.names[i] for i in row] == [f"vector {i}" for i in nearest]
+        near = np.argsort(apart[int(name.split()[1])])[1:5]
+        assert [found.names[i] for i in row] == [f"vector {i}" for i in near]
     assert len(found.thumbnails) == len(found.query_thumbnails) == 7
     assert found.names[0] == found.names[found.indices[0, 0]]  # pictures are of the nearest
     assert f"first 7 of {len(found.names)} images that were found" in found.provenance.notes[0]
     assert "first 7 of 40 queries" in found.provenance.notes[1]
     found.save(tmp_path / "saved")
-    monkeypatch.setattr(neighbors, "MOST", 100)
+    monkeypatch.setattr(nearest, "MOST", 100)
     for query in (names, points):
         with pytest.raises(ParameterError, match="160 scores; expected at most 100"):
-            store.neighbors(query, k=4)
-    with pytest.raises(ParameterError, match="160 scores"):
-        neighbors.search(points, points, 4)
+            neighbors(store, query, k=4)

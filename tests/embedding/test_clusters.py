@@ -9,6 +9,8 @@ import pytest
 
 from convscope import Clusters, EmbeddingStore, ParameterError, cluster
 
+from .conftest import make_embeddings
+
 GROUPS, EACH, ODD = 4, 20, 3
 
 
@@ -32,6 +34,12 @@ def test_hdbscan_finds_the_groups_and_the_odd_ones(store: EmbeddingStore) -> Non
     rows = {row["path"]: row["cluster"] for row in store.to_arrow(["path", "cluster"]).to_pylist()}
     assert [rows[name] for name in found.names] == found.members.tolist()
     assert "agreement with the labels: 1.00" in repr(found)
+
+
+def test_embeddings_and_arrays_are_grouped_as_a_store_is(store: EmbeddingStore) -> None:
+    found, vectors = cluster(store), next(store.blocks()).vectors
+    for source in (vectors, make_embeddings(vectors, store.labels)):
+        np.testing.assert_array_equal(cluster(source).members, found.members)
 
 
 def test_kmeans_puts_each_into_one(store: EmbeddingStore) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from convscope import ImageError, Model, ParameterError, embed
-from convscope.embedding import EmbeddingStore, distributed, project
+from convscope.embedding import EmbeddingStore, project, ray_filling, ray_moments
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "lance_ray"))
 with_ray = [
@@ -68,11 +68,11 @@ def test_rows_are_those_of_one_machine_and_only_new_files_are_embedded(
     folder: Path, tmp_path: Path, model: Model
 ) -> None:
     local = embed(model, folder, store=tmp_path / "local.lance")
-    store = embed(model, folder, store=tmp_path / "ray.lance", engine="ray")
+    store = embed(model, folder, store=tmp_path / "ray.lance", runner="ray")
     assert_same_rows(rows(store), rows(local))
     Image.new("RGB", (9, 9), "red").save(folder / "cats" / "3.png")
     Image.new("RGB", (9, 9), "red").save(folder / "cats" / "new.png")
-    assert len(embed(model, folder, store=tmp_path / "ray.lance", engine="ray")) == 152
+    assert len(embed(model, folder, store=tmp_path / "ray.lance", runner="ray")) == 152
     assert_same_rows(rows(store), rows(embed(model, folder, store=tmp_path / "local.lance")))
 
 
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_costs_no_rows(
 ) -> None:
     import psutil
 
-    monkeypatch.setattr(distributed, "_BLOCK", 5)
+    monkeypatch.setattr(ray_filling, "_BLOCK", 5)
     killed: list[int] = []
 
     def kill_one() -> None:
@@ -97,7 +97,7 @@ def test_a_worker_that_is_killed_costs_no_rows(
 
     thread = threading.Thread(target=kill_one, daemon=True)
     thread.start()
-    store = embed(model, folder, store=tmp_path / "ray.lance", engine="ray")
+    store = embed(model, folder, store=tmp_path / "ray.lance", runner="ray")
     assert killed
     assert_same_rows(rows(store), rows(embed(model, folder, store=tmp_path / "local.lance")))
 
@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_costs_no_rows(
 def test_principal_components_are_those_of_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(500, 7)) * np.arange(1, 8)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
-    monkeypatch.setattr(distributed, "_PART", 60)
+    monkeypatch.setattr(ray_moments, "_PART", 60)
     found = project(store, n_components=3, engine="ray")
     expected = project(points, n_components=3)
     np.testing.assert_allclose(found.explained_variance_ratio, expected.explained_variance_ratio, rtol=1e-6)
@@ -121,8 +121,8 @@ def test_moments_of_the_parts_of_a_store_add_up(tmp_path: Path, monkeypatch: pyt
     def here(work: Any, items: list[Any], n_at_once: int, address: str | None) -> Any:
         return ((1, work([item])) for item in reversed(items))  # workers are done in any order
 
-    monkeypatch.setattr(distributed, "on_ray", here)
-    found = distributed.moments_by_ray(store)
+    monkeypatch.setattr(ray_moments, "on_ray", here)
+    found = ray_moments.moments_by_ray(store)
     assert found.n == 50
     np.testing.assert_allclose(found.mean, points.mean(axis=0), atol=1e-6)
     centered = points.astype(float) - points.mean(axis=0)
@@ -131,11 +131,11 @@ def test_moments_of_the_parts_of_a_store_add_up(tmp_path: Path, monkeypatch: pyt
 
 def test_what_ray_does_not_do(folder: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParameterError, match="fills a store"):
-        embed(model, folder, engine="ray")  # type: ignore[call-overload]
+        embed(model, folder, runner="ray")  # type: ignore[call-overload]
     with pytest.raises(ParameterError, match="expected 'local' or 'ray'"):
-        embed(model, folder, store=tmp_path / "s.lance", engine="spark")  # type: ignore[call-overload]
+        embed(model, folder, store=tmp_path / "s.lance", runner="spark")  # type: ignore[call-overload]
     with pytest.raises(ImageError, match="Ray embeds files"):
-        embed(model, np.zeros((2, 8, 8, 3), np.uint8), store=tmp_path / "s.lance", engine="ray")
+        embed(model, np.zeros((2, 8, 8, 3), np.uint8), store=tmp_path / "s.lance", runner="ray")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ParameterError, match=r"pip install 'convscope\[ray\]'"):
-        embed(model, folder, store=tmp_path / "s.lance", engine="ray")
+        embed(model, folder, store=tmp_path / "s.lance", runner="ray")

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from convscope.embedding import Embeddings, EmbeddingStore, duplicates, pairs
-from convscope.embedding import points as held
-from convscope.embedding.table import Origin, vector_column
 from convscope.errors import ParameterError
 from convscope.results import Provenance, Result
+from convscope.store import blocks
+from convscope.store.schema import Origin, vector_column
 
 N, D = 90, 6
 ORIGIN = Provenance("embed", {}, {"name": "net"}, "cpu", {}, 0.0)
@@ -78,7 +78,7 @@ def test_pairs_of_embeddings(
 ) -> None:
     monkeypatch.setattr(pairs, "_ROWS", rows)
     monkeypatch.setattr(pairs, "_OUTER", outer)
-    found = duplicates(embeddings_of(vectors), THRESHOLDS[metric], metric=metric)
+    found = duplicates(embeddings_of(vectors), threshold=THRESHOLDS[metric], metric=metric)
     truth = expected(vectors, THRESHOLDS[metric], metric)
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert len(truth) > 10
@@ -92,11 +92,11 @@ def test_pairs_of_a_store(
     tmp_path: Path, vectors: np.ndarray, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(held, "_SHARE", 0)
-        monkeypatch.setattr("convscope.embedding.store._BATCH_ROWS", 11)
+        monkeypatch.setattr(blocks, "_SHARE", 0)
+        monkeypatch.setattr("convscope.store.lance_table._BATCH_ROWS", 11)
     ids = [f"{i:032x}" for i in range(N)]
     ids[70] = ids[3]
-    found = store_of(tmp_path / "s.lance", vectors, ids).duplicates(0.98)
+    found = duplicates(store_of(tmp_path / "s.lance", vectors, ids), threshold=0.98)
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert names == [(f"image {i}", f"image {j}") for i, j in expected(vectors, 0.98, "cosine")]
     copies = [name for name, is_copy in zip(names, found.is_copy, strict=True) if is_copy]
@@ -110,7 +110,7 @@ def test_only_the_nearest_are_kept_and_all_are_counted(
 ) -> None:
     monkeypatch.setattr(pairs, "_ROWS", rows)
     different = np.delete(vectors, [70, 80], axis=0)[:70]
-    found = duplicates(embeddings_of(different), 0.5, limit=limit)
+    found = duplicates(embeddings_of(different), threshold=0.5, limit=limit)
     truth = expected(different, 0.5, "cosine")
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert names == [(f"image {i}", f"image {j}") for i, j in truth[:limit]]
@@ -119,7 +119,7 @@ def test_only_the_nearest_are_kept_and_all_are_counted(
 
 
 def test_equal_vectors_reach_a_similarity_of_one(vectors: np.ndarray) -> None:
-    found = duplicates(embeddings_of(vectors), 1.0)
+    found = duplicates(embeddings_of(vectors), threshold=1.0)
     assert [(found.names[a], found.names[b]) for a, b in found.pairs] == [
         ("image 3", "image 70"),
         ("image 70", "image 80"),
@@ -142,7 +142,7 @@ def test_copies_do_not_crowd_out_a_near_copy(
     if of_a_store:
         ids = [f"{7 if 88 <= i < 138 else i:032x}" for i in range(n)]
         source = store_of(tmp_path / "s.lance", points, ids)
-    found = duplicates(source, 0.9999, limit=limit)
+    found = duplicates(source, threshold=0.9999, limit=limit)
     names = [(found.names[a], found.names[b]) for a, b in found.pairs]
     assert ("image 7", f"image {n - 1}") in names
     assert (found.n_pairs, found.n_equal) == (51, 50)
@@ -154,7 +154,7 @@ def test_copies_do_not_crowd_out_a_near_copy(
 
 def test_those_of_the_same_content_follow_each_other_among_equal_vectors(tmp_path: Path) -> None:
     points = np.concatenate([np.repeat([[1.0, 2, 3]], 4, axis=0), [[0, 0, 0], [0, 0, 0], [0, 0, 0]]])
-    found = duplicates(store_of(tmp_path / "s.lance", points.astype(np.float32), [*"abac", *"xyx"]), 0.9)
+    found = duplicates(store_of(tmp_path / "s.lance", points.astype(np.float32), [*"abac", *"xyx"]), threshold=0.9)
     pairs = {
         (found.names[a], found.names[b]): is_copy
         for (a, b), is_copy in zip(found.pairs, found.is_copy, strict=True)
@@ -192,7 +192,7 @@ def test_the_threshold_is_found_from_how_near_images_usually_are(
     assert found.threshold == pytest.approx(expected, rel=1e-4)
     assert "was found: a fifth of the median distance" in found.provenance.notes[0]
     assert found.provenance.parameters["threshold"] is None
-    again = duplicates(embeddings_of(every), found.threshold, metric=metric, limit=5000)
+    again = duplicates(embeddings_of(every), threshold=found.threshold, metric=metric, limit=5000)
     assert again.n_pairs == found.n_pairs
     assert again.provenance.notes == ()
 
@@ -206,7 +206,7 @@ def test_a_few_vectors_have_a_threshold_too(metric: str) -> None:
 
 
 def test_none_is_a_result_too_and_is_saved(tmp_path: Path, vectors: np.ndarray) -> None:
-    found = duplicates(embeddings_of(vectors[:40]), 0.99999)
+    found = duplicates(embeddings_of(vectors[:40]), threshold=0.99999)
     assert len(found) == found.n_pairs == 0
     found.save(tmp_path / "none")
     loaded = Result.load(tmp_path / "none")
@@ -217,9 +217,9 @@ def test_none_is_a_result_too_and_is_saved(tmp_path: Path, vectors: np.ndarray) 
 def test_what_cannot_be_asked(vectors: np.ndarray) -> None:
     every = embeddings_of(vectors)
     with pytest.raises(ParameterError, match="between -1 and 1"):
-        duplicates(every, 1.5)
+        duplicates(every, threshold=1.5)
     with pytest.raises(ParameterError, match="threshold"):
-        duplicates(every, -0.1, metric="euclidean")
+        duplicates(every, threshold=-0.1, metric="euclidean")
     with pytest.raises(ParameterError, match="'dot' has no threshold of its own"):
         duplicates(every, metric="dot")
     with pytest.raises(ParameterError, match="limit"):

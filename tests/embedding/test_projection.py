@@ -13,9 +13,11 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from convscope.embedding import Embeddings, EmbeddingStore, place, project, quality
+from convscope.embedding import Embeddings, EmbeddingStore, embed, place, project, quality
 from convscope.errors import ParameterError, StoreError
+from convscope.models import Model
 from convscope.render import figure
+from convscope.store import Block
 
 
 def by_svd(points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -238,7 +240,9 @@ def test_a_store_remembers_its_map(method: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal([by_path[name] for name in found.names], found.coordinates)
     again = EmbeddingStore.open(tmp_path / "s.lance")
     np.testing.assert_allclose(place(again, points[:5], method=method), found.coordinates[:5], atol=1e-3)
-    np.testing.assert_array_equal(again.project(method=method).coordinates, found.coordinates)
+    by_name = place(again, list(found.names[:5]), method=method)
+    np.testing.assert_allclose(by_name, found.coordinates[:5], atol=1e-3)
+    np.testing.assert_array_equal(project(again, method=method).coordinates, found.coordinates)
     with pytest.raises(StoreError, match="has no map by 'umap'"):
         place(again, points[:5], method="umap")
 
@@ -252,10 +256,20 @@ def test_a_map_of_fewer_dimensions_leaves_no_third_coordinate_behind(tmp_path: P
     np.testing.assert_array_equal(store.to_arrow(["pca_x"])["pca_x"].to_pylist(), found.coordinates[:, 0])
 
 
+def test_images_are_placed_by_the_network_that_made_the_store(tiny: Model, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    store = embed(tiny, pictures, store=tmp_path / "s.lance")
+    found = project(store)
+    for images in (pictures[:2], embed(tiny, pictures[:2])):
+        np.testing.assert_allclose(place(store, images, model=tiny), found.coordinates[:2], atol=1e-4)
+    with pytest.raises(ParameterError, match="no model is at hand"):
+        place(store, pictures[:2])
+
+
 def test_only_a_store_is_summed_up_elsewhere() -> None:
     with pytest.raises(ParameterError, match="projects a store"):
-        project(clustered(), engine="ray")
-    with pytest.raises(ParameterError, match="address belongs to engine='ray'"):
+        project(clustered(), runner="ray")
+    with pytest.raises(ParameterError, match="address belongs to runner='ray'"):
         project(clustered(), address="here")
 
 
@@ -275,7 +289,7 @@ def test_tsne_of_hardly_any_variety(points: np.ndarray) -> None:
 def test_a_damaged_map_is_refused(method: str, tmp_path: Path) -> None:
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", clustered(40))
     project(store, method=method)
-    with pytest.raises(ParameterError, match="19 values"):
+    with pytest.raises(ParameterError, match="19 dimensions"):
         place(store, np.ones((2, 19)), method=method)
     with pytest.raises(ParameterError, match="NaN"):
         place(store, np.full((2, 20), np.nan), method=method)
@@ -288,17 +302,19 @@ def test_a_damaged_map_is_refused(method: str, tmp_path: Path) -> None:
             place(store, np.ones((2, 20)), method=method)
 
 
-def test_a_store_that_is_written_to_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", clustered(40))
-    batches = store.batches
+def test_a_map_is_of_one_version_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = clustered(40)
+    store, blocks = EmbeddingStore.of_vectors(tmp_path / "s.lance", points), EmbeddingStore.blocks
 
-    def one_less(columns: list[str], where: str | None = None) -> Iterator[Any]:
-        found = batches(columns, where)
-        return (batch.slice(1) for batch in found) if "vector" in columns else found
+    def written_to(self: EmbeddingStore, *args: Any) -> Iterator[Block]:
+        EmbeddingStore.of_vectors(tmp_path / "s.lance", np.ones((1, points.shape[1])), names=["new"])
+        return blocks(self, *args)
 
-    monkeypatch.setattr(store, "batches", one_less)
-    with pytest.raises(StoreError, match="written to while it was read"):
-        project(store)
+    monkeypatch.setattr(EmbeddingStore, "blocks", written_to)
+    found = project(store)
+    np.testing.assert_allclose(found.coordinates, project(points).coordinates, atol=1e-4)
+    assert "new" not in found.names
+    assert store.count("pca_x IS NULL") == 1  # of the row that came meanwhile
 
 
 def test_rows_of_many_writes_stay_with_their_names(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_store_takes_the_probability_that_the_network_says(tmp_path: object) -
     model = cs.Model(net, input_size=(9, 9), mean=[0.5] * 3, std=[0.5] * 3)
     images = list((model.to_pixels(x)).astype(np.uint8))
     store = cs.embed(model, images, store=tmp_path / "a.lance")  # type: ignore[operator]
-    values = np.asarray(store.take(range(3), ["probability"])["probability"])
+    values = np.asarray(store.to_arrow(["probability"])["probability"])
     np.testing.assert_allclose(values, model.predict(images).scores.max(axis=1), rtol=0, atol=1e-6)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from convscope.checks import HIGHER_IS_NEARER, Metric
-from convscope.embedding.neighbors import search
+from convscope.embedding.nearest import nearest
 from convscope.render import figure, neighbor_rows
+from convscope.store import Block
 
 from .results import neighbors
 
@@ -41,8 +42,8 @@ def test_a_picture_of_many_neighbors_is_bounded_and_says_so(n: range | None) -> 
 @pytest.mark.parametrize("metric", get_args(Metric))
 def test_the_caption_says_which_scores_are_nearer(metric: Metric) -> None:
     """As the search itself orders them: the nearest comes first."""
-    points, query = np.array([[3.0, 1.0], [1.0, 2.0], [-1.0, 0.5]]), np.array([[3.0, 1.5]])
-    indices, scores = search(points, query, 3, metric)
+    points, query = np.array([[3, 1], [1, 2], [-1, 0.5]], np.float32), np.array([[3, 1.5]], np.float32)
+    indices, scores = nearest([Block(np.arange(3), points)], query, 3, metric)
     assert indices[0, 0] == 0
     is_higher = bool(scores[0, 0] > scores[0, 1] > scores[0, 2])
     assert is_higher is HIGHER_IS_NEARER[metric]

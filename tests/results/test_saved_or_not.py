@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from convscope import EmbeddingStore, project
-from convscope.embedding.lance import is_store
 from convscope.results.files import is_saved
+from convscope.store import is_store
 
 
 def test_a_result_that_was_saved_is_one(tmp_path: Path) -> None:

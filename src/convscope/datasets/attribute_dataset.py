@@ -15,13 +15,14 @@ from ..attribution import ATTRIBUTIONS
 from ..checks import Runner, check_address
 from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
-from ..embedding.rows import has_changed, path_of
+from ..embedding.origins import check_model
 from ..errors import ImageError
 from ..images import ImageSet, Source
 from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Attribution
+from ..store.keys import has_changed, path_of
 from .map_summary import centers, focus, thumbnail
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def attribute_dataset(
     method = method_key(method)
     check_address(address, runner)
     model = as_model(model)
-    store.check_model(model)
+    check_model(store, model)
     work = _Work(model, method, options)
     store.check(where)
     chosen = store.in_use(where)

@@ -1,10 +1,27 @@
-"""Embeddings: what a network thinks is alike; a store of them, their nearest neighbors, and a flat map."""
+"""Embeddings: what a network thinks is alike, and the questions to ask about it.
 
+Each question is a function that takes `Embeddings` in memory or an `EmbeddingStore` alike.
+"""
+
+from ..store import EmbeddingStore
 from .clusters import cluster
 from .duplicates import duplicates
-from .extract import Embeddings, embed
+from .embed import embed
+from .embeddings import Embeddings
+from .index import index
+from .neighbors import label_precision, neighbors
 from .placing import place
 from .projection import project
-from .store import EmbeddingStore
 
-__all__ = ["EmbeddingStore", "Embeddings", "cluster", "duplicates", "embed", "place", "project"]
+__all__ = [
+    "EmbeddingStore",
+    "Embeddings",
+    "cluster",
+    "duplicates",
+    "embed",
+    "index",
+    "label_precision",
+    "neighbors",
+    "place",
+    "project",
+]

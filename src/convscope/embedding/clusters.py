@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..results import Array, Clusters
 from .copies import Copies
-from .reducing import REDUCED, components_of, copies_in, reduced_of, source_of
-from .store import EmbeddingStore
+from .reducing import REDUCED, reduced, vectors_in
+from .source import Source
 
 Method: TypeAlias = Literal["hdbscan", "kmeans"]
 
@@ -22,28 +22,28 @@ _SMALLEST = 5  # images that make a group for HDBSCAN
 
 @checks_arguments
 def cluster(
-    store: EmbeddingStore, *, method: Method = "hdbscan", n_clusters: int | None = None, seed: int = 0
+    source: Source | Array, *, method: Method = "hdbscan", n_clusters: int | None = None, seed: int = 0
 ) -> Clusters:
-    """Groups of near images, written into the store's column ``cluster``.
+    """Groups of images that are near to one another; a store gets them as its column ``cluster``.
 
-    On the first 50 principal components: in more dimensions all points are about as far from one another.
+    They are made on the first 50 principal components: in more dimensions all points are about equally far apart.
     "hdbscan" finds how many groups there are, and leaves out what lies in none (-1); "kmeans" makes as many as
     it is told to, and puts every image into one.
 
-    Equal vectors, and files of the same content, are always together. HDBSCAN looks at each of them once: a group
-    is made of at least 5 different ones, or of 5 equal ones that lie in no other. k-means weighs each by how often
-    it is there. Where all are equal they are one group.
+    Equal vectors, and files of the same content, are always together. HDBSCAN counts them once: a group has at
+    least 5 different ones, or 5 equal ones that lie in no other group. k-means weighs each by how often it is
+    there. If all are equal, they are one group.
 
     Args:
-        store: an `EmbeddingStore` of at least 10 vectors.
+        source: `Embeddings`, an `EmbeddingStore`, or an array (N, D), of at least 10 vectors.
         method: "hdbscan" or "kmeans".
         n_clusters: for "kmeans" only: how many; fewer are made of fewer different vectors.
         seed: of "kmeans".
 
     Returns:
         `Clusters`. ``agreement`` with the labels is the adjusted mutual information: 1 where groups are labels,
-        about 0 where they have nothing to do with each other, NaN without two labels to tell apart; images without
-        a label, and those in no group, are left out of it.
+        about 0 where they are independent, NaN without two labels. Images without a label, and those in no group,
+        are left out of it.
 
     Raises:
         ParameterError: an unknown method, n_clusters missing, too many or not wanted, too few vectors.
@@ -59,46 +59,44 @@ def cluster(
     if (method == "kmeans") != (n_clusters is not None):
         what = "needs n_clusters" if method == "kmeans" else "finds out how many there are; leave n_clusters out"
         raise ParameterError(f"method={method!r} {what}")
-    source = source_of(store)
-    n = len(source.names)
-    if n < 2 * _SMALLEST:
-        raise ParameterError(f"{n} vectors: groups need at least {2 * _SMALLEST}")
-    if n_clusters is not None and n_clusters > n:
-        raise ParameterError(f"n_clusters={n_clusters}: expected at most {n}")
-    components = components_of(source, n)
-    copies = copies_in(source, components)
-    points = reduced_of(source, components, copies, REDUCED)
+    given = vectors_in(source)
+    with given.reading():
+        n = given.n_vectors
+        if n < 2 * _SMALLEST:
+            raise ParameterError(f"{n} vectors: groups need at least {2 * _SMALLEST}")
+        if n_clusters is not None and n_clusters > n:
+            raise ParameterError(f"n_clusters={n_clusters}: expected at most {n}")
+        members, representatives, copies = _grouped(given, n_clusters, seed)
+        names, labels = tuple(given.names), tuple(given.labels)
+        found = Clusters(
+            members=members,
+            sizes=np.bincount(members[members >= 0], minlength=members.max() + 1),
+            representatives=representatives,
+            agreement=_agreement(members, labels),
+            names=names,
+            labels=labels,
+            provenance=replace(
+                given.made,
+                method="cluster",
+                parameters={"method": method, "n_clusters": n_clusters, "seed": seed},
+                seconds=time.perf_counter() - started,
+                notes=_notes(copies, n_clusters),
+                skipped=(),
+            ),
+        )
+        _keep(given, found, method)
+    return found
+
+
+def _grouped(source: Source, n_clusters: int | None, seed: int) -> tuple[Array, Array, Copies]:
+    """The group of each image (N,), -1 for none; the image in the middle of each group; which images are equal."""
+    found = reduced(source, REDUCED)
+    points, copies = found.points, found.copies
     counts = copies.counts
-    found = _hdbscan(points, counts) if n_clusters is None else _kmeans(points, counts, n_clusters, seed)
-    members, reduced = found[copies.group], points[copies.group]
-    sizes = np.bincount(members[members >= 0], minlength=members.max() + 1)
-    representatives = np.array([_middle(reduced, members == g) for g in range(len(sizes))], np.int64)
-    agreement = _agreement(members, source.labels)
-    store.fits.remember("clusters", None)  # so that what is said of clusters is never of other ones
-    _keep(store, source.names, members)
-    about = {
-        "method": method,
-        "agreement": None if np.isnan(agreement) else agreement,
-        "representatives": [source.names[representatives[g]] for g in np.argsort(-sizes, kind="stable")],
-    }
-    store.fits.remember("clusters", about)
-    assert source.provenance is not None
-    parameters = {"method": method, "n_clusters": n_clusters, "seed": seed}
-    return Clusters(
-        members=members,
-        sizes=sizes,
-        representatives=representatives,
-        agreement=agreement,
-        names=source.names,
-        labels=source.labels,
-        provenance=replace(
-            source.provenance,
-            method="cluster",
-            parameters=parameters,
-            seconds=time.perf_counter() - started,
-            notes=_notes(copies, n_clusters),
-        ),
-    )
+    groups = _hdbscan(points, counts) if n_clusters is None else _kmeans(points, counts, n_clusters, seed)
+    members, everywhere = groups[copies.group], points[copies.group]
+    middles = [_middle(everywhere, members == g) for g in range(members.max() + 1)]
+    return members, np.array(middles, np.int64), copies
 
 
 def _hdbscan(points: Array, counts: Array) -> Array:
@@ -150,8 +148,13 @@ def _agreement(members: Array, labels: tuple[str | None, ...]) -> float:
     return float(adjusted_mutual_info_score([labels[i] for i in rows], members[rows]))
 
 
-def _keep(store: EmbeddingStore, names: tuple[str, ...], members: Array) -> None:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {"path": pa.array(names), "cluster": pa.array(members, pa.int32())}
-    store.add_columns(pa.table(columns), only=True)
+def _keep(source: Source, found: Clusters, method: Method) -> None:
+    """Write the groups into a store, with what is said of them, largest group first."""
+    about = {
+        "method": method,
+        "agreement": None if np.isnan(found.agreement) else found.agreement,
+        "representatives": [
+            found.names[found.representatives[g]] for g in np.argsort(-found.sizes, kind="stable")
+        ],
+    }
+    source.remember("clusters", about, columns={"cluster": found.members})

@@ -1,4 +1,4 @@
-"""Which of many vectors are equal, so that copies of one image are taken for what they are."""
+"""Which of many vectors are equal, so that copies of one image do not count as many images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Copies:
 
     @property
     def counts(self) -> Array:
-        """How many rows each group has, (G,)."""
+        """The number of rows in each group, (G,)."""
         return np.bincount(self.group, minlength=len(self.first))
 
     @property
     def n_again(self) -> int:
-        """How many rows are equal to one before them."""
+        """The number of rows that equal an earlier one."""
         return len(self.group) - len(self.first)
 
     @classmethod
@@ -39,7 +39,7 @@ class Copies:
 
 
 def copies_of(blocks: Iterable[Array], ids: Sequence[str | None] = ()) -> Copies:
-    """Groups of the rows of some blocks that are equal, bit for bit; rows with the same id belong together, too.
+    """Groups of equal rows: the same bit for bit, or with the same id.
 
     An id stands for the content of a file, whose vectors may differ by rounding where they were computed apart.
     """
@@ -58,7 +58,7 @@ def copies_of(blocks: Iterable[Array], ids: Sequence[str | None] = ()) -> Copies
 
 
 def numbered(ids: Sequence[str | None]) -> Array:
-    """The first place (N,) at which each id stands; where there is none, its own."""
+    """The first place (N,) of each id; where there is no id, its own place."""
     first: dict[str, int] = {}
     return np.array([i if one is None else first.setdefault(one, i) for i, one in enumerate(ids)], np.int64)
 

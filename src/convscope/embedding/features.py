@@ -1,4 +1,4 @@
-"""From a batch of images to feature vectors, thumbnails and, where asked for, class scores."""
+"""From a batch of images to feature vectors and, where asked for, class scores."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..errors import LayerError, ModelError, ParameterError
+from ..errors import LayerError, ModelError
 from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, place_of, run_to
 from ..models import Layer, Model, as_maps
 from ..results import Array, Normalization
-from .table import thumbnail_of
+
+_FAST_BATCH = 8  # on a CPU, in bfloat16 or compiled: 5 to 10 % faster than 4 at once, and than 16
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What comes out for n images: ``vectors`` (n, D) float32; ``scores`` (n, K) where the network went on.
+    """What n images give: ``vectors`` (n, D) float32, and class ``scores`` (n, K) if the network ran on to them.
 
-    ``normalization``: how scores become probabilities.
+    ``normalization`` says how scores become probabilities.
     """
 
     vectors: Array
@@ -33,78 +33,81 @@ class Features:
     normalization: Normalization = "softmax"
 
 
-def choose_layer(model: Model, shape: tuple[int, int, int], layer: str | None) -> Layer:
-    """The layer of this name; by default what the classifier takes in, or the output of a network without one."""
-    return model.feature_layer(shape) if layer is None else model.checked(shape).find(layer)
+@dataclass(frozen=True)
+class Extractor:
+    """A network, the layer that gives the vectors, and how it is run.
 
-
-def notes_on_layer(model: Model, layer: Layer, asked: str | None) -> tuple[str, ...]:
-    """A linear layer at the end is most often a classifier; where no labels say so, that is taken for granted."""
-    if asked is not None or layer.name == OUTPUT or model.labels:
-        return ()
-    return (
-        f"the last linear layer is taken for a classifier, and the vectors are what it takes in ({layer.name}); "
-        f"layer={OUTPUT!r} for what the network puts out",
-    )
-
-
-def batch_size(model: Model, shape: tuple[int, int, int], precision: Precision, compiled: bool) -> int:
-    """Images at once that fit, and are fastest."""
-    is_fast = model.device.type == "cpu" and (precision == "bfloat16" or compiled)
-    return model.fitting_batch(shape, at_most=_FAST_BATCH if is_fast else None)
-
-
-@contextmanager
-def extracting(
-    model: Model,
-    layer: Layer,
-    shape: tuple[int, int, int],
-    *,
-    scores: bool = False,
-    precision: Precision = "float32",
-    compiled: bool = False,
-) -> Iterator[Callable[[torch.Tensor], Features]]:
-    """A function from preprocessed images (n, C, H, W) to `Features`, as long as the context lasts.
-
-    Args:
-        model: whose module is in evaluation mode for the time being, its batch norms folded into convolutions.
-        layer: whose output the vectors are; of a map, each channel's mean.
-        shape: (C, H, W) of the images.
-        scores: run on to the class scores; otherwise no further than the layer.
-        precision: what is computed with; "bfloat16" is faster where the processor knows it.
-        compiled: by torch.compile, which needs a C++ compiler and takes some seconds.
+    ``shape`` is (C, H, W) of the preprocessed images. With ``scores`` the network runs on to the class scores,
+    otherwise no further than the layer.
     """
-    if precision not in ("float32", "bfloat16"):
-        raise ParameterError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
-    prepare = model.preparation(shape)
-    half = precision == "bfloat16"
-    module = copied(model.module, torch.bfloat16) if half else model.module
-    with evaluating(module):
-        folding: AbstractContextManager[Any] = nullcontext()
-        if compiled:
-            run = _compiled(module, layer, batch_size(model, shape, precision, compiled))
-        else:
-            wanted = [layer.name, OUTPUT] if scores else [layer.name]
-            run = partial(run_to, module, names=wanted)
-            folding = _folded(module, layer, prepare(torch.zeros(1, *shape, dtype=torch.float32, device="cpu")))
 
-        def features(x: torch.Tensor) -> Features:
-            prepared = prepare(x)
-            found = run(prepared.to(torch.bfloat16) if half else prepared)
-            values = as_maps(found[layer.name], layer).float()
-            vectors = values.mean(dim=(2, 3)) if values.ndim == 4 else values
-            output = found.get(OUTPUT)
-            scored = None
-            if output is not None and output.ndim == 2 and layer.name != OUTPUT:
-                scored = output.float().cpu().numpy()
-            n_classes = 0 if scored is None else scored.shape[1]
-            return Features(vectors.cpu().numpy(), scored, model.normalization(shape, n_classes))
+    model: Model
+    layer: Layer
+    shape: tuple[int, int, int]
+    precision: Precision = "float32"
+    compiled: bool = False
+    scores: bool = False
 
-        with folding:
-            yield features
+    @classmethod
+    def at(cls, model: Model, shape: tuple[int, int, int], layer: str | None, **options: Any) -> Extractor:
+        """At the layer of a name; by default what the classifier takes in, or the output where there is none."""
+        found = model.feature_layer(shape) if layer is None else model.checked(shape).find(layer)
+        return cls(model, found, shape, **options)
 
+    @property
+    def n_dims(self) -> int:
+        return self.layer.shape[0]
 
-_FAST_BATCH = 8  # on a CPU, in bfloat16 or compiled: 5 to 10 % faster than 4 at once, and than 16
+    @property
+    def batch_size(self) -> int:
+        """Images at once that fit, and are fastest."""
+        is_fast = self.model.device.type == "cpu" and (self.precision == "bfloat16" or self.compiled)
+        return self.model.fitting_batch(self.shape, at_most=_FAST_BATCH if is_fast else None)
+
+    def notes(self, asked: str | None) -> tuple[str, ...]:
+        """A last linear layer is most often a classifier; where no labels confirm it, that is an assumption."""
+        if asked is not None or self.layer.name == OUTPUT or self.model.labels:
+            return ()
+        return (
+            f"the last linear layer is taken for a classifier, and the vectors are what it takes in "
+            f"({self.layer.name}); layer={OUTPUT!r} embeds by the network's output",
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[Callable[[torch.Tensor], Features]]:
+        """A function from preprocessed images (n, C, H, W) to `Features`, as long as the context lasts.
+
+        Meanwhile the network is in evaluation mode, and its batch norms are folded into the convolutions.
+        """
+        prepare = self.model.preparation(self.shape)
+        half = self.precision == "bfloat16"
+        module = copied(self.model.module, torch.bfloat16) if half else self.model.module
+        with evaluating(module):
+            folding: AbstractContextManager[Any] = nullcontext()
+            if self.compiled:
+                run = _compiled(module, self.layer, self.batch_size)
+            else:
+                run = partial(run_to, module, names=[self.layer.name, OUTPUT][: 1 + self.scores])
+                example = torch.zeros(1, *self.shape, dtype=torch.float32, device="cpu")
+                folding = _folded(module, self.layer, prepare(example))
+
+            def features(x: torch.Tensor) -> Features:
+                prepared = prepare(x)
+                return self._features(run(prepared.to(torch.bfloat16) if half else prepared))
+
+            with folding:
+                yield features
+
+    def _features(self, found: dict[str, Any]) -> Features:
+        """From what the network gave by name; of a map, each channel's mean."""
+        values = as_maps(found[self.layer.name], self.layer).float()
+        vectors = values.mean(dim=(2, 3)) if values.ndim == 4 else values
+        output = found.get(OUTPUT)
+        scores = None
+        if output is not None and output.ndim == 2 and self.layer.name != OUTPUT:
+            scores = output.float().cpu().numpy()
+        n_classes = 0 if scores is None else scores.shape[1]
+        return Features(vectors.cpu().numpy(), scores, self.model.normalization(self.shape, n_classes))
 
 
 def _folded(module: nn.Module, layer: Layer, example: torch.Tensor) -> AbstractContextManager[Any]:
@@ -167,8 +170,3 @@ def _compiled(module: nn.Module, layer: Layer, n: int) -> Callable[[torch.Tensor
         return found | {OUTPUT: output[: len(x)]} if isinstance(output, torch.Tensor) else found
 
     return run
-
-
-def thumbnails_of(model: Model, x: torch.Tensor) -> Array:
-    """Preprocessed (N, C, H, W) -> uint8 (N, 64, 64, 3)."""
-    return np.stack([thumbnail_of(pixels) for pixels in model.to_pixels(x)])

@@ -1,4 +1,4 @@
-"""LanceDB's index over a store's vectors: faster than looking at every row, and nearly the same."""
+"""`index`: LanceDB's index over the vectors of a store, which makes its answers faster and nearly the same."""
 
 from __future__ import annotations
 
@@ -7,92 +7,120 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from ..checks import Metric
 from ..errors import ParameterError, StoreError
 from ..results import Array
-from .exact import joined, nearest, ranked
-from .neighbors import check_size
-from .points import points_of
-from .store import EmbeddingStore
+from ..store import Block, EmbeddingStore
+from .nearest import check_size, joined, nearest, nearest_among
+from .source import Source, is_stored, rows_at
 
 _FEWEST, _SAMPLE = 1000, 200
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CANDIDATES = 2  # times k rows are compared by their full vectors: the index holds them rounded to 8 bits
-_QUERIES = 256  # at once, as a question costs 2 ms however little it asks
+_QUERIES = 256  # at once, as a search takes 2 ms however little it looks for
 _DISTANCE = {"cosine": "cosine", "euclidean": "l2", "dot": "dot"}
 
 
-def make_index(
+@checks_arguments
+def index(
     store: EmbeddingStore, *, metric: Metric = "cosine", recall: float = 0.95, k: int = 10, seed: int = 0
 ) -> dict[str, Any]:
-    """See `EmbeddingStore.index`."""
-    n = store.count(store.in_use())
+    """An index over a store's vectors, for ``neighbors(store, ..., exact=False)``: faster, and nearly the same.
+
+    It divides the store into parts, of which a search looks into a few: as few as reach the recall, measured on
+    some rows of the store.
+
+    Args:
+        store: an `EmbeddingStore` of at least 1,000 vectors.
+        metric: "cosine", "euclidean" or "dot"; a store has an index for one of them.
+        recall: the share of the true k nearest that it should find, in (0, 1].
+        k: neighbors of a query when that is measured.
+        seed: of the choice of 200 rows to measure on.
+
+    Returns:
+        What was measured: "recall"; "ms" and "exact_ms", milliseconds a query by the index and without it;
+        "n_probes", the parts that a search looks into; "build_s", seconds to build.
+
+    Raises:
+        ParameterError: an option out of range, or k of as many images as there are.
+        StoreError: fewer than 1,000 vectors.
+
+    Cost: minutes for a million rows. It covers the rows that are there; make it again when many were added.
+
+    Example:
+        >>> import tempfile
+        >>> store = EmbeddingStore.of_vectors(
+        ...     tempfile.mkdtemp() + "/s.lance", np.random.default_rng(0).normal(size=(1000, 8))
+        ... )
+        >>> index(store, recall=0.5)["recall"] >= 0.5
+        True
+    """
+    n = store.n_vectors
     if n < _FEWEST:
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
     if k >= n:
         raise ParameterError(f"k={k}: of {n} vectors each has {n - 1} others")
-    own, vectors = _sample(store, n, seed)
+    places = np.sort(np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False))
+    sample = rows_at(store.blocks(), places)
     started = time.perf_counter()
-    truth, _ = nearest(store, vectors, k, metric, own=own)
-    exact_ms = 1e3 * (time.perf_counter() - started) / len(own)
+    truth, _ = nearest(store.blocks(), sample.vectors, k, metric, own=sample.rows)
+    exact_ms = 1e3 * (time.perf_counter() - started) / len(sample)
     started = time.perf_counter()
-    store.build_index(_DISTANCE[metric])
-    nearest_by_index(store, vectors[:1], k, metric, n_probes=1)  # is read into memory
+    store.table.build_index(_DISTANCE[metric])
+    _searched(store, sample.vectors[:1], k, metric, n_probes=1)  # reads it into memory
     about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
     for n_probes in _PROBES:
         started = time.perf_counter()
-        found, _ = nearest_by_index(store, vectors, k, metric, own=own, n_probes=n_probes)
-        ms = 1e3 * (time.perf_counter() - started) / len(own)
+        found, _ = _searched(store, sample.vectors, k, metric, n_probes, own=sample.rows)
+        ms = 1e3 * (time.perf_counter() - started) / len(sample)
         hits = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found, truth, strict=True)])
         about |= {"n_probes": n_probes, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
         if hits >= recall:
             break
-    store.fits.remember("index", about)
+    store.remember("index", about)
     return about
 
 
 def nearest_by_index(
+    source: Source, queries: Array, k: int, metric: Metric, *, where: str | None = None, own: Array | None = None
+) -> tuple[Array, Array]:
+    """Nearly the k nearest rows of each query: rows (Q, K) and scores (Q, K) float32, as `nearest` gives them."""
+    check_size(len(queries), k)
+    if not is_stored(source):
+        raise ParameterError("exact=False asks an index, which only a store has; leave it out")
+    kept = source.recall("index")
+    if kept is None or kept[0]["metric"] != metric:
+        raise StoreError(
+            f"{source.place} has no index for {metric!r}; make one with `convscope index` or convscope.index"
+        )
+    return _searched(source, queries, k, metric, int(kept[0]["n_probes"]), where, own)
+
+
+def _searched(
     store: EmbeddingStore,
-    vectors: Array,
+    queries: Array,
     k: int,
     metric: Metric,
+    n_probes: int,
     where: str | None = None,
     own: Array | None = None,
-    n_probes: int | None = None,
 ) -> tuple[Array, Array]:
-    """Nearly the k nearest rows of each vector: _rowid (Q, K), and scores (Q, K) float32, as `nearest` gives them.
-
-    ``n_probes`` is how many parts of the store are looked into; by default as many as `make_index` found to do.
-    """
-    check_size(len(vectors), k)
-    if n_probes is None:
-        kept = store.fits.recall("index")
-        if kept is None or kept[0]["metric"] != metric:
-            raise StoreError(
-                f"{store.place} has no index for {metric!r}; make one with `convscope index` or store.index(...)"
-            )
-        n_probes = int(kept[0]["n_probes"])
+    """The nearest in ``n_probes`` parts of the store; in all of it where those hold too few."""
     found = []
-    for first in range(0, len(vectors), _QUERIES):
+    for first in range(0, len(queries), _QUERIES):
         part = slice(first, first + _QUERIES)
-        ids = store.search_index(vectors[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where)
+        found_rows = store.table.search_index(
+            queries[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where
+        )
+        rows = [some.astype(np.int64) for some in found_rows]
         if own is not None:
-            ids = [some[some != one] for some, one in zip(ids, own[part], strict=True)]
-        for i in (i for i, some in enumerate(ids) if len(some) < k):  # in the parts that were looked into
-            query = first + i
-            mine = None if own is None else own[query : query + 1]
-            ids[i] = nearest(store, vectors[query : query + 1], k, metric, where=where, own=mine)[0][0]
-        found.append(ranked(store, vectors[part], ids, k, metric))
+            rows = [some[some != one] for some, one in zip(rows, own[part], strict=True)]
+        for i in (i for i, some in enumerate(rows) if len(some) < k):
+            query = slice(first + i, first + i + 1)
+            mine = None if own is None else own[query]
+            rows[i] = nearest(store.blocks(where=where), queries[query], k, metric, own=mine)[0][0]
+        different = np.unique(np.concatenate(rows))
+        candidates = Block(different, store.vectors_of(different))
+        found.append(nearest_among(candidates, rows, queries[part], k, metric))
     return joined(found)
-
-
-def _sample(store: EmbeddingStore, n: int, seed: int) -> tuple[Array, Array]:
-    """Rows of the store to measure on: their _rowid, and their vectors."""
-    chosen = np.sort(np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False))
-    row_ids, vectors, first = [], [], 0
-    for block in points_of(store):
-        here = chosen[(chosen >= first) & (chosen < first + len(block))] - first
-        row_ids.append(block.row_ids[here])
-        vectors.append(block.vectors[here])
-        first += len(block)
-    return np.concatenate(row_ids), np.concatenate(vectors)

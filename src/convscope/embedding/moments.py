@@ -1,4 +1,4 @@
-"""Principal components of any number of vectors, in one pass over them and memory for D x D numbers."""
+"""Principal components of any number of vectors, in one pass and in memory for D x D numbers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ROWS = 2048  # of a block that is summed at once
 
 @dataclass(frozen=True)
 class Moments:
-    """What is to be known of n vectors: their mean (D,), and scatter (D, D), the sum of (x - mean)(x - mean)^T.
+    """The mean (D,) of n vectors, and their scatter (D, D), the sum of (x - mean)(x - mean)^T.
 
-    Of the scatter the lower triangle counts; computing only that is half of the work.
-    Those of two parts add up to those of the whole, so that parts may be summed elsewhere.
+    Only the lower triangle of the scatter is computed, which is half of the work. The moments of two parts add up
+    to those of the whole, so that several workers can share the sum.
     """
 
     n: int
@@ -63,25 +63,25 @@ class Components:
         return cls(moments.n, moments.mean, columns.T[::-1], np.maximum(variances[::-1], 0)).upright()
 
     def upright(self) -> Components:
-        """The same, each axis pointing where its largest weight is positive."""
+        """The same, with each axis turned so that its largest weight is positive."""
         largest = np.abs(self.axes).argmax(axis=1)
         turned = self.axes[np.arange(len(self.axes)), largest] < 0
         return replace(self, axes=self.axes * np.where(turned, -1.0, 1.0)[:, None])
 
     @property
     def ratios(self) -> Array:
-        """The share of the variance along each axis, (K,) in [0, 1]; NaN where there is no variance to share."""
+        """The share of the variance along each axis, (K,) in [0, 1]; NaN without any variance."""
         total = self.variances.sum()
         return np.asarray(self.variances / total if total > 0 else np.full_like(self.variances, np.nan))
 
     def is_flat(self, kind: np.dtype[Any]) -> bool:
-        """Whether there is no variance but the rounding of numbers of this kind, in which the vectors came."""
+        """Whether all variance is rounding, for vectors in numbers of this kind."""
         rounding = 8 * float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
         total = float(self.variances.sum())
         return bool(total**0.5 <= rounding * (float(self.mean @ self.mean) + total) ** 0.5)
 
     def n_for(self, share: float) -> int:
-        """How many axes keep this share of the variance; there must be some."""
+        """The number of axes that keep this share of the variance, of which there must be some."""
         kept = np.cumsum(self.ratios)
         return min(int(np.searchsorted(kept, share - 1e-12)) + 1, len(kept))
 
@@ -92,7 +92,7 @@ class Components:
 
 
 def moments_of(blocks: Iterable[Array]) -> Moments:
-    """Of all vectors of some blocks; blocks are cut so that memory stays flat."""
+    """The moments of all vectors in some blocks, which are cut so that memory stays flat."""
     parts = (Moments.of(block[first : first + _ROWS]) for block in blocks for first in range(0, len(block), _ROWS))
     first = next(parts, None)
     if first is None:

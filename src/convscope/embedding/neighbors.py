@@ -1,132 +1,156 @@
-"""Exact nearest neighbors, a block at a time, so that the matrix of all distances is never held.
-
-    cosine:     sim(a, b) = a·b / (|a| |b|), 0 where a or b is zero; higher is nearer
-    euclidean:  d(a, b)^2 = |a|^2 + |b|^2 - 2 a·b;                    lower is nearer
-    dot:        a·b;                                                  higher is nearer
-
-Computed in float64 and told apart in float32: what is equal in float32 is a tie, and ties go by row, so that
-the order does not hang on the last bit of a sum.
-"""
+"""`neighbors`: the images that a network thinks are most like another one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, TypeAlias
+import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ..checks import HIGHER_IS_NEARER, as_count, check_metric
-from ..checks import Metric as Metric  # also for those who search
+from ..arguments import checks_arguments
+from ..checks import Metric
 from ..errors import ParameterError
-from ..results import Array
+from ..progress import Progress
+from ..results import Array, Neighbors
+from ..store import Space, Taken
+from .index import nearest_by_index
+from .nearest import nearest
+from .queries import Queries, queries_of
+from .source import Source, as_source, taken_to_show
 
-Space: TypeAlias = Literal["feature", "pixel"]
-
-_QUERIES = 256  # a block is this many queries ...
-_ROWS = 4096  # ... by this many rows: 8 MB of float64
-_RESOLUTION = 1e-12  # of |a|^2 + |b|^2: a squared distance below it is rounding, as float32 vectors hold 1e-7
-
-
-MOST = 20_000_000  # scores of one result, which takes some hundred MB
-
-
-def check_size(n_queries: int, k: int) -> None:
-    """`ParameterError` for a result that would not fit into memory."""
-    if n_queries * k > MOST:
-        raise ParameterError(
-            f"{n_queries:,} queries with {k:,} neighbors each make {n_queries * k:,} scores; expected at most "
-            f"{MOST:,}: ask for fewer neighbors, or in several parts"
-        )
+NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
 
-def search(
-    points: Array, queries: Array, k: int, metric: Metric = "cosine", own_rows: Array | None = None
-) -> tuple[Array, Array]:
-    """The k rows of ``points`` nearest to each query.
+@checks_arguments
+def neighbors(
+    source: Source,
+    query: Any,
+    *,
+    k: int = 5,
+    metric: Metric = "cosine",
+    space: Space = "feature",
+    where: str | None = None,
+    exact: bool = True,
+    model: Any = None,
+    progress: Progress | None = None,
+) -> Neighbors:
+    """The k images nearest to each query, with their scores.
+
+    What the network thinks is alike has vectors that point the same way. Compare with ``space="pixel"``: what is
+    near there has the same colors in the same places.
 
     Args:
-        points: (N, D) finite floats, or uint8, which is divided by 255.
-        queries: (Q, D), likewise.
-        k: neighbors of each query; fewer where there are not so many.
-        metric: "cosine", "euclidean" or "dot".
-        own_rows: (Q,) a row for each query that is left out, for queries that are rows of ``points``.
+        source: `Embeddings`, or an `EmbeddingStore`.
+        query: names of images in the source (in a store paths or ids), or row numbers, or a list of either: each
+            is left out of its own neighbors. Or a float array (D,) or (Q, D) of vectors, or `Embeddings` by the
+            same network. Or images (see `convscope.load_images`), which are embedded first.
+        k: neighbors of each query; fewer where there are fewer images.
+        metric: "cosine" similarity, blind to a vector's length, "euclidean" distance, or "dot" product.
+        space: "feature" compares the vectors, "pixel" the thumbnails' values in [0, 1].
+        where: a condition on the rows of a store, as SQL writes it: "label = 'cat' AND predicted != label".
+        exact: compare with every row; False asks the index that `convscope.index` made of a store.
+        model: the network that made the source, to embed images with. `Embeddings` remember it until they are
+            saved; a store does not.
+        progress: called with (rows compared, all).
 
     Returns:
-        Row numbers (Q, K) int64, nearest first, and their similarities or distances (Q, K) float32.
+        `Neighbors`: ``indices`` (Q, K) into its ``names``, and ``scores`` (Q, K) float32, nearest first. Equal
+        scores go by row. A zero vector is similar to none: its cosine is 0. ``names`` and ``thumbnails`` are those
+        of all `Embeddings`; of a store, only those of the images found, nearest first, with thumbnails of the
+        first 5,000.
 
     Raises:
-        ParameterError: k < 1, an unknown metric, no row to choose from, NaN and infinity in the vectors, or more
-            than 20 million scores.
+        ParameterError: an option out of range, a row that is not there, vectors of another length or network,
+            images and no model to embed them, a condition that cannot be read, no row left to find.
+        StoreError: there is no index.
 
-    Cost: Q * N * D multiplications; besides the result, memory for one block.
+    Cost: Q * N * D multiplications, a block at a time, or a share of that by the index; one forward pass for each
+    new image. Vectors of a store stay in memory where they take less than a quarter of what is free.
 
     Example:
-        >>> search(np.eye(3), np.array([[0.9, 0.1, 0.0]]), k=2, metric="euclidean")[0]
-        array([[0, 1]])
+        >>> import torch
+        >>> from torch import nn
+        >>> from convscope import embed
+        >>> made = embed(nn.Sequential(nn.Conv2d(3, 4, 8)), torch.rand(3, 3, 8, 8), layer="0")
+        >>> neighbors(made, "image 0").indices.shape
+        (1, 2)
     """
-    check_metric(metric)
-    k = as_count(k, "k", 1)
-    n_rows = len(points) - (own_rows is not None)
-    if n_rows < 1:
-        raise ParameterError(f"{len(points)} embedded images leave no neighbor to find; embed more images")
-    k = min(k, n_rows)
-    check_size(len(queries), k)
-    indices = np.empty((len(queries), k), np.int64)
-    scores = np.empty((len(queries), k), np.float32)
-    for first in range(0, len(queries), _QUERIES):
-        part = slice(first, first + _QUERIES)
-        own = None if own_rows is None else own_rows[part]
-        indices[part], scores[part] = _nearest(points, as_floats(queries[part], metric), k, metric, own)
-    return indices, -scores if HIGHER_IS_NEARER[metric] else scores
+    started = time.perf_counter()
+    asked = as_source(source)
+    with asked.reading():  # one version, though others may be writing
+        asked.check(where)
+        n_rows = len(asked)
+        most = min(k, max(1, n_rows))
+        queries = queries_of(asked, query, space, model)
+        if exact or space == "pixel":
+            blocks = asked.blocks(space, where)
+            rows, scores = nearest(
+                blocks, queries.vectors, most, metric, own=queries.rows, n_rows=n_rows, progress=progress
+            )
+        else:
+            rows, scores = nearest_by_index(asked, queries.vectors, most, metric, where=where, own=queries.rows)
+        found, indices = _shown(asked, rows)
+    return Neighbors(
+        indices=indices,
+        scores=scores,
+        metric=metric,
+        space=space,
+        query_names=queries.names,
+        names=found.names,
+        labels=found.labels,
+        query_labels=queries.labels,
+        query_thumbnails=queries.thumbnails,
+        thumbnails=found.thumbnails,
+        provenance=replace(
+            asked.made,
+            method="neighbors",
+            parameters={"layer": asked.made.parameters["layer"], "k": k, "metric": metric, "space": space}
+            | {"where": where, "exact": exact},
+            seconds=time.perf_counter() - started,
+            notes=(*queries.notes, *_notes(found, queries)),
+            skipped=queries.skipped,
+        ),
+    )
 
 
-def _nearest(points: Array, queries: Array, k: int, metric: Metric, own: Array | None) -> tuple[Array, Array]:
-    """For a block of queries: rows (q, k) and what is to be small, the negative similarity or the distance."""
-    indices, costs = np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
-    for first, block in _blocks(points, metric):
-        new = _costs(queries, block, metric)
-        if own is not None:
-            inside = np.flatnonzero((own >= first) & (own < first + len(block)))
-            new[inside, own[inside] - first] = np.inf
-        rows = np.broadcast_to(np.arange(first, first + len(block)), new.shape)
-        # What was found before has the lower rows and comes first: a stable sort keeps ties in row order.
-        indices, costs = _smallest(np.hstack([indices, rows]), np.hstack([costs, new]), k)
-    return indices, costs
+def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
+    """What a result tells of the rows found (Q, K), and where in that each of them is.
+
+    That is everything where it is in memory anyway; else each row that was found, first the nearest of each query.
+    """
+    if source.held is not None:
+        return source.held, rows
+    by_rank, first, places = np.unique(rows.T, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return taken_to_show(source, by_rank[order]), np.argsort(order)[places.reshape(rows.T.shape).T]
 
 
-def _blocks(points: Array, metric: Metric) -> Iterator[tuple[int, Array]]:
-    return ((first, as_floats(points[first : first + _ROWS], metric)) for first in range(0, len(points), _ROWS))
+def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:
+    counts = (
+        (len(found.names), len(found.thumbnails), "images that were found"),
+        (len(queries.names), len(queries.thumbnails), "queries"),
+    )
+    return tuple(
+        f"Thumbnails are kept of the first {n_shown:,} of {n:,} {what}."
+        for n, n_shown, what in counts
+        if n_shown < n
+    )
 
 
-def as_floats(values: Array, metric: Metric) -> Array:
-    """float64, and of unit length for the cosine; a zero vector stays zero."""
-    floats = values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
-    if not np.isfinite(floats).all():
-        raise ParameterError("the vectors hold NaN or infinite values, which have no neighbors")
-    if metric == "cosine":
-        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-        floats /= np.where(lengths > 0, lengths, 1)
-    return floats
+@checks_arguments
+def label_precision(source: Source, *, k: int = 5, metric: Metric = "cosine", space: Space = "feature") -> float:
+    """The mean share of the k images nearest to an image that have its label, in [0, 1].
 
+    Every labeled image is the query once, and left out of its own neighbors. An unlabeled neighbor counts as
+    wrong; `convscope.evaluate_retrieval` ranks labeled images alone, and tells more.
 
-def _costs(queries: Array, block: Array, metric: Metric) -> Array:
-    products = queries @ block.T
-    if metric == "cosine":
-        return np.asarray(-np.clip(products, -1, 1), np.float32)
-    if metric == "dot":
-        return np.asarray(-products, np.float32)
-    sizes = (queries**2).sum(axis=1)[:, None] + (block**2).sum(axis=1)
-    squared = sizes - 2 * products
-    squared[squared < _RESOLUTION * sizes] = 0
-    return np.asarray(np.sqrt(squared), np.float32)
-
-
-def _smallest(indices: Array, costs: Array, k: int) -> tuple[Array, Array]:
-    """The k smallest of each row, sorted; a partition finds the limit, so that only k of them are sorted."""
-    k = min(k, costs.shape[1])
-    limits = np.partition(costs, k - 1, axis=1)[:, k - 1]
-    kept = np.empty((len(costs), k), np.int64)
-    for n, (row, limit) in enumerate(zip(costs, limits, strict=True)):
-        near = np.flatnonzero(row <= limit)
-        kept[n] = near[np.argsort(row[near], kind="stable")[:k]]
-    return np.take_along_axis(indices, kept, axis=1), np.take_along_axis(costs, kept, axis=1)
+    Raises:
+        ParameterError: an option out of range, or no labels.
+    """
+    labeled = np.flatnonzero([label is not None for label in as_source(source).labels])
+    if not len(labeled):
+        raise ParameterError(NO_LABELS)
+    found = neighbors(source, labeled, k=k, metric=metric, space=space)
+    labels = np.array(found.labels, dtype=object)
+    return float((labels[found.indices] == np.array(found.query_labels, dtype=object)[:, None]).mean())

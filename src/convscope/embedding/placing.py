@@ -1,4 +1,4 @@
-"""A store remembers its maps, so that new images can be placed on them."""
+"""`place`: where new images lie on a map that `project` made of a store, which remembers it."""
 
 from __future__ import annotations
 
@@ -10,62 +10,52 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..checks import Method
-from ..errors import ParameterError, StoreError
-from ..results import Array
-from .moments import Components, check_finite
-from .store import EmbeddingStore
+from ..errors import StoreError
+from ..results import Array, Projection
+from ..store import EmbeddingStore
+from .moments import Components
+from .queries import queries_of
+from .reducing import Reduced
+from .source import Source
 
 _PLACED_BY = 10  # nearest old points, for a new one
 
 
-def keep_map(
-    store: EmbeddingStore,
-    method: str,
-    seed: int,
-    components: Components,
-    reduced: Array,
-    placed: Array,
-    names: tuple[str, ...],
-    coordinates: Array,
-) -> None:
-    """Write a map's coordinates into the rows, and keep what places new vectors on it.
-
-    That is ``reduced`` (G, k) and ``placed`` (G, d) of the different vectors: copies of one image would be the ten
-    nearest of a new one, and hide the others.
-    """
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {"path": pa.array(names)}
-    for name, values in zip("xyz", coordinates.T, strict=False):
-        columns[f"{method}_{name}"] = pa.array(values.astype(np.float32))
-    for name in (f"{method}_{name}" for name in "xyz"):  # of a map with more dimensions, made before
-        if name not in columns and name in store.schema.names:
-            columns[name] = pa.nulls(len(names), pa.float32())
-    store.add_columns(pa.table(columns), only=True)
-    data = io.BytesIO()
-    arrays = {"mean": components.mean, "axes": components.axes[: reduced.shape[1]]}
-    if method != "pca":  # a new point goes where its nearest old ones are
-        arrays |= {"reduced": reduced, "coordinates": placed}
-    np.savez(data, allow_pickle=False, **arrays)
-    store.fits.remember(f"projection {method}", {"method": method, "seed": seed, "n": len(names)}, data.getvalue())
-
-
 @checks_arguments
-def place(store: EmbeddingStore, vectors: Array, *, method: Method = "pca") -> Array:
-    """Where new vectors (n, D) lie on the map that `project` made of a store: coordinates (n, n_components).
+def place(store: EmbeddingStore, images: Any, *, method: Method = "pca", model: Any = None) -> Array:
+    """Where images lie on the map that `convscope.project` made of a store.
 
     On a map by "tsne" or "umap" that is the mean of the 10 nearest old points, in principal components, each
-    weighted by one over its distance: a copy lies on its original. A map cannot show what is unlike all that it
-    was made of; such a point comes to lie somewhere between the groups.
+    weighted by one over its distance: a copy lies on its original. A map cannot show what is unlike everything
+    that it was made of; such an image comes to lie somewhere between the groups.
+
+    Args:
+        store: an `EmbeddingStore` that was projected.
+        images: images, `Embeddings`, a float array (D,) or (n, D) of vectors, or names in the store: whatever
+            `convscope.neighbors` can search for.
+        method: of the map, "pca", "tsne" or "umap".
+        model: the network that made the store, to embed images with.
+
+    Returns:
+        Coordinates (n, n_components) float32, in the units of the map.
 
     Raises:
-        ParameterError: vectors of another length than the store's, or NaN.
+        ParameterError: vectors of another length or network, NaN, or images and no model to embed them.
         StoreError: there is no such map, or it is damaged.
+
+    Cost: one forward pass an image; for "tsne" and "umap" n * N * 50 multiplications.
+
+    Example:
+        >>> import tempfile
+        >>> from convscope import project
+        >>> vectors = np.random.default_rng(0).normal(size=(20, 4))
+        >>> store = EmbeddingStore.of_vectors(tempfile.mkdtemp() + "/s.lance", vectors)
+        >>> found = project(store)
+        >>> np.allclose(place(store, vectors), found.coordinates, atol=1e-5)
+        True
     """
     made = _recalled(store, method)
-    vectors, axes = check_finite(np.atleast_2d(vectors)), made["axes"]
-    if vectors.shape[1] != store.n_dims:
-        raise ParameterError(f"vectors of {vectors.shape[1]} values; {store.place} holds those of {store.n_dims}")
+    vectors, axes = queries_of(store, images, model=model).vectors, made["axes"]
     reduced = Components(0, made["mean"], axes, np.zeros(len(axes))).transform(vectors, len(axes))
     if method == "pca":
         return reduced
@@ -76,6 +66,25 @@ def place(store: EmbeddingStore, vectors: Array, *, method: Method = "pca") -> A
         weights = 1 / np.maximum(distances[nearest], 1e-6 * max(float(distances[nearest[-1]]), 1e-12))
         placed.append(weights @ made["coordinates"][nearest] / weights.sum())
     return np.asarray(placed, np.float32)
+
+
+def keep_map(source: Source, projection: Projection, found: Reduced, placed: Array) -> None:
+    """Let a store remember a map: coordinates in its rows, and what places new vectors.
+
+    That is where the different vectors lie, in principal components and on the map (``placed``): the ten nearest
+    of a new image could otherwise all be copies of one.
+    """
+    method, seed = (projection.provenance.parameters[name] for name in ("method", "seed"))
+    columns: dict[str, Array | None] = dict.fromkeys(f"{method}_{name}" for name in "xyz")  # an older map's, too
+    for name, values in zip("xyz", projection.coordinates.T, strict=False):
+        columns[f"{method}_{name}"] = values
+    arrays = {"mean": found.components.mean, "axes": found.components.axes[: found.points.shape[1]]}
+    if method != "pca":  # a new point goes where its nearest old ones are
+        arrays |= {"reduced": found.points, "coordinates": placed}
+    data = io.BytesIO()
+    np.savez(data, allow_pickle=False, **arrays)
+    about = {"method": method, "seed": seed, "n": len(projection.names)}
+    source.remember(f"projection {method}", about, data.getvalue(), columns)
 
 
 def _recalled(store: EmbeddingStore, method: str) -> dict[str, Array]:

@@ -1,43 +1,42 @@
-"""Many dimensions to a few: a flat map of the embeddings that says how far it can be trusted."""
+"""`project`: many dimensions to a few, as a flat map that says how far it can be trusted."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Engine, Method, check_address
+from ..checks import Method, Runner, check_address
 from ..errors import ParameterError
-from ..results import Array, Projection, Provenance
+from ..results import Array, Projection
+from ..store.thumbnails import THUMBNAIL_PX
 from .copies import Copies
-from .extract import Embeddings
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, looked_at, trust
-from .reducing import REDUCED, Vectors, blocks_of, components_of, copies_in, reduced_of, source_of
-from .store import EmbeddingStore
+from .ray_moments import moments_by_ray
+from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
+from .source import MOST_THUMBNAILS, Source, is_stored
 
 
 @checks_arguments
 def project(
-    embeddings: Embeddings | EmbeddingStore | Array | Vectors,
+    source: Source | Array,
     *,
     method: Method = "pca",
     n_components: int = 2,
     seed: int = 0,
-    engine: Engine = "local",
+    runner: Runner = "local",
     address: str | None = None,
 ) -> Projection:
     """A map of embeddings in few dimensions, and how far it can be trusted.
 
-    "pca" turns the cloud of points so that its longest axes come first and drops the others:
+    "pca" turns the cloud of points so that its longest axes come first, and drops the others:
 
         coordinates = (X - mean(X)) V,   V: the first eigenvectors of the covariance of X
 
@@ -47,12 +46,12 @@ def project(
     of groups, mean nothing on their maps.
 
     Args:
-        embeddings: `Embeddings`, an `EmbeddingStore`, or an array (N, D). A store gets the coordinates as
-            columns, "pca_x" and "pca_y", and remembers the map for `place`; the `source_of` one leaves it alone.
+        source: `Embeddings`, an `EmbeddingStore`, or an array (N, D). A store gets the coordinates as columns,
+            "pca_x" and "pca_y", and remembers the map for `convscope.place`.
         method: "pca", "tsne" or "umap"; the last needs ``convscope[umap]``.
         n_components: dimensions of the map; for "pca" up to min(N, D), else 1 to 3.
         seed: 0 to 2^32 - 1, for what is random inside a method. The principal components do not depend on it.
-        engine: "ray" lets the workers of a Ray cluster sum up the covariance of a store that is larger than it has
+        runner: "ray" lets the workers of a Ray cluster sum up the covariance of a store with more vectors than
             dimensions; see `convscope.embed`.
         address: of the cluster.
 
@@ -65,12 +64,12 @@ def project(
 
         Equal vectors, and files of the same content, have one place. In the covariance each of them counts; "tsne"
         and "umap" lay each such group out once, and both measures of trust count it once. Where all vectors are
-        equal the map is one point and what cannot be told is NaN. Fewer different vectors than n_components + 2
+        equal the map is one point, and variance and trust are NaN. Fewer different vectors than n_components + 2
         are placed by their principal components, whatever the method. Notes say which of this happened.
 
     Raises:
         ParameterError: an unknown method, n_components or seed out of range, NaN, fewer than 2 vectors.
-        StoreError: the store was written to while it was read.
+        StoreError: the store was written to while Ray read it.
 
     Cost: for "pca" one pass to sum N * D^2 / 2 products, one to project; memory D^2 numbers, however many vectors
     a store has. Where N is less than D, all vectors at once.
@@ -84,45 +83,68 @@ def project(
         Pearson: On lines and planes of closest fit to systems of points in space, 1901. van der Maaten, Hinton:
         Visualizing data using t-SNE, 2008. McInnes, Healy, Melville: UMAP, 2018, arXiv 1802.03426.
     """
-    started = time.perf_counter()
-    check_address(address, engine)
+    check_address(address, runner)
+    given = vectors_in(source)
     summed: Callable[[], Moments] | None = None
-    if engine == "ray":
-        from .distributed import moments_by_ray
+    if runner == "ray":
+        if not is_stored(given):
+            raise ParameterError("runner='ray' projects a store, which its workers can open")
+        summed = partial(moments_by_ray, given, address)
+    with given.reading():
+        projection, found, placed = mapped(given, method, n_components, seed, summed)
+        keep_map(given, projection, found, placed)
+    return projection
 
-        if not isinstance(embeddings, EmbeddingStore):
-            raise ParameterError("engine='ray' projects a store, which its workers can open")
-        summed = partial(moments_by_ray, embeddings, address)
-    source = source_of(embeddings)
-    n = len(source.names)
-    if n < 2:
-        raise ParameterError(f"{n} vector(s): a projection needs at least 2")
-    components = components_of(source, n, summed)
-    most = min(n, len(components.mean)) if method == "pca" else 3
-    if n_components > most:
+
+def mapped(
+    source: Source,
+    method: Method = "pca",
+    n_components: int = 2,
+    seed: int = 0,
+    summed: Callable[[], Moments] | None = None,
+) -> tuple[Projection, Reduced, Array]:
+    """The map of a source, what it was made of, and where each of the different vectors lies on it (G, d)."""
+    started = time.perf_counter()
+    n = source.n_vectors
+    most = min(n, source.n_dims) if method == "pca" else 3
+    if n > 1 and n_components > most:
         raise ParameterError(f"n_components={n_components}: expected 1 to {most} for {n} vectors and {method!r}")
-    copies = copies_in(source, components)
-    reduced = reduced_of(source, components, copies, n_components if method == "pca" else REDUCED)
-    placed, notes = _laid_out(method, reduced, n_components, seed, copies)
-    coordinates = placed[copies.group]
-    trustworthiness, kept = _trusted(source, copies, placed, seed)
-    is_told = len(copies.first) > 1  # there is a variance, and more than one place
-    ratios = components.ratios[:n_components] if method == "pca" and is_told else np.full(n_components, np.nan)
-    if isinstance(embeddings, EmbeddingStore):
-        keep_map(embeddings, method, seed, components, reduced, placed, source.names, coordinates)
+    found = reduced(source, n_components if method == "pca" else REDUCED, summed)
+    placed, notes = _laid_out(method, found.points, n_components, seed, found.copies)
+    trustworthiness, kept = _trusted(source, found.copies, placed, seed)
+    is_told = len(found.copies.first) > 1  # there is a variance, and more than one place
+    ratios = np.full(n_components, np.nan)
+    if method == "pca" and is_told:
+        ratios = found.components.ratios[:n_components]
     shares = (0.9, 0.95, 0.99) if is_told else ()
-    measured = {f"components_for_{share:.0%}": components.n_for(share) for share in shares}
-    parameters = {"method": method, "n_components": n_components, "seed": seed}
-    return Projection(
-        coordinates=coordinates,
+    projection = Projection(
+        coordinates=placed[found.copies.group],
         explained_variance_ratio=ratios.astype(np.float32),
         trustworthiness=trustworthiness,
         neighbors_kept=kept,
-        names=source.names,
-        labels=source.labels,
-        thumbnails=source.thumbnails,
-        provenance=replace(_provenance(source, parameters, started), measured=measured, notes=notes),
+        names=tuple(source.names),
+        labels=tuple(source.labels),
+        thumbnails=_thumbnails(source),
+        provenance=replace(
+            source.made,
+            method="project",
+            parameters={"method": method, "n_components": n_components, "seed": seed},
+            seconds=time.perf_counter() - started,
+            measured={f"components_for_{share:.0%}": found.components.n_for(share) for share in shares},
+            notes=notes,
+            skipped=(),
+        ),
     )
+    return projection, found, placed
+
+
+def _thumbnails(source: Source) -> Array:
+    """Of all images; of none, where a store holds too many for memory."""
+    if source.held is not None:
+        return source.held.thumbnails
+    if source.n_vectors > MOST_THUMBNAILS:
+        return np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+    return source.take(source.rows).thumbnails
 
 
 # --- methods: from principal components (N, k), how many, seed -> coordinates -----------------------------------
@@ -189,19 +211,11 @@ def _laid_out(
     return placed, tuple(notes)
 
 
-def _trusted(source: Vectors, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
+def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[float, float]:
     """`quality.trust` of the groups of equal vectors; NaN where they are too few."""
     n = len(placed)
     if n < 5:
         return float("nan"), float("nan")
     rows = looked_at(n, seed)
-    queries = np.concatenate(list(blocks_of(source, copies.first[rows])))
-    return trust(blocks_of(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)
-
-
-def _provenance(source: Vectors, parameters: dict[str, Any], started: float) -> Provenance:
-    seconds = time.perf_counter() - started
-    if source.provenance is not None:
-        return replace(source.provenance, method="project", parameters=parameters, seconds=seconds, skipped=())
-    versions = {name: importlib.metadata.version(name) for name in ("convscope", "scipy", "numpy")}
-    return Provenance("project", parameters, {"name": "an array of vectors"}, "cpu", versions, seconds)
+    queries = np.concatenate(list(vectors_at(source, copies.first[rows])))
+    return trust(vectors_at(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)

@@ -1,4 +1,4 @@
-"""How far a map can be trusted: whether those that are near on it are near, and the other way round."""
+"""How far a map can be trusted: are neighbors on it neighbors in the vectors, and the other way round?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..results import Array
 
 NEAREST = 10
 _ROWS = 65_536  # of a map at once
-_DISTANCES = 10_000_000  # that are held at once, 40 MB; with more points fewer of them are looked at
+_DISTANCES = 10_000_000  # held at once, 40 MB; of more points fewer are checked
 
 
 def trust(
@@ -21,20 +21,19 @@ def trust(
         T = 1 - 2 / (q k (2 n - 3 k - 1)) * sum over q points i, and those j among the k nearest of i on the map
             that are not among its k nearest in the vectors, of (rank of j among the neighbors of i there - k)
 
-    Neighbors that are equally far have no order. They are put into a random one, the same in the vectors and on
-    the map: a map that keeps all distances has T = 1, and one of vectors that are all equally far is as good as
-    chance.
+    Neighbors that are equally far are put into a random order, the same in the vectors and on the map. So a map
+    that keeps all distances has T = 1, and a map of vectors that are all equally far is as good as chance.
 
     Args:
         blocks: all vectors (n, D), in blocks.
-        queries: (q, D) the vectors of the points that are looked at.
-        rows: (q,) their numbers.
+        queries: (q, D) the vectors of the points that are checked.
+        rows: (q,) the numbers of those points.
         coordinates: (n, d) all points on the map.
-        k: how many neighbors are looked at; less than n / 2.
+        k: neighbors of each point; less than n / 2.
         seed: of the order of ties.
 
     Returns:
-        T in [0, 1], 1 where nobody is near on the map who is not near in the vectors; and the mean share of the k
+        T in [0, 1], 1 if all neighbors on the map are neighbors in the vectors; and the mean share of the k
         nearest in the vectors that are also among the k nearest on the map.
 
     References:
@@ -59,13 +58,13 @@ def trust(
 
 
 def looked_at(n: int, seed: int) -> Array:
-    """The points that are looked at, (q,): all of a few thousand, and fewer of more."""
+    """The points to check (q,): all of up to 3,162, and fewer of more."""
     q = min(n, max(50, _DISTANCES // n))
     return np.sort(np.random.default_rng(seed).choice(n, q, replace=False))
 
 
 def _squared(a: Array, b: Array) -> Array:
-    """Squared distances (q, n), float32; differences are taken from the mean of ``a``, so that little is lost."""
+    """Squared distances (q, n), float32; relative to the mean of ``a``, so that few digits cancel."""
     center = a.mean(axis=0, dtype=np.float64)
     a, b = (np.asarray(x - center, np.float64) for x in (a, b))
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)

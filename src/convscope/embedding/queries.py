@@ -1,66 +1,144 @@
-"""Queries: which rows of the embeddings they are, and whether other embeddings can be compared with these."""
+"""What is searched for: rows of a source, vectors, or images that are embedded first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..checks import unfit
-from ..errors import ParameterError
-from ..models import Model
+from ..errors import NotEmbeddedError, ParameterError
+from ..images import ImageSet
+from ..models import as_model
 from ..results import Array
+from ..store import Space
+from ..store.blocks import pixels
+from ..store.keys import has_changed
+from ..store.thumbnails import THUMBNAIL_PX
+from ..texts import listed
+from .embeddings import Embeddings
+from .in_memory import embed_in_memory
+from .origins import check_model
+from .source import MOST_THUMBNAILS, Source, taken_to_show
 
-if TYPE_CHECKING:
-    from .extract import Embeddings
+
+@dataclass(frozen=True)
+class Queries:
+    """Vectors (Q, D) to search for, and what a picture of the result shows of them.
+
+    ``rows`` (Q,) where they are rows of the source, which are left out of their own neighbors; else None.
+    """
+
+    vectors: Array
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+    rows: Array | None = None
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def rows_of(query: Any, names: Sequence[str]) -> Array | None:
-    """Row numbers, if the query is made of row numbers or of names; None for anything else."""
+def queries_of(source: Source, query: Any, space: Space = "feature", model: Any = None) -> Queries:
+    """Whatever a query is, as vectors that can be compared with those of a source.
+
+    Args:
+        source: what is asked.
+        query: row numbers, names, `Embeddings`, a float array (D,) or (Q, D), or images.
+        space: "feature" or "pixel", in which a bare vector has no place.
+        model: embeds images; by default the one that `Embeddings` remember.
+
+    Raises:
+        ParameterError: rows that are not there, vectors of another length or another network, NaN.
+        NotEmbeddedError: images, and no model to embed them.
+    """
+    rows = _rows_named(source, query)
+    if rows is not None:
+        return _of_rows(source, rows, space)
+    if isinstance(query, np.ndarray) and query.dtype.kind == "f" and query.ndim <= 2:
+        return _of_vectors(source, query, space)
+    if isinstance(query, Embeddings):
+        source.check_comparable(query.made)
+        made = query
+    else:
+        made = _embedded(source, query, model)
+    return Queries(
+        _checked(source, made.vectors) if space == "feature" else pixels(list(made.thumbnails)),
+        made.names,
+        made.labels,
+        made.thumbnails[:MOST_THUMBNAILS],
+        skipped=made.provenance.skipped,
+    )
+
+
+def _rows_named(source: Source, query: Any) -> Array | None:
+    """The rows that a query names by number or by name; None where any of it is something else."""
     items = _items(query)
     if items and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in items):
-        if min(items) < 0 or max(items) >= len(names):
-            raise unfit(query, "query", f"rows from 0 to {len(names) - 1}")
-        return np.array(items, np.int64)
+        if min(items) < 0 or max(items) >= source.n_vectors:
+            raise unfit(query, "query", f"rows from 0 to {source.n_vectors - 1}")
+        return source.rows[np.array(items, np.int64)]
     if items and all(isinstance(i, str | Path) for i in items):
-        places = {name: row for row, name in reversed(list(enumerate(names)))}
-        if all(str(i) in places for i in items):
-            return np.array([places[str(i)] for i in items])
+        return source.find([str(i) for i in items])
     return None
 
 
 def _items(query: Any) -> list[Any]:
-    """What is in a list or an array of integers; anything else is one thing."""
+    """What is in a list or an array of integers; anything else is one item."""
     if isinstance(query, np.ndarray):
         return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
-    is_list = isinstance(query, Sequence) and not isinstance(query, str | bytes)
-    return list(query) if is_list else [query]
+    if isinstance(query, str | bytes | ImageSet):  # the last would open its images
+        return [query]
+    return list(query) if isinstance(query, Sequence) else [query]
 
 
-def check_alike(embeddings: Embeddings, query: Embeddings) -> None:
-    """`ParameterError` where the two are of different networks or layers."""
-    _check_origin(embeddings, query.provenance.model, query.layer)
-    check_length(embeddings, query.vectors)
+def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
+    taken = taken_to_show(source, rows)
+    changed = [name for name, stamp in zip(taken.names, taken.stamps, strict=True) if has_changed(name, stamp)]
+    notes = (
+        f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
+        f"{listed(changed, 3)}; embed them again",
+    )
+    return Queries(
+        source.vectors_of(rows, space),
+        taken.names,
+        taken.labels,
+        taken.thumbnails,
+        rows,
+        notes=notes if changed else (),
+    )
 
 
-def check_network(embeddings: Embeddings, model: Model) -> None:
-    """`ParameterError` where another network than this one made the embeddings, before it embeds a query."""
-    _check_origin(embeddings, model.provenance("check", {}, 0.0).model, embeddings.layer)
+def _of_vectors(source: Source, query: Array, space: Space) -> Queries:
+    if space == "pixel":
+        raise ParameterError("a vector has no pixels: space='pixel' takes rows, images or Embeddings")
+    vectors = _checked(source, np.atleast_2d(query).astype(np.float32))
+    n = len(vectors)
+    white = np.full((min(n, MOST_THUMBNAILS), THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
+    return Queries(vectors, tuple(f"vector {i}" for i in range(n)), (None,) * n, white)
 
 
-def _check_origin(embeddings: Embeddings, about: Mapping[str, Any], layer: str) -> None:
-    mine, theirs = (e.get("weights_sha256") for e in (embeddings.provenance.model, about))
-    if layer != embeddings.layer or (mine and theirs and mine != theirs):
+def _checked(source: Source, vectors: Array) -> Array:
+    """Vectors that can be compared, or `ParameterError`."""
+    if not len(vectors) or vectors.shape[1] != source.n_dims:
         raise ParameterError(
-            f"the query was embedded by {about.get('name')} at {layer!r}, these by "
-            f"{embeddings.provenance.model.get('name')} at {embeddings.layer!r}; vectors of different networks or "
-            "layers cannot be compared: give the network that made them"
+            f"{len(vectors)} vectors of {vectors.shape[1]} dimensions as query; expected {source.n_dims}"
         )
+    if not np.isfinite(vectors).all():
+        raise ParameterError("a vector as query holds NaN or infinite values; expected finite ones")
+    return vectors
 
 
-def check_length(embeddings: Embeddings, vectors: Array) -> None:
-    have, given = embeddings.vectors.shape[1], vectors.shape[1]
-    if given != have:
-        raise ParameterError(f"vectors of {given} dimensions as query; these embeddings have {have}")
+def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
+    """Images as the network that made a source sees them."""
+    model = source.model if model is None else as_model(model)
+    check_model(source, model, embeds=True)
+    if model is None:
+        what = repr(str(images)) if isinstance(images, str | Path) else f"a {type(images).__name__}"
+        raise NotEmbeddedError(
+            f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
+            "made them as model=, or pass embed(model, query)"
+        )
+    return embed_in_memory(model, images, layer=source.made.parameters["layer"])

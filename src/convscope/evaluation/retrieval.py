@@ -17,7 +17,6 @@ By chance, of a random ranking of the M others:
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +24,12 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..checks import Metric
-from ..embedding import Embeddings, EmbeddingStore
 from ..embedding.copies import copies_of
-from ..embedding.points import points_of
-from ..embedding.table import THUMBNAIL_PX, decode
+from ..embedding.neighbors import NO_LABELS
+from ..embedding.source import Source, as_source, rows_at
 from ..errors import ParameterError
-from ..results import Array, Provenance, Retrieval
+from ..results import Array, Retrieval
+from ..store.thumbnails import THUMBNAIL_PX
 from .ranking import Ranked, ranked_by, voted_for
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
@@ -40,31 +39,26 @@ _DRAWS = 10_000
 
 @checks_arguments
 def evaluate_retrieval(
-    source: EmbeddingStore | Embeddings,
-    k: int = 5,
-    *,
-    metric: Metric = "cosine",
-    worst: int = 8,
-    seed: int = 0,
+    source: Source, *, k: int = 5, metric: Metric = "cosine", worst: int = 8, seed: int = 0
 ) -> Retrieval:
     """How well an image's nearest neighbors tell its label: in feature space, in pixel space, and by chance.
 
-    A network that has learned the labels puts images of one label side by side, where their pixels are not alike.
-    Where features do no better than pixels, it has not, or the labels are in the colors. See the module for the
-    definitions; each is the mean over the queries of a class, and `Retrieval.macro` the mean over the classes.
+    A network that has learned the labels puts images of one label side by side even where their pixels differ. If
+    features do no better than pixels, it has not, or the colors tell the labels. The module defines the measures;
+    each is the mean over the queries of a class, and `Retrieval.macro` the mean over the classes.
 
     Args:
-        source: an `EmbeddingStore`, of which the rows with a label count, or `Embeddings`.
+        source: `Embeddings`, or an `EmbeddingStore`; images without a label do not count.
         k: neighbors that vote.
         metric: "cosine", "euclidean" or "dot", in both spaces.
-        worst: queries to keep, those whose neighbors agree the least; fewer where there are not so many.
-        seed: of the queries that are drawn where there are more than 20,000 images, and of the draws by chance,
-            and of the order of neighbors that are equally near.
+        worst: queries to keep, those whose neighbors agree the least; fewer where there are fewer.
+        seed: of the choice of queries among more than 20,000 images, of the draws by chance, and of the order of
+            neighbors that are equally near.
 
     Returns:
-        `Retrieval`. All its numbers are in [0, 1]. A class with a single image has no other to be found: it is a
-        query and stands in the confusion table, but its measures are NaN and not in the means. Pixel space is
-        left out of a store without thumbnails.
+        `Retrieval`. All its numbers are in [0, 1]. A class with a single image leaves nothing to find: the image
+        is a query and counts in the confusion table, but the measures of its class are NaN, and not in the means.
+        Pixel space is left out of a store without thumbnails.
 
     Raises:
         ParameterError: an option out of range, no labels, no label of two images, or not more than k labeled
@@ -85,8 +79,9 @@ def evaluate_retrieval(
     References: Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, chapter 8.
     """
     started = time.perf_counter()
-    with source.reading() if isinstance(source, EmbeddingStore) else nullcontext():
-        images = _labeled(source)
+    asked = as_source(source)
+    with asked.reading():
+        images = _labeled(asked)
     n = len(images.names)
     if k >= n:
         raise ParameterError(f"k={k}: there are {n} labeled images, so that k is at most {n - 1}")
@@ -95,97 +90,84 @@ def evaluate_retrieval(
         raise ParameterError(f"{n} labels of one image each: there must be two images with the same label")
     rng = np.random.default_rng(seed)
     queries = np.sort(rng.choice(n, _SAMPLE, replace=False)) if n > _MANY else np.arange(n)
-    feature = ranked_by(images.vectors, codes, queries, k, metric, seed)
-    spaces = {"feature": feature}
+    spaces = {"feature": ranked_by(images.vectors, codes, queries, k, metric, seed)}
     if images.thumbnails is not None:
         spaces["pixel"] = ranked_by(images.thumbnails, codes, queries, k, metric, seed)
     per_class = {name: _per_class(ranked, codes, queries) for name, ranked in spaces.items()}
     per_class["chance"] = _by_chance(codes, k, rng)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (codes[queries], feature.voted), 1)
-    lowest = np.lexsort((feature.average_precision, feature.precision))[:worst]
-    shown = np.column_stack([queries[lowest], feature.neighbors[lowest]])
-    rows, places = np.unique(shown, return_inverse=True)
-    places = places.reshape(shown.shape)
-    tables = [np.stack([measures[m] for measures in per_class.values()]).astype(np.float32) for m in range(3)]
-    parameters = {"k": k, "metric": metric, "worst": worst, "seed": seed}
+    accuracy, precision, average_precision = (
+        np.stack([measures[m] for measures in per_class.values()]).astype(np.float32) for m in range(3)
+    )
     return Retrieval(
         spaces=tuple(per_class),
         classes=tuple(map(str, classes)),
         counts=np.bincount(codes[queries], minlength=len(classes)),
-        accuracy=tables[0],
-        precision=tables[1],
-        average_precision=tables[2],
-        confusion=confusion,
-        worst=places[:, 0],
-        worst_neighbors=places[:, 1:],
-        worst_shares=feature.precision[lowest].astype(np.float32),
+        accuracy=accuracy,
+        precision=precision,
+        average_precision=average_precision,
+        confusion=_confusion(codes[queries], spaces["feature"].voted, len(classes)),
         k=k,
         metric=metric,
-        names=tuple(images.names[i] for i in rows),
-        labels=tuple(images.labels[i] for i in rows),
-        thumbnails=_pictures(images, rows),
         provenance=replace(
-            images.provenance,
+            asked.made,
             method="evaluate_retrieval",
-            parameters=parameters,
+            parameters={"k": k, "metric": metric, "worst": worst, "seed": seed},
             seconds=time.perf_counter() - started,
             notes=(*_notes(classes, codes, len(queries)), *_note_on_copies(images.vectors)),
             skipped=(),
         ),
+        **_worst(images, queries, spaces["feature"], worst),
     )
 
 
 @dataclass(frozen=True)
 class _Images:
-    """The labeled images: vectors (N, D), thumbnails (N, P) uint8 or None, and the rest of each."""
+    """The labeled images: vectors (N, D), thumbnails (N, P) uint8 or None, labels (N,) and names."""
 
     vectors: Array
     thumbnails: Array | None
     labels: Array
     names: tuple[str, ...]
-    provenance: Provenance
 
 
-def _labeled(source: EmbeddingStore | Embeddings) -> _Images:
-    if isinstance(source, EmbeddingStore):
-        images = _labeled_of_store(source)
-    else:
-        rows = np.flatnonzero([label is not None for label in source.labels])
-        images = _Images(
-            source.vectors[rows],
-            source.thumbnails.reshape(len(source), -1)[rows],
-            np.array([source.labels[i] for i in rows], dtype=str),
-            tuple(source.names[i] for i in rows),
-            source.provenance,
-        )
-    if not images.names:
-        raise ParameterError("no image has a label; embed a folder whose subfolders are the labels")
-    if not np.isfinite(images.vectors).all():
+def _labeled(source: Source) -> _Images:
+    labels = source.labels
+    places = np.flatnonzero([label is not None for label in labels])
+    if not len(places):
+        raise ParameterError(NO_LABELS)
+    found = rows_at(source.blocks(), places)
+    if not np.isfinite(found.vectors).all():
         raise ParameterError("the vectors hold NaN or infinite values, which have no neighbors")
-    return images
-
-
-def _labeled_of_store(store: EmbeddingStore) -> _Images:
-    blocks = list(points_of(store, "label IS NOT NULL"))
-    origin = store.origin
-    names: list[str] = []
-    labels: list[str] = []
-    thumbnails: list[Array] = []
-    n_pictures = 0
-    for block in blocks:
-        for first in range(0, len(block), _ROWS):
-            rows = store.take(block.row_ids[first : first + _ROWS], ["path", "label", "thumbnail"]).to_pydict()
-            names, labels = names + rows["path"], labels + rows["label"]
-            n_pictures += sum(data is not None for data in rows["thumbnail"])
-            thumbnails += [decode(data).reshape(-1) for data in rows["thumbnail"]]
+    parts = [source.take(found.rows[first : first + _ROWS]) for first in range(0, len(found), _ROWS)]
+    is_shown = all(part.has_thumbnail.all() for part in parts)
     return _Images(
-        np.concatenate([block.vectors for block in blocks]) if blocks else np.zeros((0, 1), np.float32),
-        np.stack(thumbnails) if n_pictures == len(names) and names else None,
-        np.array(labels, dtype=str),
-        tuple(names),
-        Provenance("evaluate_retrieval", {}, origin.model, "cpu", origin.versions, 0.0),
+        found.vectors,
+        np.concatenate([part.thumbnails.reshape(len(part.names), -1) for part in parts]) if is_shown else None,
+        np.array(labels, dtype=object)[places].astype(str),
+        tuple(name for part in parts for name in part.names),
     )
+
+
+def _confusion(true: Array, voted: Array, n_classes: int) -> Array:
+    table = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(table, (true, voted), 1)
+    return table
+
+
+def _worst(images: _Images, queries: Array, ranked: Ranked, n: int) -> dict[str, Any]:
+    """The queries whose neighbors agree the least, with those neighbors: what `Retrieval` shows of them."""
+    lowest = np.lexsort((ranked.average_precision, ranked.precision))[:n]
+    shown = np.column_stack([queries[lowest], ranked.neighbors[lowest]])
+    rows, places = np.unique(shown, return_inverse=True)
+    places = places.reshape(shown.shape)
+    return {
+        "worst": places[:, 0],
+        "worst_neighbors": places[:, 1:],
+        "worst_shares": ranked.precision[lowest].astype(np.float32),
+        "names": tuple(images.names[i] for i in rows),
+        "labels": tuple(images.labels[i] for i in rows),
+        "thumbnails": _pictures(images, rows),
+    }
 
 
 def _per_class(ranked: Ranked, codes: Array, queries: Array) -> list[Array]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, EmbeddingStore, embed, project
-from ..embedding.lance import is_store
-from ..embedding.neighbors import Space
-from ..embedding.queries import check_network
-from ..embedding.reducing import source_of
+from ..embedding import Embeddings, EmbeddingStore, embed, label_precision, neighbors
+from ..embedding.origins import check_model
+from ..embedding.projection import mapped
+from ..embedding.source import Source, is_source, is_stored
 from ..errors import ParameterError
 from ..images import load_images
 from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
+from ..store import is_store
 
 QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5
 MEASURED = 2000  # up to so many images, each is a query for the share of neighbors with the right label
-
-Vectors: TypeAlias = Embeddings | EmbeddingStore
 
 
 @dataclass(frozen=True)
@@ -53,24 +50,22 @@ def opened(collection: Any, model: Model) -> Any:
         ParameterError, StoreError: the vectors come from another network, or are fewer than two.
     """
     found = _found(collection, model)
-    if isinstance(found, Embeddings):
-        check_network(found, model)
-    if isinstance(found, EmbeddingStore):
-        found.check_model(model, embeds=True)
-    _check_number(found.count(found.in_use()) if isinstance(found, EmbeddingStore) else len(found))
+    if is_source(found):
+        check_model(found, model, embeds=True)
+        _check_number(found.n_vectors)
+    else:
+        _check_number(len(found))
     return found
 
 
 def _found(collection: Any, model: Model) -> Any:
     if isinstance(collection, torch.Tensor):
         return check_tensor(collection, model.n_channels)
-    if isinstance(collection, Embeddings):
+    if is_source(collection):
         return collection
-    if isinstance(collection, EmbeddingStore):
-        return EmbeddingStore.open(collection.place, model=model)
     if isinstance(collection, str | Path):
         if is_store(collection):
-            return EmbeddingStore.open(collection, model=model)
+            return EmbeddingStore.open(collection)
         if is_saved(collection):
             return Embeddings.load(collection)
     return load_images(collection)
@@ -83,57 +78,36 @@ def _check_number(n: int) -> None:
 
 def collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
     """Find what is near the shown images, and near some of the collection's own; `opened` gives the collection."""
-    vectors: Vectors = collection
-    if not isinstance(collection, Embeddings | EmbeddingStore):
+    vectors = collection
+    if not is_source(vectors):
         vectors = embed(model, collection, progress=progress)
         _check_number(len(vectors))
-    with vectors.reading() if isinstance(vectors, EmbeddingStore) else nullcontext():
+    with vectors.reading():
         return _asked(model, vectors, shown)
 
 
-def _asked(model: Model, vectors: Vectors, shown: Any) -> Collection:
-    names, labels, skipped = _rows(vectors)
-    asked = shown if isinstance(vectors, EmbeddingStore) else embed(model, shown, layer=vectors.layer)
-    nearest = [_nearest(vectors, asked)]
+def _asked(model: Model, source: Source, shown: Any) -> Collection:
+    names, labels = source.names, source.labels
+    nearest = [_nearest(source, embed(model, shown, layer=source.made.parameters["layer"]))]
     if n_own := max(QUERIES - len(nearest[0][0].query_names), 0):
-        places = np.unique(np.linspace(0, len(names) - 1, min(n_own, len(names))).round().astype(int)).tolist()
-        own = [names[i] for i in places] if isinstance(vectors, EmbeddingStore) else places
-        nearest.append(_nearest(vectors, own))
+        places = np.unique(np.linspace(0, len(names) - 1, min(n_own, len(names))).round().astype(int))
+        nearest.append(_nearest(source, places))
     precision = None
     if len(names) <= MEASURED and len(set(labels) - {None}) > 1:
-        precision = (_precision(vectors, names, labels, "feature"), _precision(vectors, names, labels, "pixel"))
+        by_feature, by_pixel = (
+            label_precision(source, k=NEIGHBORS, space=space) for space in ("feature", "pixel")
+        )
+        precision = (by_feature, by_pixel)
+    projection, _, _ = mapped(source)  # without keeping it: a report changes nothing in a store
     return Collection(
         count=len(names),
         nearest=tuple(nearest),
-        projection=project(source_of(vectors)),  # of a store as it is: a report changes nothing in it
+        projection=projection,
         precision=precision,
-        skipped=skipped,
+        skipped=tuple(source.unread().values()) if is_stored(source) else source.made.skipped,
     )
 
 
-# --- embeddings and stores alike -------------------------------------------------------------------------------
-
-
-def _rows(vectors: Vectors) -> tuple[tuple[str, ...], tuple[str | None, ...], tuple[str, ...]]:
-    """Names, labels, and what could not be read."""
-    if isinstance(vectors, Embeddings):
-        return vectors.names, vectors.labels, vectors.provenance.skipped
-    rows = vectors.to_arrow(["path", "label"], vectors.in_use())
-    return tuple(rows["path"].to_pylist()), tuple(rows["label"].to_pylist()), tuple(vectors.unread().values())
-
-
-def _nearest(vectors: Vectors, query: Any) -> tuple[Neighbors, Neighbors]:
-    return _near(vectors, query, "feature"), _near(vectors, query, "pixel")
-
-
-def _near(vectors: Vectors, query: Any, space: Space) -> Neighbors:
-    return vectors.neighbors(query, k=NEIGHBORS, space=space)
-
-
-def _precision(vectors: Vectors, names: Any, labels: Any, space: Space) -> float:
-    """The mean share of the nearest images to a labeled one that have its label."""
-    if isinstance(vectors, Embeddings):
-        return vectors.label_precision(NEIGHBORS, space=space)
-    found = _near(vectors, [name for name, label in zip(names, labels, strict=True) if label is not None], space)
-    label_of = np.array(found.labels, dtype=object)
-    return float((label_of[found.indices] == np.array(found.query_labels, dtype=object)[:, None]).mean())
+def _nearest(source: Source, query: Any) -> tuple[Neighbors, Neighbors]:
+    """Neighbors in feature space and in pixel space."""
+    return neighbors(source, query, k=NEIGHBORS), neighbors(source, query, k=NEIGHBORS, space="pixel")

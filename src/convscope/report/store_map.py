@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..embedding import EmbeddingStore
-from ..embedding.exact import nearest
-from ..embedding.points import points_of
-from ..embedding.rows import path_of
-from ..embedding.table import GONE
+from ..embedding.nearest import nearest
 from ..errors import StoreError
 from ..results import Array, Projection
+from ..store.keys import path_of
+from ..store.schema import GONE
 from .map_data import MapData
 from .map_page import map_page
 from .short_paths import without_common_folder
@@ -119,9 +118,9 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
     row_of = {row_id: i for i, row_id in enumerate(row_ids)}
     found = np.full((len(row_ids), min(NEIGHBORS, len(row_ids) - 1)), -1, np.int32)
     scores = np.zeros(found.shape, np.float32)
-    for block in points_of(store):
-        ids, near = nearest(store, block.vectors, found.shape[1], "cosine", own=block.row_ids)
-        for own, others, values in zip(block.row_ids, ids, near, strict=True):
+    for block in store.blocks():
+        ids, near = nearest(store.blocks(), block.vectors, found.shape[1], "cosine", own=block.rows)
+        for own, others, values in zip(block.rows, ids, near, strict=True):
             if (i := row_of.get(int(own))) is not None:
                 found[i, : len(others)] = [row_of.get(int(other), -1) for other in others]
                 scores[i, : len(values)] = values

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..arguments import checks_arguments
-from ..embedding import EmbeddingStore
-from ..embedding.rows import path_of
+from ..embedding.source import is_source, is_stored
 from ..images import ImageSet, load_images
 from ..models import Model, as_model
 from ..outputs import check_output, replace_file
+from ..store.keys import path_of
 from ..targets import Target
 from .collection import opened
 from .contents import StageProgress, compose
@@ -93,7 +93,7 @@ def report(
 def _inputs(*given: Any) -> Iterator[str]:
     """The names of everything that is read and has a name; needed only where the output exists already."""
     for one in given:
-        names = one.by_path("stamp") if isinstance(one, EmbeddingStore) else getattr(one, "names", ())
+        names = one.by_path("stamp") if is_source(one) and is_stored(one) else getattr(one, "names", ())
         yield from map(path_of, names)
         if isinstance(one, ImageSet):
             yield from map(str, one.tables)

@@ -1,4 +1,4 @@
-"""What a store needs of LanceDB and of the disk: a connection, a lock, errors in our own words."""
+"""What a store needs from LanceDB and the disk: a connection, a lock, errors in plain words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,11 @@ KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
 _FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
 _NO_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # LanceDB takes another place for it, or none
-_NAMED = 500  # in one condition
 _log = logging.getLogger(__name__)
 
 
 class _Forks:
-    """Whether this process was forked from one that had used a store: LanceDB's threads are not in it."""
+    """Whether this process was forked from one that had used a store, and so lacks LanceDB's threads."""
 
     cut_off = False
 
@@ -41,27 +40,12 @@ after_fork(_note_fork)
 
 
 def check_not_forked(place: str) -> None:
-    """`StoreError` where LanceDB could wait forever for its threads, which a fork does not copy."""
+    """Raise `StoreError` if LanceDB would wait forever for threads that a fork did not copy."""
     if _Forks.cut_off:
         raise StoreError(
             f"{place}: this process was forked from one that had used a store, whose threads did not come along; "
             "start processes by multiprocessing.get_context('spawn'), or open no store before the fork"
         )
-
-
-def quoted(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def is_one_of(column: str, names: Sequence[str]) -> str:
-    """A condition: the column holds one of some names."""
-    return f"{column} IN ({', '.join(map(quoted, names))})"
-
-
-def in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Names, as many at a time as one condition takes."""
-    return (names[first : first + _NAMED] for first in range(0, len(names), _NAMED))
 
 
 def connected(place: str) -> Any:
@@ -75,7 +59,7 @@ def connected(place: str) -> Any:
 
 
 def tables(database: Any, place: str) -> list[str]:
-    """The names of the tables; a folder in which nothing was committed, as after a kill, is none."""
+    """The names of the tables; a folder without any commit, as a kill may leave, is not one."""
     found = database.list_tables().tables
     return [name for name in found if not is_local(place) or has_table(Path(place), name)]
 
@@ -94,13 +78,13 @@ def is_local(place: str) -> bool:
 
 
 def is_store(place: str | Path) -> bool:
-    """Whether it names a store: a folder with a table of rows, or an address, which is not looked up."""
+    """Whether a place names a store: a folder with a table of rows, or any address, which is not looked up."""
     local = os.path.expanduser(place)
     return not is_local(str(place)) or has_table(Path(local))
 
 
 def make_folder(folder: Path) -> None:
-    """A folder that is a store, or may become one; `StoreError` where it is anything else."""
+    """Make the folder of a store; `StoreError` if something else is there."""
     try:
         if folder.exists() and (not folder.is_dir() or not _is_free(folder)):
             raise StoreError(f"{folder} exists and is no store; choose another place")
@@ -119,7 +103,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def has_table(folder: Path, name: str = ROWS) -> bool:
-    """Whether there is a table with at least one version that was committed."""
+    """Whether a folder has a table with at least one committed version."""
     try:
         return any(file.suffix == ".manifest" for file in (folder / f"{name}.lance" / "_versions").iterdir())
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no folder can have
@@ -130,7 +114,7 @@ def has_table(folder: Path, name: str = ROWS) -> bool:
 
 @contextmanager
 def lock(place: str) -> Iterator[None]:
-    """One writer at a time, as LanceDB would let two insert the same path; an object store has only the key."""
+    """One writer at a time, as LanceDB lets two insert the same path; in an object store the key has to do."""
     if not is_local(place):
         yield
         return
@@ -160,7 +144,7 @@ def lock(place: str) -> Iterator[None]:
 
 
 def _sign(file: Path) -> None:
-    """Say in a lock that is held who holds it; a disk that is full keeps nobody from reading."""
+    """Write into a held lock who holds it; a full disk is no reason to fail here."""
     try:
         file.write_text(
             f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -177,8 +161,8 @@ def _holder(file: Path) -> str:
 
 
 @contextmanager
-def explained(where: str | None = None, what: str = "the store") -> Iterator[None]:
-    """LanceDB's remark on a condition that the user gave, or on a store that is damaged, as an error of ours."""
+def explained(what: str) -> Iterator[None]:
+    """Turn what LanceDB raises for a damaged or missing store, or a full disk, into `StoreError`."""
     try:
         yield
     except ConvscopeError:
@@ -186,10 +170,8 @@ def explained(where: str | None = None, what: str = "the store") -> Iterator[Non
     except Exception as error:
         if any(sign in str(error) for sign in _FULL):
             raise StoreError(_full(what)) from error
-        if where is None:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"{what} is damaged, gone, or cannot be written ({first})") from error
-        raise ParameterError(f"where={where!r}: {(str(error).splitlines() or [''])[0]}") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"{what} is damaged, gone, or cannot be written ({first})") from error
 
 
 def _full(what: str) -> str:

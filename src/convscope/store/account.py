@@ -1,34 +1,35 @@
-"""What a run of `embed` does with the rows that are there: they follow their files, and get their labels."""
+"""How a run of `embed` brings the rows of a store up to date: they follow their files, and labels change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..images import ImageSet
+from .embedding_store import EmbeddingStore
+from .keys import digest_of, key_of, stamp_of
 from .moves import finish_moves, in_order, move, moves_of, notes_on_moves, of_paths
 from .presence import Missing, missing_rows, presence, remember_folders, remembered_folders
-from .rows import digest_of, key_of, stamp_of
-from .store import EmbeddingStore
-from .table import GONE
+from .schema import GONE
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a run of `embed` has found, each number in images or rows.
+    """What a run of `embed` found; the numbers count images or rows.
 
     Attributes:
-        given: images that were given, each once.
-        new: that the store did not know.
-        changed: files whose content is another one.
-        moved: files that have another path; what was found out about them stays.
-        relabeled: rows that have got another label, or lost theirs.
-        gone: rows of the store whose file is not there any more.
-        out_of_reach: rows whose folder is not there, or whose file may not be looked at.
-        failed: images, of those given, that could not be read.
-        skipped: why, and folders that could not be looked into.
-        notes: remarks on what was given.
+        given: images that were given, duplicates left out.
+        new: images that the store did not hold.
+        changed: files with another content than before.
+        moved: files at another path; their rows keep everything else.
+        relabeled: rows whose label changed or was removed.
+        gone: rows whose file does not exist any more.
+        out_of_reach: rows whose folder is missing, or whose file may not be looked at.
+        failed: given images that could not be read.
+        skipped: why they could not, and folders that could not be opened.
+        notes: remarks on the given images.
     """
 
     given: int
@@ -44,18 +45,18 @@ class Changes:
 
 
 class Account:
-    """What a run of `embed` does with the rows that are there: some follow their files, all get their labels.
+    """Brings the rows of given files up to date; ``todo`` are the files that have to be embedded.
 
-    ``images`` are those that were given, ``todo`` those that have to be embedded.
+    ``images`` are all that were given, with the labels that their rows will have.
     """
 
     def __init__(self, store: EmbeddingStore, images: ImageSet) -> None:
         self._store = store
         finish_moves(store)
-        remember_folders(store, [key_of(folder) for folder in images.folders])
+        remember_folders(store.fits, [key_of(folder) for folder in images.folders])
         stamps = store.by_path("stamp")
         changed = changed_among(store, images, stamps)
-        missing = missing_rows(stamps, remembered_folders(store))
+        missing = missing_rows(stamps, remembered_folders(store.fits))
         moves = moves_of(store, images, stamps, changed, missing)
         self._n_relabeled = sum(
             move(store, some, some.keys() - changed.keys()) for some in in_order(moves, stamps.keys())
@@ -77,9 +78,10 @@ class Account:
         self._n_not_there = 0
 
     def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
-        """Whether a row is written: one of a file out of reach, which has no stamp, not in place of an older one.
+        """Whether a row is to be written.
 
-        Nor one of a file that is not there, as a table may list, and which the store does not know.
+        The row of a file that is out of reach, which has no stamp, replaces no older one. A file that does not
+        exist, such as one that a table lists, gets no new row.
         """
         if stamp is not None:
             return True
@@ -89,9 +91,9 @@ class Account:
         return is_written
 
     def closed(self) -> Changes:
-        """When all is embedded: labels, gone files, and what there is to be told."""
+        """Once all is embedded, update labels, mark gone files, and sum up."""
         n_relabeled = relabel(self._store, self.images)
-        missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store))
+        missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store.fits))
         mark_gone(self._store, missing)
         given = set(self.images.names)
         unread = {path: error for path, error in self._store.unread().items() if path in given} | self._unread
@@ -109,14 +111,37 @@ class Account:
         )
 
 
+class Tally:
+    """The same for images that are not files: their name and content identify them."""
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self._store = store
+        self._given = self._new = self._changed = 0
+
+    @cached_property
+    def _known(self) -> dict[str, str | None]:
+        return self._store.by_path("stamp")
+
+    def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
+        """Whether the store has no such image, or another one under this name."""
+        self._given += 1
+        is_known, is_same = path in self._known, self._known.get(path, "") == stamp
+        self._new += not is_known
+        self._changed += is_known and not is_same
+        return not is_same
+
+    def closed(self) -> Changes:
+        return Changes(self._given, self._new, self._changed)
+
+
 # --- before anything is embedded -------------------------------------------------------------------------------
 
 
 def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tuple[ImageSet, tuple[str, ...]]:
-    """Images with the labels that their rows have, where the label given is only that of a folder; and a remark.
+    """Images whose folder labels give way to the labels that their rows have; and a note on that.
 
-    Of a file at the same path it can be another one only because another folder was given. What says its labels
-    itself, such as a table, changes them.
+    A folder label of the same path differs only because another folder was given. A table changes labels, as it
+    states them.
     """
     kept, other = [], []
     for source in images.sources:
@@ -139,10 +164,10 @@ def with_known_labels(images: ImageSet, known: Mapping[str, str | None]) -> tupl
 def changed_among(
     store: EmbeddingStore, images: ImageSet, stamps: Mapping[str, str | None]
 ) -> dict[str, str | None]:
-    """The images that a store knows, and that are of another content now, each with its digest if it can be read.
+    """The known images whose content has changed, each with its digest, or None if it cannot be read.
 
-    A file that was only touched, or copied over itself, keeps its row; its new stamp is noted. One that could not
-    be reached the last time has none, and is tried again.
+    A file that was only touched, or copied over itself, keeps its row with a new stamp. A file that was out of
+    reach the last time has no stamp, and is tried again.
     """
     import pyarrow as pa
 
@@ -162,7 +187,7 @@ def changed_among(
 
 
 def relabel(store: EmbeddingStore, images: ImageSet) -> int:
-    """Set the labels that are given and differ from those in a store; returns how many."""
+    """Set the given labels that differ from those in the store, and return their number."""
     import pyarrow as pa
 
     known = store.by_path("label")
@@ -177,9 +202,9 @@ def relabel(store: EmbeddingStore, images: ImageSet) -> int:
 
 
 def mark_gone(store: EmbeddingStore, missing: Missing) -> None:
-    """Say in the column `GONE` whose files are gone, so that they take part in no answer.
+    """Mark the rows of gone files in the column `GONE`, so that they take part in no answer.
 
-    A file that was gone and is out of reach now, with its disk, stays gone.
+    A gone file stays gone when its disk is out of reach.
     """
     import pyarrow as pa
 

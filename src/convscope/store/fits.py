@@ -1,4 +1,4 @@
-"""What was fitted to the vectors of a store, kept beside them: maps, an index, clusters."""
+"""What was fitted to the vectors of a store: maps, clusters, an index."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, quoted, tables
+from .conditions import quoted
+from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, tables
 
 
 class Fits:
-    """Names, each with a JSON object and some bytes."""
+    """A table of names, each with a JSON object and bytes."""
 
     def __init__(self, database: Any, place: str) -> None:
         self._database, self._place = database, place
@@ -19,11 +20,11 @@ class Fits:
         self._recalled: dict[str, tuple[int, tuple[dict[str, Any], bytes] | None]] = {}  # of one version of it
 
     def remember(self, name: str, about: Mapping[str, Any] | None, data: bytes = b"") -> None:
-        """Keep something that was fitted to the vectors, in place of what has the same name; None forgets that."""
+        """Keep something under a name, in place of what is there; None forgets it."""
         import pyarrow as pa
 
         row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
-        with lock(self._place), explained(what=self._what):
+        with lock(self._place), explained(self._what):
             if FITS not in tables(self._database, self._place):
                 self._database.create_table(FITS, schema=row.schema)
             table = self._database.open_table(FITS)
@@ -31,9 +32,9 @@ class Fits:
             table.optimize(cleanup_older_than=KEPT_FOR)
 
     def recall(self, name: str) -> tuple[dict[str, Any], bytes] | None:
-        """What `remember` kept under a name."""
+        """What `remember` kept under a name, or None."""
         check_not_forked(self._place)
-        with explained(what=self._what):
+        with explained(self._what):
             if self._table is None:
                 if FITS not in tables(self._database, self._place):
                     return None

@@ -31,9 +31,11 @@ from convscope import (
     StoreError,
     cluster,
     embed,
+    neighbors,
     project,
 )
-from convscope.embedding import filling
+from convscope.embedding.features import Extractor
+from convscope.embedding.origins import check_model
 from convscope.images import Source
 
 
@@ -58,14 +60,14 @@ def network(seed: int = 0) -> Model:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images went through the network, a number for each batch."""
     calls: list[int] = []
-    extracting = filling.extracting
+    running = Extractor.running
 
     @contextmanager
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        with extracting(*args, **kwargs) as extract:
+    def counting(self: Extractor) -> Any:
+        with running(self) as extract:
             yield lambda x: (calls.append(len(x)), extract(x))[1]
 
-    monkeypatch.setattr(filling, "extracting", counting)
+    monkeypatch.setattr(Extractor, "running", counting)
     return calls
 
 
@@ -130,7 +132,7 @@ def test_a_file_that_cannot_be_read_has_a_row_that_says_why(
     assert (row["vector"], row["thumbnail"], row["label"]) == (None, None, "cats")
     embed(network(), folder, store=tmp_path / "s.lance")
     assert sum(counted) == 12
-    found = store.neighbors(str(folder / "cats" / "0.png"), k=50)
+    found = neighbors(store, str(folder / "cats" / "0.png"), k=50)
     assert found.indices.shape == (1, 11)
 
 
@@ -149,27 +151,24 @@ def test_another_network_layer_or_precision_is_refused(folder: Path, tmp_path: P
         embed(network(), folder, store=place, layer="0")
     with pytest.raises(StoreError, match="the precision differ"):
         embed(network(), folder, store=place, precision="bfloat16")
-    with pytest.raises(StoreError, match="the weights differ"):
-        EmbeddingStore.open(place, model=network(1))
-    store = EmbeddingStore.open(place, model=network())
+    store = EmbeddingStore.open(place)
     assert len(store) == 12
     image = np.random.default_rng(9).integers(0, 255, (20, 20, 3), np.uint8)
-    assert store.neighbors(image, k=1).indices.shape == (1, 1)
-    store.model = network(1)
+    assert neighbors(store, image, k=1, model=network()).indices.shape == (1, 1)
     with pytest.raises(StoreError, match="the weights differ"):
-        store.neighbors(image, k=1)
+        neighbors(store, image, k=1, model=network(1))
 
 
 def test_a_network_is_checked_against_what_made_the_store(folder: Path, tmp_path: Path) -> None:
     store = embed(network(), folder, store=tmp_path / "s.lance")
-    store.check_model(network())
-    store.check_model(None)
+    check_model(store, network())
+    check_model(store, None)
     with pytest.raises(StoreError, match=r"s\.lance holds vectors of Sequential \(\w{8}\) .*, not of Sequential"):
-        store.check_model(network(1))
+        check_model(store, network(1))
     own = EmbeddingStore.of_vectors(tmp_path / "own.lance", np.eye(4))
-    own.check_model(network(1))  # no network made it
+    check_model(own, network(1))  # no network made it
     with pytest.raises(StoreError, match="brought along"):
-        own.check_model(network(1), embeds=True)
+        check_model(own, network(1), embeds=True)
 
 
 def test_places_that_hold_no_store(tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_float16_takes_half_the_space_and_little_of_the_precision(folder: Path, 
     np.testing.assert_allclose(
         store.to_arrow(["vector"])["vector"].to_pylist(), embed(network(), folder).vectors, rtol=1e-3, atol=1e-4
     )
-    assert store.neighbors(str(folder / "cats" / "0.png"), k=2).scores.shape == (1, 2)
+    assert neighbors(store, str(folder / "cats" / "0.png"), k=2).scores.shape == (1, 2)
 
 
 def test_tensors_and_loaders(tmp_path: Path, counted: list[int]) -> None:
@@ -198,8 +197,9 @@ def test_tensors_and_loaders(tmp_path: Path, counted: list[int]) -> None:
     np.testing.assert_allclose(
         store.to_arrow(["vector"])["vector"].to_pylist(), embed(network(), x).vectors, atol=1e-6
     )
+    assert sum(counted) == 14
     embed(network(), x, store=tmp_path / "s.lance")
-    assert sum(counted) == 7
+    assert sum(counted) == 14  # they are known by their content
 
 
 def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_ctrl_c_keeps_what_was_computed(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:optimize")
 def test_versions_do_not_pile_up(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convscope.embedding.store.KEPT_FOR", timedelta(0))
+    monkeypatch.setattr("convscope.store.lance_table.KEPT_FOR", timedelta(0))
     place = tmp_path / "s.lance"
     for _ in range(5):
         embed(network(), folder, store=place)
@@ -229,7 +229,7 @@ WRITER = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
-from test_store import network
+from test_embedding_store import network
 from convscope import embed
 from convscope.embedding import filling
 filling.WRITE_ROWS = 8
@@ -370,7 +370,7 @@ def test_a_vector_that_is_no_number_is_an_error_of_its_row(
     assert len(store) == 12
     assert store.count("error LIKE '%gives NaN or infinite values in " + vectors + "'") == 6
     assert len(project(store).names) == 6
-    assert store.neighbors(project(store).names[0], k=10).indices.shape == (1, 5)
+    assert neighbors(store, project(store).names[0], k=10).indices.shape == (1, 5)
 
 
 def test_a_store_in_the_folder_of_its_images_is_no_image(folder: Path, tmp_path: Path) -> None:
@@ -415,8 +415,33 @@ def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) ->
     store = embed(network(), folder, store=tmp_path / "s.lance")
     for where in ("zz", "", 5):
         with pytest.raises(ParameterError, match=f"where={where!r}: ") as caught:
-            store.neighbors(np.zeros(20, np.float32), where=where)  # type: ignore[arg-type]
+            neighbors(store, np.zeros(20, np.float32), where=where)  # type: ignore[arg-type]
         assert "error IS NULL" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "trouble"),
+    [
+        ("labl = 'cats'", "there is no column 'labl'"),
+        ("label = cats", "there is no column 'cats'"),
+        ("probability > 'high'", "compared with a value of another type"),
+        ("label =", "cannot be read as a condition"),
+        ("label == 'cats", "cannot be read as a condition"),
+        ("CAST(label AS INT) = 3", "compared with a value of another type"),
+    ],
+)
+def test_a_mistyped_condition_is_answered_in_plain_words(
+    folder: Path, tmp_path: Path, where: str, trouble: str
+) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    for ask in (store.count, store.delete, lambda where: store.to_arrow(["path"], where)):
+        with pytest.raises(ParameterError, match=trouble) as caught:
+            ask(where)
+        said = str(caught.value)
+        assert "texts stand in single quotes" in said
+        assert "path, id, label, predicted" in said
+        assert not any(word in said for word in ("lance", "Schema", "SQL", ".rs", "thumbnail"))
+    assert len(store) == 12
 
 
 @pytest.mark.parametrize("name", ["a\nb.lance", "a\tb", "a\x7fb", "caf\udce9", "s3://a\nb"])

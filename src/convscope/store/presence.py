@@ -1,4 +1,4 @@
-"""Files of rows: which are where they were, which are gone, and which are out of reach."""
+"""Which files of rows are still there, which are gone, and which are out of reach."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ..errors import StoreError
-from .rows import is_of_a_file, path_of
-from .store import EmbeddingStore
+from .fits import Fits
+from .keys import is_of_a_file, path_of
 
 Presence: TypeAlias = Literal["here", "missing", "out of sight"]
 
@@ -19,7 +19,7 @@ _ROOTS = "folders that were embedded"  # beside what was fitted
 
 
 def presence(path: str) -> Presence:
-    """Whether a file is there. One that may not be looked at, or a link to an absent disk, is not missing."""
+    """Whether a file exists. One that may not be looked at, or a link to an absent disk, is not missing."""
     name = path_of(path)
     try:
         return "here" if stat.S_ISREG(os.stat(name).st_mode) else "missing"  # a folder may have taken its name
@@ -30,7 +30,7 @@ def presence(path: str) -> Presence:
 
 
 def _leads_nowhere(name: str) -> bool:
-    """Whether a file, or a folder that it is in, is a link to a place that is not there."""
+    """Whether a file, or a folder that it is in, is a broken link."""
     while not os.path.lexists(name):
         name, inner = os.path.dirname(name), name
         if name == inner:
@@ -42,8 +42,8 @@ def _leads_nowhere(name: str) -> bool:
 class Missing:
     """Rows whose file is not there.
 
-    ``gone``: for good, as far as can be told. ``by_folder``: out of reach, with all of the folder that is named.
-    ``hidden``: may not be looked at. ``emptied``: folders of gone files that hold nothing, or are not there.
+    ``gone`` files were removed, as far as can be told. ``by_folder`` lists those out of reach with a whole folder.
+    ``hidden`` files may not be looked at. ``emptied`` are folders of gone files that are empty or missing.
     """
 
     gone: tuple[str, ...]
@@ -56,7 +56,7 @@ class Missing:
         return tuple(path for paths in self.by_folder.values() for path in paths)
 
     def check_removable(self, n_rows: int, place: str) -> None:
-        """`StoreError` where removing these rows could be a mistake."""
+        """Raise `StoreError` if removing these rows could be a mistake."""
         folders = [*self.by_folder, *self.emptied]
         if folders:
             n = len(self.out_of_reach) or len(self.gone)
@@ -74,10 +74,10 @@ class Missing:
 
 
 def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Missing:
-    """The rows, by path and stamp, whose files are not there; ``folders`` are those that were embedded.
+    """The rows, by path and stamp, whose files are not there.
 
-    A file is gone where the folder that held it is there, or another file of one of the ``folders`` that it was
-    in. Otherwise it may be on a disk that is not connected, and is out of reach.
+    A file is gone if its folder exists, or another file of an embedded one among ``folders`` that it was in.
+    Otherwise its disk may not be connected, and it is out of reach.
     """
     roots_among = sorted(set(folders))
     missing, hidden, alive, held = list[str](), list[str](), set[str](), set[str]()
@@ -104,7 +104,7 @@ def missing_rows(stamps: Mapping[str, str | None], folders: Iterable[str]) -> Mi
 
 
 def _holds_nothing(folder: str) -> bool:
-    """Whether a folder is not there, or empty, as the place is where a disk would be."""
+    """Whether a folder is missing or empty, like the mount point of an absent disk."""
     try:
         with os.scandir(path_of(folder)) as entries:
             return next(entries, None) is None
@@ -113,16 +113,17 @@ def _holds_nothing(folder: str) -> bool:
 
 
 def _roots_of(path: str, folders: Iterable[str]) -> list[str]:
-    """Those of some folders that a file lies in."""
+    """The folders among these that contain a file."""
     return [root for root in folders if path.startswith(os.path.join(root, ""))]
 
 
-def remembered_folders(store: EmbeddingStore) -> list[str]:
-    kept = store.fits.recall(_ROOTS)
+def remembered_folders(fits: Fits) -> list[str]:
+    """The folders that were embedded into a store."""
+    kept = fits.recall(_ROOTS)
     return [] if kept is None else list(kept[0]["folders"])
 
 
-def remember_folders(store: EmbeddingStore, folders: Iterable[str]) -> None:
-    known = remembered_folders(store)
+def remember_folders(fits: Fits, folders: Iterable[str]) -> None:
+    known = remembered_folders(fits)
     if new := [folder for folder in dict.fromkeys(folders) if folder not in known]:
-        store.fits.remember(_ROOTS, {"folders": [*known, *new]})
+        fits.remember(_ROOTS, {"folders": [*known, *new]})

@@ -1,4 +1,4 @@
-"""Vectors that somebody brings along, made by whatever encoder, into a store that can be asked like any other."""
+"""Vectors from any encoder, checked and made into rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from ..errors import ParameterError
 from ..execution import free_memory
 from ..results import Array
-from .rows import digest_of, stamp_of
-from .table import padded, vector_column
+from .keys import digest_of, stamp_of
+from .schema import padded, vector_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,17 @@ _ROWS, _SMALL = 10_000, 1000  # written at once; read at once
 _MOST = 100_000_000  # whose names are held in memory
 _COLUMNS = ("vector", "path", "label")
 _LARGEST = np.finfo(np.float32).max
+
+
+def own_vectors(
+    vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
+) -> tuple[Array, list[str], list[str | None]]:
+    """Vectors (N, D), names and labels, as given or from a file; given names and labels take precedence."""
+    if isinstance(vectors, str | Path):
+        vectors, found_names, found_labels = read_vectors(Path(vectors))
+        names = found_names if names is None else names
+        labels = found_labels if labels is None else labels
+    return check_vectors(vectors, names, labels)
 
 
 def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
@@ -69,7 +80,7 @@ def _from_parquet(path: Path) -> tuple[Array, list[str] | None, list[str | None]
 def check_vectors(
     vectors: Any, names: Sequence[object] | None, labels: Sequence[object] | None
 ) -> tuple[Array, list[str], list[str | None]]:
-    """Vectors (N, D), a name and a label for each; `ParameterError` where they do not fit each other."""
+    """Vectors (N, D) with a name and a label each; `ParameterError` if they do not match."""
     try:
         array = np.asarray(vectors)
     except (TypeError, ValueError, RuntimeError) as error:

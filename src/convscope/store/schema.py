@@ -1,18 +1,15 @@
-"""What stands in a store: one row an image, and what made them all."""
+"""The columns of a store, and what made its vectors."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
 
 from ..errors import StoreError
-from ..images import Pixels
 from ..results import Array
 
 if TYPE_CHECKING:
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
 
 VectorType: TypeAlias = Literal["float32", "float16"]
 
-THUMBNAIL_PX = 64
-_QUALITY = 90  # of a thumbnail's JPEG: 2 to 3 KB
 _KEY = b"convscope"
 _FORMAT = 1
 GONE = "gone"  # the column that says of which rows the file is gone; stores made before it lack it
@@ -29,7 +24,7 @@ GONE = "gone"  # the column that says of which rows the file is gone; stores mad
 
 @dataclass(frozen=True)
 class Origin:
-    """What made the vectors of a store, which all of them have to share.
+    """What made the vectors of a store: the same for all of them.
 
     ``model`` is as in a result's provenance: name, SHA-256 of the weights, preprocessing.
     """
@@ -40,7 +35,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, other: Origin, place: str) -> None:
-        """`StoreError` where vectors of another origin would be mixed in, or compared."""
+        """Raise `StoreError` if vectors of another origin were to be added or compared."""
         for what, mine, theirs in (
             ("encoders", self.model.get("name"), other.model.get("name")),
             ("weights", self.model.get("weights_sha256"), other.model.get("weights_sha256")),
@@ -88,7 +83,7 @@ def schema_of(origin: Origin, n_dims: int, vectors: VectorType) -> pa.Schema:
 
 
 def origin_of(schema: pa.Schema, place: str) -> Origin:
-    """What made the vectors of a table, from its schema."""
+    """The origin that a table's schema states."""
     try:
         about = json.loads((schema.metadata or {})[_KEY])
         if about["format"] != _FORMAT:
@@ -99,18 +94,28 @@ def origin_of(schema: pa.Schema, place: str) -> Origin:
 
 
 def vector_type(schema: pa.Schema) -> VectorType:
-    """How a store holds its vectors."""
+    """The type in which a store holds its vectors."""
     return "float16" if str(schema.field("vector").type.value_type) == "halffloat" else "float32"
 
 
+def check_vector_type(schema: pa.Schema, n_dims: int, vectors: VectorType, place: str) -> None:
+    """`StoreError` for vectors of another length or type than a store holds."""
+    held = (schema.field("vector").type.list_size, vector_type(schema))
+    if held != (n_dims, vectors):
+        raise StoreError(
+            f"{place} holds vectors of {held[0]} values in {held[1]}, not of {n_dims} in {vectors}; "
+            "choose another place"
+        )
+
+
 def is_finite_in(vectors: Array, schema: pa.Schema) -> Array:
-    """Which of some vectors (N, D) are finite in a store, too: (N,) bool."""
+    """Which vectors (N, D) are finite in the type of the store: (N,) bool."""
     with np.errstate(over="ignore"):
         return np.asarray(np.isfinite(vectors.astype(vector_type(schema))).all(axis=1))
 
 
 def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) -> pa.Array:
-    """Vectors (N, D), of which some may be None, as a column."""
+    """Vectors (N, D), or None, as a column."""
     import pyarrow as pa
 
     kind = schema.field("vector").type
@@ -124,7 +129,7 @@ def vector_column(vectors: Array | Sequence[Array | None], schema: pa.Schema) ->
 
 
 def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with null in the columns of a schema that they lack, as of a picture that nothing is known of yet."""
+    """Rows with nulls in those columns of a schema that they lack."""
     import pyarrow as pa
 
     columns = [
@@ -134,38 +139,6 @@ def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=pa.schema(list(schema)))
 
 
-def thumbnail_of(pixels: Pixels) -> Array:
-    """(H, W, C) uint8, or float in [0, 1] -> the center square, area-averaged, uint8 (64, 64, 3).
-
-    Other than three channels become their average, in gray.
-    """
-    rows, columns, channels = pixels.shape
-    side = min(rows, columns)
-    top, left = (rows - side) // 2, (columns - side) // 2
-    square = pixels[top : top + side, left : left + side]
-    if channels != 3:
-        gray = square.mean(axis=2, dtype=np.float32, keepdims=True).repeat(3, axis=2)
-        square = np.rint(gray).astype(np.uint8) if pixels.dtype == np.uint8 else gray
-    if square.dtype != np.uint8:
-        square = np.rint(square.clip(0, 1) * 255).astype(np.uint8)
-    size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    return np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BOX))
-
-
-def encode(thumbnail: Array) -> bytes:
-    """(64, 64, 3) uint8 as JPEG."""
-    data = io.BytesIO()
-    Image.fromarray(thumbnail).save(data, "JPEG", quality=_QUALITY)
-    return data.getvalue()
-
-
-def decode(data: bytes | None) -> Array:
-    """The way back; white where there is none."""
-    if not data:
-        return np.full((THUMBNAIL_PX, THUMBNAIL_PX, 3), 255, np.uint8)
-    return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)).convert("RGB"))
-
-
 def _plain(value: Any) -> Any:
-    """As JSON gives it back: lists for tuples."""
+    """A value as JSON returns it: with lists for tuples."""
     return json.loads(json.dumps(value, default=list))

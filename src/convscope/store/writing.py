@@ -1,14 +1,17 @@
-"""Changes to the rows of a store that are there as a whole or not at all, whenever the process dies."""
+"""Writes that are complete or have no effect, whenever the process dies."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .lance import is_one_of
-from .table import padded
+from .conditions import is_one_of
+from .schema import padded
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Columns: TypeAlias = Mapping[str, Any]  # arrays of values, or None, by the name of a column
 
 _MADE, _REPLACED = "_made_", "_replaced_"  # what columns are called until they are complete, and after
 
@@ -16,7 +19,7 @@ _MADE, _REPLACED = "_made_", "_replaced_"  # what columns are called until they 
 def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
     """Add rows, in place of those of the same paths.
 
-    With ``one_writer`` nobody else writes meanwhile, so that new rows can go to the end, in order.
+    With ``one_writer`` no other process can write meanwhile, so that new rows may be appended in order.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -38,8 +41,8 @@ def write_rows(table: Any, rows: pa.Table, *, one_writer: bool) -> None:
 def set_columns(table: Any, rows: pa.Table) -> None:
     """Set columns by path, new ones among them or not.
 
-    LanceDB adds a column empty and fills it by a second commit. So where there is a new one all of them are made
-    under other names, and get their own, at once, when they are complete.
+    LanceDB adds a column empty and fills it in a second commit. So if any is new, all are made under temporary
+    names and renamed in one commit when they are complete.
     """
     _tidy(table)
     known = table.schema.names
@@ -59,13 +62,35 @@ def set_columns(table: Any, rows: pa.Table) -> None:
     _tidy(table)
 
 
+def with_others_empty(rows: pa.Table, filled: Sequence[str]) -> pa.Table:
+    """Values of columns by path, and nulls for those of the ``filled`` paths that are not among them."""
+    import pyarrow as pa
+
+    named = set(rows["path"].to_pylist())
+    others = {"path": [path for path in filled if path not in named]}
+    return pa.concat_tables([rows, padded(pa.table(others, pa.schema([rows.schema.field("path")])), rows.schema)])
+
+
+def columns_of(names: Sequence[str], columns: Columns, schema: pa.Schema) -> pa.Table:
+    """Values by path, to be set; None empties a column that a schema has."""
+    import pyarrow as pa
+
+    rows: dict[str, Any] = {"path": pa.array(names)}
+    for name, values in columns.items():
+        if values is not None:
+            rows[name] = pa.array(values)
+        elif name in schema.names:
+            rows[name] = pa.nulls(len(names), schema.field(name).type)
+    return pa.table(rows)
+
+
 def is_finished(column: str) -> bool:
-    """Whether a column is one that is there for good, rather than left by a process that has died."""
+    """Whether a column is complete, rather than left over from a process that died."""
     return not column.startswith((_MADE, _REPLACED))
 
 
 def _tidy(table: Any) -> None:
-    """Drop what another process has left unfinished, or this one has replaced."""
+    """Drop columns that another process left unfinished, or this one has replaced."""
     table.checkout_latest()
     left = [name for name in table.schema.names if not is_finished(name)]
     if left:

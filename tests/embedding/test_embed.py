@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from convscope.embedding import Embeddings, embed
+from convscope.embedding import Embeddings, embed, neighbors
 from convscope.errors import ImageError, Interrupted, LayerError, OutputError, ParameterError
 from convscope.models import Model, load_model
 from convscope.results import Result
@@ -154,7 +155,7 @@ def test_ctrl_c_before_the_first_batch_is_just_that(tiny: Model, monkeypatch: py
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.embedding.extract.thumbnail_of", interrupt)
+    monkeypatch.setattr("convscope.store.thumbnails.Image.fromarray", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         embed(tiny, pictures(2))
     assert not isinstance(caught.value, Interrupted)
@@ -206,14 +207,14 @@ def test_labels_that_are_missing_survive_saving(tiny: Model, tmp_path: Path) -> 
 
 def test_without_its_model_a_new_image_needs_embed(views: Embeddings, samples: Path, tmp_path: Path) -> None:
     photo = samples / "photos" / "cat.png"
-    direct = views.neighbors(photo, k=5)
+    direct = neighbors(views, photo, k=5)
     assert {views.labels[i] for i in direct.indices[0]} == {"cat"}
     views.save(tmp_path / "views")
     again = Embeddings.load(tmp_path / "views")
     with pytest.raises(ParameterError, match=r"pass embed\(model, query\)"):
-        again.neighbors(photo)
+        neighbors(again, photo)
     assert views.model is not None
-    found = again.neighbors(embed(views.model, photo), k=5)
+    found = neighbors(again, embed(views.model, photo), k=5)
     np.testing.assert_array_equal(found.indices, direct.indices)
 
 
@@ -255,3 +256,11 @@ def test_a_compiled_network_knows_only_first_calls() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), relu := nn.ReLU(), relu, nn.Flatten(), nn.Linear(144, 2))
     with pytest.raises(LayerError, match="first call"):
         embed(net, torch.zeros(1, 3, 8, 8), layer="1:1", compiled=True)
+
+
+def test_a_loader_gives_what_its_tensor_gives(tiny: Model) -> None:
+    x, labels = torch.rand(7, 3, 16, 16), torch.arange(7) % 2
+    found = embed(tiny, DataLoader(TensorDataset(x, labels), batch_size=3))
+    np.testing.assert_allclose(found.vectors, embed(tiny, x).vectors, atol=1e-5)
+    assert found.labels == ("0", "1", "0", "1", "0", "1", "0")
+    assert found.names == embed(tiny, x).names

@@ -1,4 +1,4 @@
-"""Rows move with their files: to new paths, and where files have changed places."""
+"""Rows move with their files, to new paths or to those of files that were swapped."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..images import ImageSet, Source
-from .lance import in_parts, is_one_of
+from .conditions import in_parts, is_one_of
+from .embedding_store import EmbeddingStore
+from .keys import digest_of, size_in, stamp_of
 from .presence import Missing, presence
-from .rows import digest_of, size_in, stamp_of
-from .store import EmbeddingStore
-from .table import GONE
+from .schema import GONE
 
 _MOVES = "moves"  # beside what was fitted, until they are finished
 _WRITTEN = 500  # rows at once
@@ -26,10 +26,10 @@ def moves_of(
     changed: Mapping[str, str | None],
     missing: Missing,
 ) -> dict[str, Source]:
-    """Paths that have lost their content, each with the image that has the same content now.
+    """Paths that have lost their content, each with the image that has this content now.
 
-    They are those of missing files, and of files that others have taken the place of, as where two are swapped.
-    New files are read only where one of the same size is looked for.
+    A path loses its content when the file is missing, or when another file takes its place, as in a swap. A new
+    file is read only if a lost one has the same size.
     """
     lost = [*missing.gone, *missing.out_of_reach, *(path for path, digest in changed.items() if digest)]
     sizes = {size_in(stamps[path]) for path in lost}
@@ -53,7 +53,7 @@ def moves_of(
 
 
 def in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[dict[str, Source]]:
-    """Moves to new paths, some at a time; then those among old ones, which are all read before any is written."""
+    """Moves to new paths, in parts; then those among known paths, together, as they overwrite each other."""
     free = [path for path, source in moves.items() if source.name not in known]
     for part in in_parts(free):
         yield {path: moves[path] for path in part}
@@ -61,11 +61,10 @@ def in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[di
 
 
 def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
-    """Give rows the paths at which their files are now; all that was found out about them stays.
+    """Give rows the current paths of their files, and return how many labels changed.
 
-    Paths in ``left`` have no file any more. New rows are written before old ones go, and what is to go is noted
-    first, so that a kill in between loses nothing, and the next run goes on. Returns how many labels are other
-    ones.
+    Paths in ``left`` have no file any more. They are noted first, and removed after the new rows are written, so
+    that a kill in between loses nothing and the next run finishes the move.
     """
     import pyarrow as pa
 
@@ -98,7 +97,7 @@ def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[st
 
 
 def finish_moves(store: EmbeddingStore) -> None:
-    """Remove the rows that have another path by now, also those that a run which died has left."""
+    """Remove the old rows of moved files, also those left behind by a run that was killed."""
     kept = store.fits.recall(_MOVES)
     if kept is None:
         return
@@ -112,7 +111,7 @@ def finish_moves(store: EmbeddingStore) -> None:
 
 
 def _label_after(path: str, label: str | None, source: Source) -> str | None:
-    """The label of a file that was moved: of its new folder, if it was that of the old one."""
+    """The label of a moved file: its new folder's, if it had the old folder's."""
     if source.tells_label or label is None:
         return source.label
     stays = os.path.basename(os.path.dirname(path)) == os.path.basename(os.path.dirname(source.name))
@@ -133,7 +132,7 @@ def notes_on_moves(moves: Mapping[str, Source], missing: Missing) -> Iterator[st
 def of_paths(
     store: EmbeddingStore, column: str, paths: Sequence[str], where: str | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """(path, what a column holds) of some rows."""
+    """(path, value of a column) of some rows."""
     for part in in_parts(paths):
         chosen = is_one_of("path", part)
         yield from store.by_path(column, chosen if where is None else f"{chosen} AND {where}").items()

@@ -19,8 +19,7 @@ import pyarrow as pa
 import pytest
 
 from convscope import EmbeddingStore, StoreError, cluster, project
-from convscope.embedding import lance, writing
-from convscope.embedding import store as store_module
+from convscope.store import lance, lance_table, writing
 
 VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
@@ -98,7 +97,8 @@ def test_new_columns_appear_whole_or_not_at_all(store: EmbeddingStore, place: Pa
     old = pa.table({"path": paths, "x": np.arange(40.0), "y": np.arange(40.0)})
     new = pa.table({"path": paths[:30], "x": np.full(30, -1.0), "y": np.full(30, -1.0), "z": np.full(30, -1.0)})
     store.add_columns(old)
-    dying = Dying(store._writer(), n)
+    with store.table.writing() as table:
+        dying = Dying(table, n)
     try:
         writing.set_columns(dying, new)
         died = False
@@ -114,7 +114,8 @@ def test_new_columns_appear_whole_or_not_at_all(store: EmbeddingStore, place: Pa
         assert sorted(found["x"].to_pylist()) == list(np.arange(40.0))
     store.add_columns(new)  # what was left is no hindrance
     assert EmbeddingStore.open(place).count("z = -1") == 30
-    assert not [name for name in store._writer().schema.names if name.startswith("_")]
+    with store.table.writing() as table:
+        assert not [name for name in table.schema.names if name.startswith("_")]
 
 
 def test_clusters_of_a_run_that_died_are_not_mixed_with_older_ones(
@@ -133,7 +134,7 @@ def test_a_full_disk_is_called_one(store: EmbeddingStore, monkeypatch: pytest.Mo
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(f"lance error: LanceError(IO): Generic LocalFileSystem error: {sign}, rust/lance.rs:1")
 
-    monkeypatch.setattr("convscope.embedding.store.write_rows", fail)
+    monkeypatch.setattr("convscope.store.lance_table.write_rows", fail)
     with pytest.raises(StoreError, match=r"the disk is full; what was written before is not lost"):
         store.write(store.to_arrow())
 
@@ -155,7 +156,7 @@ def test_a_lock_that_is_held_elsewhere_is_waited_for_and_then_said(
     monkeypatch.setattr(lance, "WAIT_SECONDS", 0.2)
     code = f"""
         import time
-        from convscope.embedding.lance import lock
+        from convscope.store.lance import lock
         with lock({str(place)!r}):
             print("held", flush=True)
             time.sleep(60)
@@ -181,7 +182,7 @@ def test_threads_wait_for_one_another(store: EmbeddingStore, place: Path, monkey
         is_writing.set()
         writing.write_rows(*args, **options)
 
-    monkeypatch.setattr(store_module, "write_rows", write_rows)
+    monkeypatch.setattr(lance_table, "write_rows", write_rows)
     thread = threading.Thread(target=store.write, args=(rows,))
     with lance.lock(str(place)):
         thread.start()
@@ -199,11 +200,11 @@ def test_a_forked_process_is_told_rather_than_left_hanging(store: EmbeddingStore
         warnings.simplefilter("ignore")
         from convscope import EmbeddingStore, StoreError
         store = EmbeddingStore.open({store.place!r})
-        store.neighbors("vector 1")
+        neighbors(store, "vector 1")
         child = os.fork()
         if child == 0:
             signal.alarm(60)
-            asked = (len, lambda s: s.neighbors("vector 0"), lambda s: EmbeddingStore.open(s.place))
+            asked = (len, lambda s: neighbors(s, "vector 0"), lambda s: EmbeddingStore.open(s.place))
             for ask in asked:
                 try:
                     ask(store)

@@ -23,13 +23,14 @@ from convscope import (
     attribute_dataset,
     cluster,
     embed,
+    neighbors,
     project,
 )
-from convscope.embedding import filling, rows
-from convscope.embedding.account import Changes
-from convscope.embedding.presence import presence, remembered_folders
+from convscope.embedding import filling, reading
 from convscope.errors import UnavailableError
 from convscope.images import Source
+from convscope.store.account import Changes
+from convscope.store.presence import presence, remembered_folders
 
 
 @pytest.fixture
@@ -79,9 +80,9 @@ def test_each_kind_is_counted(photos: Path, tmp_path: Path, network: Model) -> N
     assert counts(embed(network, photos, store=place)) == (0, 0, 0, 0, 1, 0)
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runner", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_moved_folder_keeps_all_that_was_found_out(
-    photos: Path, tmp_path: Path, network: Model, engine: Any
+    photos: Path, tmp_path: Path, network: Model, runner: Any
 ) -> None:
     place = tmp_path / "s.lance"
     store = embed(network, photos, store=place)
@@ -89,7 +90,7 @@ def test_a_moved_folder_keeps_all_that_was_found_out(
     project(store)
     before = {Path(r["path"]).name + r["label"]: r for r in store.to_arrow().to_pylist()}
     photos.rename(tmp_path / "elsewhere")
-    store = embed(network, tmp_path / "elsewhere", store=place, engine=engine)
+    store = embed(network, tmp_path / "elsewhere", store=place, runner=runner)
     assert counts(store) == (0, 0, 12, 0, 0, 0)
     after = {Path(r["path"]).name + r["label"]: r for r in store.to_arrow().to_pylist()}
     assert after.keys() == before.keys()
@@ -138,15 +139,15 @@ def test_rows_of_gone_files_take_part_in_no_answer_unless_asked(
     shutil.copy(photos / "cats" / "0.png", tmp_path / "ghost.png")
     store = embed(network, tmp_path / "ghost.png", store=place)
     cat = photos / "cats" / "0.png"
-    assert store.neighbors(cat, k=1).names == (str(tmp_path / "ghost.png"),)
+    assert neighbors(store, cat, k=1).names == (str(tmp_path / "ghost.png"),)
     shutil.copy(photos / "cats" / "1.png", tmp_path / "other.png")
     embed(network, tmp_path / "other.png", store=place)
     (photos / "cats" / "2.png").unlink()
     store = embed(network, photos, store=place)
     gone = str(photos / "cats" / "2.png")
     assert store.by_path("gone", "gone") == {gone: True}
-    assert gone not in store.neighbors(cat, k=13).names
-    assert gone in store.neighbors(cat, k=14, where="gone IS NULL OR gone").names
+    assert gone not in neighbors(store, cat, k=13).names
+    assert gone in neighbors(store, cat, k=14, where="gone IS NULL OR gone").names
     assert gone not in project(store).names
     assert gone not in cluster(store, method="kmeans", n_clusters=2).names
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(gone)  # another picture at its place
@@ -175,7 +176,7 @@ def test_a_folder_that_is_not_there_is_out_of_reach_and_not_gone(
     (photos).rename(tmp_path / "unplugged")
     store = embed(network, tmp_path / "more.png", store=place)
     assert counts(store) == (1, 0, 0, 0, 0, 12)
-    assert store.neighbors(tmp_path / "more.png", k=12).indices.shape == (1, 12)
+    assert neighbors(store, tmp_path / "more.png", k=12).indices.shape == (1, 12)
     with pytest.raises(StoreError, match=r"photos none is there any more .*not connected.*--yes"):
         store.prune()
     assert len(store) == 13
@@ -266,14 +267,14 @@ def test_what_is_out_of_reach_for_a_while_is_tried_again_and_replaces_nothing(
 ) -> None:
     place, cat = tmp_path / "s.lance", photos / "cats" / "0.png"
     embed(network, [photos / "dogs", photos / "cats" / "1.png"], store=place)
-    opening, is_down = rows.open_image, True
+    opening, is_down = reading.open_image, True
 
     def failing(source: Any, **options: Any) -> Any:
         if is_down and "cats" in source.name:
             raise UnavailableError(f"{source.name}: cannot be read (Input/output error)")
         return opening(source, **options)
 
-    monkeypatch.setattr(rows, "open_image", failing)
+    monkeypatch.setattr(reading, "open_image", failing)
     repaint(photos / "cats" / "1.png")
     store = embed(network, photos, store=place)
     found = changes(store)
@@ -330,7 +331,7 @@ def test_names_that_are_no_utf8_are_kept_and_found(photos: Path, tmp_path: Path,
     assert counts(store) == (0, 0, 0, 0, 0, 0)
     assert store.prune() == 0
     assert len(store) == 13
-    assert store.neighbors(odd, k=1).names == (str(photos / "cats" / "0.png"),)
+    assert neighbors(store, odd, k=1).names == (str(photos / "cats" / "0.png"),)
     os.rename(odd, os.fsdecode(os.fsencode(photos / "cats") + b"/b\xfe.png"))
     assert counts(embed(network, photos, store=tmp_path / "s.lance"))[:3] == (0, 0, 1)
 
@@ -339,10 +340,11 @@ def test_an_older_store_without_the_column_gets_it_when_a_file_is_gone(
     photos: Path, tmp_path: Path, network: Model
 ) -> None:
     place = tmp_path / "s.lance"
-    embed(network, photos, store=place)._writer().drop_columns(["gone"])
+    with embed(network, photos, store=place).table.writing() as table:
+        table.drop_columns(["gone"])
     store = embed(network, photos, store=place)
     assert "gone" not in store.schema.names
-    assert store.neighbors(photos / "cats" / "0.png", k=3).indices.shape == (1, 3)
+    assert neighbors(store, photos / "cats" / "0.png", k=3).indices.shape == (1, 3)
     (photos / "cats" / "0.png").unlink()
     assert embed(network, photos, store=place).count("gone") == 1
 
@@ -367,7 +369,7 @@ def test_a_move_that_is_cut_short_loses_nothing(
 def test_what_is_kept_beside_the_rows_is_bounded(photos: Path, tmp_path: Path, network: Model) -> None:
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
     store = embed(network, [photos / "cats", photos / "dogs"], store=tmp_path / "s.lance")
-    assert remembered_folders(store) == [str(photos / "cats"), str(photos / "dogs")]
+    assert remembered_folders(store.fits) == [str(photos / "cats"), str(photos / "dogs")]
 
 
 def test_vectors_that_were_brought_along_are_never_missing(tmp_path: Path) -> None:
@@ -543,9 +545,9 @@ def test_images_without_files_that_replace_others_are_told(tmp_path: Path, netwo
 def test_a_query_whose_file_has_changed_is_told(photos: Path, tmp_path: Path, network: Model) -> None:
     store = embed(network, photos, store=tmp_path / "s.lance")
     cat = photos / "cats" / "0.png"
-    assert store.neighbors(cat).provenance.notes == ()
+    assert neighbors(store, cat).provenance.notes == ()
     repaint(cat)
-    assert "1 of these files have changed since they were embedded" in store.neighbors(cat).provenance.notes[0]
+    assert "1 of these files have changed since they were embedded" in neighbors(store, cat).provenance.notes[0]
 
 
 def test_no_attribution_of_another_picture_is_put_into_a_row(photos: Path, tmp_path: Path, network: Model) -> None:
@@ -585,8 +587,8 @@ def _vectors(network: Model, photos: Path) -> tuple[tuple[str, ...], Any]:
 def test_a_condition_has_no_comments(photos: Path, tmp_path: Path, network: Model, where: str) -> None:
     store = embed(network, photos, store=tmp_path / "s.lance")
     with pytest.raises(ParameterError, match="without comments"):
-        store.neighbors(photos / "cats" / "0.png", where=where)
-    assert store.neighbors(photos / "cats" / "0.png", where="path LIKE '%;--%' OR label = 'cats'", k=2)
+        neighbors(store, photos / "cats" / "0.png", where=where)
+    assert neighbors(store, photos / "cats" / "0.png", where="path LIKE '%;--%' OR label = 'cats'", k=2)
 
 
 def test_a_damaged_table_of_fits_is_named(photos: Path, tmp_path: Path, network: Model) -> None:

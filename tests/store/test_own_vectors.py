@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from convscope import EmbeddingStore, ParameterError, StoreError
-from convscope.embedding import own_vectors
+from convscope import EmbeddingStore, ParameterError, StoreError, neighbors
+from convscope.store import own_vectors
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -18,7 +18,7 @@ VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 def test_arrays_are_kept_and_asked(tmp_path: Path) -> None:
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS, labels=list("aabbcc"))
     assert store.to_arrow(["label"])["label"].to_pylist() == list("aabbcc")
-    found = store.neighbors(VECTORS[2], k=1)
+    found = neighbors(store, VECTORS[2], k=1)
     assert found.names[found.indices[0, 0]] == "vector 2"
     assert repr(store).endswith("s.lance: 6 images, 4 values of your own vectors)")
     assert len(EmbeddingStore.of_vectors(tmp_path / "s.lance", VECTORS[:2], names=["vector 0", "new"])) == 7

@@ -1,0 +1,204 @@
+"""What is embedded: files that are opened by threads, or tensors that somebody has preprocessed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..errors import ImageError
+from ..images import ImageSet, Source, load_images
+from ..models import Model, check_tensor, opened
+from ..results import Array
+from ..store.keys import as_key, digest_of, key_of, stamp_of
+from ..store.lance import as_place
+from ..store.thumbnails import encode, thumbnail_of
+from .reading import Picture, read, read_for_store
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures, and what the network takes in for those without an error; how many of all images are done then."""
+
+    pictures: Sequence[Picture]
+    x: torch.Tensor | None
+    n_done: int
+    n_all: int
+
+
+class Keeper(Protocol):
+    """Says which images are to be embedded: memory takes all of them, a store those that it does not hold yet."""
+
+    def select(self, images: ImageSet) -> tuple[ImageSet, int]:
+        """Those that are to be opened, and how many need not be."""
+
+    def wants(self, picture: Picture) -> bool:
+        """Whether one that was read is to be kept."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images that are opened and preprocessed by threads, or one by one, as by a worker among many."""
+
+    images: ImageSet
+    model: Model
+    for_store: bool
+    one_by_one: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.model.input_shape()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the images were found and opened; complete when all of them are."""
+        return (*self.images.notes, *self.images.remarks)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def groups(self, size: int, keeper: Keeper) -> Iterator[Group]:
+        """Groups of ``size`` readable images; the last may have fewer, or none."""
+        todo, n_known = keeper.select(self.images)
+        n_all, pictures, pixels = n_known + len(todo), list[Picture](), list[Array]()
+        preprocessing = self.model.preprocessing
+        assert preprocessing is not None
+        for i, picture in self._read(todo, size):
+            if picture.error is not None and not self.images.skip_errors:
+                raise picture.error
+            if keeper.wants(picture):
+                pictures.append(replace(picture, pixels=None))
+                if picture.pixels is not None:
+                    pixels.append(picture.pixels)
+            if len(pixels) == size:
+                yield Group(pictures, preprocessing.normalize(pixels), n_known + i + 1, n_all)
+                pictures, pixels = [], []
+        yield Group(pictures, preprocessing.normalize(pixels) if pixels else None, n_all, n_all)
+
+    def _read(self, images: ImageSet, size: int) -> Iterator[tuple[int, Picture]]:
+        preprocessing, read_one = self.model.preprocessing, read_for_store if self.for_store else read
+        assert preprocessing is not None
+
+        def run(i: int) -> Picture:
+            return read_one(images.sources[i], preprocessing, images)
+
+        if self.one_by_one:
+            return ((i, run(i)) for i in range(len(images)))
+        return opened(run, len(images), size, in_turns=self.model.device.type == "cpu")
+
+
+class Tensors:
+    """Preprocessed images: a tensor (N, C, H, W), or a loader of batches, with labels or without."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, images: torch.Tensor | DataLoader[Any], model: Model, for_store: bool) -> None:
+        self._model, self._for_store = model, for_store
+        self._classes: Sequence[str] = ()
+        if isinstance(images, torch.Tensor):
+            self._batches: Any = [images]
+            self._n, first = len(images), images
+        else:
+            self._batches = images
+            self._n = len(images.dataset)  # type: ignore[arg-type]
+            self._classes = getattr(images.dataset, "classes", ())
+            found = next((_with_labels(batch)[0] for batch in images), None)
+            if found is None:
+                raise ImageError("the loader has no batches")
+            first = found
+        self.shape = model.inputs(first).shape
+
+    def __len__(self) -> int:
+        return self._n
+
+    def groups(self, size: int, keeper: Keeper) -> Iterator[Group]:
+        """As those of files."""
+        n_done = 0
+        for batch in self._batches:
+            every, labels = _with_labels(batch)
+            for first in range(0, len(every), size):
+                # A copy, as a network that begins with an in-place operation would change the caller's tensor.
+                # Also where the caller is in inference mode, a tensor that may be changed outside of it.
+                with torch.inference_mode(False):
+                    x = check_tensor(every[first : first + size], self._model.n_channels).detach().clone()
+                marks = [None] * len(x) if labels is None else labels[first : first + size]
+                pictures = self._pictures(x, marks, n_done)
+                n_done += len(x)
+                wanted = [i for i, picture in enumerate(pictures) if keeper.wants(picture)]
+                if wanted:
+                    yield Group([pictures[i] for i in wanted], x[wanted], n_done, self._n)
+        yield Group([], None, self._n, self._n)
+
+    def _pictures(self, x: torch.Tensor, labels: Sequence[Any], first: int) -> list[Picture]:
+        found = []
+        for i, (pixels, label) in enumerate(zip(self._model.to_pixels(x), labels, strict=True)):
+            if isinstance(label, int) and label < len(self._classes):
+                label = self._classes[label]
+            name, mark = f"image {first + i}", None if label is None else str(label)
+            picture = Picture(name, mark, thumbnail=thumbnail_of(pixels))
+            found.append(_for_store(picture, x[i]) if self._for_store else picture)
+        return found
+
+
+Supply: TypeAlias = Files | Tensors
+
+
+def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Supply:
+    """What was given, to be embedded into memory or into the store at a place; nothing is opened yet."""
+    if isinstance(images, torch.Tensor | DataLoader):
+        return Tensors(images, model, store is not None)
+    found = load_images(images)
+    model.inputs(found)  # says what to do where there is no preprocessing
+    return Files(found if store is None else keyed(found, store), model, store is not None)
+
+
+def keyed(images: ImageSet, place: str | Path) -> ImageSet:
+    """Images as a store keys them: a file by its whole path, wherever convscope is started, and each of them once.
+
+    The store's own files, where it stands in the folder of the images, are left out.
+    """
+    own = os.path.join(os.path.abspath(as_place(place)), "")
+    found: dict[str, Source] = {}
+    twice: dict[str, str | None] = {}
+    for source in images.sources:
+        name = source.name
+        if isinstance(source.content, Path):
+            name = key_of(source.content)
+            if name.startswith(own):
+                continue
+        elif name in found:
+            raise ImageError(f"two images are called {name!r}, which is the key of a row; give files")
+        name = as_key(name)
+        if name in found and found[name].label != source.label:
+            twice[name] = source.label
+        found.setdefault(name, replace(source, name=name))
+    notes = [
+        f"{len(twice)} files have two labels, and keep the first: {name} is {found[name].label!r} and {label!r}"
+        for name, label in list(twice.items())[:1]
+    ]
+    return images.of(list(found.values())).noted(notes)
+
+
+def _with_labels(batch: Any) -> tuple[torch.Tensor, Any]:
+    if isinstance(batch, torch.Tensor):
+        return batch, None
+    if isinstance(batch, Sequence) and len(batch) == 2 and isinstance(batch[0], torch.Tensor):
+        return batch[0], batch[1].tolist() if isinstance(batch[1], torch.Tensor) else list(batch[1])
+    raise ImageError(f"a loader of {type(batch).__name__}; expected tensors (N, C, H, W), or pairs with labels")
+
+
+def _for_store(picture: Picture, x: torch.Tensor) -> Picture:
+    values = x.cpu().numpy()
+    assert picture.thumbnail is not None
+    return replace(
+        picture,
+        stamp=stamp_of(values),
+        id=digest_of(values),
+        size=(x.shape[1], x.shape[2]),
+        jpeg=encode(picture.thumbnail),
+    )

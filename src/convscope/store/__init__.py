@@ -1,0 +1,8 @@
+"""Embeddings on disk: one row an image, written whole or not at all, and read a block at a time."""
+
+from .blocks import Block, Space, Taken
+from .embedding_store import EmbeddingStore
+from .lance import is_store
+from .schema import Origin, VectorType
+
+__all__ = ["Block", "EmbeddingStore", "Origin", "Space", "Taken", "VectorType", "is_store"]
