@@ -10,11 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..checks import shown, unfit
 from ..errors import ParameterError
 from ..models import Model
 from ..results import Array, Provenance, Result
 from ..store import Block, Space, Taken
-from ..store.blocks import pixels
+from ..store.blocks import pixels, row_numbers
 
 _ROWS = 4096  # of a block, so that copies of it stay small
 
@@ -80,11 +81,13 @@ class Embeddings(Result):
     @checks_arguments
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
         """Vectors, or pixels, (n, D) of rows, by their numbers."""
+        rows = self._numbers(rows)
         return self.vectors[rows] if space == "feature" else pixels(self.thumbnails[rows])
 
     @checks_arguments
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
         """What is known of rows, by their numbers, in the order asked for."""
+        rows = self._numbers(rows)
         return Taken(
             tuple(self.names[i] for i in rows),
             tuple(self.labels[i] for i in rows),
@@ -94,6 +97,13 @@ class Embeddings(Result):
             np.ones(len(rows), bool),
         )
 
+    def _numbers(self, rows: Array) -> Array:
+        given = row_numbers(rows).astype(np.int64)
+        if len(given) and given.max() >= len(self):
+            raise unfit(rows, "rows", f"row numbers below {len(self)}")
+        return given
+
+    @checks_arguments
     def find(self, names: Sequence[str]) -> Array | None:
         """The row numbers (n,) of names, in order; None where any is not there. The first of equal names."""
         places = {name: row for row, name in reversed(list(enumerate(self.names)))}
@@ -107,10 +117,11 @@ class Embeddings(Result):
         n = len(self)
         return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, np.ones(n, bool))
 
+    @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
         """`ParameterError` where vectors are of another network or layer than these."""
         mine, theirs = (of.model.get("weights_sha256") for of in (self.provenance, made))
-        layer = made.parameters["layer"]
+        layer = made.parameters.get("layer")
         if layer != self.layer or (mine and theirs and mine != theirs):
             raise ParameterError(
                 f"the query was embedded by {made.model.get('name')} at {layer!r}, these by "
@@ -122,7 +133,7 @@ class Embeddings(Result):
         """`ParameterError` for a condition, as there are no columns here to be compared."""
         if where is not None:
             raise ParameterError(
-                f"where={where!r}: a condition needs a store; embed(model, images, store=...) makes one"
+                f"where={shown(where)}: a condition needs a store; embed(model, images, store=...) makes one"
             )
 
     def remember(self, *_: object, **__: object) -> None:

@@ -102,7 +102,7 @@ class Tensors:
         self._classes: Sequence[str] = ()
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
-            self._n, first = len(images), images
+            self._n, first = images.shape[0] if images.ndim else 0, images
         else:
             self._batches = images
             self._n = len(images.dataset)  # type: ignore[arg-type]
