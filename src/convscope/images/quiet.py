@@ -22,6 +22,8 @@ class _OfPillowHere:
     `warnings.catch_warnings` would change what is shown in all threads, and those end in no order.
     """
 
+    pattern = r"PIL\."  # which scikit-learn reads of all filters, to put them up in its workers
+
     def match(self, module: str) -> bool:
         return getattr(_here, "depth", 0) > 0 and module.startswith("PIL.")
 

@@ -118,8 +118,6 @@ class EmbeddingStore:
         """The number of rows, also of images that could not be read and of files that are gone."""
         return self.table.count()
 
-    # --- what is in it ---------------------------------------------------------------------------------------
-
     @property
     def made(self) -> Provenance:
         """``origin`` in the form of a result's provenance."""
