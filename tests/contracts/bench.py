@@ -72,7 +72,7 @@ class Bench:
         if name not in self._stores or len(self._stores[name]) != 12:
             place = self.new(".lance")
             shutil.copytree(self.folder / "first.lance", place)
-            self._stores[name] = EmbeddingStore.open(place, model=self.model())
+            self._stores[name] = EmbeddingStore.open(place)
         return self._stores[name]
 
     def new(self, suffix: str = "") -> Path:
@@ -176,6 +176,7 @@ class Bench:
             "method": lambda: "lime",
             "measure": lambda: "sparseness",
             "s": lambda: 0,
+            "about": dict,
             "inputs": lambda: self.model().inputs(self.x),
             "shape": lambda: (3, 16, 16),
             "n_classes": lambda: 3,
