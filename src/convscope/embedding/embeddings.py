@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import shown, unfit
 from ..errors import ParameterError
 from ..models import Model
 from ..results import Array, Provenance, Result
@@ -81,27 +80,21 @@ class Embeddings(Result):
     @checks_arguments
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
         """Vectors, or pixels, (n, D) of rows, by their numbers."""
-        rows = self._numbers(rows)
-        return self.vectors[rows] if space == "feature" else pixels(self.thumbnails[rows])
+        numbers = row_numbers(rows, len(self))
+        return self.vectors[numbers] if space == "feature" else pixels(self.thumbnails[numbers])
 
     @checks_arguments
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
         """What is known of rows, by their numbers, in the order asked for."""
-        rows = self._numbers(rows)
+        numbers = row_numbers(rows, len(self))
         return Taken(
-            tuple(self.names[i] for i in rows),
-            tuple(self.labels[i] for i in rows),
-            (None,) * len(rows),
-            ("",) * len(rows),
-            self.thumbnails[rows if thumbnails else rows[:0]],
-            np.ones(len(rows), bool),
+            tuple(self.names[i] for i in numbers),
+            tuple(self.labels[i] for i in numbers),
+            (None,) * len(numbers),
+            ("",) * len(numbers),
+            self.thumbnails[numbers if thumbnails else numbers[:0]],
+            np.ones(len(numbers), bool),
         )
-
-    def _numbers(self, rows: Array) -> Array:
-        given = row_numbers(rows).astype(np.int64)
-        if len(given) and given.max() >= len(self):
-            raise unfit(rows, "rows", f"row numbers below {len(self)}")
-        return given
 
     @checks_arguments
     def find(self, names: Sequence[str]) -> Array | None:
@@ -121,7 +114,7 @@ class Embeddings(Result):
     def check_comparable(self, made: Provenance) -> None:
         """`ParameterError` where vectors are of another network or layer than these."""
         mine, theirs = (of.model.get("weights_sha256") for of in (self.provenance, made))
-        layer = made.parameters.get("layer")
+        layer = made.parameters.get("layer", "")
         if layer != self.layer or (mine and theirs and mine != theirs):
             raise ParameterError(
                 f"the query was embedded by {made.model.get('name')} at {layer!r}, these by "
@@ -129,11 +122,12 @@ class Embeddings(Result):
                 "cannot be compared: give the network that made them"
             )
 
+    @checks_arguments
     def check(self, where: str | None) -> None:
         """`ParameterError` for a condition, as there are no columns here to be compared."""
         if where is not None:
             raise ParameterError(
-                f"where={shown(where)}: a condition needs a store; embed(model, images, store=...) makes one"
+                f"where={where!r}: a condition needs a store; embed(model, images, store=...) makes one"
             )
 
     def remember(self, *_: object, **__: object) -> None:
