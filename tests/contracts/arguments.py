@@ -27,6 +27,7 @@ Function = Callable[..., Any]
 NOT_FOR_USERS = {
     ("EmbeddingStore", "database"),  # open, create and of_vectors make it
     ("EmbeddingStore", "table"),
+    ("EmbeddingStore.remember", "kind"),  # for the questions, which name what they keep
     *(("ImageSet.remark", name) for name in ("text", "name")),  # for those who open images
     ("ImageSet.__getitem__", "index"),  # as of a list
     ("ImageSet.of", "sources"),

@@ -73,7 +73,7 @@ class Bench:
         if name not in self._stores or len(self._stores[name]) != 12:
             place = self.new(".lance")
             shutil.copytree(self.folder / "first.lance", place)
-            self._stores[name] = EmbeddingStore.open(place, model=self.model())
+            self._stores[name] = EmbeddingStore.open(place)
         return self._stores[name]
 
     def new(self, suffix: str = "") -> Path:
@@ -165,7 +165,10 @@ class Bench:
             "where": lambda: "label = 'a'",
             "columns": lambda: ["path"],
             "row_ids": lambda: np.array([0]),
-            "rows": lambda: self.store(name).to_arrow(),
+            "rows": lambda: np.array([0]) if name.endswith(("take", "_of")) else self.store(name).to_arrow(),
+            "names": lambda: ["image 0"],
+            "made": lambda: self.embeddings.made,
+            "about": lambda: {"a": 1},
             "database": lambda: self.store(name)._database,
             "table": lambda: self.store(name).table,
             "distance": lambda: "cosine",

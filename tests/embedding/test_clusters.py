@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from convscope import Clusters, EmbeddingStore, ParameterError, cluster
+from convscope import Clusters, EmbeddingStore, ParameterError, cluster, load_images
+from convscope.images import open_image
 
 from .conftest import make_embeddings
 
@@ -40,6 +42,12 @@ def test_embeddings_and_arrays_are_grouped_as_a_store_is(store: EmbeddingStore) 
     found, vectors = cluster(store), next(store.blocks()).vectors
     for source in (vectors, make_embeddings(vectors, store.labels)):
         np.testing.assert_array_equal(cluster(source).members, found.members)
+
+
+def test_groups_are_found_after_images_were_opened(tmp_path: Path, store: EmbeddingStore) -> None:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    open_image(load_images(tmp_path / "a.png").sources[0])  # with filters of warnings, which scikit-learn reads
+    assert len(cluster(store).sizes) == GROUPS
 
 
 def test_kmeans_puts_each_into_one(store: EmbeddingStore) -> None:

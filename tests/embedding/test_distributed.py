@@ -107,7 +107,7 @@ def test_principal_components_are_those_of_one_machine(tmp_path: Path, monkeypat
     points = np.random.default_rng(0).normal(size=(500, 7)) * np.arange(1, 8)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
     monkeypatch.setattr(ray_moments, "_PART", 60)
-    found = project(store, n_components=3, engine="ray")
+    found = project(store, n_components=3, runner="ray")
     expected = project(points, n_components=3)
     np.testing.assert_allclose(found.explained_variance_ratio, expected.explained_variance_ratio, rtol=1e-6)
     order = [int(name.split()[1]) for name in found.names]

@@ -198,7 +198,7 @@ def test_a_forked_process_is_told_rather_than_left_hanging(store: EmbeddingStore
     code = f"""
         import os, signal, warnings
         warnings.simplefilter("ignore")
-        from convscope import EmbeddingStore, StoreError
+        from convscope import EmbeddingStore, StoreError, neighbors
         store = EmbeddingStore.open({store.place!r})
         neighbors(store, "vector 1")
         child = os.fork()

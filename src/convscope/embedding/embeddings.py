@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..models import Model
 from ..results import Array, Provenance, Result
 from ..store import Block, Space, Taken
-from ..store.blocks import pixels
+from ..store.blocks import pixels, row_numbers
 
 _ROWS = 4096  # of a block, so that copies of it stay small
 
@@ -80,20 +80,23 @@ class Embeddings(Result):
     @checks_arguments
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
         """Vectors, or pixels, (n, D) of rows, by their numbers."""
-        return self.vectors[rows] if space == "feature" else pixels(self.thumbnails[rows])
+        numbers = row_numbers(rows, len(self))
+        return self.vectors[numbers] if space == "feature" else pixels(self.thumbnails[numbers])
 
     @checks_arguments
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
         """What is known of rows, by their numbers, in the order asked for."""
+        numbers = row_numbers(rows, len(self))
         return Taken(
-            tuple(self.names[i] for i in rows),
-            tuple(self.labels[i] for i in rows),
-            (None,) * len(rows),
-            ("",) * len(rows),
-            self.thumbnails[rows if thumbnails else rows[:0]],
-            np.ones(len(rows), bool),
+            tuple(self.names[i] for i in numbers),
+            tuple(self.labels[i] for i in numbers),
+            (None,) * len(numbers),
+            ("",) * len(numbers),
+            self.thumbnails[numbers if thumbnails else numbers[:0]],
+            np.ones(len(numbers), bool),
         )
 
+    @checks_arguments
     def find(self, names: Sequence[str]) -> Array | None:
         """The row numbers (n,) of names, in order; None where any is not there. The first of equal names."""
         places = {name: row for row, name in reversed(list(enumerate(self.names)))}
@@ -107,10 +110,11 @@ class Embeddings(Result):
         n = len(self)
         return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, np.ones(n, bool))
 
+    @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
         """`ParameterError` where vectors are of another network or layer than these."""
         mine, theirs = (of.model.get("weights_sha256") for of in (self.provenance, made))
-        layer = made.parameters["layer"]
+        layer = made.parameters.get("layer", "")
         if layer != self.layer or (mine and theirs and mine != theirs):
             raise ParameterError(
                 f"the query was embedded by {made.model.get('name')} at {layer!r}, these by "
@@ -118,6 +122,7 @@ class Embeddings(Result):
                 "cannot be compared: give the network that made them"
             )
 
+    @checks_arguments
     def check(self, where: str | None) -> None:
         """`ParameterError` for a condition, as there are no columns here to be compared."""
         if where is not None:

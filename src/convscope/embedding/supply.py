@@ -102,7 +102,8 @@ class Tensors:
         self._classes: Sequence[str] = ()
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
-            self._n, first = len(images), images
+            first = check_tensor(images, model.n_channels)
+            self._n = len(images)
         else:
             self._batches = images
             self._n = len(images.dataset)  # type: ignore[arg-type]

@@ -22,6 +22,8 @@ class _OfPillowHere:
     `warnings.catch_warnings` would not do: it changes what all threads show, and threads end in any order.
     """
 
+    pattern = r"PIL\."  # which scikit-learn reads of all filters, to put them up in its workers
+
     def match(self, module: str) -> bool:
         return getattr(_here, "depth", 0) > 0 and module.startswith("PIL.")
 

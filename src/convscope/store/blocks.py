@@ -134,11 +134,13 @@ class Blocks:
                 yield Block(shown["_rowid"].to_numpy(), pixels(pictures))
 
 
-def row_numbers(rows: object) -> Array:
-    """Row numbers (n,) as uint64, or `ParameterError`."""
+def row_numbers(rows: object, n_rows: int | None = None) -> Array:
+    """Row numbers (n,) as uint64, of ``n_rows`` where that is given; or `ParameterError`."""
     given: Array = as_array(rows, "rows", "whole numbers")
     if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
         raise unfit(rows, "rows", "whole numbers, as blocks() gives them")
+    if n_rows is not None and (given >= n_rows).any():
+        raise unfit(rows, "rows", f"whole numbers from 0 to {n_rows - 1}")
     return given.astype(np.uint64)
 
 

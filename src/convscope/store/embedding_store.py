@@ -118,17 +118,16 @@ class EmbeddingStore:
         """The number of rows, also of images that could not be read and of files that are gone."""
         return self.table.count()
 
-    # --- what is in it ---------------------------------------------------------------------------------------
-
     @property
     def made(self) -> Provenance:
         """``origin`` in the form of a result's provenance."""
         of = self.origin
         return Provenance("embed", {"layer": of.layer}, of.model, "cpu", of.versions, 0.0)
 
+    @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
         """Raise `StoreError` for vectors of another network, layer or preprocessing."""
-        self.origin.check(Origin(made.model, made.parameters["layer"], self.origin.precision), self.place)
+        self.origin.check(Origin(made.model, made.parameters.get("layer", ""), self.origin.precision), self.place)
 
     @property
     def n_vectors(self) -> int:
@@ -184,6 +183,7 @@ class EmbeddingStore:
         """Names, labels and thumbnails of rows, by the numbers that `blocks` gives, in the order asked for."""
         return self._blocks.take(row_numbers(rows), thumbnails=thumbnails)
 
+    @checks_arguments
     def find(self, names: Sequence[str]) -> Array | None:
         """The row numbers (n,) of paths or ids, in order; None where any of them has no row with a vector."""
         return rows_named(self.table, names)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .conditions import quoted
+from .keys import as_key
 from .lance import FITS, KEPT_FOR, check_not_forked, explained, lock, tables
 
 
@@ -23,7 +24,9 @@ class Fits:
         """Keep something under a name, in place of what is there; None forgets it."""
         import pyarrow as pa
 
-        row = pa.table({"name": [name], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())})
+        row = pa.table(
+            {"name": [as_key(name)], "about": [json.dumps(about)], "data": pa.array([data], pa.binary())}
+        )
         with lock(self._place), explained(self._what):
             if FITS not in tables(self._database, self._place):
                 self._database.create_table(FITS, schema=row.schema)
@@ -42,7 +45,7 @@ class Fits:
             self._table.checkout_latest()
             version = self._table.version
             if self._recalled.get(name, (None, None))[0] != version:
-                found = self._table.search().where(f"name = {quoted(name)}").to_arrow().to_pylist()
+                found = self._table.search().where(f"name = {quoted(as_key(name))}").to_arrow().to_pylist()
                 about = json.loads(found[0]["about"]) if found else None
                 self._recalled[name] = (version, None if about is None else (about, found[0]["data"]))
             return self._recalled[name][1]
