@@ -6,7 +6,8 @@ from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
 from .digest import weights_digest
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
-from .running import check_differentiable, check_weights, copied, differentiable, evaluating, hooks
+from .hooking import hooks
+from .running import check_differentiable, check_weights, copied, differentiable, evaluating
 from .tracing import convolutions_of
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from ..errors import ModelError
 from ..forks import after_fork
@@ -20,8 +19,11 @@ from .checkpointing import uncheckpointed
 from .digest import device_of
 from .folding import scale_and_shift
 from .forks import in_one_thread_if_forked
+from .hooking import HookState, hooks
 from .interrupts import orderly_interrupts
-from .state import HookState, ModuleState, RandomState
+from .members import members_of
+from .random_numbers import RandomState
+from .state import ModuleState
 from .tracing import batch_norm_of
 
 
@@ -85,16 +87,16 @@ def _without_autocast(device: torch.device) -> Iterator[None]:
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
     network = _network_of(module)
     state, random = ModuleState(module), None if network in _QUIET else RandomState(device_of(module))
-    children = list(module.modules())
-    training = [(child, child.training) for child in children]
-    trainable = [(p, p.requires_grad) for p in module.parameters()]
-    own_hooks = HookState(children)
+    modules, parameters, _ = members_of(module)
+    in_training = [child for child in modules if child.training]
+    trainable = [(p, p.requires_grad) for p in parameters]
+    own_hooks = HookState(modules)
     with hooks() as attached:
         try:
-            _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p, _ in trainable])
+            _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p in parameters])
             if network in _FORGETFUL:
                 attached.append(network.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
-            for child, _ in training:  # not by eval(), which some networks take as a call to merge their weights
+            for child in in_training:  # not by eval(), which some networks take as a call to merge their weights
                 child.training = False
             yield
         except BaseException:
@@ -102,14 +104,21 @@ def _left_as_it_was(module: nn.Module) -> Iterator[None]:
             raise
         finally:
             _INSIDE.pop(module, None)
+            _set_mode(modules, in_training)
             state.restore()
-            for child, flag in training:
-                child.training = flag
             for p, flag in trainable:
                 if p.requires_grad != flag:
                     p.requires_grad_(flag)
             if random is not None:
                 random.restore()
+
+
+def _set_mode(modules: Iterable[nn.Module], in_training: Iterable[nn.Module]) -> None:
+    """Each module in training or not, whatever a run has made of it."""
+    wanted = set(in_training)
+    for child in modules:
+        if child.training != (child in wanted):
+            child.training = child in wanted
 
 
 class _Run(NamedTuple):
@@ -206,23 +215,12 @@ after_fork(_forked)
 
 
 @contextmanager
-def hooks() -> Iterator[list[RemovableHandle]]:
-    """A list to put hook handles in; all are removed at the end."""
-    handles: list[RemovableHandle] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
 def differentiable(module: nn.Module) -> Iterator[None]:
     """Gradients with respect to inputs, and to nothing else, whatever mode the caller is in.
 
     Parameters are frozen for the time being, so that no backward pass keeps what only their gradients need.
     """
-    if any(t.is_inference() for t in (*module.parameters(), *module.buffers())):
+    if any(t.is_inference() for t in members_of(module).tensors):
         raise ModelError(
             f"the weights of {type(module).__name__} were made inside torch.inference_mode, so that there are no "
             "gradients; build the network outside of it"
@@ -235,7 +233,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Parameters that take no gradients, for the time being."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
+    trainable = [p for p in members_of(module).parameters if p.requires_grad]
     try:
         for p in trainable:
             p.requires_grad_(False)

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _BATCH_NORM = inspect.signature(functional.batch_norm)
+_N_BATCH_NORM = len(_BATCH_NORM.parameters)
 _PAD = inspect.signature(functional.pad)
 # Those that `fusing` may run in the pass of the convolution.
 ACTIVATIONS = {
@@ -31,6 +32,9 @@ def batch_norm_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
     """(input, mean, var, weight, bias, eps) where this is a call of batch norm with fixed statistics."""
     if func is not functional.batch_norm:
         return None
+    if len(args) == _N_BATCH_NORM:  # as PyTorch's own modules call it
+        x, mean, var, weight, bias, training, _, eps = args
+        return None if training else (x, mean, var, weight, bias, eps)
     given = _BATCH_NORM.bind(*args, **kwargs).arguments
     if given.get("training", False):
         return None

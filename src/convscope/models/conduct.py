@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from ..execution.capture import main_output, members_of, tensors_of
+from ..execution.random_numbers import RandomState
 from ..execution.running import draws_no_random_numbers, forget_between_runs, remember_between_runs
-from ..execution.state import ModuleState, RandomState
+from ..execution.state import ModuleState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 

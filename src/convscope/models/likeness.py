@@ -11,7 +11,8 @@ from torch import nn
 
 from ..errors import TargetError
 from ..execution.capture import watch
-from ..execution.running import evaluating, hooks, stands_for
+from ..execution.hooking import hooks
+from ..execution.running import evaluating, stands_for
 from ..targets.compound import SimilarTo
 from .layers import Structure, of_last_kind
 from .model import Model

@@ -293,7 +293,7 @@ class Model:
             parameters={name: _plain(value) for name, value in parameters.items()},
             model={
                 "name": self.name,
-                "weights_sha256": weights_digest(self.module),
+                "weights_sha256": weights_digest(self.module, since=started),
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..execution.autograd import Head, Node, head_of, last_function, own_functions, reached
 from ..execution.capture import INPUT, first_input, items_of, main_output, tensors_of
-from ..execution.running import evaluating, frozen, hooks
+from ..execution.hooking import hooks
+from ..execution.running import evaluating, frozen
 from .layers import Layer
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
