@@ -131,9 +131,9 @@ def draw_mask_study(model: Model) -> Figure:
 def draw_visualize(model: Model) -> Figure:
     """Two targets with the defaults, and one of them by plain ascent."""
     results = [
-        ("espresso", visualize(model, "espresso")),
-        ("tiger cat", visualize(model, "tiger cat")),
-        ("espresso · blur=0, jitter_px=0", visualize(model, "espresso", blur=0, jitter_px=0)),
+        ("espresso", visualize(model, target="espresso")),
+        ("tiger cat", visualize(model, target="tiger cat")),
+        ("espresso · blur=0, jitter_px=0", visualize(model, target="espresso", blur=0, jitter_px=0)),
     ]
     drawing = Figure(figsize=(9.6, 3.7), layout="constrained", facecolor="white")
     for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
@@ -149,7 +149,7 @@ def draw_hero(model: Model) -> Figure:
     gradient = saliency(model, photo)
     layer = "blocks.1.1.bn1"
     _, tiles, _ = channel_tiles(feature_maps(model, photo, layer=layer), layer, by="max", channels=25)
-    liked = visualize(model, "espresso")
+    liked = visualize(model, target="espresso")
     panels = [
         (hidden.images[0], "Photo", "as the network sees it"),
         (attribution_overlay(hidden, 0), "Occlusion", "red: hiding it lowers the score"),

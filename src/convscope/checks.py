@@ -42,6 +42,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_components": (1, 100_000),
     "n_dims": (1, _MOST),
     "n_frames": (0, 100_001),
+    "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),
     "noise": (0, 1000),
     "recall": (math.nextafter(0, 1), 1),

@@ -283,20 +283,20 @@ def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: 
 
 
 def test_visualize_a_channel(here: Path) -> None:
-    done = invoke("visualize", "3", "--layer", "conv1", "--steps", "2", "--size-px", "48", "--json", *SMALL)
+    done = invoke("visualize", "3", "--layer", "conv1", "--n-steps", "2", "--size-px", "48", "--json", *SMALL)
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
 def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(photos: Path, here: Path) -> None:
     """With steps of nothing two classes get one picture, which cannot be of both."""
-    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--steps", "4", *SMALL]
+    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--n-steps", "4", *SMALL]
     done = [invoke("visualize", target, "-o", target, *options) for target in ("3", "4")]
     assert any("note: the network takes the finished picture for" in one.stderr for one in done)
     assert not any("note: the network takes" in one.stdout for one in done)
 
 
 def test_numbers_that_are_found_when_not_given_are_numbers_when_given(here: Path) -> None:
-    options = ["--layer", "conv1", "--steps", "1", "--size-px", "48", "--json", *SMALL]
+    options = ["--layer", "conv1", "--n-steps", "1", "--size-px", "48", "--json", *SMALL]
     found = json.loads(invoke("visualize", "3", "-o", "a", *options).stdout)["provenance"]["parameters"]
     options += ["--jitter-px", "2", "--blur", "1.5"]
     given = json.loads(invoke("visualize", "3", "-o", "b", *options).stdout)["provenance"]["parameters"]
@@ -427,7 +427,7 @@ def test_a_process_that_fails_leaves_no_traceback(
 
 def test_ctrl_c_saves_the_picture_so_far(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
-    options = ["--layer", "conv1", "--steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
+    options = ["--layer", "conv1", "--n-steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
     code = (  # where tests run in the background, a child would ignore Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from convscope.cli import main; main()"

@@ -79,7 +79,7 @@ def build(command: str) -> Callable[..., None]:
     hints = typing.get_type_hints(method)
     help_of = argument_help(method)
     parameters = list(inspect.signature(method).parameters.values())
-    positional = [p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    positional = [p.name for p in parameters[1:] if p.default is p.empty]
     shared = [
         parameter(name, kind, default)
         for name, kind, default in (
@@ -103,14 +103,14 @@ def build(command: str) -> Callable[..., None]:
 
     def run(model: Network, **given: Any) -> None:
         options = {p.name: _value(p.name, given[p.name]) for p in own if given[p.name] is not None}
-        looked_at = [_argument(name, given[name]) for name in positional]
+        looked_at = {name: _argument(name, given[name]) for name in positional}
         output = free_output(given["output"], command)
         network = model()
         if "progress" not in hints:
-            result = method(network, *looked_at, **options)
+            result = method(network, **looked_at, **options)
         else:
             with saving_partial(output, given["as_json"]), progress_bar(command, unit) as step:
-                result = method(network, *looked_at, progress=step, **options)
+                result = method(network, **looked_at, progress=step, **options)
         show(result, save(result, output), given["as_json"])
 
     arguments = [

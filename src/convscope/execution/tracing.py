@@ -14,9 +14,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_BATCH_NORM = inspect.signature(functional.batch_norm)
-_N_BATCH_NORM = len(_BATCH_NORM.parameters)
-_PAD = inspect.signature(functional.pad)
+_BATCH_NORM = tuple(inspect.signature(functional.batch_norm).parameters)
+_PAD = tuple(inspect.signature(functional.pad).parameters)
 # Those that `fusing` may run in the pass of the convolution.
 ACTIVATIONS = {
     functional.relu, functional.relu6, functional.hardtanh, functional.silu, functional.hardswish,
@@ -32,10 +31,7 @@ def batch_norm_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
     """(input, mean, var, weight, bias, eps) where this is a call of batch norm with fixed statistics."""
     if func is not functional.batch_norm:
         return None
-    if len(args) == _N_BATCH_NORM:  # as PyTorch's own modules call it
-        x, mean, var, weight, bias, training, _, eps = args
-        return None if training else (x, mean, var, weight, bias, eps)
-    given = _BATCH_NORM.bind(*args, **kwargs).arguments
+    given = dict(zip(_BATCH_NORM, args, strict=False)) | kwargs
     if given.get("training", False):
         return None
     statistics = given["running_mean"], given["running_var"]
@@ -46,7 +42,7 @@ def zeros_around(func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
     """(left, right, top, bottom) where this call puts zeros around maps (N, C, H, W)."""
     if func is not functional.pad:
         return None
-    given = _PAD.bind(*args, **kwargs).arguments
+    given = dict(zip(_PAD, args, strict=False)) | kwargs
     amounts, is_constant = tuple(given["pad"]), given.get("mode", "constant") == "constant"
     if not is_constant or given.get("value") or len(amounts) != 4 or min(amounts) < 0 or given["input"].ndim != 4:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -89,15 +90,20 @@ class Structure:
         return self.features
 
     def find(self, name: str) -> Layer:
-        """The layer of this name; `LayerError` lists names near it."""
+        """The layer of this name; `LayerError` names those that may be meant."""
         for layer in (*self.layers, self.features, self.output):
             if layer is not None and layer.name == name:
                 return layer
         items = [layer for layer in self.layers if layer.name.startswith(f"{name}[")]
         if items:  # an output of several tensors: the last of them
             return items[-1]
-        near = [layer.name for layer in self.layers if layer.name.startswith(name.split(".")[0])]
-        hint = ", ".join(near[:12] or [layer.name for layer in self.layers][:12])
+        names = [layer.name for layer in self.layers]
+        if near := difflib.get_close_matches(name, names, n=3):
+            raise LayerError(
+                f"no layer {name!r}; did you mean {' or '.join(map(repr, near))}? model.layers() lists all"
+            )
+        beside = [other for other in names if other.startswith(name.split(".")[0])]
+        hint = ", ".join((beside or names)[:12])
         there_are = f"there are, among others: {hint} (model.layers() lists all)" if hint else NO_LAYERS
         raise LayerError(f"no layer {name!r}; {there_are}")
 
