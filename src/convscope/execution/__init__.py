@@ -3,12 +3,12 @@
 from .autograd import reached
 from .batching import free_memory, in_batches
 from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
+from .conv_chains import convolutions_of
 from .digest import weights_digest
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
 from .hooking import hooks
 from .running import check_differentiable, check_weights, copied, differentiable, evaluating
-from .tracing import convolutions_of
 
 __all__ = [
     "OUTPUT",

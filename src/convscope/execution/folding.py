@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .tracing import CONV2D, Made, convolutions_of
+from .conv_chains import CONV2D, ConvChain, convolutions_of
 
 WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
 
@@ -44,17 +44,17 @@ def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[
 class Folding(TorchFunctionMode):
     """Gives the convolutions their folded weights, and lets the batch norms pass."""
 
-    def __init__(self, found: list[Made]) -> None:
+    def __init__(self, found: list[ConvChain]) -> None:
         super().__init__()
         # By the weight, which is kept so that no other one gets its id: weight and bias to run with, and the norm.
         self.convolutions: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
-        self._found = {id(made.weight): made for made in found}
+        self._found = {id(chain.weight): chain for chain in found}
         self._made: dict[int, torch.Tensor] = {}  # by the norm: what its folded convolution has put out
-        for made in found:
-            norm, weight = made.norm, made.weight
+        for chain in found:
+            norm, weight = chain.norm, chain.weight
             if norm is None:
                 continue
-            bias = made.bias
+            bias = chain.bias
             # Put together in float64 (on the CPU, as not every device has it), so that only the result is rounded.
             exact: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in norm]
             scale, shift = scale_and_shift(*exact)
@@ -82,7 +82,7 @@ class Folding(TorchFunctionMode):
     def _is_folded(self, input: torch.Tensor, running_mean: torch.Tensor | None, *_: Any, **__: Any) -> bool:
         """Whether this call of `functional.batch_norm` is in the weights of the convolution that made its input.
 
-        A convolution whose weight is made anew in each run, as weight norm does, was not folded in this one.
+        A convolution whose weight is computed anew in each run, as weight norm does, was not folded in this one.
         """
-        made = self._made.pop(id(running_mean), None)
-        return made is not None and made is input
+        chain = self._made.pop(id(running_mean), None)
+        return chain is not None and chain is input

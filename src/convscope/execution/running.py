@@ -16,15 +16,15 @@ from torch.overrides import TorchFunctionMode
 from ..errors import ModelError
 from ..forks import after_fork
 from .checkpointing import uncheckpointed
+from .conv_chains import batch_norm_of
 from .digest import device_of
 from .folding import scale_and_shift
-from .forks import in_one_thread_if_forked
+from .forked_threads import in_one_thread_if_forked
 from .hooking import HookState, hooks
 from .interrupts import orderly_interrupts
 from .members import members_of
 from .random_numbers import RandomState
 from .state import ModuleState
-from .tracing import batch_norm_of
 
 
 @contextmanager

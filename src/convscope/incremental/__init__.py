@@ -1,7 +1,7 @@
 """Exact re-inference of only what a change reached: outputs for variants of an image that differ in one rectangle.
 
 `geometry` knows which part of a map depends on which, `graph` takes a network apart into operations, `rewriting`
-makes them fewer, `rules` says of each how it runs on a part, `plan` puts these together, `run` carries it out.
+makes them fewer, `operations` knows of each how it runs on a part, `plan` puts these together, `run` carries it out.
 """
 
 from .geometry import Ints

@@ -30,7 +30,7 @@ _SPREAD = 0.05  # of values that can be told from a constant
 
 
 @dataclass(frozen=True)
-class Conduct:
+class Behavior:
     """See `Structure`; ``distribution``: what the values over the classes add up to, if to anything."""
 
     rows_independent: bool
@@ -48,7 +48,7 @@ class Conduct:
         return "sigmoid" if self.between_0_and_1 or last_function in ("Sigmoid", "Hardsigmoid") else ""
 
 
-def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
+def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior:
     """Run two images, each (1, C, H, W), alone, again, and together; the module is in the mode for running."""
     name, state, random = type(module).__name__, ModuleState(module), RandomState(a.device)
     notes: list[str] = []
@@ -68,7 +68,7 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
             "Something in it draws random numbers in evaluation mode, as F.dropout(x) does without "
             "training=self.training, or counts its runs where that cannot be undone. Make it repeatable first"
         )
-        return Conduct(True, refusal, (), "", False)
+        return Behavior(True, refusal, (), "", False)
     (remember_between_runs if is_stateless else forget_between_runs)(module)
     if not is_stateless:
         notes.append(f"{name} depends on earlier runs: each run began in the state that it was given in")
@@ -99,7 +99,7 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
     if outputs and _in_unit_range(outputs):
         strong = main_output(run(10 * b))  # which no scores but probabilities stand without leaving 0 to 1
         outputs += [] if strong is None else [strong]
-    return Conduct(
+    return Behavior(
         is_independent,
         "",
         tuple(notes),
