@@ -51,7 +51,7 @@ def zeros_around(func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
 
 @dataclass
 class ConvChain:
-    """A convolution that runs once, and what runs right before and after it, where nothing else uses the values between."""
+    """A convolution that runs once, with what precedes and follows it if nothing else uses the values between."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None

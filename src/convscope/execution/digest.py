@@ -1,4 +1,4 @@
-"""What results say of where they come from: the versions of packages, and a digest of a network's weights."""
+"""What identifies a network: versions of packages, a digest of its weights, and whether it has changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 class _Written(NamedTuple):
-    """Tells whether anybody has written to tensors, or put others in their place."""
+    """Tells whether tensors have been written to or replaced."""
 
     addresses: list[int]
     versions: list[int]
@@ -34,7 +34,7 @@ class _Written(NamedTuple):
 
     @classmethod
     def of(cls, tensors: Sequence[torch.Tensor]) -> _Written:
-        """What there is now."""
+        """Their addresses, versions and sampled values now."""
         return cls(*_addresses_and_versions(tensors), sampled(tensors))
 
 
@@ -70,7 +70,7 @@ def weights_digest(module: nn.Module, *, since: float | None = None) -> str:
 
 
 def _looked_at(module: nn.Module, parameters: Sequence[torch.Tensor], since: float | None) -> _Written | None:
-    """What a look at the parameters has found since, if they have not been written to after it."""
+    """The sample of the parameters taken since then, if nobody has written to them after it."""
     at, written = _LOOKS.get(module, (0.0, None))
     if since is None or written is None or at < since:
         return None
@@ -78,9 +78,9 @@ def _looked_at(module: nn.Module, parameters: Sequence[torch.Tensor], since: flo
 
 
 class Fingerprint:
-    """Tells whether a network is still what it was: its modules, their options, and its parameters.
+    """Tells whether a network has changed: its modules, their options, or its parameters.
 
-    The values of buffers do not count, as running changes them.
+    Values of buffers are ignored, as runs change them.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -89,7 +89,7 @@ class Fingerprint:
         self._written, self._options = _Written.of(members.parameters), _options_of(members)
 
     def is_of(self, module: nn.Module) -> bool:
-        """Whether the network has not been changed since."""
+        """Whether the network is unchanged since."""
         members = members_of(module)
         if len(members.modules) != len(self._modules):
             return False
@@ -117,15 +117,15 @@ def _options_of(members: Members) -> tuple[object, ...]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the weights are; the CPU where there are none."""
+    """The device of the weights; the CPU without any."""
     return next((t.device for t in _tensors_in(module)), torch.device("cpu"))
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """The type of the weights; float32 where there are none."""
+    """The type of the weights; float32 without any."""
     return next((t.dtype for t in _tensors_in(module) if t.is_floating_point()), torch.float32)
 
 
 def _tensors_in(module: nn.Module) -> Iterator[torch.Tensor]:
-    """One after another, for who asks for the first alone."""
+    """Parameters, then buffers, lazily, as callers need only the first."""
     return itertools.chain(module.parameters(), module.buffers())

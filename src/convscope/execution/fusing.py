@@ -1,11 +1,11 @@
 """A convolution, its batch norm and its activation in one pass, for many runs of one network.
 
 On a CPU the weights are packed for oneDNN once instead of at every call, and each map is written once instead of
-three times. The backward pass, which only needs the gradient at the input, is a convolution with transposed weights.
+three times. The backward pass only needs the gradient at the input, and is a convolution with transposed weights.
 Everything else runs as before.
 
-The values are those of the network up to float32 rounding. A unit within rounding of its ReLU's kink may land on the
-other side of it, as it may in a batch of another size.
+The values are those of the network up to float32 rounding. A unit within rounding of its ReLU's kink may land on
+the other side of it, as it may in a batch of another size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .transposed import Transposed
 
 
 def fused(found: list[ConvChain], *, gradients: bool = False) -> AbstractContextManager[Any]:
-    """A context in which a network runs with its convolutions, batch norms and activations fused where that is exact.
+    """A context in which convolutions, batch norms and activations run fused, where that is exact.
 
     It can be entered repeatedly, in one thread.
 
@@ -81,8 +81,8 @@ class _Fusing(Folding):
             if (kernel := self._kernel_of(chain, gradients)) is not None:
                 self._kernels[id(chain.weight)] = kernel
                 self._pads.update([(chain.zeros, chain.shape)] if chain.zeros else [])
-        # By the weight: outputs that are activated already, until the activation is called. One a weight, so that a
-        # run that breaks off leaves little behind.
+        # By the weight: outputs that are activated already, until the activation is called. With one for each
+        # weight, a run that breaks off leaves little behind.
         self._activated: dict[int, torch.Tensor] = {}
         self._padded: _Padded | None = None
 

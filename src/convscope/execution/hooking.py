@@ -1,4 +1,4 @@
-"""Hooks on modules, removed when they have served, also after an error."""
+"""Hooks on modules, removed after use, also after an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 @contextmanager
 def hooks() -> Iterator[list[RemovableHandle]]:
-    """A list to put hook handles in; all are removed at the end."""
+    """A list for hook handles, all of which are removed at the end."""
     handles: list[RemovableHandle] = []
     try:
         yield handles
@@ -21,7 +21,7 @@ def hooks() -> Iterator[list[RemovableHandle]]:
 
 
 class HookState:
-    """Which hooks the modules of a network have now."""
+    """The hooks that modules have now."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._kept = [

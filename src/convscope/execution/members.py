@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Members(NamedTuple):
-    """What a network is made of, each once and in PyTorch's own order; its ``modules`` begin with itself."""
+    """The modules of a network, beginning with itself, and their tensors; each once, in PyTorch's order."""
 
     modules: list[nn.Module]
     parameters: list[nn.Parameter]
@@ -34,9 +34,9 @@ def modules_of(module: nn.Module) -> list[nn.Module]:
 
 
 def members_of(module: nn.Module) -> Members:
-    """One walk through a network, for everything that is asked of its modules and tensors.
+    """The modules, parameters and buffers of a network.
 
-    Cost: 0.1 ms for 300 modules, a quarter of what `parameters` and `buffers` take.
+    Cost: 0.1 ms for 300 modules, a quarter of the time of `nn.Module.parameters` and `buffers`.
     """
     modules = modules_of(module)
     parameters: dict[int, nn.Parameter | None] = {}

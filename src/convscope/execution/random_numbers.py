@@ -1,4 +1,4 @@
-"""Random generators: those of a network's own, and those that anybody may draw from."""
+"""Random generators: a network's own, and the global ones of PyTorch, NumPy and Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Restore: TypeAlias = Callable[[], object]
 
 
 def kept_generator(value: object) -> Restore | None:
-    """What puts a random generator back into the state that it has now; None for anything else."""
+    """A function that resets a random generator to its present state; None for any other object."""
     if type(value) is torch.Generator:
         return partial(value.set_state, value.get_state())
     if type(value) is np.random.Generator:
@@ -27,7 +27,7 @@ def kept_generator(value: object) -> Restore | None:
 
 
 class RandomState:
-    """The random numbers that anybody may draw: of PyTorch on a device, of NumPy and of Python."""
+    """The state of the global random generators: of PyTorch on a device, of NumPy and of Python."""
 
     def __init__(self, device: torch.device) -> None:
         self._torch = torch.get_rng_state()
@@ -36,7 +36,7 @@ class RandomState:
         self._device = device
 
     def is_as_now(self) -> bool:
-        """Whether nobody has drawn any since."""
+        """Whether no number has been drawn since."""
         numpy, before = np.random.get_state(), self._numpy  # noqa: NPY002
         same_numpy = all(np.array_equal(a, b) for a, b in zip(numpy, before, strict=True))
         same_cuda = self._cuda is None or torch.equal(self._cuda, torch.cuda.get_rng_state(self._device))

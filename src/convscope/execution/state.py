@@ -1,4 +1,4 @@
-"""What a run of a network may change besides its output: buffers, cached tensors, counters, random generators."""
+"""What a run may change in a network: buffers, cached tensors, counters, random generators of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from .members import members_of
 from .random_numbers import Restore, kept_generator
 from .tensor_values import KeptValues
 
-# Set by `nn.Module` itself. Of these a forward pass may change which parameters and modules there are, and nothing
-# else.
+# Set by `nn.Module` itself. A forward pass may add or remove parameters and modules; the rest are hooks and flags.
 _FRAME = frozenset(nn.Module().__dict__) - {"_buffers"}
 _MEMBERS = ("_parameters", "_modules")
 _FIXED = frozenset((int, float, bool, str, type(None), nn.Parameter))
@@ -23,11 +22,11 @@ _LONG = 1000
 
 
 class ModuleState:
-    """What the modules of a network hold now, to be put back later.
+    """What the modules of a network hold now, to be restored later.
 
-    Attributes that a run sets, replaces or deletes, the contents of lists, dicts and sets, tensors that it changes
-    in place, and random generators of its own. Parameters are taken to stay as they are, and objects of other
-    classes are not looked into.
+    It covers attributes that a run sets, replaces or deletes, the contents of lists, dicts and sets, tensors that
+    are changed in place, and the network's own random generators. Parameters are assumed not to change; objects of
+    other classes are not looked into.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -41,7 +40,7 @@ class ModuleState:
         self._values = KeptValues(tensors)
 
     def restore(self, *, generators: bool = True) -> None:
-        """Put everything back; what has not changed is not written. Random generators only if they are meant."""
+        """Restore what has changed, and write nothing else; random generators only with ``generators``."""
         for attributes, before in self._attributes:
             if not _is_same(attributes, before):
                 _put_back(attributes, before)
@@ -60,7 +59,7 @@ class ModuleState:
             restore()
 
     def _keep_module(self, module: nn.Module, seen: set[int], tensors: list[torch.Tensor]) -> None:
-        """Also one that is not registered, but kept in a list or under a name of its own."""
+        """Keep a network, or a module that is not registered but held in a list or by an object."""
         members = members_of(module)
         seen.update(map(id, members.modules))
         for child in members.modules:
@@ -73,11 +72,11 @@ class ModuleState:
                 if isinstance(before.get(name), dict):
                     self._keep_container(before[name])
         for buffer in members.buffers:
-            if id(buffer) not in seen:  # of TorchScript, which keeps them elsewhere
+            if id(buffer) not in seen:  # TorchScript keeps buffers elsewhere
                 self._keep(buffer, seen, tensors)
 
     def _keep(self, value: Any, seen: set[int], tensors: list[torch.Tensor], *, depth: int = 0) -> None:
-        """Remember what is inside of a value, and inside of that; ``tensors`` collects those that are met."""
+        """Keep a value and what is inside it; ``tensors`` collects the tensors among them."""
         if isinstance(value, int | float | str | None) or id(value) in seen:
             return
         seen.add(id(value))
@@ -120,7 +119,7 @@ def _is_same(now: Any, before: Any) -> bool:
 
 
 def _put_back(attributes: dict[str, Any], before: dict[str, Any]) -> None:
-    """The attributes of a module as they were, but for its mode."""
+    """Restore the attributes of a module, but not its mode."""
     for name in attributes.keys() - before.keys():
         del attributes[name]
     for name, value in before.items():
@@ -129,7 +128,7 @@ def _put_back(attributes: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Whether it is an object of a class of somebody's own, as a cache is, and no function, class or library's."""
+    """Whether it is an instance of a user's class, as a cache may be, and no function, class or library object."""
     library = type(value).__module__.partition(".")[0] in (
         "builtins",
         "torch",

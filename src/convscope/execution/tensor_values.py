@@ -1,4 +1,4 @@
-"""The values of many tensors at once, kept and put back, or sampled: a few operations instead of some for each."""
+"""The values of many tensors, kept and restored or sampled together, in a few operations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-_SMALL = 1 << 14  # values, up to which tensors are joined
+_SMALL = 1 << 14  # tensors of up to so many values are joined
 _SAMPLES = 1000
 
 
 class KeptValues:
-    """A copy of the values of tensors, which are written back where they have changed."""
+    """A copy of the values of tensors, to restore those that change."""
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         self._groups = [(group, [t.shape for t in group], _joined(group)) for group in _groups(tensors, _SMALL)]
@@ -29,18 +29,18 @@ class KeptValues:
 
 
 def sampled(tensors: Iterable[torch.Tensor]) -> tuple[bytes, ...]:
-    """All values of small tensors, and some thousand of each large one.
+    """The bytes of all values of small tensors, and of a thousand or two of each large one.
 
-    They tell at hardly any cost what is written through ``.data``, which leaves a tensor's version as it is.
+    They reveal, at little cost, writes through ``.data``, which do not count in a tensor's version.
     """
     joined = [torch.cat([_evenly_spread(t.detach()) for t in group]) for group in _groups(tensors)]
     return tuple(values.view(torch.uint8).cpu().numpy().tobytes() for values in joined)
 
 
 def _groups(tensors: Iterable[torch.Tensor], largest: int | None = None) -> list[list[torch.Tensor]]:
-    """Tensors that can be joined: of one type, on one device, and with at most ``largest`` values each.
+    """Tensors in groups that can be joined: of one type, on one device, with at most ``largest`` values each.
 
-    Those whose values cannot be compared are left out: sparse, quantized and lazy ones.
+    Sparse, quantized and lazy tensors, whose values cannot be compared, are left out.
     """
     groups: dict[object, list[torch.Tensor]] = {}
     for tensor in tensors:

@@ -13,8 +13,9 @@ from torch import nn
 
 from ..execution.autograd import Head, Node, head_of, last_function, own_functions, reached
 from ..execution.capture import INPUT, first_input, items_of, main_output, tensors_of
+from ..execution.gradients import frozen
 from ..execution.hooking import hooks
-from ..execution.running import evaluating, frozen
+from ..execution.running import evaluating
 from .hidden_operations import watching_for_hidden
 from .layers import Layer
 from .receptive_field import Geometry, GeometryMode

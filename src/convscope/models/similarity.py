@@ -86,13 +86,13 @@ def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
     features_of = _ModelUpTo(model, layer)
     with evaluating(features_of.module):
         reference = features_of.module(next(features_of.batches(inputs, size=1)).x)
-    return features_of, _likeness(reference, target.name)
+    return features_of, _similarity(reference, target.name)
 
 
-def _likeness(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _similarity(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """From vectors (N, D) to the cosine (N,) of each with the reference (1, D)."""
 
-    def likeness(output: torch.Tensor) -> torch.Tensor:
+    def similarity(output: torch.Tensor) -> torch.Tensor:
         if output.shape[1] != reference.shape[1]:
             raise TargetError(
                 f"{name}: a vector of {output.shape[1]} numbers beside one of {reference.shape[1]}; "
@@ -100,5 +100,5 @@ def _likeness(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], to
             )
         return torch.nn.functional.cosine_similarity(output, reference.to(output), dim=1)
 
-    likeness.__name__ = name
-    return likeness
+    similarity.__name__ = name
+    return similarity
