@@ -636,7 +636,7 @@ def test_what_is_no_other_image_is_refused(tiny: Model, x: torch.Tensor) -> None
         saliency(tiny, x, target=SimilarTo(x))
     with pytest.raises(LayerError, match="no layer '9'"):
         saliency(tiny, x, target=SimilarTo(x[:1], layer="9"))
-    with pytest.raises(LayerError, match=r"cannot be told, as it puts out .*name a layer"):
+    with pytest.raises(LayerError, match=r"no layer is known to hold .* as its output .*name a layer"):
         saliency(nn.Flatten(2), x, target=SimilarTo(x[:1]))
     with pytest.raises(TargetError, match="a vector of 384 numbers beside one of 96"):
         saliency(tiny, x, target=SimilarTo(torch.randn(1, 3, 8, 8), layer="3"))

@@ -1,4 +1,4 @@
-"""What the layers of a network are: where they are, what they put out, and which of them methods look for."""
+"""The layers of a network: their names and outputs, and those that methods look for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from ..errors import LayerError
+from ..errors import LayerError, ModelError
 
 # How a module holds what it puts out: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
@@ -39,7 +39,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What a few runs of a network show: its layers, those that methods look for, and how it behaves.
+    """What a few runs reveal about a network: its layers, those that methods look for, and how it behaves.
 
     ``maps`` are the layers that a class activation map can be made of, in the order in which they run: they have
     places and depend on the image, and the output depends on them. The last of them, ``last_spatial``, comes
@@ -79,13 +79,27 @@ class Structure:
     def last_spatial(self) -> Layer | None:
         return self.maps[-1] if self.maps else None
 
+    def check(self, name: str, *, gradients: bool = False) -> None:
+        """`ModelError` if a network of this name cannot be explained.
+
+        It has to give the same scores in every run and, with ``gradients``, to have them everywhere.
+        """
+        if self.refusal:
+            raise ModelError(self.refusal)
+        if gradients and self.is_cut_off:
+            raise ModelError(
+                f"{name} has functions without a gradient ({', '.join(self.hidden)}), as quantized networks have: "
+                "its gradients would be zero or wrong. Use occlusion, rise, lime or score_cam, or the network "
+                "before quantization"
+            )
+
     def feature_layer(self, name: str) -> Layer:
-        """The image's feature vector; `LayerError` where none can be told. ``name`` is the network's."""
+        """The layer of the image's feature vector; `LayerError` if none is known. ``name`` is the network's."""
         if self.features is None:
             there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
             raise LayerError(
-                f"{name}: which layer is the feature vector cannot be told, as {self.why_no_features}; name a "
-                f"layer. The last ones: {there_are}"
+                f"{name}: no layer is known to hold the feature vector, as {self.why_no_features}; name a layer. "
+                f"The last ones: {there_are}"
             )
         return self.features
 
@@ -95,7 +109,7 @@ class Structure:
             if layer is not None and layer.name == name:
                 return layer
         items = [layer for layer in self.layers if layer.name.startswith(f"{name}[")]
-        if items:  # an output of several tensors: the last of them
+        if items:  # the last of an output's several tensors
             return items[-1]
         names = [layer.name for layer in self.layers]
         if near := difflib.get_close_matches(name, names, n=3):
@@ -109,10 +123,10 @@ class Structure:
 
 
 def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Those that hold what the last of these holds: maps, or as many tokens of the same width.
+    """The layers of the same kind as the last: maps, or as many tokens of the same width.
 
-    Queries, keys and what lies between two dense layers are tokens of other widths; and of a dense layer the
-    output is a part of what is added to the tokens, unless there is nothing else.
+    Queries, keys and what lies between two dense layers have other widths. The output of a dense layer is only
+    part of what is added to the tokens, and is left out unless there is nothing else.
     """
     if not layers or not layers[-1].held.startswith("tokens"):
         return tuple(layer for layer in layers if not layer.held.startswith("tokens"))
@@ -121,11 +135,11 @@ def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer for layer in tokens if layer.shape == tokens[-1].shape)
 
 
-NO_LAYERS = "none of its layers can be seen, as those of TorchScript cannot: give the network that it was made of"
+NO_LAYERS = "its layers are invisible, as those of TorchScript are: give the nn.Module that it was made from"
 
 
 def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """A captured output as (N, C, H, W), whichever way the module holds it; a vector as it is."""
+    """A captured output as (N, C, H, W), whatever its layout in the module; a vector unchanged."""
     if layer.held == "maps, channels last":
         return tensor.permute(0, 3, 1, 2)
     if layer.held in ("tokens", "tokens first"):

@@ -1,4 +1,4 @@
-"""The feature vector of a network as a network of its own, to ask why two images are alike."""
+"""A network cut at its feature vector, to explain why two images are similar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .model import Model
 
 
 class _UpTo(nn.Module):
-    """A network of which one layer is the output, as vectors (N, D)."""
+    """A network whose output is one of its layers, as vectors (N, D)."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _UpTo(nn.Module):
         stands_for(self, network)  # flags and hooks are those of the network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the network to its end: torch.export cannot follow one that is broken off, and drops the rest."""
+        """Runs the whole network: torch.export cannot follow a run that breaks off, and drops what is unused."""
         kept: list[torch.Tensor] = []
 
         def keep(_: str, tensor: torch.Tensor) -> None:
@@ -44,14 +44,14 @@ class _UpTo(nn.Module):
 
 
 class _ModelUpTo(Model):
-    """A model of which one layer is the output; its layers are those of the whole one, under their names."""
+    """A model whose output is one layer of another; its layers keep their names."""
 
     def __init__(self, whole: Model, layer: str) -> None:
         super().__init__(_UpTo(whole.module, layer), preprocessing=whole.preprocessing, name=whole.name)
         self._whole, self._layer = whole, layer
 
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
-        """That of the whole network, but for what comes after the layer."""
+        """The structure of the whole network up to the layer."""
         return self._cut(self._whole.structure(shape))
 
     def _known(self, shape: tuple[int, int, int]) -> Structure:
@@ -62,7 +62,7 @@ class _ModelUpTo(Model):
 
     def _cut(self, whole: Structure) -> Structure:
         names = [layer.name for layer in whole.layers]
-        if self._layer not in names:  # what the classifier takes in, or the output: after the last map
+        if self._layer not in names:  # the classifier's input, or the output: after the last map
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
         candidates = tuple(layer for layer in whole.candidates if layer in layers)
@@ -70,9 +70,9 @@ class _ModelUpTo(Model):
 
 
 def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
-    """The network that is run for a target, and the target as a function of its output.
+    """The network to run for a target, and the target as a function of its output.
 
-    They are what was given, but for `SimilarTo`: that looks at a layer, and the network ends there.
+    Both are returned as given, except for `SimilarTo`, for which the network is cut at the layer it compares.
     """
     if not isinstance(target, SimilarTo):
         return model, target
