@@ -12,7 +12,6 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
 from .conv_chains import batch_norm_of
-from .folding import scale_and_shift
 from .members import members_of
 from .running import check_weights, evaluating
 
@@ -28,7 +27,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
             f"the weights of {type(module).__name__} were made inside torch.inference_mode and have no gradients: "
             "build the network outside of it"
         )
-    with evaluating(module), torch.enable_grad(), _AffineBatchNorm(), frozen(module):
+    with evaluating(module), torch.enable_grad(), _FixedBatchNorm(), frozen(module):
         yield
         check_weights(module)
 
@@ -55,16 +54,28 @@ def check_differentiable(score: torch.Tensor, name: str) -> None:
         )
 
 
-class _AffineBatchNorm(TorchFunctionMode):
-    """Runs batch norm with fixed statistics as x * scale + shift, whose backward pass is cheaper on a CPU.
-
-    The values are the same bit for bit, as another rounding can put a unit on the other side of its ReLU.
-    """
+class _FixedBatchNorm(TorchFunctionMode):
+    """Runs batch norm with fixed statistics with a backward pass that computes the gradient at its input alone."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         norm = batch_norm_of(func, args, kwargs or {})
-        if norm is None:
+        if norm is None or not (torch.is_grad_enabled() and norm[0].requires_grad):
             return func(*args, **(kwargs or {}))
-        x, *fixed = norm
-        scale, shift = (t.reshape(-1, *(1 for _ in x.shape[2:])) for t in scale_and_shift(*fixed))
-        return torch.addcmul(shift, x, scale)
+        return _Normalized.apply(*norm)
+
+
+class _Normalized(torch.autograd.Function):
+    """PyTorch's batch norm, and gradients times its scale, where PyTorch sums over maps for parameters, too."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, mean: Any, var: Any, weight: Any, bias: Any, eps: float
+    ) -> torch.Tensor:
+        ctx.scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+        return torch.batch_norm(x, weight, bias, mean, var, False, 0.0, eps, torch.backends.cudnn.enabled)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = gradients
+        scale = ctx.scale.reshape(-1, *(1 for _ in gradient.shape[2:]))
+        return gradient * scale, None, None, None, None, None

@@ -42,7 +42,7 @@ def features_of(recorder: Recorder, graph: Graph | None) -> tuple[Layer | None, 
         last = every[-1] if every else None
         if last is not None and _is_dense(last.module) and last.layer.held == "vector":
             return last.takes_in, ""
-        return None, "its layers are invisible, or no gradient passes through it"
+        return None, "its layers cannot be seen, or no gradient passes through it"
     if graph.head.is_linear:
         ends = [seen for seen in every if seen.takes_in and graph.nodes.get(seen.layer.name) in graph.head.nodes]
         dense = [seen for seen in ends if _is_dense(seen.module)]

@@ -135,7 +135,9 @@ def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer for layer in tokens if layer.shape == tokens[-1].shape)
 
 
-NO_LAYERS = "its layers are invisible, as those of TorchScript are: give the nn.Module that it was made from"
+NO_LAYERS = (
+    "none of its layers can be seen, as those of TorchScript cannot: give the nn.Module that it was made of"
+)
 
 
 def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
