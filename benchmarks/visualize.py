@@ -43,7 +43,7 @@ def main() -> None:
                 )
 
         def convscope(ours: dict = ours) -> object:
-            return visualize(module, steps=options.steps, size_px=128, **ours)
+            return visualize(module, n_steps=options.steps, size_px=128, **ours)
 
         times = interleaved({"ours": convscope, "lucent": lucent}, options.rounds)
         a_step = {name: [t / options.steps for t in values] for name, values in times.items()}

@@ -55,7 +55,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "size": (1, _MOST),
     "size_px": _PIXELS,
     "step_size": (0, 1e6),
-    "steps": (1, 100_000),
     "stride": _PIXELS,
     "superpixel": _PIXELS,
     "tiles": (1, 10_000),

@@ -111,7 +111,7 @@ def test_gradients_are_refused_also_where_only_a_branch_is_quantized(x: torch.Te
     with pytest.raises(ModelError, match="functions without a gradient"):
         cs.saliency(net, x, target=1)
     with pytest.raises(ModelError, match="functions without a gradient"):
-        cs.visualize(net, 1, size_px=24, steps=2)
+        cs.visualize(net, target=1, size_px=24, n_steps=2)
 
 
 def test_what_needs_no_gradient_works_on_a_quantized_network(x: torch.Tensor) -> None:

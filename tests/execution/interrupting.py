@@ -83,7 +83,7 @@ CALLS: dict[str, Callable[[Model], object]] = {
     "occlusion": lambda m: convscope.occlusion(m, IMAGES, target=0, window=(6, 6), stride=(6, 6)),
     "embed": lambda m: convscope.embed(m, IMAGES),
     "feature_maps": lambda m: convscope.feature_maps(m, IMAGES),
-    "visualize": lambda m: convscope.visualize(m, 0, steps=3, size_px=12),
+    "visualize": lambda m: convscope.visualize(m, target=0, n_steps=3, size_px=12),
     "sanity_check": lambda m: convscope.sanity_check(m, IMAGES[:1], "saliency", target=0, n_stages=1),
 }
 

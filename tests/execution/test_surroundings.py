@@ -36,7 +36,7 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "lime": lambda net: convscope.lime(net, X1, target=0, n_samples=40).values,
     "rise": lambda net: convscope.rise(net, X1, target=0, n_masks=20).values,
     "embed": lambda net: convscope.embed(net, X).vectors,
-    "visualize": lambda net: convscope.visualize(net, 0, steps=2, size_px=20).input,
+    "visualize": lambda net: convscope.visualize(net, target=0, n_steps=2, size_px=20).input,
 }
 
 
@@ -132,7 +132,7 @@ def test_a_network_that_is_trained_meanwhile_is_refused(call: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "saliency": {"target": 0},
         "occlusion": {"target": 0, "window": (10, 10), "stride": (10, 10)},
-        "visualize": {"target": 0, "steps": 3, "size_px": 20},
+        "visualize": {"target": 0, "n_steps": 3, "size_px": 20},
     }
     images = () if call == "visualize" else (X,)
     method = Model.predict if call == "predict" else getattr(convscope, call)

@@ -291,3 +291,11 @@ def test_the_input_size_has_to_come_from_somewhere() -> None:
 
     with pytest.raises(ParameterError, match="input size"):
         Model(nn.Conv2d(3, 4, 3)).layers()
+
+
+def test_a_mistyped_layer_is_answered_with_the_nearest_names() -> None:
+    net = nn.Sequential()
+    net.add_module("conv_stem", nn.Conv2d(3, 4, 3))
+    net.add_module("head", nn.Conv2d(4, 2, 3))
+    with pytest.raises(LayerError, match=r"no layer 'conv_stm'; did you mean 'conv_stem'\?"):
+        Model(net).structure((3, 8, 8)).find("conv_stm")

@@ -353,7 +353,8 @@ def test_labels_say_that_it_is_a_classifier() -> None:
 def test_where_it_cannot_be_told_the_layers_are_listed() -> None:
     for end in (lambda v: v.sort(1).values, lambda v: v.cumsum(1)):
         with pytest.raises(
-            LayerError, match=r"cannot be told, as it ends in .*name a layer\. The last ones: conv, fc"
+            LayerError,
+            match=r"no layer is known to hold .* as it ends in .*name a layer\. The last ones: conv, fc",
         ):
             cs.embed(Ends(end), torch.randn(2, 3, 12, 12))
 
@@ -365,7 +366,7 @@ def test_where_it_cannot_be_told_the_layers_are_listed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(x).flatten(2).transpose(1, 2)
 
-    with pytest.raises(LayerError, match=r"it puts out \(1, 100, 8\) for one image"):
+    with pytest.raises(LayerError, match=r"its output for one image, \(1, 100, 8\), is no vector"):
         cs.embed(Sequence(), torch.randn(2, 3, 12, 12))
 
 

@@ -128,7 +128,7 @@ def test_targets_that_nothing_can_be_made_for_leave_the_visualization_out(model:
     images = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
     made = report(model, images, output=tmp_path / "r.html", target=SimilarTo(images), methods="occlusion")
     page = Page(made.read_text(encoding="utf-8"))
-    assert "likeness to another image" in "".join(page.text)
+    assert "similarity to another image" in "".join(page.text)
     assert "visualizations" not in [section["id"] for section in page.of("section")]
     with pytest.raises(ParameterError, match="a report for each target of Several"):
         report(model, images, output=tmp_path / "r.html", target=Several(0, 1))

@@ -27,8 +27,8 @@ def same_picture(module: nn.Module, **options: object) -> tuple[Visualization, V
     so it does 2**k times the weights.
     """
     assert next(module.parameters()).dtype == torch.float16
-    half = visualize(module, 1, **options)  # type: ignore[arg-type]
-    full = visualize(module.float(), 1, **options)  # type: ignore[arg-type]
+    half = visualize(module, target=1, **options)  # type: ignore[arg-type]
+    full = visualize(module.float(), target=1, **options)  # type: ignore[arg-type]
     assert half.input.any()
     assert np.array_equal(half.input, full.input)
     return half, full
@@ -37,9 +37,9 @@ def same_picture(module: nn.Module, **options: object) -> tuple[Visualization, V
 @pytest.mark.parametrize("dtype", HALVES)
 def test_a_linear_network_gives_the_picture_of_float32_and_nearly_its_score(dtype: torch.dtype) -> None:
     weights = torch.randn(2, 12).to(dtype).float()  # numbers that both types hold
-    options = {"size_px": 2, "steps": 24, "blur": 0.5, "jitter_px": 1}
-    half = visualize(linear(weights, dtype), 1, **options)  # type: ignore[arg-type]
-    full = visualize(linear(weights, torch.float32), 1, **options)  # type: ignore[arg-type]
+    options = {"size_px": 2, "n_steps": 24, "blur": 0.5, "jitter_px": 1}
+    half = visualize(linear(weights, dtype), target=1, **options)  # type: ignore[arg-type]
+    full = visualize(linear(weights, torch.float32), target=1, **options)  # type: ignore[arg-type]
     assert np.isfinite(half.input).all()
     assert np.array_equal(half.input, full.input)
     # A sum of n products of rounded pixels is off by at most n + 2 roundings of each (Higham, gamma_n).
@@ -55,7 +55,7 @@ def test_a_convolutional_network_gives_a_finite_picture_that_it_likes_better(dty
         nn.Linear(8, 4),
     )  # fmt: skip
     model = Model(net.eval().to(dtype), input_size=(24, 24), mean=[0.5] * 3, std=[0.5] * 3)
-    found = visualize(model, 1, steps=8)
+    found = visualize(model, target=1, n_steps=8)
     assert np.isfinite(found.input).all()
     assert found.input.dtype == np.float32
     assert found.scores[-1] > found.scores[0]
@@ -66,12 +66,12 @@ def test_gradients_too_small_for_float16_are_not_lost() -> None:
     """The mean of 1024 pixels times 2**-16 has the gradient 2**-26; float16 ends at 2**-24."""
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2, bias=False)).half()
     net[2].weight.data.fill_(2.0**-16)
-    half, _ = same_picture(net, size_px=32, steps=3, l2=0.0)
+    half, _ = same_picture(net, size_px=32, n_steps=3, l2=0.0)
     assert (half.input > 0).all()
 
 
 def test_gradients_of_any_size_that_float16_holds_are_followed() -> None:
-    same_picture(linear(torch.tensor([[0.0] * 3, [1000.0, -1000.0, 3000.0]]), torch.float16), size_px=1, steps=3)
+    same_picture(linear(torch.tensor([[0.0] * 3, [1000.0, -1000.0, 3000.0]]), torch.float16), size_px=1, n_steps=3)
 
 
 def test_the_score_of_a_layer_is_summed_in_float32() -> None:
@@ -79,14 +79,14 @@ def test_the_score_of_a_layer_is_summed_in_float32() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)).half()
     net[0].weight.data.zero_()
     net[0].bias.data.fill_(300.0)
-    assert visualize(net, None, layer="0", size_px=4, steps=1).scores.tolist() == [90000.0, 90000.0]
+    assert visualize(net, target=None, layer="0", size_px=4, n_steps=1).scores.tolist() == [90000.0, 90000.0]
 
 
 @pytest.mark.parametrize("weight", [30000.0, 60000.0])
 def test_a_score_beyond_float16_is_an_error_that_says_so(weight: float) -> None:
     net = linear(torch.full((2, 12), weight), torch.float16)
     with pytest.raises(ModelError, match=r"the score became inf.*half precision.*float32"):
-        visualize(net, 1, size_px=2, steps=3)
+        visualize(net, target=1, size_px=2, n_steps=3)
 
 
 class Endless(torch.autograd.Function):
@@ -113,7 +113,7 @@ class Steep(nn.Module):
 @pytest.mark.parametrize(("dtype", "advice"), [(torch.float16, "half precision"), (torch.float32, "step_size")])
 def test_a_gradient_that_is_no_number_is_an_error(dtype: torch.dtype, advice: str) -> None:
     with pytest.raises(ModelError, match=f"the gradient is NaN or infinite.*{advice}"):
-        visualize(Steep().to(dtype), 1, size_px=4, steps=1)
+        visualize(Steep().to(dtype), target=1, size_px=4, n_steps=1)
 
 
 def test_a_float64_network_keeps_its_own_precision() -> None:
@@ -121,5 +121,5 @@ def test_a_float64_network_keeps_its_own_precision() -> None:
     seen: list[torch.dtype] = []
     net = linear(weights, torch.float64)
     net[0].register_forward_hook(lambda _, given, __: seen.append(given[0].dtype))
-    visualize(net, 1, size_px=2, steps=2)
+    visualize(net, target=1, size_px=2, n_steps=2)
     assert set(seen) == {torch.float64}

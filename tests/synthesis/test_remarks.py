@@ -29,7 +29,9 @@ def chessboard() -> torch.Tensor:
 def test_a_picture_whose_score_fell_says_so_with_numbers_and_what_to_try() -> None:
     """A blur takes all of a chessboard, and with steps of nothing nobody brings it back."""
     best = (chessboard() + 1).div(2).permute(1, 2, 0).numpy()
-    found = visualize(linear(chessboard(), 0 * chessboard()), 0, start=best, steps=4, step_size=0.0, blur=3.0)
+    found = visualize(
+        linear(chessboard(), 0 * chessboard()), target=0, start=best, n_steps=4, step_size=0.0, blur=3.0
+    )
     (note,) = found.provenance.notes
     assert note.startswith(f"the score fell from 192 at the start to {found.scores[-1]:.4g}, ")
     assert found.scores[-1] < 192
@@ -41,8 +43,8 @@ def test_the_start_is_the_picture_as_it_was_given_not_as_it_was_shifted() -> Non
     best = (chessboard() + 1).div(2).permute(1, 2, 0).numpy()
     for seed in range(20):
         found = visualize(
-            linear(chessboard(), 0 * chessboard()), 0, start=best, steps=4, step_size=0.0, blur=3.0, jitter_px=1,
-            seed=seed,
+            linear(chessboard(), 0 * chessboard()), target=0, start=best, n_steps=4, step_size=0.0, blur=3.0,
+            jitter_px=1, seed=seed,
         )  # fmt: skip
         if found.scores[0] < 0:
             break
@@ -56,7 +58,7 @@ def test_the_fall_of_a_channel_is_said_as_well() -> None:
     net[0].weight.data = chessboard()[:, :3, :3].repeat(2, 1, 1, 1)
     model = Model(net, input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3)
     best = (chessboard() + 1).div(2).permute(1, 2, 0).numpy()
-    found = visualize(model, (0, 2, 2), layer="0", start=best, steps=4, step_size=0.0, blur=3.0)
+    found = visualize(model, target=(0, 2, 2), layer="0", start=best, n_steps=4, step_size=0.0, blur=3.0)
     (note,) = found.provenance.notes
     assert note.startswith("the score fell from 27 ")
 
@@ -66,7 +68,7 @@ def test_another_class_on_top_is_said_with_its_score(labels: list[str] | None, o
     """Whatever the first class likes, the second likes twice as much."""
     weights = torch.randn(3, 8, 8)
     model = linear(weights, 2 * weights, labels=labels)
-    found = visualize(model, 0, steps=3, **PLAIN)
+    found = visualize(model, target=0, n_steps=3, **PLAIN)
     (note,) = found.provenance.notes
     final = float(found.scores[-1])
     assert final > found.scores[0]
@@ -75,14 +77,14 @@ def test_another_class_on_top_is_said_with_its_score(labels: list[str] | None, o
         f"not for the target ({final:.4g})"
     )
     assert note.endswith("target=lambda output: output.log_softmax(1)[:, 0]")
-    assert visualize(model, 1, steps=3, **PLAIN).provenance.notes == ()
+    assert visualize(model, target=1, n_steps=3, **PLAIN).provenance.notes == ()
 
 
 def test_the_log_probability_that_a_remark_proposes_finds_a_picture_of_the_target() -> None:
     """What the first class likes, the second likes twice as much; what neither likes is of the first."""
     weights = torch.randn(3, 8, 8)
     model = linear(weights, 2 * weights)
-    found = visualize(model, lambda output: output.log_softmax(1)[:, 0], steps=8, **PLAIN)
+    found = visualize(model, target=lambda output: output.log_softmax(1)[:, 0], n_steps=8, **PLAIN)
     with torch.no_grad():
         assert int(model.module(torch.tensor(found.input)[None]).argmax()) == 0
 
@@ -91,11 +93,11 @@ def test_the_log_probability_that_a_remark_proposes_finds_a_picture_of_the_targe
 def test_what_is_no_class_has_no_class_above_it(target: object) -> None:
     weights = torch.randn(3, 8, 8)
     model = linear(weights, 0 * weights, 2 * weights)
-    assert visualize(model, target, steps=3, **PLAIN).provenance.notes == ()  # type: ignore[arg-type]
+    assert visualize(model, target=target, n_steps=3, **PLAIN).provenance.notes == ()  # type: ignore[arg-type]
 
 
 def test_one_score_alone_has_nothing_above_it() -> None:
-    assert visualize(linear(torch.randn(3, 8, 8)), 0, steps=3, **PLAIN).provenance.notes == ()
+    assert visualize(linear(torch.randn(3, 8, 8)), target=0, n_steps=3, **PLAIN).provenance.notes == ()
 
 
 def test_classes_with_the_same_score_are_not_above_each_other() -> None:
@@ -103,14 +105,14 @@ def test_classes_with_the_same_score_are_not_above_each_other() -> None:
     weights = torch.ones(3, 8, 8)
     model = linear(weights, weights)
     for target in (0, 1):
-        assert visualize(model, target, steps=3, **PLAIN).provenance.notes == ()
+        assert visualize(model, target=target, n_steps=3, **PLAIN).provenance.notes == ()
 
 
 def test_both_are_said_where_both_are_so() -> None:
     """Gray and white fields: the blur makes them one pale gray, which the second class likes."""
     model = linear(chessboard(), torch.ones(3, 8, 8))
     fields = (chessboard() + 3).div(4).permute(1, 2, 0).numpy()
-    found = visualize(model, 0, start=fields, steps=4, step_size=0.0, blur=3.0, jitter_px=0)
+    found = visualize(model, target=0, start=fields, n_steps=4, step_size=0.0, blur=3.0, jitter_px=0)
     fell, other = found.provenance.notes
     assert fell.startswith("the score fell from 96 ")
     assert other.startswith("the network takes the finished picture for 'class 1'")

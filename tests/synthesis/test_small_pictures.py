@@ -21,16 +21,16 @@ def test_jitter_and_blur_are_found_for_the_shorter_side_and_recorded(
     size: int | tuple[int, int], jitter_px: int, blur: float
 ) -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    found = visualize(net, 0, size_px=size, steps=4)
+    found = visualize(net, target=0, size_px=size, n_steps=4)
     assert found.provenance.parameters["jitter_px"] == jitter_px
     assert found.provenance.parameters["blur"] == blur
-    again = visualize(net, 0, size_px=size, steps=4, jitter_px=jitter_px, blur=blur)
+    again = visualize(net, target=0, size_px=size, n_steps=4, jitter_px=jitter_px, blur=blur)
     assert np.array_equal(again.input, found.input)
 
 
 def test_given_values_are_pixels_of_any_picture() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    parameters = visualize(net, 0, size_px=8, steps=1, jitter_px=32, blur=3.0).provenance.parameters
+    parameters = visualize(net, target=0, size_px=8, n_steps=1, jitter_px=32, blur=3.0).provenance.parameters
     assert (parameters["jitter_px"], parameters["blur"]) == (32, 3.0)
 
 
@@ -53,10 +53,10 @@ def test_the_picture_of_every_digit_is_read_as_that_digit(digits: Model) -> None
     """Moved by up to 32 px, as by the default of 224 px, a digit is nowhere."""
     read, fixed = [], []
     for c in range(10):
-        found = visualize(digits, c, steps=64)
+        found = visualize(digits, target=c, n_steps=64)
         assert found.provenance.notes == ()
         assert found.scores[-1] > found.scores[0]
-        for picture, into in ((found, read), (visualize(digits, c, steps=64, jitter_px=32), fixed)):
+        for picture, into in ((found, read), (visualize(digits, target=c, n_steps=64, jitter_px=32), fixed)):
             with torch.no_grad():
                 into.append(int(digits.module(torch.tensor(picture.input)[None]).argmax()))
             is_noted = any("takes the finished picture for" in note for note in picture.provenance.notes)

@@ -25,7 +25,7 @@ def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
     expected = net[1].weight.detach()[1].reshape(3, 4, 4)
     start: str | torch.Tensor = "zero"
     for step in (1e-2, 1e-3, 1e-4):
-        found = visualize(net, 1, size_px=None if step < 1e-2 else 4, steps=300, step_size=step, l2=0.5,
+        found = visualize(net, target=1, size_px=None if step < 1e-2 else 4, n_steps=300, step_size=step, l2=0.5,
                           start=start, **PLAIN)  # fmt: skip
         start = torch.tensor(found.input)[None]
         torch.testing.assert_close(start[0], expected, rtol=0, atol=step)
@@ -35,7 +35,7 @@ def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
 
 
 def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Model) -> None:
-    found = visualize(tiny, 2, steps=3)
+    found = visualize(tiny, target=2, n_steps=3)
     with torch.no_grad():
         assert found.scores[0] == pytest.approx(float(tiny.module(torch.zeros(1, 3, 16, 16))[0, 2]), abs=1e-6)
         assert found.scores[-1] == pytest.approx(
@@ -45,18 +45,20 @@ def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Mo
 
 
 def test_the_score_rises_on_the_real_network(lite0: Model) -> None:
-    found = visualize(lite0, "daisy", steps=12, size_px=96)
+    found = visualize(lite0, target="daisy", n_steps=12, size_px=96)
     assert found.scores[-1] > found.scores[0] + 3
     assert found.target == "daisy"
 
 
 def test_the_penalty_keeps_the_picture_small(tiny: Model) -> None:
-    norms = [np.square(visualize(tiny, 0, steps=40, l2=l2, **PLAIN).input).sum() for l2 in (0.0, 1e-3, 1e-1)]
+    norms = [
+        np.square(visualize(tiny, target=0, n_steps=40, l2=l2, **PLAIN).input).sum() for l2 in (0.0, 1e-3, 1e-1)
+    ]
     assert norms[0] > norms[1] > norms[2]
 
 
 def test_pixels_stay_between_black_and_white(tiny: Model) -> None:
-    found = visualize(tiny, 0, steps=20, step_size=5.0, **PLAIN)
+    found = visualize(tiny, target=0, n_steps=20, step_size=5.0, **PLAIN)
     assert found.input.min() >= -2 - 1e-6  # (0 - 0.5) / 0.25
     assert found.input.max() <= 2 + 1e-6
 
@@ -65,7 +67,7 @@ def test_pixels_stay_between_black_and_white(tiny: Model) -> None:
     ("target", "name"), [(None, "0"), (2, "0, channel 2"), ((2, 5, 9), "0, channel 2, unit (5, 9)")]
 )
 def test_a_layer_a_channel_or_a_unit_can_be_the_target(tiny: Model, target: object, name: str) -> None:
-    found = visualize(tiny, target, layer="0", steps=1, **PLAIN)  # type: ignore[arg-type]
+    found = visualize(tiny, target=target, layer="0", n_steps=1, **PLAIN)  # type: ignore[arg-type]
     assert found.target == name
     with torch.no_grad():
         maps = tiny.module[0](torch.tensor(found.input)[None])[0]
@@ -74,7 +76,7 @@ def test_a_layer_a_channel_or_a_unit_can_be_the_target(tiny: Model, target: obje
 
 
 def test_a_unit_changes_only_what_it_sees(tiny: Model) -> None:
-    found = visualize(tiny, (1, 8, 8), layer="0", steps=5, **PLAIN)
+    found = visualize(tiny, target=(1, 8, 8), layer="0", n_steps=5, **PLAIN)
     changed = np.argwhere(np.abs(found.input).max(axis=0) > 0)
     assert changed.min(axis=0).tolist() == [7, 7]
     assert changed.max(axis=0).tolist() == [9, 9]
@@ -84,7 +86,7 @@ def test_the_forward_pass_stops_at_the_layer(tiny: Model) -> None:
     calls: list[int] = []
     tiny.layers()  # found by one whole run, before counting
     handle = tiny.module[3].register_forward_hook(lambda *_: calls.append(1))
-    visualize(tiny, 0, layer="1", steps=2)
+    visualize(tiny, target=0, layer="1", n_steps=2)
     handle.remove()
     assert calls == []
 
@@ -92,7 +94,7 @@ def test_the_forward_pass_stops_at_the_layer(tiny: Model) -> None:
 def test_same_seed_same_picture_and_the_network_is_left_alone(tiny: Model) -> None:
     tiny.module.train()
     before = torch.get_rng_state()
-    one, two, other = (visualize(tiny, 0, steps=6, start="noise", seed=s).input for s in (3, 3, 4))
+    one, two, other = (visualize(tiny, target=0, n_steps=6, start="noise", seed=s).input for s in (3, 3, 4))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
     assert torch.equal(torch.get_rng_state(), before)
@@ -102,12 +104,12 @@ def test_same_seed_same_picture_and_the_network_is_left_alone(tiny: Model) -> No
 
 def test_starting_from_an_image(tiny: Model) -> None:
     white = np.full((16, 16, 3), 255, np.uint8)
-    found = visualize(tiny, 0, start=white, steps=1, step_size=0.0)
+    found = visualize(tiny, target=0, start=white, n_steps=1, step_size=0.0)
     assert np.array_equal(found.image, white)
 
 
 def test_frames_are_spread_over_the_steps(tiny: Model) -> None:
-    found = visualize(tiny, 0, steps=10, n_frames=3)
+    found = visualize(tiny, target=0, n_steps=10, n_frames=3)
     assert found.frames.shape == (3, 16, 16, 3)
     assert np.array_equal(found.frames[-1], found.image)
     assert len(np.unique(found.frames[0])) == 1  # the zero image
@@ -119,7 +121,7 @@ def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        visualize(tiny, 0, steps=10, progress=stop)
+        visualize(tiny, target=0, n_steps=10, progress=stop)
     assert "interrupted after 4 of 10" in caught.value.result.provenance.notes[0]
     assert len(caught.value.result.scores) == 5
 
@@ -148,7 +150,7 @@ def test_a_shift_moves_and_loses_nothing() -> None:
         ((0, 1), {"layer": "0"}, TargetError, "expected a channel"),
         ("b", {"layer": "0"}, TargetError, "expected a channel"),
         (0, {"layer": "nine"}, LayerError, "no layer 'nine'"),
-        (0, {"steps": 0}, ParameterError, "steps=0"),
+        (0, {"n_steps": 0}, ParameterError, "n_steps=0"),
         (0, {"l2": -1.0}, ParameterError, "l2=-1"),
         (0, {"blur": float("nan")}, ParameterError, "blur=nan"),
         (0, {"clear": 1.0}, ParameterError, "clear=1"),
@@ -159,13 +161,13 @@ def test_bad_options_are_refused(
     tiny: Model, target: object, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        visualize(tiny, target, **options)  # type: ignore[arg-type]
+        visualize(tiny, target=target, **options)  # type: ignore[arg-type]
 
 
 def test_a_bare_module_needs_a_size() -> None:
     with pytest.raises(ParameterError, match="input size"):
-        visualize(tiny_network(), 0, steps=1)
-    assert visualize(tiny_network(), 0, steps=1, size_px=(8, 12)).image.shape == (8, 12, 3)
+        visualize(tiny_network(), target=0, n_steps=1)
+    assert visualize(tiny_network(), target=0, n_steps=1, size_px=(8, 12)).image.shape == (8, 12, 3)
 
 
 class Shut(nn.Module):
@@ -182,30 +184,32 @@ class Shut(nn.Module):
 
 
 def test_a_score_that_no_pixel_changes_is_noted() -> None:
-    (note,) = visualize(Shut(detached=False), 0, size_px=4, steps=3, **PLAIN).provenance.notes
+    (note,) = visualize(Shut(detached=False), target=0, size_px=4, n_steps=3, **PLAIN).provenance.notes
     assert note.startswith("the score stayed at 0")
     assert (
-        visualize(nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), 0, size_px=4, steps=3, **PLAIN).provenance.notes
+        visualize(
+            nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), target=0, size_px=4, n_steps=3, **PLAIN
+        ).provenance.notes
         == ()
     )
 
 
 def test_a_score_without_a_gradient_is_an_error() -> None:
     with pytest.raises(ModelError, match="has no gradient"):
-        visualize(Shut(detached=True), 0, size_px=4, steps=3)
+        visualize(Shut(detached=True), target=0, size_px=4, n_steps=3)
 
 
 def test_weights_made_in_inference_mode_are_an_error() -> None:
     with torch.inference_mode():
         net = Shut(detached=False)
     with pytest.raises(ModelError, match="inference_mode"):
-        visualize(net, 0, size_px=4, steps=3)
+        visualize(net, target=0, size_px=4, n_steps=3)
 
 
 @pytest.mark.parametrize(
     "option",
-    [{"size_px": -1}, {"size_px": "big"}, {"steps": 1.5}, {"n_frames": True}, {"jitter_px": "2"}, {"seed": -1}],
+    [{"size_px": -1}, {"size_px": "big"}, {"n_steps": 1.5}, {"n_frames": True}, {"jitter_px": "2"}, {"seed": -1}],
 )
 def test_numbers_of_another_kind_are_errors(tiny: Model, option: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=next(iter(option))):
-        visualize(tiny, 0, **option)
+        visualize(tiny, target=0, **option)

@@ -514,7 +514,7 @@ def cosines(net: nn.Module, x: torch.Tensor, other: torch.Tensor, until: int = 7
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("layer", "until"), [(None, 7), ("4", 5), ("0", 1)])
-def test_likeness_is_the_cosine_of_a_layer(
+def test_similarity_is_the_cosine_of_a_layer(
     method: Callable[..., Attribution], layer: str | None, until: int, tiny: Model, x: torch.Tensor
 ) -> None:
     """As the network's first layers as a network of their own, and a callable."""
@@ -534,11 +534,11 @@ def test_likeness_is_the_cosine_of_a_layer(
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6)
     wanted = cosines(tiny.module, x, other, until).detach()
     assert_close(torch.tensor(found.scores), wanted, rtol=0, atol=1e-6)
-    assert found.targets == ("likeness to another image",) * 2
+    assert found.targets == ("similarity to another image",) * 2
     assert found.provenance.model["weights_sha256"] == saliency(tiny, x).provenance.model["weights_sha256"]
 
 
-def test_the_gradient_of_likeness_is_that_of_the_cosine(tiny: Model, x: torch.Tensor) -> None:
+def test_the_gradient_of_similarity_is_that_of_the_cosine(tiny: Model, x: torch.Tensor) -> None:
     other = torch.randn(1, 3, 16, 16)
     x.requires_grad_()
     (expected,) = torch.autograd.grad(cosines(tiny.module, x, other).sum(), x)
@@ -548,7 +548,7 @@ def test_the_gradient_of_likeness_is_that_of_the_cosine(tiny: Model, x: torch.Te
     assert_close(torch.tensor(found), expected.sum(1), rtol=0, atol=1e-5 * max(scale, 1e-2))
 
 
-def test_likeness_to_itself_is_one_with_no_gradient(tiny: Model, x: torch.Tensor) -> None:
+def test_similarity_to_itself_is_one_with_no_gradient(tiny: Model, x: torch.Tensor) -> None:
     found = saliency(tiny, x[:1], target=SimilarTo(x[:1]))
     assert found.scores[0] == pytest.approx(1, abs=1e-6)
     assert found.values.max() < 1e-6
@@ -557,7 +557,7 @@ def test_likeness_to_itself_is_one_with_no_gradient(tiny: Model, x: torch.Tensor
     assert hidden.values.max() > 1e-4
 
 
-def test_likeness_takes_any_picture_and_says_which(tiny: Model, cat: np.ndarray, tmp_path: Any) -> None:
+def test_similarity_takes_any_picture_and_says_which(tiny: Model, cat: np.ndarray, tmp_path: Any) -> None:
     from PIL import Image
 
     path = tmp_path / "cat.png"
@@ -566,12 +566,12 @@ def test_likeness_takes_any_picture_and_says_which(tiny: Model, cat: np.ndarray,
     for one in found:
         assert one.scores[0] == pytest.approx(1, abs=1e-6)
     names = [one.targets[0] for one in found]
-    assert names == ["likeness to another image", "likeness to cat.png", f"likeness to {path}"]
-    assert found[1].provenance.parameters["target"] == "likeness to cat.png"
+    assert names == ["similarity to another image", "similarity to cat.png", f"similarity to {path}"]
+    assert found[1].provenance.parameters["target"] == "similarity to cat.png"
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_likeness_leaves_the_network_as_it_was(x: torch.Tensor, fails: bool) -> None:
+def test_similarity_leaves_the_network_as_it_was(x: torch.Tensor, fails: bool) -> None:
     net = tiny_network().train()
     net[3].eval()
     net[0].weight.requires_grad_(False)
@@ -609,7 +609,7 @@ def test_threads_may_share_a_network_in_training_mode(x: torch.Tensor) -> None:
     assert int(net[1].num_batches_tracked) == 0
 
 
-def test_layers_of_a_likeness_have_their_names(tiny: Model, x: torch.Tensor) -> None:
+def test_layers_of_a_similarity_have_their_names(tiny: Model, x: torch.Tensor) -> None:
     target = SimilarTo(x[:1])
     assert grad_cam(tiny, x, target=target).provenance.parameters["layer"] == "4"
     assert grad_cam(tiny, x, target=target, layer="1").provenance.parameters["layer"] == "1"
@@ -619,7 +619,7 @@ def test_layers_of_a_likeness_have_their_names(tiny: Model, x: torch.Tensor) -> 
         grad_cam(tiny, x, target=early, layer="4")
 
 
-def test_a_window_changes_only_a_part_of_what_likeness_looks_at(tiny: Model, x: torch.Tensor) -> None:
+def test_a_window_changes_only_a_part_of_what_similarity_looks_at(tiny: Model, x: torch.Tensor) -> None:
     found = {
         engine: occlusion(tiny, x, target=SimilarTo(x[:1], "2"), engine=engine, **WINDOWS)
         for engine in ("incremental", "dense")
@@ -636,11 +636,11 @@ def test_what_is_no_other_image_is_refused(tiny: Model, x: torch.Tensor) -> None
         saliency(tiny, x, target=SimilarTo(x))
     with pytest.raises(LayerError, match="no layer '9'"):
         saliency(tiny, x, target=SimilarTo(x[:1], layer="9"))
-    with pytest.raises(LayerError, match=r"cannot be told, as it puts out .*name a layer"):
+    with pytest.raises(LayerError, match=r"no layer is known to hold .* as its output .*name a layer"):
         saliency(nn.Flatten(2), x, target=SimilarTo(x[:1]))
     with pytest.raises(TargetError, match="a vector of 384 numbers beside one of 96"):
         saliency(tiny, x, target=SimilarTo(torch.randn(1, 3, 8, 8), layer="3"))
-    with pytest.raises(ParameterError, match="'probability' has no meaning for likeness to another image"):
+    with pytest.raises(ParameterError, match="'probability' has no meaning for similarity to another image"):
         saliency(tiny, x, target=SimilarTo(x[:1]), score="probability")
 
 
@@ -678,7 +678,7 @@ def test_every_kind_is_described_in_words() -> None:
         "a, where it is seen": Region("a"),
         "3 in a region": Region(3, np.ones((2, 2))),
         "3 at (0, 1, 2, 3)": Detection((0.2, 0.9, 2, 3), 3),
-        "likeness to a.png": SimilarTo("a.png"),
+        "similarity to a.png": SimilarTo("a.png"),
     }
     for words, target in kinds.items():
         assert describe(target) == words

@@ -1,13 +1,15 @@
-"""Execution: run a network and leave it as it was; see what its layers put out; run it faster."""
+"""Execution: run a network and leave it as it was, watch or change its layers' outputs, run it faster."""
 
 from .autograd import reached
 from .batching import free_memory, in_batches
 from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
+from .conv_chains import convolutions_of
 from .digest import weights_digest
 from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
-from .running import check_differentiable, check_weights, copied, differentiable, evaluating, hooks
-from .tracing import convolutions_of
+from .gradients import check_differentiable, differentiable
+from .hooking import hooks
+from .running import check_weights, copied, evaluating
 
 __all__ = [
     "OUTPUT",

@@ -1,4 +1,4 @@
-"""How many images fit through a network at once, and what to do when they do not."""
+"""How many images a network can take at once, and smaller batches when memory runs out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-# Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU 4 images are
-# fastest, with and without a backward pass, and 6 where operations are fused; 32 take up to twice the time an
-# image, as the maps no longer fit its caches.
+# Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU, batches of
+# 4 are fastest, with and without a backward pass, and of 6 with fused operations; batches of 32 take up to twice
+# the time for each image, as the maps no longer fit into the caches.
 _LARGEST, _LARGEST_FUSED = 4, 6
 _LARGEST_ELSEWHERE = 64
 _SHARE = 0.25  # of the free memory
@@ -23,15 +23,16 @@ def fitting_batch(
     fused: bool = False,
     at_most: int | None = None,
 ) -> int:
-    """Images that fit in a quarter of the free memory.
+    """The number of images whose activations fit into a quarter of the free memory.
 
     Args:
-        n_values: numbers that all layers put out for one image.
-        device: where it runs.
-        backward: whether all of them are kept for a backward pass. A forward pass holds only a few layers
-            at a time; a quarter of all is a safe guess.
-        fused: whether it runs inside `fused`.
-        at_most: images that are fastest at once; by default what was found best for whole maps.
+        n_values: size of all layers' outputs for one image together.
+        device: where the network runs.
+        backward: whether all outputs are kept for a backward pass. A forward pass holds only a few layers at a
+        time;
+            a quarter of all is a safe guess.
+        fused: whether the network runs inside `fused`.
+        at_most: the fastest batch size; by default the one measured for whole maps.
     """
     bytes_per_image = 4 * n_values * (2 if backward else 0.25)
     largest = at_most or _LARGEST_ELSEWHERE
@@ -41,7 +42,7 @@ def fitting_batch(
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device now."""
+    """Free bytes on a device."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
@@ -52,7 +53,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def in_batches(n: int, size: int, run: Callable[[int, int], None]) -> Iterator[int]:
-    """Call run(first, end) over 0..n in batches, halving the batch when memory runs out; yields what is done."""
+    """Call run(first, end) for batches of 0..n, halving their size when memory runs out; yields each end."""
     first = 0
     while first < n:
         end = min(first + size, n)
@@ -69,5 +70,5 @@ def in_batches(n: int, size: int, run: Callable[[int, int], None]) -> Iterator[i
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """A GPU has an error of its own for it; a CPU says so in words."""
+    """Whether memory ran out, for which a GPU raises its own error and a CPU one with a certain message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)

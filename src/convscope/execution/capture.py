@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError
-from .running import hooks
+from .hooking import hooks
 
 OUTPUT = ":output"
 INPUT = ":input"

@@ -1,8 +1,8 @@
-"""Blocks under `torch.utils.checkpoint`, run as if they were not.
+"""Blocks under `torch.utils.checkpoint`, run without checkpointing.
 
-A checkpointed block keeps no activations: its backward pass runs it again. That other run would happen outside of
-the rules, hooks and fused operations that a method has put around the first one, and the reentrant kind refuses
-`torch.autograd.grad` altogether. The values are the same either way; what is lost is the saving of memory.
+A checkpointed block keeps no activations; its backward pass runs it again. That second run would happen outside
+the rules, hooks and fused operations that a method has put around the first, and the reentrant kind refuses
+`torch.autograd.grad` altogether. The values are the same either way, at the cost of more memory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _depth() -> int:
 
 
 def _forked() -> None:
-    """In a forked process there is this thread alone, and nobody else's context will ever end."""
+    """A forked process has only this thread; contexts of the others will never end."""
     global _lock, _n_contexts
     _lock = threading.Lock()
     if _n_contexts and not _depth():
@@ -69,7 +69,7 @@ def _install() -> None:
 
 
 class _Direct:
-    """In place of the autograd function of the reentrant kind."""
+    """Replaces the autograd function of the reentrant kind."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
@@ -77,7 +77,7 @@ class _Direct:
 
 
 def _generator(original: Callable[..., Iterator[None]]) -> Callable[..., Iterator[None]]:
-    """In place of what prepares and ends a block of the other kind; the block is run between."""
+    """Replaces the generator that prepares and ends a block of the other kind, which runs in between."""
 
     def prepare(*args: Any, **kwargs: Any) -> Iterator[None]:
         if _depth():

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it, for the time of a run and without touching the module.
+"""Batch norm folded into the convolution before it, during a run and without touching the module.
 
 With fixed statistics, norm(conv(x)) = conv(x) * scale + shift is a convolution with weights * scale and
 bias * scale + shift: one pass over the maps less, the same numbers up to float32 rounding.
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .tracing import CONV2D, Made, convolutions_of
+from .conv_chains import CONV2D, ConvChain, convolutions_of
 
 WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
 
@@ -33,8 +33,8 @@ def scale_and_shift(
 def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[int]:
     """Inside, a network runs with its batch norms folded where that is exact; yields how many are.
 
-    Which they are is found by one call of ``run``, which runs the network: a convolution whose output goes
-    into one batch norm and nowhere else, both called once.
+    One call of ``run``, which runs the network, finds them: convolutions whose output goes into one batch norm and
+    nowhere else, both called once.
     """
     folding = Folding(convolutions_of(module, run))
     with folding:
@@ -42,20 +42,20 @@ def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[
 
 
 class Folding(TorchFunctionMode):
-    """Gives the convolutions their folded weights, and lets the batch norms pass."""
+    """Runs convolutions with their folded weights, and skips the batch norms."""
 
-    def __init__(self, found: list[Made]) -> None:
+    def __init__(self, found: list[ConvChain]) -> None:
         super().__init__()
-        # By the weight, which is kept so that no other one gets its id: weight and bias to run with, and the norm.
+        # By the id of the weight, which `_found` keeps alive: weight and bias to run with, and the id of the norm.
         self.convolutions: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
-        self._found = {id(made.weight): made for made in found}
-        self._made: dict[int, torch.Tensor] = {}  # by the norm: what its folded convolution has put out
-        for made in found:
-            norm, weight = made.norm, made.weight
+        self._found = {id(chain.weight): chain for chain in found}
+        self._made: dict[int, torch.Tensor] = {}  # by the norm: the output of its folded convolution
+        for chain in found:
+            norm, weight = chain.norm, chain.weight
             if norm is None:
                 continue
-            bias = made.bias
-            # Put together in float64 (on the CPU, as not every device has it), so that only the result is rounded.
+            bias = chain.bias
+            # In float64, so that only the result is rounded; on the CPU, as not every device has float64.
             exact: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in norm]
             scale, shift = scale_and_shift(*exact)
             folded_weight = weight.cpu().double() * scale[:, None, None, None]
@@ -75,14 +75,14 @@ class Folding(TorchFunctionMode):
         return func(*args, **kwargs) if kwargs else func(*args)
 
     def is_known(self, args: Any, kwargs: Any) -> bool:
-        """Whether a convolution with a known weight has its known bias too, and not one made in this run."""
+        """Whether a convolution with a known weight is called with its known bias, not one computed just now."""
         bias = args[_BIAS] if len(args) > _BIAS else (kwargs or {}).get("bias")
         return bias is self._found[id(args[WEIGHT])].bias
 
     def _is_folded(self, input: torch.Tensor, running_mean: torch.Tensor | None, *_: Any, **__: Any) -> bool:
-        """Whether this call of `functional.batch_norm` is in the weights of the convolution that made its input.
+        """Whether this call of `functional.batch_norm` is folded into the convolution that made its input.
 
-        A convolution whose weight is made anew in each run, as weight norm does, was not folded in this one.
+        A convolution whose weight is computed in each run, as by weight norm, was not folded in this one.
         """
         made = self._made.pop(id(running_mean), None)
         return made is not None and made is input

@@ -1,11 +1,11 @@
-"""A convolution, its batch norm and its activation in one pass, for the time of many runs of one network.
+"""A convolution, its batch norm and its activation in one pass, for many runs of one network.
 
-On a CPU the weights are put in oneDNN's order once and not at every call, and a map is written once and not three
-times. The backward pass, of which nothing but the gradient at the input is wanted, is a convolution as well: with
-the weights turned around. Everything else runs as it did.
+On a CPU the weights are packed for oneDNN once instead of at every call, and each map is written once instead of
+three times. The backward pass only needs the gradient at the input, and is a convolution with transposed weights.
+Everything else runs as before.
 
-The numbers are those of the network up to float32 rounding. A unit that lies within rounding of the kink of its
-ReLU may come to lie on the other side of it, as it may in a batch of another size.
+The values are those of the network up to float32 rounding. A unit within rounding of its ReLU's kink may land on
+the other side of it, as it may in a batch of another size.
 """
 
 from __future__ import annotations
@@ -16,90 +16,90 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
+from .conv_chains import ACTIVATIONS, NO_USE, ConvChain, zeros_around
 from .folding import WEIGHT, Folding
 from .kernels import Convolution, Then, aten, is_one_pass, pair
-from .tracing import ACTIVATIONS, NO_USE, Made, zeros_around
-from .transposed import Turned
+from .transposed import Transposed
 
 
-def fused(found: list[Made], *, gradients: bool = False) -> AbstractContextManager[Any]:
-    """Inside, a network runs with its convolutions, batch norms and activations fused where that is exact.
+def fused(found: list[ConvChain], *, gradients: bool = False) -> AbstractContextManager[Any]:
+    """A context in which convolutions, batch norms and activations run fused, where that is exact.
 
-    It can be entered more than once, in one thread.
+    It can be entered repeatedly, in one thread.
 
     Args:
-        found: its convolutions, as `convolutions_of` has seen them in a run.
-        gradients: whether gradients at the input are wanted, and at nothing else (see `differentiable`).
+        found: the network's convolutions, from `convolutions_of`.
+        gradients: whether the gradient at the input will be taken (and no other; see `differentiable`).
 
-    Cost: the memory of the convolutions' weights twice more, three times with gradients.
+    Cost: memory for two more copies of the convolutions' weights, three with gradients.
     """
     with torch.no_grad():
         return _Fusing(found, gradients)
 
 
 class _Kernel(NamedTuple):
-    """A convolution with what is fused into it; ``backward`` is None where gradients are not wanted."""
+    """A convolution with what is fused into it; ``backward`` is None without gradients."""
 
     forward: Convolution
-    backward: Turned | None
+    backward: Transposed | None
     norm: int | None  # the id of its running mean
     zeros: tuple[int, ...] | None
 
     def takes(self, x: torch.Tensor, zeros: tuple[int, ...] | None) -> bool:
-        """Whether it runs on this input, with so many zeros around it."""
+        """Whether the kernel can run on this input, padded with these zeros."""
         if zeros != self.zeros or not _is_channels_last(x) or torch.is_autocast_enabled("cpu"):
             return False
         return self.backward is not None or not (x.requires_grad and torch.is_grad_enabled())
 
 
 class _Padded(NamedTuple):
-    """An input with zeros around it that has not been made."""
+    """An input with zeros around it that were never written."""
 
     stands_for_it: torch.Tensor
     x: torch.Tensor
     zeros: tuple[int, ...]
 
     def in_place_of(self, value: Any) -> Any:
-        """The value, or what it stands for, also inside lists."""
+        """The value, with the stand-in replaced by the padded input, also inside lists."""
         if isinstance(value, tuple | list):
             return type(value)(map(self.in_place_of, value))
         return functional.pad(self.x, list(self.zeros)) if value is self.stands_for_it else value
 
 
 class _Fusing(Folding):
-    """Runs the convolutions by kernels, and lets pass what these have in them.
+    """Runs each convolution by its kernel, and skips the padding, norm and activation that the kernel includes.
 
-    A call of `functional.pad` comes right before that of the convolution, one of an activation some time after it.
-    What it would put out, or what it is called with, is told by its identity.
+    `functional.pad` is called right before the convolution, the activation some time after it; both are recognized
+    by the tensor that passes between them and the convolution.
     """
 
-    def __init__(self, found: list[Made], gradients: bool) -> None:
+    def __init__(self, found: list[ConvChain], gradients: bool) -> None:
         super().__init__(found)
         self._kernels: dict[int, _Kernel] = {}
-        self._pads: set[Any] = set()  # (amounts, shape) of zeros that a kernel puts around its input itself
-        for made in found:
-            if (kernel := self._kernel_of(made, gradients)) is not None:
-                self._kernels[id(made.weight)] = kernel
-                self._pads.update([(made.zeros, made.shape)] if made.zeros else [])
-        # By the weight: what has its activation in it, which is yet to be called; so little is left over of a run
-        # that broke off.
+        self._pads: set[Any] = set()  # (amounts, shape) of padding that kernels include
+        for chain in found:
+            if (kernel := self._kernel_of(chain, gradients)) is not None:
+                self._kernels[id(chain.weight)] = kernel
+                self._pads.update([(chain.zeros, chain.shape)] if chain.zeros else [])
+        # By the weight: outputs that are activated already, until the activation is called. With one for each
+        # weight, a run that breaks off leaves little behind.
         self._activated: dict[int, torch.Tensor] = {}
         self._padded: _Padded | None = None
 
-    def _kernel_of(self, made: Made, gradients: bool) -> _Kernel | None:
-        weight, bias, norm = self.convolutions.get(id(made.weight), (made.weight, made.bias, None))
+    def _kernel_of(self, chain: ConvChain, gradients: bool) -> _Kernel | None:
+        weight, bias, norm = self.convolutions.get(id(chain.weight), (chain.weight, chain.bias, None))
         stride, padding, dilation, groups = (
-            made.options.get(name, default)
+            chain.options.get(name, default)
             for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
         )
         if not is_one_pass(weight) or isinstance(padding, str):
             return None
         weight, (down, across) = weight.detach(), pair(padding)
-        left, right, top, bottom = made.zeros or (0, 0, 0, 0)
+        left, right, top, bottom = chain.zeros or (0, 0, 0, 0)
         before, after = (down + top, across + left), (down + bottom, across + right)
-        then = _then(made, gradients)
+        then = _then(chain, gradients)
         forward = Convolution(weight, bias, pair(stride), before, after, pair(dilation), groups, then)
-        return _Kernel(forward, Turned(forward, weight) if gradients else None, norm, made.zeros)
+        return _Kernel(forward, Transposed(forward, weight) if gradients else None, norm, chain.zeros)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         padded, self._padded = self._padded, None
@@ -122,7 +122,7 @@ class _Fusing(Folding):
         if padded:
             if func.__name__ in NO_USE:
                 self._padded = padded
-            else:  # the network takes another way than it did
+            else:  # the network takes another path than when it was watched
                 args = padded.in_place_of(args)
                 kwargs = {name: padded.in_place_of(value) for name, value in (kwargs or {}).items()}
         return super().__torch_function__(func, types, args, kwargs)
@@ -140,17 +140,17 @@ class _Fusing(Folding):
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:
-    """Whether it is so, and not in the usual order as well, as a single channel is: some networks need that."""
+    """Whether a map is channels-last only; a single channel is contiguous too, and some networks rely on that."""
     if x.ndim != 4 or not is_one_pass(x):
         return False
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _then(made: Made, gradients: bool) -> Then:
-    """The activation as the kernels take it; with gradients only where its slope can be told from its value."""
-    if made.then is None:
+def _then(chain: ConvChain, gradients: bool) -> Then:
+    """The activation as kernels take it; with gradients only one whose slope follows from its value."""
+    if chain.activation is None:
         return None
-    func, args, kwargs = made.then
+    func, args, kwargs = chain.activation
     name = func.__name__.rstrip("_")
     if name == "relu6":
         return aten.hardtanh.default, (0.0, 6.0), {}
@@ -169,12 +169,12 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, kernel: _Kernel) -> torch.Tensor:
-        out = kernel.forward.whole(x).data  # no view, which the network could not change in place
-        ctx.turned, ctx.size = kernel.backward, x.shape
+        out = kernel.forward.whole(x).data  # not a view, which the network could not change in place
+        ctx.transposed, ctx.size = kernel.backward, x.shape
         ctx.save_for_backward(None if kernel.forward.then is None else out)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         out: torch.Tensor | None = ctx.saved_tensors[0]
-        return ctx.turned(gradient, out, ctx.size), None
+        return ctx.transposed(gradient, out, ctx.size), None

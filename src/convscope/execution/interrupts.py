@@ -1,7 +1,7 @@
-"""Ctrl-C that waits while a context is entered or left, which would otherwise be entered and never left.
+"""Ctrl-C that waits while a context is being entered or left, so that every context entered is left.
 
 Python raises KeyboardInterrupt wherever it happens to be. Between the last line of `__enter__` and the body of the
-`with`, or on the first line of `__exit__`, nothing puts right again what the context has changed.
+`with`, or on the first line of `__exit__`, nothing would undo what the context has changed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 
 _BETWEEN = frozenset(("__enter__", "__exit__", "enter_context"))
 _AGAIN_S = 0.005
-_AT_MOST_S = 1.0  # after which it comes all the same: somebody waits for a lock, or for a network
+_AT_MOST_S = 1.0  # then it is raised anyway: the program may be waiting for a lock or a connection
 
 
 @contextmanager
 def orderly_interrupts() -> Iterator[None]:
-    """Inside, Ctrl-C waits until no context is being entered or left, and comes then.
+    """Inside, Ctrl-C waits until no context is being entered or left.
 
-    In the main thread, which alone is interrupted, and where Ctrl-C is handled by Python. What it does is up to
-    the handler that was there.
+    It works in the main thread, the only one that is interrupted, and if Python handles Ctrl-C. The handler that
+    was installed before is then called.
     """
     previous: Any = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
@@ -35,7 +35,7 @@ def orderly_interrupts() -> Iterator[None]:
         yield
         return
     patient = _Patient(previous, _depth(_caller(sys._getframe(1))))
-    signal.signal(signal.SIGINT, patient)  # from here on nothing comes before the caller has entered
+    signal.signal(signal.SIGINT, patient)  # from here on an interrupt waits until the caller has entered
     try:
         yield
     finally:
@@ -45,11 +45,11 @@ def orderly_interrupts() -> Iterator[None]:
 
 
 class _Patient:
-    """A handler of SIGINT that has the previous one called when it suits, which the stack tells."""
+    """A handler of SIGINT that calls the previous one once no context on the stack is being entered or left."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], object], depth: int) -> None:
         self._previous, self._depth = previous, depth
-        self._since: float | None = None  # when Ctrl-C was pressed that still waits
+        self._since: float | None = None  # when a Ctrl-C that still waits was pressed
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         is_new = self._since is None
@@ -61,13 +61,13 @@ class _Patient:
             _thread.start_new_thread(self._remind, ())
 
     def deliver(self) -> None:
-        """What still waits comes now."""
+        """Raise an interrupt that still waits."""
         if self._since is not None:
             self._since = None
             self._previous(signal.SIGINT, sys._getframe(1))
 
     def _is_between(self, frame: FrameType | None) -> bool:
-        """Whether one of the functions that have been called since is entering or leaving a context."""
+        """Whether a function called since then is entering or leaving a context."""
         names = []
         while frame is not None:
             names.append(frame.f_code.co_name)
@@ -75,7 +75,7 @@ class _Patient:
         return not _BETWEEN.isdisjoint(names[: len(names) - self._depth])
 
     def _remind(self) -> None:
-        """In a thread of its own: Ctrl-C once more in a moment, until it has come."""
+        """In a thread of its own: send Ctrl-C again every few milliseconds until it is raised."""
         while True:
             time.sleep(_AGAIN_S)
             if self._since is None or signal.getsignal(signal.SIGINT) is not self:
@@ -84,7 +84,7 @@ class _Patient:
 
 
 def _caller(frame: FrameType) -> FrameType:
-    """The function that has a `with`, also where that is around a context made of others."""
+    """The function that contains the `with`, skipping contexts made of other contexts."""
     while frame.f_back is not None and (
         frame.f_code.co_name in _BETWEEN
         or (frame.f_code.co_flags & CO_GENERATOR and frame.f_back.f_code.co_name in _BETWEEN)

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from ..after_fork import after_fork
 from ..errors import ModelError
 from .checkpointing import uncheckpointed
 from .digest import device_of
-from .folding import scale_and_shift
-from .forks import in_one_thread_if_forked
+from .forked_threads import in_one_thread_if_forked
+from .hooking import HookState, hooks
 from .interrupts import orderly_interrupts
-from .state import HookState, ModuleState, RandomState
-from .tracing import batch_norm_of
+from .members import members_of
+from .random_numbers import RandomState
+from .state import ModuleState
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without gradients, for the time being; afterwards the network is as it was.
+    """Inside, a network is in evaluation mode and without gradients; afterwards it is as it was before.
 
-    That is: the mode of every submodule, and what `ModuleState` knows of. The process's random numbers are put
-    back as well, unless the network was seen to draw none. A network that depends on earlier runs begins each of
-    them in the state that it has now. Ctrl-C at any moment is no exception (`orderly_interrupts`).
+    This covers the mode of every submodule and everything that `ModuleState` keeps. The process's random numbers
+    are put back too, unless the network is known to draw none. A network that depends on earlier runs starts each
+    run in the state that it has now. All of this holds after Ctrl-C at any moment, too (`orderly_interrupts`).
 
-    Not in inference mode: a tensor that a network keeps from there could never be used in training again. Nor in
-    autocast, whatever the caller is in: maps are of the network's own type.
+    It is not inference mode, as a tensor that the network keeps could then never be used in training again. And it
+    turns off the caller's autocast, as maps have the network's own type.
 
-    One thread at a time: flags and hooks belong to the module, and another thread would see them change.
+    Only one thread at a time can run a network: flags and hooks belong to the module, and others would see them
+    change.
     """
     refuse_where_it_cannot_run(module)
     with (
@@ -54,20 +54,22 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def refuse_where_it_cannot_run(module: nn.Module) -> None:
-    """`ModelError` where values cannot be looked at, or another process has been cut off in the middle."""
+    """`ModelError` where tensors have no values, or a fork has cut off another thread's run of the network."""
     name = type(module).__name__
     if device_of(module).type == "meta":
-        raise ModelError(f"{name} has its weights on the meta device, where there are none: load them")
+        raise ModelError(f"the weights of {name} are on the meta device and have no values: load them")
     if type(torch.empty(0)) is not torch.Tensor:
-        raise ModelError(f"{name} cannot be run where tensors have no values (FakeTensorMode): call outside of it")
+        raise ModelError(
+            f"{name} cannot be run inside FakeTensorMode, where tensors have no values: call outside of it"
+        )
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise ModelError(
             f"{name} cannot be looked into inside a transform of torch.func (vmap, grad): call outside of it"
         )
     if _network_of(module) in _CUT_SHORT:
         raise ModelError(
-            f"{name} was being run by another thread when this process was forked, and is half changed here: fork "
-            "while nothing runs, start processes by 'spawn', or load the network in this one"
+            f"another thread was running {name} when this process was forked, and its copy here is half changed: "
+            "fork while nothing runs, start processes by 'spawn', or load the network in this process"
         )
     in_one_thread_if_forked()
 
@@ -85,16 +87,16 @@ def _without_autocast(device: torch.device) -> Iterator[None]:
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
     network = _network_of(module)
     state, random = ModuleState(module), None if network in _QUIET else RandomState(device_of(module))
-    children = list(module.modules())
-    training = [(child, child.training) for child in children]
-    trainable = [(p, p.requires_grad) for p in module.parameters()]
-    own_hooks = HookState(children)
+    modules, parameters, _ = members_of(module)
+    in_training = [child for child in modules if child.training]
+    trainable = [(p, p.requires_grad) for p in parameters]
+    own_hooks = HookState(modules)
     with hooks() as attached:
         try:
-            _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p, _ in trainable])
+            _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p in parameters])
             if network in _FORGETFUL:
                 attached.append(network.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
-            for child, _ in training:  # not by eval(), which some networks take as a call to merge their weights
+            for child in in_training:  # not by eval(), which some networks take as a call to merge their weights
                 child.training = False
             yield
         except BaseException:
@@ -102,14 +104,21 @@ def _left_as_it_was(module: nn.Module) -> Iterator[None]:
             raise
         finally:
             _INSIDE.pop(module, None)
+            _set_mode(modules, in_training)
             state.restore()
-            for child, flag in training:
-                child.training = flag
             for p, flag in trainable:
                 if p.requires_grad != flag:
                     p.requires_grad_(flag)
             if random is not None:
                 random.restore()
+
+
+def _set_mode(modules: Iterable[nn.Module], in_training: Iterable[nn.Module]) -> None:
+    """Training mode for these modules and evaluation mode for the others, whatever a run has set."""
+    wanted = set(in_training)
+    for child in modules:
+        if child.training != (child in wanted):
+            child.training = child in wanted
 
 
 class _Run(NamedTuple):
@@ -120,12 +129,12 @@ class _Run(NamedTuple):
 
 
 def _version(p: nn.Parameter) -> int:
-    """How often it has been written to; not known of weights made in inference mode."""
+    """How often a parameter was written to; 0 for one made in inference mode, which does not count."""
     return 0 if p.is_inference() else p._version
 
 
 def check_weights(module: nn.Module) -> None:
-    """`ModelError` where somebody has changed the weights since `evaluating` began: two networks would mix.
+    """`ModelError` if the weights have changed since `evaluating` began, so that results would mix two networks.
 
     Cost: some 20 microseconds for 300 parameters.
     """
@@ -145,27 +154,27 @@ _QUIET: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 def is_running(module: nn.Module) -> bool:
-    """Whether it is inside of `evaluating` now."""
+    """Whether a network is inside `evaluating` now."""
     return module in _INSIDE
 
 
 def forget_between_runs(module: nn.Module) -> None:
-    """From now on, `evaluating` lets each run of this network begin in the state before the first one."""
+    """From now on, `evaluating` starts each run of this network in the state before the first run."""
     _FORGETFUL.add(module)
 
 
 def remember_between_runs(module: nn.Module) -> None:
-    """From now on, it does not."""
+    """From now on, a run of this network starts in the state that the run before has left."""
     _FORGETFUL.discard(module)
 
 
 def draws_no_random_numbers(module: nn.Module, is_so: bool) -> None:
-    """Whether `evaluating` may leave the process's random numbers alone, which other threads draw from too."""
+    """Whether `evaluating` need not put the process's random numbers back, which other threads draw too."""
     (_QUIET.add if is_so else _QUIET.discard)(module)
 
 
 def copied(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """A copy, in another type where one is given, of which the same is known."""
+    """A copy of a network, in another type if given; what is known about its runs holds for the copy."""
     copy = deepcopy(module).to(dtype)
     for known in (_FORGETFUL, _QUIET):
         if module in known:
@@ -175,7 +184,9 @@ def copied(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
 
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
-_CUT_SHORT: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # run by a thread that this process does not have
+_CUT_SHORT: weakref.WeakSet[nn.Module] = (
+    weakref.WeakSet()
+)  # in the middle of a run of a thread that was not forked
 
 
 def _lock_of(module: nn.Module) -> threading.RLock:
@@ -184,7 +195,7 @@ def _lock_of(module: nn.Module) -> threading.RLock:
 
 
 def stands_for(module: nn.Module, network: nn.Module) -> None:
-    """Treat a module around a network as the network: one waits for the other, and what is known is of both."""
+    """Treat a module that wraps a network as the network: they share a lock and what is known about runs."""
     _STANDS_FOR[module] = network
 
 
@@ -193,7 +204,7 @@ def _network_of(module: nn.Module) -> nn.Module:
 
 
 def _forked() -> None:
-    """Locks are held by threads that are not here: nobody would ever give them back."""
+    """Make new locks: the threads that hold the old ones do not exist here and would never release them."""
     global _LOCKS, _LOCKS_LOCK
     _LOCKS, _LOCKS_LOCK = weakref.WeakKeyDictionary(), threading.Lock()
     for module, run in list(_INSIDE.items()):
@@ -205,72 +216,8 @@ def _forked() -> None:
 after_fork(_forked)
 
 
-@contextmanager
-def hooks() -> Iterator[list[RemovableHandle]]:
-    """A list to put hook handles in; all are removed at the end."""
-    handles: list[RemovableHandle] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def differentiable(module: nn.Module) -> Iterator[None]:
-    """Gradients with respect to inputs, and to nothing else, whatever mode the caller is in.
-
-    Parameters are frozen for the time being, so that no backward pass keeps what only their gradients need.
-    """
-    if any(t.is_inference() for t in (*module.parameters(), *module.buffers())):
-        raise ModelError(
-            f"the weights of {type(module).__name__} were made inside torch.inference_mode, so that there are no "
-            "gradients; build the network outside of it"
-        )
-    with evaluating(module), torch.enable_grad(), _AffineBatchNorm(), frozen(module):
-        yield
-        check_weights(module)
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters that take no gradients, for the time being."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    try:
-        for p in trainable:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for p in trainable:
-            p.requires_grad_(True)
-
-
-def check_differentiable(score: torch.Tensor, name: str) -> None:
-    """`ModelError` where a score has lost its way back to the input."""
-    if not score.requires_grad:
-        raise ModelError(
-            f"the score of {name} has no gradient with respect to its input (is it detached?); occlusion works "
-            "without one"
-        )
-
-
-class _AffineBatchNorm(TorchFunctionMode):
-    """Batch norm with fixed statistics as x * scale + shift, whose backward pass is cheaper on a CPU.
-
-    The values are those of batch norm bit for bit: another rounding can put a unit on the other side of its ReLU.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        norm = batch_norm_of(func, args, kwargs or {})
-        if norm is None:
-            return func(*args, **(kwargs or {}))
-        x, *fixed = norm
-        scale, shift = (t.reshape(-1, *(1 for _ in x.shape[2:])) for t in scale_and_shift(*fixed))
-        return torch.addcmul(shift, x, scale)
-
-
 def move(module: nn.Module, device: str | torch.device) -> None:
-    """Put a module on a device; `ModelError` if that device is not available."""
+    """Move a module to a device; `ModelError` if that is not available."""
     try:
         module.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:  # torch raises either, by what it was compiled for

@@ -1,4 +1,4 @@
-"""Convolutions turned around: from the gradient at the output to that at the input."""
+"""Transposed convolutions: from the gradient at the output to that at the input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 from .kernels import Convolution, aten, evened
 
 
-class Turned:
+class Transposed:
     """The gradient at the input of a convolution, of that at its output, or at the output of its activation.
 
     With a stride of 1 that is itself a convolution: from output channels to input channels, in each group, and
@@ -25,7 +25,7 @@ class Turned:
         before, after = (
             (reach[0] - border[0], reach[1] - border[1]) for border in (forward.before, forward.after)
         )
-        self._turned: Convolution | None = None
+        self._transposed: Convolution | None = None
         if forward.stride == (1, 1) and min(*before, *after) >= 0:
             each = (
                 weight.reshape(forward.groups, -1, *weight.shape[1:])
@@ -34,7 +34,9 @@ class Turned:
                 .flip(2, 3)
                 .contiguous()
             )
-            self._turned = Convolution(each, None, (1, 1), before, after, forward.dilation, forward.groups, None)
+            self._transposed = Convolution(
+                each, None, (1, 1), before, after, forward.dilation, forward.groups, None
+            )
 
     def __call__(self, gradient: torch.Tensor, out: torch.Tensor | None, size: torch.Size) -> torch.Tensor:
         """(N, C_in, H, W) of this size, from the gradient at ``out`` (N, C_out, h, w)."""
@@ -43,8 +45,8 @@ class Turned:
         if forward.then is not None:
             low, high = forward.then[1] or (0.0, float("inf"))
             gradient = aten.hardtanh_backward(gradient, out, low, high)
-        if self._turned is not None:
-            return self._turned.whole(gradient)
+        if self._transposed is not None:
+            return self._transposed.whole(gradient)
         padding, (top, left) = evened(forward.before, forward.after, forward.stride)
         height, width = forward.sizes((size[2], size[3]), padding, padding)
         bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]

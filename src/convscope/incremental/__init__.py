@@ -1,7 +1,8 @@
 """Exact re-inference of only what a change reached: outputs for variants of an image that differ in one rectangle.
 
-`geometry` knows which part of a map depends on which, `graph` takes a network apart into operations, `rewriting`
-makes them fewer, `rules` says of each how it runs on a part, `plan` puts these together, `run` carries it out.
+`geometry` tells which part of a map depends on which, `graph` takes a network apart into operations, `rewriting`
+merges some of them, `operations` has a rule for running each on a part of its map (`pointwise_rules`,
+`sliding_rules`), `plan` puts these together, and `run` carries the plan out.
 """
 
 from .geometry import Ints

@@ -15,18 +15,9 @@ from ..execution import weights_digest
 from ..execution.kernels import Convolution, Linear
 from .geometry import Ints, fit
 from .graph import Graph, GraphError, graph_of
+from .operations import rule_of
+from .part_rules import Known, Rects, Rule, UnknownOperationError, is_at_its_place, is_number, maps_of, shape_of
 from .rewriting import CONVOLUTIONS, aten, batch_of
-from .rules import (
-    Known,
-    Rects,
-    Rule,
-    UnknownOperationError,
-    is_at_its_place,
-    is_number,
-    maps_of,
-    rule_of,
-    shape_of,
-)
 
 # From this share of a map on it is computed whole: gathering a part costs more than it saves.
 WHOLE = 0.92

@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from .geometry import OUTSIDE, Axis, Ints, Sliding
+from .part_rules import Rects, Rule, is_at_its_place, shape_of
 from .plan import Layout, Plan
 from .rewriting import evaluate
-from .rules import Rects, Rule, is_at_its_place, shape_of
 
 
 class Run:

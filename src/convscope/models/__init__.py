@@ -3,9 +3,9 @@
 from .catalog import DEFAULT_MODEL, best_device, load_model
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
-from .likeness import network_and_target
 from .model import Model, as_model
 from .preprocessing import Preprocessing, gaussian_blur
+from .similarity import network_and_target
 from .tokens import lie_in_place
 
 __all__ = [

@@ -1,14 +1,15 @@
-"""What the layers of a network are: where they are, what they put out, and which of them methods look for."""
+"""The layers of a network: their names and outputs, and those that methods look for."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
 
-from ..errors import LayerError
+from ..errors import LayerError, ModelError
 
 # How a module holds what it puts out: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
@@ -38,7 +39,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What a few runs of a network show: its layers, those that methods look for, and how it behaves.
+    """What a few runs reveal about a network: its layers, those that methods look for, and how it behaves.
 
     ``maps`` are the layers that a class activation map can be made of, in the order in which they run: they have
     places and depend on the image, and the output depends on them. The last of them, ``last_spatial``, comes
@@ -78,35 +79,54 @@ class Structure:
     def last_spatial(self) -> Layer | None:
         return self.maps[-1] if self.maps else None
 
+    def check(self, name: str, *, gradients: bool = False) -> None:
+        """`ModelError` if a network of this name cannot be explained.
+
+        It has to give the same scores in every run and, with ``gradients``, to have them everywhere.
+        """
+        if self.refusal:
+            raise ModelError(self.refusal)
+        if gradients and self.is_cut_off:
+            raise ModelError(
+                f"{name} has functions without a gradient ({', '.join(self.hidden)}), as quantized networks have: "
+                "its gradients would be zero or wrong. Use occlusion, rise, lime or score_cam, or the network "
+                "before quantization"
+            )
+
     def feature_layer(self, name: str) -> Layer:
-        """The image's feature vector; `LayerError` where none can be told. ``name`` is the network's."""
+        """The layer of the image's feature vector; `LayerError` if none is known. ``name`` is the network's."""
         if self.features is None:
             there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
             raise LayerError(
-                f"{name}: which layer is the feature vector cannot be told, as {self.why_no_features}; name a "
-                f"layer. The last ones: {there_are}"
+                f"{name}: no layer is known to hold the feature vector, as {self.why_no_features}; name a layer. "
+                f"The last ones: {there_are}"
             )
         return self.features
 
     def find(self, name: str) -> Layer:
-        """The layer of this name; `LayerError` lists names near it."""
+        """The layer of this name; `LayerError` names those that may be meant."""
         for layer in (*self.layers, self.features, self.output):
             if layer is not None and layer.name == name:
                 return layer
         items = [layer for layer in self.layers if layer.name.startswith(f"{name}[")]
-        if items:  # an output of several tensors: the last of them
+        if items:  # the last of an output's several tensors
             return items[-1]
-        near = [layer.name for layer in self.layers if layer.name.startswith(name.split(".")[0])]
-        hint = ", ".join(near[:12] or [layer.name for layer in self.layers][:12])
+        names = [layer.name for layer in self.layers]
+        if near := difflib.get_close_matches(name, names, n=3):
+            raise LayerError(
+                f"no layer {name!r}; did you mean {' or '.join(map(repr, near))}? model.layers() lists all"
+            )
+        beside = [other for other in names if other.startswith(name.split(".")[0])]
+        hint = ", ".join((beside or names)[:12])
         there_are = f"there are, among others: {hint} (model.layers() lists all)" if hint else NO_LAYERS
         raise LayerError(f"no layer {name!r}; {there_are}")
 
 
 def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Those that hold what the last of these holds: maps, or as many tokens of the same width.
+    """The layers of the same kind as the last: maps, or as many tokens of the same width.
 
-    Queries, keys and what lies between two dense layers are tokens of other widths; and of a dense layer the
-    output is a part of what is added to the tokens, unless there is nothing else.
+    Queries, keys and what lies between two dense layers have other widths. The output of a dense layer is only
+    part of what is added to the tokens, and is left out unless there is nothing else.
     """
     if not layers or not layers[-1].held.startswith("tokens"):
         return tuple(layer for layer in layers if not layer.held.startswith("tokens"))
@@ -115,11 +135,13 @@ def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer for layer in tokens if layer.shape == tokens[-1].shape)
 
 
-NO_LAYERS = "none of its layers can be seen, as those of TorchScript cannot: give the network that it was made of"
+NO_LAYERS = (
+    "none of its layers can be seen, as those of TorchScript cannot: give the nn.Module that it was made of"
+)
 
 
 def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """A captured output as (N, C, H, W), whichever way the module holds it; a vector as it is."""
+    """A captured output as (N, C, H, W), whatever its layout in the module; a vector unchanged."""
     if layer.held == "maps, channels last":
         return tensor.permute(0, 3, 1, 2)
     if layer.held in ("tokens", "tokens first"):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ImageError, ModelError, ParameterError
+from ..errors import ModelError, ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.capture import OUTPUT
 from ..execution.digest import device_of, dtype_of, weights_digest
@@ -23,14 +23,14 @@ from ..targets.classes import class_names
 from ..targets.resolving import check_output, note_on_scores
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
-from .preprocessing import Preprocessing, from_timm
+from .preprocessing import Preprocessing, from_timm, shown_pixels
 from .structure import notes_on, structure
 
 
 class Model:
-    """A network, how it wants its images, and what its classes are called.
+    """A network with its preprocessing and the names of its classes.
 
-    Nothing about the module is changed: it keeps its mode, its hooks and its gradients through every call.
+    The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
         module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
@@ -39,10 +39,10 @@ class Model:
         mean, std: one value a channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order.
         preprocessing: all of input_size, mean and std at once, with resizing and cropping stated.
-        multilabel: whether several classes may be there at once, so that each has a probability of its own, by its
-            sigmoid. Otherwise they share one by softmax. A softmax or sigmoid inside the network is noticed.
-        name: what results call it; by default the class name of the module.
-        device: "cpu", "cuda", "mps": where the module is moved to; by default it stays where it is.
+        multilabel: whether an image may show several classes, so that each has its own probability, by sigmoid;
+            otherwise softmax. A softmax or sigmoid inside the network is detected.
+        name: the network's name in results; by default the class name of the module.
+        device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
 
     Raises:
         ParameterError: sizes or means do not fit each other.
@@ -75,7 +75,7 @@ class Model:
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
             preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-        # A compiled module is looked at as it was: nothing can be hooked inside what it was compiled to.
+        # The original of a compiled module, as nothing can be hooked inside compiled code.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
         if device is not None:
             move(self.module, device)
@@ -83,7 +83,7 @@ class Model:
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
-        self.notes: tuple[str, ...] = ()  # what all results have to say of where it comes from
+        self.notes: tuple[str, ...] = ()  # for all results, on where the model comes from
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
@@ -107,10 +107,10 @@ class Model:
 
     @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
-        """Every layer that puts out a feature map or a vector, in the order in which they run.
+        """Every layer whose output is a feature map or a vector, in the order in which they run.
 
-        Found by running the network a few times on noise; the answer is remembered. ``input_size`` is needed only
-        where the model does not know its own.
+        They are found by running the network a few times on noise, and remembered. ``input_size`` is needed only
+        if the model has no preprocessing.
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
@@ -120,32 +120,21 @@ class Model:
         return structure(self.module, shape or self.input_shape())
 
     def _known(self, shape: tuple[int, int, int]) -> Structure:
-        """The same in the middle of a call, without a look whether the network is still what it was."""
+        """The structure in the middle of a call, which has checked already whether the network has changed."""
         found = structure(self.module, shape, fresh=False)
-        if found.refusal:
-            raise ModelError(found.refusal)
+        found.check(self.name)
         return found
 
     @checks_arguments
     def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
-        """The structure of a network that methods can be run on; `ModelError` for another one.
-
-        It has to give the same when it is run again and, where ``gradients`` are wanted, to have them everywhere.
-        """
+        """The structure, if methods can run on the network; see `Structure.check`."""
         structure = self.structure(shape)
-        if structure.refusal:
-            raise ModelError(structure.refusal)
-        if gradients and structure.is_cut_off:
-            raise ModelError(
-                f"{self.name} has functions without a gradient ({', '.join(structure.hidden)}), as quantized "
-                "networks have: its gradients would be zero or wrong. Use occlusion, rise, lime or score_cam, or "
-                "the network as it was before"
-            )
+        structure.check(self.name, gradients=gradients)
         return structure
 
     @checks_arguments
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
-        """Whose output is the feature vector for images of this (C, H, W); `LayerError` where none can be told."""
+        """The layer that holds the feature vector of images (C, H, W); `LayerError` if none is known to."""
         structure = self.checked(shape)
         layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
         if layer is not None and layer.name == OUTPUT and layer.shape[0] == n_classes:
@@ -155,7 +144,7 @@ class Model:
 
     @checks_arguments
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
-        """How the scores of so many classes become probabilities, for inputs of this (C, H, W)."""
+        """How scores of so many classes become probabilities, for inputs (C, H, W)."""
         ends_in = self._known(shape).ends_in
         if ends_in:
             return "exp" if ends_in == "log_softmax" else "none"
@@ -186,7 +175,7 @@ class Model:
         fused: bool = False,
         at_most: int | None = None,
     ) -> int:
-        """Images of this (C, H, W) that fit in memory at once; one where a network mixes those of a batch."""
+        """How many images (C, H, W) fit in memory at once; 1 if the network mixes the images of a batch."""
         structure = self._known(shape)
         if not structure.rows_independent:
             return 1
@@ -194,7 +183,7 @@ class Model:
 
     @checks_arguments
     def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
-        """The images of a call in batches that fit, on the device, in the type and layout of the network."""
+        """The images of a call in batches that fit in memory, on the network's device, in its type and layout."""
         size = self.fitting_batch(inputs.shape, backward=backward, at_most=size)
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
@@ -203,10 +192,7 @@ class Model:
 
     @checks_arguments
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function that puts batches (N, C, H, W) of this shape where and how the network runs fastest on them.
-
-        The device, the type and the layout change, the values do not.
-        """
+        """A function that moves batches of images (C, H, W) to the device, type and layout the network runs in."""
         device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
 
@@ -259,21 +245,10 @@ class Model:
         Where mean and std are not known, each image's own range is shown. Other than three channels are
         shown as their average, in gray.
         """
-        if x.ndim != 4:
-            raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
-        x = x.detach().float().cpu()
-        if self.preprocessing is not None:
-            x = self.preprocessing.to_unit(x)
-        else:
-            low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
-            x = (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
-        if x.shape[1] != 3:
-            x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return np.ascontiguousarray(pixels.numpy())
+        return shown_pixels(x, self.preprocessing)
 
     def _notes(self) -> tuple[str, ...]:
-        """What results have to say of the network."""
+        """Notes on the network for every result."""
         return (*self.notes, *notes_on(self.module))
 
     @checks_arguments
@@ -287,13 +262,13 @@ class Model:
         notes: Sequence[str] = (),
         skipped: Sequence[str] = (),
     ) -> Provenance:
-        """Where a result comes from; ``started`` is ``time.perf_counter()`` at its beginning."""
+        """Where a result comes from; ``started`` is `time.perf_counter` at the beginning of the call."""
         return Provenance(
             method=method,
             parameters={name: _plain(value) for name, value in parameters.items()},
             model={
                 "name": self.name,
-                "weights_sha256": weights_digest(self.module),
+                "weights_sha256": weights_digest(self.module, since=started),
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),
@@ -306,7 +281,7 @@ class Model:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy as Python's, which are read back as they were written."""
+    """NumPy numbers as Python's, which JSON reads back unchanged."""
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
     return value.item() if isinstance(value, np.generic) else value

@@ -17,6 +17,7 @@ from ..arguments import checks_arguments
 from ..checks import shown
 from ..errors import ImageError, ParameterError
 from ..images import Pixels
+from ..results import Array
 
 # Resized, an image may be this many times as large as the crop before only the crop is made of it.
 _LARGEST_RESIZED = 32
@@ -185,3 +186,19 @@ def from_torchvision(transform: Any) -> Preprocessing:
         resize_px=(resize, resize),
         interpolation=transform.interpolation.value,
     )
+
+
+def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
+    """Preprocessed (N, C, H, W) as what the network saw, uint8 (N, H, W, 3); see `Model.to_pixels`."""
+    if x.ndim != 4:
+        raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
+    x = x.detach().float().cpu()
+    if preprocessing is not None:
+        x = preprocessing.to_unit(x)
+    else:
+        low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
+        x = (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+    if x.shape[1] != 3:
+        x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels.numpy())

@@ -13,11 +13,13 @@ from torch import nn
 
 from ..execution.autograd import Head, Node, head_of, last_function, own_functions, reached
 from ..execution.capture import INPUT, first_input, items_of, main_output, tensors_of
-from ..execution.running import evaluating, frozen, hooks
+from ..execution.gradients import frozen
+from ..execution.hooking import hooks
+from ..execution.running import evaluating
+from .hidden_operations import watching_for_hidden
 from .layers import Layer
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
-from .visibility import watching_for_hidden
 
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in

@@ -17,8 +17,8 @@ from ..execution.autograd import cut_off
 from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.running import evaluating, is_running, refuse_where_it_cannot_run
-from .choosing import candidates_of, detached, features_of, maps_of, output_of
-from .conduct import conduct_of, is_alike, kept
+from .behavior import behavior_of, is_alike, kept
+from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
 from .layers import Structure
 from .recording import graph_of, recorded
 
@@ -96,7 +96,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
                 failure = error
             continue
         with evaluating(module):
-            conduct = conduct_of(module, *images)
+            behavior = behavior_of(module, *images)
         features, why = features_of(recorder, graph)
         candidates = candidates_of(recorder.seen, graph)
         return Structure(
@@ -109,13 +109,13 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             n_values=recorder.n_values + images[0].numel(),
             memory_format=layout,
             example=images[0],
-            rows_independent=conduct.rows_independent,
-            ends_in=conduct.ends_in(graph.last_function if graph else ""),
-            refusal=conduct.refusal,
+            rows_independent=behavior.rows_independent,
+            ends_in=behavior.ends_in(graph.last_function if graph else ""),
+            refusal=behavior.refusal,
             hidden=tuple(sorted(graph.hidden)) if graph else (),
             detached=detached(recorder.seen, graph),
             is_cut_off=graph is not None and cut_off(graph.reached),
-            notes=conduct.notes,
+            notes=behavior.notes,
         )
     why = str(failure) or type(failure).__name__
     raise ModelError(

@@ -99,7 +99,7 @@ def compose(
         )
     wanted = _distinct_targets(target, prediction)
     liked = tuple(
-        visualize(model, one, progress=stage(f"visualize {i + 1}"))
+        visualize(model, target=one, progress=stage(f"visualize {i + 1}"))
         for i, one in enumerate(wanted[:VISUALIZATIONS])
     )
     return Contents(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..execution import check_differentiable
+from ..execution import check_differentiable, convolutions_of, fused
 from ..models import Model, gaussian_blur
 from .objectives import Objective
 from .transforms import clear_small, shift
@@ -24,13 +26,14 @@ JITTER, BLUR, LARGEST_BLUR = 1 / 7, 3.0, 1 / 10
 # Numbers of float16 end at 6e-8, below which the gradient of a pixel often is. It is taken of the score times
 # this, and of less where that is too much.
 SCALE, LEAST_SCALE = 2.0**10, 2.0**-14
+ALIKE = 1e-3  # of the score: what float32 rounding may make of it in fused operations
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a picture is made; see `visualize`. ``blur`` is a sigma in pixels."""
 
-    steps: int
+    n_steps: int
     step_size: float
     l2: float
     blur: float
@@ -43,6 +46,8 @@ class Ascent:
 
     The picture and the optimizer are of float32 also where the network is not: in float16 Adam's epsilon is zero,
     and the first step is nothing by nothing.
+
+    ``start`` is the score of the first picture, ``scores`` are those that the steps went up from.
     """
 
     def __init__(
@@ -53,35 +58,51 @@ class Ascent:
         settings: Settings,
         generator: torch.Generator,
     ) -> None:
-        self.image = image
-        self._objective = objective
-        self._settings = settings
+        self.image, self.objective, self.settings = image, objective, settings
+        self.scores: list[float] = []
         self._generator = generator
         self._dtype = model.dtype
         self._limits = _limits(model, image)
         self._scale = SCALE if model.dtype == torch.float16 else 1.0
         self._adam = torch.optim.Adam([image], lr=settings.step_size, maximize=True)
+        self._fusing = self._fused(model)
+        self.start = self.score()
+
+    def _fused(self, model: Model) -> AbstractContextManager[Any]:
+        """The network with its operations fused for all the steps, where it then gives the same score."""
+        if model.dtype != torch.float32:
+            return nullcontext()
+        plain: list[torch.Tensor] = []
+        found = convolutions_of(model.module, lambda: plain.append(self.objective.value(self.image)))
+        fusing = fused(found, gradients=True)
+        with fusing:
+            difference = (self.objective.value(self.image) - plain[0]).detach().abs()
+        return fusing if difference <= ALIKE * plain[0].detach().abs() else nullcontext()
 
     def score(self) -> float:
         """S(I) of the picture as it is."""
         with torch.no_grad():
-            return self._checked(self._objective.value(self.image))
+            return self._checked(self._value(self.image))
 
-    def step(self, step: int) -> float:
-        """One step up; returns S(I) as it was before it, of the picture as it was shifted."""
-        settings = self._settings
+    def step(self) -> None:
+        """One step up, from the picture as it is shifted for it."""
+        settings, n_done = self.settings, len(self.scores)
         seen = shift(self.image, settings.jitter_px, self._generator) if settings.jitter_px else self.image
-        value = self._objective.value(seen)
-        check_differentiable(value, self._objective.name)
+        value = self._value(seen)
+        check_differentiable(value, self.objective.name)
         score = self._checked(value)
         self.image.grad = self._gradient(value) - 2 * settings.l2 * self.image.detach()
         self._adam.step()
         with torch.no_grad():
-            if (step + 1) % TRANSFORM_EVERY == 0:
-                self._transform(step / settings.steps)
+            if (n_done + 1) % TRANSFORM_EVERY == 0:
+                self._transform(n_done / settings.n_steps)
             if self._limits is not None:
                 self.image.clamp_(*self._limits)
-        return score
+        self.scores.append(score)
+
+    def _value(self, image: torch.Tensor) -> torch.Tensor:
+        with self._fusing:
+            return self.objective.value(image)
 
     def _gradient(self, value: torch.Tensor) -> torch.Tensor:
         """dS/dI, in float16 of the score times as much as its numbers allow."""
@@ -91,19 +112,17 @@ class Ascent:
             if torch.isfinite(gradient).all():
                 return gradient / self._scale
             if is_last:
-                raise ModelError(
-                    f"{self._objective.name}: the gradient is NaN or infinite; {_advice(self._dtype)}"
-                )
+                raise ModelError(f"{self.objective.name}: the gradient is NaN or infinite; {_advice(self._dtype)}")
             self._scale /= 16
 
     def _checked(self, value: torch.Tensor) -> float:
         score = float(value.detach())
         if not np.isfinite(score):
-            raise ModelError(f"{self._objective.name}: the score became {score}; {_advice(self._dtype)}")
+            raise ModelError(f"{self.objective.name}: the score became {score}; {_advice(self._dtype)}")
         return score
 
     def _transform(self, progress: float) -> None:
-        settings = self._settings
+        settings = self.settings
         blur = settings.blur + (min(settings.blur, FINAL_BLUR) - settings.blur) * progress
         if blur:
             self.image.copy_(gaussian_blur(self.image, blur))

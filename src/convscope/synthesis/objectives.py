@@ -47,7 +47,9 @@ class Objective:
     rival: Callable[[torch.Tensor], Rival | None] | None = None
 
 
-def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, int]) -> Objective:
+def class_score(
+    model: Model, target: ObjectiveTarget, shape: tuple[int, int, int], layout: torch.memory_format
+) -> Objective:
     """The score of a class as the network puts it out, or whatever a callable makes of the output."""
     if target is None:
         raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
@@ -60,7 +62,7 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
 
     def run(x: torch.Tensor) -> Any:
         # A copy, as the network's first operation may be in place.
-        output = model.module(x.to(model.dtype, copy=True))
+        output = model.module(x.to(model.dtype, copy=True, memory_format=layout))
         return _full(output) if chosen.function is None else output
 
     def rival(x: torch.Tensor) -> Rival | None:
@@ -78,7 +80,7 @@ def class_score(model: Model, target: ObjectiveTarget, shape: tuple[int, int, in
     return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
 
 
-def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective:
+def activation(model: Model, layer: Layer, target: ObjectiveTarget, layout: torch.memory_format) -> Objective:
     """The activation of a layer, computed no further than that layer.
 
     target None: mean of the squared activations of the whole layer (as in DeepDream); a channel: its mean over
@@ -87,7 +89,8 @@ def activation(model: Model, layer: Layer, target: ObjectiveTarget) -> Objective
     place = _place(layer, target)
 
     def maps(x: torch.Tensor) -> torch.Tensor:
-        found = run_to(model.module, x.to(model.dtype, copy=True), [layer.name])[layer.name]
+        x = x.to(model.dtype, copy=True, memory_format=layout)
+        found = run_to(model.module, x, [layer.name])[layer.name]
         return _full(as_maps(found, layer)[0])
 
     if not place:

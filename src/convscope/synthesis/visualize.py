@@ -31,10 +31,10 @@ NOISE = 0.1  # standard deviation of the noise start, in normalized units
 @checks_arguments
 def visualize(
     model: Model | nn.Module,
-    target: ObjectiveTarget,
     *,
+    target: ObjectiveTarget,
     layer: str | None = None,
-    steps: int = 256,
+    n_steps: int = 256,
     step_size: float = 0.2,
     l2: float = 1e-5,
     blur: float | None = None,
@@ -64,7 +64,7 @@ def visualize(
         target: a class index or label, or a callable from the output (1, K) to a score (1,). With ``layer``:
             a channel, (channel, row, column) for one unit, or None for the whole layer.
         layer: name of the layer whose activation is maximized; the forward pass stops there.
-        steps: steps of ascent.
+        n_steps: steps of ascent.
         step_size: Adam's learning rate, in units of the normalized input.
         l2: lambda, the weight of the penalty.
         blur: sigma in pixels of a Gaussian put over the picture at every 4th step, at the beginning; it falls
@@ -76,7 +76,7 @@ def visualize(
         start: "zero", "noise", or an image.
         size_px: side of the picture, or (height, width); by default the size of the network's input.
         n_frames: pictures on the way to keep, evenly spread over the steps, the last of them finished; at
-            most steps + 1.
+            most n_steps + 1.
         seed: of jitter and noise.
         progress: called with (steps done, steps in all).
 
@@ -97,7 +97,7 @@ def visualize(
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
-        >>> visualize(net, 1, size_px=8, steps=3).scores.shape
+        >>> visualize(net, target=1, size_px=8, n_steps=3).scores.shape
         (4,)
 
     References:
@@ -107,22 +107,18 @@ def visualize(
     started = time.perf_counter()
     model = as_model(model)
     generator = torch.Generator().manual_seed(seed)
-    scores: list[float] = []
-    frames: list[Array] = []
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
         shape = (image.shape[1], image.shape[2], image.shape[3])
         structure = model.checked(shape, gradients=True)
-        settings = _settings(steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
-        if n_frames > settings.steps + 1:
-            raise ParameterError(
-                f"n_frames={n_frames}: there are {settings.steps + 1} pictures from the first to the last"
-            )
-        objective = (
-            class_score(model, target, shape)
-            if layer is None
-            else activation(model, structure.find(layer), target)
-        )
+        settings = _settings(n_steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
+        film = _Film(model, image, n_frames, settings.n_steps)
+        if layer is None:
+            objective = class_score(model, target, shape, structure.memory_format)
+        else:
+            objective = activation(model, structure.find(layer), target, structure.memory_format)
+        is_squashed = layer is None and is_of_classes(target) and structure.ends_in
+        on_scores = note_on_scores(model.normalization(shape, 2)) if is_squashed else ()
         parameters = {
             "target": describe(target),
             "layer": layer,
@@ -132,51 +128,91 @@ def visualize(
             "n_frames": n_frames or None,
             "seed": seed,
         }
-        is_squashed = layer is None and is_of_classes(target) and structure.ends_in
-        on_scores = note_on_scores(model.normalization(shape, 2)) if is_squashed else ()
         ascent = Ascent(model, image, objective, settings, generator)
-        first = ascent.score()
+        stopped = _climbed(ascent, film, progress)
+        result = _result(model, ascent, film, parameters, started, (*stopped, *on_scores))
+    if stopped:
+        raise Interrupted(result)
+    return result
 
-        def result(*notes: str) -> Visualization:
-            scores.append(ascent.score())
-            rival = objective.rival(image) if objective.rival else None
-            return Visualization(
-                image=model.to_pixels(image)[0],
-                input=image.detach()[0].float().cpu().contiguous().numpy(),
-                scores=np.array(scores, np.float32),
-                frames=np.stack(frames) if frames else np.zeros((0, *shape[1:], 3), np.uint8),
-                target=objective.name,
-                provenance=model.provenance(
-                    "visualize",
-                    parameters,
-                    started,
-                    notes=(*notes, *on_scores, *remarks(first, scores, rival, settings)),
-                ),
+
+class _Film:
+    """Pictures on the way, evenly spread over the steps, the finished one always among them."""
+
+    def __init__(self, model: Model, image: torch.Tensor, n_frames: int, n_steps: int) -> None:
+        if n_frames > n_steps + 1:
+            raise ParameterError(
+                f"n_frames={n_frames}: there are {n_steps + 1} pictures from the first to the last"
             )
+        self._model, self._image = model, image
+        self._wanted = set(np.linspace(n_steps, 0, n_frames).round().astype(int).tolist())
+        self._frames: list[Array] = []
 
-        # The finished picture always.
-        keep = set(np.linspace(settings.steps, 0, n_frames).round().astype(int).tolist())
-        try:
-            for step in range(settings.steps):
-                if step in keep:
-                    frames.append(model.to_pixels(image)[0])
-                scores.append(ascent.step(step))
-                if progress:
-                    progress(step + 1, settings.steps)
-        except KeyboardInterrupt:
-            note = f"interrupted after {len(scores)} of {settings.steps} steps"
-            raise Interrupted(result(note)) from None
-        if settings.steps in keep:
-            frames.append(model.to_pixels(image)[0])
-        return result()
+    def take(self, step: int) -> None:
+        """The picture after so many steps, if it is wanted."""
+        if step in self._wanted:
+            self._frames.append(self._model.to_pixels(self._image)[0])
+
+    def frames(self) -> Array:
+        """(F, H, W, 3)."""
+        height, width = self._image.shape[2:]
+        return np.stack(self._frames) if self._frames else np.zeros((0, height, width, 3), np.uint8)
+
+
+def _climbed(ascent: Ascent, film: _Film, progress: Progress | None) -> tuple[str, ...]:
+    """Go all the way up; on Ctrl-C stop there, with a note that says where."""
+    n_steps = ascent.settings.n_steps
+    try:
+        for step in range(n_steps):
+            film.take(step)
+            ascent.step()
+            if progress:
+                progress(step + 1, n_steps)
+        film.take(n_steps)
+    except KeyboardInterrupt:
+        return (f"interrupted after {len(ascent.scores)} of {n_steps} steps",)
+    return ()
+
+
+def _result(
+    model: Model,
+    ascent: Ascent,
+    film: _Film,
+    parameters: dict[str, Any],
+    started: float,
+    notes: tuple[str, ...],
+) -> Visualization:
+    """The picture as it is now, and what its reader should know."""
+    image, objective = ascent.image, ascent.objective
+    scores = [*ascent.scores, ascent.score()]
+    rival = objective.rival(image) if objective.rival else None
+    return Visualization(
+        image=model.to_pixels(image)[0],
+        input=image.detach()[0].float().cpu().contiguous().numpy(),
+        scores=np.array(scores, np.float32),
+        frames=film.frames(),
+        target=objective.name,
+        provenance=model.provenance(
+            "visualize",
+            parameters,
+            started,
+            notes=(*notes, *remarks(ascent.start, scores, rival, ascent.settings)),
+        ),
+    )
 
 
 def _settings(
-    steps: int, step_size: float, l2: float, blur: float | None, clear: float, jitter_px: int | None, side: int
+    n_steps: int,
+    step_size: float,
+    l2: float,
+    blur: float | None,
+    clear: float,
+    jitter_px: int | None,
+    side: int,
 ) -> Settings:
     """The options; what is not given goes by the picture's shorter side."""
     return Settings(
-        steps=steps,
+        n_steps=n_steps,
         step_size=step_size,
         l2=l2,
         blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else blur,
@@ -201,6 +237,5 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
         if len(inputs) != 1:
             raise ParameterError(f"start: {len(inputs)} images; expected one")
         x = next(inputs.batches(1)).x
-    # In the default layout: channels-last pays for a batch, but a step of one image takes half as long again.
     dtype = torch.promote_types(model.dtype, torch.float32)
     return x.to(model.device, dtype).contiguous().clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Targets that are more than a class: contrasts, regions, boxes, likeness to another image, several at once."""
+"""Targets that are more than a class: contrasts, regions, boxes, similarity to another image, several at once."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class SimilarTo:
     @property
     def name(self) -> str:
         path = self.image if isinstance(self.image, str) else getattr(self.image, "name", None)
-        return f"likeness to {path}" if isinstance(path, str) else "likeness to another image"
+        return f"similarity to {path}" if isinstance(path, str) else "similarity to another image"
 
 
 def name_of(target: Any) -> str:

@@ -1,7 +1,6 @@
-"""Which parts of a network run where nobody can look: TorchScript, compiled code, functions of other languages.
+"""Operations that a network does not call from Python: in TorchScript, compiled code, other languages.
 
-Rules, hooks and fused operations stand in for functions of PyTorch that are called from Python. What a network
-calls in another way is run as it is.
+Rules and fused operations replace functions of PyTorch that are called from Python. Others run unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Operations that change no values, which PyTorch itself puts around functions with a backward pass of their own.
+# Operations that change no values, with which PyTorch surrounds functions that define their own backward pass.
 _IDLE = frozenset(
     ("detach", "detach_", "alias", "view", "view_as", "_to_copy", "clone", "_unsafe_view", "_reshape_alias",
      "expand", "empty_like", "lift", "lift_fresh")
@@ -22,14 +21,14 @@ _IDLE = frozenset(
 
 @contextmanager
 def watching_for_hidden() -> Iterator[set[str]]:
-    """Inside, the names of operations are collected that no function of Python has called."""
+    """Inside, the names of operations that were not called from Python are collected."""
     found: set[str] = set()
     with (functions := _Functions()), _Operations(functions, found):
         yield found
 
 
 class _Functions(TorchFunctionMode):
-    """Knows whether a function is running that was called from Python."""
+    """Knows whether a function called from Python is running."""
 
     def __init__(self) -> None:
         super().__init__()

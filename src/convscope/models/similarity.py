@@ -1,4 +1,4 @@
-"""The feature vector of a network as a network of its own, to ask why two images are alike."""
+"""A network cut at its feature vector, to explain why two images are similar."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import nn
 
 from ..errors import TargetError
 from ..execution.capture import watch
-from ..execution.running import evaluating, hooks, stands_for
+from ..execution.hooking import hooks
+from ..execution.running import evaluating, stands_for
 from ..targets.compound import SimilarTo
 from .layers import Structure, of_last_kind
 from .model import Model
 
 
 class _UpTo(nn.Module):
-    """A network of which one layer is the output, as vectors (N, D)."""
+    """A network whose output is one of its layers, as vectors (N, D)."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
@@ -26,7 +27,7 @@ class _UpTo(nn.Module):
         stands_for(self, network)  # flags and hooks are those of the network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the network to its end: torch.export cannot follow one that is broken off, and drops the rest."""
+        """Runs the whole network: torch.export cannot follow a run that breaks off, and drops what is unused."""
         kept: list[torch.Tensor] = []
 
         def keep(_: str, tensor: torch.Tensor) -> None:
@@ -43,14 +44,14 @@ class _UpTo(nn.Module):
 
 
 class _ModelUpTo(Model):
-    """A model of which one layer is the output; its layers are those of the whole one, under their names."""
+    """A model whose output is one layer of another; its layers keep their names."""
 
     def __init__(self, whole: Model, layer: str) -> None:
         super().__init__(_UpTo(whole.module, layer), preprocessing=whole.preprocessing, name=whole.name)
         self._whole, self._layer = whole, layer
 
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
-        """That of the whole network, but for what comes after the layer."""
+        """The structure of the whole network up to the layer."""
         return self._cut(self._whole.structure(shape))
 
     def _known(self, shape: tuple[int, int, int]) -> Structure:
@@ -61,7 +62,7 @@ class _ModelUpTo(Model):
 
     def _cut(self, whole: Structure) -> Structure:
         names = [layer.name for layer in whole.layers]
-        if self._layer not in names:  # what the classifier takes in, or the output: after the last map
+        if self._layer not in names:  # the classifier's input, or the output: after the last map
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
         candidates = tuple(layer for layer in whole.candidates if layer in layers)
@@ -69,9 +70,9 @@ class _ModelUpTo(Model):
 
 
 def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
-    """The network that is run for a target, and the target as a function of its output.
+    """The network to run for a target, and the target as a function of its output.
 
-    They are what was given, but for `SimilarTo`: that looks at a layer, and the network ends there.
+    Both are returned as given, except for `SimilarTo`, for which the network is cut at the layer it compares.
     """
     if not isinstance(target, SimilarTo):
         return model, target
@@ -85,13 +86,13 @@ def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
     features_of = _ModelUpTo(model, layer)
     with evaluating(features_of.module):
         reference = features_of.module(next(features_of.batches(inputs, size=1)).x)
-    return features_of, _likeness(reference, target.name)
+    return features_of, _similarity(reference, target.name)
 
 
-def _likeness(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _similarity(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """From vectors (N, D) to the cosine (N,) of each with the reference (1, D)."""
 
-    def likeness(output: torch.Tensor) -> torch.Tensor:
+    def similarity(output: torch.Tensor) -> torch.Tensor:
         if output.shape[1] != reference.shape[1]:
             raise TargetError(
                 f"{name}: a vector of {output.shape[1]} numbers beside one of {reference.shape[1]}; "
@@ -99,5 +100,5 @@ def _likeness(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], to
             )
         return torch.nn.functional.cosine_similarity(output, reference.to(output), dim=1)
 
-    likeness.__name__ = name
-    return likeness
+    similarity.__name__ = name
+    return similarity

@@ -141,7 +141,7 @@ def test_a_network_that_gives_something_else_again_is_refused(kind: str) -> None
         lambda: cs.saliency(net, x, target=1),
         lambda: cs.embed(net, x),
         lambda: cs.feature_maps(net, x),
-        lambda: cs.visualize(net, 1, size_px=10, steps=2),
+        lambda: cs.visualize(net, target=1, size_px=10, n_steps=2),
     ):
         with pytest.raises(ModelError, match="gives other scores when it is run again"):
             call()

@@ -1,6 +1,6 @@
-"""How a network behaves where every method takes something for granted: found by running it a few times.
+"""What methods take for granted of a network, checked in a few runs.
 
-That an image gives the same in any batch, that it gives the same again, and that scores are no probabilities yet.
+That an image gets the same scores in any batch and in every run, and whether its scores are probabilities already.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from ..execution.capture import main_output, members_of, tensors_of
+from ..execution.random_numbers import RandomState
 from ..execution.running import draws_no_random_numbers, forget_between_runs, remember_between_runs
-from ..execution.state import ModuleState, RandomState
+from ..execution.state import ModuleState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 
@@ -29,8 +30,8 @@ _SPREAD = 0.05  # of values that can be told from a constant
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """See `Structure`; ``distribution``: what the values over the classes add up to, if to anything."""
+class Behavior:
+    """See `Structure`. ``distribution``: whether the outputs are probabilities of classes, or their logarithms."""
 
     rows_independent: bool
     refusal: str
@@ -39,7 +40,7 @@ class Conduct:
     between_0_and_1: bool
 
     def ends_in(self, last_function: str) -> EndsIn:
-        """What the output has been put through, the name of its last function being known."""
+        """The function that normalizes the output, given the name of the last function that ran."""
         if self.distribution:
             return self.distribution
         if last_function.startswith(("Softmax", "SafeSoftmax")):  # of a single class
@@ -47,18 +48,17 @@ class Conduct:
         return "sigmoid" if self.between_0_and_1 or last_function in ("Sigmoid", "Hardsigmoid") else ""
 
 
-def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
-    """Run two images, each (1, C, H, W), alone, again, and together; the module is in the mode for running."""
+def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior:
+    """Run two images (1, C, H, W) alone, again, and together; the module is in the mode for running."""
     name, state, random = type(module).__name__, ModuleState(module), RandomState(a.device)
-    notes: list[str] = []
 
     def run(x: torch.Tensor) -> Any:
         state.restore(generators=False)
         return kept(module(x.clone()))
 
-    alone_a, alone_b = run(a), run(b)
-    is_stateless = _is_same(alone_a, kept(module(a.clone())))  # after other runs
-    is_repeatable = is_stateless or _is_same(alone_a, run(a))
+    alone = run(a), run(b)
+    is_stateless = _is_same(alone[0], kept(module(a.clone())))  # after other runs
+    is_repeatable = is_stateless or _is_same(alone[0], run(a))
     is_quiet = random.is_as_now()
     draws_no_random_numbers(module, is_quiet)
     if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
@@ -67,43 +67,43 @@ def conduct_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Conduct:
             "Something in it draws random numbers in evaluation mode, as F.dropout(x) does without "
             "training=self.training, or counts its runs where that cannot be undone. Make it repeatable first"
         )
-        return Conduct(True, refusal, (), "", False)
+        return Behavior(True, refusal, (), "", False)
     (remember_between_runs if is_stateless else forget_between_runs)(module)
+    notes: list[str] = []
     if not is_stateless:
         notes.append(f"{name} depends on earlier runs: each run began in the state that it was given in")
     if not is_quiet:
         notes.append(f"{name} draws random numbers as it runs; its scores were the same when it was run again")
-    if not all(bool(torch.isfinite(t).all()) for t in tensors_of(alone_a)):
+    if not all(bool(torch.isfinite(t).all()) for t in tensors_of(alone[0])):
         notes.append(f"{name} gives no finite scores for noise, so what it does with batches could not be checked")
-    together = _together(run, a, b)
-    is_error = isinstance(together, Exception)
-    rows = (None, None) if is_error else (_row(together, 0), _row(together, 1))
-    can_be_told = any(True for _ in _triples(alone_a, rows[0], alone_b))
-    is_independent = can_be_told and is_alike(alone_a, rows[0], alone_b) and is_alike(alone_b, rows[1], alone_a)
-    if is_error:
-        notes.append(
-            f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
-        )
-    elif not can_be_told:
-        notes.append(
+    why_alone = _why_alone(name, alone, _together(run, a, b))
+    outputs = [m for m in map(main_output, alone) if m is not None and m.is_floating_point()]
+    if outputs and _in_unit_range(outputs):
+        strong = main_output(run(10 * b))  # strong noise drives any scores but probabilities out of 0 to 1
+        outputs += [] if strong is None else [strong]
+    return Behavior(
+        rows_independent=not why_alone,
+        refusal="",
+        notes=(*notes, why_alone) if why_alone else tuple(notes),
+        distribution=_distribution(outputs),
+        between_0_and_1=_between_0_and_1(outputs),
+    )
+
+
+def _why_alone(name: str, alone: tuple[Any, Any], together: Any) -> str:
+    """Why a network has to be run on one image at a time; "" where an image gives the same in a batch."""
+    if isinstance(together, Exception):
+        return f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
+    rows = _row(together, 0), _row(together, 1)
+    if not any(True for _ in _triples(alone[0], rows[0], alone[1])):
+        return (
             f"which part of the output of {name} belongs to which image cannot be told: it was run one at a time"
         )
-    elif not is_independent:
-        notes.append(
-            f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
-            "and time interchanged?), so it was run one image at a time"
-        )
-    mains = (main_output(out) for out in (alone_a, alone_b))
-    outputs = [m for m in mains if m is not None and m.is_floating_point()]
-    if outputs and _in_unit_range(outputs):
-        strong = main_output(run(10 * b))  # which no scores but probabilities stand without leaving 0 to 1
-        outputs += [] if strong is None else [strong]
-    return Conduct(
-        is_independent,
-        "",
-        tuple(notes),
-        _distribution(outputs),
-        _between_0_and_1(outputs),
+    if is_alike(alone[0], rows[0], alone[1]) and is_alike(alone[1], rows[1], alone[0]):
+        return ""
+    return (
+        f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
+        "and time interchanged?), so it was run one image at a time"
     )
 
 
