@@ -16,7 +16,15 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .conv_chains import CONV2D, ConvChain, batch_norm_of, convolutions_of
+from .conv_chains import (
+    ACTIVATIONS,
+    CONV2D,
+    ConvChain,
+    batch_norm_of,
+    call_of,
+    convolutions_of,
+    is_in_place,
+)
 from .stand_ins import StandIns
 
 WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
@@ -93,24 +101,42 @@ class Folding(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        out: torch.Tensor | None = None
         if func is functional.conv2d and len(args) > WEIGHT:
             chain = self._chains.get(id(args[WEIGHT]))
             if chain is not None and is_known(chain, args, kwargs):
-                return self._convolution(chain, *self.stand_ins.filled_in(func, args, kwargs))
-        if norm := batch_norm_of(func, args, kwargs):
+                return self.convolved(chain, *self.stand_ins.filled_in(func, args, kwargs))
+        elif norm := batch_norm_of(func, args, kwargs):
             out = self.stand_ins.trade(norm[0], (func, *norm[1:]))
-            if out is not None:
-                return out
+        elif func in ACTIVATIONS and args:
+            call = call_of(func, args, kwargs)
+            out = self.stand_ins.trade(args[0], call, in_place=is_in_place(func, args, kwargs))
+        if out is not None:
+            return out
         return self.plainly(func, *self.stand_ins.filled_in(func, args, kwargs))
 
     def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
         """A call that folding does not concern."""
         return func(*args, **kwargs)
 
-    def _convolution(self, chain: ConvChain, args: Any, kwargs: Any) -> torch.Tensor:
-        assert chain.norm is not None
+    def convolved(self, chain: ConvChain, args: Any, kwargs: Any) -> torch.Tensor:
+        """What the network gets for a convolution with a norm: a stand-in."""
         weight, bias = self._weights.get(id(chain.weight)) or folded(chain)
         options = {name: value for name, value in kwargs.items() if name != "bias"}
         out = functional.conv2d(args[0], weight, bias, *args[_BIAS + 1 :], **options)
-        plain = partial(functional.conv2d, *args, **kwargs)
-        return self.stand_ins.put((functional.batch_norm, *chain.norm), out, out.shape, plain)
+        return self.awaiting(chain, out, partial(functional.conv2d, *args, **kwargs))
+
+    def awaiting(
+        self, chain: ConvChain, out: torch.Tensor, plain: Callable[[], torch.Tensor], *, activated: bool = False
+    ) -> torch.Tensor:
+        """What the network gets for a convolution whose norm, and activation if that is in, are yet to be called.
+
+        ``out`` is the end of the chain, ``plain`` computes the convolution alone.
+        """
+        if activated:
+            func, options, by_name = chain.activation
+            made = plain if chain.norm is None else lambda: normalized(plain(), chain.norm)
+            out = self.stand_ins.put(call_of(func, (None, *options), by_name), out, out.shape, made)
+        if chain.norm is not None:
+            out = self.stand_ins.put((functional.batch_norm, *chain.norm), out, out.shape, plain)
+        return out

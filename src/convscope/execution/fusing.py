@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from .conv_chains import ACTIVATIONS, ConvChain, call_of, is_in_place, zeros_around
-from .folding import WEIGHT, Folding, folded_exactly, is_known, normalized
+from .conv_chains import ConvChain, zeros_around
+from .folding import WEIGHT, Folding, folded_exactly, is_known
 from .kernels import Convolution, Then, aten, is_one_pass, pair
 from .transposed import Transposed
 
@@ -76,16 +76,11 @@ class _Fusing(Folding):
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         out: torch.Tensor | None = None
         if func is functional.conv2d and len(args) > WEIGHT:
-            out = self._convolved(args, kwargs)
-        elif func in ACTIVATIONS and args:
-            out = self.stand_ins.trade(
-                args[0], call_of(func, args, kwargs), in_place=is_in_place(func, args, kwargs)
-            )
-        elif (zeros := zeros_around(func, args, kwargs)) is not None:
-            out = self._padded(zeros, args, kwargs)
+            out = self._convolved(args, kwargs or {})
+        elif (zeros := zeros_around(func, args, kwargs or {})) is not None:
+            out = self._padded(zeros, args, kwargs or {})
         return super().__torch_function__(func, types, args, kwargs) if out is None else out
 
     def _convolved(self, args: Any, kwargs: Any) -> torch.Tensor | None:
@@ -94,19 +89,11 @@ class _Fusing(Folding):
         if kernel is None or not is_known(kernel.chain, args, kwargs):
             return None
         chain = kernel.chain
-        plain = partial(self._unfused, args, kwargs)
         x = self.stand_ins.trade(args[0], (functional.pad, *chain.zeros)) if chain.zeros else args[0]
         if x is None or not kernel.takes(x):
             return None
-        out = kernel.whole(x)
-        if kernel.forward.then is not None:
-            assert chain.activation is not None
-            func, options, by_name = chain.activation
-            made = plain if chain.norm is None else lambda: normalized(plain(), chain.norm)
-            out = self.stand_ins.put(call_of(func, (None, *options), by_name), out, out.shape, made)
-        if chain.norm is not None:
-            out = self.stand_ins.put((functional.batch_norm, *chain.norm), out, out.shape, plain)
-        return out
+        plain = partial(self._unfused, args, kwargs)
+        return self.awaiting(chain, kernel.whole(x), plain, activated=kernel.forward.then is not None)
 
     def _unfused(self, args: Any, kwargs: Any) -> torch.Tensor:
         args, kwargs = self.stand_ins.filled_in(functional.conv2d, args, kwargs)
@@ -138,7 +125,7 @@ def _kernel_of(
     weight, (down, across) = weight.detach(), pair(padding)
     left, right, top, bottom = chain.zeros or (0, 0, 0, 0)
     before, after = (down + top, across + left), (down + bottom, across + right)
-    then = _then(chain, gradients)
+    then = activation_of(chain, gradients)
     forward = Convolution(weight, bias, pair(stride), before, after, pair(dilation), groups, then)
     return _Kernel(chain, forward, Transposed(forward, weight) if gradients else None)
 
@@ -150,7 +137,7 @@ def _is_channels_last(x: torch.Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _then(chain: ConvChain, gradients: bool) -> Then:
+def activation_of(chain: ConvChain, gradients: bool) -> Then:
     """The activation as kernels take it; with gradients only one whose slope follows from its value."""
     if chain.activation is None:
         return None

@@ -15,17 +15,18 @@ from .running import check_weights, evaluating
 
 
 @contextmanager
-def differentiable(module: nn.Module) -> Iterator[None]:
+def differentiable(module: nn.Module, *, activations: bool = False) -> Iterator[None]:
     """Inside, a network runs with gradients at its input only, whatever mode the caller is in.
 
-    Parameters are frozen meanwhile, so that nothing is kept for their gradients.
+    Parameters are frozen meanwhile, so that nothing is kept for their gradients. ``activations``: whether these
+    may run together with their convolutions, as nothing replaces them.
     """
     if any(t.is_inference() for t in members_of(module).tensors):
         raise ModelError(
             f"the weights of {type(module).__name__} were made inside torch.inference_mode and have no gradients: "
             "build the network outside of it"
         )
-    with evaluating(module), torch.enable_grad(), frozen(module), OnePass(module):
+    with evaluating(module), torch.enable_grad(), frozen(module), OnePass(module, activations=activations):
         yield
         check_weights(module)
 

@@ -77,7 +77,9 @@ class StandIns:
         """The arguments of a call that nobody expected, with the plain values of all stand-ins that it reads."""
         if not self._by_id or _reads_no_values(func):
             return args, kwargs
-        return self._filled(args), {name: self._filled(value) for name, value in kwargs.items()}
+        return self._filled(args), {
+            name: self._filled(value) for name, value in kwargs.items()
+        } if kwargs else kwargs
 
     def _filled(self, value: Any) -> Any:
         if isinstance(value, tuple | list):
