@@ -214,9 +214,8 @@ class Run:
         self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
 
     def _running(self, *, activations: bool = False) -> AbstractContextManager[Any]:
-        if not self._differentiates:
-            return evaluating(self.model.module)
-        return differentiable(self.model.module, activations=activations)
+        module = self.model.module
+        return differentiable(module, activations=activations) if self._differentiates else evaluating(module)
 
     def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
         """Record how far maps (T, ..., H, W) are from adding up to the ``change`` (T, ...) of the score."""
