@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from .backward_rules import (
     PRODUCTS,
     WITHOUT_RULE,
     WITHOUT_RULE_OF_TWO,
-    activation,
     followed,
     instead,
     plain,
@@ -141,11 +141,46 @@ def _rules(notes: list[str]) -> dict[Any, Replacement]:
     return (
         dict.fromkeys(WITHOUT_RULE, plain(notes))
         | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
-        | dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), activation(_along_the_line))
+        | dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), _activation)
         | dict.fromkeys(PRODUCTS, product(_at_the_means))
         | dict.fromkeys((functional.max_pool2d, functional.adaptive_max_pool2d), _maximum)
         | {functional.layer_norm: _layer_norm}
     )
+
+
+def _activation(func: Any, input: torch.Tensor, *args: Any, **options: Any) -> Any:
+    """y = f(x), element by element, with the slope from baseline to image; in place where f is."""
+    if not (followed(input) and _in_pairs(input)):
+        return func(input, *args, **options)
+    return _AlongTheLine.apply(input, lambda x: func(x, *args, **options))
+
+
+class _AlongTheLine(torch.autograd.Function):
+    """y = f(x), with the slope (f(x) - f(b)) / (x - b) in both rows, and that of f where x and b are equal."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, f: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        change = _difference(x)
+        small = change.abs() < SMALL
+        own = _slope_of(f, x) if small.any() else None
+        y = f(x)
+        if y is x:
+            ctx.mark_dirty(x)
+        slope = _difference(y).div_(change.masked_fill_(small, 1))
+        ctx.save_for_backward(_both(slope) if own is None else torch.where(_both(small), own, _both(slope)))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None
+
+
+def _slope_of(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """The derivative of an elementwise function."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        return torch.autograd.grad(f(leaf.clone()).sum(), leaf)[0]
 
 
 def _along_the_line(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import ModelError
 from ..execution import check_differentiable
 from ..execution.folding import folded_batch_norm
+from ..execution.one_pass import known_chains
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
@@ -109,11 +110,13 @@ def lrp(
     @contextmanager
     def ruled(x: torch.Tensor) -> Iterator[torch.Tensor]:
         even = torch.ones_like(x).requires_grad_()
-        # Folding begins last, so that it sees each function first, and the rules see folded convolutions.
-        with (
-            replaced(run, replacements_for(rule, x, even, run.notes)),
-            folded_batch_norm(run.model.module, lambda: _run_plainly(run.model, x)),
-        ):
+        module = run.model.module
+        folding = (
+            nullcontext()
+            if known_chains(module)
+            else folded_batch_norm(module, lambda: _run_plainly(run.model, x))
+        )
+        with replaced(run, replacements_for(rule, x, even, run.notes)), folding:
             yield even
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:

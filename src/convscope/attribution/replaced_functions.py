@@ -10,6 +10,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
+from ..execution.folding import Folding
+from ..execution.one_pass import known_chains
 from .method_run import Run
 
 # In place of func(*args, **kwargs); func itself comes first.
@@ -40,9 +42,10 @@ class Replaced(TorchFunctionMode):
 def replaced(run: Run, table: Mapping[Any, Replacement]) -> Iterator[Replaced]:
     """`Replaced` for one pass of a method: a note where a rule could not reach, `ModelError` where none reached.
 
-    Functions inside TorchScript, or with a backward pass of their own, cannot be seen.
+    Functions inside TorchScript, or with a backward pass of their own, cannot be seen. Folding begins last, so
+    that it sees each function first, and the rules see folded convolutions.
     """
-    with Replaced(table) as replacing:
+    with Replaced(table) as replacing, Folding(known_chains(run.model.module)):
         yield replacing
     hidden = run.structure.hidden
     if not hidden:

@@ -40,6 +40,11 @@ def forget_chains(module: nn.Module) -> None:
     _CHAINS.pop(module, None)
 
 
+def known_chains(module: nn.Module) -> list[ConvChain]:
+    """The convolutions whose norms can be folded; none in a network with hooks of its owner."""
+    return [] if has_hooks(module) else _CHAINS.get(module, [])
+
+
 class OnePass(Folding):
     """Inside, a network folds what it is known for; its other batch norms have a gradient at their input alone.
 
@@ -50,7 +55,7 @@ class OnePass(Folding):
     """
 
     def __init__(self, module: nn.Module, *, activations: bool = False) -> None:
-        chains = [] if has_hooks(module) else _CHAINS.get(module, [])
+        chains = known_chains(module)
         super().__init__(chains)
         self._then = {id(c.weight): activation_of(c, gradients=True) for c in chains if activations}
 
