@@ -14,8 +14,9 @@ from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
 Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
-Engine: TypeAlias = Runner
-Method: TypeAlias = Literal["pca", "tsne", "umap"]  # how a map of a collection is made
+Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network computes
+ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
+ClusterMethod: TypeAlias = Literal["hdbscan", "kmeans"]
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
@@ -187,11 +188,6 @@ def as_pair(value: object, name: str) -> Pair:
     if len(pair) != 2:
         raise unfit(value, name, expected)
     return (as_count(pair[0], name), as_count(pair[1], name))
-
-
-def check_metric(metric: str) -> None:
-    """`ParameterError` for an unknown metric."""
-    as_choice(metric, "metric", tuple(HIGHER_IS_NEARER))
 
 
 def which_is_nearer(metric: str) -> str:

@@ -13,7 +13,6 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
 from ..checks import Runner, check_address
-from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..embedding.origins import check_model
 from ..errors import ImageError
@@ -22,6 +21,7 @@ from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Attribution
+from ..store import EmbeddingStore
 from ..store.keys import has_changed, path_of
 from .map_summary import centers, focus, thumbnail
 
@@ -56,7 +56,7 @@ def attribute_dataset(
         model: the network to explain; if a network made the store, that one.
         store: the store, whose image files are read again.
         method: a key of `convscope.ATTRIBUTIONS`.
-        where: a condition on the rows; see `EmbeddingStore.neighbors`.
+        where: a condition on the rows; see `convscope.neighbors`.
         runner: "ray" for the workers of a Ray cluster; see `convscope.embed`.
         address: of the cluster.
         progress: called with (images done, images in all).

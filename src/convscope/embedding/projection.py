@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Method, Runner, check_address
+from ..checks import ProjectionMethod, Runner, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection
 from ..store.thumbnails import THUMBNAIL_PX
@@ -28,7 +28,7 @@ from .source import MOST_THUMBNAILS, Source, is_stored
 def project(
     source: Source | Array,
     *,
-    method: Method = "pca",
+    method: ProjectionMethod = "pca",
     n_components: int = 2,
     seed: int = 0,
     runner: Runner = "local",
@@ -98,7 +98,7 @@ def project(
 
 def mapped(
     source: Source,
-    method: Method = "pca",
+    method: ProjectionMethod = "pca",
     n_components: int = 2,
     seed: int = 0,
     summed: Callable[[], Moments] | None = None,

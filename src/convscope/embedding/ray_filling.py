@@ -16,7 +16,7 @@ from ..store import EmbeddingStore, VectorType
 from ..store.conditions import is_one_of
 from ..store.keys import path_of
 from ..store.schema import padded
-from .distributed import running
+from .distributed import ray_running
 from .extracting import extract_each
 from .features import Extractor, Features
 from .filling import Filling
@@ -60,7 +60,7 @@ def fill_by_ray(
     store, n_all, known = filling.store, n_done + len(todo), filling.store.by_path("stamp")
     if not len(todo):
         return filling.result()
-    with running(address) as n_workers:
+    with ray_running(address) as n_workers:
         n_expected = len(known)
         for first in range(0, len(todo), _COMMIT):
             part = todo[first : first + _COMMIT]

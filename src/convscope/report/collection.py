@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, EmbeddingStore, embed, label_precision, neighbors
+from ..embedding import Embeddings, embed, label_precision, neighbors
 from ..embedding.origins import check_model
 from ..embedding.projection import mapped
 from ..embedding.source import Source, is_source, is_stored
@@ -18,7 +18,7 @@ from ..images import load_images
 from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
-from ..store import is_store
+from ..store import EmbeddingStore, is_store
 
 QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding import EmbeddingStore
 from ..embedding.nearest import nearest
 from ..errors import StoreError
 from ..results import Array, Projection
+from ..store import EmbeddingStore
 from ..store.keys import path_of
 from ..store.schema import GONE
 from .map_data import MapData
