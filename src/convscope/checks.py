@@ -83,7 +83,7 @@ def unfit(value: object, name: str, expected: str) -> ParameterError:
     return ParameterError(f"{name}={shown(value)}: expected {expected}")
 
 
-def in_words(names: Iterable[str]) -> str:
+def choices_in_words(names: Iterable[str]) -> str:
     """'a', 'b' or 'c'."""
     *some, last = map(repr, names)
     return f"{', '.join(some)} or {last}" if some else last
@@ -133,11 +133,11 @@ def as_choice(value: object, name: str, choices: Sequence[str]) -> str:
     """One of several names; the error suggests the one that may have been meant."""
     given = plain(value)
     if not isinstance(given, str):
-        raise unfit(value, name, in_words(choices))
+        raise unfit(value, name, choices_in_words(choices))
     if given not in choices:
         near = difflib.get_close_matches(given.casefold()[:80], choices, n=1)
         hint = f"did you mean {near[0]!r}? " if near and len(choices) > 2 else ""
-        raise ParameterError(f"{name}={shown(value)}: {hint}expected {in_words(choices)}")
+        raise ParameterError(f"{name}={shown(value)}: {hint}expected {choices_in_words(choices)}")
     return str(given)
 
 

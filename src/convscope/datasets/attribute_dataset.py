@@ -16,14 +16,14 @@ from ..checks import Runner, check_address
 from ..embedding.distributed import on_ray
 from ..embedding.origins import check_model
 from ..errors import ImageError
-from ..images import ImageSet, Source
+from ..images import ImageSet, ImageSource
 from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Attribution
 from ..store import EmbeddingStore
 from ..store.keys import has_changed, path_of
-from .map_summary import centers, focus, thumbnail
+from .map_summary import centers, focus, map_thumbnail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +126,7 @@ class _Work:
 
     def __call__(self, paths: Sequence[str]) -> pa.Table | None:
         """The rows of the images that can still be read; None if none can."""
-        images = ImageSet([Source(path, Path(path_of(path))) for path in paths], skip_errors=True)
+        images = ImageSet([ImageSource(path, Path(path_of(path))) for path in paths], skip_errors=True)
         try:
             found = ATTRIBUTIONS[self._method](self._model, images, **self._options)
         except ImageError:  # none of them can be read
@@ -146,6 +146,6 @@ def _rows(found: Attribution, method: str) -> pa.Table:
         f"{method}_focus": pa.array(focus(sizes), pa.float32()),
         f"{method}_x": pa.array(x, pa.float32()),
         f"{method}_y": pa.array(y, pa.float32()),
-        f"{method}_map": pa.array([thumbnail(each) for each in sizes], pa.binary()),
+        f"{method}_map": pa.array([map_thumbnail(each) for each in sizes], pa.binary()),
     }
     return pa.table(columns)

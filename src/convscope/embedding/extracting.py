@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,18 +10,10 @@ import torch
 from ..execution import check_weights, in_batches
 from ..progress import Progress
 from .features import Extractor, Features
-from .reading import Picture
 from .supply import Keeper, Supply
 
 
-class Keeping(Keeper, AbstractContextManager[object], Protocol):
-    """Keeps vectors; what was computed is not lost where it is left by an error or Ctrl-C."""
-
-    def keep(self, pictures: Sequence[Picture], features: Features | None) -> None:
-        """Take pictures, and the features of those without an error, in the same order."""
-
-
-def extract_each(supply: Supply, extractor: Extractor, keeper: Keeping, progress: Progress | None = None) -> None:
+def extract_each(supply: Supply, extractor: Extractor, keeper: Keeper, progress: Progress | None = None) -> None:
     """Embed all of a supply that the keeper wants, a batch at a time."""
     with keeper, extractor.running() as extract:
         for group in supply.groups(extractor.batch_size, keeper):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -12,12 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import ImageError
-from ..images import ImageSet, Source, load_images
+from ..images import ImageSet, ImageSource, load_images
 from ..models import Model, check_tensor, opened
 from ..results import Array
 from ..store.keys import as_key, digest_of, key_of, stamp_of
 from ..store.lance import as_place
 from ..store.thumbnails import encode, thumbnail_of
+from .features import Features
 from .reading import Picture, read, read_for_store
 
 
@@ -31,14 +33,21 @@ class Group:
     n_all: int
 
 
-class Keeper(Protocol):
-    """Says which images are to be embedded: memory takes all of them, a store those that it does not hold yet."""
+class Keeper(AbstractContextManager[object], Protocol):
+    """Says which images are to be embedded, and keeps their vectors.
+
+    Memory takes all images, a store those that it does not hold yet. When the context ends, by an error or Ctrl-C
+    too, nothing that was computed is lost.
+    """
 
     def select(self, images: ImageSet) -> tuple[ImageSet, int]:
-        """Those that are to be opened, and how many need not be."""
+        """The images to open, and how many need not be opened."""
 
     def wants(self, picture: Picture) -> bool:
-        """Whether one that was read is to be kept."""
+        """Whether an image that was read is to be kept."""
+
+    def keep(self, pictures: Sequence[Picture], features: Features | None) -> None:
+        """Take pictures, and the features of those without an error, in the same order."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ def keyed(images: ImageSet, place: str | Path) -> ImageSet:
     The store's own files, where it stands in the folder of the images, are left out.
     """
     own = os.path.join(os.path.abspath(as_place(place)), "")
-    found: dict[str, Source] = {}
+    found: dict[str, ImageSource] = {}
     twice: dict[str, str | None] = {}
     for source in images.sources:
         name = source.name

@@ -42,7 +42,7 @@ class Collection:
     skipped: tuple[str, ...]
 
 
-def opened(collection: Any, model: Model) -> Any:
+def open_collection(collection: Any, model: Model) -> Any:
     """Open a collection before the long work starts: vectors of this network, or images to be embedded.
 
     Raises:
@@ -77,7 +77,7 @@ def _check_number(n: int) -> None:
 
 
 def collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
-    """Find what is near the shown images, and near some of the collection's own; `opened` gives the collection."""
+    """Find what is near the shown images, and near some of the images of a collection (see `open_collection`)."""
     vectors = collection
     if not is_source(vectors):
         vectors = embed(model, collection, progress=progress)
