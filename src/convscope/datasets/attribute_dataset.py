@@ -1,4 +1,4 @@
-"""An attribution for every image of a store; what the maps have in common is a question to the store."""
+"""`attribute_dataset`: an attribution for every image of a store, summarized in the row of the image."""
 
 from __future__ import annotations
 

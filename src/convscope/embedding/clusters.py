@@ -49,6 +49,11 @@ def cluster(
     Cost: one pass to reduce; then HDBSCAN compares all pairs in 50 dimensions, k-means each point with each
     center, some ten times. Memory for N x 50 numbers.
 
+    Example:
+        >>> points = np.repeat([[0.0, 0], [9, 9]], 6, axis=0) + np.random.default_rng(0).normal(size=(12, 2))
+        >>> cluster(points, method="kmeans", n_clusters=2).sizes
+        array([6, 6])
+
     References:
         Campello, Moulavi, Sander: Density-based clustering based on hierarchical density estimates, 2013. Vinh,
         Epps, Bailey: Information theoretic measures for clusterings comparison, 2010.

@@ -16,7 +16,7 @@ from ..errors import ParameterError
 
 @contextmanager
 def ray_running(address: str | None) -> Iterator[int]:
-    """Ray, and the number of its processors; what was started here is stopped again."""
+    """Use or start Ray, and yield the number of its processors; stop it if it was started here."""
     if missing := [name for name in ("ray", "lance_ray") if importlib.util.find_spec(name) is None]:
         raise ParameterError(f"{missing[0]} is not installed: pip install 'convscope[ray]'")
     import ray
@@ -38,7 +38,7 @@ def ray_running(address: str | None) -> Iterator[int]:
 def on_ray(
     work: Callable[[Sequence[Any]], Any], items: Sequence[Any], n_at_once: int, address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """``work`` on items, some at a time, by workers of a Ray cluster: (how many, what came out), in order."""
+    """Run ``work`` on items, some at a time, on the workers of a Ray cluster: (how many, its result), in order."""
     if not items:
         return
     with ray_running(address) as n_processors:

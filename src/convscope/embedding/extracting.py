@@ -1,4 +1,4 @@
-"""The one loop of `embed`: from what is given, through the network, to where the vectors are kept."""
+"""The loop of `embed`: from the images, through the network, to whatever keeps the vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .supply import Keeper, Supply
 
 
 def extract_each(supply: Supply, extractor: Extractor, keeper: Keeper, progress: Progress | None = None) -> None:
-    """Embed all of a supply that the keeper wants, a batch at a time."""
+    """Embed the images that the keeper wants, a batch at a time."""
     with keeper, extractor.running() as extract:
         for group in supply.groups(extractor.batch_size, keeper):
             features = None if group.x is None else _features(extract, group.x)
@@ -26,7 +26,7 @@ def extract_each(supply: Supply, extractor: Extractor, keeper: Keeper, progress:
 
 
 def _features(extract: Callable[[torch.Tensor], Features], x: torch.Tensor) -> Features:
-    """Of a batch; in parts where memory runs out."""
+    """The features of a batch, computed in parts if memory runs out."""
     parts: list[Features] = []
     for _ in in_batches(len(x), len(x), lambda first, end: parts.append(extract(x[first:end]))):
         pass

@@ -1,4 +1,4 @@
-"""Images to feature vectors in memory."""
+"""Feature vectors in memory."""
 
 from __future__ import annotations
 

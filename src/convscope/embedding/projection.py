@@ -18,7 +18,7 @@ from ..store.thumbnails import THUMBNAIL_PX
 from .copies import Copies
 from .moments import Moments
 from .placing import keep_map
-from .quality import NEAREST, looked_at, trust
+from .quality import NEAREST, points_to_check, trust
 from .ray_moments import moments_by_ray
 from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
 from .source import MOST_THUMBNAILS, Source, is_stored
@@ -216,6 +216,6 @@ def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[
     n = len(placed)
     if n < 5:
         return float("nan"), float("nan")
-    rows = looked_at(n, seed)
+    rows = points_to_check(n, seed)
     queries = np.concatenate(list(vectors_at(source, copies.first[rows])))
     return trust(vectors_at(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)

@@ -1,4 +1,4 @@
-"""From an image file to what the network takes in, and what a row says of it."""
+"""From an image file to the network's input and to the facts that a row keeps."""
 
 from __future__ import annotations
 

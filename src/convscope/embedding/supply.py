@@ -1,4 +1,4 @@
-"""What is embedded: files that are opened by threads, or tensors that somebody has preprocessed."""
+"""What is embedded: files, which threads open, or tensors that are preprocessed already."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .reading import Picture, read, read_for_store
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures, and what the network takes in for those without an error; how many of all images are done then."""
+    """Some pictures, and the network's input ``x`` for those without an error; ``n_done`` images are done then."""
 
     pictures: Sequence[Picture]
     x: torch.Tensor | None
@@ -52,7 +52,7 @@ class Keeper(AbstractContextManager[object], Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Images that are opened and preprocessed by threads, or one by one, as by a worker among many."""
+    """Images that threads open and preprocess; or, ``one_by_one``, the calling thread, as in a worker of Ray."""
 
     images: ImageSet
     model: Model
@@ -65,7 +65,7 @@ class Files:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the images were found and opened; complete when all of them are."""
+        """Notes on how the images were found and opened; complete once all are opened."""
         return (*self.images.notes, *self.images.remarks)
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ class Tensors:
         return self._n
 
     def groups(self, size: int, keeper: Keeper) -> Iterator[Group]:
-        """As those of files."""
+        """Groups as `Files.groups` yields them."""
         n_done = 0
         for batch in self._batches:
             every, labels = _with_labels(batch)
@@ -159,7 +159,7 @@ Supply: TypeAlias = Files | Tensors
 
 
 def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Supply:
-    """What was given, to be embedded into memory or into the store at a place; nothing is opened yet."""
+    """The images to embed, into memory or into the store at a place; nothing is opened yet."""
     if isinstance(images, torch.Tensor | DataLoader):
         return Tensors(images, model, store is not None)
     found = load_images(images)
@@ -168,9 +168,9 @@ def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Sup
 
 
 def keyed(images: ImageSet, place: str | Path) -> ImageSet:
-    """Images as a store keys them: a file by its whole path, wherever convscope is started, and each of them once.
+    """Images by the keys of a store, each once; the key of a file is its absolute path.
 
-    The store's own files, where it stands in the folder of the images, are left out.
+    If the store lies in the folder of the images, its own files are left out.
     """
     own = os.path.join(os.path.abspath(as_place(place)), "")
     found: dict[str, ImageSource] = {}

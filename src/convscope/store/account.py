@@ -91,7 +91,7 @@ class Account:
         return is_written
 
     def closed(self) -> StoreChanges:
-        """Once all is embedded, update labels, mark gone files, and sum up."""
+        """Update labels, mark gone files, and sum up, once everything is embedded."""
         n_relabeled = relabel(self._store, self.images)
         missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store.fits))
         mark_gone(self._store, missing)
@@ -112,7 +112,7 @@ class Account:
 
 
 class Tally:
-    """The same for images that are not files: their name and content identify them."""
+    """Does the same for images that are not files: their name and content identify them."""
 
     def __init__(self, store: EmbeddingStore) -> None:
         self._store = store
