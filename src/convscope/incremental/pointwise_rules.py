@@ -20,7 +20,7 @@ from .part_rules import (
     maps_of,
     shape_of,
 )
-from .rewriting import aten, evaluate_node, scaled, scaled_
+from .rewriting import aten, evaluate, scaled, scaled_
 
 RULES: dict[Any, RuleOf] = {}
 
@@ -46,12 +46,12 @@ def _pointwise(node: fx.Node, known: Known) -> Rule:
     if node.target is aten.prelu.default:
         if 1 in spatial:
             raise UnknownOperationError("its weights go along the rows or the columns")
-        return Rule(spatial, None, lambda value_of: evaluate_node(node, value_of))
+        return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
         if isinstance(value, torch.Tensor) and any(_size_at(value, d, node) > 1 for d in spatial):
             raise UnknownOperationError(f"its constant {constant.name} has rows and columns of its own")
-    return Rule(spatial, None, lambda value_of: evaluate_node(node, value_of))
+    return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
 def _size_at(constant: torch.Tensor, dim: int, node: fx.Node) -> int:
@@ -72,12 +72,12 @@ def _along_channels(node: fx.Node, known: Known) -> Rule:
         raise UnknownOperationError("it goes along the batch, the rows or the columns")
     if len(maps_of(node, known)) != len(node.all_input_nodes):
         raise UnknownOperationError("it joins a map and a constant")
-    return Rule(spatial, None, lambda value_of: evaluate_node(node, value_of))
+    return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, operator.getitem)
 def _item(node: fx.Node, known: Known) -> Rule:
-    return Rule(common_dims(node, known), None, lambda value_of: evaluate_node(node, value_of))
+    return Rule(common_dims(node, known), None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, aten.linear.default, aten.layer_norm.default)
@@ -89,7 +89,7 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
     kernel = known.kernels.get(node)
     if kernel is not None:
         return Rule(spatial, None, lambda value_of: kernel.part(value_of(node.args[0])))
-    return Rule(spatial, None, lambda value_of: evaluate_node(node, value_of))
+    return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, aten.select.int, aten.squeeze.dim, aten.unsqueeze.default)
@@ -102,7 +102,7 @@ def _other_dimensions(node: fx.Node, known: Known) -> Rule:
         raise UnknownOperationError("it goes along the batch, the rows or the columns")
     first_moved = dim if step > 0 else dim + 1
     moved = tuple(d + step if d >= first_moved else d for d in spatial)
-    return Rule((moved[0], moved[1]), None, lambda value_of: evaluate_node(node, value_of))
+    return Rule((moved[0], moved[1]), None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, aten.permute.default, aten.transpose.int)
@@ -118,7 +118,7 @@ def _reordered(node: fx.Node, known: Known) -> Rule:
     if order[0] != 0:
         raise UnknownOperationError("it moves the batch")
     moved = (order.index(spatial[0]), order.index(spatial[1]))
-    return Rule(moved, None, lambda value_of: evaluate_node(node, value_of))
+    return Rule(moved, None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, aten.reshape.default)

@@ -105,10 +105,10 @@ def compute_constants(graph: fx.Graph, given: fx.Node, constants: dict[fx.Node, 
     for node in graph.nodes:
         if node.op != "call_function" or any(other not in constants for other in node.all_input_nodes):
             continue
-        constants[node] = evaluate_node(node, constants.__getitem__)
+        constants[node] = evaluate(node, constants.__getitem__)
 
 
-def evaluate_node(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+def evaluate(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
     """What an operation gives for these values of its arguments."""
     args = fx.map_arg(node.args, value_of)
     return node.target(*args, **fx.map_arg(node.kwargs, value_of))  # type: ignore[operator]

@@ -12,7 +12,7 @@ from torch import fx
 from .geometry import OUTSIDE, Axis, Ints, Sliding
 from .part_rules import Rects, Rule, is_at_its_place, shape_of
 from .plan import Layout, Plan
-from .rewriting import evaluate_node
+from .rewriting import evaluate
 
 
 class IncrementalRun:
@@ -136,7 +136,7 @@ class _Values:
         kernel = self._plan.kernels.get(node)
         if kernel is not None:
             return kernel.whole(value_of(node.args[0]))  # type: ignore[arg-type]
-        return evaluate_node(node, value_of)
+        return evaluate(node, value_of)
 
     def forget_after(self, node: fx.Node) -> None:
         for done in self._plan.last_uses.get(node, ()):
