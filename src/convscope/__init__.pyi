@@ -23,7 +23,6 @@ from .attribution import smoothgrad as smoothgrad
 from .attribution import vargrad as vargrad
 from .datasets import attribute_dataset as attribute_dataset
 from .embedding import Embeddings as Embeddings
-from .embedding import EmbeddingStore as EmbeddingStore
 from .embedding import cluster as cluster
 from .embedding import duplicates as duplicates
 from .embedding import embed as embed
@@ -69,6 +68,7 @@ from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
+from .store import EmbeddingStore as EmbeddingStore
 from .synthesis import visualize as visualize
 from .targets import Contrast as Contrast
 from .targets import Detection as Detection

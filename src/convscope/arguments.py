@@ -21,8 +21,8 @@ from .checks import (
     as_number,
     as_path,
     as_text,
+    choices_in_words,
     count_in_words,
-    in_words,
     number_in_words,
     plain,
     unfit,
@@ -108,7 +108,7 @@ def kind_of(hint: Any, name: str) -> Kind | None:
     if hint in (Any, object):
         return None
     if origin is Literal:
-        return Kind(in_words(args), lambda value: as_choice(value, name, args))
+        return Kind(choices_in_words(args), lambda value: as_choice(value, name, args))
     if origin in (typing.Union, types.UnionType):
         return _one_of(args, name)
     if origin in (list, tuple, collections.abc.Sequence):

@@ -14,8 +14,9 @@ from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
 Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
-Engine: TypeAlias = Runner
-Method: TypeAlias = Literal["pca", "tsne", "umap"]  # how a map of a collection is made
+Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network computes
+ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
+ClusterMethod: TypeAlias = Literal["hdbscan", "kmeans"]
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
@@ -82,7 +83,7 @@ def unfit(value: object, name: str, expected: str) -> ParameterError:
     return ParameterError(f"{name}={shown(value)}: expected {expected}")
 
 
-def in_words(names: Iterable[str]) -> str:
+def choices_in_words(names: Iterable[str]) -> str:
     """'a', 'b' or 'c'."""
     *some, last = map(repr, names)
     return f"{', '.join(some)} or {last}" if some else last
@@ -132,11 +133,11 @@ def as_choice(value: object, name: str, choices: Sequence[str]) -> str:
     """One of several names; the error suggests the one that may have been meant."""
     given = plain(value)
     if not isinstance(given, str):
-        raise unfit(value, name, in_words(choices))
+        raise unfit(value, name, choices_in_words(choices))
     if given not in choices:
         near = difflib.get_close_matches(given.casefold()[:80], choices, n=1)
         hint = f"did you mean {near[0]!r}? " if near and len(choices) > 2 else ""
-        raise ParameterError(f"{name}={shown(value)}: {hint}expected {in_words(choices)}")
+        raise ParameterError(f"{name}={shown(value)}: {hint}expected {choices_in_words(choices)}")
     return str(given)
 
 
@@ -187,11 +188,6 @@ def as_pair(value: object, name: str) -> Pair:
     if len(pair) != 2:
         raise unfit(value, name, expected)
     return (as_count(pair[0], name), as_count(pair[1], name))
-
-
-def check_metric(metric: str) -> None:
-    """`ParameterError` for an unknown metric."""
-    as_choice(metric, "metric", tuple(HIGHER_IS_NEARER))
 
 
 def which_is_nearer(metric: str) -> str:

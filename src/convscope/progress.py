@@ -5,3 +5,6 @@ from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each batch with the count that is done and the count in all."""
+
+StageProgress: TypeAlias = Callable[[str, int, int], None]
+"""The same for work of several stages, each of which has a name."""

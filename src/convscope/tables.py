@@ -39,7 +39,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def listed(table: Path) -> Listing:
+def read_table(table: Path) -> Listing:
     """Read a table.
 
     Raises:

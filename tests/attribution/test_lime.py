@@ -14,7 +14,7 @@ from sklearn.metrics import r2_score
 from torch import nn
 
 from convscope import ParameterError, Several, lime
-from convscope.attribution.lime import closeness, random_coalitions, ridge
+from convscope.attribution.lime import proximity, random_coalitions, ridge
 from convscope.attribution.superpixel_coalitions import numbered_superpixels
 from convscope.models import Model
 
@@ -96,7 +96,7 @@ def test_coalitions_begin_with_everything_and_are_fair() -> None:
     np.testing.assert_allclose(z[1:].double().mean(0), 0.5, atol=0.03)
     assert torch.equal(random_coalitions(4000, 9, 0), z)
     assert not torch.equal(random_coalitions(4000, 9, 1), z)
-    weights = closeness(torch.tensor([[True] * 4, [True, False, False, False], [False] * 4]))
+    weights = proximity(torch.tensor([[True] * 4, [True, False, False, False], [False] * 4]))
     torch.testing.assert_close(weights, torch.tensor([0.0, 0.5, 1.0]).double().div(0.25).square().neg().exp())
 
 
@@ -122,7 +122,7 @@ def test_fewer_samples_than_superpixels_and_constant_scores_give_a_result() -> N
     generator = torch.Generator().manual_seed(0)
     z, y = random_coalitions(18, 20, 0), torch.rand((18, 2), generator=generator).double()
     y = torch.cat([y, torch.tensor([0.1, 0.3, 0.7, 3.7, 1e-3]).double().expand(18, 5)], dim=1)
-    coefficients, fit = ridge(z.double(), y, closeness(z))
+    coefficients, fit = ridge(z.double(), y, proximity(z))
     assert coefficients.shape == (7, 20)
     assert torch.isfinite(coefficients).all()
     assert not coefficients[2:].any()

@@ -18,7 +18,7 @@ from tests.render import results
 
 import convscope
 from convscope import EmbeddingStore, Model, Preprocessing, embed, project
-from convscope.images import Source
+from convscope.images import ImageSource
 from convscope.render import figure
 from convscope.store.schema import Origin
 
@@ -153,7 +153,7 @@ class Bench:
             "box": lambda: (0, 0, 8, 8),
             "output": lambda: self._output(name),
             "source": lambda: self.photos if name == "load_images" else self.embeddings,
-            "sources": lambda: [Source("image", np.zeros((4, 4, 3), np.uint8))],
+            "sources": lambda: [ImageSource("image", np.zeros((4, 4, 3), np.uint8))],
             "store": lambda: self.store(name),
             "embeddings": lambda: self.embeddings,
             "directory": lambda: self.saved if name.endswith(".load") else self.new(),

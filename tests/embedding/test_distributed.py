@@ -17,7 +17,8 @@ from PIL import Image
 from torch import nn
 
 from convscope import ImageError, Model, ParameterError, embed
-from convscope.embedding import EmbeddingStore, project, ray_filling, ray_moments
+from convscope.embedding import project, ray_filling, ray_moments
+from convscope.store import EmbeddingStore
 
 HAS_RAY = all(importlib.util.find_spec(name) for name in ("ray", "lance_ray"))
 with_ray = [

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from convscope.embedding import Embeddings, EmbeddingStore, duplicates, pairs
+from convscope.embedding import Embeddings, duplicates, pairs
 from convscope.errors import ParameterError
 from convscope.results import Provenance, Result
-from convscope.store import blocks
+from convscope.store import EmbeddingStore, blocks
 from convscope.store.schema import Origin, vector_column
 
 N, D = 90, 6

@@ -15,10 +15,11 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
 from convscope.checks import Metric
-from convscope.embedding import Embeddings, EmbeddingStore, embed, label_precision, nearest, neighbors
+from convscope.embedding import Embeddings, embed, label_precision, nearest, neighbors
 from convscope.embedding.nearness import all_costs, as_cost, pair_costs
 from convscope.errors import ParameterError
 from convscope.models import Model
+from convscope.store import EmbeddingStore
 
 from .conftest import make_embeddings, search
 

@@ -13,11 +13,11 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from convscope.embedding import Embeddings, EmbeddingStore, embed, place, project, quality
+from convscope.embedding import Embeddings, embed, place, project, quality
 from convscope.errors import ParameterError, StoreError
 from convscope.models import Model
 from convscope.render import figure
-from convscope.store import Block
+from convscope.store import Block, EmbeddingStore
 
 
 def by_svd(points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

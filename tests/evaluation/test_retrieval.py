@@ -11,11 +11,12 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from convscope.embedding import Embeddings, EmbeddingStore, neighbors
+from convscope.embedding import Embeddings, neighbors
 from convscope.errors import ParameterError
 from convscope.evaluation import evaluate_retrieval, ranking, retrieval
 from convscope.render import figure
 from convscope.results import Provenance, Retrieval
+from convscope.store import EmbeddingStore
 from convscope.store.schema import Origin, vector_column
 from convscope.store.thumbnails import encode
 

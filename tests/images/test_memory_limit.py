@@ -15,7 +15,7 @@ from PIL import Image
 
 from convscope import ImageError, load_images
 from convscope.errors import ParameterError
-from convscope.images import Source, memory_limit, one_image, open_image
+from convscope.images import ImageSource, memory_limit, one_image, open_image
 from convscope.models.inputs import opened
 
 MEGABYTE = 1 << 20
@@ -47,7 +47,7 @@ def test_a_file_that_would_take_more_is_refused_by_its_header(tmp_path: Path, su
 def test_a_bound_that_is_no_number_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(memory_limit.VARIABLE, value)
     with pytest.raises(ParameterError, match="CONVSCOPE_IMAGE_MEMORY"):
-        open_image(Source("x", Image.new("L", (2, 2))))
+        open_image(ImageSource("x", Image.new("L", (2, 2))))
 
 
 def test_threads_share_the_bound_and_none_waits_forever() -> None:
@@ -134,11 +134,11 @@ def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
     for orientation in range(1, 9):
         for image in images:
             image.getexif()[0x0112] = orientation
-        whole = [open_image(Source("x", image, None), background=(9, 8, 7)) for image in images]
+        whole = [open_image(ImageSource("x", image, None), background=(9, 8, 7)) for image in images]
         with monkeypatch.context() as patch:
             patch.setattr(converting, "_STRIP", 50)
             for image, expected in zip(images, whole, strict=True):
-                np.testing.assert_array_equal(open_image(Source("x", image), background=(9, 8, 7)), expected)
+                np.testing.assert_array_equal(open_image(ImageSource("x", image), background=(9, 8, 7)), expected)
 
 
 MEASURE = """

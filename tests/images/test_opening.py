@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from convscope import ImageError, ImageSet, load_images
-from convscope.images import Source, open_image, upright_size
+from convscope.images import ImageSource, open_image, upright_size
 
 
 def quadrants() -> np.ndarray:
@@ -461,8 +461,8 @@ def test_what_is_no_image_is_refused(odd: object) -> None:
 
 def test_paths_may_be_given_in_many_ways(folder: Path) -> None:
     path = folder / "top.png"
-    for way in [path, str(path), np.str_(path), os.scandir(folder), folder.glob("top.png"), [str(path)],
-                (path,), np.array([str(path)]), np.array([str(path)], object), Source("top", path)]:  # fmt: skip
+    for way in [path, str(path), np.str_(path), os.scandir(folder), folder.glob("top.png"), [str(path)], (path,),
+                np.array([str(path)]), np.array([str(path)], object), ImageSource("top", path)]:  # fmt: skip
         wanted = [e for e in way if e.name == "top.png"] if type(way).__name__ == "ScandirIterator" else way
         np.testing.assert_array_equal(load_images(wanted)[0], quadrants())
 
@@ -482,7 +482,7 @@ def test_an_image_set_passes_through() -> None:
 def test_opening_leaves_the_array_alone() -> None:
     array = np.linspace(0, 1, 48).reshape(4, 4, 3)
     before = array.copy()
-    open_image(Source("x", array))
+    open_image(ImageSource("x", array))
     np.testing.assert_array_equal(array, before)
 
 

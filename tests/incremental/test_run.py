@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convscope.incremental import Plan, Run
+from convscope.incremental import IncrementalRun, Plan
 from tests.incremental.networks import HEADS, LAYERS, network
 
 # PyTorch's own remark on even kernels; it comes once in a process.
@@ -42,7 +42,7 @@ def both_ways(module: nn.Module, size: tuple[int, int], seed: int, at_once: int 
     with torch.inference_mode():
         expected, whole = module(variants.clone()), module(image[None].clone())
         plan = Plan(module, image)
-        run, changes = Run(plan, image), plan.changes(where)
+        run, changes = IncrementalRun(plan, image), plan.changes(where)
         found = torch.empty_like(expected)
         for first in range(0, len(where), at_once):
             layout = changes.layout(changes.order[first : first + at_once])

@@ -370,7 +370,7 @@ def test_where_it_cannot_be_told_the_layers_are_listed() -> None:
         cs.embed(Sequence(), torch.randn(2, 3, 12, 12))
 
 
-def test_likeness_in_an_embedding_network_is_that_of_its_output() -> None:
+def test_similarity_in_an_embedding_network_is_that_of_its_output() -> None:
     net, x = Ends(lambda v: functional.normalize(v, dim=1)), torch.randn(2, 3, 12, 12)
     found = cs.saliency(net, x, target=cs.SimilarTo(x[:1]))
     expected = functional.cosine_similarity(net(x), net(x[:1]))

@@ -17,7 +17,7 @@ from torch import nn
 
 from convscope import Interrupted, Model, ParameterError, occlusion
 from convscope.execution import kernels
-from convscope.incremental import Run
+from convscope.incremental import IncrementalRun
 from convscope.perturbation import Scorer, engine_choice
 from convscope.perturbation.masks import windows
 
@@ -106,8 +106,8 @@ def test_a_network_that_cannot_be_taken_apart_is_run_whole_with_a_note() -> None
 
 
 def test_a_wrong_answer_is_noticed_and_put_right(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = Run.outputs
-    monkeypatch.setattr(Run, "outputs", lambda self, layout, parts: outputs(self, layout, parts) + 0.1)
+    outputs = IncrementalRun.outputs
+    monkeypatch.setattr(IncrementalRun, "outputs", lambda self, layout, parts: outputs(self, layout, parts) + 0.1)
     found = occlusion(net, image(2), target=0, window=6, engine="incremental")
     expected = occlusion(net, image(2), target=0, window=6, engine="dense")
     np.testing.assert_array_equal(found.values, expected.values)
@@ -121,10 +121,10 @@ def test_a_wrong_answer_is_noticed_and_put_right(net: nn.Module, monkeypatch: py
 def test_whatever_goes_wrong_whole_networks_are_run(
     net: nn.Module, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(self: Run, *given: Any) -> torch.Tensor:
+    def broken(self: IncrementalRun, *given: Any) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(Run, "outputs", broken)
+    monkeypatch.setattr(IncrementalRun, "outputs", broken)
     found = occlusion(net, image(2), target=0, window=6, engine="incremental")
     expected = occlusion(net, image(2), target=0, window=6, engine="dense")
     np.testing.assert_array_equal(found.values, expected.values)
@@ -168,15 +168,15 @@ def test_bfloat16_says_how_far_it_is_off(net: nn.Module, engine: Any) -> None:
 
 def test_a_batch_that_does_not_fit_is_made_smaller(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = occlusion(net, image(), target=0, window=6, engine="incremental").values
-    outputs, sizes = Run.outputs, []
+    outputs, sizes = IncrementalRun.outputs, []
 
-    def scarce(self: Run, layout: Any, parts: torch.Tensor) -> torch.Tensor:
+    def scarce(self: IncrementalRun, layout: Any, parts: torch.Tensor) -> torch.Tensor:
         if len(parts) > 4:
             raise torch.OutOfMemoryError
         sizes.append(len(parts))
         return outputs(self, layout, parts)
 
-    monkeypatch.setattr(Run, "outputs", scarce)
+    monkeypatch.setattr(IncrementalRun, "outputs", scarce)
     np.testing.assert_allclose(
         occlusion(net, image(), target=0, window=6, engine="incremental").values, expected, rtol=0, atol=1e-6
     )
@@ -200,14 +200,14 @@ def test_several_targets_cost_one_pass(net: nn.Module, monkeypatch: pytest.Monke
     masks = windows(SIZE, (6, 6), (3, 3))
     scorer = Scorer(model, "incremental", "float32")
     batches = 0
-    outputs = Run.outputs
+    outputs = IncrementalRun.outputs
 
-    def counted(self: Run, *given: Any) -> torch.Tensor:
+    def counted(self: IncrementalRun, *given: Any) -> torch.Tensor:
         nonlocal batches
         batches += 1
         return outputs(self, *given)
 
-    monkeypatch.setattr(Run, "outputs", counted)
+    monkeypatch.setattr(IncrementalRun, "outputs", counted)
     with torch.inference_mode():
         together = scorer.drops(x, torch.zeros_like(x), masks, lambda out, _: out)
         alone = [scorer.drops(x, torch.zeros_like(x), masks, lambda out, _, k=k: out[:, k]) for k in range(3)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope.render.style import decimal, printable, short_label, short_name
+from convscope.render.style import decimal, drawable, short_label, short_name
 
 
 def test_a_score_that_rounds_to_zero_has_no_sign() -> None:
@@ -18,7 +18,7 @@ def test_names_are_cut_and_made_drawable() -> None:
     assert len(short_name("x" * 100)) <= 30
     assert short_label("tabby, tabby cat") == "tabby"
     assert short_label(", odd")
-    assert printable("猫\x07a") == "\ufffd\ufffda"
+    assert drawable("猫\x07a") == "\ufffd\ufffda"
 
 
 def test_a_contrast_keeps_both_of_its_classes() -> None:

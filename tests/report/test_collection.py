@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.report.made import EVIL, Page
 
-from convscope.embedding import EmbeddingStore, embed
+from convscope.embedding import embed
 from convscope.errors import (
     ImageError,
     ParameterError,
@@ -22,6 +22,7 @@ from convscope.errors import (
 from convscope.models import Model
 from convscope.report import report
 from convscope.report.collection import QUERIES
+from convscope.store import EmbeddingStore
 
 
 def test_the_given_images_are_the_first_queries(made: tuple[Path, str, Any]) -> None:

@@ -36,7 +36,7 @@ from convscope import (
 )
 from convscope.embedding.features import Extractor
 from convscope.embedding.origins import check_model
-from convscope.images import Source
+from convscope.images import ImageSource
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_file_that_is_listed_twice_is_one_row(folder: Path, tmp_path: Path) ->
     assert len(store) == 1
     pixels = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ImageError, match="two images are called 'it'"):
-        embed(network(), [Source("it", pixels), Source("it", pixels + 1)], store=tmp_path / "s.lance")
+        embed(network(), [ImageSource("it", pixels), ImageSource("it", pixels + 1)], store=tmp_path / "s.lance")
 
 
 def test_new_labels_of_old_files_are_taken_over(folder: Path, tmp_path: Path, counted: list[int]) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from convscope import ModelError, ParameterError, TargetError
-from convscope.targets import check_output, describe, find_class, resolve
+from convscope.targets import describe, find_class, resolve
+from convscope.targets.resolving import check_class_scores
 
 LABELS = ("tench, Tinca tinca", "tabby", "tiger cat", "tabby cat", "crane", "crane")
 OUTPUT = torch.tensor([[0.0, 1, 2, 3, 4, 9], [7.0, 1, 2, 3, 4, 5]])
@@ -98,7 +99,7 @@ def test_a_callable_gives_one_score_a_row() -> None:
 
 
 def test_class_scores_are_a_matrix() -> None:
-    assert check_output(OUTPUT) is OUTPUT
+    assert check_class_scores(OUTPUT) is OUTPUT
     for bad in ({"out": OUTPUT}, OUTPUT[0], OUTPUT[None]):
         with pytest.raises(ModelError, match="class scores"):
-            check_output(bad)
+            check_class_scores(bad)

@@ -11,7 +11,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .gradient_kinds import Kind, gradient_unit
+from .gradient_kinds import GradientKind, gradient_unit
 from .method_run import Run
 from .rectified_gradients import rectified_maps
 
@@ -22,7 +22,7 @@ def deconvnet(
     images: Any,
     *,
     target: Target = None,
-    kind: Kind = "absolute",
+    kind: GradientKind = "absolute",
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:

@@ -8,7 +8,7 @@ import torch
 
 from ..targets import Score
 
-Kind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
+GradientKind: TypeAlias = Literal["absolute", "signed", "input_x_gradient"]
 
 _UNITS = {
     "absolute": "|change in score| per unit of input ({})",
@@ -17,12 +17,12 @@ _UNITS = {
 }
 
 
-def gradient_unit(kind: Kind, score: Score) -> str:
+def gradient_unit(kind: GradientKind, score: Score) -> str:
     """What the values of such a map are measured in."""
     return _UNITS[kind].format(score)
 
 
-def per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: Kind) -> torch.Tensor:
+def per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: GradientKind) -> torch.Tensor:
     """A gradient (..., C, H, W) at images x (..., C, H, W) as (..., H, W).
 
     absolute:          max over channels c of |g_c|

@@ -15,7 +15,7 @@ from ..results import Attribution
 from ..targets import Score, Target
 from .cam_layers import cam_layer
 from .cams import activations_and_gradients, kept_at, weighted_sum
-from .gradient_kinds import Kind, per_pixel
+from .gradient_kinds import GradientKind, per_pixel
 from .method_run import Run
 from .rectified_gradients import rectified
 from .scored import ScoredBatch, gradients_of
@@ -28,7 +28,7 @@ def guided_grad_cam(
     *,
     target: Target = None,
     layer: str | None = None,
-    kind: Kind = "absolute",
+    kind: GradientKind = "absolute",
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:

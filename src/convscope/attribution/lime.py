@@ -104,7 +104,7 @@ def lime(
     remark = Remark(run.notes)
 
     def values_of(shown: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        coefficients, fit = ridge(shown.double(), scores, closeness(shown))
+        coefficients, fit = ridge(shown.double(), scores, proximity(shown))
         fits.extend(round(r2, 3) for r2 in fit.tolist())
         n_poor = sum(r2 < POOR_FIT for r2 in fits)
         if n_poor:
@@ -128,7 +128,7 @@ def random_coalitions(n_samples: int, n_superpixels: int, seed: int) -> torch.Te
     return shown
 
 
-def closeness(shown: torch.Tensor) -> torch.Tensor:
+def proximity(shown: torch.Tensor) -> torch.Tensor:
     """The weight of each coalition (M, D), by its cosine distance from the whole image: (M,)."""
     cosine = shown.double().mean(dim=1).sqrt()  # z . 1 / (|z| |1|), for zeros and ones
     return torch.exp(-(((1 - cosine) / KERNEL_WIDTH) ** 2))

@@ -1,4 +1,4 @@
-"""What there is to note of maps: coarse gradients, maps that are empty, all alike, incomplete or rounding."""
+"""Notes on maps: coarse gradients; maps that are empty, all alike, incomplete, or no more than rounding."""
 
 from __future__ import annotations
 

@@ -8,12 +8,11 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 import torch
 
-from ..checks import Pair, as_choice, unfit
+from ..checks import Pair, Precision, as_choice, unfit
 from ..perturbation import (
     Baseline,
     Engine,
     Masks,
-    Precision,
     Scorer,
     Shape,
     SignNote,

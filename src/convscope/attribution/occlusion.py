@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair
+from ..checks import Pair, Precision
 from ..models import Model
-from ..perturbation import Baseline, Engine, Precision, Shape
+from ..perturbation import Baseline, Engine, Shape
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution

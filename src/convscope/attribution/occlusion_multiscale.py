@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, as_pair, unfit
+from ..checks import Pair, Precision, as_pair, unfit
 from ..models import Model
-from ..perturbation import Baseline, Engine, Precision, Shape, curves, n_variants, ranks, tried_windows
+from ..perturbation import Baseline, Engine, Shape, curves, n_variants, ranks, tried_windows
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution

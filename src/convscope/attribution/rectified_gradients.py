@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from ..results import Attribution
-from .gradient_kinds import Kind, per_pixel
+from .gradient_kinds import GradientKind, per_pixel
 from .method_run import Run
 from .replaced_functions import Replacement, replaced
 from .scored import ScoredBatch
@@ -24,7 +24,7 @@ _RELUS: tuple[Any, ...] = (functional.relu, torch.relu, torch.relu_, torch.Tenso
 _IN_PLACE = (torch.relu_, torch.Tensor.relu_)
 
 
-def rectified_maps(run: Run, rectifier: Rectifier, kind: Kind) -> Attribution:
+def rectified_maps(run: Run, rectifier: Rectifier, kind: GradientKind) -> Attribution:
     """The maps of a method that is the gradient with another rectifier."""
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:

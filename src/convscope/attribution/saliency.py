@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .gradient_kinds import Kind, gradient_unit, per_pixel
+from .gradient_kinds import GradientKind, gradient_unit, per_pixel
 from .method_run import Run
 from .scored import ScoredBatch
 
@@ -23,7 +23,7 @@ def saliency(
     images: Any,
     *,
     target: Target = None,
-    kind: Kind = "absolute",
+    kind: GradientKind = "absolute",
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:

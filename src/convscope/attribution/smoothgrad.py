@@ -11,7 +11,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .gradient_kinds import Kind, gradient_unit, per_pixel
+from .gradient_kinds import GradientKind, gradient_unit, per_pixel
 from .method_run import Run
 from .noisy_gradients import mean_powers
 from .scored import ScoredImage
@@ -25,7 +25,7 @@ def smoothgrad(
     target: Target = None,
     n_samples: int = 50,
     noise: float = 0.15,
-    kind: Kind = "absolute",
+    kind: GradientKind = "absolute",
     score: Score = "logit",
     seed: int = 0,
     progress: Progress | None = None,

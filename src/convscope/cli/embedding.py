@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..checks import Precision
 from .console import (
     err,
     escape,
@@ -57,7 +58,7 @@ def embed(
         typer.Option(help="Type in which a new store keeps vectors; float16 takes half the space."),
     ] = "float32",
     precision: Annotated[
-        Literal["float32", "bfloat16"],
+        Precision,
         typer.Option(help="Type to compute with; bfloat16 may be faster."),
     ] = "float32",
     compiled: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from ..checks import Method, which_is_nearer
+from ..checks import ProjectionMethod, which_is_nearer
 from .console import (
     LISTED,
     escape,
@@ -101,7 +101,9 @@ def neighbors(
 def project(
     model: Network,
     collection: Collection,
-    method: Annotated[Method, typer.Option(help="Method of the map; umap needs convscope\\[umap].")] = "pca",
+    method: Annotated[
+        ProjectionMethod, typer.Option(help="Method of the map; umap needs convscope\\[umap].")
+    ] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of what is random in tsne and umap.")] = 0,
     runner: RunBy = "local",

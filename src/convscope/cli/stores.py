@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from ..checks import Method, Metric, which_is_nearer
+from ..checks import ClusterMethod, Metric, ProjectionMethod, which_is_nearer
 from ..registry import method_key
 from .console import (
     free_output,
@@ -207,7 +207,7 @@ def place(
     model: Network,
     store: Store,
     images: Images,
-    method: Annotated[Method, typer.Option(help="The method by which `project` made the map.")] = "pca",
+    method: Annotated[ProjectionMethod, typer.Option(help="The method by which `project` made the map.")] = "pca",
     as_json: AsJson = False,
 ) -> None:
     """Where new images lie on a map that `project` made of a store; the store stays as it is."""
@@ -235,7 +235,7 @@ def place(
 def cluster(
     store: Store,
     method: Annotated[
-        Literal["hdbscan", "kmeans"],
+        ClusterMethod,
         typer.Option(help="Method: hdbscan finds how many groups there are, kmeans is told."),
     ] = "hdbscan",
     n_clusters: Annotated[

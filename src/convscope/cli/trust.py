@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from .. import declared
-from ..checks import as_choice, in_words
+from ..checks import as_choice, choices_in_words
 from ..errors import ParameterError
 from ..registry import method_key, method_keys
 from .console import free_output, progress_bar, reporting, save, saving_partial, show, staged_progress
@@ -153,7 +153,7 @@ def mask_study(
     ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(help=f"{in_words(SHAPES)}; give it once for each. By default all of them."),
+        typer.Option(help=f"{choices_in_words(SHAPES)}; give it once for each. By default all of them."),
     ] = None,
     baseline: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""An attribution for every image of a store; what the maps have in common is a question to the store."""
+"""`attribute_dataset`: an attribution for every image of a store, summarized in the row of the image."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
 from ..checks import Runner, check_address
-from ..embedding import EmbeddingStore
 from ..embedding.distributed import on_ray
 from ..embedding.origins import check_model
 from ..errors import ImageError
-from ..images import ImageSet, Source
+from ..images import ImageSet, ImageSource
 from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Attribution
+from ..store import EmbeddingStore
 from ..store.keys import has_changed, path_of
-from .map_summary import centers, focus, thumbnail
+from .map_summary import centers, focus, map_thumbnail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ def attribute_dataset(
         model: the network to explain; if a network made the store, that one.
         store: the store, whose image files are read again.
         method: a key of `convscope.ATTRIBUTIONS`.
-        where: a condition on the rows; see `EmbeddingStore.neighbors`.
+        where: a condition on the rows; see `convscope.neighbors`.
         runner: "ray" for the workers of a Ray cluster; see `convscope.embed`.
         address: of the cluster.
         progress: called with (images done, images in all).
@@ -126,7 +126,7 @@ class _Work:
 
     def __call__(self, paths: Sequence[str]) -> pa.Table | None:
         """The rows of the images that can still be read; None if none can."""
-        images = ImageSet([Source(path, Path(path_of(path))) for path in paths], skip_errors=True)
+        images = ImageSet([ImageSource(path, Path(path_of(path))) for path in paths], skip_errors=True)
         try:
             found = ATTRIBUTIONS[self._method](self._model, images, **self._options)
         except ImageError:  # none of them can be read
@@ -146,6 +146,6 @@ def _rows(found: Attribution, method: str) -> pa.Table:
         f"{method}_focus": pa.array(focus(sizes), pa.float32()),
         f"{method}_x": pa.array(x, pa.float32()),
         f"{method}_y": pa.array(y, pa.float32()),
-        f"{method}_map": pa.array([thumbnail(each) for each in sizes], pa.binary()),
+        f"{method}_map": pa.array([map_thumbnail(each) for each in sizes], pa.binary()),
     }
     return pa.table(columns)

@@ -30,7 +30,7 @@ def centers(sizes: Array) -> tuple[Array, Array]:
     return weights.sum(axis=1) @ columns, weights.sum(axis=2) @ rows
 
 
-def thumbnail(sizes: Array) -> bytes:
+def map_thumbnail(sizes: Array) -> bytes:
     """A map (H, W) as a gray JPEG, white where it is highest."""
     scaled = torch.from_numpy(np.ascontiguousarray(sizes))[None, None].float()
     small = torch.nn.functional.interpolate(scaled, (_SIDE, _SIDE), mode="area")[0, 0].numpy()

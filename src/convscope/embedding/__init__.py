@@ -3,7 +3,6 @@
 Each question is a function that takes `Embeddings` in memory or an `EmbeddingStore` alike.
 """
 
-from ..store import EmbeddingStore
 from .clusters import cluster
 from .duplicates import duplicates
 from .embed import embed
@@ -14,7 +13,6 @@ from .placing import place
 from .projection import project
 
 __all__ = [
-    "EmbeddingStore",
     "Embeddings",
     "cluster",
     "duplicates",

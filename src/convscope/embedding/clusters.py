@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..checks import ClusterMethod
 from ..errors import ParameterError
 from ..results import Array, Clusters
 from .copies import Copies
 from .reducing import REDUCED, reduced, vectors_in
 from .source import Source
 
-Method: TypeAlias = Literal["hdbscan", "kmeans"]
-
 _SMALLEST = 5  # images that make a group for HDBSCAN
 
 
 @checks_arguments
 def cluster(
-    source: Source | Array, *, method: Method = "hdbscan", n_clusters: int | None = None, seed: int = 0
+    source: Source | Array, *, method: ClusterMethod = "hdbscan", n_clusters: int | None = None, seed: int = 0
 ) -> Clusters:
     """Groups of images that are near to one another; a store gets them as its column ``cluster``.
 
@@ -50,6 +48,11 @@ def cluster(
 
     Cost: one pass to reduce; then HDBSCAN compares all pairs in 50 dimensions, k-means each point with each
     center, some ten times. Memory for N x 50 numbers.
+
+    Example:
+        >>> points = np.repeat([[0.0, 0], [9, 9]], 6, axis=0) + np.random.default_rng(0).normal(size=(12, 2))
+        >>> cluster(points, method="kmeans", n_clusters=2).sizes
+        array([6, 6])
 
     References:
         Campello, Moulavi, Sander: Density-based clustering based on hierarchical density estimates, 2013. Vinh,
@@ -148,7 +151,7 @@ def _agreement(members: Array, labels: tuple[str | None, ...]) -> float:
     return float(adjusted_mutual_info_score([labels[i] for i in rows], members[rows]))
 
 
-def _keep(source: Source, found: Clusters, method: Method) -> None:
+def _keep(source: Source, found: Clusters, method: ClusterMethod) -> None:
     """Write the groups into a store, with what is said of them, largest group first."""
     about = {
         "method": method,

@@ -15,14 +15,14 @@ from ..errors import ParameterError
 
 
 @contextmanager
-def running(address: str | None) -> Iterator[int]:
-    """Ray, and the number of its processors; what was started here is stopped again."""
+def ray_running(address: str | None) -> Iterator[int]:
+    """Use or start Ray, and yield the number of its processors; stop it if it was started here."""
     if missing := [name for name in ("ray", "lance_ray") if importlib.util.find_spec(name) is None]:
         raise ParameterError(f"{missing[0]} is not installed: pip install 'convscope[ray]'")
     import ray
 
-    wasrunning = ray.is_initialized()
-    if not wasrunning:
+    was_running = ray.is_initialized()
+    if not was_running:
         with warnings.catch_warnings():  # Lance warns of forks; what Ray starts are new programs
             warnings.filterwarnings("ignore", message=".*fork")
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
@@ -31,17 +31,17 @@ def running(address: str | None) -> Iterator[int]:
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
-        if not wasrunning:
+        if not was_running:
             ray.shutdown()
 
 
 def on_ray(
     work: Callable[[Sequence[Any]], Any], items: Sequence[Any], n_at_once: int, address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """``work`` on items, some at a time, by workers of a Ray cluster: (how many, what came out), in order."""
+    """Run ``work`` on items, some at a time, on the workers of a Ray cluster: (how many, its result), in order."""
     if not items:
         return
-    with running(address) as n_processors:
+    with ray_running(address) as n_processors:
         import ray
         from ray.util import ActorPool
 

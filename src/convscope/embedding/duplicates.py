@@ -130,7 +130,7 @@ def _found(
     is_first[copies.first] = True
 
     def different() -> Iterator[Block]:
-        """One vector of each group of equal ones, called by its place."""
+        """The first vector of each group of equal ones; its row number is its position."""
         first = 0
         for block in source.blocks():
             chosen = np.flatnonzero(is_first[first : first + len(block)])
@@ -185,7 +185,7 @@ def _chains(
 
 
 def _contents(source: Source) -> Sequence[str | None]:
-    """What stands for the content of each image: its id, or the vector and thumbnail of embeddings in memory."""
+    """A text for the content of each image: its id, or for embeddings in memory a hash of vector and thumbnail."""
     if source.held is None:
         return source.ids
     vectors = (vector for block in source.blocks() for vector in block.vectors)
@@ -194,7 +194,7 @@ def _contents(source: Source) -> Sequence[str | None]:
 
 
 def _described(source: Source, found: _Found, metric: Metric) -> Duplicates:
-    """The pairs with the images that they are made of."""
+    """The pairs, with names, labels and thumbnails of their images."""
     kept = found.equal.with_nearest(found.others, len(found.equal) + len(found.others))
     places, pairs = np.unique(kept.rows, return_inverse=True)
     taken = source.take(found.rows[places])

@@ -8,14 +8,14 @@ from typing import Any, overload
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Runner, check_address
+from ..checks import Precision, Runner, check_address
 from ..errors import ParameterError
 from ..models import Model, as_model
 from ..progress import Progress
 from ..store import EmbeddingStore, VectorType
 from .embeddings import Embeddings
 from .extracting import extract_each
-from .features import Extractor, Precision
+from .features import Extractor
 from .filling import Filling
 from .in_memory import embed_in_memory
 from .ray_filling import fill_by_ray

@@ -61,11 +61,11 @@ class Embeddings(Result):
 
     @property
     def ids(self) -> tuple[None, ...]:
-        """Of the contents of files, which are not kept here."""
+        """Hashes of the images' contents, which embeddings in memory do not keep: all None."""
         return (None,) * len(self)
 
     def reading(self) -> AbstractContextManager[None]:
-        """What is read inside belongs together; here nobody changes it."""
+        """A context for reading one version of the rows; in memory there is only one."""
         return nullcontext()
 
     @checks_arguments
@@ -112,7 +112,7 @@ class Embeddings(Result):
 
     @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
-        """`ParameterError` where vectors are of another network or layer than these."""
+        """Raise `ParameterError` for vectors of another network or layer."""
         mine, theirs = (of.model.get("weights_sha256") for of in (self.provenance, made))
         layer = made.parameters.get("layer", "")
         if layer != self.layer or (mine and theirs and mine != theirs):
@@ -124,14 +124,14 @@ class Embeddings(Result):
 
     @checks_arguments
     def check(self, where: str | None) -> None:
-        """`ParameterError` for a condition, as there are no columns here to be compared."""
+        """Raise `ParameterError` for any condition, as there are no columns to compare."""
         if where is not None:
             raise ParameterError(
                 f"where={where!r}: a condition needs a store; embed(model, images, store=...) makes one"
             )
 
     def remember(self, *_: object, **__: object) -> None:
-        """Nothing: what is in memory alone keeps no maps and no groups."""
+        """Do nothing: embeddings in memory keep no maps and no clusters."""
 
     def recall(self, kind: str) -> None:
-        """Nothing, as nothing is kept."""
+        """None, as nothing is kept."""

@@ -1,10 +1,8 @@
-"""The one loop of `embed`: from what is given, through the network, to where the vectors are kept."""
+"""The loop of `embed`: from the images, through the network, to whatever keeps the vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,19 +10,11 @@ import torch
 from ..execution import check_weights, in_batches
 from ..progress import Progress
 from .features import Extractor, Features
-from .reading import Picture
 from .supply import Keeper, Supply
 
 
-class Keeping(Keeper, AbstractContextManager[object], Protocol):
-    """Keeps vectors; what was computed is not lost where it is left by an error or Ctrl-C."""
-
-    def keep(self, pictures: Sequence[Picture], features: Features | None) -> None:
-        """Take pictures, and the features of those without an error, in the same order."""
-
-
-def extract_each(supply: Supply, extractor: Extractor, keeper: Keeping, progress: Progress | None = None) -> None:
-    """Embed all of a supply that the keeper wants, a batch at a time."""
+def extract_each(supply: Supply, extractor: Extractor, keeper: Keeper, progress: Progress | None = None) -> None:
+    """Embed the images that the keeper wants, a batch at a time."""
     with keeper, extractor.running() as extract:
         for group in supply.groups(extractor.batch_size, keeper):
             features = None if group.x is None else _features(extract, group.x)
@@ -36,7 +26,7 @@ def extract_each(supply: Supply, extractor: Extractor, keeper: Keeping, progress
 
 
 def _features(extract: Callable[[torch.Tensor], Features], x: torch.Tensor) -> Features:
-    """Of a batch; in parts where memory runs out."""
+    """The features of a batch, computed in parts if memory runs out."""
     parts: list[Features] = []
     for _ in in_batches(len(x), len(x), lambda first, end: parts.append(extract(x[first:end]))):
         pass

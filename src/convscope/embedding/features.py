@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..checks import Precision
 from ..errors import LayerError, ModelError
 from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, place_of, run_to
 from ..models import Layer, Model, as_maps
 from ..results import Array, Normalization
 
 _FAST_BATCH = 8  # on a CPU, in bfloat16 or compiled: 5 to 10 % faster than 4 at once, and than 16
-
-Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images to feature vectors in a store: what it holds already is left out, what was computed is kept."""
+"""Feature vectors into a store: images that it holds are skipped, and what was computed is never lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Filling:
         return self.is_to_be_written(picture.name, picture.stamp, error)
 
     def is_to_be_written(self, path: str, stamp: str | None, error: str | None) -> bool:
-        """Whether a row belongs into the store, which counts it."""
+        """Whether a row is to be written; it is counted for `StoreChanges`."""
         return self._account.is_to_be_written(path, stamp, error)
 
     def keep(self, pictures: Sequence[Picture], features: Features | None) -> None:

@@ -1,4 +1,4 @@
-"""Images to feature vectors in memory."""
+"""Feature vectors in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import Precision
 from ..errors import ImageError, Interrupted
 from ..images import ImageSet
 from ..models import Model
@@ -17,7 +18,7 @@ from ..progress import Progress
 from ..store.thumbnails import THUMBNAIL_PX
 from .embeddings import Embeddings
 from .extracting import extract_each
-from .features import Extractor, Features, Precision
+from .features import Extractor, Features
 from .reading import Picture
 from .supply import Files, Supply, supply_of
 

@@ -115,9 +115,9 @@ def neighbors(
 
 
 def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
-    """What a result tells of the rows found (Q, K), and where in that each of them is.
+    """What the result shows of the rows found (Q, K), and the position of each of them there.
 
-    That is everything where it is in memory anyway; else each row that was found, first the nearest of each query.
+    Of embeddings in memory that is every row; of a store each row found, the nearest of each query first.
     """
     if source.held is not None:
         return source.held, rows

@@ -1,4 +1,4 @@
-"""Which network made some vectors, and whether the one at hand is the same."""
+"""Which network made some vectors, and whether another one is the same."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from .source import Source
 
 
 def origin_for(model: Model, layer: str, precision: str) -> Origin:
-    """What vectors of this network at this layer say about themselves."""
+    """The origin of vectors that this network makes at this layer."""
     about = model.provenance("embed", {}, time.perf_counter())
     return Origin(about.model, layer, precision, about.versions)
 
 
 def check_model(source: Source, model: Any, *, embeds: bool = False) -> None:
-    """An error where another network than this one made the vectors of a source; None is not checked.
+    """Raise an error if another network made the vectors of a source; None is not checked.
 
-    With ``embeds`` also where no network did, as they were brought along: none can embed anything to be compared.
+    With ``embeds``, raise one also if the user brought the vectors along: no network can embed images to compare
+    with them.
     """
     layer = source.made.parameters["layer"]
     if not layer:

@@ -42,7 +42,7 @@ class Pairs:
 
 
 def block_pairs(vectors: Callable[[], Iterator[Block]]) -> Iterator[tuple[Block, Block, bool]]:
-    """Every two blocks once, and every block with itself; the last value says which it is.
+    """Every two blocks once, and every block with itself; the last value says whether both are the same.
 
     ``vectors`` gives all rows, in blocks of any size, and the same ones at every call.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Method
+from ..checks import ProjectionMethod
 from ..errors import StoreError
 from ..results import Array, Projection
 from ..store import EmbeddingStore
@@ -22,7 +22,7 @@ _PLACED_BY = 10  # nearest old points, for a new one
 
 
 @checks_arguments
-def place(store: EmbeddingStore, images: Any, *, method: Method = "pca", model: Any = None) -> Array:
+def place(store: EmbeddingStore, images: Any, *, method: ProjectionMethod = "pca", model: Any = None) -> Array:
     """Where images lie on the map that `convscope.project` made of a store.
 
     On a map by "tsne" or "umap" that is the mean of the 10 nearest old points, in principal components, each

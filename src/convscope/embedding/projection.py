@@ -11,14 +11,14 @@ from functools import partial
 import numpy as np
 
 from ..arguments import checks_arguments
-from ..checks import Method, Runner, check_address
+from ..checks import ProjectionMethod, Runner, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection
 from ..store.thumbnails import THUMBNAIL_PX
 from .copies import Copies
 from .moments import Moments
 from .placing import keep_map
-from .quality import NEAREST, looked_at, trust
+from .quality import NEAREST, points_to_check, trust
 from .ray_moments import moments_by_ray
 from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
 from .source import MOST_THUMBNAILS, Source, is_stored
@@ -28,7 +28,7 @@ from .source import MOST_THUMBNAILS, Source, is_stored
 def project(
     source: Source | Array,
     *,
-    method: Method = "pca",
+    method: ProjectionMethod = "pca",
     n_components: int = 2,
     seed: int = 0,
     runner: Runner = "local",
@@ -98,7 +98,7 @@ def project(
 
 def mapped(
     source: Source,
-    method: Method = "pca",
+    method: ProjectionMethod = "pca",
     n_components: int = 2,
     seed: int = 0,
     summed: Callable[[], Moments] | None = None,
@@ -216,6 +216,6 @@ def _trusted(source: Source, copies: Copies, placed: Array, seed: int) -> tuple[
     n = len(placed)
     if n < 5:
         return float("nan"), float("nan")
-    rows = looked_at(n, seed)
+    rows = points_to_check(n, seed)
     queries = np.concatenate(list(vectors_at(source, copies.first[rows])))
     return trust(vectors_at(source, copies.first), queries, rows, placed, min(NEAREST, (n - 1) // 2), seed)

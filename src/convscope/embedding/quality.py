@@ -57,7 +57,7 @@ def trust(
     return 1 - worse * 2 / (q * k * (2 * n - 3 * k - 1)), kept / (q * k)
 
 
-def looked_at(n: int, seed: int) -> Array:
+def points_to_check(n: int, seed: int) -> Array:
     """The points to check (q,): all of up to 3,162, and fewer of more."""
     q = min(n, max(50, _DISTANCES // n))
     return np.sort(np.random.default_rng(seed).choice(n, q, replace=False))

@@ -1,4 +1,4 @@
-"""What is searched for: rows of a source, vectors, or images that are embedded first."""
+"""Queries: rows of a source, vectors, or images that are embedded first."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Queries:
 
 
 def queries_of(source: Source, query: Any, space: Space = "feature", model: Any = None) -> Queries:
-    """Whatever a query is, as vectors that can be compared with those of a source.
+    """Turn a query of any kind into vectors that can be compared with those of a source.
 
     Args:
-        source: what is asked.
+        source: what is searched.
         query: row numbers, names, `Embeddings`, a float array (D,) or (Q, D), or images.
         space: "feature" or "pixel", in which a bare vector has no place.
         model: embeds images; by default the one that `Embeddings` remember.
@@ -86,7 +86,7 @@ def _rows_named(source: Source, query: Any) -> Array | None:
 
 
 def _items(query: Any) -> list[Any]:
-    """What is in a list or an array of integers; anything else is one item."""
+    """The items of a list or an array of integers; anything else is one item."""
     if isinstance(query, np.ndarray):
         return list(query.reshape(-1).tolist()) if query.ndim < 2 and query.dtype.kind in "iu" else [None]
     if isinstance(query, str | bytes | ImageSet):  # the last would open its images
@@ -132,7 +132,7 @@ def _checked(source: Source, vectors: Array) -> Array:
 
 
 def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
-    """Images as the network that made a source sees them."""
+    """Images embedded by the network that made the source, at the same layer."""
     model = source.model if model is None else as_model(model)
     check_model(source, model, embeds=True)
     if model is None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ImageError
-from ..images import ImageSet, Source
+from ..images import ImageSet, ImageSource
 from ..progress import Progress
 from ..store import EmbeddingStore, VectorType
 from ..store.conditions import is_one_of
 from ..store.keys import path_of
 from ..store.schema import padded
-from .distributed import running
+from .distributed import ray_running
 from .extracting import extract_each
 from .features import Extractor, Features
 from .filling import Filling
@@ -60,7 +60,7 @@ def fill_by_ray(
     store, n_all, known = filling.store, n_done + len(todo), filling.store.by_path("stamp")
     if not len(todo):
         return filling.result()
-    with running(address) as n_workers:
+    with ray_running(address) as n_workers:
         n_expected = len(known)
         for first in range(0, len(todo), _COMMIT):
             part = todo[first : first + _COMMIT]
@@ -104,7 +104,7 @@ class _Worker:
         self._images = images  # none of them: how they are opened
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        sources = [Source(row["path"], Path(path_of(row["path"])), row["label"]) for row in batch.to_pylist()]
+        sources = [ImageSource(row["path"], Path(path_of(row["path"])), row["label"]) for row in batch.to_pylist()]
         images = self._images.of(sources)
         images.skip_errors = True  # an error is of its row, and raised where all rows are
         rows = _Rows(self._extractor, self._schema)
@@ -158,7 +158,7 @@ def _replace(filling: Filling, made: Any) -> None:
         filling.store.write(batch.filter(wanted))
 
 
-def _raise_unread(store: EmbeddingStore, sources: Sequence[Source]) -> None:
+def _raise_unread(store: EmbeddingStore, sources: Sequence[ImageSource]) -> None:
     """`ImageError` where one of these could not be read; their rows say so, too."""
     for first in range(0, len(sources), _BLOCK):
         chosen = is_one_of("path", [source.name for source in sources[first : first + _BLOCK]])

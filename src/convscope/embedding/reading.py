@@ -1,4 +1,4 @@
-"""From an image file to what the network takes in, and what a row says of it."""
+"""From an image file to the network's input and to the facts that a row keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ImageError, UnavailableError
-from ..images import ImageSet, Pixels, Source, open_image, upright_size
+from ..images import ImageSet, ImageSource, Pixels, open_image, upright_size
 from ..models import Preprocessing
 from ..results import Array
 from ..store.keys import digest_of, stamp_of
@@ -32,7 +32,7 @@ class Picture:
     jpeg: bytes | None = None
 
 
-def read(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Picture:
+def read(source: ImageSource, preprocessing: Preprocessing, images: ImageSet) -> Picture:
     """Open one of some images, and fit it to the network's input; an error is kept rather than raised."""
     try:
         pixels = open_image(source, background=images.background, at_least=images.at_least, remark=images.remark)
@@ -43,7 +43,7 @@ def read(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Pict
     return Picture(source.name, source.label, fitted, thumbnail_of(fitted), size=size)
 
 
-def read_for_store(source: Source, preprocessing: Preprocessing, images: ImageSet) -> Picture:
+def read_for_store(source: ImageSource, preprocessing: Preprocessing, images: ImageSet) -> Picture:
     """The same with all that a row says of an image."""
     stamp = stamp_of(source.content)  # before it is read, so that a later change is seen the next time
     try:

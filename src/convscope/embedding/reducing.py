@@ -49,7 +49,7 @@ def vectors_in(source: Any) -> Source:
 def reduced(source: Source, k: int, summed: Callable[[], Moments] | None = None) -> Reduced:
     """The vectors of a source along their first k principal components; fewer where there are not so many.
 
-    ``summed`` gives the moments of all vectors where somebody else sums them up.
+    ``summed`` returns the moments of all vectors, if workers sum them up.
     """
     components = _components(source, summed)
     copies = _copies(source, components)

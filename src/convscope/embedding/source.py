@@ -1,4 +1,4 @@
-"""What can be asked: vectors of images with their names, in memory or on disk, by one protocol."""
+"""`Source`: the protocol by which questions read vectors of images, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
 
 class Source(Protocol):
-    """`Embeddings` or an `EmbeddingStore`, to whoever asks.
+    """What `Embeddings` and an `EmbeddingStore` have in common, which is all that a question needs.
 
-    Rows are numbers that `blocks` and `find` give, for `take` and `vectors_of`. In a store they are no places.
+    `blocks` and `find` give row numbers, which `take` and `vectors_of` take. In a store a row's number is not its
+    position.
     """
 
     @property
     def names(self) -> Sequence[str]:
-        """Of all images that take part in answers, in the order of `blocks`; as are labels and ids."""
+        """The names of the images that take part in answers, in the order of `blocks`, like labels and ids."""
 
     @property
     def labels(self) -> Sequence[str | None]: ...
@@ -35,7 +36,7 @@ class Source(Protocol):
 
     @property
     def rows(self) -> Array:
-        """Their numbers (N,)."""
+        """The row numbers (N,) of these images."""
 
     @property
     def n_vectors(self) -> int: ...
@@ -49,28 +50,28 @@ class Source(Protocol):
 
     @property
     def model(self) -> Any:
-        """That network, where it is at hand."""
+        """That network, or None where it is not at hand."""
 
     @property
     def held(self) -> Taken | None:
-        """All rows, where they are in memory anyway."""
+        """What is known of all rows if it is in memory anyway, else None."""
 
     def __len__(self) -> int: ...
 
     def reading(self) -> AbstractContextManager[None]:
-        """One version of the rows for all that is read inside."""
+        """A context in which everything is read from one version of the rows."""
 
     def check_comparable(self, made: Provenance) -> None:
-        """An error where vectors that were made so cannot be compared with these."""
+        """Raise an error if vectors of this origin cannot be compared with those here."""
 
     def check(self, where: str | None) -> None:
-        """`ParameterError` for a condition that cannot be read."""
+        """Raise `ParameterError` for a condition that cannot be read."""
 
     def blocks(self, space: Space = "feature", where: str | None = None) -> Iterator[Block]:
         """The rows for which a condition holds, some thousands at a time."""
 
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
-        """The vectors, or pixels, (n, D) of some rows."""
+        """The vectors, or in "pixel" space the pixels, (n, D) of some rows."""
 
     def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
         """What is known of some rows."""
@@ -85,26 +86,26 @@ class Source(Protocol):
         data: bytes = b"",
         columns: Mapping[str, Array | None] | None = None,
     ) -> None:
-        """Keep what was computed from all rows, on disk: embeddings in memory keep nothing."""
+        """Keep on disk what was computed from all rows; embeddings in memory keep nothing."""
 
     def recall(self, kind: str) -> tuple[dict[str, Any], bytes] | None:
         """What `remember` kept."""
 
 
 def is_source(value: object) -> TypeGuard[Source]:
-    """Whether a value can be asked."""
+    """Whether a value is `Embeddings`, an `EmbeddingStore`, or anything else that can be asked."""
     return hasattr(value, "blocks") and hasattr(value, "take")
 
 
 def as_source(value: object) -> Source:
-    """`Embeddings` or an `EmbeddingStore`, or `ParameterError`."""
+    """The value as a `Source`; `ParameterError` if it is neither `Embeddings` nor an `EmbeddingStore`."""
     if not is_source(value):
         raise unfit(value, "source", "Embeddings or an EmbeddingStore")
     return value
 
 
 def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
-    """Whether the vectors are on disk, where an index and the workers of a cluster can reach them."""
+    """Whether the vectors are on disk, where an index and the workers of a Ray cluster can reach them."""
     return source.held is None
 
 
@@ -117,7 +118,7 @@ def taken_to_show(source: Source, rows: Array) -> Taken:
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:
-    """The rows at some places, which ascend, among those of all blocks."""
+    """The rows at these positions, in ascending order, counted over all blocks."""
     first = 0
     for block in blocks:
         here = places[(places >= first) & (places < first + len(block))] - first
@@ -126,6 +127,6 @@ def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:
 
 
 def rows_at(blocks: Iterable[Block], places: Array) -> Block:
-    """The same in one block."""
+    """The same as one block."""
     found = list(blocks_at(blocks, places))
     return Block(np.concatenate([b.rows for b in found]), np.concatenate([b.vectors for b in found]))

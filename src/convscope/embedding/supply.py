@@ -1,9 +1,10 @@
-"""What is embedded: files that are opened by threads, or tensors that somebody has preprocessed."""
+"""What is embedded: files, which threads open, or tensors that are preprocessed already."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -12,18 +13,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import ImageError
-from ..images import ImageSet, Source, load_images
+from ..images import ImageSet, ImageSource, load_images
 from ..models import Model, check_tensor, opened
 from ..results import Array
 from ..store.keys import as_key, digest_of, key_of, stamp_of
 from ..store.lance import as_place
 from ..store.thumbnails import encode, thumbnail_of
+from .features import Features
 from .reading import Picture, read, read_for_store
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures, and what the network takes in for those without an error; how many of all images are done then."""
+    """Some pictures, and the network's input ``x`` for those without an error; ``n_done`` images are done then."""
 
     pictures: Sequence[Picture]
     x: torch.Tensor | None
@@ -31,19 +33,26 @@ class Group:
     n_all: int
 
 
-class Keeper(Protocol):
-    """Says which images are to be embedded: memory takes all of them, a store those that it does not hold yet."""
+class Keeper(AbstractContextManager[object], Protocol):
+    """Says which images are to be embedded, and keeps their vectors.
+
+    Memory takes all images, a store those that it does not hold yet. When the context ends, by an error or Ctrl-C
+    too, nothing that was computed is lost.
+    """
 
     def select(self, images: ImageSet) -> tuple[ImageSet, int]:
-        """Those that are to be opened, and how many need not be."""
+        """The images to open, and how many need not be opened."""
 
     def wants(self, picture: Picture) -> bool:
-        """Whether one that was read is to be kept."""
+        """Whether an image that was read is to be kept."""
+
+    def keep(self, pictures: Sequence[Picture], features: Features | None) -> None:
+        """Take pictures, and the features of those without an error, in the same order."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Images that are opened and preprocessed by threads, or one by one, as by a worker among many."""
+    """Images that threads open and preprocess; or, ``one_by_one``, the calling thread, as in a worker of Ray."""
 
     images: ImageSet
     model: Model
@@ -56,7 +65,7 @@ class Files:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the images were found and opened; complete when all of them are."""
+        """Notes on how the images were found and opened; complete once all are opened."""
         return (*self.images.notes, *self.images.remarks)
 
     def __len__(self) -> int:
@@ -118,7 +127,7 @@ class Tensors:
         return self._n
 
     def groups(self, size: int, keeper: Keeper) -> Iterator[Group]:
-        """As those of files."""
+        """Groups as `Files.groups` yields them."""
         n_done = 0
         for batch in self._batches:
             every, labels = _with_labels(batch)
@@ -150,7 +159,7 @@ Supply: TypeAlias = Files | Tensors
 
 
 def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Supply:
-    """What was given, to be embedded into memory or into the store at a place; nothing is opened yet."""
+    """The images to embed, into memory or into the store at a place; nothing is opened yet."""
     if isinstance(images, torch.Tensor | DataLoader):
         return Tensors(images, model, store is not None)
     found = load_images(images)
@@ -159,12 +168,12 @@ def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Sup
 
 
 def keyed(images: ImageSet, place: str | Path) -> ImageSet:
-    """Images as a store keys them: a file by its whole path, wherever convscope is started, and each of them once.
+    """Images by the keys of a store, each once; the key of a file is its absolute path.
 
-    The store's own files, where it stands in the folder of the images, are left out.
+    If the store lies in the folder of the images, its own files are left out.
     """
     own = os.path.join(os.path.abspath(as_place(place)), "")
-    found: dict[str, Source] = {}
+    found: dict[str, ImageSource] = {}
     twice: dict[str, str | None] = {}
     for source in images.sources:
         name = source.name

@@ -1,4 +1,4 @@
-"""From where on two images of a collection are nearly the same, found from how near they usually are."""
+"""The threshold from which two images count as nearly the same, found from how near images usually are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAMPLE = 1000  # images whose neighbors are looked for
 
 
 def check_known(metric: Metric) -> None:
-    """`ParameterError` for a metric whose values do not say when two images are the same."""
+    """Raise `ParameterError` for a metric whose values do not tell when two images are the same."""
     if metric == "dot":
         raise ParameterError(
             "metric='dot' has no threshold of its own, as long vectors are near to all: give a threshold, or use "

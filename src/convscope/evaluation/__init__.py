@@ -3,14 +3,13 @@
 from .compare import compare
 from .evaluate import evaluate
 from .mask_study import mask_study
-from .measures import CURVES, MEASURES, Measure
+from .measures import CURVES, MEASURES
 from .retrieval import evaluate_retrieval
 from .sanity import sanity_check
 
 __all__ = [
     "CURVES",
     "MEASURES",
-    "Measure",
     "compare",
     "evaluate",
     "evaluate_retrieval",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..attribution import ATTRIBUTIONS
 from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, as_model
+from ..progress import StageProgress
 from ..registry import method_key, method_keys
 from ..results import Attribution, Comparison, Evaluation
 from ..targets import Target
@@ -24,7 +25,6 @@ from .intervals import mean_and_margin
 from .measures import CURVES
 from .standings import standings_of, verdict_of
 
-StageProgress: TypeAlias = Callable[[str, int, int], None]
 _MEASURES = (*CURVES, "completeness_error", "sparseness")
 _SHOWN = 4  # images in the picture
 

@@ -14,7 +14,7 @@ _QUERIES, _ROWS = 128, 4096  # at once
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Rankings:
     """For each query: the class that the k nearest vote for, two measures (Q,), and the k nearest rows (Q, k)."""
 
     voted: Array
@@ -23,7 +23,7 @@ class Ranked:
     neighbors: Array
 
 
-def ranked_by(points: Array, codes: Array, queries: Array, k: int, metric: Metric, seed: int) -> Ranked:
+def ranked_by(points: Array, codes: Array, queries: Array, k: int, metric: Metric, seed: int) -> Rankings:
     """All other rows, ranked for each query; ties in a random order, as rows often come class by class.
 
     Args:
@@ -50,7 +50,7 @@ def ranked_by(points: Array, codes: Array, queries: Array, k: int, metric: Metri
         precisions = np.where(is_same, hits / np.arange(1, n), 0).sum(axis=1)
         average = precisions / np.maximum(hits[:, -1], 1)
         parts.append((voted_for(found[:, :k]), is_same[:, :k].mean(axis=1), average, order[:, :k]))
-    return Ranked(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return Rankings(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _costs_to_all(points: Array, rows: Array, metric: Metric) -> Array:

@@ -30,7 +30,7 @@ from ..embedding.source import Source, as_source, rows_at
 from ..errors import ParameterError
 from ..results import Array, Retrieval
 from ..store.thumbnails import THUMBNAIL_PX
-from .ranking import Ranked, ranked_by, voted_for
+from .ranking import Rankings, ranked_by, voted_for
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
 _ROWS = 4096  # of a store whose thumbnails are read at once
@@ -154,7 +154,7 @@ def _confusion(true: Array, voted: Array, n_classes: int) -> Array:
     return table
 
 
-def _worst(images: _Images, queries: Array, ranked: Ranked, n: int) -> dict[str, Any]:
+def _worst(images: _Images, queries: Array, ranked: Rankings, n: int) -> dict[str, Any]:
     """The queries whose neighbors agree the least, with those neighbors: what `Retrieval` shows of them."""
     lowest = np.lexsort((ranked.average_precision, ranked.precision))[:n]
     shown = np.column_stack([queries[lowest], ranked.neighbors[lowest]])
@@ -170,7 +170,7 @@ def _worst(images: _Images, queries: Array, ranked: Ranked, n: int) -> dict[str,
     }
 
 
-def _per_class(ranked: Ranked, codes: Array, queries: Array) -> list[Array]:
+def _per_class(ranked: Rankings, codes: Array, queries: Array) -> list[Array]:
     """Mean accuracy, precision and average precision of each class (C,), NaN where there is no query to tell."""
     true, n_images = codes[queries], np.bincount(codes)
     n_queries = np.bincount(true, minlength=len(n_images))

@@ -1,4 +1,4 @@
-"""How methods stand: which is first, which cannot be told from it, which do not beat chance; and that in words."""
+"""Which method comes first, which are tied with it, which do not beat chance; and the verdict in words."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from .autograd import reached
 from .batching import free_memory, in_batches
-from .capture import OUTPUT, intercepted, main_output, place_of, run_to, watch
+from .capture import OUTPUT, intercepted, main_output, place_of, run_to
 from .conv_chains import convolutions_of
 from .digest import weights_digest
 from .folding import folded_batch_norm, scale_and_shift
@@ -30,6 +30,5 @@ __all__ = [
     "reached",
     "run_to",
     "scale_and_shift",
-    "watch",
     "weights_digest",
 ]

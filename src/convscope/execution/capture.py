@@ -46,7 +46,7 @@ def place_of(name: str) -> Place:
     return Place(found["path"], int(found["call"] or 0), found["item"], found["input"] is not None)
 
 
-def members_of(output: Any) -> Iterator[tuple[Any, Any]]:
+def parts_of(output: Any) -> Iterator[tuple[Any, Any]]:
     """What an output of several parts holds, by key or number: of a dict, a list, a tuple or a dataclass."""
     if isinstance(output, Mapping):
         yield from output.items()
@@ -61,7 +61,7 @@ def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(output, torch.Tensor):
         yield "", output
     else:
-        yield from ((f"[{key}]", value) for key, value in members_of(output) if isinstance(value, torch.Tensor))
+        yield from ((f"[{key}]", value) for key, value in parts_of(output) if isinstance(value, torch.Tensor))
 
 
 def item_of(output: Any, item: str | None) -> torch.Tensor | None:
@@ -76,7 +76,7 @@ def tensors_of(output: Any) -> Iterator[torch.Tensor]:
         if output.is_floating_point():
             yield output
     else:
-        for _, value in members_of(output):
+        for _, value in parts_of(output):
             yield from tensors_of(value)
 
 
@@ -84,7 +84,7 @@ def main_output(output: Any) -> torch.Tensor | None:
     """The tensor that a network is about: the output itself, or "logits", "out" or the first of several."""
     if isinstance(output, torch.Tensor):
         return output
-    members = list(members_of(output))
+    members = list(parts_of(output))
     named = [value for name in ("logits", "out") for key, value in members if key == name]
     return next(
         (main for value in (*named, *(v for _, v in members)) if (main := main_output(value)) is not None), None

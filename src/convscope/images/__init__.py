@@ -7,17 +7,15 @@ samples of more than 8 bits scaled to 8, the first frame of an animation. Nothin
 
 from .find_images import load_images
 from .image_set import ImageSet
-from .image_source import WHITE, Color, Item, Pixels, Source
+from .image_source import ImageSource, Item, Pixels
 from .memory_limit import one_image
 from .opening import open_image, upright_size
 
 __all__ = [
-    "WHITE",
-    "Color",
     "ImageSet",
+    "ImageSource",
     "Item",
     "Pixels",
-    "Source",
     "load_images",
     "one_image",
     "open_image",

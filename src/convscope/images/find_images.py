@@ -17,7 +17,7 @@ from ..arguments import checks_arguments
 from ..errors import ImageError, UnavailableError
 from .folders import files_in, files_like, has_wildcards, labels_of
 from .image_set import ImageSet
-from .image_source import WHITE, Color, Item, Source
+from .image_source import WHITE, Color, ImageSource, Item
 from .left_out import LeftOut
 
 
@@ -25,7 +25,7 @@ from .left_out import LeftOut
 class _Found:
     """The images found so far, and remarks on the search."""
 
-    sources: list[Source] = field(default_factory=list)
+    sources: list[ImageSource] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)  # searched
@@ -33,7 +33,7 @@ class _Found:
     skips_errors: bool = False  # whether items of a list may be missing
 
     def add(self, content: Any, name: str, label: str | None = None) -> None:
-        self.sources.append(Source(name, content, label))
+        self.sources.append(ImageSource(name, content, label))
 
 
 @checks_arguments
@@ -122,7 +122,7 @@ def _find(source: Any, found: _Found) -> bool:
         found.tables += source.tables
         found.left_out.unreadable += source.unreadable
         return source.skip_errors
-    if isinstance(source, Source):
+    if isinstance(source, ImageSource):
         found.sources.append(source)
     elif isinstance(source, Image.Image):
         found.add(source, Path(os.fsdecode(getattr(source, "filename", "") or "image")).name)
@@ -235,8 +235,8 @@ def _check_found(files: Sequence[Path], text: str, left_out: LeftOut) -> None:
 
 
 def _find_listed(table: Path, found: _Found) -> None:
-    listing = tables.listed(table)
+    listing = tables.read_table(table)
     found.notes += listing.notes
     found.tables.append(table)
     for file, label in listing.rows:
-        found.sources.append(Source(str(file), file, label, listing.says_label))
+        found.sources.append(ImageSource(str(file), file, label, listing.says_label))

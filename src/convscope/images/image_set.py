@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import overload
 
 from ..arguments import checks_arguments
-from .image_source import WHITE, Color, Pixels, Source
+from .image_source import WHITE, Color, ImageSource, Pixels
 from .opening import open_image
 
 
@@ -23,7 +23,7 @@ class ImageSet(Sequence[Pixels]):
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[ImageSource],
         *,
         background: Color = WHITE,
         skip_errors: bool = False,
@@ -57,7 +57,7 @@ class ImageSet(Sequence[Pixels]):
         return open_image(source, background=self.background, at_least=self.at_least, remark=self.remark)
 
     @checks_arguments
-    def of(self, sources: Sequence[Source]) -> ImageSet:
+    def of(self, sources: Sequence[ImageSource]) -> ImageSet:
         """A set of other sources, opened in the same way; it shares its remarks with this set."""
         other = ImageSet(
             sources,

@@ -15,7 +15,7 @@ WHITE: Color = (255, 255, 255)
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ImageSource:
     """An image that has not been opened: its name for messages, its label, and where it comes from.
 
     ``says_label``: a label of None means that the image has no label, like an empty cell in a table's column.

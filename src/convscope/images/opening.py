@@ -17,7 +17,7 @@ from . import memory_limit
 from .bit_depth import depth_of
 from .converting import is_on_its_side, to_rgb, turn_upright
 from .formats import bytes_to_open, is_icon, opened_formats, reads_all, why_not
-from .image_source import WHITE, Color, Item, Pixels, Source
+from .image_source import WHITE, Color, ImageSource, Item, Pixels
 from .pillow_warnings import quiet
 
 _RGB = 3  # torchvision's ImageReadMode.RGB
@@ -27,7 +27,7 @@ Remark: TypeAlias = Callable[[str, str], None]  # text, name of the image
 
 
 def open_image(
-    source: Source, *, background: Color = WHITE, at_least: int | None = None, remark: Remark | None = None
+    source: ImageSource, *, background: Color = WHITE, at_least: int | None = None, remark: Remark | None = None
 ) -> Pixels:
     """Open one image as uint8 (H, W, 3), or check and pass on an array.
 

@@ -7,7 +7,7 @@ merges some of them, `operations` has a rule for running each on a part of its m
 
 from .geometry import Ints
 from .graph import GraphError
-from .plan import AT_ONCE, Changes, Layout, Plan, forget_plan, plan_of
-from .run import Run
+from .plan import AT_ONCE, Changes, Plan, forget_plan, plan_of
+from .run import IncrementalRun
 
-__all__ = ["AT_ONCE", "Changes", "GraphError", "Ints", "Layout", "Plan", "Run", "forget_plan", "plan_of"]
+__all__ = ["AT_ONCE", "Changes", "GraphError", "IncrementalRun", "Ints", "Plan", "forget_plan", "plan_of"]

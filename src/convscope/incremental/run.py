@@ -15,7 +15,7 @@ from .plan import Layout, Plan
 from .rewriting import evaluate
 
 
-class Run:
+class IncrementalRun:
     """The activations of one image, and from them the outputs for variants of it.
 
     Args:

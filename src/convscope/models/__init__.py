@@ -1,6 +1,6 @@
 """Models: a network with its preprocessing, its labels and its layers, and where it comes from."""
 
-from .catalog import DEFAULT_MODEL, best_device, load_model
+from .catalog import DEFAULT_MODEL, load_model
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model, as_model
@@ -19,7 +19,6 @@ __all__ = [
     "Structure",
     "as_maps",
     "as_model",
-    "best_device",
     "check_tensor",
     "gaussian_blur",
     "lie_in_place",

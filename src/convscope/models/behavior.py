@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from ..execution.capture import main_output, members_of, tensors_of
+from ..execution.capture import main_output, parts_of, tensors_of
 from ..execution.random_numbers import RandomState
 from ..execution.running import draws_no_random_numbers, forget_between_runs, remember_between_runs
 from ..execution.state import ModuleState
@@ -128,7 +128,7 @@ def kept(output: Any) -> Any:
     """An output as dicts and lists of tensors of its own, as a network may write into the same ones again."""
     if isinstance(output, torch.Tensor):
         return output.detach().clone()
-    return {key: kept(value) for key, value in members_of(output)}
+    return {key: kept(value) for key, value in parts_of(output)}
 
 
 def _row(output: Any, i: int) -> Any:

@@ -20,7 +20,7 @@ from ..execution.running import check_weights, evaluating, move, refuse_where_it
 from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
-from ..targets.resolving import check_output, note_on_scores
+from ..targets.resolving import check_class_scores, note_on_scores
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm, shown_pixels
@@ -216,7 +216,7 @@ class Model:
         names: list[str] = []
         with evaluating(self.module):
             for batch in self.batches(inputs):
-                scores.append(check_output(self.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
+                scores.append(check_class_scores(self.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
                 names.extend(batch.names)
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))

@@ -25,7 +25,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-Pair = tuple[int, int]
+from ..checks import Pair
+
 Reals = tuple[float, float]
 
 

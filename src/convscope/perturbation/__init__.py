@@ -13,7 +13,7 @@ from .engine_choice import Scorer
 from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
 from .score_checks import EXACT, ROUGH, finite
 from .signs import SIGNS, SLIGHT, SignNote, other_baseline, strongest
-from .variants import Engine, Precision, Variants
+from .variants import Engine, Variants
 
 __all__ = [
     "EXACT",
@@ -25,7 +25,6 @@ __all__ = [
     "Curves",
     "Engine",
     "Masks",
-    "Precision",
     "ScoreVariants",
     "Scorer",
     "Shape",

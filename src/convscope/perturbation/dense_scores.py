@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checks import Precision
 from ..execution import convolutions_of, fused, in_batches
 from ..models import Model
-from .variants import Outputs, Precision, Variants, widened
+from .variants import Outputs, Variants, widened
 
 
 @contextmanager

@@ -19,14 +19,14 @@ from typing import Any, get_args
 
 import torch
 
-from ..checks import as_choice
+from ..checks import Precision, as_choice
 from ..incremental import GraphError
 from ..models import Model
 from .dense_scores import dense_outputs
 from .incremental_scores import IncrementalEngine
 from .masks import Masks
 from .score_checks import SpotCheck, tolerance
-from .variants import Engine, Outputs, Precision, Scores, Variants
+from .variants import Engine, Outputs, Scores, Variants
 
 GAIN = 1.1  # "auto" runs whole networks below this predicted ratio
 # Values that all layers put out for one image, times variants: below it a plan costs more than it saves.

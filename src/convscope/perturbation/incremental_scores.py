@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from ..incremental import AT_ONCE, Changes, Ints, Plan, Run, forget_plan, plan_of
+from ..checks import Precision
+from ..incremental import AT_ONCE, Changes, IncrementalRun, Ints, Plan, forget_plan, plan_of
 from ..models import Model
 from .masks import Masks
-from .variants import Outputs, Precision, Variants, widened
+from .variants import Outputs, Variants, widened
 
 
 class IncrementalEngine:
@@ -40,7 +41,7 @@ class IncrementalEngine:
     def outputs(self, variants: Variants) -> Outputs:
         """Run the image, and be ready to run what each variant changes."""
         changes = self._changes_of(variants.masks)
-        run = Run(self._plan, variants.image)
+        run = IncrementalRun(self._plan, variants.image)
 
         def of(numbers: Ints) -> Any:
             layout = changes.layout(numbers)

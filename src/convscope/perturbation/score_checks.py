@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checks import Precision
 from ..errors import ModelError
 from ..models import Model
 from .dense_scores import dense_outputs
-from .variants import Outputs, Precision, Scores, Variants
+from .variants import Outputs, Scores, Variants
 
 EXACT = 1e-4  # of the range of the output: how far float32 rounding may move it when sums run in another order
 ROUGH = 0.05  # the same for types with fewer digits

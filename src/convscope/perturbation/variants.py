@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from ..checks import Precision
 from ..execution import in_batches
 from ..incremental import Ints
 from .masks import Masks
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]
-Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 # From the network's output for m variants, and m, to the scores (m, T) of T targets.
 Scores: TypeAlias = Callable[[Any, int], torch.Tensor]

@@ -7,7 +7,6 @@ from .filter_figures import filter_summary, filter_tiles, is_faint
 from .image_uris import image_uri
 from .neighbor_figures import neighbor_rows, query_label
 from .pictures import data_uri, figure, plot, save_png
-from .projection_figures import label_styles
 
 __all__ = [
     "Scale",
@@ -22,7 +21,6 @@ __all__ = [
     "image_uri",
     "is_faint",
     "is_grainy",
-    "label_styles",
     "neighbor_rows",
     "plot",
     "query_label",

@@ -13,12 +13,12 @@ from .overlays import map_overlay
 from .style import (
     INK,
     SOFT,
+    drawable,
     fold,
     heading,
     headline,
     in_words,
     new_figure,
-    printable,
     short_label,
     short_name,
     show,
@@ -81,9 +81,9 @@ def _draw_maps(
         for n, (name, note, picture) in enumerate(tiles):
             ax = figure.add_subplot(grid[i * rows_each + n // columns, n % columns])
             show(ax, picture)
-            ax.set_title(printable(name), loc="left", pad=3, **text(size=6.5, color=INK if n else SOFT))
+            ax.set_title(drawable(name), loc="left", pad=3, **text(size=6.5, color=INK if n else SOFT))
             if not n:
                 ax.annotate(
-                    printable(note), (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points",
+                    drawable(note), (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points",
                     **text(size=6.5, color=SOFT),
                 )  # fmt: skip

@@ -16,13 +16,13 @@ from .style import (
     LINE,
     LINE_COLORS,
     SOFT,
+    drawable,
     heading,
     headline,
     in_words,
     new_figure,
     plain_axes,
     plain_labels,
-    printable,
     text,
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def draw_margins(ax: Axes, names: Sequence[str], means: Array, margins: Array, t
         ax.plot(mean, place, "o", color=color, markersize=5, mfc="white" if name in CONTROLS else color)
     ax.axvline(0, color=LINE, linewidth=0.8, zorder=0)
     plain_axes(ax, grid="x")
-    ax.set_yticks(places, [printable(in_words(name)) for name in names])
+    ax.set_yticks(places, [drawable(in_words(name)) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
     plain_labels(ax)
 

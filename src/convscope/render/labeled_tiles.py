@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from ..results import Array
-from .style import INK, SOFT, printable, short_label, text
+from .style import INK, SOFT, drawable, short_label, text
 
 
 def thumbnail(thumbnails: Array, i: int) -> Array | None:
@@ -27,6 +27,6 @@ def draw_tile(ax: Axes, left: float, top: float, picture: Array | None, frame: s
 
 def write_under(ax: Axes, left: float, top: float, name: str, note: str, color: str) -> None:
     """A name and a quieter note under the tile at this place."""
-    ax.text(left, top + 1.05, printable(name), va="top", **text(size=7, color=color))
+    ax.text(left, top + 1.05, drawable(name), va="top", **text(size=7, color=color))
     soft = SOFT if color == INK else color
-    ax.text(left, top + 1.2, printable(short_label(note, 16)), va="top", **text(size=7, color=soft))
+    ax.text(left, top + 1.2, drawable(short_label(note, 16)), va="top", **text(size=7, color=soft))

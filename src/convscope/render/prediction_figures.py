@@ -13,11 +13,11 @@ from .style import (
     SOFT,
     cut_note,
     decimal,
+    drawable,
     heading,
     headline,
     new_figure,
     pick,
-    printable,
     short_label,
     short_name,
     text,
@@ -33,7 +33,7 @@ def draw_prediction(ax: Axes, result: Prediction, *, n: int = 0, k: int = 5) -> 
     for place, entry in enumerate(ranked):
         ax.barh(place, 1, height=0.34, color="#f0f0f2")
         ax.barh(place, entry.probability, height=0.34, color=ACCENT)
-        ax.text(0, place - 0.24, printable(short_label(entry.label, 44)), va="bottom", **text(size=8))
+        ax.text(0, place - 0.24, drawable(short_label(entry.label, 44)), va="bottom", **text(size=8))
         numbers = f"{entry.probability:.1%}   score {decimal(entry.score)}"
         ax.text(1, place - 0.24, numbers, va="bottom", ha="right", **text(size=7, color=SOFT))
     ax.set(xlim=(0, 1), ylim=(len(ranked) - 0.7, -0.75))

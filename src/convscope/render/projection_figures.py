@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ..results import Array, Projection
-from .style import LINE, SOFT, headline, new_figure, plain_axes, printable, short_label, text
+from .style import LINE, SOFT, drawable, headline, new_figure, plain_axes, short_label, text
 
 THUMBNAIL_PT = 30.0
 CANDIDATES = 200  # points that may get a thumbnail; there is no room for more
@@ -40,7 +40,7 @@ def draw_projection(ax: Axes, result: Projection, *, thumbnails: bool = True) ->
         color, marker = styles.get(name, (OTHER, "o"))
         ax.scatter(
             points[members, 0], points[members, 1], s=26, c=color, marker=marker, linewidths=0.5,
-            edgecolors="white", label=printable(short_label(name, 24)), zorder=2,
+            edgecolors="white", label=drawable(short_label(name, 24)), zorder=2,
         )  # fmt: skip
     plain_axes(ax)
     ax.spines[["left", "bottom"]].set(visible=True, color=LINE)

@@ -16,11 +16,11 @@ from .style import (
     PALE,
     SOFT,
     WRONG,
+    drawable,
     heading,
     headline,
     new_figure,
     plain_axes,
-    printable,
     short_label,
     short_name,
     text,
@@ -68,7 +68,7 @@ def draw_confusion(ax: Axes, result: Retrieval) -> None:
             ax.text(
                 j, i, str(counts[i, j]), ha="center", va="center", **text(size=5.5 if small else 7, color=color)
             )
-    names = [printable(short_label(result.classes[c], 16)) for c in chosen]
+    names = [drawable(short_label(result.classes[c], 16)) for c in chosen]
     ax.set_xticks(range(len(chosen)), names, rotation=90 if len(chosen) > 4 else 0)
     ax.set_yticks(range(len(chosen)), names)
     plain_axes(ax)

@@ -16,13 +16,13 @@ from .style import (
     SOFT,
     WRONG,
     capital,
+    drawable,
     heading,
     headline,
     in_words,
     new_figure,
     plain_axes,
     plain_labels,
-    printable,
     short_label,
     short_name,
     show,
@@ -52,7 +52,7 @@ def draw_sanity_check(ax: Axes, result: SanityCheck) -> None:
     )
     ax.axhline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="y")
-    ax.set_xticks(places, [printable(short_name(name, 16)) for name in result.stages], rotation=30, ha="right")
+    ax.set_xticks(places, [drawable(short_name(name, 16)) for name in result.stages], rotation=30, ha="right")
     ax.set_ylim(_lowest(result.cascading, result.independent) - 0.05, 1.03)
     ax.legend(frameon=False, prop={"family": FONT, "size": 7}, loc="upper right")
     plain_labels(ax)
@@ -92,7 +92,7 @@ def _draw_labels(ax: Axes, result: SanityCheck) -> None:
     ax.barh(places, result.labels[:, 0], height=0.55, color=ACCENT)
     ax.axvline(0, color=LINE, linewidth=0.8)
     plain_axes(ax, grid="x")
-    ax.set_yticks(places, [printable(short_label(name, 18)) for name in result.label_names])
+    ax.set_yticks(places, [drawable(short_label(name, 18)) for name in result.label_names])
     for place in places[np.isnan(result.labels[:, 0])]:
         ax.text(0.02, place, "a flat map", va="center", **text(size=7, color=SOFT))
     ax.set(xlim=(_lowest(result.labels) - 0.05, 1), ylim=(len(places) - 0.4, -0.6))

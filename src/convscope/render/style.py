@@ -55,10 +55,10 @@ def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = 
 
 def heading(ax: Axes, title: str, note: str = "") -> None:
     """A title aligned left, with a quieter second line."""
-    ax.set_title(printable(title), loc="left", pad=17 if note else 6, **text(size=9))
+    ax.set_title(drawable(title), loc="left", pad=17 if note else 6, **text(size=9))
     if note:
         ax.annotate(
-            printable(note), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
+            drawable(note), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
             **text(size=7.5, color=SOFT),
         )  # fmt: skip
 
@@ -147,10 +147,10 @@ def capital(words: str) -> str:
 
 def fold(line: str, width: int) -> str:
     """The text in lines of at most so many characters."""
-    return textwrap.fill(printable(line), max(20, width))
+    return textwrap.fill(drawable(line), max(20, width))
 
 
-def printable(line: str) -> str:
+def drawable(line: str) -> str:
     """The text with a replacement character for each that the font cannot draw, which would raise a warning."""
     return "".join(c if c == "\n" or _has_glyph(c) else "\ufffd" for c in line)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, EmbeddingStore, embed, label_precision, neighbors
+from ..embedding import Embeddings, embed, label_precision, neighbors
 from ..embedding.origins import check_model
 from ..embedding.projection import mapped
 from ..embedding.source import Source, is_source, is_stored
@@ -18,7 +18,7 @@ from ..images import load_images
 from ..models import Model, check_tensor
 from ..results import Neighbors, Projection
 from ..results.files import is_saved
-from ..store import is_store
+from ..store import EmbeddingStore, is_store
 
 QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5
@@ -42,7 +42,7 @@ class Collection:
     skipped: tuple[str, ...]
 
 
-def opened(collection: Any, model: Model) -> Any:
+def open_collection(collection: Any, model: Model) -> Any:
     """Open a collection before the long work starts: vectors of this network, or images to be embedded.
 
     Raises:
@@ -77,7 +77,7 @@ def _check_number(n: int) -> None:
 
 
 def collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
-    """Find what is near the shown images, and near some of the collection's own; `opened` gives the collection."""
+    """Find what is near the shown images, and near some of the images of a collection (see `open_collection`)."""
     vectors = collection
     if not is_source(vectors):
         vectors = embed(model, collection, progress=progress)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
 from ..models import Model, check_tensor
+from ..progress import StageProgress
 from ..registry import method_keys
 from ..results import (
     Attribution,
@@ -29,8 +30,6 @@ from ..results import (
 from ..synthesis import visualize
 from ..targets import Detection, Region, Several, SimilarTo, Target
 from .collection import Collection, collect
-
-StageProgress: TypeAlias = Callable[[str, int, int], None]
 
 METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # unless others are asked for
 STEPS = 16  # on the deletion and insertion curves behind the badges

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding import EmbeddingStore
 from ..embedding.nearest import nearest
 from ..errors import StoreError
 from ..results import Array, Projection
+from ..store import EmbeddingStore
 from ..store.keys import path_of
 from ..store.schema import GONE
 from .map_data import MapData
@@ -25,7 +25,7 @@ _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
 _NO_CLUSTER, _CAME_LATER = -1, -2
 
 
-def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, overwrite: bool = False) -> Path:
+def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
     """Write map.html for a projection of a store.
 
     Names are shown relative to the folder that all images share, which keeps the paths of this machine private.
@@ -36,7 +36,6 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, ov
             points neighbors are left out, as every pair would have to be compared.
         projection: the projection of the store.
         output: path of the HTML file; a page that convscope wrote there is replaced.
-        overwrite: also replace a file that convscope did not write.
 
     Returns:
         The path of the file.
@@ -47,7 +46,7 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path, *, ov
     """
     with store.reading():
         files = [path_of(name) for name in projection.names]
-        return map_page(_page(store, projection), output, inputs=files, overwrite=overwrite)
+        return map_page(_page(store, projection), output, inputs=files)
 
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:

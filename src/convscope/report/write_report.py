@@ -15,10 +15,11 @@ from ..embedding.source import is_source, is_stored
 from ..images import ImageSet, load_images
 from ..models import Model, as_model
 from ..outputs import check_output, replace_file
+from ..progress import StageProgress
 from ..store.keys import path_of
 from ..targets import Target
-from .collection import opened
-from .contents import StageProgress, compose
+from .collection import open_collection
+from .contents import compose
 from .report_page import page
 
 
@@ -75,7 +76,7 @@ def report(
     output = Path(output)
     images = images if isinstance(images, Tensor) else load_images(images)
     model = as_model(model)
-    collection = None if collection is None else opened(collection, model)
+    collection = None if collection is None else open_collection(collection, model)
     check_output(output, inputs=_inputs(images, collection), overwrite=overwrite)
     contents = compose(
         model,

@@ -3,7 +3,7 @@
 from .base import Array, Result
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
-from .predictions import Normalization, Prediction, Ranked, probabilities
+from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, versions
 from .text_tables import counted
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
@@ -28,7 +28,6 @@ __all__ = [
     "Prediction",
     "Projection",
     "Provenance",
-    "Ranked",
     "Remark",
     "Result",
     "Retrieval",

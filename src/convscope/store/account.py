@@ -16,7 +16,7 @@ from .schema import GONE
 
 
 @dataclass(frozen=True)
-class Changes:
+class StoreChanges:
     """What a run of `embed` found; the numbers count images or rows.
 
     Attributes:
@@ -90,14 +90,14 @@ class Account:
         self._n_not_there += not is_written and path not in self._known
         return is_written
 
-    def closed(self) -> Changes:
-        """Once all is embedded, update labels, mark gone files, and sum up."""
+    def closed(self) -> StoreChanges:
+        """Update labels, mark gone files, and sum up, once everything is embedded."""
         n_relabeled = relabel(self._store, self.images)
         missing = missing_rows(self._store.by_path("stamp"), remembered_folders(self._store.fits))
         mark_gone(self._store, missing)
         given = set(self.images.names)
         unread = {path: error for path, error in self._store.unread().items() if path in given} | self._unread
-        return Changes(
+        return StoreChanges(
             given=len(self.images),
             new=len(self.todo) - len(self._known) - self._n_not_there,
             changed=len(self._known - self._unread.keys()),
@@ -112,7 +112,7 @@ class Account:
 
 
 class Tally:
-    """The same for images that are not files: their name and content identify them."""
+    """Does the same for images that are not files: their name and content identify them."""
 
     def __init__(self, store: EmbeddingStore) -> None:
         self._store = store
@@ -130,8 +130,8 @@ class Tally:
         self._changed += is_known and not is_same
         return not is_same
 
-    def closed(self) -> Changes:
-        return Changes(self._given, self._new, self._changed)
+    def closed(self) -> StoreChanges:
+        return StoreChanges(self._given, self._new, self._changed)
 
 
 # --- before anything is embedded -------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Taken:
-    """What rows say, in the order in which they were asked for.
+    """What is known of some rows, in the order asked for.
 
     ``ids`` are hashes of contents, ``stamps`` show whether a file has changed since; both may be None.
     ``thumbnails`` (n, 64, 64, 3) uint8, if asked for, are white where ``has_thumbnail`` (n,) is false.
@@ -92,7 +92,7 @@ class Blocks:
         return _matrix(self._table.rows(rows, ["vector"])["vector"].combine_chunks(), len(rows))
 
     def take(self, rows: Array, *, thumbnails: bool) -> Taken:
-        """What rows (n,) say, in their order."""
+        """What is known of rows (n,), in their order."""
         columns = ["path", "label", "id", "stamp", *(["thumbnail"] if thumbnails else [])]
         found = self._table.rows(rows, columns).to_pydict()
         names, labels, ids, stamps = (tuple(found[name]) for name in columns[:4])
@@ -114,7 +114,7 @@ class Blocks:
         return self._kept[1]
 
     def _read_all(self) -> list[Block]:
-        """Batch by batch into one array."""
+        """Read all vectors in use, batch by batch, into one array, and cut it into blocks."""
         chosen = in_use(self._table.schema.names, None)
         n, first = self._table.count(chosen), 0
         rows, vectors = np.empty(n, np.uint64), np.empty((n, self._n_dims), np.float32)

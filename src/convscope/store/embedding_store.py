@@ -57,7 +57,7 @@ class EmbeddingStore:
         self.n_dims = int(table.schema.field("vector").type.list_size)
         self.fits = Fits(table.database, table.place)
         self._blocks = Blocks(table, self.n_dims)
-        self.changes: Any = None  # `account.Changes`
+        self.changes: Any = None  # `account.StoreChanges`
 
     @classmethod
     @checks_arguments

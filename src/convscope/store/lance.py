@@ -114,7 +114,10 @@ def has_table(folder: Path, name: str = ROWS) -> bool:
 
 @contextmanager
 def lock(place: str) -> Iterator[None]:
-    """One writer at a time, as LanceDB lets two insert the same path; in an object store the key has to do."""
+    """Let one process write at a time, as LanceDB lets two insert the same path.
+
+    An object store cannot be locked; there the primary key of the table brings two such writers into conflict.
+    """
     if not is_local(place):
         yield
         return

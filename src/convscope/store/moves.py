@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..images import ImageSet, Source
+from ..images import ImageSet, ImageSource
 from .conditions import in_parts, is_one_of
 from .embedding_store import EmbeddingStore
 from .keys import digest_of, size_in, stamp_of
@@ -25,7 +25,7 @@ def moves_of(
     stamps: Mapping[str, str | None],
     changed: Mapping[str, str | None],
     missing: Missing,
-) -> dict[str, Source]:
+) -> dict[str, ImageSource]:
     """Paths that have lost their content, each with the image that has this content now.
 
     A path loses its content when the file is missing, or when another file takes its place, as in a swap. A new
@@ -37,7 +37,7 @@ def moves_of(
     for path, content in of_paths(store, "id", lost, "error IS NULL"):
         if content is not None:
             by_content[content].append(path)
-    moves: dict[str, Source] = {}
+    moves: dict[str, ImageSource] = {}
     for source in images.sources:
         if not isinstance(source.content, Path) or (source.name in stamps and source.name not in changed):
             continue
@@ -52,7 +52,7 @@ def moves_of(
     return moves
 
 
-def in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[dict[str, Source]]:
+def in_order(moves: Mapping[str, ImageSource], known: Collection[str]) -> Iterator[dict[str, ImageSource]]:
     """Moves to new paths, in parts; then those among known paths, together, as they overwrite each other."""
     free = [path for path, source in moves.items() if source.name not in known]
     for part in in_parts(free):
@@ -60,7 +60,7 @@ def in_order(moves: Mapping[str, Source], known: Collection[str]) -> Iterator[di
     yield {path: source for path, source in moves.items() if source.name in known}
 
 
-def move(store: EmbeddingStore, moves: Mapping[str, Source], left: Collection[str]) -> int:
+def move(store: EmbeddingStore, moves: Mapping[str, ImageSource], left: Collection[str]) -> int:
     """Give rows the current paths of their files, and return how many labels changed.
 
     Paths in ``left`` have no file any more. They are noted first, and removed after the new rows are written, so
@@ -110,7 +110,7 @@ def finish_moves(store: EmbeddingStore) -> None:
     store.fits.remember(_MOVES, None)
 
 
-def _label_after(path: str, label: str | None, source: Source) -> str | None:
+def _label_after(path: str, label: str | None, source: ImageSource) -> str | None:
     """The label of a moved file: its new folder's, if it had the old folder's."""
     if source.tells_label or label is None:
         return source.label
@@ -119,7 +119,7 @@ def _label_after(path: str, label: str | None, source: Source) -> str | None:
     return label if stays or not was_folder or source.label is None else source.label
 
 
-def notes_on_moves(moves: Mapping[str, Source], missing: Missing) -> Iterator[str]:
+def notes_on_moves(moves: Mapping[str, ImageSource], missing: Missing) -> Iterator[str]:
     for folder, paths in missing.by_folder.items():
         some = [path for path in paths if path in moves]
         if some:

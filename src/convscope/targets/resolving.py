@@ -141,7 +141,7 @@ def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     return int(target) if isinstance(target, int | np.integer) else type(target).__name__
 
 
-def check_output(output: object, n_batch: int | None = None) -> torch.Tensor:
+def check_class_scores(output: object, n_batch: int | None = None) -> torch.Tensor:
     """The class scores (N, K) of a network for a batch of N images, or `ModelError`."""
     if not isinstance(output, torch.Tensor):
         raise ModelError(
@@ -194,7 +194,7 @@ def resolve(
         return _SeveralTargets(None, None, names, score, parts=parts)
     if callable(target) or isinstance(target, Region | Detection):
         return _of_output(target, output, labels, n_batch, score, normalization)
-    n_classes = check_output(output, n_batch).shape[1]
+    n_classes = check_class_scores(output, n_batch).shape[1]
     every = class_names(labels, n_classes)
     chosen = _one_each(target, output, n_batch, positions, n_images)
     contrasts = [one for one in chosen if isinstance(one, Contrast)]

@@ -28,8 +28,8 @@ from convscope import (
 )
 from convscope.embedding import filling, reading
 from convscope.errors import UnavailableError
-from convscope.images import Source
-from convscope.store.account import Changes
+from convscope.images import ImageSource
+from convscope.store.account import StoreChanges
 from convscope.store.presence import presence, remembered_folders
 
 
@@ -58,7 +58,7 @@ def repaint(file: Path, seed: int = 1) -> None:
     Image.fromarray(pixels).save(file)
 
 
-def changes(store: EmbeddingStore) -> Changes:
+def changes(store: EmbeddingStore) -> StoreChanges:
     assert store.changes is not None
     return store.changes
 
@@ -317,7 +317,7 @@ def test_a_file_alone_takes_no_label_away(photos: Path, tmp_path: Path, network:
 
 
 def test_a_file_with_two_labels_is_told(photos: Path, tmp_path: Path, network: Model) -> None:
-    images = [Source(name, photos / "cats" / "0.png", label) for name, label in (("a", "cat"), ("b", "dog"))]
+    images = [ImageSource(name, photos / "cats" / "0.png", label) for name, label in (("a", "cat"), ("b", "dog"))]
     store = embed(network, images, store=tmp_path / "s.lance")
     assert "'cat' and 'dog'" in " ".join(changes(store).notes)
 
