@@ -1,7 +1,7 @@
-"""Batch norm folded into the convolution before it, during a run and without touching the module.
+"""Fold batch norm into the convolution before it, during a run and without touching the module.
 
 With fixed statistics, norm(conv(x)) = conv(x) * scale + shift is a convolution with weights * scale and
-bias * scale + shift: one pass over the maps less, the same numbers up to float32 rounding.
+bias * scale + shift. This saves one pass over the maps; the values are the same up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def normalized(x: torch.Tensor, norm: Any) -> torch.Tensor:
 
 
 def is_known(chain: ConvChain, args: Any, kwargs: Any) -> bool:
-    """Whether a convolution with the weight of a chain is called with the chain's bias, not with a computed one."""
+    """Whether a convolution with a chain's weight is called with the chain's bias, not with a computed one."""
     return chain.bias is (args[_BIAS] if len(args) > _BIAS else kwargs.get("bias"))
 
 

@@ -54,10 +54,10 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
 
     def run(x: torch.Tensor) -> Any:
         state.restore(generators=False)
-        return copy_of(module(x.clone()))
+        return kept(module(x.clone()))
 
     alone = run(a), run(b)
-    is_stateless = _is_same(alone[0], copy_of(module(a.clone())))  # after other runs
+    is_stateless = _is_same(alone[0], kept(module(a.clone())))  # after other runs
     is_repeatable = is_stateless or _is_same(alone[0], run(a))
     is_quiet = random.is_as_now()
     draws_no_random_numbers(module, is_quiet)
@@ -122,11 +122,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
-def copy_of(output: Any) -> Any:
+def kept(output: Any) -> Any:
     """An output as nested dicts of copied tensors, since a network may overwrite its tensors in the next run."""
     if isinstance(output, torch.Tensor):
         return output.detach().clone()
-    return {key: copy_of(value) for key, value in members_of(output)}
+    return {key: kept(value) for key, value in members_of(output)}
 
 
 def _row(output: Any, i: int) -> Any:

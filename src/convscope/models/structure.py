@@ -18,7 +18,7 @@ from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.one_pass import OnePass, forget_chains, remember_chains
 from ..execution.running import evaluating, is_running, refuse_where_it_cannot_run
-from .behavior import behavior_of, copy_of, is_alike
+from .behavior import behavior_of, is_alike, kept
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
 from .layers import Structure
 from .recording import Graph, graph_of, recorded
@@ -145,7 +145,7 @@ def _is_finite(output: Any) -> bool:
 def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool:
     """Whether a network gives the same result for an image in the default layout as in channels-last."""
     with evaluating(module):
-        return is_alike(copy_of(output), copy_of(module(image.contiguous())), copy_of(output))
+        return is_alike(kept(output), kept(module(image.contiguous())), kept(output))
 
 
 def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
