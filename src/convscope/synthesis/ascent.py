@@ -19,9 +19,9 @@ from .transforms import clear_small, shift
 # the blur is wide and lets large shapes form; then it narrows and lets details appear.
 TRANSFORM_EVERY = 4
 FINAL_BLUR = 0.5
-# The jitter is a share of the picture's shorter side, 32 px at 224: a shift by 32 px in a picture of 32 px would
-# move a digit anywhere, and no picture of it would form. The blur acts against noise, whose scale is in pixels
-# at any size, so it is in pixels too, as long as it leaves something of the picture.
+# The jitter is a share of the picture's shorter side, 32 px at 224: shifted by up to 32 px, a digit of 32 px would
+# have no fixed position, and no picture of it would form. The blur acts against noise, whose scale is a pixel at
+# any size, so it is in pixels, but at most a 10th of the shorter side.
 JITTER, BLUR, LARGEST_BLUR = 1 / 7, 3.0, 1 / 10
 # The smallest float16 number is 6e-8, and the gradient of a pixel is often smaller. So the score is multiplied by
 # this factor first, or by a smaller one if the gradient then overflows.
