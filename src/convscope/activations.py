@@ -1,4 +1,4 @@
-"""What is inside: the filters of a layer, and the feature maps that it makes of an image."""
+"""The filters of a layer, and its feature maps for an image."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .results import Array, FeatureMaps, Filters
 def filters(model: Model | nn.Module, layer: str | None = None) -> Filters:
     """The weights of a convolution.
 
-    In the first layer a filter is a small image and shows what it looks for: edges, colors, gratings. Deeper
-    filters have one plane for each channel below and are hard to read; look at `feature_maps` instead.
+    In the first layer a filter is a small image of what it responds to: edges, colors, gratings. Deeper filters
+    have one plane for each input channel and are hard to read; look at `feature_maps` instead.
 
     Args:
         model: a `Model` or a module.
         layer: name of a convolution; by default the first one.
 
     Returns:
-        `Filters` with values (O, I, kH, kW), the raw weights; I is the number of input channels of one group.
+        `Filters` with values (O, I, kH, kW), the raw weights; I is the number of input channels per group.
 
     Raises:
         LayerError: there is no such layer, or it is not a convolution.
 
-    Cost: none, no forward pass.
+    Cost: no forward pass.
 
     Example:
         >>> filters(nn.Conv2d(3, 8, 5)).values.shape
@@ -69,9 +69,9 @@ def feature_maps(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-        layer: one name or several, as `Model.layers` lists them; by default the last spatial layer.
-        progress: called with (images done, images in all).
+        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed.
+        layer: one or several names from `Model.layers`; by default the last spatial layer.
+        progress: called with (images done, images in total).
 
     Returns:
         `FeatureMaps`: ``values[layer]`` is (N, C, H, W) float32, raw activations, or (N, D) for a vector layer.
@@ -79,7 +79,7 @@ def feature_maps(
     Raises:
         LayerError: there is no such layer.
 
-    Cost: one forward pass an image, only as far as the deepest layer asked for; all maps are held in memory.
+    Cost: one forward pass per image, up to the deepest of the layers; all maps are kept in memory.
 
     Example:
         >>> import torch
@@ -96,7 +96,7 @@ def feature_maps(
     names: list[str] = []
     with evaluating(model.module):
         for batch in model.batches(inputs):
-            pixels.append(model.to_pixels(batch.x))  # before the run, which may be in-place
+            pixels.append(model.to_pixels(batch.x))  # before the run, which may change them in place
             tensors = run_to(model.module, batch.x, list(maps))
             for found in layers:
                 values = as_maps(tensors[found.name], found).float().cpu().clone()
@@ -105,7 +105,7 @@ def feature_maps(
             if progress:
                 progress(batch.positions[-1] + 1, len(inputs))
     if progress and inputs.skipped:
-        progress(len(inputs), len(inputs))  # the last images may be among those
+        progress(len(inputs), len(inputs))  # the last images may have been skipped
     return FeatureMaps(
         values={name: np.concatenate(parts) for name, parts in maps.items()},
         images=np.concatenate(pixels),

@@ -295,7 +295,7 @@ def test_contrasts_may_be_one_an_image(photos: Path, here: Path) -> None:
     assert found["targets"] == ["tabby rather than lynx", "espresso rather than cup"]
     mixed = invoke("saliency", *images, "--target", "281", *targets[2:], "-o", "m", *SMALL)
     assert mixed.exit_code == 1
-    assert "contrasts and plain classes in one list" in words(mixed.stderr)
+    assert "mixes contrasts and plain classes" in words(mixed.stderr)
     assert '"A rather than B" for the difference of two classes' in words(invoke("saliency", "--help").stdout)
 
 

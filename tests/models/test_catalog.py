@@ -224,7 +224,7 @@ def test_checkpoints_without_batch_counters_load(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused_with_what_does_not_fit(tmp_path: Path) -> None:
     torch.save(nn.Sequential(nn.Conv2d(3, 4, 3)).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(ModelError, match=r"w\.pt: the weights are of another network \(missing: .* and \d+ more"):
+    with pytest.raises(ModelError, match=r"w\.pt: the weights belong to another network \(.* and \d+ more"):
         cpu_model(TIMM, weights=tmp_path / "w.pt")
     state = small().state_dict()
     state["conv1.weight" if "conv1.weight" in state else next(iter(state))] = torch.zeros(1, 2, 3, 4)

@@ -137,10 +137,10 @@ OTHERS: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "is an ONNX graph"),
     "HDF5": (b"\x89HDF\r\n\x1a\n", "Keras"),
     "tar": (tar, "is a tar archive"),
-    "npz": (npz, "arrays of NumPy"),
-    "half a zip": (b"PK\x03\x04" + bytes(100), "its end is missing"),
+    "npz": (npz, "NumPy arrays"),
+    "half a zip": (b"PK\x03\x04" + bytes(100), "is cut short or damaged"),
     "half a pickle": (b"\x80\x02}q\x00", "not a readable checkpoint"),
-    "bytes": (b"\x00\xff\x12\x99" * 9, "is neither of PyTorch"),
+    "bytes": (b"\x00\xff\x12\x99" * 9, "is neither a PyTorch file"),
     "a pickle of something": (pickle.dumps({"a": 1}), "w.pth"),
 }
 
@@ -169,7 +169,7 @@ def test_torchscript_is_a_network_and_opens_when_it_is_trusted(tmp_path: Path) -
 
 def test_what_would_run_code_is_named_and_nobody_is_told_to_let_it(tmp_path: Path) -> None:
     torch.save({"model": network().state_dict(), "best": np.float64(0.9)}, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=r"multiarray\.scalar beside its weights") as caught:
+    with pytest.raises(ModelError, match=r"multiarray\.scalar besides its weights") as caught:
         loaded(tmp_path / "w.pth")
     assert "weights_only" not in str(caught.value)
 
@@ -225,7 +225,7 @@ def test_tensors_that_no_network_runs_with_are_refused(tmp_path: Path, kind: str
     state = dict(network().state_dict())
     state["fc.weight"] = broken(kind, state["fc.weight"])
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=rf"no weights to run a network with \(.*{kind}.*: fc\.weight"):
+    with pytest.raises(ModelError, match=rf"a network cannot run with these weights \(.*{kind}.*: fc\.weight"):
         loaded(tmp_path / "w.pth")
 
 

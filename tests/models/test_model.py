@@ -242,4 +242,4 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 def test_a_network_that_puts_out_one_row_for_a_batch_is_run_one_image_at_a_time() -> None:
     found = Model(Gives(lambda scores: scores.mean(dim=0, keepdim=True))).predict(torch.zeros(3, 3, 8, 8))
     assert len(found.scores) == 3
-    assert any("belongs to which image cannot be told" in note for note in found.provenance.notes)
+    assert any("does not show which output belongs to which image" in note for note in found.provenance.notes)

@@ -346,7 +346,7 @@ def test_labels_say_that_it_is_a_classifier() -> None:
     model = cs.Model(Ends(lambda v: v), labels=list("abcde"))
     assert not cs.embed(model, torch.randn(2, 3, 12, 12)).provenance.notes
     model = cs.Model(Ends(nn.LayerNorm(5)), labels=list("abcde"))
-    with pytest.raises(LayerError, match="it puts out scores of 5 classes"):
+    with pytest.raises(LayerError, match="it returns scores of 5 classes"):
         cs.embed(model, torch.randn(2, 3, 12, 12))
 
 
@@ -354,7 +354,7 @@ def test_where_it_cannot_be_told_the_layers_are_listed() -> None:
     for end in (lambda v: v.sort(1).values, lambda v: v.cumsum(1)):
         with pytest.raises(
             LayerError,
-            match=r"no layer is known to hold .* as it ends in .*name a layer\. The last ones: conv, fc",
+            match=r"no layer is known to hold .* because it ends in .*name a layer\. The last ones: conv, fc",
         ):
             cs.embed(Ends(end), torch.randn(2, 3, 12, 12))
 
@@ -366,7 +366,7 @@ def test_where_it_cannot_be_told_the_layers_are_listed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(x).flatten(2).transpose(1, 2)
 
-    with pytest.raises(LayerError, match=r"its output for one image, \(1, 100, 8\), is no vector"):
+    with pytest.raises(LayerError, match=r"its output for one image has shape \(1, 100, 8\) and is not a vector"):
         cs.embed(Sequence(), torch.randn(2, 3, 12, 12))
 
 
@@ -397,5 +397,5 @@ def test_names_are_taken_apart() -> None:
     assert {name: tuple(t.shape) for name, t in found.items()} == {
         "encoder[0]": (1, 8, 10, 10), "encoder[1]": (1, 6, 8, 8), "fc:input": (1, 6),
     }  # fmt: skip
-    with pytest.raises(LayerError, match="no name of a layer"):
+    with pytest.raises(LayerError, match="not the name of a layer"):
         run_to(net, x, ["encoder[[0]"])

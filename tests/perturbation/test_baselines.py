@@ -27,7 +27,7 @@ from convscope.perturbation.signs import SIGNS, n_turned, other_baseline, strong
 from convscope.results import Remark
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-BORDER = "of one color, unlike the baseline"
+BORDER = "a single color, unlike the baseline"
 
 
 def colors(size: int = 16, **known: Any) -> Model:
@@ -82,7 +82,7 @@ def test_black_and_white_are_pixel_values_for_pictures_and_tensors_alike(name: s
 @pytest.mark.parametrize("name", ["black", "white"])
 def test_black_is_not_known_where_the_preprocessing_is_not(name: str) -> None:
     with pytest.raises(
-        ParameterError, match=f"so neither is its {name}; give a number in normalized units, or wrap"
+        ParameterError, match=f"and {name} depends on it; give a number in normalized units, or wrap"
     ):
         occlusion(colors().module, torch.randn(1, 3, 16, 16), baseline=name)
 
@@ -131,8 +131,8 @@ def test_gray_windows_turn_the_map_of_a_white_digit_around_and_a_note_says_what_
     np.testing.assert_allclose(gray.values[0], np.where(x > 0, 0.5, 1.5), rtol=0, atol=1e-4)
     assert stats.spearmanr(gray.values[0].round(2).ravel(), x.ravel()).statistic == pytest.approx(-1)
     assert notes_of(gray, BORDER) == [
-        "the border of the image is of one color, unlike the baseline 'mean', which looks like an object there; "
-        "baseline='black' is nearer"
+        "the border of the image has a single color, unlike the baseline 'mean', which looks like an object "
+        "there; baseline='black' is nearer"
     ]
     assert not notes_of(black, BORDER)
 
@@ -143,7 +143,7 @@ def test_the_note_counts_the_images() -> None:
     images = [picture(digit()), picture(varied), picture(digit()), picture(digit())]
     found = occlusion(ink_counter(digit()), images, target=0, window=8)
     (note,) = notes_of(found, BORDER)
-    assert note.startswith("the border of 3 of 4 images is of one color, unlike the baseline 'mean'")
+    assert note.startswith("the border of 3 of 4 images has a single color, unlike the baseline 'mean'")
     several = integrated_gradients(
         ink_counter(digit()), images, target=0, n_steps=2, baseline=["mean", "black", "white"]
     )
@@ -239,17 +239,17 @@ def test_a_sign_that_hangs_on_the_baseline_is_noted() -> None:
     """Spots of 0.3 are darker than the mean image of 0.5, and brighter than the blurred one."""
     found = occlusion(spot_counter(), picture(dim_spots(0.3)), target=0, window=1)
     assert notes_of(found, SIGNS) == [
-        f"{SIGNS}: 8 of the 8 masks that change the score most have another sign over 'blur'"
+        f"{SIGNS}: 8 of the 8 masks that change the score most have the other sign with 'blur'"
     ]
     assert not notes_of(found, BORDER)
     bright = occlusion(spot_counter(), picture(dim_spots(0.9)), target=0, window=1)
     assert not notes_of(bright, SIGNS)
     blurred = occlusion(spot_counter(), picture(dim_spots(0.3)), target=0, window=1, baseline="blur")
-    assert notes_of(blurred, SIGNS)[0].endswith("have another sign over 'mean'")
+    assert notes_of(blurred, SIGNS)[0].endswith("have the other sign with 'mean'")
     images = [picture(dim_spots(v)) for v in (0.9, 0.3, 0.9)]
     assert notes_of(occlusion(spot_counter(), images, target=0, window=1), SIGNS) == [
-        f"{SIGNS}: in 1 of 3 maps a quarter or more of the 8 masks that change the score most have another sign "
-        "over 'blur'"
+        f"{SIGNS}: in 1 of 3 maps a quarter or more of the 8 masks that change the score most have the other sign "
+        "with 'blur'"
     ]
     several = occlusion(spot_counter(), picture(dim_spots(0.3)), target=Several(0, 1), window=1)
     assert notes_of(several, SIGNS)[0].startswith(f"{SIGNS}: in 2 of 2 maps")

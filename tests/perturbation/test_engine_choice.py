@@ -101,7 +101,7 @@ def test_a_network_that_cannot_be_taken_apart_is_run_whole_with_a_note() -> None
     expected = occlusion(Branching(), image(), target=0, window=6, engine="dense")
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.provenance.measured["engine"] == "dense"
-    assert "cannot be taken apart" in found.provenance.notes[0]
+    assert "cannot be split into operations" in found.provenance.notes[0]
     assert expected.provenance.notes == ()
 
 

@@ -47,7 +47,7 @@ def test_a_target_may_be_given_in_many_ways(target: object, expected: list[int])
     [
         (6, "classes 0 to 5"),
         (-1, "classes 0 to 5"),
-        (1.5, "no target"),
+        (1.5, "not a target"),
         ([1.5, 2], "classes 0 to 5"),
         (True, "index or a label"),
         ("taby", "did you mean 'tabby'"),
@@ -55,8 +55,8 @@ def test_a_target_may_be_given_in_many_ways(target: object, expected: list[int])
         ("zzz", "no class has the label"),
         ([1], "1 targets for 2 images"),
         ([1, None], "index or a label"),
-        (object(), "no target"),
-        ({1, 2}, "no target"),
+        (object(), "not a target"),
+        ({1, 2}, "not a target"),
     ],
 )
 def test_what_names_no_class_is_an_error(target: object, says: str) -> None:
@@ -94,7 +94,7 @@ def test_a_callable_gives_one_score_a_row() -> None:
     targets = resolve(lambda out: out.sum(1), OUTPUT, None)
     assert targets.of(OUTPUT).tolist() == [[19], [22]]
     for bad in (lambda out: out, lambda out: out.sum(), lambda out: 3):
-        with pytest.raises(TargetError, match="one score a row"):
+        with pytest.raises(TargetError, match="one score per row"):
             resolve(bad, OUTPUT, None).of(OUTPUT)
 
 

@@ -1,4 +1,4 @@
-"""Execution: run a network and leave it as it was, watch or change its layers' outputs, run it faster."""
+"""Execution: run a network and leave it as it was, watch or change its layers' outputs, make it faster."""
 
 from .autograd import reached
 from .batching import free_memory, in_batches

@@ -1,4 +1,4 @@
-"""What the autograd graph of a run tells of a network: what its output depends on, and how it is put together."""
+"""Read from a run's autograd graph what a network's output depends on and how the network ends."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import BackwardCFunction
 
-Node = Any  # of the autograd graph; its identity holds as long as it is kept
+Node = Any  # of the autograd graph; its identity is valid only while a reference is kept
 
-# Nodes behind which values are the same, rearranged, picked, averaged, scaled, or put through a last activation,
-# by the beginnings of their names.
+# Nodes (by prefixes of their names) that only rearrange, select, combine or scale values, or apply a final
+# activation.
 _TRANSPARENT = (
     "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy", "CopyBackwards",
     "Transpose", "Permute", "TBackward", "Slice", "Select", "Index", "Gather", "Expand", "AsStrided", "Stack",
     "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "MaxBackward", "Upsample",
     "Mul", "Div", "Add", "Sub", "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "Relu",
 )  # fmt: skip
-# Nodes that no classifier ends in.
+# Nodes with which no classifier ends.
 _INNER = (
     "Convolution", "MkldnnConvolution", "NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm",
     "MaxPool2D", "AdaptiveMaxPool2D", "Gelu", "Silu", "Hardswish", "Hardtanh", "Elu", "LeakyRelu", "Mish", "Tanh",
@@ -27,15 +27,15 @@ _INNER = (
 _LINEAR = ("Addmm", "MmBackward", "Linear", "Convolution")
 _REARRANGED = _TRANSPARENT[: _TRANSPARENT.index("Sum")]
 
-# Nodes that end a graph without saying so: a backward pass through them is zero, or nothing.
+# Nodes that silently cut the graph: a backward pass through them gives zero or None.
 _CUT = ("NotImplemented", "WarnNotImplemented")
 
 
 class Head(NamedTuple):
-    """The end of a network: ``linear`` nodes, those ``after`` them up to the output, and what else it ends in.
+    """The end of a network: its last ``linear`` nodes, and the nodes ``after`` them up to the output.
 
-    ``inner``: whether it ends in something of a network's inside as well, such as a convolution or a norm;
-    ``unknown``: the names of what may belong to either.
+    ``inner``: whether some of the output comes from a node inside a network, such as a spatial convolution or a
+    norm; ``unknown``: the names of nodes that may be either.
     """
 
     linear: tuple[Node, ...]
@@ -45,7 +45,7 @@ class Head(NamedTuple):
 
     @property
     def is_linear(self) -> bool:
-        """Whether all of the output comes from linear layers, as that of a classifier does."""
+        """Whether all of the output comes from linear layers, as in a classifier."""
         return bool(self.linear) and not self.inner and not self.unknown
 
     @property
@@ -54,7 +54,7 @@ class Head(NamedTuple):
 
 
 def head_of(output: torch.Tensor) -> Head:
-    """What lies at the end of a network, followed back from its output."""
+    """The end of a network, found by following the graph back from its output."""
     linear: list[Node] = []
     after: set[Node] = set()
     unknown: set[str] = set()
@@ -67,7 +67,7 @@ def head_of(output: torch.Tensor) -> Head:
         name = _name(node)
         by_weights = name.startswith("Bmm") and len(_before(node)) < len(
             node.next_functions
-        )  # as einsum writes it
+        )  # einsum with weights
         if by_weights or (name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node))):
             linear.append(node)
         elif name.startswith(_TRANSPARENT):
@@ -81,7 +81,7 @@ def head_of(output: torch.Tensor) -> Head:
 
 
 def last_function(output: torch.Tensor) -> str:
-    """The name of what made the values of an output, such as "Sigmoid"; empty where there is no graph."""
+    """The name of the function that computed an output, such as "Sigmoid"; empty without a graph."""
     node = output.grad_fn
     while node is not None and _name(node).startswith(_REARRANGED):
         before = _before(node)
@@ -90,7 +90,7 @@ def last_function(output: torch.Tensor) -> str:
 
 
 def reached(outputs: Iterable[torch.Tensor]) -> frozenset[Node]:
-    """All that outputs were computed from."""
+    """All nodes from which the outputs were computed."""
     found: set[Node] = set()
     waiting = [output.grad_fn for output in outputs]
     while waiting:
@@ -102,19 +102,19 @@ def reached(outputs: Iterable[torch.Tensor]) -> frozenset[Node]:
 
 
 def cut_off(nodes: Iterable[Node]) -> bool:
-    """Whether a function without a gradient, as those of quantized networks are, lies among these."""
+    """Whether one of these is a function without a gradient, as in quantized networks."""
     return any(_name(node).startswith(_CUT) for node in nodes)
 
 
 def own_functions(nodes: Iterable[Node]) -> tuple[str, ...]:
-    """The names of those that are functions with a backward pass written by hand, other than this package's."""
+    """The names of functions with a handwritten backward pass among these, except this package's own."""
     package = __name__.partition(".")[0]
     classes = {node._forward_cls for node in nodes if isinstance(node, BackwardCFunction)}  # type: ignore[attr-defined]
     return tuple(sorted(c.__name__ for c in classes if c.__module__.partition(".")[0] != package))
 
 
 def _is_dense(node: Node) -> bool:
-    """Whether a convolution is a dense layer at each place, or at the only place."""
+    """Whether a convolution acts as a dense layer, at each position or on the whole map."""
     kernel = node._saved_weight.shape[2:]
     if all(side == 1 for side in kernel):
         return True

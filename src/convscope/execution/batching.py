@@ -1,4 +1,4 @@
-"""How many images a network can take at once, and smaller batches when memory runs out."""
+"""Choose how many images a network takes at once, and halve batches when memory runs out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 # Measured on 2 cores with channels-last VGG16, ResNet50, MobileNetV2 and efficientnet-lite0: on a CPU, batches of
 # 4 are fastest, with and without a backward pass, and of 6 with fused operations; batches of 32 take up to twice
-# the time for each image, as the maps no longer fit into the caches.
+# the time per image, because the maps no longer fit into the caches.
 _LARGEST, _LARGEST_FUSED = 4, 6
 _LARGEST_ELSEWHERE = 64
 _SHARE = 0.25  # of the free memory
@@ -26,11 +26,10 @@ def fitting_batch(
     """The number of images whose activations fit into a quarter of the free memory.
 
     Args:
-        n_values: size of all layers' outputs for one image together.
+        n_values: number of values in all layers' outputs for one image.
         device: where the network runs.
-        backward: whether all outputs are kept for a backward pass. A forward pass holds only a few layers at a
-        time;
-            a quarter of all is a safe guess.
+        backward: whether all outputs are kept for a backward pass. A forward pass keeps only a few layers at a
+            time; a quarter of all outputs is a safe estimate.
         fused: whether the network runs inside `fused`.
         at_most: the fastest batch size; by default the one measured for whole maps.
     """
@@ -53,7 +52,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def in_batches(n: int, size: int, run: Callable[[int, int], None]) -> Iterator[int]:
-    """Call run(first, end) for batches of 0..n, halving their size when memory runs out; yields each end."""
+    """Call run(first, end) for batches of 0..n, halve their size when memory runs out, and yield each end."""
     first = 0
     while first < n:
         end = min(first + size, n)
@@ -70,5 +69,5 @@ def in_batches(n: int, size: int, run: Callable[[int, int], None]) -> Iterator[i
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, for which a GPU raises its own error and a CPU one with a certain message."""
+    """Whether memory ran out: on a GPU by the type of the error, on a CPU also by its message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)

@@ -1,8 +1,8 @@
-"""What the layers of a network take in and put out, by name: taken during a run, or changed in it.
+"""Capture or change, during a run, the inputs and outputs of layers by name.
 
 Names: "layer2" is a module's output, "relu:1" that of its second call, "encoder[1]" or "encoder[out]" one tensor
-of an output that is a list, a tuple or a dict ("encoder" alone is the last of them), "fc:input" what goes in
-first, and ":output" what the whole network puts out.
+of an output that is a list, a tuple or a dict ("encoder" alone is the last of them), "fc:input" a module's first
+input, and ":output" the output of the whole network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?P<path>[^:\[\]]*)(:(?P<call>\d+))?(\[(?P<item>[^\[\]]+)\]
 
 
 class Place(NamedTuple):
-    """A name taken apart; ``item`` is None for the whole output."""
+    """A layer's name, parsed; ``item`` is None for the whole output."""
 
     path: str
     call: int = 0
@@ -37,17 +37,17 @@ class Place(NamedTuple):
 
 
 def place_of(name: str) -> Place:
-    """Where the layer of this name is; `LayerError` for what is no name."""
+    """Parse the name of a layer; `LayerError` if it is not a valid name."""
     if name == OUTPUT:
         return Place("")
     found = _NAME.fullmatch(name)
     if found is None:
-        raise LayerError(f"layer {name!r}: no name of a layer; model.layers() lists them")
+        raise LayerError(f"layer {name!r}: not the name of a layer; model.layers() lists them")
     return Place(found["path"], int(found["call"] or 0), found["item"], found["input"] is not None)
 
 
 def parts_of(output: Any) -> Iterator[tuple[Any, Any]]:
-    """What an output of several parts holds, by key or number: of a dict, a list, a tuple or a dataclass."""
+    """The parts of an output that is a dict, a list, a tuple or a dataclass, by key or number."""
     if isinstance(output, Mapping):
         yield from output.items()
     elif isinstance(output, Sequence) and not isinstance(output, str):
@@ -57,7 +57,7 @@ def parts_of(output: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of an output, each with what is added to the layer's name: "", or "[1]", or "[out]"."""
+    """The tensors of an output, each with the suffix of the layer's name: "", "[1]", or "[out]"."""
     if isinstance(output, torch.Tensor):
         yield "", output
     else:
@@ -65,13 +65,13 @@ def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def item_of(output: Any, item: str | None) -> torch.Tensor | None:
-    """One tensor of an output; without a name the last one. None where there is none such."""
+    """One tensor of an output, the last one if ``item`` is None; None if there is no such tensor."""
     found = dict(items_of(output))
     return found.get(f"[{item}]") if item is not None else next(reversed(found.values()), None)
 
 
 def tensors_of(output: Any) -> Iterator[torch.Tensor]:
-    """The floating-point tensors in an output, however deep."""
+    """The floating-point tensors in an output, at any depth."""
     if isinstance(output, torch.Tensor):
         if output.is_floating_point():
             yield output
@@ -81,7 +81,7 @@ def tensors_of(output: Any) -> Iterator[torch.Tensor]:
 
 
 def main_output(output: Any) -> torch.Tensor | None:
-    """The tensor that a network is about: the output itself, or "logits", "out" or the first of several."""
+    """The main tensor of an output: the output itself, "logits", "out", or the first of several."""
     if isinstance(output, torch.Tensor):
         return output
     members = list(parts_of(output))
@@ -92,14 +92,14 @@ def main_output(output: Any) -> torch.Tensor | None:
 
 
 def first_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
-    """The first tensor that a module is called with."""
+    """The first tensor among a module's arguments."""
     return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
 
 
 class _Finished(BaseException):
-    """Raised by a hook when everything that was asked for has been computed.
+    """Raised by a hook once all requested layers have been computed.
 
-    Not an `Exception`, so that no network's own error handling takes it for a failure.
+    Not an `Exception`, so that a network's own error handling does not take it for a failure.
     """
 
 
@@ -107,16 +107,16 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
     """Run a network until the named layers have been computed, and no further.
 
     Args:
-        module: the network, in the mode in which it is to run.
+        module: the network, in the mode in which it should run.
         x: its input (N, C, H, W).
-        names: layers, as the head of this file has them.
+        names: names of layers; see the top of this file.
 
     Returns:
-        Their tensors, as the modules hold them, with their autograd graph where gradients are on. A layer
-        before the last is copied, as a later in-place operation would overwrite it.
+        Their tensors, in the modules' own layout, with their autograd graph if gradients are on. All but the
+        last are copies, because a later in-place operation could overwrite them.
 
     Raises:
-        LayerError: the network came to its end without them.
+        LayerError: the network finished without running them.
     """
     found: dict[str, torch.Tensor] = {}
 
@@ -133,18 +133,18 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
             module(x)
         except _Finished:
             return found
-    if len(found) == len(set(names)):  # the network swallowed even that
+    if len(found) == len(set(names)):  # the network caught even this exception
         return found
     missing = ", ".join(repr(name) for name in names if name not in found)
     raise LayerError(f"{missing}: did not run on this input; model.layers() lists what does")
 
 
 def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None]) -> RemovableHandle:
-    """A hook that calls ``keep(name, tensor)`` whenever the network has come to this layer."""
+    """Add a hook that calls ``keep(name, tensor)`` when the network has computed this layer."""
     place, calls = place_of(name), -1
     child = module.get_submodule(place.path)
     if isinstance(child, torch.jit.ScriptModule):
-        raise LayerError(f"layer {name!r} is TorchScript, which lets nobody look into it")
+        raise LayerError(f"layer {name!r} is TorchScript, whose inside is not visible")
 
     def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal calls
@@ -167,7 +167,7 @@ def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None
 
 @contextmanager
 def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Inside, a network goes on with ``change(output)`` in place of what the named layer puts out."""
+    """Inside, a network continues with ``change(output)`` instead of the named layer's output."""
     place, calls = place_of(name), -1
 
     def leaving(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -183,7 +183,7 @@ def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], t
 
 
 def _replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
-    """The output with another tensor in place of one."""
+    """The output with the tensor ``old`` replaced by ``new``."""
     if isinstance(output, torch.Tensor):
         return new
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):

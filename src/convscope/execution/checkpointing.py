@@ -1,8 +1,8 @@
-"""Blocks under `torch.utils.checkpoint`, run without checkpointing.
+"""Run blocks under `torch.utils.checkpoint` without checkpointing.
 
 A checkpointed block keeps no activations; its backward pass runs it again. That second run would happen outside
-the rules, hooks and fused operations that a method has put around the first, and the reentrant kind refuses
-`torch.autograd.grad` altogether. The values are the same either way, at the cost of more memory.
+the rules, hooks and fused operations that a method has put around the first, and reentrant checkpointing does not
+support `torch.autograd.grad` at all. Without checkpointing the values are the same, but take more memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils import checkpoint as torch_checkpoint
 from ..after_fork import after_fork
 
 _REENTRANT = "CheckpointFunction"
-_GENERATORS = "_checkpoint_without_reentrant_generator"  # and, in later versions, one with "_impl" behind it
+_GENERATORS = "_checkpoint_without_reentrant_generator"  # and, in later versions, also with the suffix "_impl"
 
 _lock = threading.Lock()
 _inside = threading.local()  # .depth: how many contexts this thread is in
@@ -27,7 +27,7 @@ _n_contexts = 0
 
 @contextmanager
 def uncheckpointed() -> Iterator[None]:
-    """Inside, and in this thread only, checkpointed blocks are called directly."""
+    """Inside, in this thread only, checkpointed blocks are called directly."""
     global _n_contexts
     with _lock:
         if not _n_contexts:
@@ -77,7 +77,7 @@ class _Direct:
 
 
 def _generator(original: Callable[..., Iterator[None]]) -> Callable[..., Iterator[None]]:
-    """Replaces the generator that prepares and ends a block of the other kind, which runs in between."""
+    """Replaces the generator of the non-reentrant kind, which yields while the block runs."""
 
     def prepare(*args: Any, **kwargs: Any) -> Iterator[None]:
         if _depth():

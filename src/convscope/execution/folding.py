@@ -1,7 +1,7 @@
-"""Batch norm folded into the convolution before it, during a run and without touching the module.
+"""Fold batch norm into the convolution before it, during a run and without touching the module.
 
 With fixed statistics, norm(conv(x)) = conv(x) * scale + shift is a convolution with weights * scale and
-bias * scale + shift: one pass over the maps less, the same numbers up to float32 rounding.
+bias * scale + shift. This saves one pass over the maps; the values are the same up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
 def scale_and_shift(
     mean: torch.Tensor, var: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Batch norm as x * scale + shift, rounded as PyTorch's own batch norm rounds."""
+    """Scale and shift of batch norm as x * scale + shift, rounded as in PyTorch's own batch norm."""
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
     shift = torch.addcmul(torch.zeros_like(mean) if bias is None else bias, mean, scale, value=-1)
     return scale, shift
@@ -48,7 +48,7 @@ def folded(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def folded_exactly(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, rounded once: computed in float64, and on the CPU, as not every device has that."""
+    """The same, rounded once: computed in float64, on the CPU because not every device has float64."""
     assert chain.norm is not None
     norm: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in chain.norm]
     scale, shift = scale_and_shift(*norm)
@@ -64,7 +64,7 @@ def normalized(x: torch.Tensor, norm: Any) -> torch.Tensor:
 
 
 def is_known(chain: ConvChain, args: Any, kwargs: Any) -> bool:
-    """Whether a convolution with the weight of a chain is called with its bias, too, not one computed just now."""
+    """Whether a convolution with a chain's weight is called with the chain's bias, not with a computed one."""
     return chain.bias is (args[_BIAS] if len(args) > _BIAS else kwargs.get("bias"))
 
 
@@ -72,8 +72,9 @@ def is_known(chain: ConvChain, args: Any, kwargs: Any) -> bool:
 def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[int]:
     """Inside, a network runs with its batch norms folded where that is exact; yields how many are.
 
-    One call of ``run``, which runs the network, finds them: convolutions whose output goes into one batch norm and
-    nowhere else, both called once. For many runs: the weights are folded once, in float64.
+    They are found in one call of ``run``, which runs the network: a convolution and a batch norm are folded if
+    each is called once and nothing else uses the convolution's output. For many runs: the weights are folded once,
+    in float64.
     """
     chains = [chain for chain in convolutions_of(module, run) if chain.norm is not None]
     with Folding(chains, {id(chain.weight): folded_exactly(chain) for chain in chains}):

@@ -1,4 +1,4 @@
-"""One thread for networks in a forked process, which has lost PyTorch's threads."""
+"""Run networks in one thread in a forked process, which has lost PyTorch's threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _is_forked = False
 
 
 def in_one_thread_if_forked() -> None:
-    """Before the first run in a forked process: use one thread, as OpenMP would wait for threads that are gone."""
+    """Before the first run in a forked process, use one thread: OpenMP would wait for threads that are gone."""
     global _is_forked
     if _is_forked:
         _is_forked = False

@@ -1,4 +1,4 @@
-"""Run a network with gradients at its input, and at nothing else."""
+"""Run a network with gradients at its input only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .running import check_weights, evaluating
 def differentiable(module: nn.Module, *, activations: bool = False) -> Iterator[None]:
     """Inside, a network runs with gradients at its input only, whatever mode the caller is in.
 
-    Parameters are frozen meanwhile, so that nothing is kept for their gradients. ``activations``: whether these
-    may run together with their convolutions, as nothing replaces them.
+    Parameters are frozen meanwhile, so that no memory is used for their gradients. ``activations``: whether these
+    may be fused with their convolutions, because nothing replaces them.
     """
     if any(t.is_inference() for t in members_of(module).tensors):
         raise ModelError(
-            f"the weights of {type(module).__name__} were made inside torch.inference_mode and have no gradients: "
-            "build the network outside of it"
+            f"the weights of {type(module).__name__} were created inside torch.inference_mode and have no "
+            "gradients: build the network outside of it"
         )
     with evaluating(module), torch.enable_grad(), frozen(module), OnePass(module, activations=activations):
         yield
@@ -45,7 +45,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def check_differentiable(score: torch.Tensor, name: str) -> None:
-    """`ModelError` if a score has no gradient at the input."""
+    """`ModelError` if a score has no gradient with respect to the input."""
     if not score.requires_grad:
         raise ModelError(
             f"the score of {name} has no gradient with respect to its input (is it detached?); occlusion works "

@@ -1,4 +1,4 @@
-"""Hooks on modules, removed after use, also after an error."""
+"""Hooks on modules that are removed after use, also after an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hooks() -> Iterator[list[RemovableHandle]]:
 
 
 class HookState:
-    """The hooks that modules have now."""
+    """The hooks that modules have now, to be restored later."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._kept = [

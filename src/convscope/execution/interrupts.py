@@ -1,4 +1,4 @@
-"""Ctrl-C that waits while a context is being entered or left, so that every context entered is left.
+"""Delay Ctrl-C while a context is being entered or left, so that every context entered is also left.
 
 Python raises KeyboardInterrupt wherever it happens to be. Between the last line of `__enter__` and the body of the
 `with`, or on the first line of `__exit__`, nothing would undo what the context has changed.
@@ -26,8 +26,8 @@ _AT_MOST_S = 1.0  # then it is raised anyway: the program may be waiting for a l
 def orderly_interrupts() -> Iterator[None]:
     """Inside, Ctrl-C waits until no context is being entered or left.
 
-    It works in the main thread, the only one that is interrupted, and if Python handles Ctrl-C. The handler that
-    was installed before is then called.
+    It works only in the main thread, where Ctrl-C arrives, and only if a Python function handles it; Ctrl-C then
+    goes to that function.
     """
     previous: Any = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
@@ -49,7 +49,7 @@ class _Patient:
 
     def __init__(self, previous: Callable[[int, FrameType | None], object], depth: int) -> None:
         self._previous, self._depth = previous, depth
-        self._since: float | None = None  # when a Ctrl-C that still waits was pressed
+        self._since: float | None = None  # when a pending Ctrl-C was pressed
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         is_new = self._since is None
@@ -61,13 +61,13 @@ class _Patient:
             _thread.start_new_thread(self._remind, ())
 
     def deliver(self) -> None:
-        """Raise an interrupt that still waits."""
+        """Raise a pending interrupt."""
         if self._since is not None:
             self._since = None
             self._previous(signal.SIGINT, sys._getframe(1))
 
     def _is_between(self, frame: FrameType | None) -> bool:
-        """Whether a function called since then is entering or leaving a context."""
+        """Whether a function called inside `orderly_interrupts` is entering or leaving a context."""
         names = []
         while frame is not None:
             names.append(frame.f_code.co_name)
@@ -75,7 +75,7 @@ class _Patient:
         return not _BETWEEN.isdisjoint(names[: len(names) - self._depth])
 
     def _remind(self) -> None:
-        """In a thread of its own: send Ctrl-C again every few milliseconds until it is raised."""
+        """In a separate thread, send Ctrl-C again every few milliseconds until it is raised."""
         while True:
             time.sleep(_AGAIN_S)
             if self._since is None or signal.getsignal(signal.SIGINT) is not self:

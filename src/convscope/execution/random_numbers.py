@@ -1,4 +1,4 @@
-"""Random generators: a network's own, and the global ones of PyTorch, NumPy and Python."""
+"""Keep and restore random generators: a network's own, and the global ones of PyTorch, NumPy and Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run may change in a network: buffers, cached tensors, counters, random generators of its own."""
+"""Keep and restore what a run may change in a network: buffers, cached tensors, counters, random generators."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _LONG = 1000
 
 
 class ModuleState:
-    """What the modules of a network hold now, to be restored later.
+    """The present state of a network's modules, to be restored later.
 
     It covers attributes that a run sets, replaces or deletes, the contents of lists, dicts and sets, tensors that
-    are changed in place, and the network's own random generators. Parameters are assumed not to change; objects of
-    other classes are not looked into.
+    are changed in place, and the network's own random generators. Parameters are assumed not to change. Objects of
+    a user's class, such as a cache, are covered, but not further such objects inside them.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []  # and what was in them
-        self._empty: list[Any] = []  # containers, as most of a network's are
-        self._filled: list[tuple[Any, Any]] = []  # and a copy of each
+        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []  # of each module, and a copy
+        self._empty: list[Any] = []  # empty containers, as most in a network are
+        self._filled: list[tuple[Any, Any]] = []  # other containers, and a copy of each
         self._arrays: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
         self._generators: list[Restore] = []
         tensors: list[torch.Tensor] = []
@@ -86,7 +86,7 @@ class ModuleState:
         elif isinstance(value, list | tuple | dict | set | deque):
             if not isinstance(value, tuple):
                 self._keep_container(value)
-            if len(value) <= _LONG:  # a long one holds numbers or names
+            if len(value) <= _LONG:  # longer ones hold numbers or names
                 for item in value.values() if isinstance(value, dict) else value:
                     if type(item) not in _FIXED:
                         self._keep(item, seen, tensors, depth=depth)
@@ -128,7 +128,7 @@ def _put_back(attributes: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _is_plain_object(value: Any) -> bool:
-    """Whether it is an instance of a user's class, as a cache may be, and no function, class or library object."""
+    """Whether it is an instance of a user's class, such as a cache, not a function, class or library object."""
     library = type(value).__module__.partition(".")[0] in (
         "builtins",
         "torch",

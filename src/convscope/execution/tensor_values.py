@@ -1,4 +1,4 @@
-"""The values of many tensors, kept and restored or sampled together, in a few operations."""
+"""Keep and restore, or sample, the values of many tensors in a few operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-_SMALL = 1 << 14  # tensors of up to so many values are joined
+_SMALL = 1 << 14  # tensors of at most this many values are joined
 _SAMPLES = 1000
 
 
@@ -31,7 +31,7 @@ class KeptValues:
 def sampled(tensors: Iterable[torch.Tensor]) -> tuple[bytes, ...]:
     """The bytes of all values of small tensors, and of a thousand or two of each large one.
 
-    They reveal, at little cost, writes through ``.data``, which do not count in a tensor's version.
+    At little cost they reveal writes through ``.data``, which a tensor's version does not count.
     """
     joined = [torch.cat([_evenly_spread(t.detach()) for t in group]) for group in _groups(tensors)]
     return tuple(values.view(torch.uint8).cpu().numpy().tobytes() for values in joined)
@@ -59,12 +59,12 @@ def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _evenly_spread(tensor: torch.Tensor) -> torch.Tensor:
-    """A thousand values of a tensor, or somewhat more, in one row; all where there are fewer."""
+    """One or two thousand evenly spread values of a tensor in one row; all values if there are fewer."""
     n = tensor.numel()
     if n <= _SAMPLES:
         return tensor.reshape(-1)
     if not tensor.is_contiguous():
-        # In the order of memory where that is channels-last, so that it need not be copied first.
+        # In memory order if that is channels-last, so that nothing is copied.
         tensor = (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).contiguous()
     step = n // _SAMPLES
     return tensor.as_strided((-(-n // step),), (step,))

@@ -1,4 +1,4 @@
-"""Transposed convolutions: from the gradient at the output to that at the input."""
+"""Transposed convolutions: from the gradient at a convolution's output to the gradient at its input."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def before_activation(gradient: torch.Tensor, out: torch.Tensor, then: Then) -> 
 
 
 class Transposed:
-    """The gradient at the input of a convolution, of that at its output, or at the output of its activation.
+    """Computes the gradient at a convolution's input from that at its output, or at its activation's output.
 
-    With a stride of 1 that is itself a convolution: from output channels to input channels, in each group, and
-    from the far end of the kernel to the near one.
+    With a stride of 1 this is itself a convolution: in each group, input and output channels are swapped, and the
+    kernel is flipped.
 
     Args:
         forward: the convolution; its activation, if any, is a ReLU or a hardtanh.
@@ -47,7 +47,7 @@ class Transposed:
             )
 
     def __call__(self, gradient: torch.Tensor, out: torch.Tensor | None, size: torch.Size) -> torch.Tensor:
-        """(N, C_in, H, W) of this size, from the gradient at ``out`` (N, C_out, h, w)."""
+        """The gradient (N, C_in, H, W) of this ``size``, from the gradient at ``out`` (N, C_out, h, w)."""
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         forward = self._forward
         if out is not None:
@@ -57,7 +57,7 @@ class Transposed:
         padding, (top, left) = evened(forward.before, forward.after, forward.stride)
         height, width = forward.sizes((size[2], size[3]), padding, padding)
         bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]
-        if any((top, bottom, left, right)):  # rows and columns that were cut off: nothing comes from there
+        if any((top, bottom, left, right)):  # rows and columns that were cut off have a gradient of zero
             gradient = functional.pad(gradient, (left, right, top, bottom))
         given = torch.empty(
             size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last

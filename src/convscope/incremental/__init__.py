@@ -1,8 +1,8 @@
-"""Exact re-inference of only what a change reached: outputs for variants of an image that differ in one rectangle.
+"""Incremental inference: exact outputs for variants of an image that differ from it in one rectangle each.
 
-`geometry` tells which part of a map depends on which, `graph` takes a network apart into operations, `rewriting`
-merges some of them, `operations` has a rule for running each on a part of its map (`pointwise_rules`,
-`sliding_rules`), `plan` puts these together, and `run` carries the plan out.
+`geometry` computes which part of a map depends on which part of another, `graph` splits a network into operations,
+`rewriting` simplifies and merges them, `operations` has a rule for running each on a part of its map
+(`pointwise_rules`, `sliding_rules`), `plan` combines these, and `run` executes the plan.
 """
 
 from .geometry import Ints

@@ -1,7 +1,7 @@
-"""Which part of a map a change reaches, and which part is needed to compute it again: along one axis at a time.
+"""Along one axis: which part of a map a change reaches, and which part of the input is needed to recompute it.
 
-Everything here is whole numbers: a row or a column of a map has a number from 0 on, a stretch of them a start and
-an end (not included). Starts and ends are arrays, one entry for each variant of an image.
+All numbers are integers: the rows and columns of a map are numbered from 0, and an interval of them has a start
+and an end (not included). Starts and ends are arrays with one entry per variant of an image.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Border: TypeAlias = float | Literal["reflect", "replicate", "circular"]
 
-OUTSIDE = -1  # the source of a place that lies in a border of constant value
+OUTSIDE = -1  # the source of a position in a border of constant value
 
 
 class Axis(Protocol):
-    """How the places of an operation's output hang together with those of its input."""
+    """How positions in an operation's output depend on positions in its input."""
 
     @property
     def n_in(self) -> int: ...
@@ -28,23 +28,23 @@ class Axis(Protocol):
 
     @property
     def step(self) -> int:
-        """Stretches of the output start and end at multiples of this."""
+        """Intervals of the output start and end at multiples of this."""
 
     def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
-        """The stretch of the output that a change of the input's can reach; start >= end where there is none."""
+        """The interval of the output that a change of the input's can reach; start >= end if empty."""
 
     def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
-        """First place and number of places of the input, borders included, that ``size`` outputs are made of."""
+        """First position and number of positions of the input, borders included, that ``size`` outputs need."""
 
     def source(self, places: Ints) -> Ints:
-        """The input's places that these stand for, where they lie in the border; `OUTSIDE` for a constant."""
+        """The input's positions whose values these have, also in the border; `OUTSIDE` for a constant border."""
 
 
 @dataclass(frozen=True)
 class Sliding:
-    """A kernel that slides along: convolution, pooling; with a kernel of 1 and a border, padding alone.
+    """A sliding kernel: convolution or pooling; with a kernel of 1 and a border, padding alone.
 
-    Output o is made of the inputs o * stride - before + j * dilation, j = 0 ... kernel - 1.
+    Output o depends on the inputs o * stride - before + j * dilation, j = 0 ... kernel - 1.
     """
 
     n_in: int
@@ -59,7 +59,7 @@ class Sliding:
 
     @property
     def is_trivial(self) -> bool:
-        """Whether every output is made of the input at its own place and of nothing else."""
+        """Whether every output depends only on the input at the same position."""
         return (self.kernel, self.stride, self.before, self.n_in) == (1, 1, 0, self.n_out)
 
     @property
@@ -74,7 +74,7 @@ class Sliding:
         return np.clip(first, 0, self.n_out), np.where(end > start, np.clip(last + 1, 0, self.n_out), 0)
 
     def _mirrored(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
-        """By looking at every place of the output, as its border repeats places of the input."""
+        """Check every output position, because the border repeats positions of the input."""
         reached = np.zeros((len(start), self.n_out), bool)
         for j in range(self.kernel):
             places = self.source(np.arange(self.n_out) * self.stride - self.before + j * self.dilation)
@@ -99,7 +99,7 @@ class Sliding:
 
 @dataclass(frozen=True)
 class Repeating:
-    """Every place of the input stands ``factor`` times in the output: upsampling to the nearest."""
+    """Every input value is repeated ``factor`` times in the output: nearest-neighbor upsampling."""
 
     n_in: int
     factor: int
@@ -123,6 +123,6 @@ class Repeating:
 
 
 def fit(start: Ints, end: Ints, n: int, step: int = 1) -> tuple[Ints, int]:
-    """Stretches of one size, inside 0 ... n, that cover those given; ``step`` places for those that are empty."""
+    """Intervals of one size, inside 0 ... n and at least ``step`` long, that cover the given ones."""
     size = max(step, int((end - start).max(initial=0)))
     return np.clip(np.minimum(start, n - size), 0, None), size

@@ -1,4 +1,4 @@
-"""A network as a list of operations: exported, with what never changes computed once, and batch norm folded."""
+"""A network as a list of operations: exported, with constants computed once and batch norm folded."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .rewriting import (
 
 
 class GraphError(ConvscopeError):
-    """The network cannot be taken apart into operations; the message says why."""
+    """The network cannot be split into operations; the message says why."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """``nodes`` in the order in which they run, the network's input first, its output last.
+    """``nodes`` are in running order, the network's input first, its output last.
 
     ``constants`` holds what does not depend on the input, by node.
     """
@@ -53,7 +53,7 @@ class Graph:
 
 
 def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
-    """The operations that a module runs on a batch of images like this one (C, H, W).
+    """The operations that a module runs on a batch of images of this size (C, H, W).
 
     Raises:
         GraphError: torch.export cannot follow it, or its output depends on more than its one input.
@@ -66,7 +66,7 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     if len(inputs) != 1:
         raise GraphError(f"it takes {len(inputs)} inputs")
     if odd := next((n for n in graph.nodes if n.op not in ("placeholder", "call_function", "output")), None):
-        raise GraphError(f"it holds a part of its own, {odd.name} ({odd.op})")
+        raise GraphError(f"it contains a submodule, {odd.name} ({odd.op})")
     without_mutation(graph)
     simplify(graph, inputs[0])
     graph.eliminate_dead_code()
@@ -87,28 +87,28 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
 
 
 def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
-    """Exported for batches of any size; without in-place operations on views, which are hard to undo by hand."""
+    """Export for batches of any size; decompose the program if it has in-place operations on views."""
     with _silence(), torch.inference_mode(False), torch.no_grad():
         try:
-            # Of a copy with the same weights: during the export other threads would find none in the module.
+            # A copy that shares the weights: during the export, other threads would find none in the module.
             same = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
             stand_in = copy.deepcopy(module, same)
             batch = image.detach()[None].repeat(2, 1, 1, 1)
-            stand_in(batch.clone())  # what its code keeps for batches of this size should be real tensors
+            stand_in(batch.clone())  # values that its code caches for this batch size must be real tensors
             program = export(stand_in, (batch,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
             return program.run_decompositions({}) if mutates_a_view(program.graph) else program
         except Exception as error:
             if "data-dependent" in str(error):
-                raise GraphError("its code branches on values (an `if` on what a tensor holds)") from error
+                raise GraphError("its code branches on values (an `if` on the content of a tensor)") from error
             if "specialized it to be a constant" in str(error):
-                raise GraphError("its code fixes the number of images in a batch (as len(x) does)") from error
+                raise GraphError("its code fixes the number of images in a batch (as with len(x))") from error
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise GraphError(lines[0]) from error
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without what torch.export prints and logs about networks that it cannot follow: the error says it."""
+    """Silence what torch.export prints and logs about networks that it cannot follow; the error says it."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

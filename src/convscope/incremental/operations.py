@@ -1,7 +1,7 @@
-"""One table of all operations that can be run on parts of maps: operation -> rule.
+"""The table of all operations that can run on parts of maps: operation -> rule.
 
-An operation that is not in it, or that its rule does not know in this form, is run on whole maps, and so is
-everything after it.
+An operation without a rule, or in a form that its rule does not support, runs on whole maps, and so does
+everything that depends on it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def rule_of(node: fx.Node, known: Known) -> Rule:
         raise UnknownOperationError("no rule for this operation")
     sources = maps_of(node, known)
     if not sources:
-        raise UnknownOperationError("it is made of the size of the batch alone")
+        raise UnknownOperationError("it depends only on the size of the batch")
     for source in sources:
         if source not in known.spatial:
-            raise UnknownOperationError(f"its input {source.name} is no map")
+            raise UnknownOperationError(f"its input {source.name} is not a map")
     if batch_of(node) != known.batch or any(not isinstance(size, int) for size in sizes_of(node)[1:]):
         raise UnknownOperationError("it mixes the images of a batch with other dimensions")
     return RULES[node.target](node, known)

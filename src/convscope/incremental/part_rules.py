@@ -1,7 +1,7 @@
-"""What a rule for parts of maps is, and what rules ask of the nodes of a graph.
+"""`Rule`, which says how a node runs on parts of maps, and what rules look up about nodes.
 
-A rule looks at one node and says how places of its output hang together with places of its inputs, and how it is
-run on a part.
+A rule says, for one node of the graph, how positions of its output depend on positions of its inputs, and how to
+run it on a part.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Dims: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rects:
-    """B rectangles of one size in a map: the part of it that is computed again."""
+    """B rectangles of one size in a map: the part of it that is recomputed."""
 
     top: Ints
     left: Ints
@@ -30,7 +30,7 @@ class Rects:
     width: int
 
     def same_as(self, other: Rects) -> bool:
-        """Whether the other rectangles are the same ones."""
+        """Whether the other rectangles are equal to these."""
         return self is other or (
             (self.height, self.width) == (other.height, other.width)
             and np.array_equal(self.top, other.top)
@@ -43,8 +43,9 @@ class Rule:
     """How a node runs on parts of maps.
 
     ``spatial`` are the dimensions of rows and columns in its output. ``axes`` says which rows and columns of its
-    one input an output is made of; None: the same ones, of all its inputs. ``run`` computes the part: from the
-    values of the arguments, or, with ``axes``, from the input's part and the rectangles of the output.
+    single input an output depends on; None means the same rows and columns, of all its inputs. ``run`` computes
+    the part: from the values of the arguments, or, with ``axes``, from the input's part and the rectangles of the
+    output.
     """
 
     spatial: Dims
@@ -53,17 +54,17 @@ class Rule:
 
 
 def is_at_its_place(rule: Rule) -> bool:
-    """Whether every output is made of the input at its own place alone."""
+    """Whether every output depends only on the inputs at the same position."""
     return rule.axes is None or all(isinstance(axis, Sliding) and axis.is_trivial for axis in rule.axes)
 
 
 class UnknownOperationError(Exception):
-    """This operation has to be run on whole maps; the message says why."""
+    """This operation has to run on whole maps; the message says why."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a rule can look up: the dimensions of rows and columns of each map so far, and the constants."""
+    """What a rule can look up: the dimensions of rows and columns in each map so far, constants and kernels."""
 
     spatial: Mapping[fx.Node, Dims]
     constants: Mapping[fx.Node, Any]
@@ -79,12 +80,12 @@ def maps_of(node: fx.Node, known: Known) -> list[fx.Node]:
 
 
 def is_number(node: fx.Node) -> bool:
-    """Whether a node gives a size, as that of the batch."""
+    """Whether a node's output is a number, such as the size of the batch."""
     return not isinstance(node.meta["val"], torch.Tensor | tuple | list)
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Sizes of a node's output for one image; of the first of several outputs."""
+    """The shape of a node's output (the first of several) for one image."""
     return tuple(int(size) if isinstance(size, int) else 1 for size in sizes_of(node))
 
 
@@ -102,7 +103,7 @@ def arguments(node: fx.Node) -> dict[str, Any]:
 
 
 def common_dims(node: fx.Node, known: Known) -> Dims:
-    """The dimensions of rows and columns that all maps of a node share, of the same sizes."""
+    """The dimensions of rows and columns, which must be the same, with the same sizes, in all inputs of a node."""
     sources = maps_of(node, known)
     spatial = known.spatial[sources[0]]
     shapes = {(known.spatial[s], len(shape_of(s)), *(shape_of(s)[d] for d in known.spatial[s])) for s in sources}
@@ -112,7 +113,7 @@ def common_dims(node: fx.Node, known: Known) -> Dims:
 
 
 def one_map(node: fx.Node, known: Known) -> fx.Node:
-    """The one input of an operation that slides over (N, C, H, W)."""
+    """The single input (N, C, H, W) of an operation that slides over a map."""
     sources = maps_of(node, known)
     if len(sources) != 1 or known.spatial[sources[0]] != (2, 3) or len(shape_of(sources[0])) != 4:
         raise UnknownOperationError("its input is not one map (N, C, H, W)")
@@ -123,7 +124,7 @@ RuleOf: TypeAlias = Callable[[fx.Node, Known], Rule]
 
 
 def entered_in(rules: dict[Any, RuleOf], *targets: Any) -> Callable[[RuleOf], RuleOf]:
-    """Makes a function the rule of these operations."""
+    """Enter a function in ``rules`` as the rule of these operations."""
 
     def enter(rule: RuleOf) -> RuleOf:
         rules.update(dict.fromkeys(targets, rule))

@@ -1,4 +1,4 @@
-"""What has to be computed again for changes in given rectangles of an image, and how much that saves."""
+"""What to recompute when given rectangles of an image change, and how much that saves."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .operations import rule_of
 from .part_rules import Known, Rects, Rule, UnknownOperationError, is_at_its_place, is_number, maps_of, shape_of
 from .rewriting import CONVOLUTIONS, aten, batch_of
 
-# From this share of a map on it is computed whole: gathering a part costs more than it saves.
+# If at least this share of a map changes, compute it whole: gathering a part costs more than it saves.
 WHOLE = 0.92
-AT_ONCE = 24  # variants that are best run at once, as their parts are small
+AT_ONCE = 24  # variants in a batch; more than whole images would allow, since their parts are small
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch of variants: ``rows`` are their numbers; ``parts`` what is computed again of each map, None: all."""
+    """A batch of variants: ``rows`` are their numbers, ``parts`` the part of each map to recompute (None: all)."""
 
     rows: Ints
     parts: dict[fx.Node, Rects | None]
 
 
-# The last plan of each network, as taking it apart costs a second; it goes when the network goes.
+# The latest plan of each network, which takes a second to make; it is dropped together with the network.
 _PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan | str]] = weakref.WeakKeyDictionary()
 
 
 def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> Plan:
-    """The plan of a network for images like this one, remembered until its weights change; see `Plan`."""
+    """The plan of a network for images of this size, cached until its weights change; see `Plan`."""
     about = (image.shape, image.dtype, image.device, dtype, *map(id, module.modules()), weights_digest(module))
     known = _PLANS.get(module)
     if known is None or known[0] != about:
@@ -50,30 +50,30 @@ def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = 
 
 
 def forget_plan(module: nn.Module) -> None:
-    """Make the next plan anew: something about the network has changed that its weights do not show."""
+    """Drop the cached plan, because something has changed that the weights do not show."""
     _PLANS.pop(module, None)
 
 
 def _plan_or_error(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None) -> Plan | str:
-    """A plan, or why there is none: whatever goes wrong with somebody's network, it can still be run whole."""
+    """A plan, or the reason why there is none: whatever fails here, the network can still run whole."""
     try:
         return Plan(module, image, dtype)
     except GraphError as error:
-        return str(error)  # not the error, whose traceback would keep the network
+        return str(error)  # not the error, whose traceback would keep the network alive
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
 class Plan:
-    """How a network is run on what a rectangle changes, for images of one size.
+    """How to run a network on only what a rectangle changes, for images of one size.
 
     Args:
         module: in evaluation mode.
-        image: an image (C, H, W) of that size, of the module's type and on its device.
-        dtype: what is computed with; by default the image's type.
+        image: an image (C, H, W) of that size, of the module's dtype and on its device.
+        dtype: the dtype of the computation; by default the image's.
 
     Raises:
-        GraphError: torch.export cannot take the network apart.
+        GraphError: the network cannot be split into operations.
     """
 
     def __init__(self, module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = None) -> None:
@@ -95,12 +95,12 @@ class Plan:
             if node.target in (*CONVOLUTIONS, aten.linear.default)
             and all(n in constants for n in node.all_input_nodes[1:])
         }
-        for node in self.kernels:  # which hold them now, in another order and not twice
+        for node in self.kernels:  # kernels hold their own copy of the weights: drop the other one
             weight = node.args[1]
             if all(user in self.kernels for user in weight.users):  # type: ignore[union-attr]
                 constants[weight] = None  # type: ignore[index]
         self.rules: dict[fx.Node, Rule] = {}
-        self.reasons: dict[fx.Node, str] = {}  # why a node is run on whole maps
+        self.reasons: dict[fx.Node, str] = {}  # why a node runs on whole maps
         spatial = {self.graph.input: (2, 3)}
         self.known = Known(spatial, constants, self.kernels, batch_of(self.graph.input))
         for node in (n for n in self.graph.nodes[1:-1] if not is_number(n)):
@@ -113,11 +113,11 @@ class Plan:
         self.last_uses = _last_uses(self.graph)
 
     def changes(self, rectangles: Ints, *, whole_from: float = WHOLE) -> Changes:
-        """What variants change that differ from an image in these rectangles.
+        """What changes in variants that differ from an image in these rectangles.
 
         Args:
-            rectangles: (M, 4) top, left, bottom, right (not included).
-            whole_from: the share of a map from which on it is computed whole.
+            rectangles: (M, 4) top, left, bottom, right; the last two are not included.
+            whole_from: the changed share of a map from which it is computed whole.
         """
         return Changes(self, rectangles, whole_from)
 
@@ -141,20 +141,20 @@ class Plan:
         return part.height * part.width / (height * width)
 
     def explain(self) -> str:
-        """Where and why whole maps are computed whatever the rectangle, and the multiplications from there on."""
+        """Where and why whole maps are computed for any rectangle, and their share of the multiplications."""
         blamed = [
             f"{node.name} ({node.target}): {reason}"
             for node, reason in self.reasons.items()
             if all(source in self.known.spatial for source in self.sources(node))
         ]
         if not blamed:
-            return "every operation is run on parts"
+            return "every operation runs on parts"
         dense = sum(self.macs_of.get(node, 0) for node in self.reasons) / max(self.macs(), 1)
         return f"{dense:.0%} of the multiplications on whole maps, from here on:\n" + "\n".join(blamed)
 
 
 def _last_uses(graph: Graph) -> dict[fx.Node, list[fx.Node]]:
-    """After which node others are needed no more."""
+    """For each node, the nodes that are not needed after it."""
     last = {
         source: node for node in graph.nodes for source in node.all_input_nodes if source not in graph.constants
     }
@@ -169,7 +169,7 @@ def _macs(node: fx.Node, plan: Plan) -> float:
 
 
 class Changes:
-    """What variants of an image change that differ from it in M rectangles, all along the network."""
+    """What changes, in every map of a network, for M variants of an image that differ in one rectangle each."""
 
     def __init__(self, plan: Plan, rectangles: Ints, whole_from: float) -> None:
         self._plan, self._whole_from = plan, whole_from
@@ -179,15 +179,16 @@ class Changes:
         self.order: Ints = self._alike()
 
     def _alike(self) -> Ints:
-        """An order in which variants that change about as much down and across stand together.
+        """An order that puts variants together whose changes have about the same height and width.
 
-        A batch computes for all what the largest needs. So: a few bands of equal numbers by the cost down, each
-        sorted by the cost across, up and down in turn: 5 to 7 % less than sorting by one and then the other.
+        In a batch, all parts are as large as the largest needs to be. So the variants are split into a few equal
+        bands by their cost down, and each band is sorted by the cost across, ascending and descending in turn.
+        This saves 5 to 7 % compared with sorting by one cost and then the other.
         """
         down, across = self._down.cost, self._across.cost
         n_bands = max(1, round((len(down) / AT_ONCE) ** 0.5))
         band = np.argsort(np.argsort(down, kind="stable"), kind="stable") * n_bands // max(len(down), 1)
-        return np.lexsort((np.where(band % 2, -across, across), -band))  # the largest first: less memory in pieces
+        return np.lexsort((np.where(band % 2, -across, across), -band))  # largest first: fragments memory less
 
     def layout(self, rows: Ints) -> Layout:
         """The batch of the variants with these numbers."""
@@ -210,7 +211,7 @@ class Changes:
         return parts
 
     def _rects(self, node: fx.Node, rows: Ints) -> Rects | None:
-        """Rectangles of one size around what each variant changes; None where that is most of the map."""
+        """Rectangles of one size around what each variant changes; None if they cover most of the map."""
         (height, width), rule = self._plan.size(node), self._plan.rules.get(node)
         steps = (1, 1) if rule is None or rule.axes is None else (rule.axes[0].step, rule.axes[1].step)
         top, n_rows = fit(*self._down.of(node, rows), height, steps[0])
@@ -220,14 +221,14 @@ class Changes:
         return Rects(top, left, n_rows, n_columns)
 
     def ratio(self, size: int) -> float:
-        """How many times fewer multiplications this takes than whole networks do, in batches of this size."""
+        """How many times fewer multiplications this takes than whole runs, in batches of this size."""
         batches = [self.order[first : first + size] for first in range(0, len(self.order), size)]
         spent = sum(len(rows) * self._plan.macs(self.layout(rows)) for rows in batches)
         return len(self.order) * self._plan.macs() / max(spent, 1.0)
 
 
 class _Reach:
-    """The stretch of rows (or columns) of every map that each rectangle can change."""
+    """The interval of rows (or columns) of every map that each rectangle can change."""
 
     def __init__(self, plan: Plan, start: Ints, end: Ints, axis: int) -> None:
         stretches, self._which = np.unique(np.stack([start, end], axis=1), axis=0, return_inverse=True)
@@ -243,7 +244,7 @@ class _Reach:
             if node in self._of:
                 start, end = self._of[node]
                 cost += macs * (end - start) / plan.size(node)[axis]
-        # Multiplications, if every rectangle were as long as its map along the other axis.
+        # Multiplications if every rectangle spanned its map along the other axis.
         self.cost = cost[self._which.reshape(-1)]
 
     def of(self, node: fx.Node, rows: Ints) -> tuple[Ints, Ints]:
@@ -253,7 +254,7 @@ class _Reach:
 
 
 def _hull(stretches: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-    """The smallest stretch around several, of which some may be empty."""
+    """The smallest interval around several, some of which may be empty."""
     first, last = stretches[0]
     for start, end in stretches[1:]:
         both = (end > start) & (last > first)

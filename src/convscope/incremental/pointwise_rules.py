@@ -1,4 +1,4 @@
-"""Operations that work at every place by itself: activations, sums, dense layers, other orders of dimensions."""
+"""Rules of operations that treat every position separately: activations, sums, dense layers, reshaping."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def _pointwise(node: fx.Node, known: Known) -> Rule:
         raise UnknownOperationError("it adds dimensions")
     if node.target is aten.prelu.default:
         if 1 in spatial:
-            raise UnknownOperationError("its weights go along the rows or the columns")
+            raise UnknownOperationError("its weights vary along rows or columns")
         return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
     for constant in (n for n in node.all_input_nodes if n in known.constants):
         value = known.constants[constant]
         if isinstance(value, torch.Tensor) and any(_size_at(value, d, node) > 1 for d in spatial):
-            raise UnknownOperationError(f"its constant {constant.name} has rows and columns of its own")
+            raise UnknownOperationError(f"its constant {constant.name} varies along rows or columns")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
 def _size_at(constant: torch.Tensor, dim: int, node: fx.Node) -> int:
-    """How large a constant is along a dimension of the output that it is spread over."""
+    """The size of a constant along a dimension of the output to which it is broadcast."""
     place = dim - len(shape_of(node)) + constant.ndim
     return constant.shape[place] if place >= 0 else 1
 
@@ -69,9 +69,9 @@ def _along_channels(node: fx.Node, known: Known) -> Rule:
     spatial = common_dims(node, known)
     dim = arguments(node)["dim"]
     if dim % len(shape_of(node)) in (0, *spatial):
-        raise UnknownOperationError("it goes along the batch, the rows or the columns")
+        raise UnknownOperationError("it acts along the batch, the rows or the columns")
     if len(maps_of(node, known)) != len(node.all_input_nodes):
-        raise UnknownOperationError("it joins a map and a constant")
+        raise UnknownOperationError("it concatenates a map and a constant")
     return Rule(spatial, None, lambda value_of: evaluate(node, value_of))
 
 
@@ -85,7 +85,7 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
     spatial = common_dims(node, known)
     n_last = len(node.args[1]) if node.target is aten.layer_norm.default else 1  # type: ignore[arg-type]
     if max(spatial) >= len(shape_of(node)) - n_last:
-        raise UnknownOperationError("it goes along the rows or the columns")
+        raise UnknownOperationError("it acts along the rows or the columns")
     kernel = known.kernels.get(node)
     if kernel is not None:
         return Rule(spatial, None, lambda value_of: kernel.part(value_of(node.args[0])))
@@ -94,12 +94,12 @@ def _last_dimensions(node: fx.Node, known: Known) -> Rule:
 
 @entered_in(RULES, aten.select.int, aten.squeeze.dim, aten.unsqueeze.default)
 def _other_dimensions(node: fx.Node, known: Known) -> Rule:
-    """One dimension more or less, beside rows and columns."""
+    """Add or remove a dimension other than rows and columns."""
     (source,) = maps_of(node, known)
     spatial, step = known.spatial[source], len(shape_of(node)) - len(shape_of(source))
     dim = arguments(node)["dim"] % max(len(shape_of(node)), len(shape_of(source)))
     if step == 0 or dim == 0 or (step < 0 and dim in spatial):
-        raise UnknownOperationError("it goes along the batch, the rows or the columns")
+        raise UnknownOperationError("it acts along the batch, the rows or the columns")
     first_moved = dim if step > 0 else dim + 1
     moved = tuple(d + step if d >= first_moved else d for d in spatial)
     return Rule((moved[0], moved[1]), None, lambda value_of: evaluate(node, value_of))
@@ -116,14 +116,14 @@ def _reordered(node: fx.Node, known: Known) -> Rule:
         first, second = (int(dim) % n_dims for dim in node.args[1:3])  # type: ignore[arg-type]
         order[first], order[second] = order[second], order[first]
     if order[0] != 0:
-        raise UnknownOperationError("it moves the batch")
+        raise UnknownOperationError("it moves the batch dimension")
     moved = (order.index(spatial[0]), order.index(spatial[1]))
     return Rule(moved, None, lambda value_of: evaluate(node, value_of))
 
 
 @entered_in(RULES, aten.reshape.default)
 def _reshaped(node: fx.Node, known: Known) -> Rule:
-    """Other dimensions than rows and columns, as a channel shuffle splits and joins them."""
+    """Split or join dimensions other than rows and columns, as a channel shuffle does."""
     (source,) = maps_of(node, known)[:1]
     before, after, spatial = shape_of(source), shape_of(node), known.spatial[source]
     n_before, n_after = len(before), len(after)
@@ -135,7 +135,7 @@ def _reshaped(node: fx.Node, known: Known) -> Rule:
         )
     if spatial == (1, 2) and after[:3] == before[:3]:
         return Rule(spatial, None, lambda value_of: _to(value_of(source), lambda x: (*x.shape[:3], *after[3:])))
-    raise UnknownOperationError("it joins rows and columns with other dimensions")
+    raise UnknownOperationError("it merges rows or columns with other dimensions")
 
 
 def _to(x: torch.Tensor, sizes: Callable[[torch.Tensor], tuple[int, ...]]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""An exported graph made simpler and faster, one rewriting after the other; none changes what it computes."""
+"""Rewrite an exported graph to make it simpler and faster, without changing what it computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ aten = torch.ops.aten
 
 _DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 _NOTHING = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.default, aten.contiguous.default}
-# What a tensor's layout forbids to `view` is allowed to `reshape`.
+# Replaced by `reshape`, which works for tensors of any layout.
 _RESHAPES = {aten.view.default, aten._unsafe_view.default}
 
 
@@ -28,7 +28,7 @@ def _in_place(node: fx.Node) -> bool:
 
 
 def _is_view(node: fx.Node) -> bool:
-    """Whether its result may be another name for memory of its input."""
+    """Whether its result may share memory with its input."""
     if isinstance(node.target, torch._ops.OpOverload):
         named = any(returned.alias_info is not None for returned in node.target._schema.returns)
         return node.target in _DROPOUTS or (named and not _in_place(node))
@@ -36,11 +36,11 @@ def _is_view(node: fx.Node) -> bool:
 
 
 def mutates_a_view(graph: fx.Graph) -> bool:
-    """Whether anything is changed in place that another node sees under another name."""
+    """Whether `without_mutation` cannot replace some in-place operation, for example on a tensor with views."""
     for node in graph.nodes:
         if _in_place(node):
             changed = node.args[0]
-            if not isinstance(changed, fx.Node):  # several at once
+            if not isinstance(changed, fx.Node):  # it changes several tensors
                 return True
             family = [changed, *changed.users]
             if any(_is_view(other) for other in family):
@@ -51,7 +51,7 @@ def mutates_a_view(graph: fx.Graph) -> bool:
 
 
 def without_mutation(graph: fx.Graph) -> None:
-    """relu_ as relu: who uses the changed tensor afterwards uses the result."""
+    """Replace relu_ by relu and the like; later users of the changed tensor get the result instead."""
     for node in graph.nodes:
         if _in_place(node):
             packet = getattr(aten, node.target._schema.name.removeprefix("aten::")[:-1])
@@ -68,7 +68,7 @@ def _following(node: fx.Node) -> Iterable[fx.Node]:
 
 
 def simplify(graph: fx.Graph, given: fx.Node) -> None:
-    """Without dropout and what else does nothing here."""
+    """Remove dropout and other operations that do nothing in evaluation mode."""
     for node in list(graph.nodes):
         if node.target in _CHECKS:
             graph.erase_node(node)
@@ -76,7 +76,7 @@ def simplify(graph: fx.Graph, given: fx.Node) -> None:
         off = (node.target in _DROPOUTS and not node.args[2]) or _takes_all(node)
         if off or (node.target in _NOTHING and len(node.args) == 1 and not node.kwargs):
             node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)  # as random operations are not taken for dead code
+            graph.erase_node(node)  # random operations are never removed as dead code
             continue
         if node.target is aten.sym_size.int and node.args[1] == 0 and batch_of(node.args[0]) == batch_of(given):
             node.args = (given, 0)
@@ -85,7 +85,7 @@ def simplify(graph: fx.Graph, given: fx.Node) -> None:
 
 
 def _takes_all(node: fx.Node) -> bool:
-    """Whether this is a slice of everything, as the first one in x[:, 0]."""
+    """Whether this is a slice of everything, like the first one in x[:, 0]."""
     if node.target is not aten.slice.Tensor:
         return False
     defaults: list[Any] = [None, 0, None, None, 1]
@@ -101,7 +101,7 @@ def batch_of(node: Any) -> str:
 
 
 def compute_constants(graph: fx.Graph, given: fx.Node, constants: dict[fx.Node, Any]) -> None:
-    """Run at once what depends on parameters alone, such as standardized weights."""
+    """Compute now what depends only on parameters, such as standardized weights."""
     for node in graph.nodes:
         if node.op != "call_function" or any(other not in constants for other in node.all_input_nodes):
             continue
@@ -109,13 +109,13 @@ def compute_constants(graph: fx.Graph, given: fx.Node, constants: dict[fx.Node, 
 
 
 def evaluate(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
-    """What an operation gives for these values of its arguments."""
+    """The result of an operation for these values of its arguments."""
     args = fx.map_arg(node.args, value_of)
     return node.target(*args, **fx.map_arg(node.kwargs, value_of))  # type: ignore[operator]
 
 
 def fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
-    """A batch norm right after a convolution, and after nothing else, becomes part of its weights."""
+    """Fold a batch norm into the weights of the convolution before it, if nothing else uses that convolution."""
     for node in list(graph.nodes):
         norm = batch_norm_arguments(node)
         if norm is None:
@@ -145,7 +145,7 @@ def fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
 
 
 def plain_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
-    """What could not be folded, as x * scale + shift."""
+    """Replace batch norms that could not be folded by x * scale + shift."""
     for node in list(graph.nodes):
         norm = batch_norm_arguments(node)
         if norm is None or any(isinstance(f, fx.Node) and f not in constants for f in norm[1:]):
@@ -172,12 +172,12 @@ def scaled(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.T
 
 
 def scaled_(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """x * scale + shift, in the place of x."""
+    """x * scale + shift, written into x."""
     return torch.addcmul(shift, x, scale, out=x)
 
 
 def reuse_memory(graph: fx.Graph) -> None:
-    """In place where nothing else sees the tensor: no new memory, which costs as much as the operation itself."""
+    """Work in place where nothing else uses the tensor; allocating memory costs as much as the operation."""
     for node in graph.nodes:
         if node.target not in _IN_PLACE or not isinstance(node.args[0], fx.Node):
             continue
@@ -198,7 +198,7 @@ _IN_PLACE = {
     aten.silu.default: aten.silu_.default, aten.hardswish.default: aten.hardswish_.default,
     aten.gelu.default: aten.gelu_.default, aten.add.Tensor: aten.add_.Tensor, aten.mul.Tensor: aten.mul_.Tensor,
 }  # fmt: skip
-# Operations that put out memory of their own, which is nobody else's.
+# Operations that return newly allocated memory, or memory that came from such an operation.
 _FRESH = {
     *_IN_PLACE.keys(), *_IN_PLACE.values(), aten.conv2d.default, aten.conv2d.padding, aten.cat.default,
     aten.linear.default, aten.layer_norm.default, aten.max_pool2d.default, aten.avg_pool2d.default,
@@ -206,7 +206,7 @@ _FRESH = {
 
 
 def fuse_activations(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
-    """An activation that alone uses a convolution is run with it; ``meta["then"]`` of the convolution names it."""
+    """Fuse an activation with a convolution that nothing else uses; the latter's ``meta["then"]`` names it."""
     for node in list(graph.nodes):
         if node.target not in ACTIVATIONS:
             continue
@@ -228,7 +228,7 @@ _NATIVE_BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 
 
 def batch_norm_arguments(node: fx.Node) -> tuple[Any, ...] | None:
-    """(input, mean, var, weight, bias, eps) where this is a batch norm with fixed statistics."""
+    """(input, mean, var, weight, bias, eps) of a batch norm with fixed statistics, else None."""
     if node.target is _NATIVE_BATCH_NORM:
         x, weight, bias, mean, var, _, eps = node.args
         return x, mean, var, weight, bias, eps

@@ -1,4 +1,4 @@
-"""Run variants of one image through a plan: what did not change comes from the image's own run."""
+"""Run variants of one image by a plan: values that did not change come from the run of the image itself."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .rewriting import evaluate
 
 
 class IncrementalRun:
-    """The activations of one image, and from them the outputs for variants of it.
+    """The activations of one image, from which it computes the outputs for variants of the image.
 
     Args:
-        plan: of the network.
-        image: (C, H, W), as the plan was made for.
+        plan: the network's plan.
+        image: (C, H, W), of the plan's size.
 
-    Cost: one forward pass; the memory of those activations of which parts are read later.
+    Cost: one forward pass; memory for the activations that variants read.
     """
 
     def __init__(self, plan: Plan, image: torch.Tensor) -> None:
         self._plan = plan
         self._borders = _borders(plan)
-        self._kept: dict[fx.Node, torch.Tensor] = {}  # (H * W, C), and a row for each value of a border
+        self._kept: dict[fx.Node, torch.Tensor] = {}  # (H * W, C), and a row for each border value
         read = set(_partly_read(plan))
         values = _Values(plan, image[None].to(plan.dtype, memory_format=torch.channels_last))
         for node in plan.graph.nodes[:-1]:
@@ -40,11 +40,11 @@ class IncrementalRun:
         self.output: torch.Tensor = values[plan.graph.output]
 
     def outputs(self, layout: Layout, parts: torch.Tensor) -> torch.Tensor:
-        """What the network puts out for B variants, (B, K) or whatever it returns.
+        """The network's output for B variants, (B, K) or whatever it returns.
 
         Args:
-            layout: which rectangles.
-            parts: (B, C, h, w), what stands in the rectangles ``layout.parts`` of the input.
+            layout: the parts to recompute.
+            parts: (B, C, h, w), the variants' pixels in the input's rectangles of ``layout.parts``.
         """
         plan = self._plan
         values = _Values(plan, parts)
@@ -64,7 +64,7 @@ class IncrementalRun:
         return result if have is None else self._fill(output, result, have)
 
     def _part(self, node: fx.Node, out: Rects, values: _Values, layout: Layout) -> Any:
-        """The part of a node's output that lies in the rectangles ``out``."""
+        """The part of a node's output inside the rectangles ``out``."""
         rule = self._plan.rules[node]
         wanted = _wanted(rule, out)
 
@@ -80,7 +80,7 @@ class IncrementalRun:
         return rule.run(value_of(source), out)
 
     def _fill(self, node: fx.Node, part: torch.Tensor, have: Rects) -> torch.Tensor:
-        """Ints maps: the image's own, with the part put in."""
+        """The whole maps of the variants: those of the image, with the recomputed part pasted in."""
         height, width = self._plan.size(node)
         start = np.zeros(len(part), np.int64)
         return self._read(node, part, have, Rects(start, start, height, width), None)
@@ -88,9 +88,9 @@ class IncrementalRun:
     def _read(
         self, node: fx.Node, part: torch.Tensor, have: Rects, wanted: Rects, axes: tuple[Axis, Axis] | None
     ) -> torch.Tensor:
-        """The rectangles ``wanted`` of a map: of the image's own, with the part in ``have`` put in.
+        """The rectangles ``wanted`` of the variants' maps: the image's map, with ``part`` pasted in at ``have``.
 
-        With ``axes`` they may reach over the map's edge, into the border.
+        With ``axes`` they may extend beyond the map's edge, into the border.
         """
         down = wanted.top[:, None] + np.arange(wanted.height)
         across = wanted.left[:, None] + np.arange(wanted.width)
@@ -114,12 +114,12 @@ class IncrementalRun:
 
 
 class _Values:
-    """What has been computed so far, and is still needed."""
+    """The values computed so far that are still needed."""
 
     def __init__(self, plan: Plan, given: torch.Tensor) -> None:
         self._plan = plan
         self._values: dict[fx.Node, Any] = {plan.graph.input: given}
-        self.wholes: dict[fx.Node, torch.Tensor] = {}  # of maps that are parts in ``_values``
+        self.wholes: dict[fx.Node, torch.Tensor] = {}  # whole maps of those that are parts in ``_values``
 
     def __getitem__(self, node: fx.Node) -> Any:
         return self._plan.graph.constants[node] if node in self._plan.graph.constants else self._values[node]
@@ -128,7 +128,7 @@ class _Values:
         self._values[node] = value
 
     def whole(self, node: fx.Node) -> Any:
-        """A node's output from whole maps."""
+        """A node's output, computed from whole maps."""
 
         def value_of(source: fx.Node) -> Any:
             return self.wholes[source] if source in self.wholes else self[source]
@@ -145,7 +145,7 @@ class _Values:
 
 
 def _wanted(rule: Rule, out: Rects) -> Rects:
-    """The part of the input, borders included, that a part of the output is made of."""
+    """The part of the input, borders included, that a part of the output needs."""
     if rule.axes is None:
         return out
     rows, columns = rule.axes
@@ -154,7 +154,7 @@ def _wanted(rule: Rule, out: Rects) -> Rects:
 
 
 def _partly_read(plan: Plan) -> Iterator[fx.Node]:
-    """The maps of which more than a part that is there already may be needed."""
+    """The maps that may be needed beyond the parts already computed."""
     yield plan.graph.input
     if plan.graph.output in plan.known.spatial:
         yield plan.graph.output
@@ -165,13 +165,13 @@ def _partly_read(plan: Plan) -> Iterator[fx.Node]:
 
 
 def _border(axes: tuple[Axis, Axis]) -> float:
-    """The constant that stands outside a map."""
+    """The constant value outside a map."""
     borders = {axis.border for axis in axes if isinstance(axis, Sliding) and not isinstance(axis.border, str)}
     return float(borders.pop())
 
 
 def _borders(plan: Plan) -> dict[fx.Node, list[float]]:
-    """The constants that are read outside each map."""
+    """The constants read outside each map."""
     found: dict[fx.Node, list[float]] = {}
     for node, rule in plan.rules.items():
         if rule.axes is not None and all(
@@ -184,7 +184,7 @@ def _borders(plan: Plan) -> dict[fx.Node, list[float]]:
 
 
 def _rows(maps: torch.Tensor, spatial: tuple[int, int]) -> torch.Tensor:
-    """Maps of B images as one row of values for each place, (B * H * W, values)."""
+    """Maps of B images as one row of values per position, (B * H * W, values)."""
     rest = [dim for dim in range(1, maps.ndim) if dim not in spatial]
     n_places = maps.shape[0] * maps.shape[spatial[0]] * maps.shape[spatial[1]]
     return maps.permute(0, *spatial, *rest).reshape(n_places, -1)
@@ -193,7 +193,7 @@ def _rows(maps: torch.Tensor, spatial: tuple[int, int]) -> torch.Tensor:
 def _map(
     rows: torch.Tensor, n: int, height: int, width: int, shape: tuple[int, ...], spatial: tuple[int, int]
 ) -> torch.Tensor:
-    """The way back: maps with the dimensions of ``shape``, of this height and width."""
+    """The inverse of `_rows`: maps with the dimensions of ``shape``, of this height and width."""
     rest = [dim for dim in range(1, len(shape)) if dim not in spatial]
     order = [0, *spatial, *rest]
     maps = rows.view(n, height, width, *(shape[dim] for dim in rest))
@@ -201,13 +201,13 @@ def _map(
 
 
 def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Ints, across: Ints) -> None:
-    """Put rows of the part wherever ``rows`` stands for the same place of the map.
+    """Copy values of the part to all ``rows`` of the same positions in the map.
 
     Args:
-        rows: (B * h * w, C), changed in place; they stand for the places ``down`` (B, h) and ``across`` (B, w).
+        rows: (B * h * w, C), changed in place; their positions are ``down`` (B, h) and ``across`` (B, w).
         part: (B * height * width, C), the values in the rectangles ``have``.
     """
-    down, across = down - have.top[:, None], across - have.left[:, None]  # places in the part
+    down, across = down - have.top[:, None], across - have.left[:, None]  # positions in the part
     ys, xs = _same_for_all(down, have.height), _same_for_all(across, have.width)
     if ys is not None and xs is not None:  # a slice is three times as fast as an index
         target = rows.view(len(down), down.shape[1], across.shape[1], -1)[:, ys, xs]
@@ -222,10 +222,10 @@ def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Ints, ac
 
 
 def _same_for_all(places: Ints, size: int) -> slice | None:
-    """Where 0 ... size - 1 stand in every row, if they stand there once, in order, at one place in all."""
+    """The columns with 0 ... size - 1, if every row has these once, in order and in the same columns."""
     start = int((places[0] >= 0).argmax())
     stretch = places[:, start : start + size]
     if stretch.shape[1] != size or not (stretch == np.arange(size)).all():
         return None
-    n_inside = np.count_nonzero((places >= 0) & (places < size))  # more where a mirrored border repeats some
+    n_inside = np.count_nonzero((places >= 0) & (places < size))  # more if a mirrored border repeats some
     return slice(start, start + size) if n_inside == stretch.size else None

@@ -1,4 +1,4 @@
-"""Operations whose kernel slides over rows and columns, or that change their number."""
+"""Rules of operations that slide a kernel over rows and columns, or change their number."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _average_pool(node: fx.Node, known: Known) -> Rule:
 
 
 def _averaging(axes: list[Sliding], kernel: Dims, stride: Dims, counts: list[Any]) -> Rule:
-    """Sums over the kernel, divided by how many places count in each row and column."""
+    """Averages over the kernel: its sums, divided by the number of positions that count."""
 
     def run(part: torch.Tensor, out: Rects) -> torch.Tensor:
         sums = torch.nn.functional.avg_pool2d(part, kernel, stride, divisor_override=1)
@@ -94,7 +94,7 @@ def _averaging(axes: list[Sliding], kernel: Dims, stride: Dims, counts: list[Any
 
 
 def _count(axis: Sliding, border: int) -> Any:
-    """How many places of the input, with so much border, each output averages over."""
+    """How many positions of the input, extended by ``border``, each output averages over."""
     places = np.arange(axis.n_out)[:, None] * axis.stride - axis.before + np.arange(axis.kernel)
     return ((places >= -border) & (places < axis.n_in + border)).sum(axis=1).astype(float)
 
@@ -145,7 +145,7 @@ def _upsampled(node: fx.Node, known: Known) -> Rule:
     scales = given.get("scale_factors") or [given.get("scales_h"), given.get("scales_w")]
     factors = [out / size for size, out in zip(sizes, outs, strict=True)]
     if any(factor % 1 or scale not in (None, factor) for factor, scale in zip(factors, scales, strict=True)):
-        raise UnknownOperationError("not a whole number of times as large")
+        raise UnknownOperationError("its scale is not a whole number")
     rows, columns = Repeating(sizes[0], outs[0] // sizes[0]), Repeating(sizes[1], outs[1] // sizes[1])
 
     def run(part: torch.Tensor, _: Rects) -> torch.Tensor:

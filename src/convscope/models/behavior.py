@@ -1,6 +1,6 @@
-"""What methods take for granted of a network, checked in a few runs.
+"""Check, in a few runs, what methods assume of a network.
 
-That an image gets the same scores in any batch and in every run, and whether its scores are probabilities already.
+An image should get the same scores in any batch and in every run, and the scores may already be probabilities.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..execution.state import ModuleState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
 
-# In another batch a difference is more than rounding from 16 * sqrt(eps) of the values' size on (5.5e-3 in
-# float32), or where it is a visible share of what another image changes, and no less than a few thousand eps. The
-# same batch again gives the same, but for what threads of a GPU add in another order: 64 eps, at most a hundredth.
+# Between batches, a difference is more than rounding if it is above 16 * sqrt(eps) of the values' size (5.5e-3 in
+# float32), or if it is both a visible share of the difference to another image and above a few thousand eps.
+# Repeating the same batch may only change the order in which a GPU's threads add: 64 eps, at most a hundredth.
 _OF_CHANGE, _FEW_EPS = 0.05, 3000
 _AGAIN, _AGAIN_AT_MOST = 64, 0.01
 _NEAR_ONE = 1e-3
-_SPREAD = 0.05  # of values that can be told from a constant
+_SPREAD = 0.05  # values that vary less may be a constant
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Behavior:
 
 
 def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior:
-    """Run two images (1, C, H, W) alone, again, and together; the module is in the mode for running."""
+    """Run two images (1, C, H, W) alone, a second time, and together; the module is in evaluation mode."""
     name, state, random = type(module).__name__, ModuleState(module), RandomState(a.device)
 
     def run(x: torch.Tensor) -> Any:
@@ -64,22 +64,22 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
     if not is_repeatable or (not is_stateless and isinstance(module, torch.jit.ScriptModule)):
         refusal = (
             f"{name} gives other scores when it is run again on the same image, so any map of it would be wrong. "
-            "Something in it draws random numbers in evaluation mode, as F.dropout(x) does without "
-            "training=self.training, or counts its runs where that cannot be undone. Make it repeatable first"
+            "It draws random numbers in evaluation mode, like F.dropout(x) without training=self.training, or "
+            "keeps a count of its runs that cannot be reset. Make it repeatable first"
         )
         return Behavior(True, refusal, (), "", False)
     (remember_between_runs if is_stateless else forget_between_runs)(module)
     notes: list[str] = []
     if not is_stateless:
-        notes.append(f"{name} depends on earlier runs: each run began in the state that it was given in")
+        notes.append(f"{name} depends on earlier runs, so every run started from the state in which it was given")
     if not is_quiet:
-        notes.append(f"{name} draws random numbers as it runs; its scores were the same when it was run again")
+        notes.append(f"{name} draws random numbers when it runs; a second run gave the same scores")
     if not all(bool(torch.isfinite(t).all()) for t in tensors_of(alone[0])):
-        notes.append(f"{name} gives no finite scores for noise, so what it does with batches could not be checked")
+        notes.append(f"{name} gives NaN or infinite scores for noise, so batches could not be checked")
     why_alone = _why_alone(name, alone, _together(run, a, b))
     outputs = [m for m in map(main_output, alone) if m is not None and m.is_floating_point()]
     if outputs and _in_unit_range(outputs):
-        strong = main_output(run(10 * b))  # strong noise drives any scores but probabilities out of 0 to 1
+        strong = main_output(run(10 * b))  # strong noise drives all scores except probabilities out of [0, 1]
         outputs += [] if strong is None else [strong]
     return Behavior(
         rows_independent=not why_alone,
@@ -91,19 +91,17 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
 
 
 def _why_alone(name: str, alone: tuple[Any, Any], together: Any) -> str:
-    """Why a network has to be run on one image at a time; "" where an image gives the same in a batch."""
+    """Why a network has to be run on one image at a time; "" if an image gives the same in a batch."""
     if isinstance(together, Exception):
         return f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
     rows = _row(together, 0), _row(together, 1)
     if not any(True for _ in _triples(alone[0], rows[0], alone[1])):
-        return (
-            f"which part of the output of {name} belongs to which image cannot be told: it was run one at a time"
-        )
+        return f"{name} does not show which output belongs to which image, so it was run one image at a time"
     if is_alike(alone[0], rows[0], alone[1]) and is_alike(alone[1], rows[1], alone[0]):
         return ""
     return (
-        f"{name} gives an image other scores when it is run with others in one batch (batch statistics? batch "
-        "and time interchanged?), so it was run one image at a time"
+        f"{name} gives an image other scores when other images are in the batch (batch statistics? batch and time "
+        "axes swapped?), so it was run one image at a time"
     )
 
 
@@ -125,14 +123,14 @@ def _first_line(error: Exception) -> str:
 
 
 def kept(output: Any) -> Any:
-    """An output as dicts and lists of tensors of its own, as a network may write into the same ones again."""
+    """An output as nested dicts of copied tensors, since a network may overwrite its tensors in the next run."""
     if isinstance(output, torch.Tensor):
         return output.detach().clone()
     return {key: kept(value) for key, value in parts_of(output)}
 
 
 def _row(output: Any, i: int) -> Any:
-    """What an output of two images says of one of them; of tensors without a row for each, None."""
+    """The part of an output for two images that belongs to image i; None for a tensor without a row per image."""
     if isinstance(output, torch.Tensor):
         return output[i : i + 1] if output.ndim and len(output) == 2 else None
     if len(output) == 2 and all(
@@ -143,9 +141,10 @@ def _row(output: Any, i: int) -> Any:
 
 
 def _triples(*outputs: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """The numbers at the same places of three outputs, as far as they have the same shape.
+    """The corresponding tensors of three outputs, if the first two have the same shape.
 
-    How many boxes there are may hang on rounding, and what has no row for an image says nothing of it.
+    The others are skipped: the number of boxes may depend on rounding, and a tensor without a row per image says
+    nothing about one.
     """
     first, second, third = outputs
     if isinstance(first, torch.Tensor):
@@ -163,7 +162,7 @@ def _triples(*outputs: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.
 
 
 def _is_same(expected: Any, found: Any) -> bool:
-    """Whether the same run has given the same again."""
+    """Whether a repeated run has given the same output."""
     for a, b, _ in _triples(expected, found, expected):
         bound = min(_AGAIN * torch.finfo(a.dtype).eps, _AGAIN_AT_MOST)
         if _differ_in_finiteness(a, b) or _largest(a - b) > bound * _largest(a):
@@ -172,7 +171,7 @@ def _is_same(expected: Any, found: Any) -> bool:
 
 
 def is_alike(expected: Any, found: Any, of_another: Any) -> bool:
-    """Whether an image has given the same in another batch, up to rounding, beside what another image gives."""
+    """Whether an image gives the same in another batch, up to rounding, compared with what another image gives."""
     for a, b, c in _triples(expected, found, of_another):
         difference, size, change = _largest(a - b), max(_largest(a), _largest(b)), _largest(a - c)
         eps = torch.finfo(a.dtype).eps
@@ -187,7 +186,7 @@ def _differ_in_finiteness(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _largest(values: torch.Tensor) -> float:
-    """The largest magnitude among those that are finite."""
+    """The largest magnitude of the finite values."""
     finite = values[torch.isfinite(values)]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
@@ -197,7 +196,7 @@ def _in_unit_range(outputs: list[torch.Tensor]) -> bool:
 
 
 def _between_0_and_1(outputs: list[torch.Tensor]) -> bool:
-    """Whether the values are probabilities, as far as noise of any strength can tell; zeros alone tell nothing."""
+    """Whether the values seem to be probabilities: in [0, 1] for noise of any strength, and not constant."""
     if not outputs or not _in_unit_range(outputs):
         return False
     values = torch.cat([m.flatten() for m in outputs]).double()
@@ -212,7 +211,7 @@ def _distribution(outputs: list[torch.Tensor]) -> Literal["", "softmax", "log_so
     values = [output.double() for output in outputs]
     if all(bool((v >= 0).all() and ((v.sum(dim=1) - 1).abs() < max(_NEAR_ONE, 4 * eps)).all()) for v in values):
         return "softmax"
-    # A logarithm of v is known to eps * |v|; the largest ones, near 0, are those that count.
+    # A logarithm v has an error of eps * |v|; the largest ones, near 0, matter.
     if all(bool((v <= 0).all() and (v.logsumexp(dim=1).abs() < max(_NEAR_ONE, 8 * eps)).all()) for v in values):
         return "log_softmax"
     return ""

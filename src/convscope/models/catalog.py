@@ -1,4 +1,4 @@
-"""`load_model`: networks by name, with the preprocessing and the labels that belong to them."""
+"""`load_model`: networks by name, with their preprocessing and labels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .wrappings import classifier, fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
 
-# Real ImageNet weights that come as Python packages: name -> timm's architecture. The package is called
-# after the name; its tensors are in the order of the architecture's own, under other names.
+# ImageNet weights that come as Python packages: name -> timm's architecture. The package is named after the
+# network; its tensors are in the architecture's order, under other names.
 PACKAGED = {
     "efficientnet-lite0": "tf_efficientnet_lite0",
     "efficientnet-lite1": "tf_efficientnet_lite1",
@@ -49,24 +49,24 @@ def load_model(
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
             or the path of a whole pickled model (only with trust_pickle).
         pretrained: load the published weights; False gives random ones, always the same.
-        weights: a file with a state dict of your own, .pt, .pth or .safetensors, instead of the published
-            weights. It may be inside of a checkpoint, under any names and prefixes. The number of classes is
-            read from it.
-        labels: class names in order, where the network's own do not apply.
-        device: "cuda", "mps" or "cpu"; by default the first of these that is there.
+        weights: a file with your own state dict, .pt, .pth or .safetensors, instead of the published weights.
+            It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
+            from it.
+        labels: class names in order, if the network's own do not apply.
+        device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a pickled model file to run the code in it.
 
     Raises:
-        ModelError: unknown name, weights that do not fit, are no numbers, or cannot be had.
-        ParameterError: weights that are no path.
+        ModelError: the name is unknown, or the weights do not fit, are not finite, or cannot be downloaded.
+        ParameterError: an argument has the wrong type.
 
     Example:
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
     source, _, architecture = str(name).partition(":")
-    # Outside inference mode, so that the weights can take part in gradients later; seeded, so that random ones
-    # are the same every time, and the caller's random state is not used up.
+    # Outside inference mode, so that gradients can pass through the weights later; seeded in a fork of the random
+    # state, so that random weights are always the same and the caller's state is unchanged.
     with orderly_interrupts(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         if str(name) in PACKAGED:
@@ -77,7 +77,7 @@ def load_model(
         elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
-                    f"weights={str(weights)!r}: {name} holds its own; name an architecture to give others"
+                    f"weights={str(weights)!r}: {name} has its own weights; to load others, name an architecture"
                 )
             model = as_model(read_module(name, trust_pickle=trust_pickle))
         else:
@@ -122,11 +122,11 @@ def _packaged(name: str, weights: str | Path | None, pretrained: bool) -> Model:
 
     def published() -> nn.Module:
         module, path = build(), _packaged_file(name)
-        values = read_content(path).values()  # in the order of the network's own
+        values = read_content(path).values()  # in the order of the network's state dict
         fit_weights(module, dict(zip(module.state_dict(), values, strict=True)), str(path))
         return module
 
-    module, notes = _made(build, published, weights, pretrained)
+    module, notes = _network(build, published, weights, pretrained)
     return _timm_model(module, _title(name, weights, pretrained), notes)
 
 
@@ -156,7 +156,7 @@ def _torchvision(name: str, weights: str | Path | None, pretrained: bool) -> Mod
     def fetch() -> nn.Module:
         return _download(lambda: models.get_model(name, weights=published), f"torchvision:{name}")
 
-    module, notes = _made(build, fetch, weights, pretrained)
+    module, notes = _network(build, fetch, weights, pretrained)
     categories = published.meta["categories"]
     model = Model(
         module,
@@ -181,7 +181,7 @@ def _timm(name: str, weights: str | Path | None, pretrained: bool) -> Model:
     def fetch() -> nn.Module:
         return _download(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
 
-    module, notes = _made(build, fetch, weights, pretrained)
+    module, notes = _network(build, fetch, weights, pretrained)
     return _timm_model(module, _title(f"timm:{name}", weights, pretrained), notes)
 
 
@@ -196,17 +196,17 @@ def _timm_model(module: nn.Module, title: str, notes: tuple[str, ...]) -> Model:
     return model
 
 
-def _made(
+def _network(
     build: Callable[..., nn.Module], published: Callable[[], nn.Module], path: str | Path | None, pretrained: bool
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """A network with the weights that are wanted, of a file, published or of chance; and notes on them."""
+    """A network with the requested weights (from a file, published, or random), and notes on them."""
     if path is None:
         return (published if pretrained else build)(), ()
     return _with_weights(build, path)
 
 
 def _with_weights(build: Callable[..., nn.Module], path: str | Path) -> tuple[nn.Module, tuple[str, ...]]:
-    """A network with as many classes as the state dict has, and its weights."""
+    """A network with the weights of a file and their number of classes."""
     content, module = read_content(path), build()
     found = weights_in(content, module.state_dict(), str(path))
     weights = found.tensors
@@ -231,8 +231,8 @@ def _download(fetch: Callable[[], nn.Module], name: str) -> nn.Module:
         return fetch()
     except Exception as error:
         raise ModelError(
-            f"the published weights of {name} cannot be downloaded ({type(error).__name__}: {error}). Without a "
-            f"network: give a file, weights=PATH (.pt, .pth, .safetensors); use {DEFAULT_MODEL!r}, which comes "
+            f"the published weights of {name} cannot be downloaded ({type(error).__name__}: {error}). If you are "
+            f"offline: give a file, weights=PATH (.pt, .pth, .safetensors); use {DEFAULT_MODEL!r}, which comes "
             "with convscope; or pretrained=False for random weights"
         ) from error
 

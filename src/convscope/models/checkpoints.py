@@ -15,26 +15,26 @@ from torch import nn
 from ..errors import ModelError
 from .archives import kind_of
 
-# Training scripts put their options beside the weights. Of this class nothing but its attributes can be set.
+# Training scripts save their options with the weights. Unpickling this class can only set its attributes.
 _HARMLESS = (argparse.Namespace,)
 
 
 def read_content(path: str | Path) -> Mapping[Any, Any]:
-    """What is in a .pt, .pth or .safetensors file, tensors on the CPU; one that would have to run code is refused.
+    """Read a .pt, .pth or .safetensors file, with tensors on the CPU; refuse a file that would run code.
 
-    Cost: no more memory than the size of the file; see `kind_of`.
+    Cost: about as much memory as the size of the file; see `kind_of`.
     """
     path = Path(path)
     kind = kind_of(path)
     if kind == "torchscript":
         raise ModelError(
-            f"{path}: is a network in TorchScript (torch.jit.save), not its weights: give it alone, "
-            "load_model(PATH, trust_pickle=True), if you trust it, or save the state_dict() of what it was made of"
+            f"{path}: is a network in TorchScript (torch.jit.save), not its weights: if you trust it, load it as "
+            "it is, load_model(PATH, trust_pickle=True), or save the state_dict() of the module it was made from"
         )
     content = _read_safetensors(path) if kind == "safetensors" else _read_pickled(path, is_zip=kind == "zip")
     if isinstance(content, nn.Module) or not isinstance(content, Mapping):
         raise ModelError(
-            f"{path}: holds a {type(content).__name__}, no state dict (a mapping from names to tensors)"
+            f"{path}: holds a {type(content).__name__}, not a state dict (a mapping from names to tensors)"
         )
     return content
 
@@ -51,7 +51,7 @@ def _read_safetensors(path: Path) -> Any:
 def _read_pickled(path: Path, *, is_zip: bool) -> Any:
     marked = torch.serialization.get_safe_globals()
     try:
-        # By the file, as a name that ends in .safetensors is taken at its word; what is mapped needs a name.
+        # Pass the open file, since torch trusts a name that ends in .safetensors; memory mapping needs the name.
         with (
             path.open("rb") as file,
             torch.serialization.safe_globals([kind for kind in _HARMLESS if kind not in marked]),
@@ -60,14 +60,14 @@ def _read_pickled(path: Path, *, is_zip: bool) -> Any:
             return torch.load(path if is_mapped else file, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"a {found[1]} beside its weights" if found else "more than weights (a whole pickled model?)"
+        what = f"a {found[1]} besides its weights" if found else "more than weights (a whole pickled model?)"
         raise ModelError(
-            f"{path}: holds {what}, or is damaged, and loading it could run any code. Save the weights alone, "
-            "torch.save(model.state_dict(), PATH), or, if you trust the file and a whole model is in it, "
+            f"{path}: holds {what}, or is damaged, and loading it could run any code. Save only the weights, "
+            "torch.save(model.state_dict(), PATH), or, if you trust the file and it holds a whole model, "
             "load_model(PATH, trust_pickle=True)"
         ) from error
     except Exception as error:
-        raise ModelError(f"{path}: not a readable checkpoint ({_said(error)})") from error
+        raise ModelError(f"{path}: not a readable checkpoint ({_summary(error)})") from error
 
 
 def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
@@ -76,13 +76,13 @@ def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
     kind = kind_of(path)
     if kind == "safetensors":
         raise ModelError(
-            f"{path}: holds weights alone; give their architecture, load_model('torchvision:NAME' or 'timm:NAME', "
+            f"{path}: holds only weights; give their architecture, load_model('torchvision:NAME' or 'timm:NAME', "
             "weights=PATH)"
         )
     if not trust_pickle:
         what = "TorchScript or a pickled model" if kind == "torchscript" else "a pickled model"
         raise ModelError(
-            f"{path}: a file alone is a network only if it is {what}, and loading that can run any "
+            f"{path}: a file by itself is a network only if it is {what}, and loading that can run any "
             "code. Give its architecture, load_model('torchvision:NAME' or 'timm:NAME', weights=PATH), or, if "
             "you trust the file, trust_pickle=True"
         )
@@ -93,16 +93,17 @@ def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
             module = torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
         raise ModelError(
-            f"{path}: its classes are not here ({_said(error)}): import or define them as where it was saved"
+            f"{path}: its classes are not available ({_summary(error)}): import or define them as in the program "
+            "that saved it"
         ) from error
     except Exception as error:
-        raise ModelError(f"{path}: not a readable pickled model ({_said(error)})") from error
+        raise ModelError(f"{path}: not a readable pickled model ({_summary(error)})") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{path}: holds a {type(module).__name__}, not a network; pass it as weights=")
     return module
 
 
-def _said(error: Exception) -> str:
-    """The first line, short; PyTorch advises to have code from files run, which is left out."""
+def _summary(error: Exception) -> str:
+    """The first line of a message, shortened, without PyTorch's advice to run code from the file."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return type(error).__name__ if "weights_only" in lines[0] else lines[0][:200]

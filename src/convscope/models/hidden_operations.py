@@ -1,6 +1,6 @@
-"""Operations that a network does not call from Python: in TorchScript, compiled code, other languages.
+"""Find operations that a network does not call from Python: in TorchScript, compiled code, other languages.
 
-Rules and fused operations replace functions of PyTorch that are called from Python. Others run unchanged.
+Rules and fused operations can replace only PyTorch functions that are called from Python; others run unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Operations that change no values, with which PyTorch surrounds functions that define their own backward pass.
+# Operations that change no values, which PyTorch adds around functions that define their own backward pass.
 _IDLE = frozenset(
     ("detach", "detach_", "alias", "view", "view_as", "_to_copy", "clone", "_unsafe_view", "_reshape_alias",
      "expand", "empty_like", "lift", "lift_fresh")
@@ -21,7 +21,7 @@ _IDLE = frozenset(
 
 @contextmanager
 def watching_for_hidden() -> Iterator[set[str]]:
-    """Inside, the names of operations that were not called from Python are collected."""
+    """Collect, inside the context, the names of operations that were not called from Python."""
     found: set[str] = set()
     with (functions := _Functions()), _Operations(functions, found):
         yield found

@@ -1,4 +1,4 @@
-"""From whatever a user calls images to batches of preprocessed tensors, decoded beside the forward pass."""
+"""Turn images of any form into batches of preprocessed tensors; threads decode them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
 
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
-_TURN = 16  # batches that are opened in one turn
+_TURN = 16  # batches opened in one turn
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``x`` (n, C, H, W) preprocessed; ``positions`` are the places of its images among all that were given.
+    """``x`` (n, C, H, W) is preprocessed; ``positions`` are the indices of its images among all of the call.
 
-    ``cuts`` are the n pictures that it was made of, as `Preprocessing.fit` cut them; none of a given tensor.
+    ``cuts`` are the n pictures it was made from, as cropped by `Preprocessing.fit`; empty for a given tensor.
     """
 
     x: torch.Tensor
@@ -34,10 +34,10 @@ class Batch:
 
 
 class Inputs:
-    """The images of one call: counted and named at once, opened and preprocessed a batch at a time.
+    """The images of one call: counted and named at once, but opened and preprocessed batch by batch.
 
-    After iterating, ``skipped`` names the images that could not be read and the folders that could not be looked
-    into, with the reason, and ``notes`` tell how the others were found and opened.
+    After iterating, ``skipped`` names the images and folders that could not be read, with the reason, and
+    ``notes`` say how the others were found and opened.
     """
 
     def __init__(self, images: Any, preprocessing: Preprocessing | None) -> None:
@@ -52,7 +52,7 @@ class Inputs:
             self._set = load_images(images)
             if preprocessing is None:
                 raise ImageError(
-                    "how this network wants its images is not known: wrap it as Model(module, input_size=(H, W), "
+                    "the preprocessing of this network is not known: wrap it as Model(module, input_size=(H, W), "
                     "mean=[...], std=[...]), or pass a preprocessed tensor (N, C, H, W)"
                 )
             self.names = self._set.names
@@ -62,12 +62,12 @@ class Inputs:
 
     @property
     def preprocessed(self) -> bool:
-        """Whether a tensor was given, so that values are in the network's units."""
+        """Whether a tensor was given, whose values are in the network's units."""
         return self._tensor is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to say of how the images were found, and of those opened so far."""
+        """Remarks on how the images were found, and on those opened so far."""
         return () if self._set is None else (*self._set.notes, *self._set.remarks)
 
     @property
@@ -80,7 +80,7 @@ class Inputs:
         return (self._preprocessing.n_channels, *self._preprocessing.input_size)
 
     def batches(self, size: int, *, in_turns: bool = False) -> Iterator[Batch]:
-        """Batches of at most ``size`` images, opened in turns with whoever takes them, or beside; see `opened`."""
+        """Batches of at most ``size`` images, opened while the network waits, or while it runs; see `opened`."""
         read = 0
         self.skipped[:] = () if self._set is None else self._set.unreadable
         for batch in self._from_tensor(size) if self._tensor is not None else self._from_files(size, in_turns):
@@ -93,8 +93,8 @@ class Inputs:
     def _from_tensor(self, size: int) -> Iterator[Batch]:
         assert self._tensor is not None
         for first in range(0, len(self), size):
-            # A copy, as a network that begins with an in-place operation would change the caller's tensor.
-            # Also where the caller is in inference mode, a tensor that may be changed outside of it.
+            # A copy, because a network that begins with an in-place operation would change the caller's tensor;
+            # outside inference mode, so that it can be changed later even if the caller is in inference mode.
             with torch.inference_mode(False):
                 x = self._tensor[first : first + size].detach().clone()
             places = range(first, first + len(x))
@@ -137,7 +137,7 @@ class Inputs:
         )
 
 
-# What to do about them, by the number of dimensions.
+# Advice on tensors of other shapes, by the number of dimensions.
 _WORKS = "occlusion and the gradient methods work on that"
 _OTHER_SHAPES = {
     3: "One image (C, H, W) is x[None]. Signals (N, C, L): wrap the network in a module that takes (N, C, 1, L) "
@@ -153,7 +153,7 @@ def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | Non
         raise ImageError(
             f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is (N, C, H, W). "
             f"{_OTHER_SHAPES.get(x.ndim, '')}"
-            "Pictures that are not preprocessed: pass an array (H, W, C), a PIL image or a path"
+            "For pictures that are not preprocessed, pass an array (H, W, C), a PIL image or a path"
         )
     if not x.is_floating_point():
         raise ImageError(f"a tensor of {x.dtype}; a preprocessed batch is floating-point")
@@ -167,12 +167,12 @@ def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | Non
 
 
 def opened(run: Callable[[int], Any], n: int, size: int, *, in_turns: bool) -> Iterator[tuple[int, Any]]:
-    """(0, run(0)), (1, run(1)), ... computed by threads, and taken ``size`` at a time by a network.
+    """(0, run(0)), (1, run(1)), ... computed by threads for a network that takes ``size`` at a time.
 
-    In turns: some batches are opened by all processors, then the network has them for itself. Where it runs on the
-    processors too, threads that open images beside it would make all of its own threads wait for one another.
-    Otherwise they are opened beside the network, two batches ahead. What ``run`` takes of the memory for images
-    (`one_image`), it has until its end.
+    ``in_turns``: threads open some batches, then the network has the processors for itself. On a CPU, threads that
+    open images while the network runs would make its own threads wait for one another. Otherwise threads open
+    images while the network runs, two batches ahead. Each call of ``run`` keeps its share of the memory for images
+    (`one_image`) until it returns.
     """
 
     def run_one(i: int) -> Any:

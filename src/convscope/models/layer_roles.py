@@ -1,4 +1,4 @@
-"""The roles of layers: which are maps for class activation, and which is the feature vector."""
+"""The roles of layers: which hold maps for class activation, and which holds the feature vector."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 from ..execution.capture import OUTPUT, main_output
 from .layers import Held, Layer, of_last_kind
-from .recording import Graph, Recorder, Seen
+from .recording import Graph, RecordedLayer, Recorder
 
 
-def candidates_of(every: Sequence[Seen], graph: Graph | None) -> list[Layer]:
-    """Maps and tokens of the image, except those after the classifier."""
+def candidates_of(every: Sequence[RecordedLayer], graph: Graph | None) -> list[Layer]:
+    """Maps and tokens of the image, except those computed by the classifier or after it."""
     after = graph.classified if graph else frozenset()
     return [
         seen.layer for seen in every if seen.is_map and not (graph and graph.nodes.get(seen.layer.name) in after)
@@ -26,7 +26,7 @@ def maps_of(candidates: Sequence[Layer], graph: Graph | None) -> tuple[Layer, ..
     )
 
 
-def detached(every: Sequence[Seen], graph: Graph | None) -> str:
+def detached(every: Sequence[RecordedLayer], graph: Graph | None) -> str:
     """The first layer whose output depends on the image but has no gradient with respect to it."""
     nodes = graph.nodes if graph else {}
     layers = (seen.layer.name for seen in every if seen.is_of_image and nodes.get(seen.layer.name, 0) is None)
@@ -42,7 +42,7 @@ def features_of(recorder: Recorder, graph: Graph | None) -> tuple[Layer | None, 
         last = every[-1] if every else None
         if last is not None and _is_dense(last.module) and last.layer.held == "vector":
             return last.takes_in, ""
-        return None, "its layers cannot be seen, or no gradient passes through it"
+        return None, "its layers are not visible, or no gradient passes through it"
     if graph.head.is_linear:
         ends = [seen for seen in every if seen.takes_in and graph.nodes.get(seen.layer.name) in graph.head.nodes]
         dense = [seen for seen in ends if _is_dense(seen.module)]
@@ -50,10 +50,10 @@ def features_of(recorder: Recorder, graph: Graph | None) -> tuple[Layer | None, 
             return dense[-1].takes_in if dense else ends[0].takes_in, ""
         return None, "it ends in a linear function that belongs to no module"
     if graph.head.unknown:
-        return None, f"it ends in {', '.join(graph.head.unknown)}, which a classifier may or may not do"
+        return None, f"it ends in {', '.join(graph.head.unknown)}, which does not show whether it is a classifier"
     if (output := output_of(recorder)) is not None:
         return output, ""
-    return None, f"its output for one image, {tuple(main.shape)}, is no vector"
+    return None, f"its output for one image has shape {tuple(main.shape)} and is not a vector"
 
 
 def output_of(recorder: Recorder) -> Layer | None:

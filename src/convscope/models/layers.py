@@ -1,4 +1,4 @@
-"""The layers of a network: their names and outputs, and those that methods look for."""
+"""The layers of a network: their names and outputs, and those that methods use."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 
 from ..errors import LayerError, ModelError
 
-# How a module holds what it puts out: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
+# The layout of a module's output: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One output of a network on the way.
+    """One intermediate output of a network.
 
     ``name`` is the module's path; ":1", ":2" mark later calls of a module that runs more than once, "[1]" or
-    "[out]" one tensor of an output that is a list or a dict, and ":input" what goes into it. ``shape`` is (C, H,
-    W), or (D,) for a vector; of tokens, H and W count the patches, and tokens that stand for no patch are left
-    out. ``receptive_field`` (height, width) in input pixels is all that one value can depend on, None for the
-    whole image. ``held``: how the module itself holds it; `as_maps` turns that around.
+    "[out]" one tensor of an output that is a list or a dict, and ":input" the module's input. ``shape`` is (C, H,
+    W), or (D,) for a vector; for tokens, H and W count the patches, and tokens that stand for no patch are left
+    out. ``receptive_field`` is the (height, width) in input pixels that one value can depend on, None for the
+    whole image. ``held`` is the layout in the module itself, which `as_maps` converts.
     """
 
     name: str
@@ -39,23 +39,24 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What a few runs reveal about a network: its layers, those that methods look for, and how it behaves.
+    """What a few runs reveal about a network: its layers, those that methods use, and how it behaves.
 
-    ``maps`` are the layers that a class activation map can be made of, in the order in which they run: they have
-    places and depend on the image, and the output depends on them. The last of them, ``last_spatial``, comes
-    before any pooling and the classifier. ``candidates`` are those and others like them, on which only further
-    outputs of the network depend. ``features`` is the image's feature vector: what the classifier takes in, or
-    what the network puts out where it ends in none; ``why_no_features`` says why there is none. ``output`` is that
-    of the whole network, a vector or a map of each image.
+    ``maps`` are the layers that a class activation map can use, in running order: spatial layers that depend on
+    the image and that the output depends on. The last of them, ``last_spatial``, comes before the final pooling
+    and the classifier. ``candidates`` are all spatial layers of the image before the end of the
+    classifier, also those of another kind or on which only further outputs of the network depend. ``features`` is
+    the image's feature vector: the classifier's input, or the network's output if it has no classifier;
+    ``why_no_features`` says why there is none. ``output`` is the output of the whole network, a vector or a map
+    for each image.
 
-    ``n_values`` counts the numbers that all layers put out for one image, the measure of the memory that a run
-    takes. ``example`` is the noise (1, C, H, W) that it was run on. ``memory_format`` is channels-last, which is
-    faster, where the network can be run in it. ``rows_independent``: whether an image gives the same in any batch.
-    ``ends_in``: what the output has been put through: "softmax", "log_softmax", "sigmoid", or nothing that is
-    known. ``refusal`` says why no method can be run. ``hidden``: functions that no rule can stand in for, as
-    TorchScript calls them, or as they have a backward pass of their own. ``is_cut_off``: whether some have no
-    gradient at all. ``detached``: the first layer that gradients do not reach. ``notes`` are what results have to
-    say of the network.
+    ``n_values`` is the number of values in all layers' outputs for one image, from which memory is estimated.
+    ``example`` is the noise (1, C, H, W) that the network was run on. ``memory_format`` is channels-last, which is
+    faster, if the network can run in it. ``rows_independent``: whether an image gives the same in any batch.
+    ``ends_in``: "softmax", "log_softmax" or "sigmoid" if the output went through one of these, "" otherwise.
+    ``refusal`` says why no method can run. ``hidden``: functions that no rule can replace, because they are not
+    called from Python or define their own backward pass. ``is_cut_off``: whether some have no gradient at all.
+    ``detached``: the first layer that gradients do not reach. ``notes`` are remarks on the network for its
+    results.
     """
 
     layers: tuple[Layer, ...]
@@ -88,7 +89,7 @@ class Structure:
             raise ModelError(self.refusal)
         if gradients and self.is_cut_off:
             raise ModelError(
-                f"{name} has functions without a gradient ({', '.join(self.hidden)}), as quantized networks have: "
+                f"{name} has functions without a gradient ({', '.join(self.hidden)}), as quantized networks do: "
                 "its gradients would be zero or wrong. Use occlusion, rise, lime or score_cam, or the network "
                 "before quantization"
             )
@@ -98,8 +99,8 @@ class Structure:
         if self.features is None:
             there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
             raise LayerError(
-                f"{name}: no layer is known to hold the feature vector, as {self.why_no_features}; name a layer. "
-                f"The last ones: {there_are}"
+                f"{name}: no layer is known to hold the feature vector, because {self.why_no_features}; name a "
+                f"layer. The last ones: {there_are}"
             )
         return self.features
 
@@ -123,10 +124,10 @@ class Structure:
 
 
 def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers of the same kind as the last: maps, or as many tokens of the same width.
+    """The layers of the same kind as the last: maps, or the same number of tokens of the same width.
 
-    Queries, keys and what lies between two dense layers have other widths. The output of a dense layer is only
-    part of what is added to the tokens, and is left out unless there is nothing else.
+    Queries, keys and hidden layers of an MLP have other widths. The output of a dense layer is only added to the
+    tokens, so it is left out unless nothing else remains.
     """
     if not layers or not layers[-1].held.startswith("tokens"):
         return tuple(layer for layer in layers if not layer.held.startswith("tokens"))
@@ -135,9 +136,7 @@ def of_last_kind(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer for layer in tokens if layer.shape == tokens[-1].shape)
 
 
-NO_LAYERS = (
-    "none of its layers can be seen, as those of TorchScript cannot: give the nn.Module that it was made of"
-)
+NO_LAYERS = "none of its layers is visible, as in TorchScript: give the nn.Module that it was made from"
 
 
 def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
@@ -147,7 +146,7 @@ def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
     if layer.held in ("tokens", "tokens first"):
         channels, height, width = layer.shape
         tokens = tensor if layer.held == "tokens" else tensor.transpose(0, 1)
-        # Those of the class, of a distillation and registers come first.
+        # Class tokens, distillation tokens and registers come first.
         patches = tokens[:, -height * width :].transpose(1, 2)
         return patches.reshape(len(patches), channels, height, width)
     return tensor

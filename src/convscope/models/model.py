@@ -34,18 +34,18 @@ class Model:
 
     Args:
         module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
-        input_size: (height, width) of its input in pixels. Images are resized to cover it and cut in the
-            center. Without input_size, mean and std only preprocessed tensors are accepted.
-        mean, std: one value a channel, for pixel values in [0, 1]; their number is the number of channels.
+        input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
+            center. Without input_size, mean and std, only preprocessed tensors are accepted.
+        mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order.
-        preprocessing: all of input_size, mean and std at once, with resizing and cropping stated.
-        multilabel: whether an image may show several classes, so that each has its own probability, by sigmoid;
-            otherwise softmax. A softmax or sigmoid inside the network is detected.
+        preprocessing: input_size, mean and std at once, together with resizing and cropping.
+        multilabel: whether an image may show several classes; each class then gets its own probability by a
+            sigmoid, otherwise by a softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
 
     Raises:
-        ParameterError: sizes or means do not fit each other.
+        ParameterError: some of input_size, mean and std are missing, or do not match each other.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -75,7 +75,7 @@ class Model:
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
             preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-        # The original of a compiled module, as nothing can be hooked inside compiled code.
+        # The original of a compiled module, since compiled code takes no hooks.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
         if device is not None:
             move(self.module, device)
@@ -83,7 +83,7 @@ class Model:
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
-        self.notes: tuple[str, ...] = ()  # for all results, on where the model comes from
+        self.notes: tuple[str, ...] = ()  # on the model's origin, for all results
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
@@ -100,27 +100,27 @@ class Model:
 
     @property
     def n_channels(self) -> int | None:
-        """Channels of an input: those of the preprocessing, or those that the first convolution takes."""
+        """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
         return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
 
     @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
-        """Every layer whose output is a feature map or a vector, in the order in which they run.
+        """Every layer whose output is a feature map or a vector, in running order.
 
-        They are found by running the network a few times on noise, and remembered. ``input_size`` is needed only
-        if the model has no preprocessing.
+        They are found in a few runs on noise, and cached. ``input_size`` is needed only if the model has no
+        preprocessing.
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
     @checks_arguments
     def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
-        """The layers and the special ones among them, for inputs of this (C, H, W)."""
+        """The layers and their roles, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape())
 
     def _known(self, shape: tuple[int, int, int]) -> Structure:
-        """The structure in the middle of a call, which has checked already whether the network has changed."""
+        """The structure within a call, which has already checked whether the network has changed."""
         found = structure(self.module, shape, fresh=False)
         found.check(self.name)
         return found
@@ -134,17 +134,17 @@ class Model:
 
     @checks_arguments
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
-        """The layer that holds the feature vector of images (C, H, W); `LayerError` if none is known to."""
+        """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
         structure = self.checked(shape)
         layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
         if layer is not None and layer.name == OUTPUT and layer.shape[0] == n_classes:
-            why = f"it puts out scores of {n_classes} classes, and no linear layer is seen to make them"
+            why = f"it returns scores of {n_classes} classes, but no visible linear layer computes them"
             structure = replace(structure, features=None, why_no_features=why)
         return structure.feature_layer(self.name)
 
     @checks_arguments
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
-        """How scores of so many classes become probabilities, for inputs (C, H, W)."""
+        """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W)."""
         ends_in = self._known(shape).ends_in
         if ends_in:
             return "exp" if ends_in == "log_softmax" else "none"
@@ -161,7 +161,7 @@ class Model:
     def inputs(self, images: Any) -> Inputs:
         """The images of a call; see `convscope.load_images` for what they can be.
 
-        A torch tensor (N, C, H, W) is taken as already preprocessed.
+        A tensor (N, C, H, W) counts as already preprocessed.
         """
         refuse_where_it_cannot_run(self.module)
         return Inputs(images, self.preprocessing)
@@ -183,7 +183,7 @@ class Model:
 
     @checks_arguments
     def batches(self, inputs: Inputs, *, backward: bool = False, size: int | None = None) -> Iterator[Batch]:
-        """The images of a call in batches that fit in memory, on the network's device, in its type and layout."""
+        """The images of a call in batches that fit in memory, on the network's device, in its dtype and layout."""
         size = self.fitting_batch(inputs.shape, backward=backward, at_most=size)
         prepare = self.preparation(inputs.shape)
         for batch in inputs.batches(size, in_turns=self.device.type == "cpu"):
@@ -192,7 +192,7 @@ class Model:
 
     @checks_arguments
     def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function that moves batches of images (C, H, W) to the device, type and layout the network runs in."""
+        """A function that moves batches of images (C, H, W) to the network's device, dtype and fastest layout."""
         device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
 
@@ -201,13 +201,13 @@ class Model:
         """The class scores of images.
 
         Args:
-            images: see `convscope.load_images`; a tensor (N, C, H, W) is taken as preprocessed.
-            progress: called with (images done, images in all).
+            images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed.
+            progress: called with (images done, images in total).
 
         Returns:
             A `Prediction`; its ``.top(k)`` gives (label, index, probability, score) for each image.
 
-        Cost: one forward pass an image.
+        Cost: one forward pass per image.
         """
         started = time.perf_counter()
         inputs = self.inputs(images)
@@ -221,7 +221,7 @@ class Model:
                 if progress:
                     progress(batch.positions[-1] + 1, len(inputs))
         if progress and inputs.skipped:
-            progress(len(inputs), len(inputs))  # the last images may be among those
+            progress(len(inputs), len(inputs))  # the last images may have been skipped
         all_scores = np.concatenate(scores)
         normalization = self.normalization(inputs.shape, all_scores.shape[1])
         return Prediction(
@@ -242,8 +242,8 @@ class Model:
     def to_pixels(self, x: torch.Tensor) -> Array:
         """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
 
-        Where mean and std are not known, each image's own range is shown. Other than three channels are
-        shown as their average, in gray.
+        Without a known mean and std, each image is scaled from its own range. Unless there are three channels,
+        their average is shown in gray.
         """
         return shown_pixels(x, self.preprocessing)
 
@@ -288,7 +288,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_model(model: Model | nn.Module) -> Model:
-    """A `Model` as it is; a bare module wrapped, with its own data configuration where timm has put one."""
+    """A `Model` unchanged; a bare module wrapped in one, with the preprocessing that timm stores in its models."""
     if isinstance(model, Model):
         return model
     if hasattr(model, "pretrained_cfg") and isinstance(model, nn.Module):

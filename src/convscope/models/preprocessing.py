@@ -19,7 +19,7 @@ from ..errors import ImageError, ParameterError
 from ..images import Pixels
 from ..results import Array
 
-# Resized, an image may be this many times as large as the crop before only the crop is made of it.
+# If a resized image would be more than this many times as large as the crop, only the crop is computed.
 _LARGEST_RESIZED = 32
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -28,11 +28,11 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "ham
 @checks_arguments
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its pictures.
+    """How pictures become a network's input.
 
-    The image is resized to cover ``resize_px`` (height, width), keeping its proportions, and ``input_size``
-    is cut from its center; ``crop="squash"`` resizes to ``resize_px`` without keeping them. Then
-    (value - mean) / std for each channel, with values in [0, 1].
+    The image is resized to cover ``resize_px`` (height, width) with its proportions kept, and ``input_size`` is
+    cropped from its center; ``crop="squash"`` resizes to ``resize_px`` without keeping the proportions. Each
+    channel, with values in [0, 1], then becomes (value - mean) / std.
     """
 
     input_size: tuple[int, int]
@@ -59,10 +59,10 @@ class Preprocessing:
         return self.normalize([self.fit(pixels, name)])[0]
 
     def fit(self, pixels: Pixels, name: str = "image") -> Pixels:
-        """(H, W, C) uint8 or float in [0, 1] -> resized and cut to ``input_size``, (H, W, C) of the same kind."""
+        """(H, W, C) uint8 or float in [0, 1] -> resized and cropped to ``input_size``, of the same kind."""
         pixels = self._match_channels(_checked(pixels, name), name)
         if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
-            # The same steps on the same library as torchvision's and timm's own: bit for bit their result.
+            # The same steps by the same library as in torchvision and timm, so the same result bit for bit.
             image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
             return np.atleast_3d(np.array(self._fit(image)))
         planes = _to_unit_range(pixels).transpose(2, 0, 1)
@@ -70,13 +70,13 @@ class Preprocessing:
 
     @checks_arguments
     def normalize(self, cuts: Sequence[Pixels]) -> torch.Tensor:
-        """What `fit` has made of n images -> (n, C, H, W) float32, as the network takes it.
+        """n pictures from `fit` -> (n, C, H, W) float32, as the network takes them.
 
-        A batch at a time and in place, as one image at a time costs as much as decoding it: every thread that
-        opens images would bring threads of its own along.
+        Whole batches, in place: image by image it would cost as much as decoding, because every decoding thread
+        would start threads of its own.
         """
         if not cuts or any(_checked(cut, "a cut").shape != cuts[0].shape for cut in cuts):
-            raise ImageError("expected pictures of one size (H, W, C), as `fit` has made them")
+            raise ImageError("expected pictures of one size (H, W, C), as `fit` returns them")
         alike = all(cut.dtype == np.uint8 for cut in cuts)
         stacked = torch.from_numpy(np.stack(cuts if alike else [_to_unit_range(cut) for cut in cuts]))
         x = stacked.permute(0, 3, 1, 2).float()
@@ -104,7 +104,7 @@ class Preprocessing:
         if rows * columns <= _LARGEST_RESIZED * height * width:
             cut: Image.Image = geometry.center_crop(geometry.resize(image, [rows, columns], mode), [height, width])
             return cut
-        # A strip: all of it, resized, could fill the memory. Make only the part that is cut out.
+        # A long strip: resizing all of it could fill the memory, so compute only the crop.
         top, left = round((rows - height) / 2), round((columns - width) / 2)
         y, x = image.height / rows, image.width / columns
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
@@ -149,19 +149,19 @@ def _to_unit_range(pixels: Pixels) -> Pixels:
 
 
 def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A Gaussian of ``sigma`` pixels over (..., C, H, W), mirrored at the border."""
+    """Blur (..., C, H, W) by a Gaussian of ``sigma`` pixels, mirrored at the border."""
     reach = min(math.ceil(3 * sigma), min(x.shape[-2:]) - 1)  # mirroring needs a larger image
     blurred: torch.Tensor = geometry.gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
     return blurred
 
 
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
-    """The size to resize to, so that the crop is ``crop_pct`` of it (timm's rounding)."""
+    """The size to resize to, of which the crop is ``crop_pct`` (rounded as in timm)."""
     return (math.floor(input_size[0] / crop_pct), math.floor(input_size[1] / crop_pct))
 
 
 def from_timm(cfg: dict[str, Any]) -> Preprocessing:
-    """A timm model's own data configuration (``timm.data.resolve_data_config``)."""
+    """The preprocessing of a timm model, from ``timm.data.resolve_data_config``."""
     height, width = cfg["input_size"][-2:]
     crop = cfg.get("crop_mode", "center")
     if crop not in ("center", "squash"):
@@ -177,7 +177,7 @@ def from_timm(cfg: dict[str, Any]) -> Preprocessing:
 
 
 def from_torchvision(transform: Any) -> Preprocessing:
-    """A torchvision weight's own transform (``weights.transforms()``)."""
+    """The preprocessing of torchvision weights, from ``weights.transforms()``."""
     crop, resize = transform.crop_size[0], transform.resize_size[0]
     return Preprocessing(
         input_size=(crop, crop),
@@ -189,7 +189,7 @@ def from_torchvision(transform: Any) -> Preprocessing:
 
 
 def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
-    """Preprocessed (N, C, H, W) as what the network saw, uint8 (N, H, W, 3); see `Model.to_pixels`."""
+    """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3); see `Model.to_pixels`."""
     if x.ndim != 4:
         raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
     x = x.detach().float().cpu()

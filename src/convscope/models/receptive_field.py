@@ -1,17 +1,17 @@
-"""Receptive fields of every tensor of one forward pass, followed through the operations themselves.
+"""Receptive fields of every tensor in one forward pass, computed operation by operation.
 
-A `GeometryMode` watches a run at the level of ATen operations, so that functional code (residual additions,
-``F.relu``, concatenations) is seen as well as modules. Each tensor carries a `Geometry`: how many input
-pixels one of its values can depend on at most, and how many pixels apart two neighboring values lie.
+A `GeometryMode` watches a run at the level of ATen operations, so it sees functional code (residual additions,
+``F.relu``, concatenations) as well as modules. Each tensor gets a `Geometry`: the largest extent of input pixels
+that one of its values can depend on, and the distance in pixels between two neighboring values.
 
     convolution, pooling:  extent += (kernel - 1) * dilation * step,   step *= stride
     resizing:              step *= size before / size after; see `Geometry.resize`
     several inputs:        the largest of each
     global operations:     the whole image
 
-(Araujo, Norris, Sim: Computing receptive fields of convolutional neural networks, Distill 2019.) Exact where
-nothing is resized, an upper bound where something is. Branches are taken to have a common center, as padding by
-half a kernel gives them.
+(Araujo, Norris, Sim: Computing receptive fields of convolutional neural networks, Distill 2019.) Exact without
+resizing, an upper bound with it. Branches are assumed to have a common center, as they have with padding by half a
+kernel.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Reals = tuple[float, float]
 
 @dataclass(frozen=True)
 class Geometry:
-    """``extent`` and ``step`` in input pixels (height, width); ``whole``: depends on all of the image.
+    """``extent`` and ``step`` in input pixels (height, width); ``whole``: may depend on the whole image.
 
-    ``slack``: how many more pixels neighboring values reach because their places were rounded; see `resize`.
+    ``slack``: how many more pixels neighboring values may cover because positions were rounded; see `resize`.
     """
 
     extent: Reals = (1.0, 1.0)
@@ -45,7 +45,7 @@ class Geometry:
 
     @property
     def size(self) -> Pair:
-        """The extent in whole pixels; as the truth is a whole number, it is not above it."""
+        """The extent in whole pixels, rounded down: the exact extent is a whole number and not above the bound."""
         return (math.floor(self.extent[0] + 1e-6), math.floor(self.extent[1] + 1e-6))
 
     def slide(self, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Geometry:
@@ -58,15 +58,15 @@ class Geometry:
         return replace(self, extent=(extent[0], extent[1]), slack=(slack[0], slack[1]), step=step)
 
     def spread(self, factor: Pair) -> Geometry:
-        """Zeros between the values, as a transposed convolution puts them."""
+        """After zeros have been inserted between the values, as by a transposed convolution."""
         return replace(self, step=(self.step[0] / factor[0], self.step[1] / factor[1]))
 
     def resize(self, before: Pair, after: Pair) -> Geometry:
-        """The nearest value copied to each place, from ``before`` (height, width) values to ``after``.
+        """After nearest-neighbor resizing from ``before`` (height, width) values to ``after``.
 
-        Two values m places apart are copies of values up to m * before / after apart, rounded up, which adds at
-        most (q - 1) / q steps, q = after / gcd(before, after). One value by itself depends on nothing more: this
-        is slack, which counts once several are combined.
+        Two values m positions apart are copies of values up to m * before / after apart, rounded up, which adds at
+        most (q - 1) / q steps, q = after / gcd(before, after). A single value depends on no more pixels than
+        before, so this is slack, which counts once several values are combined.
         """
         step, slack = list(self.step), list(self.slack)
         for axis in (0, 1):
@@ -76,7 +76,7 @@ class Geometry:
         return replace(self, step=(step[0], step[1]), slack=(slack[0], slack[1]))
 
     def settled(self) -> Geometry:
-        """With the slack in the extent: seen from where a value is, not from where it was copied from."""
+        """With the slack in the extent: relative to a value's own position, not to where it was copied from."""
         extent = (self.extent[0] + self.slack[0], self.extent[1] + self.slack[1])
         return replace(self, extent=extent, slack=(0.0, 0.0))
 
@@ -85,7 +85,7 @@ class Geometry:
 
 
 def union(parts: list[Geometry]) -> Geometry:
-    """What depends on several tensors depends on all that they depend on."""
+    """The geometry of a value that depends on several tensors: it covers all of theirs."""
     if any(p.slack != parts[0].slack for p in parts):
         parts = [p.settled() for p in parts]
     return Geometry(
@@ -98,7 +98,7 @@ def union(parts: list[Geometry]) -> Geometry:
 
 
 class GeometryMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follow the geometry of ``image`` (1, C, H, W) through everything that is computed from it."""
+    """Tracks the geometry of every tensor that is computed from ``image`` (1, C, H, W)."""
 
     def __init__(self, image: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -127,13 +127,13 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-# Operations that mix all positions, whatever their arguments are, by the beginnings of their names.
+# Operations that mix all positions whatever their arguments, by prefixes of their names.
 _MIXING = (
     "bmm", "baddbmm", "_scaled_dot_product", "native_group_norm", "grid_sampler", "col2im", "unfold", "index",
     "_fft",
 )  # fmt: skip
 
-# Operations that mix along dimensions, and the place of these among the arguments. Without them: along all.
+# Operations that mix along some dimensions, and the index of the argument that names these; by default all.
 _ALONG = {
     "mean": 1, "sum": 1, "nansum": 1, "prod": 1, "amax": 1, "amin": 1, "max": 1, "min": 1, "median": 1,
     "argmax": 1, "argmin": 1, "any": 1, "all": 1, "logsumexp": 1, "var": 1, "std": 1, "var_mean": 1, "std_mean": 1,
@@ -143,7 +143,7 @@ _ALONG = {
 
 
 def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
-    """The geometry behind one operation; whatever is not named here works value by value."""
+    """The geometry after one operation; operations that are not named here work element by element."""
     name = func._schema.name.removeprefix("aten::")
     if name in ("convolution", "_convolution"):
         kernel, stride, dilation, transposed = _pair(args[1].shape[2:]), _pair(args[3]), _pair(args[5]), args[6]
@@ -173,8 +173,9 @@ def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before
 
 
 def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
-    """Nearest copies one value, bilinear mixes 2 of each direction, bicubic 4, antialiased as many as it takes.
+    """The geometry after resizing.
 
+    Nearest copies one value, bilinear combines 2 values per axis, bicubic 4, and antialiasing more when shrinking.
     With aligned corners the gaps between values are resized, one fewer than the values.
     """
     have, want = _pair(source.shape[2:]), _pair(out.shape[2:])
@@ -190,17 +191,17 @@ def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, befo
 
 
 def _is_global(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> bool:
-    """Whether every position sees all others."""
+    """Whether every output position may depend on all input positions."""
     if name in _ALONG:
         dims = args[_ALONG[name]] if len(args) > _ALONG[name] else None
         return not _spare_positions(dims, source, before)
     if name in ("addmm", "mm"):
-        # One row for the image: all positions were flattened into it. More rows: one for each position.
+        # One row: all positions of the image were flattened into it. More rows: one per position.
         return int(args[1 if name == "addmm" else 0].shape[0]) == 1
     if name == "native_layer_norm":
         return len(args[1]) > 1 or (source.ndim == 4 and not before.channels_last)
     if name == "native_batch_norm":
-        return bool(args[5])  # by the statistics of this image, as instance norm does
+        return bool(args[5])  # by this image's own statistics, as in instance norm
     if name in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
         return out.shape != source.shape
     if name in ("view", "_unsafe_view"):

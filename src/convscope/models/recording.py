@@ -1,4 +1,4 @@
-"""One run of a network on an image, with everything that is seen on the way: its layers and its graph."""
+"""Record one run of a network on an image: its layers and its autograd graph."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
 
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # which put out what they take in
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode they return their input
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What a run with gradients shows: of each layer its node, and what the output depends on."""
+    """What a run with gradients reveals: each layer's autograd node, and what the output depends on."""
 
     nodes: dict[str, Node]
     patches: Patches
     head: Head
-    classified: frozenset[Node]  # what comes after the last linear layer before any tensor of the output
+    classified: frozenset[Node]  # the classifiers: final linear layers of any output tensor, and what follows them
     reached: frozenset[Node]
     last_function: str
     hidden: frozenset[str]
 
 
 def graph_of(module: nn.Module, image: torch.Tensor) -> Graph | None:
-    """None where the output has lost its way back to the image, or the network runs only without gradients."""
+    """The graph; None if no gradient leads from output to image, or the network runs only without gradients."""
     leaf = image.clone().requires_grad_()
     nodes: dict[str, Node] = {}
     tokens: dict[int, torch.Tensor] = {}
@@ -78,7 +78,7 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph | None:
 def _noting(
     module: nn.Module, note: Callable[[str, nn.Module, torch.Tensor | None, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Inside, ``note(name, module, input, output)`` is called for every tensor that a module puts out."""
+    """Inside, every tensor that a module returns is passed to ``note(name, module, input, output)``."""
     calls: dict[str, int] = defaultdict(int)
 
     def hook(name: str) -> Callable[..., None]:
@@ -98,18 +98,18 @@ def _noting(
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A layer as it was when its module had finished."""
+class RecordedLayer:
+    """A layer, recorded when its module returned."""
 
     layer: Layer
     module: nn.Module
-    is_of_image: bool  # made of it, and not of weights alone
-    is_map: bool  # something of the image at places: no attention, nothing that has just been pooled
+    is_of_image: bool  # depends on the image, not only on weights
+    is_map: bool  # a map of the image: neither attention nor freshly pooled
     takes_in: Layer | None
 
 
 def recorded(module: nn.Module, image: torch.Tensor, graph: Graph | None) -> Recorder:
-    """One run with everything that is seen on the way."""
+    """Run the network once and record its layers."""
     with evaluating(module):
         x = image.clone()
         mode = GeometryMode(x)
@@ -120,10 +120,10 @@ def recorded(module: nn.Module, image: torch.Tensor, graph: Graph | None) -> Rec
 
 
 class Recorder:
-    """Collects layers as the modules finish."""
+    """Collects the layers as their modules return."""
 
     def __init__(self, mode: GeometryMode, grids: Grids, graph: Graph | None) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[RecordedLayer] = []
         self.n_values = 0
         self.output: Any = None
         self._mode, self._grids, self._graph = mode, grids, graph
@@ -139,19 +139,19 @@ class Recorder:
         layer = self._layer(name, module, tensor)
         if layer is None:
             return
-        # A container that ends in pooling puts out the pooled tensor itself: not a map of its own.
+        # A container that ends in pooling returns the pooled tensor itself; that is not another map.
         is_of_image = self._mode.of(tensor) is not None
         is_map = is_of_image and layer.is_spatial and not passes and place != self._pooled
         is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
         before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
-        self.seen.append(Seen(layer, module, is_of_image, is_map, before))
+        self.seen.append(RecordedLayer(layer, module, is_of_image, is_map, before))
 
     def _is_softmax(self, name: str) -> bool:
         node = self._graph.nodes.get(name) if self._graph else None
         return node is not None and node.name().startswith(("Softmax", "SafeSoftmax"))
 
     def _layer(self, name: str, module: nn.Module, tensor: torch.Tensor) -> Layer | None:
-        """What it puts out, where that is a vector, a map or tokens of one image."""
+        """The layer of this output, if that is a vector, a map or tokens of one image."""
         if not tensor.is_floating_point():
             return None
         kind, geometry = type(module).__name__, self._mode.of(tensor) or Geometry(whole=True)
@@ -176,5 +176,5 @@ class Recorder:
 def _address(tensor: torch.Tensor) -> int:
     try:
         return tensor.data_ptr()
-    except RuntimeError:  # inside of vmap
+    except RuntimeError:  # inside vmap
         return id(tensor)

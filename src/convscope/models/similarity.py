@@ -24,14 +24,14 @@ class _UpTo(nn.Module):
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
         self.network, self.layer = network, layer
-        stands_for(self, network)  # flags and hooks are those of the network
+        stands_for(self, network)  # it has no flags and hooks of its own
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the whole network: torch.export cannot follow a run that breaks off, and drops what is unused."""
+        """Run the whole network: torch.export cannot follow a run that stops early, and drops what is unused."""
         kept: list[torch.Tensor] = []
 
         def keep(_: str, tensor: torch.Tensor) -> None:
-            kept.append(tensor.clone())  # what follows may be in place
+            kept.append(tensor.clone())  # a later operation may be in place
 
         with hooks() as attached:
             attached.append(watch(self.network, self.layer, keep))
@@ -39,7 +39,7 @@ class _UpTo(nn.Module):
         return kept[0].flatten(1)
 
     def get_submodule(self, target: str) -> nn.Module:
-        """Layers have the names that they have in the network."""
+        """Layers keep the names that they have in the network."""
         return self.network.get_submodule(target)
 
 
@@ -62,7 +62,7 @@ class _ModelUpTo(Model):
 
     def _cut(self, whole: Structure) -> Structure:
         names = [layer.name for layer in whole.layers]
-        if self._layer not in names:  # the classifier's input, or the output: after the last map
+        if self._layer not in names:  # the classifier's input, or the output: nothing to cut off
             return whole
         layers = whole.layers[: names.index(self._layer) + 1]
         candidates = tuple(layer for layer in whole.candidates if layer in layers)
@@ -95,7 +95,7 @@ def _similarity(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], 
     def similarity(output: torch.Tensor) -> torch.Tensor:
         if output.shape[1] != reference.shape[1]:
             raise TargetError(
-                f"{name}: a vector of {output.shape[1]} numbers beside one of {reference.shape[1]}; "
+                f"{name}: vectors of {output.shape[1]} and {reference.shape[1]} numbers cannot be compared; "
                 "give images of the same size"
             )
         return torch.nn.functional.cosine_similarity(output, reference.to(output), dim=1)

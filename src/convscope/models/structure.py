@@ -1,4 +1,4 @@
-"""How a network is put together: found by running it on noise, in the order in which its modules run."""
+"""The structure of a network, found by running it on noise."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from .recording import Graph, graph_of, recorded
 
 Shape = tuple[int, int, int]
 
-# Remembered as long as the module lives and stays as it is, so that a bare module is not run again at every call.
-_SEEN: weakref.WeakKeyDictionary[nn.Module, dict[Shape, tuple[Fingerprint, Structure]]]
-_SEEN = weakref.WeakKeyDictionary()
+# Cached while the module lives and stays unchanged, so that a bare module is not analyzed again in every call.
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, dict[Shape, tuple[Fingerprint, Structure]]]
+_KNOWN = weakref.WeakKeyDictionary()
 _LATEST: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
 
 
 def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structure:
     """The structure of a module for inputs of this (C, H, W), from a few runs on noise.
 
-    It is run again when its weights, its modules or their options have changed since; ``fresh=False`` takes what
-    is known without looking.
+    The result is cached. The network is run again if its weights, its modules or their options have changed;
+    ``fresh=False`` takes the cached structure without checking.
     """
     refuse_where_it_cannot_run(module)
-    known = _SEEN.setdefault(module, {})
+    known = _KNOWN.setdefault(module, {})
     if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(module)):
-        known[shape] = (Fingerprint(module), _looked_at(module, shape))
+        known[shape] = (Fingerprint(module), _analyzed(module, shape))
     _LATEST[module] = known[shape][1]
     return known[shape][1]
 
 
 def notes_on(module: nn.Module) -> tuple[str, ...]:
-    """What has been found out about a network, for the inputs that it was last run on."""
+    """The notes on a network from its latest structure."""
     return _LATEST[module].notes if module in _LATEST else ()
 
 
@@ -56,8 +56,8 @@ def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.
     return around + strength * torch.randn(1, *shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
-def _looked_at(module: nn.Module, shape: Shape) -> Structure:
-    """The structure, of a network that has its weights and leaves them as they are."""
+def _analyzed(module: nn.Module, shape: Shape) -> Structure:
+    """The structure; `ModelError` for lazy weights, a refusal if the weights change in a run."""
     name, device = type(module).__name__, device_of(module)
     if any(is_lazy(p) for p in module.parameters()):
         raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
@@ -68,15 +68,15 @@ def _looked_at(module: nn.Module, shape: Shape) -> Structure:
         p.data.copy_(value)
     if changed:
         refusal = (
-            f"{name} changes its own weights when it is run, or is being trained in another thread; they were put "
-            "back"
+            f"{name} changes its own weights when it is run, or is being trained in another thread; they were "
+            "restored"
         )
         return replace(found, refusal=refusal)
     return found
 
 
 def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
-    """Run channels-last; a network that reshapes with ``view`` refuses that, and is run as it is."""
+    """Run channels-last, or in the default layout if the network cannot, for example because it calls ``view``."""
     failure: Exception | None = None
     pairs = list(_pairs(shape))
     for pair, layout in itertools.product(pairs, (torch.channels_last, torch.contiguous_format)):
@@ -92,7 +92,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
                 continue
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # of the network run as it is, on plain noise: others may be of our own making
+        except Exception as error:  # report the one in the default layout: we may have caused the others
             if failure is None or layout == torch.contiguous_format:
                 failure = error
             continue
@@ -143,15 +143,15 @@ def _is_finite(output: Any) -> bool:
 
 
 def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool:
-    """Whether a network gives the same for an image that lies in memory the usual way, and not channels-last."""
+    """Whether a network gives the same result for an image in the default layout as in channels-last."""
     with evaluating(module):
         return is_alike(kept(output), kept(module(image.contiguous())), kept(output))
 
 
 def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Two images unlike each other in brightness and contrast, so that a branch on values takes both ways.
+    """Two images that differ in brightness and contrast, so that a branch on values takes both sides.
 
-    Then two from 0 to 1, for a network that refuses other values, or has no finite scores for them.
+    Then two in [0, 1], for a network that refuses other values or has no finite scores for them.
     """
     yield _noise(shape, 0, around=-1.0), _noise(shape, 1, around=1.5, strength=3.0)
     yield _noise(shape, 0).sigmoid() / 3, _noise(shape, 1, around=1.0, strength=2.0).sigmoid()

@@ -1,8 +1,8 @@
 """Perturbation: hide parts of an image and score what is left, fast and exactly.
 
-`masks` says which parts, `baselines` what shows in their place. `dense_scores` runs the whole network on every
-variant, `incremental_scores` only what a mask changed, and `engine_choice` decides between them. `curves` removes
-or inserts pixels in the order of a map; `borders` and `signs` tell when the baseline decides what a map shows.
+`masks` defines the parts, `baselines` what replaces them. `dense_scores` runs the whole network on every variant,
+`incremental_scores` only what a mask changes, and `engine_choice` decides between them. `curves` removes or
+inserts pixels in the order of a map; `borders` and `signs` note where the baseline determines what a map shows.
 """
 
 from .baselines import NAMED, Baseline, baseline_of, describe_baseline

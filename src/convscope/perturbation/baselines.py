@@ -1,4 +1,4 @@
-"""Baselines: what shows where an image is hidden."""
+"""Baselines: what replaces the hidden pixels of an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NamedBaseline: TypeAlias = Literal["mean", "blur", "noise", "black", "white"]
 Baseline: TypeAlias = float | NamedBaseline | Any
 
 NAMED: tuple[NamedBaseline, ...] = get_args(NamedBaseline)
-PIXEL_VALUES = {"black": 0.0, "white": 1.0}  # in the units of pictures
+PIXEL_VALUES = {"black": 0.0, "white": 1.0}  # in pixel units
 
 # A blur that leaves no object recognizable but keeps the colors: a twentieth of the image's shorter side.
 BLUR_SHARE = 1 / 20
@@ -30,17 +30,18 @@ def baseline_of(
     """A function from a preprocessed image (C, H, W) to what replaces its hidden pixels, in the same shape.
 
     Args:
-        model: its preprocessing says what a number means.
+        model: the model, whose preprocessing determines what a number means.
         baseline: "mean" (0 after normalization); "blur" (the image itself, blurred by a Gaussian with a standard
-            deviation of a 20th of its shorter side); "noise" (uniform between the least and the greatest value of
-            each channel); "black" or "white" (pixels of 0 or 1, through the model's preprocessing); a number in
-            the image's own units: [0, 1] for pictures, normalized units for a preprocessed tensor; or one image.
+            deviation of a 20th of its shorter side); "noise" (uniform between the smallest and the largest value
+            of each channel); "black" or "white" (pixels of 0 or 1, preprocessed); a number in the image's own
+            units: [0, 1] for pictures, normalized units for a preprocessed tensor; or one image.
         preprocessed: whether the images were given as a tensor.
-        seed: of the noise; every image gets the same, so a batch gives what its images give one by one.
+        seed: seed of the noise, which is the same for every image, so that a batch gives the same as its images
+            one by one.
 
     Raises:
-        ParameterError: it is none of these; "black" or "white" and the preprocessing is unknown; or an image of
-            another shape.
+        ParameterError: the baseline is none of these; it is "black" or "white" and the preprocessing is unknown;
+            or it is an image of another shape.
     """
     names = ", ".join(map(repr, NAMED))
     if isinstance(baseline, str) and baseline in PIXEL_VALUES:
@@ -92,7 +93,7 @@ def _pixels(model: Model, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     preprocessing = model.preprocessing
     if preprocessing is None:
         raise ParameterError(
-            f"baseline={name!r}: the preprocessing of this network is not known, so neither is its {name}; give a "
+            f"baseline={name!r}: the preprocessing of this network is not known, and {name} depends on it; give a "
             "number in normalized units, or wrap the network as Model(module, input_size=(H, W), mean=[...], "
             "std=[...])"
         )

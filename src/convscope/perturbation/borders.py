@@ -1,7 +1,7 @@
 """Notes on images whose background differs from the baseline.
 
-A gray window on a black background looks like a gray object. Where an image's border has one color and the
-baseline another, a note says so and names a baseline that is nearer.
+A gray window on a black background looks like a gray object. If an image's border has one color and the baseline
+another, a note says so and suggests a nearer baseline.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from ..models import Model, Preprocessing
 from ..results import Remark
 from .baselines import PIXEL_VALUES, Baseline, baseline_of, describe_baseline
 
-_BAND = 0.03  # of the shorter side: the width of the border
-_NEAR = 0.05  # of the range of pixels: colors this near are the same
-_MOST = 0.9  # of the border's pixels have to have the same color
+_BAND = 0.03  # the width of the border, as a share of the shorter side
+_NEAR = 0.05  # of the pixel range: colors this near count as equal
+_MOST = 0.9  # the share of the border's pixels that must have the same color
 _FAR = 2 * _NEAR
 
 
 def hiding(
     model: Model, baseline: Baseline, *, preprocessed: bool, seed: int, notes: list[str]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """As `baseline_of`, and note in ``notes`` in how many images the border is unlike the baseline.
+    """As `baseline_of`, and report in ``notes`` in how many images the border differs from the baseline.
 
-    Call the returned function once for each image.
+    Call the returned function once per image.
     """
     hide = baseline_of(model, baseline, preprocessed=preprocessed, seed=seed)
     remark, name = Remark(notes), describe_baseline(baseline)
@@ -42,8 +42,8 @@ def hiding(
             where = "the image" if n_images == 1 else f"{len(nearer)} of {n_images} images"
             better = nearer[0] if len(set(nearer)) == 1 else "'blur'"
             remark.say(
-                f"the border of {where} is of one color, unlike the baseline {name!r}, which looks like an object "
-                f"there; baseline={better} is nearer"
+                f"the border of {where} has a single color, unlike the baseline {name!r}, which looks like an "
+                f"object there; baseline={better} is nearer"
             )
         return behind
 
@@ -53,12 +53,12 @@ def hiding(
 def background(
     image: torch.Tensor, behind: torch.Tensor, preprocessing: Preprocessing | None
 ) -> torch.Tensor | None:
-    """The color (C,) of an image's border if it has only one and the baseline has another there, else None.
+    """The color (C,) of an image's border if it has only one and the baseline differs from it there, else None.
 
     Args:
         image: (C, H, W), preprocessed.
         behind: (C, H, W), the baseline.
-        preprocessing: of the network. Colors run from 0 to 1; over the image's own range where it is not known.
+        preprocessing: that of the network, to convert colors to [0, 1]; if None, the image's own range is used.
     """
     shown, hidden = (_border(_unit(x, image, preprocessing)) for x in (image, behind))
     color = shown.median(dim=1).values
@@ -75,7 +75,7 @@ def _unit(x: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | N
 
 
 def _border(x: torch.Tensor) -> torch.Tensor:
-    """The pixels (C, P) along the sides."""
+    """The P pixels along the four sides, (C, P)."""
     height, width = x.shape[1:]
     band = max(1, round(_BAND * min(height, width)))
     inside = torch.zeros((height, width), dtype=torch.bool, device=x.device)
@@ -84,7 +84,7 @@ def _border(x: torch.Tensor) -> torch.Tensor:
 
 
 def _named(color: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | None) -> str:
-    """A baseline nearer to a color, as Python code."""
+    """A baseline near a color, as Python code."""
     if preprocessing is not None:
         near = (name for name, value in PIXEL_VALUES.items() if bool((color - value).abs().max() <= _FAR))
         return repr(next(near, "blur"))

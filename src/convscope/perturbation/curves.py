@@ -1,4 +1,4 @@
-"""Deletion and insertion curves: the score while pixels are removed, or shown, in the order of a ranking."""
+"""Deletion and insertion curves: the score as pixels are removed, or inserted, in the order of a ranking."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 from ..results import Array
 
-# From a number n of variants, and a function from (first, end) to those variants, to their scores (n, T).
+# From n, the number of variants, and a function from (first, end) to these variants, to the scores (n, T).
 ScoreVariants: TypeAlias = Callable[[int, Callable[[int, int], torch.Tensor]], torch.Tensor]
 
 
 class Curves(NamedTuple):
-    """Scores for R rankings, B baselines, K + 1 shares of the pixels from none to all, and T targets."""
+    """Scores for R rankings, B baselines, K + 1 shares of the pixels from 0 to 1, and T targets."""
 
-    deletion: Array  # (R, B, K + 1, T), without the highest pixels
-    insertion: Array  # (R, B, K + 1, T), with the highest pixels alone
+    deletion: Array  # (R, B, K + 1, T), without the highest-ranked pixels
+    insertion: Array  # (R, B, K + 1, T), with only the highest-ranked pixels
 
     def areas(self) -> tuple[Array, Array]:
         """The areas under the deletion and the insertion curves, each (R, B, T), over shares from 0 to 1."""
@@ -28,7 +28,7 @@ class Curves(NamedTuple):
 
 
 def ranks(values: Array, seed: int = 0) -> Array:
-    """The rank (H, W) of each pixel of a map, 0 for the largest value; ties are broken at random."""
+    """The rank of each pixel of a map, (H, W), 0 for the largest value; ties are broken at random."""
     shuffled = np.random.default_rng(seed).permutation(values.size)
     order = shuffled[np.argsort(-values.ravel()[shuffled].astype(np.float64), kind="stable")]
     found = np.empty(values.size, np.int32)
@@ -37,7 +37,7 @@ def ranks(values: Array, seed: int = 0) -> Array:
 
 
 def n_variants(n_rankings: int, n_baselines: int, n_steps: int) -> int:
-    """How many images `curves` runs."""
+    """The number of images that `curves` runs."""
     return 1 + n_baselines + 2 * n_rankings * n_baselines * (n_steps - 1)
 
 
@@ -52,12 +52,12 @@ def curves(
 
     Args:
         x: (C, H, W), preprocessed, on the model's device.
-        fills: B baselines (C, H, W), which show where the image does not.
+        fills: B baselines (C, H, W), which replace the pixels not shown.
         rankings: R arrays (H, W) of ranks, see `ranks`.
-        n_steps: K; step k removes, or shows, the round(k / K * H * W) highest pixels.
-        score: scores images, as `score_variants` does.
+        n_steps: K; step k removes, or inserts, the round(k / K * H * W) highest-ranked pixels.
+        score: a function that scores images, as `score_variants` does.
 
-    Cost: 1 + B + 2 * R * B * (K - 1) forward passes, as `score` runs them.
+    Cost: 1 + B + 2 * R * B * (K - 1) forward passes, run by ``score``.
 
     References:
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421.

@@ -1,4 +1,4 @@
-"""Dense scores: every variant of an image goes through the whole network."""
+"""Dense scores: run the whole network on every variant of an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dense_outputs(model: Model, variants: Variants, precision: Precision) -> Ite
         return widened(model.module(prepare(x)), precision)
 
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    # Copies of the image, as the network's first operation may be in place.
+    # Copies of the image, because the network's first operation may be in place.
     with half, fused(convolutions_of(model.module, lambda: run(image.clone()))):
         size = model.fitting_batch(variants.shape, fused=True)
         yield Outputs(
@@ -43,14 +43,14 @@ def score_variants(
     fusing: AbstractContextManager[Any] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """The scores of n variants of any kind; each batch of them is made just before it runs.
+    """The scores of n variants of any kind; each batch is made just before it runs.
 
     Args:
         model: in evaluation mode, without gradients.
         shape: (C, H, W) of a variant.
         n: the number of variants.
-        variants: from (first, end) to those variants, (m, C, H, W).
-        score_of: from the network's output for m variants, and m, to their scores (m, T).
+        variants: a function from (first, end) to these variants, (m, C, H, W).
+        score_of: a function from the network's output for m variants, and m, to their scores (m, T).
         fusing: the network's `fused` context, if the caller already has it.
         progress: called with the number of variants done since the last call.
 

@@ -1,14 +1,14 @@
-"""How far scores fall where parts of an image are hidden, and which engine computes it.
+"""Choose the engine that computes how far scores fall when parts of an image are hidden.
 
-Both engines give the same scores, but for rounding: the dense one (`dense_scores`) runs the whole network on every
-variant, the incremental one (`incremental_scores`) only what a mask changed. "auto" takes the incremental engine
+Both engines give the same scores up to rounding: the dense one (`dense_scores`) runs the whole network on every
+variant, the incremental one (`incremental_scores`) only what a mask changes. "auto" chooses the incremental engine
 
-    on a CPU, as a GPU is faster with whole networks in large batches,
-    where there is enough work for a plan to pay (`WORK`), and
-    where the plan predicts enough fewer multiplications (`GAIN`).
+    on a CPU (a GPU is faster with whole networks in large batches),
+    if there is enough work for a plan to pay off (`WORK`), and
+    if the plan predicts enough fewer multiplications (`GAIN`).
 
-Whatever was chosen, whole networks run where a network mixes the images of a batch or cannot be taken apart, and
-where the incremental engine fails or is off by more than rounding on a few variants of the first image.
+Whatever the choice, the whole network runs if it mixes the images of a batch or cannot be split into operations,
+and if the incremental engine fails or deviates by more than rounding on a few variants of the first image.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from .score_checks import SpotCheck, tolerance
 from .variants import Engine, Outputs, Scores, Variants
 
 GAIN = 1.1  # "auto" runs whole networks below this predicted ratio
-# Values that all layers put out for one image, times variants: below it a plan costs more than it saves.
+# Number of values in all layers' outputs for one image, times variants: below it a plan costs more than it saves.
 WORK = 3e8
 
 
 class Scorer:
     """Computes how far scores fall, for the images of one call.
 
-    The engine is chosen at the first image. ``measured`` reports on it for the provenance: which engine; if a plan
-    was made, the predicted ratio of multiplications; if the incremental engine ran, or a precision other than
-    float32, roughly how many times faster it was than whole runs in float32, and its largest deviation from them
-    on a few variants of the first image, as a share of the range of the output.
+    The engine is chosen at the first image. ``measured`` reports on it for the provenance: the engine; if a plan
+    was made, the predicted ratio of multiplications; if the incremental engine or a precision other than float32
+    ran, roughly how many times faster it was than whole runs in float32, and its largest deviation from them on a
+    few variants of the first image, as a share of the output's range.
     """
 
     def __init__(self, model: Model, engine: Engine, precision: Precision) -> None:
         as_choice(engine, "engine", get_args(Engine))
         as_choice(precision, "precision", get_args(Precision))
         self._model, self._engine, self._precision = model, engine, precision
-        self._incremental: IncrementalEngine | None = None  # where it was chosen, and has not failed
+        self._incremental: IncrementalEngine | None = None  # if it was chosen and has not failed
         self.measured: dict[str, Any] = {"precision": precision}
         self.notes: list[str] = []
 
@@ -63,16 +63,16 @@ class Scorer:
 
         Args:
             image: (C, H, W), preprocessed, on the model's device; the model is in evaluation mode.
-            baseline: (C, H, W), what shows where a mask hides the image.
-            masks: M masks, made a batch at a time.
-            scores: from the network's output for m variants, and m, to scores (m, T): several targets
+            baseline: (C, H, W), what replaces the image where a mask hides it.
+            masks: M masks, made batch by batch.
+            scores: a function from the network's output for m variants, and m, to scores (m, T); several targets
                 cost no more than one.
             progress: called with the number of variants done since the last call.
 
         Returns:
             (M, T) float64 on the CPU.
 
-        Cost: M + 2 forward passes, or what is left of them; in batches that fit in memory.
+        Cost: M + 2 forward passes, fewer operations with the incremental engine; in batches that fit in memory.
         """
         variants = Variants.of(image, baseline, masks)
         check = self._choose(variants, scores) if "engine" not in self.measured else None
@@ -82,7 +82,7 @@ class Scorer:
                 outputs = self._incremental.outputs(variants)
                 if check is not None:
                     self._hold_to(check, outputs)
-            except Exception as error:  # whatever went wrong, whole networks are right
+            except Exception as error:  # whatever went wrong, whole runs are right
                 self._give_up(self._incremental, error)
             else:
                 return self._measured_drops(outputs, scores, progress, check, started)
@@ -92,9 +92,9 @@ class Scorer:
             return self._measured_drops(outputs, scores, progress, check, started)
 
     def _choose(self, variants: Variants, scores: Scores) -> SpotCheck | None:
-        """Choose the engine; return a few variants run whole, where there is something to compare with them."""
+        """Choose the engine; return a few variants run whole if there will be something to compare with them."""
         is_tried = self._is_worth_a_plan(variants)
-        # Before the plan, which takes memory that these runs may need.
+        # Before the plan is made, which takes memory that these runs may need.
         check = SpotCheck(self._model, variants, scores) if is_tried or self._precision != "float32" else None
         self._incremental = self._planned(variants) if is_tried else None
         self.measured["engine"] = "dense" if self._incremental is None else "incremental"
@@ -106,7 +106,7 @@ class Scorer:
             why = "this network mixes the images of a batch, so variants cannot share one"
             self.measured["reason"] = why
             if self._engine == "incremental":
-                self.notes.append(f"whole networks were run: {why}")
+                self.notes.append(f"the whole network was run: {why}")
             return False
         if self._engine != "auto":
             return self._engine == "incremental"
@@ -115,16 +115,16 @@ class Scorer:
             self.measured["reason"] = f"whole networks in large batches are faster on {device}"
             return False
         if structure.n_values * len(variants.masks) < WORK:
-            self.measured["reason"] = "too little to do for a plan to pay"
+            self.measured["reason"] = "too little work for a plan to pay off"
             return False
         return True
 
     def _planned(self, variants: Variants) -> IncrementalEngine | None:
-        """The incremental engine, where the network can be taken apart and, with "auto", where it pays."""
+        """The incremental engine, if the network can be split into operations and, with "auto", if it pays off."""
         try:
             engine = IncrementalEngine(self._model, variants.image, self._precision)
         except GraphError as reason:
-            self.notes.append(f"whole networks were run, as this one cannot be taken apart: {reason}")
+            self.notes.append(f"the whole network was run because it cannot be split into operations: {reason}")
             return None
         ratio = engine.predicted_ratio(variants.masks)
         self.measured["predicted_ratio"] = round(ratio, 2)
@@ -134,14 +134,16 @@ class Scorer:
         return engine
 
     def _hold_to(self, check: SpotCheck, outputs: Outputs) -> None:
-        """Record how far the checked variants are off; `ArithmeticError` where rounding does not explain it."""
+        """Record the deviation of the checked variants; `ArithmeticError` if rounding does not explain it."""
         deviation = self.measured["deviation"] = check.deviation(outputs)
         if not deviation <= tolerance(self._model, self._precision):  # NaN is not
             raise ArithmeticError(f"off by {deviation:.1e} of the output's range")
 
     def _give_up(self, engine: IncrementalEngine, error: Exception) -> None:
         why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        self.notes.append(f"whole networks were run, as incremental inference failed ({why}); please report this")
+        self.notes.append(
+            f"the whole network was run because incremental inference failed ({why}); please report this"
+        )
         for name in ("predicted_ratio", "deviation"):
             self.measured.pop(name, None)
         self.measured["engine"] = "dense"
@@ -156,7 +158,7 @@ class Scorer:
         check: SpotCheck | None,
         started: float,
     ) -> torch.Tensor:
-        """The drops of all variants; with a check, also how fast they were and whether they are visibly off."""
+        """The drops of all variants; with a check, also measure the speed and note visible errors."""
         drops = outputs.drops(scores, progress=progress)
         if check is not None and "deviation" in self.measured:
             each = (time.perf_counter() - started) / len(drops)

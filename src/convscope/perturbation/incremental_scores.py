@@ -1,4 +1,4 @@
-"""Incremental scores: the network runs once on the image, and then only on what each mask changes."""
+"""Incremental scores: run the network once on the image, then only on what each mask changes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .variants import Outputs, Variants, widened
 
 
 class IncrementalEngine:
-    """The plan of a network for images of one size.
+    """Runs a network by its plan, for images of one size.
 
     Args:
         model: in evaluation mode.
         image: (C, H, W), an image of that size.
-        precision: of the runs.
+        precision: the precision of the runs.
 
     Raises:
-        GraphError: the network cannot be taken apart.
+        GraphError: the network cannot be split into operations.
     """
 
     def __init__(self, model: Model, image: torch.Tensor, precision: Precision) -> None:
@@ -35,11 +35,11 @@ class IncrementalEngine:
         return self._changes_of(masks).ratio(AT_ONCE)
 
     def explain(self) -> str:
-        """Where the network changes all over, whatever part of the image does."""
+        """Where and why whole maps are computed, whatever part of the image changes."""
         return self._plan.explain()
 
     def outputs(self, variants: Variants) -> Outputs:
-        """Run the image, and be ready to run what each variant changes."""
+        """Run the image once, and prepare to run only what each variant changes."""
         changes = self._changes_of(variants.masks)
         run = IncrementalRun(self._plan, variants.image)
 
@@ -54,11 +54,11 @@ class IncrementalEngine:
         return Outputs(widened(run.output, self._precision), of, changes.order, size)
 
     def forget(self) -> None:
-        """Have the next call make a new plan."""
+        """Drop the plan, so that the next call makes a new one."""
         forget_plan(self._model.module)
 
     def _changes_of(self, masks: Masks) -> Changes:
-        """What each mask changes, remembered: a grid of windows is the same for all images."""
+        """What each mask changes, cached: a grid of windows is the same for all images."""
         if self._changes is None or self._changes[0] is not masks:
             self._changes = masks, self._plan.changes(masks.rectangles)
         return self._changes[1]

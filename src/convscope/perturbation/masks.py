@@ -25,13 +25,13 @@ class Masks:
     """M masks (H, W), True where the image is hidden; made on request, never all at once."""
 
     n: int
-    some: Callable[[Ints], torch.Tensor]  # the masks with these m numbers, (m, H, W)
+    some: Callable[[Ints], torch.Tensor]  # from m numbers to the masks with these numbers, (m, H, W)
 
     def __len__(self) -> int:
         return self.n
 
     def __iter__(self) -> Iterator[tuple[Ints, torch.Tensor]]:
-        """Numbers and masks, a batch at a time."""
+        """Numbers and masks, batch by batch."""
         for first in range(0, self.n, _AT_ONCE):
             numbers = np.arange(first, min(first + _AT_ONCE, self.n))
             yield numbers, self.some(numbers)
@@ -43,7 +43,7 @@ class Masks:
 
 
 def _around(masks: Array) -> Ints:
-    """The rectangle around each of these masks (m, H, W); one pixel where nothing is hidden."""
+    """The rectangle around each of these masks (m, H, W); a single pixel for a mask that hides nothing."""
     sides = []
     for hidden in (np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))):
         start = hidden.argmax(axis=1)
@@ -54,7 +54,7 @@ def _around(masks: Array) -> Ints:
 
 
 def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle") -> Masks:
-    """Windows at the places of a grid, row by row.
+    """Windows on a grid, row by row.
 
     Windows start at 0, stride, 2 * stride, ...; the last one reaches the border and is cut there. An ellipse is
     inscribed in its window.
@@ -67,7 +67,7 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
         down = rows[None, :] - places[numbers, :1]  # (m, H): rows below the window's top
         right = columns[None, :] - places[numbers, 1:]
         if shape == "ellipse":
-            # Pixel centers, from the middle of the window, in units of its half axes.
+            # Pixel centers relative to the center of the window, in units of its half-axes.
             y = (down + 0.5) / (window[0] / 2) - 1
             x = (right + 0.5) / (window[1] / 2) - 1
             return (y**2)[:, :, None] + (x**2)[:, None, :] <= 1
@@ -79,12 +79,12 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows start along one side so that they cover every pixel."""
+    """The positions along one side at which windows start, so that they cover every pixel."""
     return list(range(0, max(length - window, 0) + stride, stride))
 
 
 def superpixels(pixels: Array, window: Pair) -> Masks:
-    """One mask for each SLIC superpixel of a picture (H, W, 3), about as many as windows side by side.
+    """One mask per SLIC superpixel of a picture (H, W, 3); about as many as windows that tile the picture.
 
     Source: Achanta et al., SLIC superpixels, 2012, as scikit-image computes it (compactness 10).
     """
@@ -97,7 +97,7 @@ def superpixels(pixels: Array, window: Pair) -> Masks:
 
 
 def segments(labels: Array) -> Masks:
-    """One mask for each number in a label image (H, W)."""
+    """One mask per number in a label image (H, W)."""
     numbers, numbered = np.unique(labels, return_inverse=True)
     places = torch.from_numpy(numbered.reshape(labels.shape))
 
@@ -105,7 +105,7 @@ def segments(labels: Array) -> Masks:
 
 
 def given(masks: Array, size: Pair) -> Masks:
-    """The user's own masks, (M, H, W) of booleans."""
+    """The user's own masks, booleans (M, H, W)."""
     if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
         raise ParameterError(f"masks of shape {masks.shape}; expected (M, {size[0]}, {size[1]}), M at least 1")
     if masks.dtype != np.bool_:
@@ -114,12 +114,12 @@ def given(masks: Array, size: Pair) -> Masks:
 
 
 def tried_windows(size: Pair) -> list[int]:
-    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px for 224, in proportion for other sides."""
+    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px for 224 px, scaled for other sizes."""
     return sorted({max(1, round(share * min(size))) for share in (1 / 14, 3 / 28, 1 / 7, 3 / 14, 2 / 7)})
 
 
 def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
-    """Window and stride as pairs; by default 32 px, or a quarter of a smaller side, and half the window."""
+    """Window and stride as pairs; by default 32 px but at most a quarter of the side, and half the window."""
     if window is None:
         window = (min(32, max(1, size[0] // 4)), min(32, max(1, size[1] // 4)))
     window = as_pair(window, "window")

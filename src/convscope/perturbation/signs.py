@@ -1,4 +1,4 @@
-"""Notes on maps whose signs depend on the baseline: a part counts for the target or against it."""
+"""Notes on maps whose signs depend on the baseline: a part supports the target with one, but not with another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .baselines import NAMED, Baseline
 
 SIGNS = "the sign depends on the baseline"  # how the note begins
 SLIGHT = 0.1  # of the largest value: the sign of a smaller one does not count
-STRONGEST = 8  # masks that are hidden over both baselines
-_MANY = 0.25  # of them: the share from which a note says so
+STRONGEST = 8  # masks that are tried with both baselines
+_MANY = 0.25  # the share of them from which a note says so
 
 
 def other_baseline(baseline: Baseline) -> str | None:
-    """The baseline to compare with: "blur", or "mean" for that one; None where the baseline is an image."""
+    """The baseline to compare with: "blur", or "mean" if the baseline is "blur"; None if it is an image."""
     if isinstance(baseline, Real) or (isinstance(baseline, str) and baseline in NAMED):
         return "mean" if baseline == "blur" else "blur"
     return None
@@ -31,7 +31,7 @@ def strongest(drops: torch.Tensor) -> Ints:
 
 
 def n_turned(drops: torch.Tensor, others: torch.Tensor) -> int:
-    """How many drops (m,) have another sign over the other baseline, where both count (see `SLIGHT`)."""
+    """How many drops (m,) change sign with the other baseline, if neither value is slight (see `SLIGHT`)."""
     slight = SLIGHT * float(drops.abs().max())
     is_sign = (drops.abs() > slight) & (others.abs() > slight)
     return int((is_sign & (drops.sign() != others.sign())).sum())
@@ -46,7 +46,7 @@ class SignNote:
         self._found: list[tuple[int, int]] = []
 
     def add(self, drops: torch.Tensor, others: torch.Tensor) -> None:
-        """Count one more map: the drops (m,) of its strongest masks over the one baseline and the other."""
+        """Count one more map: the drops (m,) of its strongest masks with the one baseline and the other."""
         self._n_maps += 1
         turned = n_turned(drops, others)
         if turned >= _MANY * len(drops):
@@ -56,5 +56,5 @@ class SignNote:
             where = "" if self._n_maps == 1 else f"in {len(self._found)} of {self._n_maps} maps "
             many = f"{n} of the {of}" if self._n_maps == 1 else f"a quarter or more of the {STRONGEST}"
             self._remark.say(
-                f"{SIGNS}: {where}{many} masks that change the score most have another sign over {self._other!r}"
+                f"{SIGNS}: {where}{many} masks that change the score most have the other sign with {self._other!r}"
             )

@@ -1,4 +1,4 @@
-"""The variants of an image, each with one mask hidden, and what a network puts out for them."""
+"""The variants of an image, each with one mask hidden, and a network's outputs for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Variants:
-    """An image and the ways to hide a part of it: ``shown`` and ``behind`` are (H, W, C)."""
+    """An image ``shown``, its baseline ``behind``, both (H, W, C), and the masks that hide parts of it."""
 
     shown: torch.Tensor
     behind: torch.Tensor
@@ -30,7 +30,7 @@ class Variants:
 
     @classmethod
     def of(cls, image: torch.Tensor, baseline: torch.Tensor, masks: Masks) -> Variants:
-        # As (H, W, C), a batch is channels-last from the start: no copy on the way into the network.
+        # From (H, W, C), a batch is channels-last at once, so nothing is copied on the way into the network.
         return cls(image.permute(1, 2, 0).contiguous(), baseline.permute(1, 2, 0).contiguous(), masks)
 
     @property
@@ -61,14 +61,14 @@ class Variants:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network puts out for an image and, on request, for its variants; both engines give one of these.
+    """The network's outputs for an image and, on request, for its variants; both engines return this.
 
-    ``clean`` is the output for the image itself, computed the same way as those of the variants.
+    ``clean`` is the output for the image itself, computed in the same way as those for the variants.
     """
 
     clean: Any
-    of: Callable[[Ints], Any]  # the variants with these numbers
-    order: Ints  # in which the variants are best run
+    of: Callable[[Ints], Any]  # from numbers to the output for the variants with these numbers
+    order: Ints  # the best order in which to run the variants
     batch_size: int
 
     def drops(self, scores: Scores, *, progress: Callable[[int], None] | None = None) -> torch.Tensor:
@@ -89,7 +89,7 @@ class Outputs:
 
 
 def widened(output: Any, precision: Precision) -> Any:
-    """A bfloat16 output in float32, which softmax and differences of scores need."""
+    """A bfloat16 output converted to float32, which softmax and differences of scores need."""
     if precision == "bfloat16" and isinstance(output, torch.Tensor):
         return output.float()
     return output

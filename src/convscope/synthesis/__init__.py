@@ -1,4 +1,4 @@
-"""Synthesis: the picture that a class, a layer, a channel or a unit likes best."""
+"""Synthesis: the picture to which a class, a layer, a channel or a unit responds most."""
 
 from .visualize import visualize
 

@@ -15,23 +15,23 @@ from ..models import Model, gaussian_blur
 from .objectives import Objective
 from .transforms import clear_small, shift
 
-# The picture is smoothed and cleared every few steps, so that the ascent can build on it in between. A wide
-# blur at first lets large shapes form; it narrows as the steps go on, and details come in.
+# The picture is blurred and cleared only every few steps, so that the ascent can build on it in between. At first
+# the blur is wide and lets large shapes form; then it narrows and lets details appear.
 TRANSFORM_EVERY = 4
 FINAL_BLUR = 0.5
-# The jitter is a share of the picture's shorter side, 32 px at 224: a digit of 32 px that is moved by 32 px is
-# nowhere, and no picture of it comes out. Noise is a matter of pixels, however many there are, and so is the
-# blur against it, as long as it leaves something of the picture.
+# The jitter is a share of the picture's shorter side, 32 px at 224: shifted by up to 32 px, a digit of 32 px would
+# have no fixed position, and no picture of it would form. The blur acts against noise, whose scale is a pixel at
+# any size, so it is in pixels, but at most a 10th of the shorter side.
 JITTER, BLUR, LARGEST_BLUR = 1 / 7, 3.0, 1 / 10
-# Numbers of float16 end at 6e-8, below which the gradient of a pixel often is. It is taken of the score times
-# this, and of less where that is too much.
+# The smallest float16 number is 6e-8, and the gradient of a pixel is often smaller. So the score is multiplied by
+# this factor first, or by a smaller one if the gradient then overflows.
 SCALE, LEAST_SCALE = 2.0**10, 2.0**-14
-ALIKE = 1e-3  # of the score: what float32 rounding may make of it in fused operations
+ALIKE = 1e-3  # of the score: how much float32 rounding in fused operations may change it
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a picture is made; see `visualize`. ``blur`` is a sigma in pixels."""
+    """The settings of an ascent; see `visualize`. ``blur`` is a sigma in pixels."""
 
     n_steps: int
     step_size: float
@@ -42,12 +42,12 @@ class Settings:
 
 
 class Ascent:
-    """A picture (1, C, H, W) on its way up S(I) - l2 * ||I||^2.
+    """Gradient ascent of S(I) - l2 * ||I||^2 on a picture I (1, C, H, W).
 
-    The picture and the optimizer are of float32 also where the network is not: in float16 Adam's epsilon is zero,
-    and the first step is nothing by nothing.
+    The picture and the optimizer use at least float32 even if the network does not: in float16 Adam's epsilon is
+    zero, and the first step would be 0 / 0.
 
-    ``start`` is the score of the first picture, ``scores`` are those that the steps went up from.
+    ``start`` is the score of the first picture; ``scores`` are those at the beginning of each step.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Ascent:
         self.start = self.score()
 
     def _fused(self, model: Model) -> AbstractContextManager[Any]:
-        """The network with its operations fused for all the steps, where it then gives the same score."""
+        """A context in which the network's operations are fused, if the score then stays the same."""
         if model.dtype != torch.float32:
             return nullcontext()
         plain: list[torch.Tensor] = []
@@ -80,12 +80,12 @@ class Ascent:
         return fusing if difference <= ALIKE * plain[0].detach().abs() else nullcontext()
 
     def score(self) -> float:
-        """S(I) of the picture as it is."""
+        """S(I) of the present picture, unshifted."""
         with torch.no_grad():
             return self._checked(self._value(self.image))
 
     def step(self) -> None:
-        """One step up, from the picture as it is shifted for it."""
+        """Take one step, with the gradient of the shifted picture."""
         settings, n_done = self.settings, len(self.scores)
         seen = shift(self.image, settings.jitter_px, self._generator) if settings.jitter_px else self.image
         value = self._value(seen)
@@ -105,7 +105,7 @@ class Ascent:
             return self.objective.value(image)
 
     def _gradient(self, value: torch.Tensor) -> torch.Tensor:
-        """dS/dI, in float16 of the score times as much as its numbers allow."""
+        """dS/dI, for float16 computed from the score times as large a factor as its range allows."""
         while True:
             is_last = self._dtype != torch.float16 or self._scale <= LEAST_SCALE
             (gradient,) = torch.autograd.grad(value * self._scale, self.image, retain_graph=not is_last)
@@ -133,14 +133,14 @@ class Ascent:
 def _advice(dtype: torch.dtype) -> str:
     if dtype == torch.float16:
         return (
-            "the network is in half precision (float16), whose numbers end at 65504: run it in float32 "
+            "the network is in half precision (float16), whose largest number is 65504: run it in float32 "
             "(module.float()) or bfloat16"
         )
     return "a smaller step_size may help"
 
 
 def _limits(model: Model, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The normalized values of black and white, beyond which there is no picture; None where unknown."""
+    """The normalized values of black and white, to which pixels are clamped; None if unknown."""
     if model.preprocessing is None:
         return None
     black = torch.zeros_like(image[0, :, :1, :1])

@@ -1,4 +1,4 @@
-"""What is to be maximized: the score of a class, or the activation of a layer, a channel or a unit."""
+"""Objectives for the ascent: the score of a class, or the activation of a layer, a channel or a unit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..targets import Contrast, Several, Target, describe, is_of_classes, n_clas
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
 
 
-_TIE = 1e-5  # of the scores: classes as near as that are told apart by rounding
+_TIE = 1e-5  # of the scores: rounding decides between classes that are closer than this
 
 
 class Rival(NamedTuple):
-    """The class with the highest score of an input, where that is not the target's, and the target beside it.
+    """The class with the highest score, if that is not the target, and the target with its score.
 
-    ``has_logits``: whether the scores are such that a softmax makes probabilities of them.
+    ``has_logits``: whether a softmax of the scores gives probabilities.
     """
 
     label: str
@@ -36,10 +36,10 @@ class Rival(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """``value`` maps an input (1, C, H, W) to a scalar; ``name`` says in words what it is.
+    """``value`` maps an input (1, C, H, W) to a scalar; ``name`` describes it in words.
 
-    The input is cast to the network's type, the scalar is of float32 at least. ``rival`` finds the class above the
-    target's, None where there is none; it is itself None for what is no class among others.
+    The input is cast to the network's dtype; the scalar is at least float32. ``rival`` returns the class that
+    outscores the target, or None; it is itself None if the target is not one of several classes.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Objective:
 def class_score(
     model: Model, target: ObjectiveTarget, shape: tuple[int, int, int], layout: torch.memory_format
 ) -> Objective:
-    """The score of a class as the network puts it out, or whatever a callable makes of the output."""
+    """The score of a class as the network returns it, or a callable's score of the output."""
     if target is None:
         raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
     if isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str)):
@@ -61,7 +61,7 @@ def class_score(
     chosen = resolve(target, output, model.labels, normalization=normalization)
 
     def run(x: torch.Tensor) -> Any:
-        # A copy, as the network's first operation may be in place.
+        # A copy, because the network's first operation may be in place.
         output = model.module(x.to(model.dtype, copy=True, memory_format=layout))
         return _full(output) if chosen.function is None else output
 
@@ -81,10 +81,10 @@ def class_score(
 
 
 def activation(model: Model, layer: Layer, target: ObjectiveTarget, layout: torch.memory_format) -> Objective:
-    """The activation of a layer, computed no further than that layer.
+    """The activation of a layer; the forward pass stops there.
 
-    target None: mean of the squared activations of the whole layer (as in DeepDream); a channel: its mean over
-    the map; (channel, row, column): one unit.
+    With target None, the mean of the squared activations of the whole layer (as in DeepDream); with a channel, its
+    mean over the map; with (channel, row, column), one unit.
     """
     place = _place(layer, target)
 
@@ -102,12 +102,12 @@ def activation(model: Model, layer: Layer, target: ObjectiveTarget, layout: torc
 
 
 def _full(values: torch.Tensor) -> torch.Tensor:
-    """Half precision as float32: a sum of squares soon leaves it, and a difference of scores is lost in it."""
+    """Convert half precision to float32: sums of squares overflow in it, and differences of scores get lost."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _place(layer: Layer, target: ObjectiveTarget) -> tuple[int, ...]:
-    """Where in the layer: (), (channel,) or (channel, row, column), checked against its shape."""
+    """The index in the layer: (), (channel,) or (channel, row, column), checked against its shape."""
     if target is None:
         return ()
     place = target if isinstance(target, tuple | list) else (target,)

@@ -1,4 +1,4 @@
-"""What the reader of a finished picture should know before believing it."""
+"""Warnings on a finished picture: the ascent failed, or another class scores higher."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from .objectives import Rival
 
 
 def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings: Settings) -> list[str]:
-    """A sentence for each way in which the ascent has missed its aim.
+    """One sentence for each way in which the ascent failed.
 
     Args:
-        start: the score of the picture that the ascent began with.
-        scores: those at the steps, and of the finished picture.
-        rival: the class that the network takes the finished picture for, where it is not the target.
-        settings: which of them may be at fault.
+        start: the score of the first picture.
+        scores: the scores at the steps, and of the finished picture.
+        rival: the class that the network predicts for the finished picture, if it is not the target.
+        settings: those of the ascent, some of which may be the cause.
     """
     final = scores[-1]
-    if len({start, *scores}) == 1:  # as a dead unit, or one whose ReLU is shut at the start
-        return [f"the score stayed at {final:.4g}: no pixel changes it from this start; try another"]
+    if len({start, *scores}) == 1:  # a dead unit, or one whose ReLU is closed at the start
+        return [f"the score stayed at {final:.4g}: from this start no pixel changes it; try another start"]
     found = []
     if final < start and f"{final:.4g}" != f"{start:.4g}":
         found.append(
-            f"the score fell from {start:.4g} at the start to {final:.4g}, so this is not what the target likes: "
-            f"try {_milder(settings)}"
+            f"the score fell from {start:.4g} at the start to {final:.4g}, so this picture does not show the "
+            f"target: try {_milder(settings)}"
         )
     if rival is not None:
         other = (
-            ", or the target's log probability, which counts the other classes, "
+            ", or the target's log probability, which also lowers the other classes, "
             f"target=lambda output: output.log_softmax(1)[:, {rival.target}]"
         )
         found.append(
@@ -39,7 +39,7 @@ def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings
 
 
 def _milder(settings: Settings) -> str:
-    """The settings that pull against the score, with what they were, as something to lower."""
+    """Advice to lower the settings that work against the score, with their values."""
     used = {"jitter_px": settings.jitter_px, "blur": settings.blur, "clear": settings.clear}
     pulling = [f"{name} (it was {value:g})" for name, value in used.items() if value]
     pulling = pulling or [f"step_size (it was {settings.step_size:g})"]

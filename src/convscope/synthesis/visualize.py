@@ -1,4 +1,4 @@
-"""The picture that a class, a layer, a channel or a unit likes best, by gradient ascent."""
+"""The picture to which a class, a layer, a channel or a unit responds most, by gradient ascent."""
 
 from __future__ import annotations
 
@@ -46,54 +46,53 @@ def visualize(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Visualization:
-    """What input would the network like best?
+    """Find the input to which the network responds most.
 
-    Not a typical picture of the class, but the one with the highest score that ascent finds: it shows which
-    parts and textures the network has learned to look for, many times over. Different settings give different
-    pictures of the same score.
+    This is not a typical picture of the class but the one with the highest score that the ascent finds: it repeats
+    the parts and textures that the network has learned to look for. Different settings give different pictures
+    with similar scores.
 
         I* = argmax over I of S(I) - l2 * ||I||_2^2
 
-    I is the input as the network takes it, so the zero image is its mean image. S is a class score before
-    softmax, or an activation. With blur=0, clear=0 and jitter_px=0 this is all that is done (by Adam, with
-    pixels kept to what a picture can hold); the defaults add a blur that narrows and a jitter, without which
-    the picture is mostly high-frequency noise, at a higher score.
+    I is the preprocessed input, so the zero image is the mean image. S is a class score before softmax, or an
+    activation. With blur=0, clear=0 and jitter_px=0 only this is maximized (by Adam, with pixels clamped to valid
+    colors). The defaults add a narrowing blur and a jitter; without them the score is higher, but the picture is
+    mostly high-frequency noise.
 
     Args:
         model: a `Model` or a module.
-        target: a class index or label, or a callable from the output (1, K) to a score (1,). With ``layer``:
-            a channel, (channel, row, column) for one unit, or None for the whole layer.
+        target: a class index or label, or a callable from the output (1, K) to a score (1,). With ``layer``, a
+            channel, (channel, row, column) for one unit, or None for the whole layer.
         layer: name of the layer whose activation is maximized; the forward pass stops there.
-        n_steps: steps of ascent.
+        n_steps: number of ascent steps.
         step_size: Adam's learning rate, in units of the normalized input.
         l2: lambda, the weight of the penalty.
-        blur: sigma in pixels of a Gaussian put over the picture at every 4th step, at the beginning; it falls
-            evenly to 0.5 at the end. By default 3, but no more than a 10th of the picture's shorter side. 0 for
-            none.
-        clear: share of the pixels, those of the smallest norm, set to zero at every 4th step; 0 for none.
-        jitter_px: the picture is moved by up to so many pixels before each step. By default a 7th of the
-            picture's shorter side: 32 at 224 pixels, 5 at 32. 0 for none.
+        blur: initial sigma in pixels of the Gaussian blur at every 4th step; it falls linearly to 0.5 at the end.
+            By default 3, but at most a 10th of the picture's shorter side. 0 for none.
+        clear: share of the pixels, those with the smallest norm, to set to zero at every 4th step; 0 for none.
+        jitter_px: the largest shift of the picture in a step, in pixels. By default a 7th of the picture's
+            shorter side: 32 at 224 pixels, 5 at 32. 0 for none.
         start: "zero", "noise", or an image.
         size_px: side of the picture, or (height, width); by default the size of the network's input.
-        n_frames: pictures on the way to keep, evenly spread over the steps, the last of them finished; at
-            most n_steps + 1.
-        seed: of jitter and noise.
-        progress: called with (steps done, steps in all).
+        n_frames: number of intermediate pictures to keep, evenly spread over the steps and ending with the
+            finished one; at most n_steps + 1.
+        seed: seed of jitter and noise.
+        progress: called with (steps done, steps in total).
 
     Returns:
-        `Visualization`; ``scores[t]`` is S at step t of the picture as it was shifted then, the last one S of
-        the finished picture. ``provenance.notes`` say so where that is lower than at the start, and where the
-        network takes the picture of a class for another class.
+        `Visualization`; ``scores[t]`` is S of the shifted picture at step t, and the last one is S of the
+        finished picture. ``provenance.notes`` warn if that is lower than at the start, or if the network takes
+        the picture for another class than the target.
 
     Raises:
         TargetError: no such class, channel or unit.
         LayerError: no such layer.
         ParameterError: an option outside its range.
-        ModelError: a score or a gradient that is no number, as where float16 overflows in the network.
+        ModelError: a score or a gradient is NaN or infinite, for example because float16 overflows in the network.
         Interrupted: on Ctrl-C, with the picture so far.
 
-    Cost: one forward and one backward pass a step, as far as the layer. A network in half precision is run in it;
-    the picture, its gradient and its scores are of float32.
+    Cost: one forward and one backward pass per step, up to the layer. A network in half precision runs in half
+    precision; the picture, its gradient and its scores are float32.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
@@ -129,7 +128,7 @@ def visualize(
             "seed": seed,
         }
         ascent = Ascent(model, image, objective, settings, generator)
-        stopped = _climbed(ascent, film, progress)
+        stopped = _climb(ascent, film, progress)
         result = _result(model, ascent, film, parameters, started, (*stopped, *on_scores))
     if stopped:
         raise Interrupted(result)
@@ -137,19 +136,17 @@ def visualize(
 
 
 class _Film:
-    """Pictures on the way, evenly spread over the steps, the finished one always among them."""
+    """Intermediate pictures, evenly spread over the steps and ending with the finished one."""
 
     def __init__(self, model: Model, image: torch.Tensor, n_frames: int, n_steps: int) -> None:
         if n_frames > n_steps + 1:
-            raise ParameterError(
-                f"n_frames={n_frames}: there are {n_steps + 1} pictures from the first to the last"
-            )
+            raise ParameterError(f"n_frames={n_frames}: {n_steps} steps give only {n_steps + 1} pictures")
         self._model, self._image = model, image
         self._wanted = set(np.linspace(n_steps, 0, n_frames).round().astype(int).tolist())
         self._frames: list[Array] = []
 
     def take(self, step: int) -> None:
-        """The picture after so many steps, if it is wanted."""
+        """Keep the picture after this many steps, if it is one of the frames."""
         if step in self._wanted:
             self._frames.append(self._model.to_pixels(self._image)[0])
 
@@ -159,8 +156,8 @@ class _Film:
         return np.stack(self._frames) if self._frames else np.zeros((0, height, width, 3), np.uint8)
 
 
-def _climbed(ascent: Ascent, film: _Film, progress: Progress | None) -> tuple[str, ...]:
-    """Go all the way up; on Ctrl-C stop there, with a note that says where."""
+def _climb(ascent: Ascent, film: _Film, progress: Progress | None) -> tuple[str, ...]:
+    """Take all steps; on Ctrl-C stop, and return a note that says after which step."""
     n_steps = ascent.settings.n_steps
     try:
         for step in range(n_steps):
@@ -182,7 +179,7 @@ def _result(
     started: float,
     notes: tuple[str, ...],
 ) -> Visualization:
-    """The picture as it is now, and what its reader should know."""
+    """The present picture, with notes on how far to trust it."""
     image, objective = ascent.image, ascent.objective
     scores = [*ascent.scores, ascent.score()]
     rival = objective.rival(image) if objective.rival else None
@@ -210,7 +207,7 @@ def _settings(
     jitter_px: int | None,
     side: int,
 ) -> Settings:
-    """The options; what is not given goes by the picture's shorter side."""
+    """The settings; defaults depend on the picture's shorter side."""
     return Settings(
         n_steps=n_steps,
         step_size=step_size,
@@ -222,7 +219,7 @@ def _settings(
 
 
 def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
-    """The picture to begin with, (1, C, H, W), ready to take gradients."""
+    """The first picture (1, C, H, W), which requires gradients."""
     if isinstance(start, str) and start in ("zero", "noise"):
         shape = model.input_shape(None if size_px is None else as_pair(size_px, "size_px"))
         x = torch.zeros(1, *shape, dtype=torch.float32, device="cpu")
@@ -230,7 +227,7 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
             x = NOISE * torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu")
     else:
         if size_px is not None:
-            raise ParameterError("size_px: a picture that starts from an image has that image's size")
+            raise ParameterError("size_px: a picture that starts from an image has the size of that image")
         if isinstance(start, str) and not os.path.exists(start):
             raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
         inputs = model.inputs(start)

@@ -1,4 +1,4 @@
-"""Which class a caller means: by its index, its label, or one of the names in a label."""
+"""Find the class that a caller names: by its index, its label, or one of the names in a label."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..errors import ModelError, TargetError
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
-    """The labels, or "class 0", "class 1", ...; `ModelError` where their number is not the network's."""
+    """The labels, or "class 0", "class 1", ...; `ModelError` if their number is not the network's."""
     if labels is None:
         return tuple(f"class {i}" for i in range(n_classes))
     if len(labels) != n_classes:
-        one = "; a single score is that of one class: give its label" if n_classes == 1 else ""
+        one = "; a single score belongs to a single class: give one label" if n_classes == 1 else ""
         raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes{one}")
     return tuple(labels)
 
 
 def by_name(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Name, in lower case -> the classes with this label, or else those with it among a label's names.
+    """Lower-case name -> the classes with this label, or else the classes with this name in their label.
 
-    ImageNet's labels are several names of one thing with commas between them.
+    ImageNet's labels list several names of one thing, separated by commas.
     """
     whole: dict[str, list[int]] = {}
     parts: dict[str, list[int]] = {}
@@ -38,7 +38,7 @@ def by_name(labels: Sequence[str]) -> dict[str, list[int]]:
 def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None) -> int:
     """The index of one class, given by index, by label, or by one of a label's comma-separated names.
 
-    ``n_classes`` is None where it is not known how many there are.
+    ``n_classes`` is None if unknown.
     """
     if isinstance(target, bool | np.bool_):
         raise TargetError(f"target={target}: expected a class index or a label")

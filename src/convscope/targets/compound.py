@@ -1,4 +1,4 @@
-"""Targets that are more than a class: contrasts, regions, boxes, similarity to another image, several at once."""
+"""Targets beyond a single class: contrasts, regions, boxes, similarity to another image, several at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..arguments import checks_arguments
 from ..checks import shown
 from ..errors import ModelError, ParameterError, TargetError
 
-# From the network's output for M inputs, one for each image or variants of the only one, to scores (M,).
+# From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
 OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Why this class rather than that: the difference S_target - S_against of two classes, by index or label.
+    """Why this class rather than that one: the difference S_target - S_against of two classes, by index or label.
 
     Example:
         >>> Contrast("tabby", "lynx").name
@@ -36,12 +36,12 @@ class Contrast:
 
 
 class Several:
-    """Several targets of every image, with one forward pass for all of them.
+    """Several targets for every image, with one forward pass for all of them.
 
-    A result has a map for each: those of the first image, then those of the second, ...
+    A result has a map for each target: those of the first image, then those of the second, ...
 
     Args:
-        *targets: class indices, labels, callables, or any of the other kinds.
+        *targets: class indices, labels, callables, contrasts, regions or detections.
 
     Example:
         >>> Several("tabby", Contrast("tabby", "lynx")).name
@@ -51,8 +51,8 @@ class Several:
     def __init__(self, *targets: Any) -> None:
         if not targets or not all(_is_one(target) for target in targets):
             raise TargetError(
-                "Several: give one or more class indices, labels, callables, contrasts, regions, detections, each "
-                "of them for all images"
+                "Several: give one or more class indices, labels, callables, contrasts, regions or detections; "
+                "each applies to all images"
             )
         self.targets = tuple(t.item() if getattr(t, "ndim", None) == 0 else t for t in targets)
 
@@ -62,20 +62,20 @@ class Several:
 
 
 def _is_one(target: Any) -> bool:
-    """Whether a target of each image is meant, the same for all."""
+    """Whether it is a single target, which applies to every image."""
     is_index = isinstance(target, int | str) or getattr(target, "ndim", None) == 0
     return is_index or isinstance(target, Contrast | Region | Detection) or callable(target)
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The sum of a class's scores over a part of a segmentation map, for networks that put out (N, K, h, w).
+    """The sum of a class's scores over a part of a segmentation map, for networks that return (N, K, h, w).
 
     Args:
         target: class index or label.
-        mask: (h, w) of booleans at the size of the network's output, True where pixels count; by default the
-            pixels that the network gives to the class in the whole image. Of a network with one class, those where
-            its score is positive; where it ends in a sigmoid itself, those above 0.5.
+        mask: (h, w) of booleans at the size of the network's output, True for the pixels to sum; by default the
+            pixels where the network predicts the class in the whole image. For a network with one class, these
+            are the pixels with a positive score, or above 0.5 if the network ends in a sigmoid.
     """
 
     target: int | str
@@ -87,12 +87,15 @@ class Region:
 
     @checks_arguments
     def bound(self, output: Any, index: int, least: float = 0.0) -> OutputScores:
-        """The sums, over pixels that the whole images' output settles; ``least``: the score of a single class."""
+        """A function that sums scores over the pixels chosen from ``output``, that of the whole images.
+
+        ``least``: the threshold of a network with one class.
+        """
         whole = segmentation(output)
         if self.mask is None:
             masks = whole.argmax(dim=1) == index if whole.shape[1] > 1 else whole[:, 0] > least
             if not masks.flatten(1).any(dim=1).all():
-                raise TargetError(f"{self.name}: no pixel of an image is given to it; name a mask")
+                raise TargetError(f"{self.name}: an image has no pixel predicted as this class; give a mask")
         else:
             given = self.mask if isinstance(self.mask, torch.Tensor) else np.array(self.mask)
             masks = torch.as_tensor(given, device=whole.device).bool()
@@ -105,7 +108,7 @@ class Region:
             masks = masks.expand(len(whole), -1, -1)
 
         def sums(output: Any) -> torch.Tensor:
-            return torch.where(masks, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # -inf may lie beside
+            return torch.where(masks, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # others may be -inf
 
         return sums
 
@@ -122,16 +125,16 @@ def segmentation(output: Any) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Detection:
-    """One box that a detector finds: the largest overlap times score among its boxes of this class.
+    """One box of a detector: the largest overlap times score among the detector's boxes of this class.
 
         S = max over boxes b of the class of IoU(box, b) * score(b)
 
-    For networks that return a dict of "boxes" (x1, y1, x2, y2), "labels" and "scores" for each image, as those of
-    torchvision do. 0 where no box of the class overlaps.
+    For networks that return a dict of "boxes" (x1, y1, x2, y2), "labels" and "scores" for each image, as in
+    torchvision. 0 if no box of the class overlaps.
 
     Args:
         box: (left, top, right, bottom) in pixels of the network's input.
-        target: class index as the detector numbers them, or label.
+        target: class index in the detector's own numbering, or label.
 
     References:
         Petsiuk et al.: Black-box explanation of object detectors via saliency maps, 2021, arXiv 2006.03204.
@@ -155,7 +158,7 @@ class Detection:
 
     @checks_arguments
     def bound(self, output: Any, index: int) -> OutputScores:
-        """The scores; `TargetError` where an image has nothing to match."""
+        """A function that computes the scores; `TargetError` if the box matches nothing in an image."""
 
         def best(output: Any) -> torch.Tensor:
             return torch.stack([self._best(found, index) for found in detections(output)])
@@ -175,7 +178,7 @@ class Detection:
 
 
 def detections(output: Any) -> list[dict[str, torch.Tensor]]:
-    """The boxes of a detector, a dict for each image."""
+    """The boxes of a detector, one dict per image."""
     if (
         isinstance(output, list)
         and output
@@ -188,11 +191,11 @@ def detections(output: Any) -> list[dict[str, torch.Tensor]]:
 
 
 class SimilarTo:
-    """Why the network thinks two images alike: the cosine similarity of their feature vectors.
+    """Why the network finds two images similar: the cosine similarity of their feature vectors.
 
     Args:
-        image: the other image, as any that a method takes.
-        layer: whose output is compared; by default the feature vector, what the classifier takes in.
+        image: the other image, in any form that methods take.
+        layer: whose output is compared; by default the feature vector, which is the classifier's input.
     """
 
     @checks_arguments
@@ -208,7 +211,7 @@ class SimilarTo:
 
 
 def name_of(target: Any) -> str:
-    """A single target in words."""
+    """The name of a single target."""
     if isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
         return target.name
     return str(getattr(target, "__name__", type(target).__name__)) if callable(target) else str(target)

@@ -1,4 +1,4 @@
-"""Whose score is explained: class indices, labels, lists of these, callables, kinds of their own, or the best."""
+"""Resolve a target: class indices, labels, lists of these, callables, target objects, or the predicted class."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ Target: TypeAlias = (
 
 @dataclass(frozen=True)
 class Targets:
-    """Resolved for a batch of N images, one target of each.
+    """The resolved targets of a batch of N images, one for each.
 
-    Classes: ``indices`` (N,), and those they are compared with, ``against`` (N,). Otherwise ``function`` makes
-    scores of the output. The targets of a single image are also those of any number of its variants.
+    Classes are ``indices`` (N,), and in contrasts those they are compared with are ``against`` (N,). Otherwise
+    ``function`` computes scores from the output. The target of a single image also applies to any number of its
+    variants.
     """
 
     indices: torch.Tensor | None
@@ -46,21 +47,21 @@ class Targets:
 
     @property
     def n_each(self) -> int:
-        """Targets of each image."""
+        """Targets per image."""
         return 1
 
     def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
-        """The scores (M, T) of the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
+        """The scores (M, T) from the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
 
-        M is the length of the output where it is not given. Row m belongs to image m of the batch, or all rows to
-        the only image there is. T is the number of targets of each image.
+        By default, M is the length of the output. Row m belongs to image m of the batch, or, in a batch of one
+        image, all rows belong to that image. T is the number of targets per image.
         """
         n_rows = len(output) if n_rows is None else n_rows
         if self.function is not None:
             scores = self.function(output)
             if not isinstance(scores, torch.Tensor) or scores.shape != (n_rows,):
                 found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-                raise TargetError(f"the target callable gave {found}; expected one score a row, shape ({n_rows},)")
+                raise TargetError(f"the target callable returned {found}; expected one score per row, ({n_rows},)")
             return scores[:, None]
         assert self.indices is not None
         values = _probabilities(output, self.normalization) if self.score == "probability" else output
@@ -69,33 +70,33 @@ class Targets:
 
 
 _ON_SCORES: dict[Normalization, str] = {
-    "sigmoid": "a class has its probability by the sigmoid of its score, whatever the other classes have",
+    "sigmoid": "the probability of a class is the sigmoid of its score, whatever the scores of other classes",
     "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
-    "none": "the network ends in a softmax or a sigmoid: its scores are probabilities already",
+    "none": "the network ends in a softmax or a sigmoid: its scores are already probabilities",
 }
 
 
 def n_classes_of(output: Any) -> int:
-    """How many classes an output (N, K, ...) has scores of; 1 where it is no such tensor."""
+    """The number of classes K of an output (N, K, ...); 1 for any other output."""
     main = main_output(output)
     return main.shape[1] if main is not None and main.ndim > 1 else 1
 
 
 def note_on_scores(normalization: Normalization) -> tuple[str, ...]:
-    """What a result has to say of scores that are no logits under a softmax."""
+    """A result's note on scores that are not logits under a softmax."""
     note = _ON_SCORES.get(normalization)
     return (note,) if note else ()
 
 
 def unit_of(score: Score, normalization: Normalization) -> str:
-    """What a class score is measured in."""
+    """The unit of a class score."""
     if score == "probability" or normalization == "none":
         return "probability"
     return "log-probability" if normalization == "exp" else "logit"
 
 
 def _probabilities(output: torch.Tensor, normalization: Normalization) -> torch.Tensor:
-    """Of scores (M, K) the probabilities, as `results.probabilities` has them."""
+    """The probabilities of scores (M, K), computed as in `results.probabilities`."""
     if normalization == "softmax":
         return output.softmax(dim=1)
     if normalization == "sigmoid":
@@ -104,7 +105,7 @@ def _probabilities(output: torch.Tensor, normalization: Normalization) -> torch.
 
 
 def _pick(values: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """Of each row (M, K) the value of its class, (M, 1)."""
+    """The value of each row's class, (M, K) -> (M, 1)."""
     return values.gather(1, indices.to(values.device).expand(len(values))[:, None])
 
 
@@ -123,13 +124,13 @@ class _SeveralTargets(Targets):
 
 
 def is_of_classes(target: Any) -> bool:
-    """Whether it names classes; a callable and its like make scores of their own of the output."""
+    """Whether it names classes; callables and other target objects compute their own scores from the output."""
     kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
     return target is None or isinstance(target, kinds)
 
 
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
-    """A target as provenance records it; what is none is left to `resolve` to refuse."""
+    """A target as provenance records it; `resolve` refuses whatever is not a target."""
     if callable(target) or isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
         return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
@@ -153,7 +154,7 @@ def check_class_scores(output: object, n_batch: int | None = None) -> torch.Tens
     if output.ndim != 2:
         raise ModelError(
             f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
-            "give a callable as target that turns it into N scores"
+            "give a callable as target that computes N scores from it"
         )
     if n_batch is not None and len(output) != n_batch:
         raise ModelError(f"the network returns {len(output)} rows of scores for {n_batch} images")
@@ -171,18 +172,18 @@ def resolve(
     score: Score = "logit",
     normalization: Normalization | None = None,
 ) -> Targets:
-    """Turn what a user calls a target into class indices for a batch.
+    """Resolve a user's target for a batch: to class indices, or to a function of the output.
 
     Args:
-        target: class index, label or `Contrast`, one of these for each image, `Several`, `Region`, `Detection`, a
-            callable (N, K) -> (N,), or None for the class with the highest score of each image.
-        output: the network's output for the batch, (N, K); whatever it is where the target is a callable.
+        target: class index, label or `Contrast`, one of these per image, `Several`, `Region`, `Detection`, a
+            callable (N, K) -> (N,), or None for the class with the highest score in each image.
+        output: the network's output for the batch, (N, K); anything that a callable takes.
         labels: names of the K classes, or None.
         n_batch: images in the batch; by default the length of the output.
-        positions: places of the batch's images among all images, to pick from a list of targets.
-        n_images: number of all images; a list of targets has to be as long.
+        positions: indices of the batch's images among all images, to pick from a list of targets.
+        n_images: number of all images, the length that a list of targets must have.
         score: "logit" (before softmax) or "probability".
-        normalization: how scores become probabilities; by default softmax, or sigmoid where there is one class.
+        normalization: how scores become probabilities; by default softmax, or sigmoid for a single class.
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
@@ -199,7 +200,7 @@ def resolve(
     chosen = _one_each(target, output, n_batch, positions, n_images)
     contrasts = [one for one in chosen if isinstance(one, Contrast)]
     if len(contrasts) not in (0, len(chosen)):
-        raise TargetError("contrasts and plain classes in one list; give all of one kind")
+        raise TargetError("the list mixes contrasts and plain classes; give only one kind")
     classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
     indices = [find_class(one, n_classes, labels) for one in classes]
     others = [find_class(one.against, n_classes, labels) for one in contrasts]
@@ -223,10 +224,11 @@ def _of_output(
     score: Score,
     normalization: Normalization | None,
 ) -> Targets:
-    """A target that makes scores of the output by itself."""
+    """A target that computes its own scores from the output."""
     if score != "logit":
         raise ParameterError(
-            f"score='probability' has no meaning for {name_of(target)}, which makes scores of the output by itself"
+            f"score='probability' has no meaning for {name_of(target)}, which computes its own scores from the "
+            "output"
         )
     if isinstance(target, Region | Detection):
         n_classes = len(labels) if labels else None  # a detector's output does not say how many there are
@@ -234,7 +236,7 @@ def _of_output(
             n_classes = len(class_names(labels, segmentation(output).shape[1]))
         index = find_class(target.target, n_classes, labels)
         target = replace(target, target=labels[index] if labels else f"class {index}")
-        # Of a single class, the pixels that are more likely than not of it.
+        # For a single class, the pixels that belong to it with a probability above 0.5.
         least = 0.5 if normalization == "none" else 0.0
         function = (
             target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
@@ -247,17 +249,17 @@ def _of_output(
 def _one_each(
     target: Any, output: torch.Tensor, n_batch: int, positions: Sequence[int] | None, n_images: int | None
 ) -> Sequence[OneTarget]:
-    """The class of each image of the batch, as it was given."""
+    """The class of each image in the batch, as the caller gave it."""
     if target is None:
         return list(output.argmax(dim=1).tolist())
     if isinstance(target, str | Contrast) or _is_index(target):
         return [target] * n_batch
     items = target.tolist() if isinstance(target, np.ndarray | torch.Tensor) else target
     if not isinstance(items, Sequence):
-        raise TargetError(f"a {type(target).__name__} is no target: give an index, a label, a list, or a callable")
+        raise TargetError(f"a {type(target).__name__} is not a target: give an index, label, list or callable")
     expected = n_images if n_images is not None else n_batch
     if len(items) != expected:
-        raise TargetError(f"{len(items)} targets for {expected} images; give one, or one an image")
+        raise TargetError(f"{len(items)} targets for {expected} images; give one, or one per image")
     return list(items) if positions is None else [items[p] for p in positions]
 
 
