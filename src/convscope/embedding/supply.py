@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import ImageError
+from ..execution.running import refuse_where_it_cannot_run
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Model, check_tensor, opened
 from ..results import Array
@@ -160,6 +161,7 @@ Supply: TypeAlias = Files | Tensors
 
 def supply_of(model: Model, images: Any, store: str | Path | None = None) -> Supply:
     """The images to embed, into memory or into the store at a place; nothing is opened yet."""
+    refuse_where_it_cannot_run(model.module)
     if isinstance(images, torch.Tensor | DataLoader):
         return Tensors(images, model, store is not None)
     found = load_images(images)
