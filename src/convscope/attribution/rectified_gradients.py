@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -46,32 +47,29 @@ def relu_gradients(rectifier: Rectifier) -> dict[Any, Replacement]:
 
     class Ruled(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: torch.Tensor, high: float) -> torch.Tensor:
-            ctx.save_for_backward((x > 0) & (x < high))
-            return x.clamp(0, high)
+        def forward(ctx: Any, x: torch.Tensor, high: float, inplace: bool) -> torch.Tensor:
+            ctx.save_for_backward((x > 0) & (x < high) if math.isfinite(high) else x > 0)
+            if not inplace:
+                return x.clamp(0, high)
+            ctx.mark_dirty(x)
+            return x.clamp_(0, high)
 
         @staticmethod
-        def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             (is_linear,) = ctx.saved_tensors
-            return rectifier(gradients[0], is_linear), None
+            return rectifier(gradients[0], is_linear), None, None
 
-    def relu(func: Any, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-        return _written(Ruled.apply, x, float("inf"), inplace=inplace or func in _IN_PLACE)
+    def relu(func: Any, x: torch.Tensor, inplace: bool = False) -> Any:
+        return Ruled.apply(x, math.inf, inplace or func in _IN_PLACE)
 
-    def relu6(func: Any, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-        return _written(Ruled.apply, x, 6.0, inplace=inplace)
+    def relu6(func: Any, x: torch.Tensor, inplace: bool = False) -> Any:
+        return Ruled.apply(x, 6.0, inplace)
 
     def hardtanh(
         func: Any, x: torch.Tensor, min_val: float = -1, max_val: float = 1, inplace: bool = False
     ) -> Any:
         if min_val != 0:  # no ReLU
             return func(x, min_val, max_val, inplace)
-        return _written(Ruled.apply, x, float(max_val), inplace=inplace)
+        return Ruled.apply(x, float(max_val), inplace)
 
     return dict.fromkeys(_RELUS, relu) | {functional.relu6: relu6, functional.hardtanh: hardtanh}
-
-
-def _written(function: Callable[..., Any], x: torch.Tensor, *options: float, inplace: bool) -> torch.Tensor:
-    """function(x, ...), into x itself where others may look for it there."""
-    out: torch.Tensor = function(x.clone() if inplace else x, *options)
-    return x.copy_(out) if inplace else out

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 from torch.overrides import TorchFunctionMode
+
+from .members import members_of
 
 CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _BATCH_NORM = tuple(inspect.signature(functional.batch_norm).parameters)
@@ -49,6 +52,16 @@ def zeros_around(func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
     return amounts
 
 
+def call_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
+    """A function with all that it is called with but its input."""
+    return (func, *args[1:], *sorted(kwargs.items()))
+
+
+def is_in_place(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an activation writes its output into its input."""
+    return func.__name__.endswith("_") or kwargs.get("inplace") is True or args[-1] is True
+
+
 @dataclass
 class ConvChain:
     """A convolution that runs once, with what precedes and follows it if nothing else uses the values between."""
@@ -65,11 +78,24 @@ class ConvChain:
 def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[ConvChain]:
     """The convolutions of a network and what belongs to them, found while ``run`` runs it once.
 
-    It has to run as it will later: with gradients if these will be wanted.
+    It has to run as it will later: with gradients if these will be wanted. A network with hooks of its owner has
+    none, as a hook may keep what it sees.
     """
+    if has_hooks(module):
+        run()
+        return []
     with (watching := _Watching(module)):
         run()
     return watching.found()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something other than the network's own code sees the tensors inside of it."""
+    return bool(_global_forward_hooks or _global_forward_pre_hooks) or any(
+        child._forward_hooks or child._forward_pre_hooks
+        for child in members_of(module).modules
+        if child is not module
+    )
 
 
 class _Watching(TorchFunctionMode):

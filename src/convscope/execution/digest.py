@@ -50,6 +50,7 @@ def weights_digest(module: nn.Module, *, since: float | None = None) -> str:
     buffers = _Written.of(members.buffers)
     known = _DIGESTS.get(module)
     if known is None or known[:2] != (parameters, buffers):
+        parameters = _Written.of(members.parameters)  # as they are hashed, whatever they were when looked at
         digest = hashlib.sha256()
         for tensor in members.tensors:
             dense = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,16 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .conv_chains import CONV2D, ConvChain, convolutions_of
+from .conv_chains import (
+    ACTIVATIONS,
+    CONV2D,
+    ConvChain,
+    batch_norm_of,
+    call_of,
+    convolutions_of,
+    is_in_place,
+)
+from .stand_ins import StandIns
 
 WEIGHT, _BIAS = CONV2D.index("weight"), CONV2D.index("bias")
 
@@ -29,60 +39,104 @@ def scale_and_shift(
     return scale, shift
 
 
+def folded(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a convolution that includes the norm of its chain."""
+    assert chain.norm is not None
+    scale, shift = scale_and_shift(*chain.norm)
+    bias = shift if chain.bias is None else torch.addcmul(shift, chain.bias, scale)
+    return chain.weight * scale[:, None, None, None], bias
+
+
+def folded_exactly(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, rounded once: computed in float64, and on the CPU, as not every device has that."""
+    assert chain.norm is not None
+    norm: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in chain.norm]
+    scale, shift = scale_and_shift(*norm)
+    weight = chain.weight.cpu().double() * scale[:, None, None, None]
+    bias = shift if chain.bias is None else shift + chain.bias.cpu().double() * scale
+    return weight.to(chain.weight), bias.to(chain.weight)
+
+
+def normalized(x: torch.Tensor, norm: Any) -> torch.Tensor:
+    """Batch norm as PyTorch computes it; ``norm`` is (mean, var, weight, bias, eps), as a chain has it."""
+    mean, var, weight, bias, eps = norm
+    return torch.batch_norm(x, weight, bias, mean, var, False, 0.0, eps, torch.backends.cudnn.enabled)
+
+
+def is_known(chain: ConvChain, args: Any, kwargs: Any) -> bool:
+    """Whether a convolution with the weight of a chain is called with its bias, too, not one computed just now."""
+    return chain.bias is (args[_BIAS] if len(args) > _BIAS else kwargs.get("bias"))
+
+
 @contextmanager
 def folded_batch_norm(module: nn.Module, run: Callable[[], object]) -> Iterator[int]:
     """Inside, a network runs with its batch norms folded where that is exact; yields how many are.
 
     One call of ``run``, which runs the network, finds them: convolutions whose output goes into one batch norm and
-    nowhere else, both called once.
+    nowhere else, both called once. For many runs: the weights are folded once, in float64.
     """
-    folding = Folding(convolutions_of(module, run))
-    with folding:
-        yield len(folding.convolutions)
+    chains = [chain for chain in convolutions_of(module, run) if chain.norm is not None]
+    with Folding(chains, {id(chain.weight): folded_exactly(chain) for chain in chains}):
+        yield len(chains)
 
 
 class Folding(TorchFunctionMode):
-    """Runs convolutions with their folded weights, and skips the batch norms."""
+    """Runs convolutions with folded weights, and skips the batch norms.
 
-    def __init__(self, found: list[ConvChain]) -> None:
+    Args:
+        chains: convolutions with a norm.
+        weights: by the id of a convolution's weight: the folded weight and bias. Others are folded at each call,
+            which takes about a tenth of a pass with a single image.
+    """
+
+    def __init__(
+        self, chains: list[ConvChain], weights: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
+    ) -> None:
         super().__init__()
-        # By the id of the weight, which `_found` keeps alive: weight and bias to run with, and the id of the norm.
-        self.convolutions: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
-        self._found = {id(chain.weight): chain for chain in found}
-        self._made: dict[int, torch.Tensor] = {}  # by the norm: the output of its folded convolution
-        for chain in found:
-            norm, weight = chain.norm, chain.weight
-            if norm is None:
-                continue
-            bias = chain.bias
-            # In float64, so that only the result is rounded; on the CPU, as not every device has float64.
-            exact: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in norm]
-            scale, shift = scale_and_shift(*exact)
-            folded_weight = weight.cpu().double() * scale[:, None, None, None]
-            folded_bias = shift if bias is None else shift + bias.cpu().double() * scale
-            self.convolutions[id(weight)] = (folded_weight.to(weight), folded_bias.to(weight), id(norm[0]))
+        self._chains = {
+            id(chain.weight): chain for chain in chains
+        }  # which keep the weights alive, and so the ids
+        self._weights = weights or {}
+        self.stand_ins = StandIns()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out: torch.Tensor | None = None
         if func is functional.conv2d and len(args) > WEIGHT:
-            folded = self.convolutions.get(id(args[WEIGHT]))
-            if folded is not None and self.is_known(args, kwargs):
-                weight, bias, norm = folded
-                options = {k: v for k, v in (kwargs or {}).items() if k != "bias"}
-                self._made[norm] = func(args[0], weight, bias, *args[_BIAS + 1 :], **options)
-                return self._made[norm]
-        elif func is functional.batch_norm and self._is_folded(*args, **(kwargs or {})):
-            return args[0] if args else kwargs["input"]
-        return func(*args, **kwargs) if kwargs else func(*args)
+            chain = self._chains.get(id(args[WEIGHT]))
+            if chain is not None and is_known(chain, args, kwargs):
+                return self.convolved(chain, *self.stand_ins.filled_in(func, args, kwargs))
+        elif norm := batch_norm_of(func, args, kwargs):
+            out = self.stand_ins.trade(norm[0], (func, *norm[1:]))
+        elif func in ACTIVATIONS and args:
+            call = call_of(func, args, kwargs)
+            out = self.stand_ins.trade(args[0], call, in_place=is_in_place(func, args, kwargs))
+        if out is not None:
+            return out
+        return self.plainly(func, *self.stand_ins.filled_in(func, args, kwargs))
 
-    def is_known(self, args: Any, kwargs: Any) -> bool:
-        """Whether a convolution with a known weight is called with its known bias, not one computed just now."""
-        bias = args[_BIAS] if len(args) > _BIAS else (kwargs or {}).get("bias")
-        return bias is self._found[id(args[WEIGHT])].bias
+    def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """A call that folding does not concern."""
+        return func(*args, **kwargs)
 
-    def _is_folded(self, input: torch.Tensor, running_mean: torch.Tensor | None, *_: Any, **__: Any) -> bool:
-        """Whether this call of `functional.batch_norm` is folded into the convolution that made its input.
+    def convolved(self, chain: ConvChain, args: Any, kwargs: Any) -> torch.Tensor:
+        """What the network gets for a convolution with a norm: a stand-in."""
+        weight, bias = self._weights.get(id(chain.weight)) or folded(chain)
+        options = {name: value for name, value in kwargs.items() if name != "bias"}
+        out = functional.conv2d(args[0], weight, bias, *args[_BIAS + 1 :], **options)
+        return self.awaiting(chain, out, partial(functional.conv2d, *args, **kwargs))
 
-        A convolution whose weight is computed in each run, as by weight norm, was not folded in this one.
+    def awaiting(
+        self, chain: ConvChain, out: torch.Tensor, plain: Callable[[], torch.Tensor], *, activated: bool = False
+    ) -> torch.Tensor:
+        """What the network gets for a convolution whose norm, and activation if that is in, are yet to be called.
+
+        ``out`` is the end of the chain, ``plain`` computes the convolution alone.
         """
-        made = self._made.pop(id(running_mean), None)
-        return made is not None and made is input
+        if activated:
+            func, options, by_name = chain.activation
+            made = plain if chain.norm is None else lambda: normalized(plain(), chain.norm)
+            out = self.stand_ins.put(call_of(func, (None, *options), by_name), out, out.shape, made)
+        if chain.norm is not None:
+            out = self.stand_ins.put((functional.batch_norm, *chain.norm), out, out.shape, plain)
+        return out

@@ -11,13 +11,14 @@ the other side of it, as it may in a batch of another size.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
-from .conv_chains import ACTIVATIONS, NO_USE, ConvChain, zeros_around
-from .folding import WEIGHT, Folding
+from .conv_chains import ConvChain, zeros_around
+from .folding import WEIGHT, Folding, folded_exactly, is_known
 from .kernels import Convolution, Then, aten, is_one_pass, pair
 from .transposed import Transposed
 
@@ -40,103 +41,93 @@ def fused(found: list[ConvChain], *, gradients: bool = False) -> AbstractContext
 class _Kernel(NamedTuple):
     """A convolution with what is fused into it; ``backward`` is None without gradients."""
 
+    chain: ConvChain
     forward: Convolution
     backward: Transposed | None
-    norm: int | None  # the id of its running mean
-    zeros: tuple[int, ...] | None
 
-    def takes(self, x: torch.Tensor, zeros: tuple[int, ...] | None) -> bool:
-        """Whether the kernel can run on this input, padded with these zeros."""
-        if zeros != self.zeros or not _is_channels_last(x) or torch.is_autocast_enabled("cpu"):
+    def takes(self, x: torch.Tensor) -> bool:
+        """Whether the kernel can run on this input."""
+        if not _is_channels_last(x) or torch.is_autocast_enabled("cpu"):
             return False
         return self.backward is not None or not (x.requires_grad and torch.is_grad_enabled())
 
-
-class _Padded(NamedTuple):
-    """An input with zeros around it that were never written."""
-
-    stands_for_it: torch.Tensor
-    x: torch.Tensor
-    zeros: tuple[int, ...]
-
-    def in_place_of(self, value: Any) -> Any:
-        """The value, with the stand-in replaced by the padded input, also inside lists."""
-        if isinstance(value, tuple | list):
-            return type(value)(map(self.in_place_of, value))
-        return functional.pad(self.x, list(self.zeros)) if value is self.stands_for_it else value
+    def whole(self, x: torch.Tensor) -> torch.Tensor:
+        """The output for this input."""
+        if x.requires_grad and torch.is_grad_enabled():
+            return _Differentiable.apply(x, self)  # type: ignore[no-any-return]
+        return self.forward.whole(x)
 
 
 class _Fusing(Folding):
-    """Runs each convolution by its kernel, and skips the padding, norm and activation that the kernel includes.
+    """Runs each convolution by its kernel; the padding, norm and activation that it includes pass values on.
 
-    `functional.pad` is called right before the convolution, the activation some time after it; both are recognized
-    by the tensor that passes between them and the convolution.
+    `functional.pad` is called right before the convolution, the norm and the activation some time after it.
+    Between these calls the network holds stand-ins.
     """
 
     def __init__(self, found: list[ConvChain], gradients: bool) -> None:
-        super().__init__(found)
-        self._kernels: dict[int, _Kernel] = {}
-        self._pads: set[Any] = set()  # (amounts, shape) of padding that kernels include
-        for chain in found:
-            if (kernel := self._kernel_of(chain, gradients)) is not None:
-                self._kernels[id(chain.weight)] = kernel
-                self._pads.update([(chain.zeros, chain.shape)] if chain.zeros else [])
-        # By the weight: outputs that are activated already, until the activation is called. With one for each
-        # weight, a run that breaks off leaves little behind.
-        self._activated: dict[int, torch.Tensor] = {}
-        self._padded: _Padded | None = None
-
-    def _kernel_of(self, chain: ConvChain, gradients: bool) -> _Kernel | None:
-        weight, bias, norm = self.convolutions.get(id(chain.weight), (chain.weight, chain.bias, None))
-        stride, padding, dilation, groups = (
-            chain.options.get(name, default)
-            for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
-        )
-        if not is_one_pass(weight) or isinstance(padding, str):
-            return None
-        weight, (down, across) = weight.detach(), pair(padding)
-        left, right, top, bottom = chain.zeros or (0, 0, 0, 0)
-        before, after = (down + top, across + left), (down + bottom, across + right)
-        then = _then(chain, gradients)
-        forward = Convolution(weight, bias, pair(stride), before, after, pair(dilation), groups, then)
-        return _Kernel(forward, Transposed(forward, weight) if gradients else None, norm, chain.zeros)
+        normed = [chain for chain in found if chain.norm is not None]
+        weights = {id(chain.weight): folded_exactly(chain) for chain in normed}
+        super().__init__(normed, weights)
+        kernels = (_kernel_of(chain, weights.get(id(chain.weight)), gradients) for chain in found)
+        self._kernels = {id(kernel.chain.weight): kernel for kernel in kernels if kernel}
+        self._pads = {
+            (kernel.chain.zeros, kernel.chain.shape) for kernel in self._kernels.values() if kernel.chain.zeros
+        }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        padded, self._padded = self._padded, None
+        out: torch.Tensor | None = None
         if func is functional.conv2d and len(args) > WEIGHT:
-            x, zeros = args[0], None
-            if padded and x is padded.stands_for_it:
-                x, zeros = padded.x, padded.zeros
-            kernel = self._kernels.get(id(args[WEIGHT]))
-            if kernel and kernel.takes(x, zeros) and self.is_known(args, kwargs):
-                return self._run(id(args[WEIGHT]), kernel, x)
-        elif func in ACTIVATIONS and args:
-            key = next((k for k, out in self._activated.items() if out is args[0]), None)
-            if key is not None:
-                return self._activated.pop(key)
-        elif (zeros := zeros_around(func, args, kwargs or {})) and _is_channels_last(x := args[0]):
-            size = (*x.shape[:2], x.shape[2] + zeros[2] + zeros[3], x.shape[3] + zeros[0] + zeros[1])
-            if (zeros, size[1:]) in self._pads:
-                self._padded = _Padded(x.new_zeros(1).expand(size), x, zeros)
-                return self._padded.stands_for_it
-        if padded:
-            if func.__name__ in NO_USE:
-                self._padded = padded
-            else:  # the network takes another path than when it was watched
-                args = padded.in_place_of(args)
-                kwargs = {name: padded.in_place_of(value) for name, value in (kwargs or {}).items()}
-        return super().__torch_function__(func, types, args, kwargs)
+            out = self._convolved(args, kwargs or {})
+        elif (zeros := zeros_around(func, args, kwargs or {})) is not None:
+            out = self._padded(zeros, args, kwargs or {})
+        return super().__torch_function__(func, types, args, kwargs) if out is None else out
 
-    def _run(self, key: int, kernel: _Kernel, x: torch.Tensor) -> torch.Tensor:
-        if x.requires_grad and torch.is_grad_enabled():
-            out: torch.Tensor = _Differentiable.apply(x, kernel)
-        else:
-            out = kernel.forward.whole(x)
-        if kernel.norm is not None:
-            self._made[kernel.norm] = out
-        if kernel.forward.then is not None:
-            self._activated[key] = out
-        return out
+    def _convolved(self, args: Any, kwargs: Any) -> torch.Tensor | None:
+        """The output of a kernel, or a stand-in for what the network has until its norm and activation."""
+        kernel = self._kernels.get(id(args[WEIGHT]))
+        if kernel is None or not is_known(kernel.chain, args, kwargs):
+            return None
+        chain = kernel.chain
+        x = self.stand_ins.trade(args[0], (functional.pad, *chain.zeros)) if chain.zeros else args[0]
+        if x is None or not kernel.takes(x):
+            return None
+        plain = partial(self._unfused, args, kwargs)
+        return self.awaiting(chain, kernel.whole(x), plain, activated=kernel.forward.then is not None)
+
+    def _unfused(self, args: Any, kwargs: Any) -> torch.Tensor:
+        args, kwargs = self.stand_ins.filled_in(functional.conv2d, args, kwargs)
+        return functional.conv2d(*args, **kwargs)
+
+    def _padded(self, zeros: tuple[int, ...], args: Any, kwargs: Any) -> torch.Tensor | None:
+        """A stand-in for an input with zeros around it, which are never written."""
+        args, kwargs = self.stand_ins.filled_in(functional.pad, args, kwargs)
+        x = args[0] if args else kwargs["input"]
+        if not _is_channels_last(x):
+            return None
+        size = torch.Size((*x.shape[:2], x.shape[2] + zeros[2] + zeros[3], x.shape[3] + zeros[0] + zeros[1]))
+        if (zeros, tuple(size[1:])) not in self._pads:
+            return None
+        return self.stand_ins.put((functional.pad, *zeros), x, size, partial(functional.pad, x, list(zeros)))
+
+
+def _kernel_of(
+    chain: ConvChain, folded: tuple[torch.Tensor, torch.Tensor] | None, gradients: bool
+) -> _Kernel | None:
+    """The kernel of a convolution; None where it cannot run in one pass."""
+    weight, bias = folded or (chain.weight, chain.bias)
+    stride, padding, dilation, groups = (
+        chain.options.get(name, default)
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
+    )
+    if not is_one_pass(weight) or isinstance(padding, str):
+        return None
+    weight, (down, across) = weight.detach(), pair(padding)
+    left, right, top, bottom = chain.zeros or (0, 0, 0, 0)
+    before, after = (down + top, across + left), (down + bottom, across + right)
+    then = activation_of(chain, gradients)
+    forward = Convolution(weight, bias, pair(stride), before, after, pair(dilation), groups, then)
+    return _Kernel(chain, forward, Transposed(forward, weight) if gradients else None)
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:
@@ -146,7 +137,7 @@ def _is_channels_last(x: torch.Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _then(chain: ConvChain, gradients: bool) -> Then:
+def activation_of(chain: ConvChain, gradients: bool) -> Then:
     """The activation as kernels take it; with gradients only one whose slope follows from its value."""
     if chain.activation is None:
         return None

@@ -55,7 +55,7 @@ class Linear:
     ) -> None:
         self.macs_each = weight.shape[1]  # multiplications for one number of the output
         self._weight, self._bias, self._then = weight, bias, then
-        self._attribute = _fused(then)
+        self._attribute = onednn_name(then)
         self._is_kept = keep and is_one_pass(weight)
         if self._is_kept:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _MANY_ROWS)
@@ -107,7 +107,7 @@ class Convolution:
         self.stride, self.before, self.dilation = stride, before, dilation
         self._bias, self.after, self.groups, self.then = bias, after, groups, then
         self._packed: Any = None
-        self._attribute = _fused(then)
+        self._attribute = onednn_name(then)
         # oneDNN wants another order of a convolution's weights for other sizes of maps; a linear layer's stays.
         is_linear = self.kernel == (1, 1) and groups == 1 and before == after == (0, 0)
         self._linear = Linear(weight.flatten(1), bias, then, keep=True) if is_linear else None
@@ -202,7 +202,7 @@ def _activated(out: torch.Tensor, then: Then) -> torch.Tensor:
     return target(out, *args, **kwargs)  # type: ignore[no-any-return]
 
 
-def _fused(then: Then) -> tuple[str, list[float]] | None:
+def onednn_name(then: Then) -> tuple[str, list[float]] | None:
     """The activation and its numbers as oneDNN has them; None where it cannot run it in the same pass."""
     if then is None:
         return "none", []

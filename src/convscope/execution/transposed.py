@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .kernels import Convolution, aten, evened
+from .kernels import Convolution, Then, aten, evened
+
+
+def before_activation(gradient: torch.Tensor, out: torch.Tensor, then: Then) -> torch.Tensor:
+    """The gradient at the input of a ReLU or a hardtanh, of that at its output ``out``; itself without one."""
+    if then is None:
+        return gradient
+    low, high = then[1] or (0.0, float("inf"))
+    return aten.hardtanh_backward(gradient, out, low, high)  # type: ignore[no-any-return]
 
 
 class Transposed:
@@ -42,9 +50,8 @@ class Transposed:
         """(N, C_in, H, W) of this size, from the gradient at ``out`` (N, C_out, h, w)."""
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         forward = self._forward
-        if forward.then is not None:
-            low, high = forward.then[1] or (0.0, float("inf"))
-            gradient = aten.hardtanh_backward(gradient, out, low, high)
+        if out is not None:
+            gradient = before_activation(gradient, out, forward.then)
         if self._transposed is not None:
             return self._transposed.whole(gradient)
         padding, (top, left) = evened(forward.before, forward.after, forward.stride)

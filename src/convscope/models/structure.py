@@ -16,11 +16,12 @@ from ..errors import ModelError
 from ..execution.autograd import cut_off
 from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
+from ..execution.one_pass import OnePass, forget_chains, remember_chains
 from ..execution.running import evaluating, is_running, refuse_where_it_cannot_run
 from .behavior import behavior_of, is_alike, kept
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
 from .layers import Structure
-from .recording import graph_of, recorded
+from .recording import Graph, graph_of, recorded
 
 Shape = tuple[int, int, int]
 
@@ -97,6 +98,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             continue
         with evaluating(module):
             behavior = behavior_of(module, *images)
+        _remember_chains(module, images[0], recorder.output, graph)
         features, why = features_of(recorder, graph)
         candidates = candidates_of(recorder.seen, graph)
         return Structure(
@@ -121,6 +123,19 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
     raise ModelError(
         f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
     ) from failure
+
+
+def _remember_chains(module: nn.Module, image: torch.Tensor, output: Any, graph: Graph | None) -> None:
+    """Let gradients pass through folded batch norms, where all is seen that runs, and gives the same."""
+    forget_chains(module)
+    if graph is None or graph.hidden:
+        return
+    with evaluating(module):
+        remember_chains(module, lambda: module(image.clone()))
+        with OnePass(module):
+            again = kept(module(image.clone()))
+    if not is_alike(kept(output), again, kept(output)):
+        forget_chains(module)
 
 
 def _is_finite(output: Any) -> bool:
