@@ -14,16 +14,8 @@ from ..models import Model
 from .dense_scores import dense_outputs
 from .variants import Outputs, Precision, Scores, Variants
 
-EXACT = 1e-4  # of the range of the output: how far float32 rounding may move it when sums run in another order
-ROUGH = 0.05  # the same for types with fewer digits
 VISIBLE = 0.1  # of the largest drop: a note reports errors above it
 _CHECKED = 4  # variants of the first image, run both ways
-
-
-def tolerance(model: Model, precision: Precision) -> float:
-    """The largest deviation that rounding explains."""
-    is_exact = precision == "float32" and model.dtype in (torch.float32, torch.float64)
-    return EXACT if is_exact else ROUGH
 
 
 class SpotCheck:
