@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convscope.cli.phrasing import flags_of, for_terminal, help_text
+from convscope.cli.phrasing import flags_of, for_terminal, help_text, unwrapped
 from convscope.cli.stores import cluster, duplicates
 
 FLAGS = {
@@ -28,6 +28,9 @@ FLAGS = {
         ("the method finds k groups", "the method finds k groups"),
         ("make one with project(store, method='tsne')", "make one with convscope project STORE --method tsne"),
         ("use pretrained=False", "use --random-weights"),
+        ("no layer 'x' (model.layers() lists all)", "no layer 'x' (`convscope layers` lists all)"),
+        ("k=0: expected a whole number, or None", "--k 0: expected a whole number"),
+        ("give a class, a callable, or a layer", "give a class, or a layer"),
         ("shuffled=True", "shuffled=True"),
         ("widen `k`, or `kk`", "widen --k, or `kk`"),
     ],
@@ -54,3 +57,8 @@ def test_a_help_is_a_sentence() -> None:
     assert help_text("n_frames", "at most ``n_steps`` + 1.") == "At most --n-steps + 1."
     assert help_text("layer", "one, as `Model.layers` lists them [a].") == "One, as `layers` lists them \\[a]."
     assert help_text("target", "a callable.").startswith("Class index or label")
+
+
+def test_a_terminal_wraps_paragraphs_and_leaves_formulas() -> None:
+    assert unwrapped("One line.\n\n    Two\n    lines.\n    ") == "One line.\n\nTwo lines."
+    assert unwrapped("A.\n\n\b\n    a = b\n    b = c") == "A.\n\n\b\n    a = b\n    b = c"

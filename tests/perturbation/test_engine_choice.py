@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.incremental.networks import SqueezeExcite, lively
 from torch import nn
+from torch.testing import assert_close
 
 from convscope import Interrupted, Model, ParameterError, occlusion
 from convscope.execution import kernels
@@ -325,3 +326,24 @@ def test_threads_can_share_a_network(net: nn.Module) -> None:
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(run, range(8)):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["auto", "dense"])
+def test_what_is_done_unseen_with_a_convolution_is_not_fused_away(engine: Any) -> None:
+    """A transform of torch.func runs below the functions that are watched, as TorchScript does."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maps = self.conv(x)
+            rectified = maps.relu()
+            return self.head((rectified + torch.func.vmap(torch.sin)(maps)).mean((2, 3)))
+
+    net, x = Net().eval(), image()
+    found = occlusion(net, x, target=1, window=SIZE, stride=SIZE, baseline=0.0, engine=engine)
+    with torch.no_grad():
+        drop = (net(x) - net(torch.zeros_like(x)))[0, 1]
+    assert_close(torch.from_numpy(found.values), drop.expand(1, *SIZE), rtol=1e-3, atol=1e-6)

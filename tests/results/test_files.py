@@ -14,9 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.render.results import evaluation
 
 import convscope.render
-from convscope import Attribution, Embeddings, FeatureMaps, Filters, OutputError, Prediction, Provenance, Result
+from convscope import (
+    Attribution,
+    Embeddings,
+    Evaluation,
+    FeatureMaps,
+    Filters,
+    OutputError,
+    Prediction,
+    Provenance,
+    Result,
+)
 
 PROVENANCE = Provenance(
     method="feature_maps",
@@ -136,6 +147,16 @@ def test_a_result_is_found_after_the_file_of_its_class_has_moved(tmp_path: Path,
     manifest["module"] = "convscope.results.a_file_of_once"
     (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
     assert isinstance(Result.load(tmp_path / "a"), Attribution)
+
+
+def test_an_evaluation_saved_without_units_is_read(tmp_path: Path, no_picture: None) -> None:
+    evaluation().save(tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    del manifest["values"]["units"]
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+    found = Result.load(tmp_path / "a")
+    assert isinstance(found, Evaluation)
+    assert (found.units, found.measures) == ((), evaluation().measures)
 
 
 def test_another_format_is_told(tmp_path: Path, no_picture: None) -> None:

@@ -411,6 +411,16 @@ def test_what_is_no_place(place: Any) -> None:
         EmbeddingStore.open(place)
 
 
+def test_rows_that_are_not_there_are_an_error(folder: Path, tmp_path: Path) -> None:
+    store = embed(network(), folder, store=tmp_path / "s.lance")
+    beyond = np.array([store.rows[0], 10**12])
+    for ask in (store.take, store.vectors_of):
+        with pytest.raises(StoreError, match="1 of 2 rows are not there"):
+            ask(beyond)
+    assert store.vectors_of(beyond[:0]).shape == (0, 20)
+    assert store.take(beyond[:0]).names == ()
+
+
 def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) -> None:
     store = embed(network(), folder, store=tmp_path / "s.lance")
     for where in ("zz", "", 5):
@@ -428,6 +438,7 @@ def test_conditions_are_told_as_they_were_given(folder: Path, tmp_path: Path) ->
         ("label =", "cannot be read as a condition"),
         ("label == 'cats", "cannot be read as a condition"),
         ("CAST(label AS INT) = 3", "compared with a value of another type"),
+        ("sum(width) > 3", "cannot be read as a condition"),
     ],
 )
 def test_a_mistyped_condition_is_answered_in_plain_words(

@@ -52,3 +52,20 @@ def test_operations_that_give_another_score_are_not_used(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ascent, "fused", lambda *_, **__: Wrong())
     assert_close(visualize(net(), target=1, **OPTIONS).scores, plain.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_a_picture_that_fused_operations_score_otherwise_has_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they may where a network takes another path for some values than for the first picture."""
+
+    class WrongLater(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            return out * 2 if func is torch.nn.functional.conv2d and (args[0] != 0).any() else out
+
+    options: dict[str, Any] = {**OPTIONS, "start": "zero", "layer": "0"}
+    assert not visualize(net(), target=1, **options).provenance.notes
+    monkeypatch.setattr(ascent, "fused", lambda *_, **__: WrongLater())
+    found = visualize(net(), target=1, **options)
+    assert [note for note in found.provenance.notes if "please report this" in note]
+    own = net()[0](torch.from_numpy(found.input)[None])[0, 1].mean()
+    assert_close(float(found.scores[-1]), float(own.detach()), rtol=1e-4, atol=1e-6)

@@ -32,7 +32,7 @@ from rich.text import Text
 from ..errors import ConvscopeError, Interrupted, OutputError
 from ..outputs import check_directory
 from ..texts import printable
-from .phrasing import flags_of, for_terminal
+from .phrasing import flags_of, for_terminal, unwrapped
 
 out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
@@ -66,6 +66,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             err.print("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
+    run.__doc__ = unwrapped(command.__doc__ or "")
     return run
 
 

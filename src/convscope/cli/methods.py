@@ -153,7 +153,13 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, list):
         values = [_value(name, text) for text in value]
         return values[0] if len(values) == 1 else values or None
-    return _PARSERS[name](value) if name in _PARSERS and isinstance(value, str) else value
+    if name not in _PARSERS or not isinstance(value, str):
+        return value
+    try:
+        return _PARSERS[name](value)
+    except typer.BadParameter as error:
+        error.param_hint = f"'--{command_name(name)}'"
+        raise
 
 
 def _option(given: inspect.Parameter, text: str, *, several: bool) -> inspect.Parameter:

@@ -30,7 +30,14 @@ HELP = {
     "start": "What the ascent starts from: zero, noise, or an image file.",
 }
 # What the library has other words for than an option of the same name.
-_SPOKEN = {"pretrained=False": "--random-weights", "prune(confirmed=True)": "--prune --yes"}
+_SPOKEN = {
+    "pretrained=False": "--random-weights",
+    "prune(confirmed=True)": "--prune --yes",
+    "model.layers() lists all": "`convscope layers` lists all",
+    "`convscope index` or convscope.index": "`convscope index`",
+    ", a callable, or a layer": ", or a layer",
+    ", or None": "",  # what None stands for is said by leaving the option out
+}
 
 
 def help_text(name: str, docstring: str) -> str:
@@ -45,6 +52,12 @@ def in_commands(text: str) -> str:
     """A docstring's names of functions and parameters as those of commands and options."""
     text = re.sub("``([a-z0-9_]+)``", lambda found: f"--{found[1].replace('_', '-')}", text)
     return re.sub(r"`(?:convscope\.|Model\.)?([a-z_]+)`", lambda found: f"`{found[1].replace('_', '-')}`", text)
+
+
+def unwrapped(docstring: str) -> str:
+    """A docstring with each paragraph on one line, for the terminal to wrap; formulas, after \\b, as they are."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(text if text.startswith("\b") else " ".join(text.split()) for text in paragraphs)
 
 
 def flags_of(command: Callable[..., Any]) -> dict[str, str]:

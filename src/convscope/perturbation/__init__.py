@@ -8,10 +8,10 @@ inserts pixels in the order of a map; `borders` and `signs` note where the basel
 from .baselines import NAMED, Baseline, baseline_of, describe_baseline
 from .borders import hiding
 from .curves import Curves, ScoreVariants, curves, n_variants, ranks
-from .dense_scores import score_variants
+from .dense_scores import EXACT, ROUGH, score_variants
 from .engine_choice import Scorer
 from .masks import Masks, Shape, check_windows, given, superpixels, tried_windows, windows
-from .score_checks import EXACT, ROUGH, finite
+from .score_checks import finite
 from .signs import SIGNS, SLIGHT, SignNote, other_baseline, strongest
 from .variants import Engine, Variants
 

@@ -22,10 +22,10 @@ import torch
 from ..checks import Precision, as_choice
 from ..incremental import GraphError
 from ..models import Model
-from .dense_scores import dense_outputs
+from .dense_scores import dense_outputs, tolerance
 from .incremental_scores import IncrementalEngine
 from .masks import Masks
-from .score_checks import SpotCheck, tolerance
+from .score_checks import SpotCheck
 from .variants import Engine, Outputs, Scores, Variants
 
 GAIN = 1.1  # "auto" runs whole networks below this predicted ratio

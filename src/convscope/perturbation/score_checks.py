@@ -15,16 +15,8 @@ from ..models import Model
 from .dense_scores import dense_outputs
 from .variants import Outputs, Scores, Variants
 
-EXACT = 1e-4  # of the output's range: how much float32 rounding may change it when sums run in another order
-ROUGH = 0.05  # the same for dtypes of lower precision
 VISIBLE = 0.1  # of the largest drop: a note reports errors above it
 _CHECKED = 4  # variants of the first image that run both ways
-
-
-def tolerance(model: Model, precision: Precision) -> float:
-    """The largest deviation that rounding explains."""
-    is_exact = precision == "float32" and model.dtype in (torch.float32, torch.float64)
-    return EXACT if is_exact else ROUGH
 
 
 class SpotCheck:

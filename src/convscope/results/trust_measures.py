@@ -20,17 +20,18 @@ CONTROLS = ("random", "center")  # maps that know nothing of the network; the la
 class Evaluation(Result):
     """M methods by K measures on N images; the last two methods are the controls "random" and "center".
 
-    ``values`` (M, K, N): NaN where a measure does not apply. ``higher_is_better`` and ``units`` (K,). ``means``
-    and ``margins`` (M, K): the mean over the images and half its 95 % interval, NaN for a single image. ``gains``
-    and ``gain_margins`` (M, K): how much better the method is than the random map on the same images; positive is
-    better, whichever way the measure goes. ``curves`` (M, C, N, S): the scores along the curves ``curve_names``
-    (C,) of deletion and insertion. ``seconds`` (M,): the time for the maps of all images, NaN where unknown.
+    ``values`` (M, K, N): NaN where a measure does not apply. ``higher_is_better`` and ``units`` (K,); no units
+    are known of results saved without them. ``means`` and ``margins`` (M, K): the mean over the images and
+    half its 95 % interval, NaN for a single image. ``gains`` and ``gain_margins`` (M, K): how much better the
+    method is than the random map on the same images; positive is better, whichever way the measure goes.
+    ``curves`` (M, C, N, S): the scores along the curves ``curve_names`` (C,) of deletion and insertion.
+    ``seconds`` (M,): the time for the maps of all images, NaN where unknown.
     """
 
     methods: tuple[str, ...]
     measures: tuple[str, ...]
     higher_is_better: tuple[bool, ...]
-    units: tuple[str, ...]
+    units: tuple[str, ...] = ()
     values: Array
     means: Array
     margins: Array

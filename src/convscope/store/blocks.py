@@ -176,4 +176,4 @@ def _block(batch: Any) -> Block:
 
 def _matrix(column: Any, n: int) -> Array:
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return np.asarray(flat.reshape(n, -1))
+    return np.asarray(flat.reshape(n, column.type.list_size))

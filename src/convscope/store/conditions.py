@@ -14,7 +14,7 @@ _BINARY = ("thumbnail", "vector")  # columns that no condition compares
 # What LanceDB says of a condition that it does not take.
 _UNKNOWN = re.compile(r"No field named \"?(\w+)")
 _OTHER_TYPE = ("could not convert to literal", "common type", "Cast error")
-_FAULT = "filter expression"
+_FAULTS = ("filter expression", "AggregateFunction")  # it takes no sums over rows
 
 
 def quoted(text: str) -> str:
@@ -58,14 +58,14 @@ def check_condition(where: object) -> None:
 
 def is_at_fault(error: Exception) -> bool:
     """Whether LanceDB failed because of the condition, rather than because of the store."""
-    return isinstance(error, ValueError) or _FAULT in str(error)
+    return isinstance(error, ValueError) or any(sign in str(error) for sign in _FAULTS)
 
 
 def refused(where: str, columns: Sequence[str], error: Exception) -> ParameterError:
     """The error for a condition that LanceDB did not take, in our own words."""
     unknown = _UNKNOWN.search(str(error))
     if unknown:
-        trouble = f"there is no column {unknown[1]!r}"
+        trouble = f"there is no column {shown(unknown[1])}"
     elif any(sign in str(error) for sign in _OTHER_TYPE):
         trouble = "a column is compared with a value of another type"
     else:

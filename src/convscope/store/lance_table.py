@@ -167,7 +167,7 @@ class LanceTable:
         return np.concatenate([np.zeros(0, np.uint64), *found])
 
     def rows(self, row_ids: Array, columns: Sequence[str]) -> pa.Table:
-        """Rows by their _rowid, in the order asked for."""
+        """Rows by their _rowid, in the order asked for; `StoreError` unless all are there."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -175,7 +175,13 @@ class LanceTable:
         unique = pc.unique(wanted)
         with explained(self.place):
             found = self._table.take_row_ids(unique.to_pylist()).select([*columns]).with_row_id().to_arrow()
-        return found.take(pc.index_in(wanted, found["_rowid"].combine_chunks())).select(list(columns))
+        places = pc.index_in(wanted, found["_rowid"].combine_chunks())
+        if places.null_count:
+            raise StoreError(
+                f"{self.place}: {places.null_count} of {len(wanted)} rows are not there (any more): ask blocks() "
+                "or find() for their numbers, inside reading() where others write"
+            )
+        return found.take(places).select(list(columns))
 
     # --- writing, by a handle of its own, so that a reader's version stays --------------------------------------
 

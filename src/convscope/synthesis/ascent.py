@@ -80,9 +80,25 @@ class Ascent:
         return fusing if difference <= ALIKE * plain[0].detach().abs() else nullcontext()
 
     def score(self) -> float:
-        """S(I) of the present picture, unshifted."""
+        """S(I) of the present picture, unshifted, by the network itself."""
         with torch.no_grad():
-            return self._checked(self._value(self.image))
+            return self._checked(self.objective.value(self.image))
+
+    def strayed(self, score: float) -> tuple[str, ...]:
+        """A note where the steps climbed another score than this one, of the finished picture.
+
+        What TorchScript reads of a fused convolution is not seen, and may differ for some values alone.
+        """
+        if isinstance(self._fusing, nullcontext):
+            return ()
+        with torch.no_grad():
+            climbed = float(self._value(self.image))
+        if abs(climbed - score) <= ALIKE * max(abs(score), *map(abs, self.scores), abs(self.start)):
+            return ()
+        return (
+            f"the steps ran on fused operations, which give the finished picture the score {climbed:.4g}, not "
+            f"{score:.4g}: it may not be what the target likes; please report this",
+        )
 
     def step(self) -> None:
         """Take one step, with the gradient of the shifted picture."""

@@ -193,7 +193,7 @@ def _result(
             "visualize",
             parameters,
             started,
-            notes=(*notes, *remarks(ascent.start, scores, rival, ascent.settings)),
+            notes=(*notes, *ascent.strayed(scores[-1]), *remarks(ascent.start, scores, rival, ascent.settings)),
         ),
     )
 
