@@ -111,7 +111,7 @@ class Run:
         """
         with self._kept_on_interrupt(), evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, backward=self._differentiates):
-                with self._running(activations=keeping is None):
+                with self._running():
                     scored = self.score_batch(batch, keeping)
                     self._add(maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names)
                 self._finish(batch)
@@ -213,9 +213,8 @@ class Run:
     def _finish(self, batch: Batch) -> None:
         self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
 
-    def _running(self, *, activations: bool = False) -> AbstractContextManager[Any]:
-        module = self.model.module
-        return differentiable(module, activations=activations) if self._differentiates else evaluating(module)
+    def _running(self) -> AbstractContextManager[Any]:
+        return (differentiable if self._differentiates else evaluating)(self.model.module)
 
     def measure_completeness(self, values: torch.Tensor, change: torch.Tensor) -> None:
         """Record how far maps (T, ..., H, W) are from adding up to the ``change`` (T, ...) of the score."""

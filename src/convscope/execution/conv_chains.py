@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[ConvCh
     It has to run as it will later: with gradients if these will be wanted. A network with hooks of its owner has
     none, as a hook may keep what it sees.
     """
-    if has_hooks(module):
+    if has_hooks(members_of(module).modules):
         run()
         return []
     with (watching := _Watching(module)):
@@ -89,12 +89,10 @@ def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[ConvCh
     return watching.found()
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something other than the network's own code sees the tensors inside of it."""
+def has_hooks(modules: Sequence[nn.Module]) -> bool:
+    """Whether hooks see the tensors inside a network; its modules begin with itself."""
     return bool(_global_forward_hooks or _global_forward_pre_hooks) or any(
-        child._forward_hooks or child._forward_pre_hooks
-        for child in members_of(module).modules
-        if child is not module
+        child._forward_hooks or child._forward_pre_hooks for child in modules[1:]
     )
 
 

@@ -9,32 +9,31 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .members import members_of
 from .one_pass import OnePass
-from .running import check_weights, evaluating
+from .running import check_weights, evaluating, running_members
 
 
 @contextmanager
-def differentiable(module: nn.Module, *, activations: bool = False) -> Iterator[None]:
+def differentiable(module: nn.Module) -> Iterator[None]:
     """Inside, a network runs with gradients at its input only, whatever mode the caller is in.
 
-    Parameters are frozen meanwhile, so that no memory is used for their gradients. ``activations``: whether these
-    may be fused with their convolutions, because nothing replaces them.
+    Parameters are frozen meanwhile, so that no memory is used for their gradients.
     """
-    if any(t.is_inference() for t in members_of(module).tensors):
-        raise ModelError(
-            f"the weights of {type(module).__name__} were created inside torch.inference_mode and have no "
-            "gradients: build the network outside of it"
-        )
-    with evaluating(module), torch.enable_grad(), frozen(module), OnePass(module, activations=activations):
-        yield
-        check_weights(module)
+    with evaluating(module):
+        if any(t.is_inference() for t in running_members(module).tensors):
+            raise ModelError(
+                f"the weights of {type(module).__name__} were created inside torch.inference_mode and have no "
+                "gradients: build the network outside of it"
+            )
+        with torch.enable_grad(), frozen(module), OnePass(module):
+            yield
+            check_weights(module)
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Inside, no parameter takes a gradient."""
-    trainable = [p for p in members_of(module).parameters if p.requires_grad]
+    trainable = [p for p in running_members(module).parameters if p.requires_grad]
     try:
         for p in trainable:
             p.requires_grad_(False)

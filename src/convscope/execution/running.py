@@ -19,7 +19,7 @@ from .digest import device_of
 from .forked_threads import in_one_thread_if_forked
 from .hooking import HookState, hooks
 from .interrupts import orderly_interrupts
-from .members import members_of
+from .members import Members, members_of
 from .random_numbers import RandomState
 from .state import ModuleState
 
@@ -86,14 +86,16 @@ def _without_autocast(device: torch.device) -> Iterator[None]:
 @contextmanager
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
     network = _network_of(module)
-    state, random = ModuleState(module), None if network in _QUIET else RandomState(device_of(module))
-    modules, parameters, _ = members_of(module)
+    members = members_of(module)
+    modules, parameters, _ = members
+    state = ModuleState(module, members)
+    random = None if network in _QUIET else RandomState(device_of(module))
     in_training = [child for child in modules if child.training]
     trainable = [(p, p.requires_grad) for p in parameters]
     own_hooks = HookState(modules)
     with hooks() as attached:
         try:
-            _INSIDE[module] = _Run(threading.get_ident(), [(p, _version(p)) for p in parameters])
+            _INSIDE[module] = _Run(threading.get_ident(), members, [(p, _version(p)) for p in parameters])
             if network in _FORGETFUL:
                 attached.append(network.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
             for child in in_training:  # not by eval(), which some networks take as a call to merge their weights
@@ -122,15 +124,22 @@ def _set_mode(modules: Iterable[nn.Module], in_training: Iterable[nn.Module]) ->
 
 
 class _Run(NamedTuple):
-    """Who runs a network, and with which weights."""
+    """Who runs a network, what it consists of, and with which weights."""
 
     thread: int
+    members: Members
     versions: list[tuple[nn.Parameter, int]]
 
 
 def _version(p: nn.Parameter) -> int:
     """How often a parameter was written to; 0 for one made in inference mode, which does not count."""
     return 0 if p.is_inference() else p._version
+
+
+def running_members(module: nn.Module) -> Members:
+    """The members of a network, as they were when `evaluating` began."""
+    run = _INSIDE.get(module)
+    return members_of(module) if run is None else run.members
 
 
 def check_weights(module: nn.Module) -> None:

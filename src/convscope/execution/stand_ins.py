@@ -36,6 +36,7 @@ class StandIns:
 
     def __init__(self) -> None:
         self._by_id: dict[int, tuple[weakref.ref[torch.Tensor], _StandIn]] = {}
+        self._nan: dict[Any, torch.Tensor] = {}  # by type and device
 
     def put(
         self, expected: Call, result: torch.Tensor, shape: torch.Size, plain: Callable[[], torch.Tensor]
@@ -48,7 +49,10 @@ class StandIns:
             shape: of the stand-in.
             plain: computes what the network would have in its place.
         """
-        tensor = result.new_full((1,), torch.nan).expand(shape)
+        kind = result.dtype, result.device
+        if kind not in self._nan:
+            self._nan[kind] = result.new_full((1,), torch.nan)
+        tensor = self._nan[kind].expand(shape)
         number = id(tensor)
 
         def forget(_: object) -> None:

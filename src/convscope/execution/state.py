@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .members import members_of
+from .members import Members, members_of
 from .random_numbers import Restore, kept_generator
 from .tensor_values import KeptValues
 
@@ -29,14 +29,14 @@ class ModuleState:
     a user's class, such as a cache, are covered, but not further such objects inside them.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, members: Members | None = None) -> None:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []  # of each module, and a copy
         self._empty: list[Any] = []  # empty containers, as most in a network are
         self._filled: list[tuple[Any, Any]] = []  # other containers, and a copy of each
         self._arrays: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
         self._generators: list[Restore] = []
         tensors: list[torch.Tensor] = []
-        self._keep_module(module, set(), tensors)
+        self._keep_members(members or members_of(module), set(), tensors)
         self._values = KeptValues(tensors)
 
     def restore(self, *, generators: bool = True) -> None:
@@ -58,9 +58,8 @@ class ModuleState:
         for restore in self._generators if generators else ():
             restore()
 
-    def _keep_module(self, module: nn.Module, seen: set[int], tensors: list[torch.Tensor]) -> None:
+    def _keep_members(self, members: Members, seen: set[int], tensors: list[torch.Tensor]) -> None:
         """Keep a network, or a module that is not registered but held in a list or by an object."""
-        members = members_of(module)
         seen.update(map(id, members.modules))
         for child in members.modules:
             before = dict(child.__dict__)
@@ -91,7 +90,7 @@ class ModuleState:
                     if type(item) not in _FIXED:
                         self._keep(item, seen, tensors, depth=depth)
         elif isinstance(value, nn.Module):
-            self._keep_module(value, seen, tensors)
+            self._keep_members(members_of(value), seen, tensors)
         elif (restore := kept_generator(value)) is not None:
             self._generators.append(restore)
         elif isinstance(value, np.ndarray):
