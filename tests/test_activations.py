@@ -15,7 +15,7 @@ def test_filters_are_the_raw_weights_of_the_first_convolution(tiny: Model) -> No
     found = filters(tiny)
     assert found.layer == "0"
     np.testing.assert_array_equal(found.values, tiny.module[0].weight.detach().numpy())
-    assert filters(tiny, "3").values.shape == (6, 4, 3, 3)
+    assert filters(tiny, layer="3").values.shape == (6, 4, 3, 3)
     assert found.provenance.parameters == {"layer": "0"}
 
 
@@ -31,7 +31,7 @@ def test_filters_of_a_grouped_convolution_have_the_channels_of_one_group() -> No
 @pytest.mark.parametrize(("layer", "says"), [("1", "is a ReLU, not a convolution"), ("x", "'x' does not exist")])
 def test_filters_of_what_is_no_convolution_are_an_error(tiny: Model, layer: str, says: str) -> None:
     with pytest.raises(LayerError, match=f"{says}; convolutions: 0, 3"):
-        filters(tiny, layer)
+        filters(tiny, layer=layer)
 
 
 def test_a_network_without_convolutions_has_no_filters() -> None:

@@ -18,7 +18,7 @@ from .results import Array, FeatureMaps, Filters
 
 
 @checks_arguments
-def filters(model: Model | nn.Module, layer: str | None = None) -> Filters:
+def filters(model: Model | nn.Module, *, layer: str | None = None) -> Filters:
     """The weights of a convolution.
 
     In the first layer a filter is a small image of what it responds to: edges, colors, gratings. Deeper filters

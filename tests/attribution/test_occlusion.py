@@ -198,6 +198,7 @@ def test_the_planted_patch_is_found() -> None:
     assert values[inside].sum() == pytest.approx(values.sum(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_each_class_is_found_in_its_half_of_a_picture(lite0: Model, cat: np.ndarray, coffee: np.ndarray) -> None:
     """A cup on the left, a cat's face on the right: each score hangs on its own half."""
     picture = np.zeros((224, 224, 3), np.uint8)

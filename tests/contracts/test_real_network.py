@@ -16,6 +16,7 @@ FEW: dict[str, dict[str, Any]] = {
     "kernel_shap": {"n_samples": 40, "superpixel": 56},
     "lime": {"n_samples": 40, "superpixel": 56},
     "occlusion": {"window": 56, "stride": 56},
+    "occlusion_multiscale": {"windows": [64, 96], "stride": 32},
     "rise": {"n_masks": 40},
     "score_cam": {"layer": "blocks.0"},  # 16 channels
     "smoothgrad": {"n_samples": 4},

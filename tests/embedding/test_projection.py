@@ -217,7 +217,8 @@ def test_how_many_components_keep_a_share() -> None:
     assert measured["components_for_99%"] == int((kept < 0.99).sum()) + 1
 
 
-@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["tsne", "umap"])
 @pytest.mark.filterwarnings("ignore")
 def test_maps_that_bend_the_space_keep_groups_apart(method: str) -> None:
     points = clustered()

@@ -62,6 +62,7 @@ def test_both_engines_give_the_same(net: nn.Module, options: dict[str, Any]) -> 
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-6 * np.ptp(expected.values) + 1e-7)
 
 
+@pytest.mark.slow
 def test_both_engines_give_the_same_on_a_real_network_and_photo(lite0: Model, coffee: np.ndarray) -> None:
     found, expected = (
         occlusion(lite0, coffee, target="espresso", window=48, stride=31, engine=engine)

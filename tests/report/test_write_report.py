@@ -235,6 +235,7 @@ def test_a_folder_is_no_output(model: Model, tmp_path: Path) -> None:
         report(model, np.zeros((20, 20, 3), np.uint8), output=tmp_path)
 
 
+@pytest.mark.slow
 def test_many_images_are_cut_and_the_cut_is_told(model: Model, tmp_path: Path) -> None:
     images = torch.zeros(IMAGES + 3, 3, 32, 32)
     output = report(model, images, output=tmp_path / "report.html", target=[0] * (IMAGES + 3))
@@ -243,7 +244,9 @@ def test_many_images_are_cut_and_the_cut_is_told(model: Model, tmp_path: Path) -
     assert len([a for a in page.of("article") if a.get("class") == "image"]) == IMAGES
 
 
-@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+@pytest.mark.parametrize(
+    "kind", [torch.tensor, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (list, np.array))]
+)
 def test_targets_are_taken_as_arrays_and_a_layer_by_its_name(model: Model, tmp_path: Path, kind: Any) -> None:
     images = torch.zeros(IMAGES + 1, 3, 32, 32)
     targets = [0, 2] * (IMAGES // 2) + [1]

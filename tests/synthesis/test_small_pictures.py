@@ -49,6 +49,7 @@ def digits() -> Model:
     return Model(nn.Sequential(nn.Flatten(), layer), (32, 32), [0.3], [0.37])
 
 
+@pytest.mark.slow
 def test_the_picture_of_every_digit_is_read_as_that_digit(digits: Model) -> None:
     """Moved by up to 32 px, as by the default of 224 px, a digit is nowhere."""
     read, fixed = [], []

@@ -44,6 +44,7 @@ def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Mo
     assert found.scores.shape == (4,)
 
 
+@pytest.mark.slow
 def test_the_score_rises_on_the_real_network(lite0: Model) -> None:
     found = visualize(lite0, target="daisy", n_steps=12, size_px=96)
     assert found.scores[-1] > found.scores[0] + 3
