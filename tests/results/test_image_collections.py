@@ -10,7 +10,7 @@ from tests.render.results import neighbors
 
 def test_neighbors_show_what_is_near_each_query() -> None:
     lines = repr(neighbors()).splitlines()
-    assert lines[0] == "Neighbors(2 queries, the 2 nearest of 3 in feature space by cosine)"
+    assert lines[0] == "Neighbors(2 queries, the 2 nearest in feature space by cosine)"
     assert lines[1:3] == ["  q0: n0 (0.900), n2 (0.500)", "  q1: n1 (0.800), n0 (0.100)"]
     assert lines[3].startswith("  neighbors() on tiny")
 

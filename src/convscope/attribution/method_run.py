@@ -227,11 +227,11 @@ class Run:
 
     def _add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
         """Take in maps (T, n, H, W) of n images; in the result those of an image follow one another."""
+        if maps.shape[:2] != (len(targets) // len(names), len(names)) or maps.ndim != 4:
+            raise ValueError(f"{self.method} made maps {tuple(maps.shape)}; expected (targets, images, H, W)")
         if not torch.isfinite(maps).all():
-            raise ModelError(
-                f"{names[0]}: the map is NaN or infinite somewhere, though the score is not; the network has an "
-                "operation with no gradient there"
-            )
+            why = "though the score is not; the network has an operation with no gradient there"
+            raise ModelError(f"{names[0]}: the map is NaN or infinite somewhere, {why}")
         n_each = len(maps)
         values = _array(maps.transpose(0, 1).flatten(0, 1))
         images = pixels if n_each == 1 else pixels.repeat(n_each, axis=0)

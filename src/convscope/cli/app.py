@@ -93,10 +93,10 @@ def report(
     model: Network,
     images: Images,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file; a report that is there is replaced.")
+        Path, typer.Option("--output", "-o", help="The HTML file; replaces an older report.")
     ] = Path("out/report.html"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace also a file that convscope did not write.")
+        bool, typer.Option("--overwrite", help="Replace even a file that convscope did not write.")
     ] = False,
     collection: Annotated[
         str | None,
@@ -184,7 +184,7 @@ def layers(
     model: Network,
     as_json: AsJson = False,
 ) -> None:
-    """Every layer of a network, in the order in which they run."""
+    """The layers of a network, in the order in which they run."""
     structure = model().structure()
     if as_json:
         print_json([vars(layer) for layer in structure.layers])

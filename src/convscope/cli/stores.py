@@ -91,7 +91,7 @@ def duplicates(
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Pairs of images in a store that are nearly the same; equal images are paired each with the next."""
+    """Pairs of images in a store that are nearly the same; each equal image is paired with the next one."""
     check_store(store)
     place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)

@@ -38,7 +38,7 @@ class Neighbors(Result):
         n_queries, k = self.indices.shape
         queries = "1 query" if n_queries == 1 else f"{n_queries} queries"
         where = f"{self.space} space by {self.metric}"
-        lines = [f"Neighbors({queries}, the {k} nearest of {len(self.names)} in {where})"]
+        lines = [f"Neighbors({queries}, the {k} nearest in {where})"]
         for query, row, scores in zip(self.query_names[:_SHOWN], self.indices, self.scores, strict=False):
             near = [f"{self.names[i]} ({score:.3f})" for i, score in zip(row, scores, strict=True)]
             lines.append(printable(f"  {query}: {listed(near, _SHOWN)}"))
