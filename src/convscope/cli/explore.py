@@ -189,12 +189,5 @@ def _neighbor_tables(found: Any) -> Iterator[Table]:
             (f"{score:.4f}", str(found.labels[row] or ""), found.names[row])
             for row, score in zip(indices[:LISTED], scores[:LISTED], strict=True)
         ]
-        yield table(
-            name,
-            (
-                f"{found.metric}{' of pixels' if found.space == 'pixel' else ''} ({which_is_nearer(found.metric)})",
-                "label",
-                "image",
-            ),
-            rows,
-        )
+        metric = f"{found.metric} of pixels" if found.space == "pixel" else found.metric
+        yield table(name, (f"{metric} ({which_is_nearer(found.metric)})", "label", "image"), rows)
