@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import ModelError
 from ..execution import evaluating, hooks
+from ..execution.interrupts import orderly_interrupts
 from ..models import Model
 
 
@@ -56,7 +57,7 @@ def in_order(model: Model, image: Any) -> list[str]:
 def shuffle(module: nn.Module, stage: Sequence[str], seed: int) -> None:
     """Shuffle each weight tensor of these modules, and the statistics of batch norms."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    with orderly_interrupts(), torch.no_grad():
         for name in stage:
             layer = module.get_submodule(name)
             tensors = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
