@@ -94,5 +94,5 @@ def test_a_network_that_another_thread_was_running_is_refused() -> None:
         thread.join()
         print(model.predict(images).scores.shape)
     """)
-    assert "was being run by another thread when this process was forked" in said
+    assert "another thread was running Sequential when this process was forked" in said
     assert said.splitlines()[1:] == ["(2, 2)", "0", "(2, 3)"]
