@@ -8,27 +8,11 @@ from typing import Any
 import pytest
 import timm
 import torch
-from torch import nn
-from torch.testing import assert_close
 
-from convscope import Model, ModelError, load_model
+from convscope import ModelError
 from convscope.models.wrappings import weights_in
 
-NAME = "timm:test_resnet.r160_in1k"
-State = dict[str, torch.Tensor]
-
-
-def network(seed: int = 1) -> nn.Module:
-    torch.manual_seed(seed)
-    return timm.create_model("test_resnet", num_classes=5)
-
-
-def loaded(path: Path) -> Model:
-    return load_model(NAME, weights=path, device="cpu")
-
-
-def assert_weights(model: Model, expected: nn.Module) -> None:
-    assert_close(dict(model.module.state_dict()), dict(expected.state_dict()), atol=0, rtol=0)
+from .test_checkpoints import State, assert_weights, loaded, network
 
 
 def below(prefix: str, state: State) -> State:
