@@ -83,7 +83,7 @@ class Pair(NamedTuple):
 
 def photo() -> Case:
     model = load_model(device="cpu")
-    x = next(model.inputs(sample_photos()["coffee"]).batches(1)).x
+    x = next(model.inputs(sample_photos()["coffee"]).batches(1)).x.contiguous()  # as transforms give it
     with evaluating(model.module), torch.no_grad():
         return Case(model, x, int(model.module(x).argmax()))
 

@@ -90,11 +90,11 @@ def attention_rollout(
         return maps.expand(batch.scores.shape[1], *maps.shape)
 
     # With gradients, as without them attention takes a fused path past the functions that are replaced here.
-    return run.by_batch(maps_of, keeping=lambda _: _attentions())
+    return run.by_batch(maps_of, keeping=lambda _: _attentions(run.model.module), folds=False)
 
 
 @contextmanager
-def _attentions() -> Iterator[list[torch.Tensor]]:
+def _attentions(module: nn.Module) -> Iterator[list[torch.Tensor]]:
     """For one pass of the network: a list with the attention (n, T, T) of each layer, the mean over its heads."""
     found: list[torch.Tensor] = []
 
@@ -125,7 +125,7 @@ def _attentions() -> Iterator[list[torch.Tensor]]:
     table: dict[Any, Any] = dict.fromkeys((functional.softmax, torch.softmax, torch.Tensor.softmax), softmax)
     table[functional.scaled_dot_product_attention] = product
     table[functional.multi_head_attention_forward] = multi_head
-    with Replaced(table):
+    with Replaced(module, table):
         yield found
 
 

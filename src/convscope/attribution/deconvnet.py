@@ -80,4 +80,4 @@ def deconvnet(
         signed=kind != "absolute",
         progress=progress,
     )
-    return rectified_maps(run, lambda gradient, is_linear: gradient.clamp_min(0), kind)
+    return rectified_maps(run, lambda gradient, *_: gradient.clamp_min(0), kind)

@@ -166,14 +166,18 @@ class _AlongTheLine(torch.autograd.Function):
         y = f(x)
         if y is x:
             ctx.mark_dirty(x)
-        slope = _difference(y).div_(change.masked_fill_(small, 1))
-        ctx.save_for_backward(_both(slope) if own is None else torch.where(_both(small), own, _both(slope)))
+        if own is None:
+            slope = _difference(y).div_(change)[None]
+        else:
+            slope = _difference(y).div_(change.masked_fill_(small, 1))
+            slope = torch.where(small, _in_two(own), slope)
+        ctx.save_for_backward(slope)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return gradients[0] * slope, None
+        (slope,) = ctx.saved_tensors  # (2, n, ...) for images and baselines, or (1, n, ...) for both
+        return (_in_two(gradients[0]) * slope).flatten(0, 1), None
 
 
 def _slope_of(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -240,6 +244,11 @@ def _in_pairs(rows: torch.Tensor) -> bool:
 def _difference(rows: torch.Tensor) -> torch.Tensor:
     image, base = rows.detach().chunk(2)
     return image - base
+
+
+def _in_two(rows: torch.Tensor) -> torch.Tensor:
+    """Rows (2n, ...) as (2, n, ...): of images and of baselines."""
+    return rows.view(2, len(rows) // 2, *rows.shape[1:])
 
 
 def _mean(rows: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from ..results import Attribution
 from ..targets import Score, Target
 from .gradient_kinds import GradientKind, gradient_unit
 from .method_run import Run
-from .rectified_gradients import rectified_maps
+from .rectified_gradients import guided, rectified_maps
 
 
 @register
@@ -80,4 +80,4 @@ def guided_backprop(
         signed=kind != "absolute",
         progress=progress,
     )
-    return rectified_maps(run, lambda gradient, is_linear: gradient.clamp_min(0) * is_linear, kind)
+    return rectified_maps(run, guided, kind)

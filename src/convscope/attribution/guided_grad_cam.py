@@ -17,7 +17,7 @@ from .cam_layers import cam_layer
 from .cams import activations_and_gradients, kept_at, weighted_sum
 from .gradient_kinds import GradientKind, per_pixel
 from .method_run import Run
-from .rectified_gradients import rectified
+from .rectified_gradients import guided, rectified
 from .scored import ScoredBatch, gradients_of
 
 
@@ -93,7 +93,7 @@ def guided_grad_cam(
         activations, gradients = activations_and_gradients(batch, place)
         weights = gradients.mean(dim=(-2, -1), keepdim=True)
         maps = weighted_sum(weights, activations, "positive", batch.size)
-        with rectified(run, lambda gradient, is_linear: gradient.clamp_min(0) * is_linear):
+        with rectified(run, guided):
             x = batch.x.detach().requires_grad_()
             scores = batch.targets.of(run.model.module(x.clone()), len(x))
         check_differentiable(scores, run.model.name)

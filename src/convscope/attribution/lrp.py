@@ -126,7 +126,7 @@ def lrp(
         run.measure_completeness(values, scores.detach().T)
         return values
 
-    return run.by_batch(maps_of, keeping=ruled)
+    return run.by_batch(maps_of, keeping=ruled, folds=False)
 
 
 def _run_plainly(model: Model, x: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import Interrupted, ModelError
-from ..execution import convolutions_of, differentiable, evaluating, fused
+from ..execution import OnePass, convolutions_of, differentiable, evaluating, fused
 from ..models import Batch, Model, as_model, network_and_target
 from ..perturbation import EXACT, ROUGH, finite
 from ..progress import Progress
@@ -101,20 +101,20 @@ class Run:
         """Add notes to the result, each once."""
         self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
-    def by_batch(self, maps_of: BatchMaps, *, keeping: Keeping | None = None) -> Attribution:
+    def by_batch(self, maps_of: BatchMaps, *, keeping: Keeping | None = None, folds: bool = True) -> Attribution:
         """Make the maps of all images with a method that works on a batch of them at once.
 
         Args:
             maps_of: the method's formula, from a batch to its maps (T, n, H, W).
-            keeping: from the images of a batch, as they go into the network, to a context for that pass; what it
-                yields becomes ``kept`` of the batch.
+            keeping: from images, as they go into the network, to a context for their pass, which yields ``kept``.
+            folds: whether batch norms are folded in that pass; ``keeping`` may do it itself.
         """
         with self._kept_on_interrupt(), evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, backward=self._differentiates):
                 with self._running():
-                    scored = self.score_batch(batch, keeping)
+                    scored = self.score_batch(batch, keeping, folds=folds)
                     self._add(maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names)
-                self._finish(batch)
+                self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
             self.steps.end()
         return self._result()
 
@@ -141,15 +141,21 @@ class Run:
             for batch in self.model.batches(self.inputs, size=1):
                 with self._running():
                     visit(self._score_image(batch, fuse))
-                self._finish(batch)
+                self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
             self.steps.end()
 
     def score_batch(
-        self, batch: Batch, keeping: Keeping | None = None, *, gradients: Gradients | None = None
+        self,
+        batch: Batch,
+        keeping: Keeping | None = None,
+        *,
+        folds: bool = True,
+        gradients: Gradients | None = None,
     ) -> ScoredBatch:
         """Run the network on a batch; ``gradients`` may differ from where the run takes them."""
         leaf = batch.x.detach().requires_grad_((gradients or self._gradients) == "image")
-        with keeping(leaf) if keeping else nullcontext() as kept:
+        folding = OnePass(self.model.module) if folds and self._differentiates else nullcontext()
+        with keeping(leaf) if keeping else nullcontext() as kept, folding:
             found = self._pass(batch, leaf)
         pixels = self.model.to_pixels(batch.x)
         return ScoredBatch(self.model, batch.x, pixels, batch.names, found.targets, found.scores, leaf, kept)
@@ -158,7 +164,7 @@ class Run:
         """Run the network on a single image, and see what can be fused for its variants."""
         differentiates = self._differentiates and fuse  # what is fused depends on it, the scores do not
         leaf = batch.x.detach().requires_grad_(differentiates)
-        with torch.set_grad_enabled(differentiates):
+        with torch.set_grad_enabled(differentiates), nullcontext() if fuse else OnePass(self.model.module):
             found, fusing = self._fused_pass(batch, leaf) if fuse else (self._pass(batch, leaf), nullcontext())
         return ScoredImage(
             model=self.model,
@@ -210,9 +216,6 @@ class Run:
         self.note("whole networks were run unfused, as fused operations gave other scores; please report this")
         return found, nullcontext()
 
-    def _finish(self, batch: Batch) -> None:
-        self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
-
     def _running(self) -> AbstractContextManager[Any]:
         return (differentiable if self._differentiates else evaluating)(self.model.module)
 
@@ -251,13 +254,13 @@ class Run:
 
     def _result(self, *notes: str) -> Attribution:
         values, scores, pixels, names, targets = zip(*self._made, strict=True)
-        every, images = _joined(values), _joined(pixels)
+        every, images = np.concatenate(values), np.concatenate(pixels)
         about = notes_on_maps(every, images, positive_only=self.parameters.get("kind") == "positive")
         return Attribution(
             values=every,
             layers={name: np.stack(maps[: len(every)]) for name, maps in self.layers.items()},
             targets=tuple(name for made in targets for name in made),
-            scores=_joined(scores),
+            scores=np.concatenate(scores),
             images=images,
             names=tuple(name for made in names for name in made),
             unit=self._unit,
@@ -293,7 +296,3 @@ class _Made(NamedTuple):
 
 def _array(tensor: torch.Tensor) -> Array:
     return tensor.detach().float().cpu().numpy()
-
-
-def _joined(parts: Sequence[Array]) -> Array:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -16,12 +16,17 @@ from .method_run import Run
 from .replaced_functions import Replacement, replaced
 from .scored import ScoredBatch
 
-# From the gradient at the output of a ReLU, and a mask of where its input lies on the linear part, to the
-# gradient at its input.
-Rectifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# From the gradient at a ReLU's output y, y itself, and its upper bound (6, infinity) to the gradient at its input.
+Rectifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 _RELUS: tuple[Any, ...] = (functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_)
 _IN_PLACE = (torch.relu_, torch.Tensor.relu_)
+
+
+def guided(gradient: torch.Tensor, y: torch.Tensor, high: float) -> torch.Tensor:
+    """The rectifier of guided backprop: the positive part of the gradient, where the ReLU lets it through."""
+    positive = gradient.clamp_min(0)
+    return torch.ops.aten.hardtanh_backward(positive, y, 0.0, high)  # type: ignore[no-any-return]
 
 
 def rectified_maps(run: Run, rectifier: Rectifier, kind: GradientKind) -> Attribution:
@@ -30,7 +35,7 @@ def rectified_maps(run: Run, rectifier: Rectifier, kind: GradientKind) -> Attrib
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
         return per_pixel(batch.gradients(), batch.x, kind)
 
-    return run.by_batch(maps_of, keeping=lambda _: rectified(run, rectifier))
+    return run.by_batch(maps_of, keeping=lambda _: rectified(run, rectifier), folds=False)
 
 
 @contextmanager
@@ -48,16 +53,17 @@ def relu_gradients(rectifier: Rectifier) -> dict[Any, Replacement]:
     class Ruled(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: torch.Tensor, high: float, inplace: bool) -> torch.Tensor:
-            ctx.save_for_backward((x > 0) & (x < high) if math.isfinite(high) else x > 0)
-            if not inplace:
-                return x.clamp(0, high)
-            ctx.mark_dirty(x)
-            return x.clamp_(0, high)
+            y = functional.hardtanh(x, 0, high, inplace)
+            if inplace:
+                ctx.mark_dirty(x)
+            ctx.save_for_backward(y)
+            ctx.high = high
+            return y
 
         @staticmethod
         def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-            (is_linear,) = ctx.saved_tensors
-            return rectifier(gradients[0], is_linear), None, None
+            (y,) = ctx.saved_tensors
+            return rectifier(gradients[0], y, ctx.high), None, None
 
     def relu(func: Any, x: torch.Tensor, inplace: bool = False) -> Any:
         return Ruled.apply(x, math.inf, inplace or func in _IN_PLACE)

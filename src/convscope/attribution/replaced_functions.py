@@ -7,45 +7,49 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch import nn
+from torch.nn import functional
 
 from ..errors import ModelError
-from ..execution.folding import Folding
-from ..execution.one_pass import known_chains
+from ..execution.conv_chains import ConvChain
+from ..execution.one_pass import OnePass
 from .method_run import Run
 
 # In place of func(*args, **kwargs); func itself comes first.
 Replacement: TypeAlias = Callable[..., Any]
 
 
-class Replaced(TorchFunctionMode):
+class Replaced(OnePass):
     """Inside, calls of some functions are replaced, wherever in the network they are made.
 
     Functions are replaced, not modules: an activation module that is used twice, one that works in place and a
-    plain ``F.relu`` are treated alike. ``calls`` counts those between the image and the score.
+    plain ``F.relu`` are treated alike. ``calls`` counts those between the image and the score. Where convolutions
+    have a rule, it sees them with their norms.
     """
 
-    def __init__(self, table: Mapping[Any, Replacement]) -> None:
-        super().__init__()
+    def __init__(self, module: nn.Module, table: Mapping[Any, Replacement]) -> None:
+        super().__init__(module)
         self._table = table
         self.calls = 0
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def folds(self, chain: ConvChain, x: torch.Tensor) -> bool:
+        return functional.conv2d in self._table or super().folds(chain, x)
+
+    def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
         replacement = self._table.get(func)
         if replacement is None:
-            return func(*args, **(kwargs or {}))
+            return super().plainly(func, args, kwargs)
         self.calls += any(isinstance(value, torch.Tensor) and value.requires_grad for value in args)
-        return replacement(func, *args, **(kwargs or {}))
+        return replacement(func, *args, **kwargs)
 
 
 @contextmanager
 def replaced(run: Run, table: Mapping[Any, Replacement]) -> Iterator[Replaced]:
     """`Replaced` for one pass of a method: a note where a rule could not reach, `ModelError` where none reached.
 
-    Functions inside TorchScript, or with a backward pass of their own, cannot be seen. Folding begins last, so
-    that it sees each function first, and the rules see folded convolutions.
+    Functions inside TorchScript, or with a backward pass of their own, cannot be seen.
     """
-    with Replaced(table) as replacing, Folding(known_chains(run.model.module)):
+    with Replaced(run.model.module, table) as replacing:
         yield replacing
     hidden = run.structure.hidden
     if not hidden:

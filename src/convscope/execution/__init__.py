@@ -9,10 +9,12 @@ from .folding import folded_batch_norm, scale_and_shift
 from .fusing import fused
 from .gradients import check_differentiable, differentiable
 from .hooking import hooks
+from .one_pass import OnePass
 from .running import check_weights, copied, evaluating
 
 __all__ = [
     "OUTPUT",
+    "OnePass",
     "check_differentiable",
     "check_weights",
     "convolutions_of",

@@ -39,16 +39,11 @@ def scale_and_shift(
     return scale, shift
 
 
-def folded(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a convolution that includes the norm of its chain."""
-    assert chain.norm is not None
-    scale, shift = scale_and_shift(*chain.norm)
-    bias = shift if chain.bias is None else torch.addcmul(shift, chain.bias, scale)
-    return chain.weight * scale[:, None, None, None], bias
-
-
 def folded_exactly(chain: ConvChain) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, rounded once: computed in float64, on the CPU because not every device has float64."""
+    """Weight and bias of a convolution that includes the norm of its chain.
+
+    They are rounded once: computed in float64, on the CPU because not every device has float64.
+    """
     assert chain.norm is not None
     norm: list[Any] = [v.cpu().double() if isinstance(v, torch.Tensor) else v for v in chain.norm]
     scale, shift = scale_and_shift(*norm)
@@ -86,35 +81,35 @@ class Folding(TorchFunctionMode):
 
     Args:
         chains: convolutions with a norm.
-        weights: by the id of a convolution's weight: the folded weight and bias. Others are folded at each call,
-            which takes about a tenth of a pass with a single image.
+        weights: by the id of a convolution's weight: the folded weight and bias.
     """
 
-    def __init__(
-        self, chains: list[ConvChain], weights: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
-    ) -> None:
+    def __init__(self, chains: list[ConvChain], weights: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
         super().__init__()
         self._chains = {
             id(chain.weight): chain for chain in chains
         }  # which keep the weights alive, and so the ids
-        self._weights = weights or {}
+        self._weights = weights
         self.stand_ins = StandIns()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out: torch.Tensor | None = None
         if func is functional.conv2d and len(args) > WEIGHT:
             chain = self._chains.get(id(args[WEIGHT]))
             if chain is not None and is_known(chain, args, kwargs):
                 return self.convolved(chain, *self.stand_ins.filled_in(func, args, kwargs))
-        elif norm := batch_norm_of(func, args, kwargs):
-            out = self.stand_ins.trade(norm[0], (func, *norm[1:]))
-        elif func in ACTIVATIONS and args:
-            call = call_of(func, args, kwargs)
-            out = self.stand_ins.trade(args[0], call, in_place=is_in_place(func, args, kwargs))
-        if out is not None:
+        elif self.stand_ins and (out := self._traded(func, args, kwargs)) is not None:
             return out
         return self.plainly(func, *self.stand_ins.filled_in(func, args, kwargs))
+
+    def _traded(self, func: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
+        """The result of a norm or an activation, if that has been computed with its convolution."""
+        if norm := batch_norm_of(func, args, kwargs):
+            return self.stand_ins.trade(norm[0], (func, *norm[1:]))
+        if func in ACTIVATIONS and args:
+            call = call_of(func, args, kwargs)
+            return self.stand_ins.trade(args[0], call, in_place=is_in_place(func, args, kwargs))
+        return None
 
     def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
         """A call that folding does not concern."""
@@ -122,10 +117,14 @@ class Folding(TorchFunctionMode):
 
     def convolved(self, chain: ConvChain, args: Any, kwargs: Any) -> torch.Tensor:
         """What the network gets for a convolution with a norm: a stand-in."""
-        weight, bias = self._weights.get(id(chain.weight)) or folded(chain)
+        out = self.with_weights(*self._weights[id(chain.weight)], args, kwargs)
+        return self.awaiting(chain, out, partial(self.plainly, functional.conv2d, args, kwargs))
+
+    def with_weights(self, weight: torch.Tensor, bias: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+        """A convolution with these in place of its own."""
         options = {name: value for name, value in kwargs.items() if name != "bias"}
-        out = functional.conv2d(args[0], weight, bias, *args[_BIAS + 1 :], **options)
-        return self.awaiting(chain, out, partial(functional.conv2d, *args, **kwargs))
+        out: torch.Tensor = self.plainly(functional.conv2d, (args[0], weight, bias, *args[_BIAS + 1 :]), options)
+        return out
 
     def awaiting(
         self, chain: ConvChain, out: torch.Tensor, plain: Callable[[], torch.Tensor], *, activated: bool = False

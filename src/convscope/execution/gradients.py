@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .one_pass import OnePass
 from .running import check_weights, evaluating, running_members
 
 
@@ -25,7 +24,7 @@ def differentiable(module: nn.Module) -> Iterator[None]:
                 f"the weights of {type(module).__name__} were created inside torch.inference_mode and have no "
                 "gradients: build the network outside of it"
             )
-        with torch.enable_grad(), frozen(module), OnePass(module):
+        with torch.enable_grad(), frozen(module):
             yield
             check_weights(module)
 

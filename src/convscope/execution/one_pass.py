@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from .conv_chains import ConvChain, batch_norm_of, convolutions_of, has_hooks
-from .folding import Folding, normalized
+from .folding import Folding, normalized, scale_and_shift
 from .running import running_members
 
 # What a network showed when it was watched. It holds as long as the network makes the same calls with the same
@@ -44,16 +45,27 @@ def known_chains(module: nn.Module) -> list[ConvChain]:
 class OnePass(Folding):
     """Inside, a network folds what it is known for; its other batch norms have a gradient at their input alone.
 
-    Where a map has fewer places than a channel has weights, folding takes longer than the norm.
+    Where a map has fewer places than a channel has weights, the norm scales the map and not the weights.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__(known_chains(module))
+        chains = known_chains(module)
+        super().__init__(chains, {})
+        self._norms = dict(zip(self._chains, _norms_of(chains), strict=True))
 
     def convolved(self, chain: ConvChain, args: Any, kwargs: Any) -> torch.Tensor:
-        if _n_places(args[0]) <= chain.weight[0].numel():
-            return functional.conv2d(*args, **kwargs)
-        return super().convolved(chain, args, kwargs)
+        norm = self._norms[id(chain.weight)]
+        if self.folds(chain, args[0]):
+            bias = norm.shift if chain.bias is None else torch.addcmul(norm.shift, chain.bias, norm.scale)
+            out = self.with_weights(chain.weight * norm.scale_of_weights, bias, args, kwargs)
+            return self.awaiting(chain, out, partial(self.plainly, functional.conv2d, args, kwargs))
+        unscaled = self.plainly(functional.conv2d, args, kwargs)
+        out = torch.addcmul(norm.shift_of_maps, unscaled, norm.scale_of_maps)
+        return self.awaiting(chain, out, lambda: unscaled)
+
+    def folds(self, chain: ConvChain, x: torch.Tensor) -> bool:
+        """Whether to scale the weights of a convolution, not its output."""
+        return _n_places(x) * len(chain.weight) > chain.weight.numel()
 
     def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
         if func is functional.batch_norm and (norm := batch_norm_of(func, args, kwargs)):
@@ -67,13 +79,43 @@ def _n_places(x: torch.Tensor) -> int:
     return x.numel() // x.shape[1]
 
 
+class _Norm(NamedTuple):
+    """Scale and shift of C channels: (C,), and as they are multiplied with weights (C, I, kH, kW) and maps."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+    scale_of_weights: torch.Tensor
+    scale_of_maps: torch.Tensor
+    shift_of_maps: torch.Tensor
+
+
+def _norms_of(chains: list[ConvChain]) -> list[_Norm]:
+    """The norms of chains; those of one kind in a few operations, as there may be a hundred."""
+    alike: dict[Any, list[tuple[int, tuple[Any, ...]]]] = {}
+    for i, chain in enumerate(chains):
+        assert chain.norm is not None
+        mean, _, weight, bias, eps = chain.norm
+        kind = (mean.dtype, mean.device, weight is None, bias is None, eps)
+        alike.setdefault(kind, []).append((i, chain.norm))
+    found: dict[int, _Norm] = {}
+    for (*_, eps), members in alike.items():
+        columns = zip(*(norm[:4] for _, norm in members), strict=True)
+        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+        scale, shift = scale_and_shift(joined[0], joined[1], joined[2], joined[3], eps)
+        of_weights, of_maps = (-1, 1, 1, 1), (-1, 1, 1)
+        every = scale, shift, scale.view(of_weights), scale.view(of_maps), shift.view(of_maps)
+        sizes = [len(norm[0]) for _, norm in members]
+        parts = zip(*(values.split_with_sizes(sizes) for values in every), strict=True)
+        found.update((i, _Norm(*part)) for (i, _), part in zip(members, parts, strict=True))
+    return [found[i] for i in range(len(chains))]
+
+
 class _Normalized(torch.autograd.Function):
     """PyTorch's batch norm, and gradients times its scale, where PyTorch sums over maps for parameters, too."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, *norm: Any) -> torch.Tensor:
-        _, var, weight, _, eps = norm
-        ctx.scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+        ctx.scale, _ = scale_and_shift(*norm)
         return normalized(x, norm)
 
     @staticmethod

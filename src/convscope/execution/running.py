@@ -38,7 +38,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     Only one thread at a time can run a network: flags and hooks belong to the module, and others would see them
     change.
     """
-    refuse_where_it_cannot_run(module)
+    if not _is_inside(module):
+        refuse_where_it_cannot_run(module)
     with (
         orderly_interrupts(),
         _lock_of(module),
@@ -51,6 +52,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             return
         with _without_autocast(device_of(module)), _left_as_it_was(module):
             yield
+
+
+def _is_inside(module: nn.Module) -> bool:
+    """Whether this thread runs the network already."""
+    run = _INSIDE.get(module)
+    return run is not None and run.thread == threading.get_ident()
 
 
 def refuse_where_it_cannot_run(module: nn.Module) -> None:

@@ -38,6 +38,9 @@ class StandIns:
         self._by_id: dict[int, tuple[weakref.ref[torch.Tensor], _StandIn]] = {}
         self._nan: dict[Any, torch.Tensor] = {}  # by type and device
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def put(
         self, expected: Call, result: torch.Tensor, shape: torch.Size, plain: Callable[[], torch.Tensor]
     ) -> torch.Tensor:

@@ -15,8 +15,8 @@ from .random_numbers import Restore, kept_generator
 from .tensor_values import KeptValues
 
 # Set by `nn.Module` itself. A forward pass may add or remove parameters and modules; the rest are hooks and flags.
-_FRAME = frozenset(nn.Module().__dict__) - {"_buffers"}
-_MEMBERS = ("_parameters", "_modules")
+_FRAME = frozenset(nn.Module().__dict__)
+_MEMBERS = ("_buffers", "_parameters", "_modules")
 _FIXED = frozenset((int, float, bool, str, type(None), nn.Parameter))
 _LONG = 1000
 
@@ -64,14 +64,14 @@ class ModuleState:
         for child in members.modules:
             before = dict(child.__dict__)
             self._attributes.append((child.__dict__, before))
-            for name, value in before.items():
-                if type(value) not in _FIXED and name not in _FRAME:
+            for name in before.keys() - _FRAME:
+                if type(value := before[name]) not in _FIXED:
                     self._keep(value, seen, tensors)
             for name in _MEMBERS:
-                if isinstance(before.get(name), dict):
-                    self._keep_container(before[name])
+                if isinstance(own := before.get(name), dict):
+                    self._keep_container(own)
         for buffer in members.buffers:
-            if id(buffer) not in seen:  # TorchScript keeps buffers elsewhere
+            if id(buffer) not in seen:
                 self._keep(buffer, seen, tensors)
 
     def _keep(self, value: Any, seen: set[int], tensors: list[torch.Tensor], *, depth: int = 0) -> None:
@@ -101,11 +101,12 @@ class ModuleState:
                 self._keep(item, seen, tensors, depth=1)
 
     def _keep_container(self, container: Any) -> None:
-        if len(container):
-            kind = next((kind for kind in (dict, set) if isinstance(container, kind)), list)
-            self._filled.append((container, kind(container)))
-        else:
+        if not len(container):
             self._empty.append(container)
+        elif isinstance(container, dict):
+            self._filled.append((container, dict(container)))
+        else:
+            self._filled.append((container, (set if isinstance(container, set) else list)(container)))
 
 
 def _is_same(now: Any, before: Any) -> bool:
