@@ -47,13 +47,13 @@ class Targets:
 
     @property
     def n_each(self) -> int:
-        """Targets per image."""
+        """The number of targets per image."""
         return 1
 
     def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
         """The scores (M, T) from the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
 
-        By default, M is the length of the output. Row m belongs to image m of the batch, or, in a batch of one
+        M defaults to the length of the output. Row m belongs to image m of the batch, or, in a batch of one
         image, all rows belong to that image. T is the number of targets per image.
         """
         n_rows = len(output) if n_rows is None else n_rows
@@ -124,7 +124,7 @@ class _SeveralTargets(Targets):
 
 
 def is_of_classes(target: Any) -> bool:
-    """Whether it names classes; callables and other target objects compute their own scores from the output."""
+    """Whether a target names classes; callables and other target objects compute their own scores."""
     kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
     return target is None or isinstance(target, kinds)
 
