@@ -12,6 +12,7 @@ import torch
 from ..errors import ModelError, ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
+from ..texts import counted
 from .classes import class_names, find_class
 from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
@@ -157,7 +158,8 @@ def check_class_scores(output: object, n_batch: int | None = None) -> torch.Tens
             "give a callable as target that computes N scores from it"
         )
     if n_batch is not None and len(output) != n_batch:
-        raise ModelError(f"the network returns {len(output)} rows of scores for {n_batch} images")
+        rows, images = counted(len(output), "row"), counted(n_batch, "image")
+        raise ModelError(f"the network returns {rows} of scores for {images}")
     return output
 
 
@@ -259,7 +261,8 @@ def _one_each(
         raise TargetError(f"a {type(target).__name__} is not a target: give an index, label, list or callable")
     expected = n_images if n_images is not None else n_batch
     if len(items) != expected:
-        raise TargetError(f"{len(items)} targets for {expected} images; give one, or one per image")
+        given, images = counted(len(items), "target"), counted(expected, "image")
+        raise TargetError(f"{given} for {images}; give one, or one per image")
     return list(items) if positions is None else [items[p] for p in positions]
 
 
