@@ -30,7 +30,7 @@ from convscope import Model, evaluate, load_model
 from convscope.attribution.noisy_gradients import noisy_copies
 from convscope.attribution.superpixel_coalitions import check_superpixel, numbered_superpixels
 from convscope.evaluation.controls import control_maps
-from convscope.execution import evaluating
+from convscope.execution import convolutions_of, evaluating, fused
 from convscope.perturbation import baseline_of, curves, ranks, score_variants
 from convscope.samples import sample_photos
 
@@ -228,7 +228,8 @@ def our_curves(c: Case, behind: torch.Tensor, order: np.ndarray, steps: int) -> 
         return output[:, c.target, None]
 
     with evaluating(c.module), torch.inference_mode():
-        score = partial(score_variants, c.model, tuple(c.x.shape[1:]), score_of=score_of)
+        fusing = fused(convolutions_of(c.module, lambda: c.module(c.x.clone())))
+        score = partial(score_variants, c.model, tuple(c.x.shape[1:]), score_of=score_of, fusing=fusing)
         found = curves(c.x[0], [behind], [order], steps, score)
     return np.concatenate([found.deletion[0, 0, :, 0], found.insertion[0, 0, 1:-1, 0]])
 

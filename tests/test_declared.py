@@ -63,7 +63,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "from .. import kinds\nfrom ..kinds import LEAST, Tone as Shade\n"
         "if TYPE_CHECKING:\n    from pathlib import Path\n"
         "class Wall: ...\n"
-        "@register\n@other.kind\n"
+        "@register\n@other.kind\n@enter(at=1, kinds=get_args(Shade))\n"
         "def color(wall: Wall, at: int | None = None, *, tone: Shade = 'red', least: float = LEAST,\n"
         "    places: list[tuple[int, str]] | Sequence[Path] = (1, 2), on: torch.device | Shade, odd=kinds):\n"
         "    'Paint.'\n"
@@ -74,7 +74,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_names_are_followed_through_stubs_packages_and_aliases(package: Path) -> None:
     found = declared.function("paint", "made_up")
-    assert (found.doc, found.decorators) == ("Paint.", ("register",))
+    assert (found.doc, found.decorators) == (
+        "Paint.",
+        {"register": {}, "other.kind": {}, "enter": {"at": 1, "kinds": ("red", "blue")}},
+    )
     tone = Literal["red", "blue"]
     hints: dict[str, Any] = {name: p.annotation for name, p in found.parameters.items()}
     assert hints == {

@@ -21,11 +21,14 @@ _ROOT = Path(__file__).parent.parent
 
 
 class Function(NamedTuple):
-    """A function of the package: its docstring, its parameters with their annotations, its decorators."""
+    """A function of the package: its docstring, its parameters with their annotations, its decorators.
+
+    ``decorators`` has the keywords given to each decorator, by its name.
+    """
 
     doc: str
     parameters: dict[str, inspect.Parameter]
-    decorators: tuple[str, ...]
+    decorators: dict[str, dict[str, Any]]
 
 
 @functools.cache
@@ -34,7 +37,7 @@ def function(name: str, module: str = "convscope") -> Function:
     home, node = _found(name, module)
     if not isinstance(node, ast.FunctionDef):
         raise LookupError(f"{module} has no function {name!r}")
-    decorators = tuple(d.id for d in node.decorator_list if isinstance(d, ast.Name))
+    decorators = dict(_decorator(d, home) for d in node.decorator_list)
     return Function(ast.get_docstring(node) or "", dict(_parameters(node.args, home)), decorators)
 
 
@@ -51,6 +54,13 @@ def value(name: str, module: str) -> Any:
     if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in sys.stdlib_module_names:
         return getattr(importlib.import_module(node.module), name)
     return getattr(builtins, name, Any) if node is None else Any
+
+
+def _decorator(node: ast.expr, home: str) -> tuple[str, dict[str, Any]]:
+    """The name of a decorator, and the keywords given to it."""
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func), {word.arg: _meaning(word.value, home) for word in node.keywords if word.arg}
+    return ast.unparse(node), {}
 
 
 def _parameters(given: ast.arguments, home: str) -> typing.Iterator[tuple[str, inspect.Parameter]]:
@@ -84,6 +94,8 @@ def _meaning(node: ast.expr, home: str) -> Any:
             return {_meaning(k, home): _meaning(v, home) for k, v in zip(node.keys, node.values, strict=True) if k}
         case ast.UnaryOp(op=ast.USub()):
             return -_meaning(node.operand, home)
+        case ast.Call(func=ast.Name(id="get_args"), args=[kind]):
+            return typing.get_args(_meaning(kind, home))
         case ast.BinOp(op=ast.BitOr()):
             return typing.Union[_meaning(node.left, home), _meaning(node.right, home)]  # noqa: UP007
         case ast.Subscript():

@@ -142,7 +142,7 @@ def _explained(output: AnyPath) -> Iterator[None]:
     except ValueError as error:
         if "embedded null" in str(error) or isinstance(error, UnicodeEncodeError):
             name = repr(os.fspath(output))
-            raise OutputError(f"{name}: cannot be written, as no file can have that name") from error
+            raise OutputError(f"{name}: cannot be written: no file can have this name") from error
         raise
 
 

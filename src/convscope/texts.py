@@ -1,4 +1,4 @@
-"""Text from outside, such as names of files and classes, made fit to be shown; lists of names in messages."""
+"""Words of messages: text from outside made fit to be shown, lists of names, counts of things."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def printable(text: str) -> str:
         a\x1b[2J\nb.jpg
     """
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, with the noun in the singular or the plural.
+
+    Example:
+        >>> counted(1, "image"), counted(2, "image")
+        ('1 image', '2 images')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -537,7 +537,7 @@ def test_several_targets_are_refused(tiny: Model) -> None:
         (np.ones((2, 8, 8)), r"maps of shape \(2, 8, 8\)"),
         (np.ones((16, 16)), r"maps of shape \(16, 16\)"),
         (np.ones((3, 16, 16)), r"maps of shape \(3, 16, 16\) for 2 images"),
-        (np.ones((1, 16, 16)), "1 maps, and more images"),
+        (np.ones((1, 16, 16)), "1 map, and more images"),
         (np.full((2, 16, 16), np.nan), "NaN or infinite"),
         ([], "expected at least one"),
         ({"random": np.ones((2, 16, 16))}, "the name of a control"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.oracles.curves import area
 from tests.oracles.curves import curves as by_definition
 from torch import nn
 
-from convscope.execution import evaluating
+from convscope.execution import convolutions_of, evaluating, fused
 from convscope.models import Model
 from convscope.perturbation import Curves, curves, n_variants, ranks, score_variants
 
@@ -25,8 +26,9 @@ def run(
 ) -> Curves:
     """Of the first two classes."""
     with evaluating(net), torch.inference_mode():
-        score = partial(score_variants, Model(net), tuple(x.shape), score_of=lambda output, m: output[:m, :2])
-        return curves(x, fills, rankings, steps, score)
+        fusing = fused(convolutions_of(net, lambda: net(x[None].clone())))
+        first_two = partial(score_variants, score_of=lambda output, m: output[:m, :2], fusing=fusing)
+        return curves(x, fills, rankings, steps, partial(first_two, Model(net), tuple(x.shape)))
 
 
 def random_rank(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -118,10 +120,9 @@ def test_progress_counts_every_variant() -> None:
     seen: list[int] = []
     net, x = tiny_network().eval(), torch.randn(3, 8, 8)
     with torch.inference_mode():
-        score = partial(
-            score_variants, Model(net), (3, 8, 8), score_of=lambda output, m: output, progress=seen.append
-        )
-        curves(x, [torch.zeros_like(x)] * 2, [random_rank((8, 8))] * 3, 5, score)
+        score = partial(score_variants, Model(net), (3, 8, 8), score_of=lambda output, m: output)
+        seeing = partial(score, fusing=nullcontext(), progress=seen.append)
+        curves(x, [torch.zeros_like(x)] * 2, [random_rank((8, 8))] * 3, 5, seeing)
     assert sum(seen) == n_variants(3, 2, 5) == 1 + 2 + 2 * 3 * 2 * 4
     assert len(seen) > 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from PIL import Image
 from tests.report.made import EVIL, Page, write_photo
 from torch import nn
 
+from convscope.attribution import saliency
 from convscope.embedding import Embeddings, embed
 from convscope.errors import LayerError, ModelError, OutputError, ParameterError, TargetError
+from convscope.evaluation import evaluate
 from convscope.images import load_images
 from convscope.models import Model
 from convscope.outputs import GENERATOR
 from convscope.render import save_png
 from convscope.report import report
 from convscope.report.contents import IMAGES, choose_layers
+from convscope.report.image_views import badge
 from convscope.report.report_page import _curve
 from convscope.report.wording import number
 from convscope.targets import Several, SimilarTo
@@ -106,7 +110,35 @@ def test_every_map_has_a_line_of_evidence(made: tuple[Path, str, Any]) -> None:
     badges = [p for p in page.of("p") if p.get("class", "").startswith("badge")]
     maps = [img for img in page.of("img") if " map of " in img.get("alt", "")]
     assert len(badges) == len(maps) >= 8
+    assert len(re.findall(r"[Bb]etter than a random map", "".join(page.text))) == len(badges)
     assert "completeness error" in "".join(page.text)
+
+
+@pytest.mark.parametrize(
+    ("insertion", "deletion", "verdict"),
+    [
+        (0.5, 0.1, "Better than a random map"),
+        (0.5, 0.2, "Better than a random map by insertion, not by deletion"),
+        (0.5, 0.3, "Better than a random map by insertion, not by deletion"),
+        (0.404, 0.1, "Better than a random map by deletion, not by insertion"),
+        (0.404, 0.196, "Not better than a random map"),
+    ],
+)
+def test_a_map_is_better_than_a_random_one_by_the_numbers_that_are_shown(
+    model: Model, insertion: float, deletion: float, verdict: str
+) -> None:
+    map_ = saliency(model, np.zeros((32, 32, 3), np.uint8))
+    evidence = evaluate(model, np.zeros((32, 32, 3), np.uint8), map_, n_steps=2)
+    values = evidence.values.copy()
+    for k, name in enumerate(evidence.measures):
+        if name.startswith(("insertion", "deletion")):
+            given, chance = (insertion, 0.4) if name.startswith("insertion") else (deletion, 0.2)
+            values[:, k] = [[given], [chance], [chance]]
+    found = badge(replace(evidence, values=values), map_, 0)
+    assert found is not None
+    assert found["verdict"] == verdict
+    assert found["is_better"] is (verdict == "Better than a random map")
+    assert badge(None, map_, 0) is None
 
 
 def test_other_methods_are_shown_where_they_fit_and_named_where_not(model: Model, tmp_path: Path) -> None:

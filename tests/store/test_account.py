@@ -539,7 +539,7 @@ def test_images_without_files_that_replace_others_are_told(tmp_path: Path, netwo
         images = np.full((4, 20, 20, 3), shade, np.uint8)
         store = embed(network, images, store=tmp_path / "s.lance")
     assert changes(store).changed == 4
-    assert "4 images that are no files have taken the place of others" in changes(store).notes[0]
+    assert "4 images without a file replaced others of the same name" in changes(store).notes[0]
 
 
 def test_a_query_whose_file_has_changed_is_told(photos: Path, tmp_path: Path, network: Model) -> None:

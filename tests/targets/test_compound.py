@@ -145,7 +145,7 @@ def test_a_network_without_labels_names_classes_by_number(x: torch.Tensor) -> No
         (Contrast("a", "z"), "no class has the label 'z'"),
         (Contrast("a", None), "expected a class index or a label"),  # type: ignore[arg-type]
         (Contrast(Contrast(0, 1), 2), "expected a class index or a label"),  # type: ignore[arg-type]
-        ([Contrast(0, 1)], "1 targets for 2 images"),
+        ([Contrast(0, 1)], "1 target for 2 images"),
         ([Region(0), Region(1)], "expected a class index or a label"),
         ([Several(0), Several(1)], "expected a class index or a label"),
     ],

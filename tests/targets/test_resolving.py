@@ -53,7 +53,7 @@ def test_a_target_may_be_given_in_many_ways(target: object, expected: list[int])
         ("taby", "did you mean 'tabby'"),
         ("crane", r"label of classes \[4, 5\]"),
         ("zzz", "no class has the label"),
-        ([1], "1 targets for 2 images"),
+        ([1], "1 target for 2 images"),
         ([1, None], "index or a label"),
         (object(), "not a target"),
         ({1, 2}, "not a target"),

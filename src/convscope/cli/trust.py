@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -28,6 +29,17 @@ from .options import (
 
 commands = typer.Typer()
 
+
+def _measures() -> Iterator[str]:
+    """The measures of `convscope.evaluation.measures` that need no regions, read without importing it."""
+    room = "convscope.evaluation.measures"
+    for name in declared.functions(room):
+        about = declared.function(name, room).decorators.get("measure")
+        if about is not None and not about.get("needs_regions"):
+            yield from (f"{name}_{baseline}" for baseline in about["over"]) if "over" in about else (name,)
+
+
+MEASURES = tuple(_measures())
 SHAPES = get_args(declared.value("Shape", "convscope.perturbation"))
 Steps = Annotated[int, typer.Option("--n-steps", min=2, help="Points on each deletion and insertion curve.")]
 Image = Annotated[Path, typer.Argument(help="An image file.", show_default=False)]
@@ -49,7 +61,10 @@ def evaluate(
     target: Target = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="Measure to take; give it once for each. By default all that need no regions."),
+        typer.Option(
+            help=f"Measure to take: {', '.join(MEASURES)}; give it once for each. By default all, deletion and "
+            "insertion over mean and blur only."
+        ),
     ] = None,
     n_steps: Steps = 50,
     seed: Seed = 0,
@@ -64,6 +79,8 @@ def evaluate(
     names = [*(path.name for path in maps or ()), *methods]
     if len(set(names)) < len(names):
         raise ParameterError(f"two maps of one name among {', '.join(names)}; rename a folder")
+    for one in measure or ():
+        as_choice(one, "measure", MEASURES)
     options = checked("evaluate", measures=measure or None, n_steps=n_steps, seed=seed)
     looked_at = chosen_images(images)
     from convscope import ATTRIBUTIONS, Attribution

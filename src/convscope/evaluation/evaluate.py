@@ -18,6 +18,7 @@ from ..models import Model, as_model
 from ..progress import Progress
 from ..results import CONTROLS, Array, Attribution, Evaluation
 from ..targets import Score, Several, Target, describe, is_of_classes
+from ..texts import counted
 from .intervals import mean_and_margin
 from .maps_of_image import GivenMaps
 from .measures import MEASURES, check_measures
@@ -126,7 +127,8 @@ def evaluate(
         raise Interrupted(_result(work, given, maps, model, about, started, run.inputs.skipped)) from None
     for name, values in maps.items():
         if len(values) not in (len(work.names), len(run.inputs)):
-            raise ParameterError(f"{name}: {len(values)} maps for {len(work.names)} images")
+            given_maps, measured = counted(len(values), "map"), counted(len(work.names), "image")
+            raise ParameterError(f"{name}: {given_maps} for {measured}")
     return _result(work, given, maps, model, about, started, run.inputs.skipped)
 
 
@@ -197,7 +199,8 @@ def _by_name(attributions: Any) -> dict[str, GivenMaps]:
 def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Array:
     values = given.values if isinstance(given, Attribution) else as_array(given, name, "maps (N, H, W)")
     if values.ndim != 3 or values.shape[1:] != size or not 1 <= len(values) <= n_images:
-        raise ParameterError(f"{name}: maps of shape {values.shape} for {n_images} images of {size}")
+        expected = f"{counted(n_images, 'image')} of {size}"
+        raise ParameterError(f"{name}: maps of shape {values.shape} for {expected}")
     if values.dtype.kind not in "fiub":
         raise ParameterError(f"{name}: maps of {values.dtype}; expected numbers")
     if not np.isfinite(values).all():

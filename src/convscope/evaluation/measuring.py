@@ -11,6 +11,7 @@ from ..attribution.scored import ScoredImage
 from ..errors import ParameterError, TargetError
 from ..perturbation import Curves, baseline_of, n_variants
 from ..results import CONTROLS, Array, Attribution
+from ..texts import counted
 from .controls import control_maps
 from .maps_of_image import GivenMaps, MapsOfImage
 from .measures import MEASURES, curve_baselines, curve_names
@@ -96,7 +97,7 @@ class Measuring:
         (name,) = image.targets.names
         for method, given in self._given.items():
             if number >= len(self._maps[method]):
-                raise ParameterError(f"{method}: {number} maps, and more images than that")
+                raise ParameterError(f"{method}: {counted(number, 'map')}, and more images than that")
             if isinstance(given, Attribution) and given.targets[number] != name:
                 raise TargetError(
                     f"{method} explains {given.targets[number]!r} of {given.names[number]}, and the target is "

@@ -65,10 +65,8 @@ def head_of(output: torch.Tensor) -> Head:
         if node is None or node in after or node in linear:
             continue
         name = _name(node)
-        by_weights = name.startswith("Bmm") and len(_before(node)) < len(
-            node.next_functions
-        )  # einsum with weights
-        if by_weights or (name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node))):
+        is_einsum = name.startswith("Bmm") and len(_before(node)) < len(node.next_functions)  # with weights
+        if is_einsum or (name.startswith(_LINEAR) and (not name.startswith("Convolution") or _is_dense(node))):
             linear.append(node)
         elif name.startswith(_TRANSPARENT):
             after.add(node)

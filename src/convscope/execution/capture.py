@@ -167,7 +167,7 @@ def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None
 
 @contextmanager
 def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Inside, a network continues with ``change(output)`` instead of the named layer's output."""
+    """Inside, a network continues with ``change(output)`` in place of the named layer's output."""
     place, calls = place_of(name), -1
 
     def leaving(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:

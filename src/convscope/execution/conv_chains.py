@@ -19,7 +19,7 @@ from .members import members_of
 CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _BATCH_NORM = tuple(inspect.signature(functional.batch_norm).parameters)
 _PAD = tuple(inspect.signature(functional.pad).parameters)
-# Those that `fusing` may run in the pass of the convolution.
+# Activations that `fusing` may run in one pass with the convolution.
 ACTIVATIONS = {
     functional.relu, functional.relu6, functional.hardtanh, functional.silu, functional.hardswish,
     torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_,
@@ -31,7 +31,7 @@ NO_USE = frozenset(
 
 
 def batch_norm_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
-    """(input, mean, var, weight, bias, eps) where this is a call of batch norm with fixed statistics."""
+    """(input, mean, var, weight, bias, eps) if this is a call of batch norm with fixed statistics, else None."""
     if func is not functional.batch_norm:
         return None
     given = dict(zip(_BATCH_NORM, args, strict=False)) | kwargs
@@ -42,7 +42,7 @@ def batch_norm_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
 
 
 def zeros_around(func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
-    """(left, right, top, bottom) where this call puts zeros around maps (N, C, H, W)."""
+    """(left, right, top, bottom) if this call pads maps (N, C, H, W) with zeros, else None."""
     if func is not functional.pad:
         return None
     given = dict(zip(_PAD, args, strict=False)) | kwargs
@@ -53,7 +53,7 @@ def zeros_around(func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
 
 
 def call_of(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
-    """A function with all that it is called with but its input."""
+    """A function and its arguments, without the input."""
     return (func, *args[1:], *sorted(kwargs.items()))
 
 
@@ -64,22 +64,22 @@ def is_in_place(func: Any, args: Any, kwargs: Any) -> bool:
 
 @dataclass
 class ConvChain:
-    """A convolution that runs once, with what precedes and follows it if nothing else uses the values between."""
+    """A convolution that runs once, with its padding, norm and activation if nothing else uses what is between."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
-    options: dict[str, Any]  # the other arguments of the convolution, as far as they were given
+    options: dict[str, Any]  # the other arguments of the convolution that were given
     shape: tuple[int, ...]  # of its input, without the batch
-    zeros: tuple[int, ...] | None = None  # left, right, top, bottom: put around its input right before
+    zeros: tuple[int, ...] | None = None  # left, right, top, bottom: padded right before the convolution
     norm: tuple[Any, ...] | None = None  # mean, var, weight, bias, eps
-    activation: Any = None  # the call of it: function, arguments, arguments by name
+    activation: Any = None  # the call: function, positional and keyword arguments
 
 
 def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[ConvChain]:
-    """The convolutions of a network and what belongs to them, found while ``run`` runs it once.
+    """The chains of a network, found while ``run`` runs it once.
 
-    It has to run as it will later: with gradients if these will be wanted. A network with hooks of its owner has
-    none, as a hook may keep what it sees.
+    ``run`` must run it as it will run later: with gradients if they will be needed. The list is empty if the owner
+    has put hooks on the network, because a hook may keep the tensors it sees.
     """
     if has_hooks(members_of(module).modules):
         run()
@@ -90,7 +90,7 @@ def convolutions_of(module: nn.Module, run: Callable[[], object]) -> list[ConvCh
 
 
 def has_hooks(modules: Sequence[nn.Module]) -> bool:
-    """Whether hooks see the tensors inside a network; its modules begin with itself."""
+    """Whether hooks see the tensors inside a network; the first of its modules is the network itself."""
     return bool(_global_forward_hooks or _global_forward_pre_hooks) or any(
         child._forward_hooks or child._forward_pre_hooks for child in modules[1:]
     )
@@ -102,15 +102,14 @@ class _Watching(TorchFunctionMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-        self._kept: list[torch.Tensor] = []  # alive, so that no later tensor gets the same id
+        self._kept: list[torch.Tensor] = []  # kept alive, so that no later tensor gets the same id
         self._ends: dict[int, ConvChain] = {}  # by the id of its latest output
         self._uses: Counter[int] = Counter()
         self._calls: Counter[int] = Counter()  # of weights and of norms
         self._all: list[ConvChain] = []
-        self._links: list[
-            tuple[ConvChain, str, int]
-        ] = []  # chain, attribute, id of the tensor that nothing else may use
-        self._activated: list[tuple[ConvChain, torch.Tensor, int]] = []  # with its output and the version of that
+        # Chain, attribute, and the id of the tensor that nothing else may use.
+        self._links: list[tuple[ConvChain, str, int]] = []
+        self._activated: list[tuple[ConvChain, torch.Tensor, int]] = []  # with output and its version
         self._padded: dict[int, tuple[int, ...]] = {}
         self._pads: Counter[Any] = Counter()  # by amounts and shape
         self._last = 0  # the id of the last call's output

@@ -84,7 +84,7 @@ class _Fusing(Folding):
         return super().__torch_function__(func, types, args, kwargs) if out is None else out
 
     def _convolved(self, args: Any, kwargs: Any) -> torch.Tensor | None:
-        """The output of a kernel, or a stand-in for what the network has until its norm and activation."""
+        """The output of a kernel, or a stand-in that the network holds until it calls the norm and activation."""
         kernel = self._kernels.get(id(args[WEIGHT]))
         if kernel is None or not is_known(kernel.chain, args, kwargs):
             return None
@@ -100,7 +100,7 @@ class _Fusing(Folding):
         return functional.conv2d(*args, **kwargs)
 
     def _padded(self, zeros: tuple[int, ...], args: Any, kwargs: Any) -> torch.Tensor | None:
-        """A stand-in for an input with zeros around it, which are never written."""
+        """A stand-in for a zero-padded input, which is never computed."""
         args, kwargs = self.stand_ins.filled_in(functional.pad, args, kwargs)
         x = args[0] if args else kwargs["input"]
         if not _is_channels_last(x):
@@ -114,7 +114,7 @@ class _Fusing(Folding):
 def _kernel_of(
     chain: ConvChain, folded: tuple[torch.Tensor, torch.Tensor] | None, gradients: bool
 ) -> _Kernel | None:
-    """The kernel of a convolution; None where it cannot run in one pass."""
+    """The kernel of a convolution; None if it cannot run in one pass."""
     weight, bias = folded or (chain.weight, chain.bias)
     stride, padding, dilation, groups = (
         chain.options.get(name, default)

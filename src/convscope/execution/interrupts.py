@@ -1,6 +1,6 @@
 """Delay Ctrl-C while a context is being entered or left, so that every context entered is also left.
 
-Python raises KeyboardInterrupt wherever it happens to be. Between the last line of `__enter__` and the body of the
+Python raises KeyboardInterrupt at whatever line runs. Between the last line of `__enter__` and the body of the
 `with`, or on the first line of `__exit__`, nothing would undo what the context has changed.
 """
 

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers, fast on small parts: weights in order, the activation in the same pass."""
+"""Convolutions and linear layers with fixed weights: packed once for oneDNN, with the activation fused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from ..checks import Pair
 
-# An activation, what it takes after its input, and by name.
+# An activation: its function, its positional arguments after the input, and its keyword arguments.
 Then: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any]] | None
 
 aten = torch.ops.aten
-# Names that oneDNN has for activations that it can run in the pass of the convolution.
+# oneDNN's names for the activations that it can fuse.
 _FUSED = {
     aten.relu.default: "relu",
     aten.hardtanh.default: "hardtanh",
@@ -27,7 +27,7 @@ _FUSED = {
 
 
 def _one_pass_types() -> tuple[torch.dtype, ...]:
-    """The types that oneDNN computes with on this processor."""
+    """The dtypes that oneDNN supports on this processor."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # type: ignore[no-untyped-call]
         return ()
     has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -35,25 +35,25 @@ def _one_pass_types() -> tuple[torch.dtype, ...]:
 
 
 _ONE_PASS_TYPES = _one_pass_types()
-_MANY_ROWS = 1000  # any number of more than a few gives the same order of a linear layer's weights
-_BLOCK = 1 << 22  # weights that are put in order at once, 16 MB of them
+_MANY_ROWS = 1000  # weights are packed in the same way for any number of rows above a few
+_BLOCK = 1 << 22  # weights packed at once, 16 MB in float32
 
 
 class Linear:
-    """A linear layer with fixed weights along the last dimension, and perhaps an activation after it.
+    """A linear layer with fixed weights on the last dimension, optionally with an activation.
 
-    By oneDNN, which on some processors is twice as fast as the MKL behind `functional.linear`. It wants the
-    weights in an order of its own; one order serves all numbers of rows, and is as fast as one for each.
+    It uses oneDNN, which on some processors is twice as fast as the MKL behind `functional.linear`. oneDNN needs
+    packed weights; packed for one number of rows, they are as fast for any other.
 
     Args:
-        keep: keep the weights in that order, and no other copy; otherwise they are put in order at every call,
-            a block at a time, which takes longer but no memory where the network holds them anyway.
+        keep: keep only the packed weights. Otherwise they are packed at every call, a block at a time, which is
+            slower but takes no memory for a second copy of weights that the network holds anyway.
     """
 
     def __init__(
         self, weight: torch.Tensor, bias: torch.Tensor | None, then: Then = None, *, keep: bool = False
     ) -> None:
-        self.macs_each = weight.shape[1]  # multiplications for one number of the output
+        self.macs_each = weight.shape[1]  # multiplications per output value
         self._weight, self._bias, self._then = weight, bias, then
         self._attribute = onednn_name(then)
         self._is_kept = keep and is_one_pass(weight)
@@ -62,12 +62,12 @@ class Linear:
 
     @classmethod
     def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Linear:
-        """The linear layer of a node; its weights have to be constants."""
+        """The linear layer of a node, whose weights must be constants."""
         _, weight, bias = (*node.args, None)[:3]
         return cls(constants[weight], None if bias is None else constants[bias])  # type: ignore[index]
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., N) of (..., K)."""
+        """The output (..., N) for an input (..., K)."""
         if not is_one_pass(x):
             return _activated(functional.linear(x, self._weight, self._bias), self._then)
         name, numbers = self._attribute or ("none", [])
@@ -89,7 +89,7 @@ class Linear:
 
 
 class Convolution:
-    """A convolution with fixed weights, and perhaps an activation after it."""
+    """A convolution with fixed weights, optionally with an activation."""
 
     def __init__(
         self,
@@ -103,19 +103,19 @@ class Convolution:
         then: Then,
     ) -> None:
         self.kernel = (weight.shape[2], weight.shape[3])
-        self.macs_each = weight[0].numel()  # multiplications for one number of the output
+        self.macs_each = weight[0].numel()  # multiplications per output value
         self.stride, self.before, self.dilation = stride, before, dilation
         self._bias, self.after, self.groups, self.then = bias, after, groups, then
         self._packed: Any = None
         self._attribute = onednn_name(then)
-        # oneDNN wants another order of a convolution's weights for other sizes of maps; a linear layer's stays.
+        # oneDNN packs a convolution's weights for one size of maps, but a linear layer's for any number of rows.
         is_linear = self.kernel == (1, 1) and groups == 1 and before == after == (0, 0)
         self._linear = Linear(weight.flatten(1), bias, then, keep=True) if is_linear else None
         self._weight = None if is_linear else weight
 
     @classmethod
     def of(cls, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Convolution:
-        """The convolution of a node; its weights have to be constants."""
+        """The convolution of a node, whose weights must be constants."""
         given: dict[str, Any] = dict(
             zip(("x", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
         )
@@ -143,17 +143,17 @@ class Convolution:
         )
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
-        """Of maps (B, C, H, W)."""
+        """The output for maps (B, C, H, W)."""
         if self.before == self.after:
             return self._run(x, self.before)
-        # As much on both sides, and the rows and columns that are then too many cut off: a padded copy costs more.
+        # Pad both sides equally and cut off the surplus rows and columns: a padded copy of the input costs more.
         padding, (top, left) = evened(self.before, self.after, self.stride)
         height, width = self.sizes((x.shape[2], x.shape[3]), self.before, self.after)
         out = self._run(x, padding)[:, :, top : top + height, left : left + width]
         return out.contiguous(memory_format=torch.channels_last)
 
     def sizes(self, size: Pair, before: Pair, after: Pair) -> Pair:
-        """Rows and columns of the output for an input of that size, with so many zeros before and after."""
+        """Rows and columns of the output for an input of this size, with these numbers of zeros around it."""
         rows, columns = (
             (n + b + a - d * (k - 1) - 1) // s + 1
             for n, b, a, d, k, s in zip(size, before, after, self.dilation, self.kernel, self.stride, strict=True)
@@ -161,7 +161,7 @@ class Convolution:
         return rows, columns
 
     def part(self, x: torch.Tensor) -> torch.Tensor:
-        """Of parts of maps, with their borders in them already."""
+        """The output for parts of maps that already include their borders."""
         return self._run(x, (0, 0))
 
     def _run(self, x: torch.Tensor, padding: Pair) -> torch.Tensor:
@@ -176,13 +176,13 @@ class Convolution:
         return _activated(out, self.then)
 
     def _one_pass(self, x: torch.Tensor, padding: Pair) -> torch.Tensor:
-        """By oneDNN's own operation, as torch.compile does: `conv2d` puts the weights in order at every call."""
+        """Run oneDNN's own operation, as torch.compile does: `conv2d` would pack the weights at every call."""
         if self._weight is not None:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             self._packed = reorder(
                 self._weight.to_mkldnn(), [*padding], [*self.stride], [*self.dilation], self.groups, [*x.shape]
             )
-            self._weight = None  # and not needed again, as a kernel runs on one device, in one type
+            self._weight = None  # not needed again, because a kernel runs on one device and in one dtype
         name, numbers = self._attribute or ("none", [])
         out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._packed, self._bias, padding, self.stride, self.dilation, self.groups, name, numbers, None
@@ -191,7 +191,7 @@ class Convolution:
 
 
 def is_one_pass(x: torch.Tensor) -> bool:
-    """Whether oneDNN's own operations take it."""
+    """Whether oneDNN's own operations accept this tensor."""
     return x.device.type == "cpu" and x.dtype in _ONE_PASS_TYPES
 
 
@@ -203,7 +203,7 @@ def _activated(out: torch.Tensor, then: Then) -> torch.Tensor:
 
 
 def onednn_name(then: Then) -> tuple[str, list[float]] | None:
-    """The activation and its numbers as oneDNN has them; None where it cannot run it in the same pass."""
+    """oneDNN's name of the activation, and its numbers; None if oneDNN cannot fuse it."""
     if then is None:
         return "none", []
     target, args, kwargs = then
@@ -215,7 +215,7 @@ def onednn_name(then: Then) -> tuple[str, list[float]] | None:
 
 
 def evened(before: Pair, after: Pair, stride: Pair) -> tuple[Pair, Pair]:
-    """As many zeros on both sides as are enough, and which output is then the first; for rows and for columns."""
+    """Equal padding for both sides, no less than given, and the index of the first output; (rows, columns)."""
     extra = [max(0, -((b - a) // s)) for b, a, s in zip(before, after, stride, strict=True)]
     padding = [b + e * s for b, e, s in zip(before, extra, stride, strict=True)]
     return (padding[0], padding[1]), (extra[0], extra[1])

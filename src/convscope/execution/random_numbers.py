@@ -14,7 +14,7 @@ Restore: TypeAlias = Callable[[], object]
 
 
 def kept_generator(value: object) -> Restore | None:
-    """A function that resets a random generator to its present state; None for any other object."""
+    """A function that resets a random generator to its current state; None for any other object."""
     if type(value) is torch.Generator:
         return partial(value.set_state, value.get_state())
     if type(value) is np.random.Generator:

@@ -9,7 +9,7 @@ from .kernels import Convolution, Then, aten, evened
 
 
 def before_activation(gradient: torch.Tensor, out: torch.Tensor, then: Then) -> torch.Tensor:
-    """The gradient at the input of a ReLU or a hardtanh, of that at its output ``out``; itself without one."""
+    """The gradient at the input of a ReLU or a hardtanh, from the gradient at its output ``out``."""
     if then is None:
         return gradient
     low, high = then[1] or (0.0, float("inf"))
@@ -57,11 +57,10 @@ class Transposed:
         padding, (top, left) = evened(forward.before, forward.after, forward.stride)
         height, width = forward.sizes((size[2], size[3]), padding, padding)
         bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]
-        if any((top, bottom, left, right)):  # rows and columns that were cut off have a gradient of zero
+        if any((top, bottom, left, right)):  # rows and columns that were cut off have zero gradient
             gradient = functional.pad(gradient, (left, right, top, bottom))
-        given = torch.empty(
-            size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
-        )  # only its size counts
+        layout = torch.channels_last
+        given = torch.empty(size, dtype=gradient.dtype, device=gradient.device, memory_format=layout)  # never read
         found: tuple[torch.Tensor, ...] = aten.convolution_backward(
             gradient,
             given,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import overload
 
 from ..arguments import checks_arguments
+from ..texts import counted
 from .image_source import WHITE, Color, ImageSource, Pixels
 from .opening import open_image
 
@@ -83,8 +84,8 @@ class ImageSet(Sequence[Pixels]):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        classes = len({label for label in self.labels if label is not None})
-        return f"ImageSet({len(self)} images, {classes} labels)"
+        n_labels = len({label for label in self.labels if label is not None})
+        return f"ImageSet({counted(len(self), 'image')}, {counted(n_labels, 'label')})"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from PIL import Image
 
 from ..results.files import is_saved
-from ..texts import listed
+from ..texts import counted, listed
 
 # Files that often lie next to images. Any other name may be an image; it is opened to find out.
 _KINDS = frozenset(
@@ -63,10 +63,10 @@ class LeftOut:
             notes.append(f"left out {n} {files}, judging by name or kind: {self._kinds()}")
         if self.own:
             named = listed(sorted(self.own), _MOST_NAMED)
-            notes.append(f"left out {_counted(self.own, 'folder')} that convscope wrote: {named}")
+            notes.append(f"left out {counted(len(self.own), 'folder')} that convscope wrote: {named}")
         if self.links:
             notes.append(
-                f"left out {_counted(self.links, 'link')} back up or to folders that are read anyway: "
+                f"left out {counted(len(self.links), 'link')} back up or to folders that are read anyway: "
                 f"{listed(sorted(self.links), _MOST_NAMED)}"
             )
         return notes
@@ -96,7 +96,3 @@ def is_own(folder: str, inside: Collection[str]) -> bool:
     if folder.lower().endswith(".lance") and "_versions" in inside:
         return True
     return "manifest.json" in inside and is_saved(folder)
-
-
-def _counted(things: Sequence[str], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

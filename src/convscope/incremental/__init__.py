@@ -5,9 +5,9 @@
 (`pointwise_rules`, `sliding_rules`), `plan` combines these, and `run` executes the plan.
 """
 
-from .geometry import Ints
+from .geometry import IntArray
 from .graph import GraphError
 from .plan import AT_ONCE, Changes, Plan, forget_plan, plan_of
 from .run import IncrementalRun
 
-__all__ = ["AT_ONCE", "Changes", "GraphError", "IncrementalRun", "Ints", "Plan", "forget_plan", "plan_of"]
+__all__ = ["AT_ONCE", "Changes", "GraphError", "IncrementalRun", "IntArray", "Plan", "forget_plan", "plan_of"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-Ints: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+IntArray: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Border: TypeAlias = float | Literal["reflect", "replicate", "circular"]
 
 OUTSIDE = -1  # the source of a position in a border of constant value
@@ -30,14 +30,14 @@ class Axis(Protocol):
     def step(self) -> int:
         """Intervals of the output start and end at multiples of this."""
 
-    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
-        """The interval of the output that a change of the input's can reach; start >= end if empty."""
+    def changed(self, start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
+        """The interval of the output that a change in this input interval can reach; start >= end if empty."""
 
-    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
-        """First position and number of positions of the input, borders included, that ``size`` outputs need."""
+    def needed(self, start: IntArray, size: int) -> tuple[IntArray, int]:
+        """The first of the input positions, borders included, that ``size`` outputs need, and their number."""
 
-    def source(self, places: Ints) -> Ints:
-        """The input's positions whose values these have, also in the border; `OUTSIDE` for a constant border."""
+    def source(self, places: IntArray) -> IntArray:
+        """The input positions with the values of these, also in the border; `OUTSIDE` for a constant border."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class Sliding:
     def _reach(self) -> int:
         return (self.kernel - 1) * self.dilation
 
-    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    def changed(self, start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
         if isinstance(self.border, str):
             return self._mirrored(start, end)
         first = -((self._reach - self.before - start) // self.stride)  # rounded up
         last = (end - 1 + self.before) // self.stride
         return np.clip(first, 0, self.n_out), np.where(end > start, np.clip(last + 1, 0, self.n_out), 0)
 
-    def _mirrored(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    def _mirrored(self, start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
         """Check every output position, because the border repeats positions of the input."""
         reached = np.zeros((len(start), self.n_out), bool)
         for j in range(self.kernel):
@@ -83,10 +83,10 @@ class Sliding:
         last = np.where(reached.any(axis=1), self.n_out - reached[:, ::-1].argmax(axis=1), 0)
         return first, last
 
-    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
+    def needed(self, start: IntArray, size: int) -> tuple[IntArray, int]:
         return start * self.stride - self.before, (size - 1) * self.stride + self._reach + 1
 
-    def source(self, places: Ints) -> Ints:
+    def source(self, places: IntArray) -> IntArray:
         if self.border == "replicate":
             return np.clip(places, 0, self.n_in - 1)
         if self.border == "circular":
@@ -112,17 +112,17 @@ class Repeating:
     def step(self) -> int:
         return self.factor
 
-    def changed(self, start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    def changed(self, start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
         return start * self.factor, end * self.factor
 
-    def needed(self, start: Ints, size: int) -> tuple[Ints, int]:
+    def needed(self, start: IntArray, size: int) -> tuple[IntArray, int]:
         return start // self.factor, size // self.factor
 
-    def source(self, places: Ints) -> Ints:
+    def source(self, places: IntArray) -> IntArray:
         return places
 
 
-def fit(start: Ints, end: Ints, n: int, step: int = 1) -> tuple[Ints, int]:
+def fit(start: IntArray, end: IntArray, n: int, step: int = 1) -> tuple[IntArray, int]:
     """Intervals of one size, inside 0 ... n and at least ``step`` long, that cover the given ones."""
     size = max(step, int((end - start).max(initial=0)))
     return np.clip(np.minimum(start, n - size), 0, None), size

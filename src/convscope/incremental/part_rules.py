@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from ..execution.kernels import Convolution, Linear
-from .geometry import Axis, Ints, Sliding
+from .geometry import Axis, IntArray, Sliding
 
 Dims: TypeAlias = tuple[int, int]
 
@@ -24,8 +24,8 @@ Dims: TypeAlias = tuple[int, int]
 class Rects:
     """B rectangles of one size in a map: the part of it that is recomputed."""
 
-    top: Ints
-    left: Ints
+    top: IntArray
+    left: IntArray
     height: int
     width: int
 
@@ -103,7 +103,7 @@ def arguments(node: fx.Node) -> dict[str, Any]:
 
 
 def common_dims(node: fx.Node, known: Known) -> Dims:
-    """The dimensions of rows and columns, which must be the same, with the same sizes, in all inputs of a node."""
+    """The dimensions of rows and columns of all inputs of a node, whose sizes must agree."""
     sources = maps_of(node, known)
     spatial = known.spatial[sources[0]]
     shapes = {(known.spatial[s], len(shape_of(s)), *(shape_of(s)[d] for d in known.spatial[s])) for s in sources}

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from ..execution import weights_digest
 from ..execution.kernels import Convolution, Linear
-from .geometry import Ints, fit
+from .geometry import IntArray, fit
 from .graph import Graph, GraphError, graph_of
 from .operations import rule_of
 from .part_rules import Known, Rects, Rule, UnknownOperationError, is_at_its_place, is_number, maps_of, shape_of
@@ -28,11 +28,11 @@ AT_ONCE = 24  # variants in a batch; more than whole images would allow, since t
 class Layout:
     """A batch of variants: ``rows`` are their numbers, ``parts`` the part of each map to recompute (None: all)."""
 
-    rows: Ints
+    rows: IntArray
     parts: dict[fx.Node, Rects | None]
 
 
-# The latest plan of each network, which takes a second to make; it is dropped together with the network.
+# The latest plan of each network; making one takes a second. It is dropped together with the network.
 _PLANS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Plan | str]] = weakref.WeakKeyDictionary()
 
 
@@ -50,7 +50,7 @@ def plan_of(module: nn.Module, image: torch.Tensor, dtype: torch.dtype | None = 
 
 
 def forget_plan(module: nn.Module) -> None:
-    """Drop the cached plan, because something has changed that the weights do not show."""
+    """Drop the cached plan, for a change in the network that its weights do not show."""
     _PLANS.pop(module, None)
 
 
@@ -112,7 +112,7 @@ class Plan:
         self.macs_of = {node: macs for node in self.graph.nodes if (macs := _macs(node, self))}
         self.last_uses = _last_uses(self.graph)
 
-    def changes(self, rectangles: Ints, *, whole_from: float = WHOLE) -> Changes:
+    def changes(self, rectangles: IntArray, *, whole_from: float = WHOLE) -> Changes:
         """What changes in variants that differ from an image in these rectangles.
 
         Args:
@@ -142,15 +142,15 @@ class Plan:
 
     def explain(self) -> str:
         """Where and why whole maps are computed for any rectangle, and their share of the multiplications."""
-        blamed = [
+        causes = [
             f"{node.name} ({node.target}): {reason}"
             for node, reason in self.reasons.items()
             if all(source in self.known.spatial for source in self.sources(node))
         ]
-        if not blamed:
+        if not causes:
             return "every operation runs on parts"
         dense = sum(self.macs_of.get(node, 0) for node in self.reasons) / max(self.macs(), 1)
-        return f"{dense:.0%} of the multiplications on whole maps, from here on:\n" + "\n".join(blamed)
+        return f"{dense:.0%} of the multiplications on whole maps, from here on:\n" + "\n".join(causes)
 
 
 def _last_uses(graph: Graph) -> dict[fx.Node, list[fx.Node]]:
@@ -171,14 +171,14 @@ def _macs(node: fx.Node, plan: Plan) -> float:
 class Changes:
     """What changes, in every map of a network, for M variants of an image that differ in one rectangle each."""
 
-    def __init__(self, plan: Plan, rectangles: Ints, whole_from: float) -> None:
+    def __init__(self, plan: Plan, rectangles: IntArray, whole_from: float) -> None:
         self._plan, self._whole_from = plan, whole_from
         self._layouts: dict[bytes, Layout] = {}  # a grid of windows is the same for every image
         self._down = _Reach(plan, rectangles[:, 0], rectangles[:, 2], 0)
         self._across = _Reach(plan, rectangles[:, 1], rectangles[:, 3], 1)
-        self.order: Ints = self._alike()
+        self.order: IntArray = self._by_size()
 
-    def _alike(self) -> Ints:
+    def _by_size(self) -> IntArray:
         """An order that puts variants together whose changes have about the same height and width.
 
         In a batch, all parts are as large as the largest needs to be. So the variants are split into a few equal
@@ -190,14 +190,14 @@ class Changes:
         band = np.argsort(np.argsort(down, kind="stable"), kind="stable") * n_bands // max(len(down), 1)
         return np.lexsort((np.where(band % 2, -across, across), -band))  # largest first: fragments memory less
 
-    def layout(self, rows: Ints) -> Layout:
+    def layout(self, rows: IntArray) -> Layout:
         """The batch of the variants with these numbers."""
         key = rows.tobytes()
         if key not in self._layouts:
             self._layouts[key] = Layout(rows, self._parts(rows))
         return self._layouts[key]
 
-    def _parts(self, rows: Ints) -> dict[fx.Node, Rects | None]:
+    def _parts(self, rows: IntArray) -> dict[fx.Node, Rects | None]:
         plan = self._plan
         parts: dict[fx.Node, Rects | None] = {plan.graph.input: self._rects(plan.graph.input, rows)}
         for node in plan.graph.nodes[1:-1]:
@@ -210,7 +210,7 @@ class Changes:
                 parts[node] = self._rects(node, rows)
         return parts
 
-    def _rects(self, node: fx.Node, rows: Ints) -> Rects | None:
+    def _rects(self, node: fx.Node, rows: IntArray) -> Rects | None:
         """Rectangles of one size around what each variant changes; None if they cover most of the map."""
         (height, width), rule = self._plan.size(node), self._plan.rules.get(node)
         steps = (1, 1) if rule is None or rule.axes is None else (rule.axes[0].step, rule.axes[1].step)
@@ -230,9 +230,9 @@ class Changes:
 class _Reach:
     """The interval of rows (or columns) of every map that each rectangle can change."""
 
-    def __init__(self, plan: Plan, start: Ints, end: Ints, axis: int) -> None:
+    def __init__(self, plan: Plan, start: IntArray, end: IntArray, axis: int) -> None:
         stretches, self._which = np.unique(np.stack([start, end], axis=1), axis=0, return_inverse=True)
-        self._of: dict[fx.Node, tuple[Ints, Ints]] = {plan.graph.input: (stretches[:, 0], stretches[:, 1])}
+        self._of: dict[fx.Node, tuple[IntArray, IntArray]] = {plan.graph.input: (stretches[:, 0], stretches[:, 1])}
         for node, rule in plan.rules.items():
             reached = [self._of[source] for source in plan.sources(node)]
             if rule.axes is not None:
@@ -247,13 +247,13 @@ class _Reach:
         # Multiplications if every rectangle spanned its map along the other axis.
         self.cost = cost[self._which.reshape(-1)]
 
-    def of(self, node: fx.Node, rows: Ints) -> tuple[Ints, Ints]:
+    def of(self, node: fx.Node, rows: IntArray) -> tuple[IntArray, IntArray]:
         start, end = self._of[node]
         chosen = self._which.reshape(-1)[rows]
         return start[chosen], end[chosen]
 
 
-def _hull(stretches: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+def _hull(stretches: list[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntArray]:
     """The smallest interval around several, some of which may be empty."""
     first, last = stretches[0]
     for start, end in stretches[1:]:

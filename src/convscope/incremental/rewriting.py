@@ -18,8 +18,7 @@ _NOTHING = {aten.detach.default, aten.alias.default, aten.lift_fresh_copy.defaul
 # Replaced by `reshape`, which works for tensors of any layout.
 _RESHAPES = {aten.view.default, aten._unsafe_view.default}
 
-
-_LAST = 2**63 - 1  # as the end of a slice: no end
+_LAST = 2**63 - 1  # the end of a slice without an end
 _CHECKS = {aten._assert_tensor_metadata.default}
 
 
@@ -51,7 +50,7 @@ def mutates_a_view(graph: fx.Graph) -> bool:
 
 
 def without_mutation(graph: fx.Graph) -> None:
-    """Replace relu_ by relu and the like; later users of the changed tensor get the result instead."""
+    """Replace relu_ by relu and the like; later users of the changed tensor get the result."""
     for node in graph.nodes:
         if _in_place(node):
             packet = getattr(aten, node.target._schema.name.removeprefix("aten::")[:-1])
@@ -135,9 +134,8 @@ def fold_batch_norm(graph: fx.Graph, constants: dict[fx.Node, Any]) -> None:
         constants[new_weight] = folded.to(constants[weight])
         constants[new_bias] = shifted.to(constants[weight])
         convolution.args = (x, new_weight, new_bias, *rest)
-        for result in (
-            list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]
-        ):  # a tuple, or the map itself
+        # The native operation returns a tuple, so its map is a user of the node.
+        for result in list(node.users) if node.target is _NATIVE_BATCH_NORM else [node]:
             result.replace_all_uses_with(convolution)
             graph.erase_node(result)
         if node.target is _NATIVE_BATCH_NORM:
@@ -177,7 +175,7 @@ def scaled_(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.
 
 
 def reuse_memory(graph: fx.Graph) -> None:
-    """Work in place where nothing else uses the tensor; allocating memory costs as much as the operation."""
+    """Work in place if nothing else uses the tensor: allocating memory costs as much as the operation."""
     for node in graph.nodes:
         if node.target not in _IN_PLACE or not isinstance(node.args[0], fx.Node):
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from .geometry import OUTSIDE, Axis, Ints, Sliding
+from .geometry import OUTSIDE, Axis, IntArray, Sliding
 from .part_rules import Rects, Rule, is_at_its_place, shape_of
 from .plan import Layout, Plan
 from .rewriting import evaluate
@@ -114,12 +114,12 @@ class IncrementalRun:
 
 
 class _Values:
-    """The values computed so far that are still needed."""
+    """The values computed so far, without those that nothing needs any more."""
 
     def __init__(self, plan: Plan, given: torch.Tensor) -> None:
         self._plan = plan
         self._values: dict[fx.Node, Any] = {plan.graph.input: given}
-        self.wholes: dict[fx.Node, torch.Tensor] = {}  # whole maps of those that are parts in ``_values``
+        self.wholes: dict[fx.Node, torch.Tensor] = {}  # whole maps of nodes with only a part in ``_values``
 
     def __getitem__(self, node: fx.Node) -> Any:
         return self._plan.graph.constants[node] if node in self._plan.graph.constants else self._values[node]
@@ -200,7 +200,7 @@ def _map(
     return maps.permute([order.index(dim) for dim in range(len(shape))])
 
 
-def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Ints, across: Ints) -> None:
+def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: IntArray, across: IntArray) -> None:
     """Copy values of the part to all ``rows`` of the same positions in the map.
 
     Args:
@@ -221,7 +221,7 @@ def _overlay(rows: torch.Tensor, part: torch.Tensor, have: Rects, down: Ints, ac
     rows.index_copy_(0, target_rows, part.index_select(0, torch.from_numpy(source).to(rows.device)))
 
 
-def _same_for_all(places: Ints, size: int) -> slice | None:
+def _same_for_all(places: IntArray, size: int) -> slice | None:
     """The columns with 0 ... size - 1, if every row has these once, in order and in the same columns."""
     start = int((places[0] >= 0).argmax())
     stretch = places[:, start : start + size]

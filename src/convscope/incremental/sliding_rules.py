@@ -94,7 +94,7 @@ def _averaging(axes: list[Sliding], kernel: Dims, stride: Dims, counts: list[Any
 
 
 def _count(axis: Sliding, border: int) -> Any:
-    """How many positions of the input, extended by ``border``, each output averages over."""
+    """How many positions each output averages over, of the input extended by ``border``."""
     places = np.arange(axis.n_out)[:, None] * axis.stride - axis.before + np.arange(axis.kernel)
     return ((places >= -border) & (places < axis.n_in + border)).sum(axis=1).astype(float)
 

@@ -57,7 +57,7 @@ def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.
 
 
 def _analyzed(module: nn.Module, shape: Shape) -> Structure:
-    """The structure; `ModelError` for lazy weights, a refusal if the weights change in a run."""
+    """The structure, with a refusal if the weights change in a run; `ModelError` for lazy weights."""
     name, device = type(module).__name__, device_of(module)
     if any(is_lazy(p) for p in module.parameters()):
         raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
@@ -92,7 +92,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
                 continue
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # report the one in the default layout: we may have caused the others
+        except Exception as error:  # report the one in the default layout: channels-last may have caused the other
             if failure is None or layout == torch.contiguous_format:
                 failure = error
             continue
@@ -126,7 +126,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
 
 
 def _remember_chains(module: nn.Module, image: torch.Tensor, output: Any, graph: Graph | None) -> None:
-    """Let gradients pass through folded batch norms, where all is seen that runs, and gives the same."""
+    """Let gradients pass through folded batch norms, unless parts of the network are hidden or outputs change."""
     forget_chains(module)
     if graph is None or graph.hidden:
         return

@@ -38,13 +38,14 @@ def dense_outputs(model: Model, variants: Variants, precision: Precision) -> Ite
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     plain: list[Any] = []
     with half:
-        # Copies of the image, as the network's first operation may be in place.
+        # Copies of the image, because the network's first operation may be in place.
         fusing: AbstractContextManager[Any] = fused(
             convolutions_of(model.module, lambda: plain.append(run(image.clone())))
         )
         with fusing:
             clean = run(image.clone())
-        if not _is_same(plain[0], clean, tolerance(model, precision)):  # what TorchScript does is not seen
+        # Where part of the network was not watched, as in TorchScript, run it unfused.
+        if not _is_same(plain[0], clean, tolerance(model, precision)):
             fusing, clean = nullcontext(), plain[0]
         with fusing:
             size = model.fitting_batch(variants.shape, fused=True)
@@ -52,7 +53,7 @@ def dense_outputs(model: Model, variants: Variants, precision: Precision) -> Ite
 
 
 def _is_same(expected: Any, found: Any, share: float) -> bool:
-    """Whether outputs are the same up to a share of the largest value; where it is infinite, both have to be."""
+    """Whether outputs agree up to a share of the largest finite value; infinite ones must be equal."""
     pairs = list(zip_longest(tensors_of(expected), tensors_of(found)))
     if any(a is None or b is None or a.shape != b.shape for a, b in pairs):
         return False
@@ -70,7 +71,7 @@ def score_variants(
     variants: Callable[[int, int], torch.Tensor],
     score_of: Callable[[Any, int], torch.Tensor],
     *,
-    fusing: AbstractContextManager[Any] | None = None,
+    fusing: AbstractContextManager[Any],
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """The scores of n variants of any kind; each batch is made just before it runs.
@@ -81,14 +82,13 @@ def score_variants(
         n: the number of variants.
         variants: a function from (first, end) to these variants, (m, C, H, W).
         score_of: a function from the network's output for m variants, and m, to their scores (m, T).
-        fusing: the network's `fused` context, if the caller already has it.
+        fusing: the network's `fused` context, or `nullcontext` to run it as it is.
         progress: called with the number of variants done since the last call.
 
     Returns:
         (n, T) float64 on the CPU.
 
-    Cost: n forward passes with batch norm and activations fused into the convolutions, plus one without
-    ``fusing``; memory for one batch.
+    Cost: n forward passes; memory for one batch.
     """
     prepare = model.preparation(shape)
     found: list[torch.Tensor] = []
@@ -98,8 +98,6 @@ def score_variants(
         found.append(score_of(model.module(x), end - first).cpu().double())
 
     done = 0
-    if fusing is None:
-        fusing = fused(convolutions_of(model.module, lambda: model.module(prepare(variants(0, 1)).clone())))
     with fusing:
         for end in in_batches(n, model.fitting_batch(shape, fused=True), run):
             if progress:

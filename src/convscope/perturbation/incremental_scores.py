@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..checks import Precision
-from ..incremental import AT_ONCE, Changes, IncrementalRun, Ints, Plan, forget_plan, plan_of
+from ..incremental import AT_ONCE, Changes, IncrementalRun, IntArray, Plan, forget_plan, plan_of
 from ..models import Model
 from .masks import Masks
 from .variants import Outputs, Variants, widened
@@ -43,7 +43,7 @@ class IncrementalEngine:
         changes = self._changes_of(variants.masks)
         run = IncrementalRun(self._plan, variants.image)
 
-        def of(numbers: Ints) -> Any:
+        def of(numbers: IntArray) -> Any:
             layout = changes.layout(numbers)
             part = layout.parts[self._plan.graph.input]
             assert part is not None

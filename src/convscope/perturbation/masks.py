@@ -12,7 +12,7 @@ import torch
 
 from ..checks import Pair, as_pair
 from ..errors import ParameterError
-from ..incremental import Ints
+from ..incremental import IntArray
 from ..results import Array
 
 Shape: TypeAlias = Literal["rectangle", "ellipse", "superpixel"]
@@ -25,24 +25,24 @@ class Masks:
     """M masks (H, W), True where the image is hidden; made on request, never all at once."""
 
     n: int
-    some: Callable[[Ints], torch.Tensor]  # from m numbers to the masks with these numbers, (m, H, W)
+    some: Callable[[IntArray], torch.Tensor]  # from m numbers to the masks with these numbers, (m, H, W)
 
     def __len__(self) -> int:
         return self.n
 
-    def __iter__(self) -> Iterator[tuple[Ints, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[IntArray, torch.Tensor]]:
         """Numbers and masks, batch by batch."""
         for first in range(0, self.n, _AT_ONCE):
             numbers = np.arange(first, min(first + _AT_ONCE, self.n))
             yield numbers, self.some(numbers)
 
     @cached_property
-    def rectangles(self) -> Ints:
+    def rectangles(self) -> IntArray:
         """The rectangle around each mask, (M, 4): top, left, bottom, right; the last two are not included."""
         return np.concatenate([_around(masks.numpy()) for _, masks in self])
 
 
-def _around(masks: Array) -> Ints:
+def _around(masks: Array) -> IntArray:
     """The rectangle around each of these masks (m, H, W); a single pixel for a mask that hides nothing."""
     sides = []
     for hidden in (np.asarray(masks.any(axis=2)), np.asarray(masks.any(axis=1))):
@@ -63,7 +63,7 @@ def windows(size: Pair, window: Pair, stride: Pair, *, shape: str = "rectangle")
     places = torch.cartesian_prod(*(torch.tensor(v, device="cpu") for v in (tops, lefts))).reshape(-1, 2)
     rows, columns = (torch.arange(length, device="cpu") for length in size)
 
-    def some(numbers: Ints) -> torch.Tensor:
+    def some(numbers: IntArray) -> torch.Tensor:
         down = rows[None, :] - places[numbers, :1]  # (m, H): rows below the window's top
         right = columns[None, :] - places[numbers, 1:]
         if shape == "ellipse":

@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 import torch
 
-from ..incremental import Ints
+from ..incremental import IntArray
 from ..results import Remark
 from .baselines import NAMED, Baseline
 
@@ -24,7 +24,7 @@ def other_baseline(baseline: Baseline) -> str | None:
     return None
 
 
-def strongest(drops: torch.Tensor) -> Ints:
+def strongest(drops: torch.Tensor) -> IntArray:
     """The numbers of the masks with the largest |drops| (M,), at most `STRONGEST`."""
     order = torch.argsort(drops.abs(), descending=True, stable=True)
     return np.asarray(order[:STRONGEST].numpy())

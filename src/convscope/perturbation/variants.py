@@ -11,7 +11,7 @@ import torch
 
 from ..checks import Precision
 from ..execution import in_batches
-from ..incremental import Ints
+from ..incremental import IntArray
 from .masks import Masks
 
 Engine: TypeAlias = Literal["auto", "incremental", "dense"]
@@ -44,12 +44,12 @@ class Variants:
         height, width, channels = self.shown.shape
         return channels, height, width
 
-    def __call__(self, numbers: Ints) -> torch.Tensor:
+    def __call__(self, numbers: IntArray) -> torch.Tensor:
         """The variants with these m numbers, (m, C, H, W)."""
         hidden = self.masks.some(numbers).to(self.shown.device)
         return torch.where(hidden[..., None], self.behind, self.shown).permute(0, 3, 1, 2)
 
-    def parts(self, numbers: Ints, top: Ints, left: Ints, height: int, width: int) -> torch.Tensor:
+    def parts(self, numbers: IntArray, top: IntArray, left: IntArray, height: int, width: int) -> torch.Tensor:
         """A rectangle of each variant, (m, C, height, width)."""
         y = torch.from_numpy(top[:, None] + np.arange(height)).to(self.shown.device)[:, :, None]
         x = torch.from_numpy(left[:, None] + np.arange(width)).to(self.shown.device)[:, None, :]
@@ -67,8 +67,8 @@ class Outputs:
     """
 
     clean: Any
-    of: Callable[[Ints], Any]  # from numbers to the output for the variants with these numbers
-    order: Ints  # the best order in which to run the variants
+    of: Callable[[IntArray], Any]  # from numbers to the output for the variants with these numbers
+    order: IntArray  # the best order in which to run the variants
     batch_size: int
 
     def drops(self, scores: Scores, *, progress: Callable[[int], None] | None = None) -> torch.Tensor:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from ..results import CONTROLS, Array, Comparison, counted
+from ..results import CONTROLS, Array, Comparison
+from ..texts import counted
 from .evaluation_figures import draw_margins
 from .overlays import map_overlay
 from .style import (

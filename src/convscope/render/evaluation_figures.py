@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import CONTROLS, Array, Evaluation, counted
+from ..results import CONTROLS, Array, Evaluation
+from ..texts import counted
 from .style import (
     ACCENT,
     FONT,

@@ -61,13 +61,28 @@ def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | No
     row, chance = evidence.methods.index(result.provenance.method), evidence.methods.index(CONTROLS[0])
     insertion, deletion = (evidence.areas(kind)[[row, chance], n].tolist() for kind in ("insertion", "deletion"))
     completeness = float(evidence.values[row, evidence.measures.index("completeness_error"), n])
+    # In the digits shown, so that equal numbers are a tie.
+    gains = {
+        "insertion": round(insertion[0], 2) - round(insertion[1], 2),
+        "deletion": round(deletion[1], 2) - round(deletion[0], 2),
+    }
     return {
-        "is_better": insertion[0] - deletion[0] > insertion[1] - deletion[1],
+        "verdict": _verdict(gains),
+        "is_better": min(gains.values()) > 0,
         "insertion": number(insertion[0], ".2f"),
         "deletion": number(deletion[0], ".2f"),
         "chance": (number(insertion[1], ".2f"), number(deletion[1], ".2f")),
         "completeness": number(completeness, ".2g") if math.isfinite(completeness) else None,
     }
+
+
+def _verdict(gains: dict[str, float]) -> str:
+    """Whether a map is better than a random one by both measures, by one of them, or by none."""
+    better = [name for name, gain in gains.items() if gain > 0]
+    others = [name for name in gains if name not in better]
+    if not better:
+        return "Not better than a random map"
+    return f"Better than a random map by {better[0]}, not by {others[0]}" if others else "Better than a random map"
 
 
 def color_bar(scale: Scale, label: str) -> View:
@@ -104,7 +119,6 @@ def layer_views(result: FeatureMaps, n: int) -> list[View]:
                 "count": len(values),
                 "size": f"{values.shape[1]}×{values.shape[2]}",
                 "bar": color_bar(scale, "activation"),
-                "caption": caption(result),
             }
         )
     return views

@@ -36,6 +36,7 @@ def page(contents: Contents) -> str:
         skipped=_skipped(contents),
         images=[_image(contents, n) for n in range(len(contents.prediction.names))],
         prediction_caption=caption(contents.prediction),
+        maps_caption=caption(contents.maps) if contents.maps else (),
         filters=_filters(contents),
         visualizations=[_visualization(v) for v in contents.visualizations],
         n_targets=contents.n_targets,

@@ -5,7 +5,6 @@ from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retr
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, versions
-from .text_tables import counted
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
@@ -33,7 +32,6 @@ __all__ = [
     "Retrieval",
     "SanityCheck",
     "Visualization",
-    "counted",
     "probabilities",
     "versions",
 ]

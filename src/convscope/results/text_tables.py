@@ -7,11 +7,6 @@ import numpy as np
 from ..texts import printable
 
 
-def counted(n: int, what: str) -> str:
-    """ "1 image" or "2 images"."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """A table as lines: the first column aligned left, the others right."""
     rows = [tuple(map(printable, row)) for row in rows]

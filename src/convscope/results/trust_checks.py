@@ -8,9 +8,9 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..errors import ParameterError
-from ..texts import printable
+from ..texts import counted, printable
 from .base import Array, Result
-from .text_tables import aligned, counted, seconds_cell
+from .text_tables import aligned, seconds_cell
 
 # Limits on |rank correlation|: up to CHANGED a map counts as changed, from SAME on as much the same, and between
 # them it is doubtful. The mean over five unrelated maps of 7 x 7 cells stays below CHANGED 19 times out of 20.

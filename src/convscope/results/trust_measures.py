@@ -9,9 +9,9 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..checks import as_choice
-from ..texts import printable
+from ..texts import counted, printable
 from .base import Array, Result
-from .text_tables import aligned, counted, margin_cell, seconds_cell
+from .text_tables import aligned, margin_cell, seconds_cell
 
 CONTROLS = ("random", "center")  # maps that know nothing of the network; the last rows of every evaluation
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..images import ImageSet
+from ..texts import counted
 from .embedding_store import EmbeddingStore
 from .keys import digest_of, key_of, stamp_of
 from .moves import finish_moves, in_order, move, moves_of, notes_on_moves, of_paths
@@ -71,8 +72,8 @@ class Account:
         self._notes += tuple(notes_on_moves(moves, missing))
         if renamed := [s.name for s in self.todo if s.name in self._known and not isinstance(s.content, Path)]:
             self._notes += (
-                f"{len(renamed)} images that are no files have taken the place of others of their name, such as "
-                f"{renamed[0]!r}; give files, or names of their own, to keep both",
+                f"{counted(len(renamed), 'image')} without a file replaced others of the same name, such as "
+                f"{renamed[0]!r}; give files, or unique names, to keep both",
             )
         self._unread: dict[str, str] = {}
         self._n_not_there = 0

@@ -128,7 +128,7 @@ class Blocks:
 
     def _thumbnails(self, chosen: str) -> Iterator[Block]:
         for batch in self._table.scan(["thumbnail"], chosen, row_ids=True):
-            shown = batch.filter(batch["thumbnail"].is_valid())  # vectors of somebody's own have none
+            shown = batch.filter(batch["thumbnail"].is_valid())  # a user's own vectors have none
             if len(shown):
                 pictures = [decode(data) for data in shown["thumbnail"].to_pylist()]
                 yield Block(shown["_rowid"].to_numpy(), pixels(pictures))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..results import Array, Provenance
+from ..texts import counted
 from .blocks import Block, Blocks, Space, Taken, row_numbers, rows_named
 from .conditions import in_use
 from .fits import Fits
@@ -110,9 +111,8 @@ class EmbeddingStore:
         return store
 
     def __repr__(self) -> str:
-        return (
-            f"EmbeddingStore({self.place}: {len(self)} images, {self.n_dims} values of {self.origin.describe()})"
-        )
+        about = f"{counted(len(self), 'image')}, {self.n_dims} values of {self.origin.describe()}"
+        return f"EmbeddingStore({self.place}: {about})"
 
     def __len__(self) -> int:
         """The number of rows, also of images that could not be read and of files that are gone."""

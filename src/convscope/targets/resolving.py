@@ -12,6 +12,7 @@ import torch
 from ..errors import ModelError, ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
+from ..texts import counted
 from .classes import class_names, find_class
 from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
 
@@ -47,13 +48,13 @@ class Targets:
 
     @property
     def n_each(self) -> int:
-        """Targets per image."""
+        """The number of targets per image."""
         return 1
 
     def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
         """The scores (M, T) from the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
 
-        By default, M is the length of the output. Row m belongs to image m of the batch, or, in a batch of one
+        M defaults to the length of the output. Row m belongs to image m of the batch, or, in a batch of one
         image, all rows belong to that image. T is the number of targets per image.
         """
         n_rows = len(output) if n_rows is None else n_rows
@@ -124,7 +125,7 @@ class _SeveralTargets(Targets):
 
 
 def is_of_classes(target: Any) -> bool:
-    """Whether it names classes; callables and other target objects compute their own scores from the output."""
+    """Whether a target names classes; callables and other target objects compute their own scores."""
     kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
     return target is None or isinstance(target, kinds)
 
@@ -157,7 +158,8 @@ def check_class_scores(output: object, n_batch: int | None = None) -> torch.Tens
             "give a callable as target that computes N scores from it"
         )
     if n_batch is not None and len(output) != n_batch:
-        raise ModelError(f"the network returns {len(output)} rows of scores for {n_batch} images")
+        rows, images = counted(len(output), "row"), counted(n_batch, "image")
+        raise ModelError(f"the network returns {rows} of scores for {images}")
     return output
 
 
@@ -259,7 +261,8 @@ def _one_each(
         raise TargetError(f"a {type(target).__name__} is not a target: give an index, label, list or callable")
     expected = n_images if n_images is not None else n_batch
     if len(items) != expected:
-        raise TargetError(f"{len(items)} targets for {expected} images; give one, or one per image")
+        given, images = counted(len(items), "target"), counted(expected, "image")
+        raise TargetError(f"{given} for {images}; give one, or one per image")
     return list(items) if positions is None else [items[p] for p in positions]
 
 
