@@ -124,7 +124,7 @@ def measure(
     at_once = interleaved(together, options.repeats)
     truth, _ = nearest(store.blocks(), queries, K, "cosine")
     rows = [neighbors(store, query, k=K, exact=False) for query in queries]
-    paths = store.take(truth.ravel(), thumbnails=False).names
+    paths = store.take(truth.ravel(), n_thumbnails=0).names
     hits = [
         len({found.names[i] for i in found.indices[0]} & set(paths[q * K : q * K + K])) / K
         for q, found in enumerate(rows)

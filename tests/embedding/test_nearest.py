@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,18 @@ def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, v
     assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}
 
 
+def test_thumbnails_are_taken_of_the_first_rows_only(tiny: Model, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    for source in (embed(tiny, pictures), embed(tiny, pictures, store=tmp_path / "s.lance")):
+        rows = source.rows[[4, 1, 3]]
+        whole, part = source.take(rows), source.take(rows, n_thumbnails=2)
+        assert (part.names, part.labels, part.ids) == (whole.names, whole.labels, whole.ids)
+        assert len(whole.thumbnails) == len(whole.has_thumbnail) == 3
+        assert len(part.has_thumbnail) == 2
+        np.testing.assert_array_equal(part.thumbnails, whole.thumbnails[:2])
+        assert source.take(rows, n_thumbnails=0).thumbnails.shape == (0, 64, 64, 3)
+
+
 def odd_vectors(kind: str) -> np.ndarray:
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(400, 16))
@@ -235,8 +248,8 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
 
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("source", "queries"):
-        monkeypatch.setattr(f"convscope.embedding.{room}.MOST_THUMBNAILS", 7)
+    for room in ("neighbors", "queries"):
+        monkeypatch.setattr(import_module(f"convscope.embedding.{room}"), "MOST_THUMBNAILS", 7)
     monkeypatch.setattr(conditions, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)

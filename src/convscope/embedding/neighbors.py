@@ -17,7 +17,7 @@ from ..store import Space, Taken
 from .index import nearest_by_index
 from .nearest import nearest
 from .queries import Queries, queries_of
-from .source import Source, as_source, taken_to_show
+from .source import MOST_THUMBNAILS, Source, as_source
 
 NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
@@ -123,7 +123,8 @@ def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
         return source.held, rows
     by_rank, first, places = np.unique(rows.T, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    return taken_to_show(source, by_rank[order]), np.argsort(order)[places.reshape(rows.T.shape).T]
+    found = source.take(by_rank[order], n_thumbnails=MOST_THUMBNAILS)
+    return found, np.argsort(order)[places.reshape(rows.T.shape).T]
 
 
 def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:
