@@ -27,8 +27,7 @@ import pyarrow as pa
 import torch
 
 from convscope import EmbeddingStore, index, neighbors
-from convscope.embedding.index import nearest_by_index
-from convscope.embedding.nearest import nearest
+from convscope.embedding.nearest import nearest, nearest_by_index
 from convscope.store.schema import Origin, vector_column
 from interleaved import HEADER, Runs, interleaved, row
 

@@ -176,6 +176,27 @@ def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, v
     where = "path IN ('image 3', 'image 77', 'image 140')"
     found = neighbors(store, vectors[:2], k=3, where=where, exact=False)
     assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}
+    found = neighbors(store, ["image 77", "image 5"], k=3, where=where, exact=False)
+    assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 140"}  # without itself
+    assert found.indices.shape == (2, 2)
+
+
+def test_an_index_answers_each_query_as_if_it_were_alone(store: EmbeddingStore) -> None:
+    index(store, recall=0.5, k=5)
+    names = ["image 3", "image 77", "image 140"]
+    together = neighbors(store, names, k=5, exact=False)
+    for query, indices, scores in zip(names, together.indices, together.scores, strict=True):
+        alone = neighbors(store, query, k=5, exact=False)
+        assert [together.names[i] for i in indices] == [alone.names[i] for i in alone.indices[0]]
+        np.testing.assert_array_equal(scores, alone.scores[0])
+
+
+def test_an_index_is_not_measured_with_more_neighbors_than_memory_holds(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "MOST", 100)
+    with pytest.raises(ParameterError, match="1,000 scores; expected at most 100"):
+        index(store, k=5)
 
 
 def test_thumbnails_are_taken_of_the_first_rows_only(tiny: Model, tmp_path: Path) -> None:

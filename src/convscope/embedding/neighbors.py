@@ -14,8 +14,7 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array, Neighbors
 from ..store import Space, Taken
-from .index import nearest_by_index
-from .nearest import nearest
+from .nearest import check_size, nearest, nearest_by_index
 from .queries import Queries, queries_of
 from .source import MOST_THUMBNAILS, Source, as_source
 
@@ -83,6 +82,7 @@ def neighbors(
         n_rows = len(asked)
         most = min(k, max(1, n_rows))
         queries = queries_of(asked, query, space, model)
+        check_size(len(queries.vectors), most)
         if exact or space == "pixel":
             blocks = asked.blocks(space, where)
             rows, scores = nearest(
