@@ -27,8 +27,7 @@ import pyarrow as pa
 import torch
 
 from convscope import EmbeddingStore, index, neighbors
-from convscope.embedding.index import nearest_by_index
-from convscope.embedding.nearest import nearest
+from convscope.embedding.nearest import nearest, nearest_by_index
 from convscope.store.schema import Origin, vector_column
 from interleaved import HEADER, Runs, interleaved, row
 
@@ -124,7 +123,7 @@ def measure(
     at_once = interleaved(together, options.repeats)
     truth, _ = nearest(store.blocks(), queries, K, "cosine")
     rows = [neighbors(store, query, k=K, exact=False) for query in queries]
-    paths = store.take(truth.ravel(), thumbnails=False).names
+    paths = store.take(truth.ravel(), n_thumbnails=0).names
     hits = [
         len({found.names[i] for i in found.indices[0]} & set(paths[q * K : q * K + K])) / K
         for q, found in enumerate(rows)

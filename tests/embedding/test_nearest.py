@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,39 @@ def test_the_index_is_helped_out_where_it_finds_too_few(store: EmbeddingStore, v
     where = "path IN ('image 3', 'image 77', 'image 140')"
     found = neighbors(store, vectors[:2], k=3, where=where, exact=False)
     assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 77", "image 140"}
+    found = neighbors(store, ["image 77", "image 5"], k=3, where=where, exact=False)
+    assert {found.names[i] for i in found.indices[0]} == {"image 3", "image 140"}  # without itself
+    assert found.indices.shape == (2, 2)
+
+
+def test_an_index_answers_each_query_as_if_it_were_alone(store: EmbeddingStore) -> None:
+    index(store, recall=0.5, k=5)
+    names = ["image 3", "image 77", "image 140"]
+    together = neighbors(store, names, k=5, exact=False)
+    for query, indices, scores in zip(names, together.indices, together.scores, strict=True):
+        alone = neighbors(store, query, k=5, exact=False)
+        assert [together.names[i] for i in indices] == [alone.names[i] for i in alone.indices[0]]
+        np.testing.assert_array_equal(scores, alone.scores[0])
+
+
+def test_an_index_is_not_measured_with_more_neighbors_than_memory_holds(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "MOST", 100)
+    with pytest.raises(ParameterError, match="1,000 scores; expected at most 100"):
+        index(store, k=5)
+
+
+def test_thumbnails_are_taken_of_the_first_rows_only(tiny: Model, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    for source in (embed(tiny, pictures), embed(tiny, pictures, store=tmp_path / "s.lance")):
+        rows = source.rows[[4, 1, 3]]
+        whole, part = source.take(rows), source.take(rows, n_thumbnails=2)
+        assert (part.names, part.labels, part.ids) == (whole.names, whole.labels, whole.ids)
+        assert len(whole.thumbnails) == len(whole.has_thumbnail) == 3
+        assert len(part.has_thumbnail) == 2
+        np.testing.assert_array_equal(part.thumbnails, whole.thumbnails[:2])
+        assert source.take(rows, n_thumbnails=0).thumbnails.shape == (0, 64, 64, 3)
 
 
 def odd_vectors(kind: str) -> np.ndarray:
@@ -235,8 +269,8 @@ def test_images_that_are_asked_for_may_have_a_broken_one_first(tiny: Model, tmp_
 
 
 def test_many_queries_and_neighbors_are_bounded_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("source", "queries"):
-        monkeypatch.setattr(f"convscope.embedding.{room}.MOST_THUMBNAILS", 7)
+    for room in ("neighbors", "queries"):
+        monkeypatch.setattr(import_module(f"convscope.embedding.{room}"), "MOST_THUMBNAILS", 7)
     monkeypatch.setattr(conditions, "_NAMED", 9)
     points = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)

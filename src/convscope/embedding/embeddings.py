@@ -84,16 +84,17 @@ class Embeddings(Result):
         return self.vectors[numbers] if space == "feature" else pixels(self.thumbnails[numbers])
 
     @checks_arguments
-    def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
-        """What is known of rows, by their numbers, in the order asked for."""
+    def take(self, rows: Array, *, n_thumbnails: int | None = None) -> Taken:
+        """What is known of rows, by their numbers, in the order asked for; thumbnails of the first, or of all."""
         numbers = row_numbers(rows, len(self))
+        thumbnails = self.thumbnails[numbers[:n_thumbnails]]
         return Taken(
             tuple(self.names[i] for i in numbers),
             tuple(self.labels[i] for i in numbers),
             (None,) * len(numbers),
             ("",) * len(numbers),
-            self.thumbnails[numbers if thumbnails else numbers[:0]],
-            np.ones(len(numbers), bool),
+            thumbnails,
+            np.ones(len(thumbnails), bool),
         )
 
     @checks_arguments

@@ -10,16 +10,12 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..checks import Metric
 from ..errors import ParameterError, StoreError
-from ..results import Array
-from ..store import Block, EmbeddingStore
-from .nearest import check_size, joined, nearest, nearest_among
-from .source import Source, is_stored, rows_at
+from ..store import EmbeddingStore
+from .nearest import check_size, nearest, nearest_in_parts
+from .source import rows_at
 
 _FEWEST, _SAMPLE = 1000, 200
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_CANDIDATES = 2  # times k rows are compared by their full vectors: the index holds them rounded to 8 bits
-_QUERIES = 256  # at once, as a search takes 2 ms however little it looks for
-_DISTANCE = {"cosine": "cosine", "euclidean": "l2", "dot": "dot"}
 
 
 @checks_arguments
@@ -61,18 +57,19 @@ def index(
         raise StoreError(f"{n} vectors: an index pays from {_FEWEST} on; exact search takes milliseconds")
     if k >= n:
         raise ParameterError(f"k={k}: of {n} vectors each has {n - 1} others")
-    places = np.sort(np.random.default_rng(seed).choice(n, min(_SAMPLE, n), replace=False))
+    check_size(_SAMPLE, k)
+    places = np.sort(np.random.default_rng(seed).choice(n, _SAMPLE, replace=False))
     sample = rows_at(store.blocks(), places)
     started = time.perf_counter()
     truth, _ = nearest(store.blocks(), sample.vectors, k, metric, own=sample.rows)
     exact_ms = 1e3 * (time.perf_counter() - started) / len(sample)
     started = time.perf_counter()
-    store.table.build_index(_DISTANCE[metric])
-    _searched(store, sample.vectors[:1], k, metric, n_probes=1)  # reads it into memory
+    store.table.build_index(metric)
+    nearest_in_parts(store, sample.vectors[:1], k, metric, n_probes=1)  # reads it into memory
     about: dict[str, Any] = {"metric": metric, "k": k, "n_rows": n, "build_s": time.perf_counter() - started}
     for n_probes in _PROBES:
         started = time.perf_counter()
-        found, _ = _searched(store, sample.vectors, k, metric, n_probes, own=sample.rows)
+        found, _ = nearest_in_parts(store, sample.vectors, k, metric, n_probes, own=sample.rows)
         ms = 1e3 * (time.perf_counter() - started) / len(sample)
         hits = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found, truth, strict=True)])
         about |= {"n_probes": n_probes, "recall": float(hits), "ms": ms, "exact_ms": exact_ms}
@@ -80,47 +77,3 @@ def index(
             break
     store.remember("index", about)
     return about
-
-
-def nearest_by_index(
-    source: Source, queries: Array, k: int, metric: Metric, *, where: str | None = None, own: Array | None = None
-) -> tuple[Array, Array]:
-    """Nearly the k nearest rows of each query: rows (Q, K) and scores (Q, K) float32, as `nearest` gives them."""
-    check_size(len(queries), k)
-    if not is_stored(source):
-        raise ParameterError("exact=False asks an index, which only a store has; leave it out")
-    kept = source.recall("index")
-    if kept is None or kept[0]["metric"] != metric:
-        raise StoreError(
-            f"{source.place} has no index for {metric!r}; make one with `convscope index` or convscope.index"
-        )
-    return _searched(source, queries, k, metric, int(kept[0]["n_probes"]), where, own)
-
-
-def _searched(
-    store: EmbeddingStore,
-    queries: Array,
-    k: int,
-    metric: Metric,
-    n_probes: int,
-    where: str | None = None,
-    own: Array | None = None,
-) -> tuple[Array, Array]:
-    """The nearest in ``n_probes`` parts of the store; in all of it where those hold too few."""
-    found = []
-    for first in range(0, len(queries), _QUERIES):
-        part = slice(first, first + _QUERIES)
-        found_rows = store.table.search_index(
-            queries[part], _CANDIDATES * k + 1, _DISTANCE[metric], n_probes, where
-        )
-        rows = [some.astype(np.int64) for some in found_rows]
-        if own is not None:
-            rows = [some[some != one] for some, one in zip(rows, own[part], strict=True)]
-        for i in (i for i, some in enumerate(rows) if len(some) < k):
-            query = slice(first + i, first + i + 1)
-            mine = None if own is None else own[query]
-            rows[i] = nearest(store.blocks(where=where), queries[query], k, metric, own=mine)[0][0]
-        different = np.unique(np.concatenate(rows))
-        candidates = Block(different, store.vectors_of(different))
-        found.append(nearest_among(candidates, rows, queries[part], k, metric))
-    return joined(found)

@@ -1,4 +1,4 @@
-"""The nearest of some queries, by going over all vectors once, a block at a time."""
+"""The nearest of some queries: among all vectors, a block at a time, or among those that an index picks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..checks import Metric
-from ..errors import ParameterError
+from ..errors import ParameterError, StoreError
 from ..progress import Progress
 from ..results import Array
+from ..store import EmbeddingStore
 from ..store.blocks import Block, squares_of
 from .nearness import as_scores, closeness, pair_costs
+from .source import Source, is_stored
 
 _QUERIES = 256  # at once: with a block of rows, 16 MB of closeness
+_CANDIDATES = 2  # times k rows are compared by their full vectors: an index holds them rounded to 8 bits
 MOST = 20_000_000  # scores in one result, which take some hundred MB
 
 
@@ -51,12 +54,11 @@ def nearest(
         progress: called with (rows compared, all).
 
     Raises:
-        ParameterError: no row is left, NaN or infinite values, or more than 20 million scores.
+        ParameterError: no row is left, or NaN or infinite values.
 
     Cost: Q * N * D multiplications, and as many again in float64 where nearly all rows are alike; memory for one
     block and the result.
     """
-    check_size(len(queries), k)
     parts = [slice(first, first + _QUERIES) for first in range(0, len(queries), _QUERIES)]
     found = [Nearest(queries[part], k, metric, None if own is None else own[part]) for part in parts]
     n_seen = 0
@@ -66,29 +68,51 @@ def nearest(
         n_seen += len(block)
         if progress:
             progress(n_seen, max(n_seen, n_rows))
-    return joined([each.answer() for each in found])
+    return _joined([each.answer() for each in found])
 
 
-def nearest_among(
-    candidates: Block, rows: Sequence[Array], queries: Array, k: int, metric: Metric
+def nearest_by_index(
+    source: Source, queries: Array, k: int, metric: Metric, *, where: str | None = None, own: Array | None = None
 ) -> tuple[Array, Array]:
-    """The k nearest of each query's own candidates, as `nearest` gives them.
-
-    Args:
-        candidates: of all queries, each row once, in ascending order.
-        rows: for each query, which of them are its own.
-        queries: (Q, D) float32.
-        k: neighbors; where a query has fewer candidates, all queries get as many as that one.
-        metric: what near means.
-    """
-    each = Nearest(queries, k, metric, None)
-    if len(candidates):
-        asked = np.repeat(np.arange(len(rows)), [len(own) for own in rows])
-        each.compare(candidates, asked, np.searchsorted(candidates.rows, np.concatenate(rows)))
-    return each.answer()
+    """Nearly the k nearest rows, as `nearest` gives them, by the index that a store has."""
+    if not is_stored(source):
+        raise ParameterError("exact=False asks an index, which only a store has; leave it out")
+    kept = source.recall("index")
+    if kept is None or kept[0]["metric"] != metric:
+        raise StoreError(
+            f"{source.place} has no index for {metric!r}; make one with `convscope index` or convscope.index"
+        )
+    return nearest_in_parts(source, queries, k, metric, int(kept[0]["n_probes"]), where=where, own=own)
 
 
-def joined(found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+def nearest_in_parts(
+    store: EmbeddingStore,
+    queries: Array,
+    k: int,
+    metric: Metric,
+    n_probes: int,
+    *,
+    where: str | None = None,
+    own: Array | None = None,
+) -> tuple[Array, Array]:
+    """The nearest in ``n_probes`` parts of an index; in the whole store where those hold fewer than k."""
+    found = []
+    for first in range(0, len(queries), _QUERIES):
+        picked = store.table.search_index(
+            queries[first : first + _QUERIES], _CANDIDATES * k + 1, metric, n_probes, where
+        )
+        different = np.unique(np.concatenate(picked))
+        vectors = store.vectors_of(different)
+        for i, rows in enumerate(picked, first):
+            mine = None if own is None else own[i : i + 1]
+            blocks: Iterable[Block] = [Block(rows, vectors[np.searchsorted(different, rows)])]
+            if (len(rows) if mine is None else (rows != mine).sum()) < k:
+                blocks = store.blocks(where=where)
+            found.append(nearest(blocks, queries[i : i + 1], k, metric, own=mine))
+    return _joined(found)
+
+
+def _joined(found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     """The answers to parts of the queries as one, as wide as the narrowest."""
     k = min(rows.shape[1] for rows, _ in found)
     return np.concatenate([rows[:, :k] for rows, _ in found]), np.concatenate([costs[:, :k] for _, costs in found])
@@ -116,9 +140,9 @@ class Nearest:
         if self._own is not None:
             i, j = (at[block.rows[j] != self._own[i]] for at in (i, j))
         if len(i):
-            self.compare(block, i, j)
+            self._compare(block, i, j)
 
-    def compare(self, block: Block, i: Array, j: Array) -> None:
+    def _compare(self, block: Block, i: Array, j: Array) -> None:
         """Take in rows ``j`` of a block as candidates of queries ``i``."""
         old, at = np.nonzero(np.arange(self._k) < self._n[:, None])
         queries = np.concatenate([old, i])

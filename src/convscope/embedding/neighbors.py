@@ -14,10 +14,9 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array, Neighbors
 from ..store import Space, Taken
-from .index import nearest_by_index
-from .nearest import nearest
+from .nearest import check_size, nearest, nearest_by_index
 from .queries import Queries, queries_of
-from .source import Source, as_source, taken_to_show
+from .source import MOST_THUMBNAILS, Source, as_source
 
 NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
@@ -83,6 +82,7 @@ def neighbors(
         n_rows = len(asked)
         most = min(k, max(1, n_rows))
         queries = queries_of(asked, query, space, model)
+        check_size(len(queries.vectors), most)
         if exact or space == "pixel":
             blocks = asked.blocks(space, where)
             rows, scores = nearest(
@@ -123,7 +123,8 @@ def _shown(source: Source, rows: Array) -> tuple[Taken, Array]:
         return source.held, rows
     by_rank, first, places = np.unique(rows.T, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    return taken_to_show(source, by_rank[order]), np.argsort(order)[places.reshape(rows.T.shape).T]
+    found = source.take(by_rank[order], n_thumbnails=MOST_THUMBNAILS)
+    return found, np.argsort(order)[places.reshape(rows.T.shape).T]
 
 
 def _notes(found: Taken, queries: Queries) -> tuple[str, ...]:

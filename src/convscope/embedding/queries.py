@@ -16,13 +16,12 @@ from ..models import as_model
 from ..results import Array
 from ..store import Space
 from ..store.blocks import pixels
-from ..store.keys import has_changed
 from ..store.thumbnails import THUMBNAIL_PX
 from ..texts import listed
 from .embeddings import Embeddings
 from .in_memory import embed_in_memory
 from .origins import check_model
-from .source import MOST_THUMBNAILS, Source, taken_to_show
+from .source import MOST_THUMBNAILS, Source
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def _items(query: Any) -> list[Any]:
 
 
 def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
-    taken = taken_to_show(source, rows)
-    changed = [name for name, stamp in zip(taken.names, taken.stamps, strict=True) if has_changed(name, stamp)]
+    taken = source.take(rows, n_thumbnails=MOST_THUMBNAILS)
+    changed = taken.changed
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
         f"{listed(changed, 3)}; embed them again",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -73,8 +72,8 @@ class Source(Protocol):
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
         """The vectors, or in "pixel" space the pixels, (n, D) of some rows."""
 
-    def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
-        """What is known of some rows."""
+    def take(self, rows: Array, *, n_thumbnails: int | None = None) -> Taken:
+        """What is known of some rows, with thumbnails of the first of them; by default of all."""
 
     def find(self, names: Sequence[str]) -> Array | None:
         """The rows (n,) with these names; None unless all are there."""
@@ -107,14 +106,6 @@ def as_source(value: object) -> Source:
 def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
     """Whether the vectors are on disk, where an index and the workers of a Ray cluster can reach them."""
     return source.held is None
-
-
-def taken_to_show(source: Source, rows: Array) -> Taken:
-    """What is known of some rows, with thumbnails of the first 5,000."""
-    first = source.take(rows[:MOST_THUMBNAILS])
-    if len(rows) <= MOST_THUMBNAILS:
-        return first
-    return replace(source.take(rows, thumbnails=False), thumbnails=first.thumbnails)
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:

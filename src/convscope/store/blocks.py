@@ -14,7 +14,7 @@ from ..checks import as_array, unfit
 from ..execution import free_memory
 from ..results import Array
 from .conditions import in_parts, in_use, is_one_of, names_gone
-from .keys import as_key, key_of
+from .keys import as_key, has_changed, key_of
 from .lance_table import LanceTable
 from .thumbnails import THUMBNAIL_PX, decode
 
@@ -45,7 +45,8 @@ class Taken:
     """What is known of some rows, in the order asked for.
 
     ``ids`` are hashes of contents, ``stamps`` show whether a file has changed since; both may be None.
-    ``thumbnails`` (n, 64, 64, 3) uint8, if asked for, are white where ``has_thumbnail`` (n,) is false.
+    ``thumbnails`` (m, 64, 64, 3) uint8, of the first m that were asked for, are white where ``has_thumbnail``
+    (m,) is false.
     """
 
     names: tuple[str, ...]
@@ -54,6 +55,11 @@ class Taken:
     stamps: tuple[str | None, ...]
     thumbnails: Array
     has_thumbnail: Array
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of files that now differ from what was embedded."""
+        return [name for name, stamp in zip(self.names, self.stamps, strict=True) if has_changed(name, stamp)]
 
 
 class Blocks:
@@ -91,12 +97,15 @@ class Blocks:
             return pixels([decode(data) for data in found])
         return _matrix(self._table.rows(rows, ["vector"])["vector"].combine_chunks(), len(rows))
 
-    def take(self, rows: Array, *, thumbnails: bool) -> Taken:
-        """What is known of rows (n,), in their order."""
-        columns = ["path", "label", "id", "stamp", *(["thumbnail"] if thumbnails else [])]
-        found = self._table.rows(rows, columns).to_pydict()
-        names, labels, ids, stamps = (tuple(found[name]) for name in columns[:4])
-        encoded = found.get("thumbnail", [])
+    def take(self, rows: Array, n_thumbnails: int | None) -> Taken:
+        """What is known of rows (n,), in their order, with thumbnails of the first of them, or of all."""
+        about = ["path", "label", "id", "stamp"]
+        n = len(rows) if n_thumbnails is None else n_thumbnails
+        parts = [self._table.rows(rows[:n], [*about, "thumbnail"])]
+        if n < len(rows):
+            parts.append(self._table.rows(rows[n:], about))
+        names, labels, ids, stamps = (tuple(v for part in parts for v in part[name].to_pylist()) for name in about)
+        encoded = parts[0]["thumbnail"].to_pylist()
         pictures = np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
         if encoded:
             pictures = np.stack([decode(data) for data in encoded])

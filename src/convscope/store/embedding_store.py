@@ -179,9 +179,9 @@ class EmbeddingStore:
         return self._blocks.of(row_numbers(rows), space)
 
     @checks_arguments
-    def take(self, rows: Array, *, thumbnails: bool = True) -> Taken:
-        """Names, labels and thumbnails of rows, by the numbers that `blocks` gives, in the order asked for."""
-        return self._blocks.take(row_numbers(rows), thumbnails=thumbnails)
+    def take(self, rows: Array, *, n_thumbnails: int | None = None) -> Taken:
+        """Names, labels and, of the first rows or of all, thumbnails, by the numbers that `blocks` gives."""
+        return self._blocks.take(row_numbers(rows), n_thumbnails)
 
     @checks_arguments
     def find(self, names: Sequence[str]) -> Array | None:

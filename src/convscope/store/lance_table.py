@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import Metric, shown
 from ..errors import ConvscopeError, ParameterError, StoreError
 from ..results import Array
 from .conditions import check_condition, in_parts, in_use, is_at_fault, is_one_of, refused
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SCANNED_ROWS, _BATCH_ROWS = 16_384, 1024
 _LIGHT = ("string", "float", "int32", "bool")  # types of columns that are scanned as they are
+_DISTANCE = {"cosine": "cosine", "euclidean": "l2", "dot": "dot"}  # LanceDB's names of metrics
 
 
 class LanceTable:
@@ -224,20 +225,22 @@ class LanceTable:
 
     # --- LanceDB's own index -------------------------------------------------------------------------------------
 
-    def build_index(self, distance: str) -> None:
+    def build_index(self, metric: Metric) -> None:
         """An index over the vectors of rows that are in use."""
         from lancedb.index import IvfSq
 
         n_parts = max(1, round(self.count(in_use(self.schema.names, None)) ** 0.5 / 2))
         with explained(self.place), self.writing() as table:
-            config = IvfSq(distance_type=distance, num_partitions=n_parts)
+            config = IvfSq(distance_type=_DISTANCE[metric], num_partitions=n_parts)
             table.create_index("vector", config=config, replace=True)
 
-    def search_index(self, vectors: Array, k: int, distance: str, n_probes: int, where: str | None) -> list[Array]:
+    def search_index(
+        self, vectors: Array, k: int, metric: Metric, n_probes: int, where: str | None
+    ) -> list[Array]:
         """The _rowid of what the index finds for each of the vectors (Q, D), among rows that are in use."""
         table, where = self._latest(), in_use(self.schema.names, where)
         with self._explained(where):
-            query = table.search(list(vectors), vector_column_name="vector").distance_type(distance)
+            query = table.search(list(vectors), vector_column_name="vector").distance_type(_DISTANCE[metric])
             query = query.nprobes(n_probes).limit(k).select(["_distance"]).with_row_id(True)
             found = query.where(where, prefilter=True).to_arrow()
         row_ids = found["_rowid"].to_numpy()
