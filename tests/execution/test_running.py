@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from convscope import LayerError, Model, feature_maps
+from convscope import LayerError, Model, ModelError, feature_maps, saliency
 from convscope.execution import differentiable, evaluating, run_to
 
 
@@ -119,6 +119,15 @@ def test_gradients_flow_through_what_was_captured() -> None:
         y = torch.nn.functional.conv2d(x, net[0].weight, net[0].bias)
         (expected,) = torch.autograd.grad(y.sum() + y.relu().sum(), x)
     assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_backward_hook_beside_an_in_place_operation_is_named() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(32, 2))
+    net[0].register_full_backward_hook(lambda *_: None)
+    with pytest.raises(ModelError, match="inplace=False"):
+        saliency(net, torch.randn(1, 3, 4, 4))
+    net[1].inplace = False
+    assert saliency(net, torch.randn(1, 3, 4, 4)).values.any()
 
 
 # --- leaving things alone ----------------------------------------------------------------------------------

@@ -25,7 +25,16 @@ def differentiable(module: nn.Module) -> Iterator[None]:
                 "gradients: build the network outside of it"
             )
         with torch.enable_grad(), frozen(module):
-            yield
+            try:
+                yield
+            except RuntimeError as error:
+                if "BackwardHookFunction" not in str(error):
+                    raise
+                raise ModelError(
+                    f"{type(module).__name__} has a full backward hook on a module beside an in-place operation, "
+                    "such as nn.ReLU(inplace=True), and PyTorch cannot run these two with gradients: remove the "
+                    "hook, or set inplace=False"
+                ) from error
             check_weights(module)
 
 
