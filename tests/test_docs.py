@@ -6,11 +6,8 @@ import ast
 import inspect
 import re
 import shlex
-import typing
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -72,57 +69,6 @@ def test_an_example_in_python_calls_what_exists(page: Path) -> None:
             if name in convscope.__all__:
                 signature = inspect.signature(getattr(convscope, name))
                 signature.bind_partial(*call.args, **{word.arg: word.value for word in call.keywords if word.arg})
-
-
-class Instance(NamedTuple):
-    """Some object of a public class, in an example."""
-
-    of: type
-
-
-def meaning(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    """The public function or class that an expression of an example stands for, or an `Instance` of one."""
-    match node:
-        case ast.Name():
-            return known.get(node.id)
-        case ast.Attribute():
-            owner = meaning(node.value, known)
-            if not isinstance(owner, Instance):
-                return owner and getattr(owner, node.attr)
-            member = getattr(owner.of, node.attr, None)
-            if inspect.isfunction(member):
-                return partial(member, None)
-            return member if inspect.ismethod(member) else None
-        case ast.Call():
-            return returned(meaning(node.func, known))
-    return None
-
-
-def returned(called: Any) -> Instance | None:
-    """An instance of the class that a call gives, where that is a public one."""
-    method = called.func if isinstance(called, partial) else called
-    kind = method if inspect.isclass(method) else None
-    if inspect.isroutine(method):
-        hint = typing.get_type_hints(inspect.unwrap(method)).get("return")
-        kind = getattr(method, "__self__", None) if hint is typing.Self else hint
-    return Instance(kind) if inspect.isclass(kind) and kind.__module__.startswith("convscope") else None
-
-
-@pages
-def test_an_example_in_python_calls_methods_that_exist(page: Path) -> None:
-    public = {name: getattr(convscope, name) for name in convscope.__all__}
-    for code in blocks(page, "python"):
-        known = public | {"cs": convscope}
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                known[node.targets[0].id] = meaning(node.value, known)
-        for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
-            if isinstance(call.func, ast.Attribute) and (method := meaning(call.func, known)) is not None:
-                given = {word.arg: word.value for word in call.keywords if word.arg}
-                inspect.signature(method).bind_partial(*call.args, **given)
-            elif isinstance(call.func, ast.Attribute):
-                owner = meaning(call.func.value, known)
-                assert not isinstance(owner, Instance), ast.unparse(call)
 
 
 @pages

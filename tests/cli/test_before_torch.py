@@ -52,7 +52,7 @@ CASES: list[tuple[str, int, str]] = [
     ("report {photo} --collection no", 1, "error: no: no such file or folder"),
     ("report {photo} --method lyme", 1, "error: 'lyme' is no method; did you mean lime?"),
     ("evaluate --help", 0, "deletion_mean, deletion_blur, deletion_noise"),
-    ("evaluate {photo} --method lime --measure rod", 1, "error: --measure rod: expected"),
+    ("evaluate {photo} --method lime --measure rod", 1, "error: --measure rod: did you mean 'road'?"),
     ("embed no/", 1, "no: no such file or folder"),
     ("neighbors no 0", 1, "error: no: no such file or folder"),
     ("project no", 1, "error: no: no such file or folder"),
