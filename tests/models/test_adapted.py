@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import captum.attr
@@ -179,6 +180,29 @@ def test_inputs_may_be_held_at_one_row_for_each_image(two: Any) -> None:
         cs.feature_maps(model, x)
     with pytest.raises(cs.TargetError, match="2 targets for 3 images"):
         cs.saliency(model, x, target=[0, 1])
+
+
+def test_what_looks_at_one_image_takes_one_row_of_all_inputs(two: Any, tmp_path: Path) -> None:
+    net, x, m = two
+    model, call = Model(net, inputs={"image": x[:1], "meta": m[:1]}), {"image": x[1:2], "meta": m[1:2]}
+    held = Model(net, inputs={"image": x[:1], "meta": m[1:2]})
+    found = cs.saliency(model, call)
+    back = cs.Attribution.load(found.save(tmp_path / "map"))
+    assert list(back.inputs) == ["image", "meta"]
+    assert np.array_equal(back.inputs["meta"], found.inputs["meta"])
+    options = {"n_steps": 4, "measures": ["deletion_mean", "insertion_mean"]}
+    measured = [cs.evaluate(*of, found, **options).values for of in ((model, call), (held, x[1:2]))]
+    assert_close(*measured)
+    assert_close(cs.feature_maps(model, call)["norm"], cs.feature_maps(held, x[1:2])["norm"])
+    assert_close(cs.embed(model, call).vectors, cs.embed(held, x[1:2]).vectors)
+    check = cs.sanity_check(model, call, "saliency", n_stages=2)
+    assert_close(check.maps, cs.sanity_check(held, x[1:2], "saliency", n_stages=2).maps)
+    assert cs.compare(model, call, ["saliency", "grad_cam"], n_steps=4).methods[:2] == ("saliency", "grad_cam")
+    for function in (cs.feature_maps, cs.embed):
+        with pytest.raises(ParameterError, match="takes one row of several inputs at a time"):
+            function(model, {"image": x, "meta": m})
+    with pytest.raises(ParameterError, match="a store keeps vectors of images alone"):
+        cs.embed(model, call, store=tmp_path / "vectors.lance")
 
 
 def test_a_vector_can_be_explained_alone(two: Any) -> None:
