@@ -75,3 +75,4 @@ from .targets import Detection as Detection
 from .targets import Region as Region
 from .targets import Several as Several
 from .targets import SimilarTo as SimilarTo
+from .targets import Towards as Towards

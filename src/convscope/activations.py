@@ -88,7 +88,7 @@ def feature_maps(
         (2, 4, 8, 8)
     """
     started = time.perf_counter()
-    model = as_model(model)
+    model, images = as_model(model).bound(images)
     inputs = model.inputs(images)
     layers = _choose(model, inputs.shape, layer)
     maps: dict[str, list[Array]] = {found.name: [] for found in layers}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from . import declared
 from .arguments import checks_arguments
-from .errors import ParameterError
+from .errors import Interrupted, ParameterError, TargetError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -21,9 +22,50 @@ ATTRIBUTIONS: dict[str, Callable[..., Any]] = {}
 
 
 def register(method: Method) -> Method:
-    """Enter an attribution method under its own name, with its arguments checked by their annotations."""
-    ATTRIBUTIONS[method.__name__] = checks_arguments(method)
+    """Enter an attribution method under its own name, with its arguments checked by their annotations.
+
+    Where a network has several inputs that differ from image to image, it is called for each image.
+    """
+    ATTRIBUTIONS[method.__name__] = _row_by_row(checks_arguments(method))
     return ATTRIBUTIONS[method.__name__]  # type: ignore[return-value]
+
+
+def _row_by_row(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def run(model: Any, images: Any, **options: Any) -> Any:
+        calls = model.row_by_row(images) if hasattr(model, "row_by_row") else None
+        return method(model, images, **options) if calls is None else _joined(method, calls, **options)
+
+    return run
+
+
+def _joined(
+    method: Callable[..., Any],
+    calls: Sequence[tuple[Any, Any]],
+    *,
+    target: Any = None,
+    progress: Any = None,
+    **options: Any,
+) -> Any:
+    """The result of a method for one image after another, as one; `Interrupted` carries that of those finished."""
+    started, parts, n = time.perf_counter(), list[Any](), len(calls)
+    is_each = hasattr(target, "__len__") and not isinstance(target, str)
+    if is_each and len(target) != n:
+        raise TargetError(f"{len(target)} targets for {n} images; give one, or one per image")
+    try:
+        for i, (model, images) in enumerate(calls):
+            own = target[i] if is_each else target
+            parts.append(method(model, images, target=own, progress=_counted(progress, i, n), **options))
+    except KeyboardInterrupt:
+        if not parts:
+            raise
+        raise Interrupted(type(parts[0]).joined(parts, time.perf_counter() - started)) from None
+    return type(parts[0]).joined(parts, time.perf_counter() - started)
+
+
+def _counted(progress: Any, i: int, n: int) -> Any:
+    """The progress of call i of n, as that of all."""
+    return progress and (lambda done, total: progress(i * total + done, n * total))
 
 
 @functools.cache

@@ -121,8 +121,8 @@ def test_what_is_no_network_is_an_error(odd: object) -> None:
 @pytest.mark.parametrize(
     ("wrap", "says"),
     [
-        (lambda s: {"out": s}, "returns a dict"),
-        (lambda s: (s, s), "returns a tuple"),
+        (lambda s: {"a": s, "b": s}, r"returns a dict .* a: float32 \(1, 2\); b: float32 \(1, 2\)\. Name them"),
+        (lambda s: (s, s), r"returns a tuple .* 0: float32 \(1, 2\); 1: float32 \(1, 2\)\. Name them"),
         (lambda s: s[:, :, None, None].expand(-1, -1, 8, 8), r"shape \(1, 2, 8, 8\)"),
         (lambda s: s.sum(), r"shape \(\)"),
     ],

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from convscope import ModelError, ParameterError, TargetError
 from convscope.targets import describe, find_class, resolve
-from convscope.targets.resolving import check_class_scores
+from convscope.targets.classes import class_scores
 
 LABELS = ("tench, Tinca tinca", "tabby", "tiger cat", "tabby cat", "crane", "crane")
 OUTPUT = torch.tensor([[0.0, 1, 2, 3, 4, 9], [7.0, 1, 2, 3, 4, 5]])
@@ -99,7 +99,9 @@ def test_a_callable_gives_one_score_a_row() -> None:
 
 
 def test_class_scores_are_a_matrix() -> None:
-    assert check_class_scores(OUTPUT) is OUTPUT
-    for bad in ({"out": OUTPUT}, OUTPUT[0], OUTPUT[None]):
+    assert class_scores(OUTPUT) is OUTPUT
+    assert class_scores({"out": OUTPUT}) is OUTPUT
+    assert class_scores(OUTPUT[0]).tolist() == OUTPUT[0][:, None].tolist()  # one score for each image
+    for bad in ((OUTPUT, OUTPUT), {"a": OUTPUT, "b": OUTPUT}, OUTPUT[None], OUTPUT.int(), [OUTPUT], None):
         with pytest.raises(ModelError, match="class scores"):
-            check_class_scores(bad)
+            class_scores(bad)

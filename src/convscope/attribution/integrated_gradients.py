@@ -88,6 +88,7 @@ def integrated_gradients(
         },
         unit=f"share of the score ({score})",
         n_steps=n_steps * len(baselines),
+        jointly=True,
         progress=progress,
     )
     hides = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +11,15 @@ import torch
 from ..results import Array
 
 _MANY_ROUNDINGS = 200  # times the rounding of a score: smaller differences of scores are hardly to be trusted
+
+
+def notes_on_inputs(explained: Sequence[str], of: Iterable[str]) -> list[str]:
+    """Which of the inputs of a network with several are explained; the others are held."""
+    if not explained:
+        return []
+    held = [name for name in of if name not in explained]
+    together = " together" if len(explained) > 1 else ""
+    return [f"explained{together}: {', '.join(explained)}; held as given: {', '.join(held) or 'none'}"]
 
 
 def notes_on_gradients(detached: str, dtype: torch.dtype) -> list[str]:

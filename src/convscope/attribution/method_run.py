@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -11,24 +11,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import Interrupted, ModelError
+from ..errors import Interrupted, TargetError
 from ..execution import OnePass, convolutions_of, differentiable, evaluating, fused
 from ..models import Batch, Model, as_model, network_and_target
 from ..perturbation import EXACT, ROUGH, finite
 from ..progress import Progress
 from ..results import Array, Attribution, Normalization
 from ..targets import (
+    Direction,
     Score,
+    SimilarTo,
     Target,
     Targets,
+    Towards,
     describe,
+    directed,
     is_of_classes,
     n_classes_of,
     note_on_scores,
     resolve,
     unit_of,
 )
-from .map_notes import completeness_errors, note_on_rounding, notes_on_gradients, notes_on_maps
+from .made_maps import MadeMaps
+from .map_notes import (
+    completeness_errors,
+    note_on_rounding,
+    notes_on_gradients,
+    notes_on_inputs,
+    notes_on_maps,
+)
 from .scored import ScoredBatch, ScoredImage
 from .steps import Steps
 
@@ -37,7 +48,6 @@ ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image t
 # From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
 Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 Gradients: TypeAlias = Literal["image", "layer", "none"]
-Names: TypeAlias = Sequence[str]
 
 
 class Run:
@@ -51,6 +61,8 @@ class Run:
         signed: whether values can be negative.
         gradients: where the method takes gradients: at the "image", at a "layer" of the network, or nowhere.
         n_steps: into how many steps the work on an image is divided, for the progress (see `Steps`).
+        jointly: whether the method explains several inputs at once, as one tensor (see `Packing`), if a call gives
+            several. Other methods explain the image among them.
     """
 
     def __init__(
@@ -66,25 +78,31 @@ class Run:
         signed: bool = True,
         gradients: Gradients = "image",
         n_steps: int = 1,
+        jointly: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._started = time.perf_counter()
         self.method, self.score = method, score
-        self.model, self.target = network_and_target(as_model(model), target)
-        self.inputs = self.model.inputs(images)
+        bound, x = as_model(model).bound(images, jointly=jointly)
+        if bound.packing is not None and isinstance(target, SimilarTo):
+            raise TargetError("SimilarTo compares images: several inputs cannot be explained for it")
+        self.model, self.target = network_and_target(bound, directed(target, bound.labels))
+        self.inputs = self.model.inputs(x)
         self._gradients, self._differentiates = gradients, gradients != "none"
         self.structure = self.model.checked(self.inputs.shape, gradients=self._differentiates)
         self.parameters = {"target": describe(target), **(parameters or {}), "score": score}
         self.measured: dict[str, Any] = {}
-        self.notes: list[str] = []
+        self.notes: list[str] = notes_on_inputs(bound.explained, bound.several.values if bound.several else ())
         if self._differentiates:
             self.notes += notes_on_gradients(self.structure.detached, self.model.dtype)
         self.layers: dict[str, list[Array]] = {}  # maps (h, w) by name, in the order of the values
         self.steps = Steps(len(self.inputs), n_steps, progress)
         self._unit, self._signed = self._unit_in_words(unit, target), signed
-        self._made: list[_Made] = []
+        self._made = MadeMaps(method, bound.packing, signed)
 
     def _unit_in_words(self, unit: str, target: Target) -> str:
+        if isinstance(self.target, Towards | Direction):
+            return unit.replace(self.score, "unit of the output")
         if is_of_classes(target):
             return unit.replace(self.score, unit_of(self.score, self.normalization()))
         return unit.replace(" (logit)", "")  # the target's score is none of the network's logits
@@ -113,7 +131,9 @@ class Run:
             for batch in self.model.batches(self.inputs, backward=self._differentiates):
                 with self._running():
                     scored = self.score_batch(batch, keeping, folds=folds)
-                    self._add(maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names)
+                    self._made.add(
+                        maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names
+                    )
                 self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
             self.steps.end()
         return self._result()
@@ -129,7 +149,7 @@ class Run:
 
         def add(image: ScoredImage) -> None:
             values = maps_of(image)[:, None]
-            self._add(values, image.scores, image.pixels[None], [image.name], image.targets.names)
+            self._made.add(values, image.scores, image.pixels[None], [image.name], image.targets.names)
 
         with self._kept_on_interrupt():
             self.each(add, fuse=fuse)
@@ -228,41 +248,24 @@ class Run:
         note = note_on_rounding(self.model.dtype, image.scores, values)
         self.note(*([note] if note else []))
 
-    def _add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
-        """Take in maps (T, n, H, W) of n images; in the result those of an image follow one another."""
-        if maps.shape[:2] != (len(targets) // len(names), len(names)) or maps.ndim != 4:
-            raise ValueError(f"{self.method} made maps {tuple(maps.shape)}; expected (targets, images, H, W)")
-        if not torch.isfinite(maps).all():
-            why = "though the score is not; the network has an operation with no gradient there"
-            raise ModelError(f"{names[0]}: the map is NaN or infinite somewhere, {why}")
-        n_each = len(maps)
-        values = _array(maps.transpose(0, 1).flatten(0, 1))
-        images = pixels if n_each == 1 else pixels.repeat(n_each, axis=0)
-        each = [name for name in names for _ in range(n_each)]
-        self._made.append(_Made(values, _array(scores.flatten()), images, each, targets))
-
     @contextmanager
     def _kept_on_interrupt(self) -> Iterator[None]:
         """On Ctrl-C inside, `Interrupted` carries the maps of the images that are finished."""
         try:
             yield
         except KeyboardInterrupt:
-            n_done = sum(len(made.values) for made in self._made)
+            n_done = len(self._made)
             if not n_done:
                 raise
             raise Interrupted(self._result(f"interrupted after {n_done} of {len(self.inputs)} images")) from None
 
     def _result(self, *notes: str) -> Attribution:
-        values, scores, pixels, names, targets = zip(*self._made, strict=True)
-        every, images = np.concatenate(values), np.concatenate(pixels)
+        made = self._made.fields()
+        every, images = made["values"], made["images"]
         about = notes_on_maps(every, images, positive_only=self.parameters.get("kind") == "positive")
         return Attribution(
-            values=every,
+            **made,
             layers={name: np.stack(maps[: len(every)]) for name, maps in self.layers.items()},
-            targets=tuple(name for made in targets for name in made),
-            scores=np.concatenate(scores),
-            images=images,
-            names=tuple(name for made in names for name in made),
             unit=self._unit,
             signed=self._signed,
             provenance=self.model.provenance(
@@ -282,17 +285,3 @@ class _Pass(NamedTuple):
     targets: Targets
     scores: torch.Tensor
     output: Any
-
-
-class _Made(NamedTuple):
-    """Finished maps, with what the result says of each."""
-
-    values: Array
-    scores: Array
-    pixels: Array
-    names: Names
-    targets: Names
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return tensor.detach().float().cpu().numpy()

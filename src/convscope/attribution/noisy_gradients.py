@@ -9,13 +9,15 @@ import torch
 from .scored import ScoredImage
 
 
-def noisy_copies(x: torch.Tensor, noise: float, seed: int) -> Callable[[int, int], torch.Tensor]:
+def noisy_copies(
+    x: torch.Tensor, noise: float, seed: int, spread: torch.Tensor | None = None
+) -> Callable[[int, int], torch.Tensor]:
     """Copies of an image (C, H, W) with Gaussian noise; the result makes those from first to end, (m, C, H, W).
 
-    The standard deviation is ``noise`` times the range of the image. Each copy has its own generator, on the CPU:
-    it is the same on every device, and however many are made at once.
+    The standard deviation is ``noise`` times the range of the image, or times ``spread``. Each copy has its own
+    generator, on the CPU: it is the same on every device, and however many are made at once.
     """
-    deviation = noise * float(x.max() - x.min())
+    deviation = noise * (x.max() - x.min() if spread is None else spread)
 
     def drawn(number: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
@@ -26,7 +28,7 @@ def noisy_copies(x: torch.Tensor, noise: float, seed: int) -> Callable[[int, int
 
 def mean_powers(image: ScoredImage, n_samples: int, noise: float, seed: int, *, powers: int) -> torch.Tensor:
     """The means over noisy copies of the gradient, its square, ... (powers, T, C, H, W), float64."""
-    copies = noisy_copies(image.x, noise, seed)
+    copies = noisy_copies(image.x, noise, seed, image.spread)
 
     def total_of(first: int, end: int) -> torch.Tensor:
         gradients = image.gradients(copies(first, end)).double()

@@ -73,6 +73,7 @@ def saliency(
         parameters={"kind": kind},
         unit=gradient_unit(kind, score),
         signed=kind != "absolute",
+        jointly=True,
         progress=progress,
     )
 

@@ -84,6 +84,14 @@ class ScoredImage:
         """(C, H, W)."""
         return self.x.shape[0], self.x.shape[1], self.x.shape[2]
 
+    @property
+    def spread(self) -> torch.Tensor | None:
+        """Of several inputs in one tensor, the range of each at its place; None for an image."""
+        packing = self.model.packing
+        if packing is None:
+            return None
+        return packing.each(lambda _, part: (part.max() - part.min()).expand(part.shape), self.x)
+
     def scores_of(self, variants: torch.Tensor) -> torch.Tensor:
         """The scores (M, T) of variants (M, C, H, W): in one batch, or one by one in a network that mixes rows."""
         copies = variants.clone()  # the network's first operation may be in place

@@ -83,6 +83,7 @@ def smoothgrad(
         unit=gradient_unit(kind, score),
         signed=kind != "absolute",
         n_steps=n_samples,
+        jointly=True,
         progress=progress,
     )
 

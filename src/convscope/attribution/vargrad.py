@@ -79,6 +79,7 @@ def vargrad(
         unit=f"variance of the gradient ({score})",
         signed=False,
         n_steps=n_samples,
+        jointly=True,
         progress=progress,
     )
 

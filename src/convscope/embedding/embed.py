@@ -101,7 +101,9 @@ def embed(
         >>> embed(net, torch.zeros(5, 3, 8, 8)).vectors.shape
         (5, 144)
     """
-    model = as_model(model)
+    model, images = as_model(model).bound(images)
+    if store is not None and model.several is not None:  # it could not tell vectors with other values held
+        raise ParameterError("a store keeps vectors of images alone; this network has other inputs: use none")
     check_address(address, runner)
     if runner == "ray" and (store is None or compiled):
         raise ParameterError("runner='ray' fills a store, and not with compiled=True")

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..checks import Precision
 from ..errors import LayerError, ModelError
-from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, place_of, run_to
+from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, module_at, place_of, run_to
 from ..models import Layer, Model, as_maps
 from ..results import Array, Normalization
 
@@ -132,7 +132,7 @@ class _WithLayer(nn.Module):
             raise LayerError(
                 f"layer {layer!r}: compiled=True knows only a layer's first call, and no lists; use compiled=False"
             )
-        child = module.get_submodule(place.path)
+        child = module_at(module, place.path)
         if place.is_input:
             child.register_forward_pre_hook(lambda _, given: self.keep(given[0]))
         else:

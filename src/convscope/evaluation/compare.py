@@ -78,7 +78,7 @@ def compare(
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421 (insertion and deletion).
     """
     started = time.perf_counter()
-    model = as_model(model)
+    model, images = as_model(model).bound(images)
     names = method_keys(methods)
     options = {method_key(name): given for name, given in (options or {}).items()}
     check_call(target, regions, measures, n_steps)

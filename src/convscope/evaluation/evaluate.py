@@ -17,7 +17,7 @@ from ..errors import Interrupted, ParameterError
 from ..models import Model, as_model
 from ..progress import Progress
 from ..results import CONTROLS, Array, Attribution, Evaluation
-from ..targets import Score, Several, Target, describe, is_of_classes
+from ..targets import Score, Several, Target, describe, directed, is_of_classes
 from ..texts import counted
 from .intervals import mean_and_margin
 from .maps_of_image import GivenMaps
@@ -102,7 +102,7 @@ def evaluate(
         model,
         images,
         target=target,
-        score=score or default_score(target),
+        score=score or default_score(target, model.labels),
         gradients="none",
         progress=progress,
     )
@@ -174,9 +174,9 @@ def check_call(target: Target, regions: Any, measures: Sequence[str] | None, n_s
         raise ParameterError("target: expected one for each image; evaluate the targets of Several one by one")
 
 
-def default_score(target: Target) -> Score:
+def default_score(target: Target, labels: Sequence[str] | None) -> Score:
     """Probabilities if the target is a class; other targets have scores of their own."""
-    return "probability" if is_of_classes(target) else "logit"
+    return "probability" if is_of_classes(directed(target, labels)) else "logit"
 
 
 def _by_name(attributions: Any) -> dict[str, GivenMaps]:

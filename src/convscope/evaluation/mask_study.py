@@ -77,7 +77,7 @@ def mask_study(
         Sturmfels, Lundberg, Lee: Visualizing the impact of feature attribution baselines, Distill 2020.
     """
     started = time.perf_counter()
-    model = as_model(model)
+    model, images = as_model(model).bound(images)
     check_call(target, None, CURVES, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
     for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):

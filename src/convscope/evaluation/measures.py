@@ -105,7 +105,8 @@ def max_sensitivity(maps: MapsOfImage) -> Array:
             return float("nan")
         value = max_sensitivity_of(given, maps.number, maps.image, maps.target, maps.seed)
         if value is None:
-            maps.note(f"{given.provenance.method}: max_sensitivity needs all options of the method, as names")
+            needs = "all options of the method, as names, and one input"
+            maps.note(f"{given.provenance.method}: max_sensitivity needs {needs}")
             return float("nan")
         return value
 

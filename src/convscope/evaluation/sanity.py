@@ -83,7 +83,7 @@ def sanity_check(
         Sixt, Granz, Landgraf: When explanations lie, 2019, arXiv 1912.09818 (the maps of other classes).
     """
     started = time.perf_counter()
-    model = as_model(model)
+    model, image = as_model(model).bound(image)
     method = method_key(method)
     index, n_classes = _class_asked(model, image, target)
     stages = stages_of(in_order(model, image), n_stages)

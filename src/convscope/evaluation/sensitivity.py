@@ -37,7 +37,7 @@ def max_sensitivity_of(given: Attribution, i: int, image: ScoredImage, target: T
         arXiv 1901.09392.
     """
     options = options_of(given)
-    if options is None:
+    if options is None or len(given.inputs) > 1:  # it knows of no other inputs
         return None
     size = float(np.linalg.norm(given.values[i]))
     if not size:

@@ -22,7 +22,7 @@ def each_shuffled(model: Model, stages: Sequence[Sequence[str]], seed: int) -> I
     It is the same copy each time, so use it before asking for the next.
     """
     twin, learned = copy.deepcopy(model.module), model.module.state_dict()
-    random = Model(twin, labels=model.labels, preprocessing=model.preprocessing, name=model.name)
+    random = model.around(twin)
     for stage in stages:
         shuffle(twin, stage, seed)
         yield random

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError
+from .class_scores import parts_of, scores_in
 from .hooking import hooks
 
 OUTPUT = ":output"
@@ -46,16 +47,6 @@ def place_of(name: str) -> Place:
     return Place(found["path"], int(found["call"] or 0), found["item"], found["input"] is not None)
 
 
-def parts_of(output: Any) -> Iterator[tuple[Any, Any]]:
-    """The parts of an output that is a dict, a list, a tuple or a dataclass, by key or number."""
-    if isinstance(output, Mapping):
-        yield from output.items()
-    elif isinstance(output, Sequence) and not isinstance(output, str):
-        yield from enumerate(output)
-    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
-        yield from vars(output).items()
-
-
 def items_of(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of an output, each with the suffix of the layer's name: "", "[1]", or "[out]"."""
     if isinstance(output, torch.Tensor):
@@ -81,9 +72,9 @@ def tensors_of(output: Any) -> Iterator[torch.Tensor]:
 
 
 def main_output(output: Any) -> torch.Tensor | None:
-    """The main tensor of an output: the output itself, "logits", "out", or the first of several."""
-    if isinstance(output, torch.Tensor):
-        return output
+    """The main tensor of an output: its class scores (`scores_in`), "logits", "out", or the first of several."""
+    if (scores := scores_in(output)) is not None:
+        return scores
     members = list(parts_of(output))
     named = [value for name in ("logits", "out") for key, value in members if key == name]
     return next(
@@ -139,10 +130,15 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
     raise LayerError(f"{missing}: did not run on this input; model.layers() lists what does")
 
 
+def module_at(module: nn.Module, path: str) -> nn.Module:
+    """The module of this path; for "" the network itself, also where its layers are those of another."""
+    return module.get_submodule(path) if path else module
+
+
 def watch(module: nn.Module, name: str, keep: Callable[[str, torch.Tensor], None]) -> RemovableHandle:
     """Add a hook that calls ``keep(name, tensor)`` when the network has computed this layer."""
     place, calls = place_of(name), -1
-    child = module.get_submodule(place.path)
+    child = module_at(module, place.path)
     if isinstance(child, torch.jit.ScriptModule):
         raise LayerError(f"layer {name!r} is TorchScript, whose inside is not visible")
 
@@ -178,7 +174,7 @@ def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], t
         return _replaced(output, tensor, change(tensor))
 
     with hooks() as attached:
-        attached.append(module.get_submodule(place.path).register_forward_hook(leaving))
+        attached.append(module_at(module, place.path).register_forward_hook(leaving))
         yield
 
 

@@ -62,7 +62,7 @@ def _is_inside(module: nn.Module) -> bool:
 
 def refuse_where_it_cannot_run(module: nn.Module) -> None:
     """`ModelError` where tensors have no values, or a fork has cut off another thread's run of the network."""
-    name = type(module).__name__
+    name = type(network_of(module)).__name__
     if device_of(module).type == "meta":
         raise ModelError(f"the weights of {name} are on the meta device and have no values: load them")
     if type(torch.empty(0)) is not torch.Tensor:
@@ -73,7 +73,7 @@ def refuse_where_it_cannot_run(module: nn.Module) -> None:
         raise ModelError(
             f"{name} cannot be looked into inside a transform of torch.func (vmap, grad): call outside of it"
         )
-    if _network_of(module) in _CUT_SHORT:
+    if network_of(module) in _CUT_SHORT:
         raise ModelError(
             f"another thread was running {name} when this process was forked, and its copy here is half changed: "
             "fork while nothing runs, start processes by 'spawn', or load the network in this process"
@@ -92,7 +92,7 @@ def _without_autocast(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _left_as_it_was(module: nn.Module) -> Iterator[None]:
-    network = _network_of(module)
+    network = network_of(module)
     members = members_of(module)
     modules, parameters, _ = members
     state = ModuleState(module, members)
@@ -104,7 +104,7 @@ def _left_as_it_was(module: nn.Module) -> Iterator[None]:
         try:
             _INSIDE[module] = _Run(threading.get_ident(), members, [(p, _version(p)) for p in parameters])
             if network in _FORGETFUL:
-                attached.append(network.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
+                attached.append(module.register_forward_pre_hook(lambda *_: state.restore(generators=False)))
             for child in in_training:  # not by eval(), which some networks take as a call to merge their weights
                 child.training = False
             yield
@@ -157,9 +157,9 @@ def check_weights(module: nn.Module) -> None:
     run = _INSIDE.get(module)
     if run is not None and any(_version(p) != version for p, version in run.versions):
         raise ModelError(
-            f"the weights of {type(module).__name__} have changed during this call, so that its results would mix "
-            "two networks: is it being trained in another thread? Look at it between two steps, or at a copy "
-            "(copy.deepcopy) of it"
+            f"the weights of {type(network_of(module)).__name__} have changed during this call, so that its "
+            "results would mix two networks: is it being trained in another thread? Look at it between two steps, "
+            "or at a copy (copy.deepcopy) of it"
         )
 
 
@@ -176,25 +176,25 @@ def is_running(module: nn.Module) -> bool:
 
 def forget_between_runs(module: nn.Module) -> None:
     """From now on, `evaluating` starts each run of this network in the state before the first run."""
-    _FORGETFUL.add(module)
+    _FORGETFUL.add(network_of(module))
 
 
 def remember_between_runs(module: nn.Module) -> None:
     """From now on, a run of this network starts in the state that the run before has left."""
-    _FORGETFUL.discard(module)
+    _FORGETFUL.discard(network_of(module))
 
 
 def draws_no_random_numbers(module: nn.Module, is_so: bool) -> None:
     """Whether `evaluating` need not put the process's random numbers back, which other threads draw too."""
-    (_QUIET.add if is_so else _QUIET.discard)(module)
+    (_QUIET.add if is_so else _QUIET.discard)(network_of(module))
 
 
 def copied(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """A copy of a network, in another type if given; what is known about its runs holds for the copy."""
     copy = deepcopy(module).to(dtype)
     for known in (_FORGETFUL, _QUIET):
-        if module in known:
-            known.add(copy)
+        if network_of(module) in known:
+            known.add(network_of(copy))
     return copy
 
 
@@ -207,7 +207,7 @@ _CUT_SHORT: weakref.WeakSet[nn.Module] = (
 
 def _lock_of(module: nn.Module) -> threading.RLock:
     with _LOCKS_LOCK:
-        return _LOCKS.setdefault(_network_of(module), threading.RLock())
+        return _LOCKS.setdefault(network_of(module), threading.RLock())
 
 
 def stands_for(module: nn.Module, network: nn.Module) -> None:
@@ -215,8 +215,11 @@ def stands_for(module: nn.Module, network: nn.Module) -> None:
     _STANDS_FOR[module] = network
 
 
-def _network_of(module: nn.Module) -> nn.Module:
-    return _STANDS_FOR.get(module, module)
+def network_of(module: nn.Module) -> nn.Module:
+    """The network that a module stands for, which may be itself."""
+    while module in _STANDS_FOR:
+        module = _STANDS_FOR[module]
+    return module
 
 
 def _forked() -> None:
@@ -225,7 +228,7 @@ def _forked() -> None:
     _LOCKS, _LOCKS_LOCK = weakref.WeakKeyDictionary(), threading.Lock()
     for module, run in list(_INSIDE.items()):
         if run.thread != threading.get_ident():
-            _CUT_SHORT.add(_network_of(module))
+            _CUT_SHORT.add(network_of(module))
             del _INSIDE[module]
 
 

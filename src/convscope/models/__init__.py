@@ -5,6 +5,7 @@ from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model, as_model
 from .preprocessing import Preprocessing, gaussian_blur
+from .several_inputs import Packing
 from .similarity import network_and_target
 from .tokens import lie_in_place
 
@@ -15,6 +16,7 @@ __all__ = [
     "Inputs",
     "Layer",
     "Model",
+    "Packing",
     "Preprocessing",
     "Structure",
     "as_maps",

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from ..execution.capture import main_output, parts_of, tensors_of
+from ..execution.capture import main_output, tensors_of
+from ..execution.class_scores import parts_of
 from ..execution.random_numbers import RandomState
-from ..execution.running import draws_no_random_numbers, forget_between_runs, remember_between_runs
+from ..execution.running import draws_no_random_numbers, forget_between_runs, network_of, remember_between_runs
 from ..execution.state import ModuleState
 
 EndsIn: TypeAlias = Literal["", "softmax", "log_softmax", "sigmoid"]
@@ -50,7 +51,7 @@ class Behavior:
 
 def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior:
     """Run two images (1, C, H, W) alone, a second time, and together; the module is in evaluation mode."""
-    name, state, random = type(module).__name__, ModuleState(module), RandomState(a.device)
+    name, state, random = type(network_of(module)).__name__, ModuleState(module), RandomState(a.device)
 
     def run(x: torch.Tensor) -> Any:
         state.restore(generators=False)

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from ..errors import LayerError, ModelError
+from ..execution.capture import OUTPUT
 
 # The layout of a module's output: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
@@ -94,15 +95,22 @@ class Structure:
                 "before quantization"
             )
 
-    def feature_layer(self, name: str) -> Layer:
-        """The layer of the image's feature vector; `LayerError` if none is known. ``name`` is the network's."""
-        if self.features is None:
+    def feature_layer(self, name: str, n_classes: int | None = None) -> Layer:
+        """The layer of the image's feature vector; `LayerError` if none is known.
+
+        ``name`` is the network's, ``n_classes`` how many classes it has, if that is known.
+        """
+        features, why = self.features, self.why_no_features
+        if features is not None and features.name == OUTPUT and features.shape[0] == n_classes:
+            features = None
+            why = f"it returns scores of {n_classes} classes, but no visible linear layer computes them"
+        if features is None:
             there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
             raise LayerError(
-                f"{name}: no layer is known to hold the feature vector, because {self.why_no_features}; name a "
+                f"{name}: no layer is known to hold the feature vector, because {why}; name a "
                 f"layer. The last ones: {there_are}"
             )
-        return self.features
+        return features
 
     def find(self, name: str) -> Layer:
         """The layer of this name; `LayerError` names those that may be meant."""

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..arguments import checks_arguments
 from ..errors import ModelError, ParameterError
 from ..execution.batching import fitting_batch
-from ..execution.capture import OUTPUT
 from ..execution.digest import device_of, dtype_of, weights_digest
-from ..execution.running import check_weights, evaluating, move, refuse_where_it_cannot_run
+from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
 from ..progress import Progress
-from ..results import Array, Normalization, Prediction, Provenance, versions
-from ..targets.classes import class_names
-from ..targets.resolving import check_class_scores, note_on_scores
+from ..results import Array, Normalization, Prediction, Provenance, plain_values, versions
+from .adapted import Adapted, chooser
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
-from .preprocessing import Preprocessing, from_timm, shown_pixels
-from .structure import notes_on, structure
+from .predicting import prediction_of
+from .preprocessing import Preprocessing, of_timm, shown_pixels, stated
+from .several_inputs import Packing, SeveralInputs, are_tensors
+from .structure import notes_on, share_structure, structure
 
 
 class Model:
@@ -33,7 +33,8 @@ class Model:
     The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
-        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
+        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), also among other things;
+            see ``inputs``, ``output`` and ``forward`` for one that takes or returns others.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
@@ -43,9 +44,18 @@ class Model:
             sigmoid, otherwise by a softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
+        inputs: the inputs of a network with several, tensors by the names of forward's parameters, or a tuple in
+            their order. Each has one row, which holds for every image, or one for each image. Methods look at the
+            first image among them, or at what a call gives as a dict or tuple; the others are held at these.
+        output: where the class scores are in what the network returns: a key, attribute or index, or a path of
+            these such as "heads.0"; or a function from it to (N, K) or (N,). Without it, they are found where only
+            one tensor can be meant.
+        forward: a function (module, x) -> output that runs the network, for one that is not simply called; with
+            ``inputs``, x is the dict or tuple of all of them.
 
     Raises:
-        ParameterError: some of input_size, mean and std are missing, or do not match each other.
+        ParameterError: some of input_size, mean and std are missing, or do not match each other; inputs that the
+            network does not take.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -67,19 +77,25 @@ class Model:
         multilabel: bool = False,
         name: str | None = None,
         device: str | torch.device | None = None,
+        inputs: Any = None,
+        output: Any = None,
+        forward: Callable[..., Any] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
-        stated = [value is not None for value in (input_size, mean, std)]
-        if any(stated) and (not all(stated) or preprocessing is not None):
-            raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
-        if input_size is not None and mean is not None and std is not None:
-            preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-        # The original of a compiled module, since compiled code takes no hooks.
-        self.module: nn.Module = getattr(module, "_orig_mod", module)
+        self.module: nn.Module = getattr(module, "_orig_mod", module)  # as compiled code takes no hooks
+        self.several = None if inputs is None else SeveralInputs.of(self.module, inputs, forward)
+        self.explained: tuple[str, ...] = ()  # of several inputs, those that the module is a function of
+        self.packing: Packing | None = None  # how they lie in one tensor
+        self._first: dict[tuple[str, ...], nn.Module] = {}  # by what is explained
+        self._choose = chooser(output)
+        if self.several is not None:
+            self.__dict__.update(vars(self._of(self.several, (self.several.main,))))
+        elif self._choose is not None or forward is not None:
+            self.module = Adapted(self.module, forward, self._choose)
         if device is not None:
             move(self.module, device)
-        self.preprocessing = preprocessing
+        self.preprocessing = stated(input_size, mean, std, preprocessing)
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
@@ -135,12 +151,8 @@ class Model:
     @checks_arguments
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
         """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
-        structure = self.checked(shape)
-        layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
-        if layer is not None and layer.name == OUTPUT and layer.shape[0] == n_classes:
-            why = f"it returns scores of {n_classes} classes, but no visible linear layer computes them"
-            structure = replace(structure, features=None, why_no_features=why)
-        return structure.feature_layer(self.name)
+        n_classes = len(self.labels or ()) or getattr(network_of(self.module), "num_classes", None)
+        return self.checked(shape).feature_layer(self.name, n_classes)
 
     @checks_arguments
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
@@ -164,7 +176,33 @@ class Model:
         A tensor (N, C, H, W) counts as already preprocessed.
         """
         refuse_where_it_cannot_run(self.module)
-        return Inputs(images, self.preprocessing)
+        return Inputs(images, None if self.packing else self.preprocessing)
+
+    def around(self, module: nn.Module) -> Model:
+        """The same model of another network with the same layers."""
+        model = copy.copy(self)
+        model.module, model._first = module, {}
+        return model
+
+    def bound(self, images: Any, *, jointly: bool = False) -> tuple[Model, Any]:
+        """For a call on several inputs, see `SeveralInputs.bound`; model and images of any other as they are."""
+        if self.several is None or not are_tensors(images):
+            return self, images
+        several, names, x = self.several.bound(images, jointly=jointly)
+        return self._of(several, names), x
+
+    def row_by_row(self, images: Any) -> list[tuple[Model, Any]] | None:
+        """For inputs that differ from image to image, a model and the inputs for each; None if one model does."""
+        calls = None if self.several is None else self.several.row_by_row(images)
+        return None if calls is None else [(self._of(one, (one.main,)), given) for one, given in calls]
+
+    def _of(self, several: SeveralInputs, names: tuple[str, ...]) -> Model:
+        """The same model as a function of these inputs, the others held."""
+        model = copy.copy(self)
+        model.several, model.explained, model.packing = several, names, several.packing(names)
+        model.module = Adapted(network_of(self.module), several.calling(names), self._choose)
+        share_structure(self._first.setdefault(names, model.module), model.module)
+        return model
 
     @checks_arguments
     def fitting_batch(
@@ -209,34 +247,7 @@ class Model:
 
         Cost: one forward pass per image.
         """
-        started = time.perf_counter()
-        inputs = self.inputs(images)
-        self.checked(inputs.shape)
-        scores: list[Array] = []
-        names: list[str] = []
-        with evaluating(self.module):
-            for batch in self.batches(inputs):
-                scores.append(check_class_scores(self.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
-                names.extend(batch.names)
-                if progress:
-                    progress(batch.positions[-1] + 1, len(inputs))
-        if progress and inputs.skipped:
-            progress(len(inputs), len(inputs))  # the last images may have been skipped
-        all_scores = np.concatenate(scores)
-        normalization = self.normalization(inputs.shape, all_scores.shape[1])
-        return Prediction(
-            scores=all_scores,
-            labels=class_names(self.labels, all_scores.shape[1]),
-            names=tuple(names),
-            normalization=normalization,
-            provenance=self.provenance(
-                "predict",
-                {},
-                started,
-                notes=(*note_on_scores(normalization), *inputs.notes),
-                skipped=inputs.skipped,
-            ),
-        )
+        return prediction_of(self, images, progress)
 
     @checks_arguments
     def to_pixels(self, x: torch.Tensor) -> Array:
@@ -245,7 +256,9 @@ class Model:
         Without a known mean and std, each image is scaled from its own range. Unless there are three channels,
         their average is shown in gray.
         """
-        return shown_pixels(x, self.preprocessing)
+        x = x if self.packing is None else self.packing.as_picture(x)
+        has_channels = self.preprocessing is not None and x.shape[1] == self.preprocessing.n_channels
+        return shown_pixels(x, self.preprocessing if has_channels else None)
 
     def _notes(self) -> tuple[str, ...]:
         """Notes on the network for every result."""
@@ -265,10 +278,10 @@ class Model:
         """Where a result comes from; ``started`` is `time.perf_counter` at the beginning of the call."""
         return Provenance(
             method=method,
-            parameters={name: _plain(value) for name, value in parameters.items()},
+            parameters={name: plain_values(value) for name, value in parameters.items()},
             model={
                 "name": self.name,
-                "weights_sha256": weights_digest(self.module, since=started),
+                "weights_sha256": weights_digest(network_of(self.module), since=started),
                 "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
             },
             device=str(self.device),
@@ -280,19 +293,8 @@ class Model:
         )
 
 
-def _plain(value: Any) -> Any:
-    """NumPy numbers as Python's, which JSON reads back unchanged."""
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def as_model(model: Model | nn.Module) -> Model:
     """A `Model` unchanged; a bare module wrapped in one, with the preprocessing that timm stores in its models."""
     if isinstance(model, Model):
         return model
-    if hasattr(model, "pretrained_cfg") and isinstance(model, nn.Module):
-        from timm.data import resolve_data_config
-
-        return Model(model, preprocessing=from_timm(resolve_data_config({}, model=model)))
-    return Model(model)
+    return Model(model, preprocessing=of_timm(model) if isinstance(model, nn.Module) else None)

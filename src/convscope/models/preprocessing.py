@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as geometry
 
@@ -188,6 +189,15 @@ def from_torchvision(transform: Any) -> Preprocessing:
     )
 
 
+def of_timm(module: nn.Module) -> Preprocessing | None:
+    """The preprocessing that timm stores in its networks; None for any other network."""
+    if not hasattr(module, "pretrained_cfg"):
+        return None
+    from timm.data import resolve_data_config
+
+    return from_timm(resolve_data_config({}, model=module))
+
+
 def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
     """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3); see `Model.to_pixels`."""
     if x.ndim != 4:
@@ -202,3 +212,19 @@ def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
         x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return np.ascontiguousarray(pixels.numpy())
+
+
+def stated(
+    input_size: tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    preprocessing: Preprocessing | None,
+) -> Preprocessing | None:
+    """The preprocessing of a model, given as a whole or by its parts; None if none is given."""
+    if preprocessing is not None and (input_size, mean, std) == (None, None, None):
+        return preprocessing
+    if input_size is not None and mean is not None and std is not None and preprocessing is None:
+        return Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
+    if (input_size, mean, std, preprocessing) != (None, None, None, None):
+        raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
+    return None

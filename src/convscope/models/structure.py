@@ -17,7 +17,7 @@ from ..execution.autograd import cut_off
 from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.one_pass import OnePass, forget_chains, remember_chains
-from ..execution.running import evaluating, is_running, refuse_where_it_cannot_run
+from ..execution.running import evaluating, is_running, network_of, refuse_where_it_cannot_run
 from .behavior import behavior_of, is_alike, kept
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
 from .layers import Structure
@@ -38,11 +38,16 @@ def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structu
     ``fresh=False`` takes the cached structure without checking.
     """
     refuse_where_it_cannot_run(module)
-    known = _KNOWN.setdefault(module, {})
-    if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(module)):
-        known[shape] = (Fingerprint(module), _analyzed(module, shape))
+    known, network = _KNOWN.setdefault(module, {}), network_of(module)
+    if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(network)):
+        known[shape] = (Fingerprint(network), _analyzed(module, shape))
     _LATEST[module] = known[shape][1]
     return known[shape][1]
+
+
+def share_structure(module: nn.Module, twin: nn.Module) -> None:
+    """Let a module that runs the same network in the same way have the same structure."""
+    _KNOWN[twin] = _KNOWN.setdefault(module, {})
 
 
 def notes_on(module: nn.Module) -> tuple[str, ...]:
@@ -58,7 +63,7 @@ def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.
 
 def _analyzed(module: nn.Module, shape: Shape) -> Structure:
     """The structure, with a refusal if the weights change in a run; `ModelError` for lazy weights."""
-    name, device = type(module).__name__, device_of(module)
+    name, device = type(network_of(module)).__name__, device_of(module)
     if any(is_lazy(p) for p in module.parameters()):
         raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
     before = [(p, p.detach().clone()) for p in module.parameters() if p.layout == torch.strided]
@@ -121,7 +126,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
         )
     why = str(failure) or type(failure).__name__
     raise ModelError(
-        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
+        f"{type(network_of(module)).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
     ) from failure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
@@ -12,7 +12,7 @@ import torch
 
 from ..checks import as_number, unfit
 from ..errors import ParameterError
-from ..models import Model, check_tensor, gaussian_blur
+from ..models import Model, Packing, check_tensor, gaussian_blur
 
 NamedBaseline: TypeAlias = Literal["mean", "blur", "noise", "black", "white"]
 Baseline: TypeAlias = float | NamedBaseline | Any
@@ -71,8 +71,44 @@ def baseline_of(
     return same
 
 
-def describe_baseline(baseline: Baseline) -> str | float:
+def packed_baseline(
+    model: Model, packing: Packing, baseline: Any, *, preprocessed: bool, seed: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """As `baseline_of`, for several inputs in one tensor: one baseline for each, or a dict of them by name.
+
+    Only images can be blurred, and have noise between the values of their channels, or be black or white.
+    """
+    names = list(packing.shapes)
+    each = dict(baseline) if isinstance(baseline, Mapping) else dict.fromkeys(names, baseline)
+    if set(each) != set(names):
+        expected = f"one for each of {', '.join(names)}"
+        raise ParameterError(f"baseline of {', '.join(map(str, each))}: expected {expected}")
+    hides = {}
+    for name, shape in packing.shapes.items():
+        one = each[name]
+        if isinstance(one, torch.Tensor):
+            hides[name] = _same(one, name, shape)
+        elif len(shape) != 3 and not (one == "mean" or isinstance(one, Real)):
+            raise ParameterError(
+                f"baseline={one!r} is for images, and {name} has the shape {shape}: give a dict by name, with "
+                "'mean' (0), a number or a tensor for it"
+            )
+        else:
+            hides[name] = baseline_of(model, one, preprocessed=preprocessed, seed=seed)
+    return lambda packed: packing.each(lambda name, part: hides[name](part), packed)
+
+
+def _same(given: torch.Tensor, name: str, shape: tuple[int, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A tensor as the baseline of an input of this shape."""
+    if tuple(given.shape) not in (shape, (1, *shape)):
+        raise ParameterError(f"a baseline of shape {tuple(given.shape)} for {name}; expected {shape}")
+    return lambda part: given.to(part).reshape(shape)
+
+
+def describe_baseline(baseline: Baseline) -> Any:
     """A baseline as provenance records it."""
+    if isinstance(baseline, Mapping):
+        return {str(name): describe_baseline(one) for name, one in baseline.items()}
     if isinstance(baseline, str):
         return baseline
     return as_number(baseline, "baseline") if isinstance(baseline, Real) else "image"

@@ -12,7 +12,7 @@ import torch
 
 from ..models import Model, Preprocessing
 from ..results import Remark
-from .baselines import PIXEL_VALUES, Baseline, baseline_of, describe_baseline
+from .baselines import PIXEL_VALUES, Baseline, baseline_of, describe_baseline, packed_baseline
 
 _BAND = 0.03  # the width of the border, as a share of the shorter side
 _NEAR = 0.05  # of the pixel range: colors this near count as equal
@@ -27,6 +27,8 @@ def hiding(
 
     Call the returned function once per image.
     """
+    if model.packing is not None:
+        return packed_baseline(model, model.packing, baseline, preprocessed=preprocessed, seed=seed)
     hide = baseline_of(model, baseline, preprocessed=preprocessed, seed=seed)
     remark, name = Remark(notes), describe_baseline(baseline)
     n_images, nearer = 0, list[str]()

@@ -4,7 +4,7 @@ from .base import Array, Result
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
-from .provenance import Provenance, Remark, versions
+from .provenance import Provenance, Remark, plain_values, versions
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
@@ -32,6 +32,7 @@ __all__ = [
     "Retrieval",
     "SanityCheck",
     "Visualization",
+    "plain_values",
     "probabilities",
     "versions",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -67,7 +67,9 @@ class Attribution(Result):
     ``targets`` says whose score is explained, one per image; ``scores`` (N,) are the target's scores for the whole
     images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed`` tells whether the method can find
     negative values, which speak against the target; ``unit`` is the unit of a value. ``layers`` are the maps
-    (N, H, W) that ``values`` combines, by name, where there are several.
+    (N, H, W) that ``values`` combines, by name, where there are several. ``inputs`` are the maps of several inputs
+    that were explained together, by name and each in the shape of its input, (N, *shape); ``values`` then shows
+    the first image among them.
     """
 
     values: Array
@@ -78,6 +80,36 @@ class Attribution(Result):
     unit: str = "score"
     signed: bool = True
     layers: Mapping[str, Array] = field(default_factory=dict)
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Attribution], seconds: float) -> Attribution:
+        """The results of several calls, one for each image, as one."""
+        first, notes = parts[0], [note for part in parts for note in part.provenance.notes]
+        skipped = [name for part in parts for name in part.provenance.skipped]
+        measured = dict(first.provenance.measured)
+        for name in (name for name, value in measured.items() if isinstance(value, list)):
+            measured[name] = [value for part in parts for value in part.provenance.measured[name]]
+        targets = [part.provenance.parameters["target"] for part in parts]
+        target = targets[0] if len(set(targets)) == 1 else tuple(targets)
+        return replace(
+            first,
+            values=np.concatenate([part.values for part in parts]),
+            layers={name: np.concatenate([part.layers[name] for part in parts]) for name in first.layers},
+            inputs={name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs},
+            targets=tuple(name for part in parts for name in part.targets),
+            scores=np.concatenate([part.scores for part in parts]),
+            images=np.concatenate([part.images for part in parts]),
+            names=tuple(f"image {i}" for i, part in enumerate(parts) for _ in part.names),
+            provenance=replace(
+                first.provenance,
+                parameters={**first.provenance.parameters, "target": target},
+                measured=measured,
+                notes=tuple(dict.fromkeys(notes)),
+                skipped=tuple(skipped),
+                seconds=seconds,
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..texts import printable
 
 _PACKAGES = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
@@ -61,3 +63,10 @@ class Remark:
 def versions() -> dict[str, str]:
     """The installed versions of the packages that a result can depend on."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def plain_values(value: Any) -> Any:
+    """NumPy numbers as Python's, which JSON reads back unchanged."""
+    if isinstance(value, list | tuple):
+        return type(value)(plain_values(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value

@@ -12,7 +12,7 @@ import torch
 from ..errors import TargetError
 from ..execution import run_to
 from ..models import Layer, Model, as_maps
-from ..targets import Contrast, Several, Target, describe, is_of_classes, n_classes_of, resolve
+from ..targets import Several, Target, class_scores, describe, n_classes_of, resolve
 
 # A class or callable without a layer; with one: None, a channel, or (channel, row, column).
 ObjectiveTarget: TypeAlias = Target | tuple[int, int, int]
@@ -58,12 +58,12 @@ def class_score(
     with torch.no_grad():
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
     normalization = model.normalization(shape, n_classes_of(output))
-    chosen = resolve(target, output, model.labels, normalization=normalization)
+    chosen = resolve(target, output, model.labels, n_batch=1, normalization=normalization)
 
     def run(x: torch.Tensor) -> Any:
         # A copy, because the network's first operation may be in place.
         output = model.module(x.to(model.dtype, copy=True, memory_format=layout))
-        return _full(output) if chosen.function is None else output
+        return _full(class_scores(output)) if chosen.function is None else output
 
     def rival(x: torch.Tensor) -> Rival | None:
         with torch.no_grad():
@@ -76,7 +76,7 @@ def class_score(
         label = resolve(best, output, model.labels).names[0]
         return Rival(label, score, own, target_score, has_logits=normalization == "softmax")
 
-    is_class = is_of_classes(target) and not isinstance(target, Contrast) and not model.multilabel
+    is_class = chosen.indices is not None and chosen.against is None and not model.multilabel
     return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
 
 

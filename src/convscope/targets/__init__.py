@@ -1,7 +1,7 @@
 """Targets: whose score a method explains."""
 
-from .classes import find_class
-from .compound import Contrast, Detection, Region, Several, SimilarTo
+from .classes import class_scores, find_class
+from .compound import Contrast, Detection, Direction, Region, Several, SimilarTo, Towards, directed
 from .resolving import (
     Score,
     Target,
@@ -17,13 +17,17 @@ from .resolving import (
 __all__ = [
     "Contrast",
     "Detection",
+    "Direction",
     "Region",
     "Score",
     "Several",
     "SimilarTo",
     "Target",
     "Targets",
+    "Towards",
+    "class_scores",
     "describe",
+    "directed",
     "find_class",
     "is_of_classes",
     "n_classes_of",

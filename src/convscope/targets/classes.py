@@ -1,4 +1,4 @@
-"""Find the class that a caller names: by its index, its label, or one of the names in a label."""
+"""The classes of a network: their scores, and the class that a caller names by index or label."""
 
 from __future__ import annotations
 
@@ -6,8 +6,39 @@ import difflib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from ..errors import ModelError, TargetError
+from ..execution.class_scores import listed, scores_in
+from ..texts import counted
+
+
+def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
+    """The class scores (N, K) in what a network returns for a batch of N images, or `ModelError`.
+
+    One score for each image, (N,), becomes (N, 1).
+    """
+    output = scores_in(returned)
+    if output is None:
+        raise ModelError(
+            f"the network returns a {type(returned).__name__} in which nothing shows where the class scores "
+            f"(N, K) are; it holds {listed(returned)}. Name them, as in Model(network, output='logits'), or "
+            "give a callable as target"
+        )
+    if not output.is_floating_point():
+        raise ModelError(f"the network returns {output.dtype}, not class scores in floating point; wrap it")
+    if output.ndim == 1:
+        output = output[:, None]
+    if output.ndim != 2:
+        raise ModelError(
+            f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
+            "give a callable as target that computes N scores from it, or to Model as output= one that computes "
+            "class scores"
+        )
+    if n_batch is not None and len(output) != n_batch:
+        rows, images = counted(len(output), "row"), counted(n_batch, "image")
+        raise ModelError(f"the network returns {rows} of scores for {images}")
+    return output
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:

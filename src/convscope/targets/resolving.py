@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 
-from ..errors import ModelError, ParameterError, TargetError
+from ..errors import ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
 from ..texts import counted
-from .classes import class_names, find_class
-from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
+from .classes import class_names, class_scores, find_class
+from .compound import (
+    Contrast,
+    Detection,
+    Direction,
+    OutputScores,
+    Region,
+    Several,
+    SimilarTo,
+    Towards,
+    directed,
+    name_of,
+    segmentation,
+)
 
 Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast
@@ -25,6 +38,8 @@ Target: TypeAlias = (
     | Region
     | Detection
     | SimilarTo
+    | Towards
+    | Direction
     | Callable[[torch.Tensor], torch.Tensor]
     | None
 )
@@ -65,6 +80,7 @@ class Targets:
                 raise TargetError(f"the target callable returned {found}; expected one score per row, ({n_rows},)")
             return scores[:, None]
         assert self.indices is not None
+        output = class_scores(output, n_rows)
         values = _probabilities(output, self.normalization) if self.score == "probability" else output
         picked = _pick(values, self.indices)
         return picked if self.against is None else picked - _pick(values, self.against)
@@ -132,7 +148,9 @@ def is_of_classes(target: Any) -> bool:
 
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; `resolve` refuses whatever is not a target."""
-    if callable(target) or isinstance(target, Several | Contrast | Region | Detection | SimilarTo):
+    if callable(target) or isinstance(
+        target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
+    ):
         return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
         return tuple(target.reshape(-1).tolist())
@@ -141,26 +159,6 @@ def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     if isinstance(target, Sequence):
         return tuple(int(t) if isinstance(t, int | np.integer) else name_of(t) for t in target)
     return int(target) if isinstance(target, int | np.integer) else type(target).__name__
-
-
-def check_class_scores(output: object, n_batch: int | None = None) -> torch.Tensor:
-    """The class scores (N, K) of a network for a batch of N images, or `ModelError`."""
-    if not isinstance(output, torch.Tensor):
-        raise ModelError(
-            f"the network returns a {type(output).__name__}, not a tensor of class scores (N, K); "
-            "wrap it in a module that returns the tensor, or give a callable as target"
-        )
-    if not output.is_floating_point():
-        raise ModelError(f"the network returns {output.dtype}, not class scores in floating point; wrap it")
-    if output.ndim != 2:
-        raise ModelError(
-            f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
-            "give a callable as target that computes N scores from it"
-        )
-    if n_batch is not None and len(output) != n_batch:
-        rows, images = counted(len(output), "row"), counted(n_batch, "image")
-        raise ModelError(f"the network returns {rows} of scores for {images}")
-    return output
 
 
 def resolve(
@@ -190,14 +188,16 @@ def resolve(
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
+    target = directed(target, labels)
     if isinstance(target, Several):
         options: dict[str, Any] = {"n_batch": n_batch, "score": score, "normalization": normalization}
         parts = tuple(resolve(one, output, labels, **options) for one in target.targets)
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         return _SeveralTargets(None, None, names, score, parts=parts)
-    if callable(target) or isinstance(target, Region | Detection):
+    if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
         return _of_output(target, output, labels, n_batch, score, normalization)
-    n_classes = check_class_scores(output, n_batch).shape[1]
+    output = class_scores(output, n_batch)
+    n_classes = output.shape[1]
     every = class_names(labels, n_classes)
     chosen = _one_each(target, output, n_batch, positions, n_images)
     contrasts = [one for one in chosen if isinstance(one, Contrast)]
@@ -219,7 +219,7 @@ def resolve(
 
 
 def _of_output(
-    target: Callable[[torch.Tensor], torch.Tensor] | Region | Detection,
+    target: Callable[[torch.Tensor], torch.Tensor] | Region | Detection | Towards | Direction,
     output: Any,
     labels: Sequence[str] | None,
     n_batch: int,
@@ -243,9 +243,17 @@ def _of_output(
         function = (
             target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
         )
+    elif isinstance(target, Towards | Direction):
+        function = partial(_of_values, target.score)
+        function(output)  # a column that is not there is an error at once
     else:
         function = target
     return Targets(None, function, (name_of(target),) * n_batch, score)
+
+
+def _of_values(score: OutputScores, output: Any) -> torch.Tensor:
+    """The scores of the values (N, K) in an output."""
+    return score(class_scores(output))
 
 
 def _one_each(

@@ -1,0 +1,55 @@
+"""The class scores of images: what `Model.predict` does."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ..execution.running import evaluating
+from ..progress import Progress
+from ..results import Array, Prediction
+from ..targets.classes import class_names, class_scores
+from ..targets.resolving import note_on_scores
+from .inputs import Inputs
+
+
+def prediction_of(model: Any, images: Any, progress: Progress | None) -> Prediction:
+    """The class scores of images under a `Model`, which is not imported here, as it imports this file."""
+    started = time.perf_counter()
+    calls = model.row_by_row(images) or [(model, images)]
+    bound = [each.bound(one) for each, one in calls]
+    parts = [_scores(each, one, progress if len(calls) == 1 else None) for each, one in bound]
+    scores, names, inputs = np.concatenate([part[0] for part in parts]), parts[0][1], parts[0][2]
+    normalization = model.normalization(inputs.shape, scores.shape[1])
+    return Prediction(
+        scores=scores,
+        labels=class_names(model.labels, scores.shape[1]),
+        names=tuple(names) if len(parts) == 1 else tuple(f"image {i}" for i in range(len(parts))),
+        normalization=normalization,
+        provenance=model.provenance(
+            "predict",
+            {},
+            started,
+            notes=(*note_on_scores(normalization), *inputs.notes),
+            skipped=inputs.skipped,
+        ),
+    )
+
+
+def _scores(model: Any, images: Any, progress: Progress | None) -> tuple[Array, list[str], Inputs]:
+    """The class scores of the images of one call, as far as they could be read, and their names."""
+    inputs = model.inputs(images)
+    model.checked(inputs.shape)
+    scores: list[Array] = []
+    names: list[str] = []
+    with evaluating(model.module):
+        for batch in model.batches(inputs):
+            scores.append(class_scores(model.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
+            names.extend(batch.names)
+            if progress:
+                progress(batch.positions[-1] + 1, len(inputs))
+    if progress and inputs.skipped:
+        progress(len(inputs), len(inputs))  # the last images may have been skipped
+    return np.concatenate(scores), names, inputs
