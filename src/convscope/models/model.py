@@ -21,6 +21,7 @@ from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_class_scores, note_on_scores
+from .adapted import Adapted, chooser
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm, shown_pixels
@@ -37,12 +38,14 @@ class Model:
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
-        labels: names of the K classes, in order.
+        labels: names of the K classes, in order; () for a network without a classifier, whose output is a feature
+            vector.
         preprocessing: input_size, mean and std at once, together with resizing and cropping.
         multilabel: whether an image may show several classes; each class then gets its own probability by a
             sigmoid, otherwise by a softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
+        output: where the class scores are in what the network returns: a name, or a function from it to (N, K).
 
     Raises:
         ParameterError: some of input_size, mean and std are missing, or do not match each other.
@@ -67,6 +70,7 @@ class Model:
         multilabel: bool = False,
         name: str | None = None,
         device: str | torch.device | None = None,
+        output: str | Callable[[Any], Any] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
@@ -77,6 +81,8 @@ class Model:
             preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
         # The original of a compiled module, since compiled code takes no hooks.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
+        if output is not None:
+            self.module = Adapted(self.module, choose=chooser(output))
         if device is not None:
             move(self.module, device)
         self.preprocessing = preprocessing
@@ -136,6 +142,8 @@ class Model:
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
         """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
         structure = self.checked(shape)
+        if self.labels == () and structure.output is not None:  # no classifier, even if the last layer is linear
+            return structure.output
         layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
         if layer is not None and layer.name == OUTPUT and layer.shape[0] == n_classes:
             why = f"it returns scores of {n_classes} classes, but no visible linear layer computes them"

@@ -33,6 +33,9 @@ class Preprocessing:
     The image is resized to cover ``resize_px`` (height, width) with its proportions kept, and ``input_size`` is
     cropped from its center; ``crop="squash"`` resizes to ``resize_px`` without keeping the proportions. Each
     channel, with values in [0, 1], then becomes (value - mean) / std.
+
+    Where an odd number of pixels is cropped away, ``crop="center"`` rounds the half as torchvision and timm do,
+    and ``"center_floor"`` takes the larger part from the bottom and the right, as transformers does.
     """
 
     input_size: tuple[int, int]
@@ -40,7 +43,7 @@ class Preprocessing:
     std: tuple[float, ...]
     resize_px: tuple[int, int]
     interpolation: Interpolation = "bilinear"
-    crop: Literal["center", "squash"] = "center"
+    crop: Literal["center", "center_floor", "squash"] = "center"
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
@@ -102,7 +105,13 @@ class Preprocessing:
         height, width = self.input_size
         rows, columns = self._resized(image.height, image.width)
         if rows * columns <= _LARGEST_RESIZED * height * width:
-            cut: Image.Image = geometry.center_crop(geometry.resize(image, [rows, columns], mode), [height, width])
+            resized = geometry.resize(image, [rows, columns], mode)
+            if self.crop == "center_floor" and rows >= height and columns >= width:
+                cut: Image.Image = geometry.crop(
+                    resized, (rows - height) // 2, (columns - width) // 2, height, width
+                )
+            else:
+                cut = geometry.center_crop(resized, [height, width])
             return cut
         # A long strip: resizing all of it could fill the memory, so compute only the crop.
         top, left = round((rows - height) / 2), round((columns - width) / 2)
