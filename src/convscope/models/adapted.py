@@ -38,6 +38,12 @@ class Adapted(nn.Module):
         yield from self.network.named_modules(memo, prefix, remove_duplicate)
 
 
+def adapted(module: nn.Module, output: str | Callable[[Any], Any] | None) -> nn.Module:
+    """The network as methods take it; the original of a compiled module, since compiled code takes no hooks."""
+    original: nn.Module = getattr(module, "_orig_mod", module)
+    return original if output is None else Adapted(original, choose=chooser(output))
+
+
 def chooser(output: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
     """From what a network returns to its scores: by their name in it, or by a function."""
     if callable(output):

@@ -21,6 +21,7 @@ from .closed_folder import ClosedFolder
 from .image_processors import preprocessing_of, processor_from
 from .model import Model
 from .preprocessing import Preprocessing
+from .preprocessing import stated as given
 
 # The image tower of networks for images and texts: its class, and its part of the configuration.
 _TOWERS = {
@@ -64,9 +65,7 @@ def from_folder(
     source = str(files.root / "config.json")
     _refuse_what_is_elsewhere(stated, source)
     kind, stated, notes = _kind_of(transformers, stated, source)
-    preprocessing = None
-    if input_size is not None and mean is not None and std is not None:
-        preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
+    preprocessing = given(input_size, mean, std)
     with _quiet_and_offline(transformers):
         try:
             config = kind.config_class.from_dict(_cleaned(stated))

@@ -21,10 +21,10 @@ from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_class_scores, note_on_scores
-from .adapted import Adapted, chooser
+from .adapted import adapted
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
-from .preprocessing import Preprocessing, from_timm, shown_pixels
+from .preprocessing import Preprocessing, from_timm, shown_pixels, stated
 from .structure import notes_on, structure
 
 
@@ -74,18 +74,10 @@ class Model:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
-        stated = [value is not None for value in (input_size, mean, std)]
-        if any(stated) and (not all(stated) or preprocessing is not None):
-            raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
-        if input_size is not None and mean is not None and std is not None:
-            preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-        # The original of a compiled module, since compiled code takes no hooks.
-        self.module: nn.Module = getattr(module, "_orig_mod", module)
-        if output is not None:
-            self.module = Adapted(self.module, choose=chooser(output))
+        self.module = adapted(module, output)
         if device is not None:
             move(self.module, device)
-        self.preprocessing = preprocessing
+        self.preprocessing = stated(input_size, mean, std, preprocessing)
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.name = name or type(module).__name__
