@@ -1,6 +1,7 @@
 from .activations import feature_maps as feature_maps
 from .activations import filters as filters
 from .attribution import ATTRIBUTIONS as ATTRIBUTIONS
+from .attribution import attention_gradient as attention_gradient
 from .attribution import attention_rollout as attention_rollout
 from .attribution import deconvnet as deconvnet
 from .attribution import deep_lift as deep_lift

@@ -265,6 +265,24 @@ def test_bad_targets_are_refused(target: object, message: str) -> None:
         occlusion(tiny_network(), torch.zeros(1, 3, 16, 16), target=target, window=8)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("patch", "options", "expected"),
+    [
+        (1, {}, ((10, 10), (5, 5))),
+        (4, {}, ((8, 8), (4, 4))),  # 10 is 2.5 patches
+        (8, {}, ((8, 8), (8, 8))),
+        (20, {}, ((20, 20), (20, 20))),
+        (4, {"window": 12}, ((12, 12), (4, 4))),
+        (4, {"window": 10}, ((10, 10), (5, 5))),  # no whole patches: as it was asked
+        (4, {"window": 12, "stride": 5}, ((12, 12), (5, 5))),
+    ],
+)
+def test_windows_are_whole_patches(patch: int, options: dict[str, int], expected: object) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, patch, patch), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    found = occlusion(net, torch.randn(1, 3, 40, 40), target=0, **options).provenance.parameters  # type: ignore[arg-type]
+    assert (found["window"], found["stride"]) == expected
+
+
 def test_masks_may_be_views_and_tensors(tiny: Model) -> None:
     masks = np.zeros((2, 16, 16), bool)
     masks[0, :4] = masks[1, :, :8] = True

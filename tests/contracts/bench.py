@@ -65,7 +65,7 @@ class Bench:
         self._stores: dict[str, EmbeddingStore] = {}
 
     def model(self, name: str = "") -> Model:
-        network = tiny_transformer() if name == "attention_rollout" else tiny_network()
+        network = tiny_transformer() if name.startswith("attention_") else tiny_network()
         return Model(network, input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=["a", "b", "c"])
 
     def store(self, name: str) -> EmbeddingStore:

@@ -18,7 +18,8 @@ from convscope.models import Model
 
 METHODS = [pytest.param(method, id=name) for name, method in ATTRIBUTIONS.items()]
 # These ask nothing about the score: they need other networks, or cannot be zero.
-FOR_CONVOLUTIONS = [p for p in METHODS if p.id != "attention_rollout"]
+FOR_TRANSFORMERS = ("attention_gradient", "attention_rollout")
+FOR_CONVOLUTIONS = [p for p in METHODS if p.id not in FOR_TRANSFORMERS]
 ABOUT_SCORES = [p for p in FOR_CONVOLUTIONS if p.id not in ("eigen_cam", "score_cam")]
 # On the 16-px images of these tests; every other option is at its default.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,8 +41,8 @@ def run(method: Method, *args: Any, **options: Any) -> Attribution:
 
 
 def network_for(method: Method, n_channels: int = 3) -> nn.Module:
-    is_rollout = method.__name__ == "attention_rollout"
-    return tiny_transformer(n_channels) if is_rollout else tiny_network(n_channels)
+    makes = tiny_transformer if method.__name__ in FOR_TRANSFORMERS else tiny_network
+    return makes(n_channels)
 
 
 @pytest.fixture

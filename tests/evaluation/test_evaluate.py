@@ -188,7 +188,7 @@ def test_max_sensitivity_is_that_of_captum_with_the_same_noise(
     assert np.isnan(found.values[1:]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in ATTRIBUTIONS if name != "attention_rollout"])
+@pytest.mark.parametrize("name", [n for n in ATTRIBUTIONS if not n.startswith("attention_")])
 def test_without_noise_no_map_moves(tiny: Model, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the method ran again with the options and the target of the first time."""
     monkeypatch.setattr(sensitivity, "_NOISE_SHARE", 0)

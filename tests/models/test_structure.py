@@ -212,6 +212,77 @@ def test_tokens_lie_where_their_patches_are() -> None:
         assert (top // 8, left // 8) == (row, column)
 
 
+@pytest.mark.parametrize(
+    ("first", "size", "patch"),
+    [
+        (nn.Conv2d(3, 6, 4, 4), (16, 24), (4, 4)),
+        (nn.Conv2d(3, 6, (2, 8), (2, 8)), (16, 24), (2, 8)),
+        (nn.Conv2d(3, 6, 5, 5), (16, 24), (5, 5)),  # the rest of the image is not seen
+        (nn.Conv2d(3, 6, 4, 2), (16, 24), (1, 1)),  # they overlap
+        (nn.Conv2d(3, 6, 3, 1, 1), (16, 24), (1, 1)),
+    ],
+)
+def test_patches_are_found(first: nn.Module, size: tuple[int, int], patch: tuple[int, int]) -> None:
+    net = nn.Sequential(
+        first, nn.ReLU(), nn.Conv2d(6, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
+    )
+    assert cs.Model(net).structure((3, *size)).patch == patch
+
+
+def test_patches_cut_out_by_reshaping_are_found() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(3 * 64, 12), nn.Linear(12, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embed(functional.unfold(x, 8, stride=8).transpose(1, 2)).mean(1))
+
+    assert cs.Model(Mixed()).structure((3, 32, 40)).patch == (8, 8)
+
+
+def test_what_is_pooled_to_single_numbers_is_no_map() -> None:
+    """As many channels as patches: (1, D, 1) is not D tokens."""
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.norm = nn.Conv2d(3, 16, 4, 4), nn.LayerNorm(16)
+            self.pool, self.head = nn.AdaptiveAvgPool1d(1), nn.Linear(16, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.norm(self.patches(x).flatten(2).mT)
+            return self.head(self.pool(tokens.mT).flatten(1))
+
+    last = cs.Model(Pooled()).structure((3, 16, 16)).last_spatial
+    assert last is not None
+    assert last.name == "norm"
+
+
+def test_a_module_that_returns_maps_and_what_it_made_of_them_is_read_where_it_ends() -> None:
+    """Its maps are part of its output, but the score has no gradient there."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            maps = self.conv(x).relu()
+            return {"maps": maps, "pooled": maps.mean((2, 3))}
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = Both(), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(x)["pooled"])
+
+    found = cs.grad_cam(Net(), torch.randn(1, 3, 8, 8), target=0, kind="signed")
+    assert found.provenance.parameters["layer"] == "body.conv"
+
+
 def test_tokens_in_another_order_are_noted() -> None:
     class Shuffled(HandWritten):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

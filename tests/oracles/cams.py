@@ -12,14 +12,16 @@ from torch import nn
 from convscope.results import Array
 
 
-def peer_cam(name: str, net: nn.Module, layer: nn.Module, x: torch.Tensor, targets: list[int]) -> Array:
+def peer_cam(
+    name: str, net: nn.Module, layer: nn.Module, x: torch.Tensor, targets: list[int], maps_of: Any = None
+) -> Array:
     """Maps (N, H, W), each from 0 to 1, of the class ``name`` of pytorch-grad-cam."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        with getattr(pytorch_grad_cam, name)(model=net.eval(), target_layers=[layer]) as cam:
+        with getattr(pytorch_grad_cam, name)(net.eval(), [layer], maps_of) as cam:
             found: Any = cam(input_tensor=x, targets=[ClassifierOutputTarget(t) for t in targets])
     return np.asarray(found)
 

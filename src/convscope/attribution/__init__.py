@@ -1,6 +1,7 @@
 """Attribution: which pixels matter for a score. One method, one file."""
 
 from ..registry import ATTRIBUTIONS
+from .attention_gradient import attention_gradient
 from .attention_rollout import attention_rollout
 from .deconvnet import deconvnet
 from .deep_lift import deep_lift
@@ -24,6 +25,7 @@ from .vargrad import vargrad
 
 __all__ = [
     "ATTRIBUTIONS",
+    "attention_gradient",
     "attention_rollout",
     "deconvnet",
     "deep_lift",

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from ..errors import ModelError
 from ..models import Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
+from .attentions import attentions, check_among_all, seen_from_class_token
 from .cams import enlarged
 from .method_run import Run
-from .replaced_functions import Replaced
 from .scored import ScoredBatch
 
 
@@ -85,69 +81,22 @@ def attention_rollout(
     grid = origin.shape[1:] if origin else (1, 1)
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
-        rolled = _rolled_out(batch.kept, len(batch.x), batch.model.name)
-        maps = enlarged(_patches(rolled, grid), batch.size)
+        check_among_all(batch.kept, len(batch.x), batch.model.name, run.method)
+        maps = enlarged(seen_from_class_token(_rolled_out(batch.kept), grid, run.method), batch.size)
         return maps.expand(batch.scores.shape[1], *maps.shape)
 
     # With gradients, as without them attention takes a fused path past the functions that are replaced here.
-    return run.by_batch(maps_of, keeping=lambda _: _attentions(run.model.module), folds=False)
+    return run.by_batch(maps_of, keeping=lambda _: attentions(run.model.module, _mean_of_heads), folds=False)
 
 
-@contextmanager
-def _attentions(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """For one pass of the network: a list with the attention (n, T, T) of each layer, the mean over its heads."""
-    found: list[torch.Tensor] = []
-
-    def keep(weights: torch.Tensor) -> None:
-        """Keep the mean over heads of weights (n, heads, T, T)."""
-        if weights.ndim == 4 and weights.shape[-1] == weights.shape[-2] > 1:
-            found.append(weights.detach().mean(dim=1))
-
-    def product(func: Any, query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        # With the identity as values the same call returns the weights, whatever its masks, scales and groups.
-        names = ("value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
-        options = {**dict(zip(names, args, strict=False)), **kwargs}
-        identity = torch.eye(key.shape[-2], device=key.device, dtype=key.dtype).expand(*key.shape[:-1], -1)
-        keep(func(query, key, **{**options, "value": identity}))
-        return func(query, key, **options)
-
-    def multi_head(func: Any, *args: Any, **kwargs: Any) -> Any:
-        wanted = {**kwargs, "need_weights": True, "average_attn_weights": False}
-        output, weights = func(*args, **wanted)
-        keep(weights)
-        return output, weights if kwargs.get("need_weights", True) else None
-
-    def softmax(func: Any, *args: Any, **kwargs: Any) -> Any:
-        weights = func(*args, **kwargs)
-        keep(weights)
-        return weights
-
-    table: dict[Any, Any] = dict.fromkeys((functional.softmax, torch.softmax, torch.Tensor.softmax), softmax)
-    table[functional.scaled_dot_product_attention] = product
-    table[functional.multi_head_attention_forward] = multi_head
-    with Replaced(module, table):
-        yield found
+def _mean_of_heads(weights: torch.Tensor) -> torch.Tensor:
+    return weights.detach().mean(dim=1)
 
 
-def _rolled_out(attentions: list[torch.Tensor], n_images: int, name: str) -> torch.Tensor:
+def _rolled_out(found: list[torch.Tensor]) -> torch.Tensor:
     """The product (n, T, T) over all layers, each of them half attention and half the skip connection."""
-    if len({attention.shape for attention in attentions}) != 1 or len(attentions[0]) != n_images:
-        raise ModelError(f"{name} has no attention among all patches in every layer; attention rollout needs it")
-    identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device, dtype=attentions[0].dtype)
-    rolled = identity.expand(attentions[0].shape)
-    for attention in attentions:
+    identity = torch.eye(found[0].shape[-1], device=found[0].device)
+    rolled = identity.expand(found[0].shape)
+    for attention in found:
         rolled = (attention.float() + identity) / 2 @ rolled
     return rolled
-
-
-def _patches(rolled: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    """How much of each patch reaches the class token, or all tokens where there is none, (n, h, w)."""
-    n_patches = grid[0] * grid[1]
-    n_prefix = rolled.shape[-1] - n_patches
-    if n_prefix < 0:
-        raise ModelError(
-            f"attention among {rolled.shape[-1]} tokens, for {grid[0]} x {grid[1]} patches; attention rollout "
-            "needs one for each patch"
-        )
-    reached = rolled[:, 0] if n_prefix else rolled.mean(dim=1)
-    return reached[:, n_prefix:].reshape(-1, grid[0], grid[1])

@@ -29,13 +29,18 @@ SIGMOIDS = frozenset(_named(["sigmoid", "hardsigmoid"]))
 PRODUCTS = _named(["mul", "multiply"])
 # Neither a sum, nor element by element, nor the choice of one value: no rule is known.
 WITHOUT_RULE = (
-    *_named(["softmax", "log_softmax", "softmin", "group_norm", "instance_norm", "local_response_norm"]),
+    *_named(["log_softmax", "softmin", "group_norm", "instance_norm", "local_response_norm"]),
     *_named(["normalize", "var", "std", "prod"]),
-    *_named(["scaled_dot_product_attention", "multi_head_attention_forward"]),
 )
+SOFTMAX = _named(["softmax"])
+ATTENTION = _named(["scaled_dot_product_attention", "multi_head_attention_forward"])
 ELEMENTWISE = _named(["exp", "log", "pow", "__pow__", "square", "sqrt", "rsqrt", "abs"])  # beside the activations
 # Linear in each of two arguments, so they need a rule only where both depend on the image.
-WITHOUT_RULE_OF_TWO = _named(["matmul", "__matmul__", "bmm", "mm", "div", "true_divide", "__truediv__"])
+MATRIX_PRODUCTS = (
+    *_named(["matmul", "__matmul__", "mm", "mv", "bmm", "einsum"]),
+    *(torch.addmm, torch.baddbmm, torch.Tensor.addmm, torch.Tensor.baddbmm),  # those in place change an argument
+)
+QUOTIENTS = _named(["div", "true_divide", "__truediv__"])
 
 
 class _Instead(torch.autograd.Function):
@@ -90,12 +95,12 @@ def product(way_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Rep
 def plain(notes: list[str], n_followed: int = 1) -> Replacement:
     """A function without a rule, which keeps its gradient; a note says so.
 
-    ``n_followed``: how many of its first arguments have to depend on the image for the note.
+    ``n_followed``: how many of its arguments have to depend on the image for the note.
     """
 
     def run(func: Any, *args: Any, **options: Any) -> Any:
         note = f"{func.__name__.strip('_')} has no rule of its own: its plain gradient was taken"
-        if followed(*args[:n_followed]) and len(args) >= n_followed and note not in notes:
+        if sum(map(followed, args)) >= n_followed and note not in notes:
             notes.append(note)
         return func(*args, **options)
 

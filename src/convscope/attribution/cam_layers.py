@@ -129,12 +129,15 @@ def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
 
 @contextmanager
 def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, the outputs of these layers are put into ``found``, with their graph."""
+    """Inside, the outputs of these layers are put into ``found``, with their graph.
+
+    Their gradients are those by what follows the layer: a module may return maps that it has pooled itself.
+    """
 
     def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         def kept(output: torch.Tensor) -> torch.Tensor:
-            found[name] = output
-            return output.clone()  # what follows may be in place
+            found[name] = output.clone()
+            return found[name].clone()  # what follows may be in place
 
         return kept
 

@@ -19,10 +19,13 @@ from ..results import Attribution
 from ..targets import Score, Target
 from .backward_rules import (
     ACTIVATIONS,
+    ATTENTION,
     ELEMENTWISE,
+    MATRIX_PRODUCTS,
     PRODUCTS,
+    QUOTIENTS,
+    SOFTMAX,
     WITHOUT_RULE,
-    WITHOUT_RULE_OF_TWO,
     followed,
     instead,
     plain,
@@ -139,8 +142,8 @@ def _rules(notes: list[str]) -> dict[Any, Replacement]:
     Rows of a batch are the image and the baseline.
     """
     return (
-        dict.fromkeys(WITHOUT_RULE, plain(notes))
-        | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
+        dict.fromkeys((*WITHOUT_RULE, *SOFTMAX, *ATTENTION, functional.rms_norm), plain(notes))
+        | dict.fromkeys((*MATRIX_PRODUCTS, *QUOTIENTS), plain(notes, 2))
         | dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), _activation)
         | dict.fromkeys(PRODUCTS, product(_at_the_means))
         | dict.fromkeys((functional.max_pool2d, functional.adaptive_max_pool2d), _maximum)

@@ -55,8 +55,10 @@ def lrp(
     A batch norm right after a convolution is merged into it; any other one counts as a layer whose shift is a
     bias. An activation hands on its relevance unchanged. In a product with a sigmoid the sigmoid is a gate and
     held fixed; in other products each factor gets half. The scale of a layer norm is held fixed. In maximum
-    pooling the largest input takes all; sums and means share in proportion to their parts. Other functions, like
-    attention, keep their plain gradient, and a note says so.
+    pooling the largest input takes all; sums and means share in proportion to their parts. In attention, each
+    factor of a product of two matrices gets half, and a softmax y of x is expanded at the image, where it hands on
+    R_i = x_i (R_yi - y_i sum of R_y) (the rules of AttnLRP). Other functions, like group norm, keep their plain
+    gradient, and a note says so.
 
     Args:
         model: a `Model` or a module.
@@ -89,6 +91,8 @@ def lrp(
         Montavon, Binder, Lapuschkin, Samek, Müller: Layer-wise relevance propagation: an overview, 2019 (gamma,
             rules by layer).
         Lapuschkin et al.: Unmasking Clever Hans predictors, 2019, arXiv 1902.10178 (flat).
+        Achtibat et al.: AttnLRP: attention-aware layer-wise relevance propagation for transformers, 2024, arXiv
+            2402.05602 (attention, layer norm).
     """
     run = Run(
         "lrp",

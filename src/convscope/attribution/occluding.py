@@ -94,13 +94,17 @@ def _sign_check(run: Run, baseline: Baseline, seed: int) -> Callable[[ScoredImag
 
 
 def masks_for(
-    shape: Shape | Array, size: Pair, window: int | Pair | None, stride: int | Pair | None
+    shape: Shape | Array,
+    size: Pair,
+    window: int | Pair | None,
+    stride: int | Pair | None,
+    patch: Pair = (1, 1),
 ) -> tuple[MasksOf, dict[str, Any]]:
     """How to make the masks of an image of this size (H, W), and what to say of them in the provenance."""
     if isinstance(shape, np.ndarray | torch.Tensor):
         fixed = given(shape.detach().cpu().numpy() if isinstance(shape, torch.Tensor) else shape, size)
         return lambda pixels: fixed, {"shape": f"{len(fixed)} masks"}
-    window, stride = check_windows(size, window, stride)
+    window, stride = check_windows(size, window, stride, patch)
     if shape == "superpixel":
         return lambda pixels: superpixels(pixels, window), {"shape": shape, "window": window}
     if shape in ("rectangle", "ellipse"):

@@ -53,9 +53,11 @@ def occlusion(
         target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
             (N,), or None for the predicted class.
         window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
-            the input's side where that is less. `convscope.occlusion_multiscale` takes several sizes, or finds
-            one for each image.
-        stride: pixels from one window to the next, at most the window; by default half of it.
+            the input's side where that is less. For a network that first cuts the image into patches, as most
+            transformers do, the default is the nearest whole number of patches: 28 for patches of 14.
+            `convscope.occlusion_multiscale` takes several sizes, or finds one for each image.
+        stride: pixels from one window to the next, at most the window; by default half of it. If the window is a
+            whole number of patches, so is the stride, and every window covers whole patches.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
             tensor. A note says where the image's border is of one color and the baseline of another, and where
@@ -104,7 +106,7 @@ def occlusion(
         progress=progress,
     )
     size = run.inputs.shape[1:]
-    masks_of, about = masks_for(shape, size, window, stride)
+    masks_of, about = masks_for(shape, size, window, stride, run.structure.patch)
     run.describe(**about)
     occluder = Occluder(run, baseline=baseline, engine=engine, precision=precision, seed=seed)
 

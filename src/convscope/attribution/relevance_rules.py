@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch.nn import functional
 
+from .attentions import written_out
 from .backward_rules import (
     ACTIVATIONS,
     ELEMENTWISE,
+    MATRIX_PRODUCTS,
     PRODUCTS,
+    QUOTIENTS,
     SIGMOIDS,
     WITHOUT_RULE,
-    WITHOUT_RULE_OF_TWO,
     activation,
     followed,
     instead,
@@ -37,6 +40,9 @@ def replacements_for(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: lis
 
     Relevance is input times gradient: R = x * g and R_k = z_k * g_k. Where the ``parts`` of a layer add up to z',
     the gradient of z' * (z / z') with the second factor fixed is R_k / z' for each of them.
+
+    Softmax keeps its gradient, as that is its rule: expanded at the image, y = softmax(x) hands on
+    R_i = x_i * (R(y_i) - y_i * sum of R(y)), which is x_i times the gradient.
     """
     first = rule == "composite"
     gates: list[Any] = []  # nodes of the autograd graph
@@ -74,12 +80,14 @@ def replacements_for(rule: Rule, x: torch.Tensor, even: torch.Tensor, notes: lis
 
     return (
         dict.fromkeys((*WITHOUT_RULE, *ELEMENTWISE), plain(notes))
-        | dict.fromkeys(WITHOUT_RULE_OF_TWO, plain(notes, 2))
+        | dict.fromkeys(QUOTIENTS, plain(notes, 2))
+        | dict.fromkeys(MATRIX_PRODUCTS, partial(_matrix_product, notes))
         | dict.fromkeys((*_CONVOLUTIONS, functional.linear), layer)
         | dict.fromkeys(ACTIVATIONS, activation(_handed_on))
         | dict.fromkeys(SIGMOIDS, gate)
         | dict.fromkeys(PRODUCTS, product(multiply))
-        | {functional.layer_norm: _layer_norm}
+        | {functional.scaled_dot_product_attention: partial(_attention, notes)}
+        | {functional.layer_norm: _layer_norm, functional.rms_norm: _rms_norm}
     )
 
 
@@ -139,3 +147,44 @@ def _layer_norm(func: Any, input: Any, shape: Any, weight: Any = None, bias: Any
     var, mean = torch.var_mean(input, dims, correction=0, keepdim=True)
     way = (input - mean) * (var.detach() + eps).rsqrt()
     return instead(y, way if weight is None else way * weight)
+
+
+def _rms_norm(func: Any, input: Any, shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    """RMS norm with its scale held fixed: a product with constants."""
+    y = func(input, shape, weight, eps)
+    if not followed(input):
+        return y
+    square = input.detach().square().mean(tuple(range(-len(shape), 0)), keepdim=True)
+    way = input * (square + (torch.finfo(input.dtype).eps if eps is None else eps)).rsqrt()
+    return instead(y, way if weight is None else way * weight)
+
+
+def _matrix_product(notes: list[str], func: Any, *args: Any, **options: Any) -> Any:
+    """A product of two matrices that both depend on the image: half of the relevance for each of them.
+
+    What is added to it, as in `torch.baddbmm`, gets its own part.
+    """
+    if len(args) == 2 and isinstance(args[1], list | tuple):  # of torch.einsum
+        args = (args[0], *args[1])
+    every = [*args, *options.values()]
+    factors = [place for place, value in enumerate(every) if followed(value)]
+    if len(factors) > 2 and func is torch.einsum:
+        return plain(notes)(func, *args, **options)
+    z = func(*args, **options)
+    if len(factors) < 2:
+        return z
+
+    def holding(fixed: int) -> torch.Tensor:
+        values = [value.detach() if place == fixed else value for place, value in enumerate(every)]
+        named = dict(zip(options, values[len(args) :], strict=True))
+        out: torch.Tensor = func(*values[: len(args)], **named)
+        return out
+
+    return instead(z, _shared((holding(factors[-1]) + holding(factors[-2])) / 2, z))
+
+
+def _attention(notes: list[str], func: Any, *args: Any, **options: Any) -> Any:
+    """Attention as what it is made of: two products of matrices, and a softmax between them."""
+    if not any(map(followed, (*args, *options.values()))):
+        return func(*args, **options)
+    return written_out(*args, **options, multiply=partial(_matrix_product, notes, torch.matmul))[0]

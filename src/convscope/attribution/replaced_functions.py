@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +15,15 @@ from ..errors import ModelError
 from ..execution.conv_chains import ConvChain
 from ..execution.one_pass import OnePass
 from .method_run import Run
+
+# PyTorch's attention module calls one function, which hands itself over to a mode as a whole. This is that
+# function without the handing over: the projections, products and softmax inside it are seen one by one.
+_MULTI_HEAD = functional.multi_head_attention_forward
+_MULTI_HEAD_INSIDE = FunctionType(
+    _MULTI_HEAD.__code__,
+    {**_MULTI_HEAD.__globals__, "has_torch_function": lambda _: False},
+    argdefs=_MULTI_HEAD.__defaults__,
+)
 
 # In place of func(*args, **kwargs); func itself comes first.
 Replacement: TypeAlias = Callable[..., Any]
@@ -37,10 +47,18 @@ class Replaced(OnePass):
 
     def plainly(self, func: Any, args: Any, kwargs: Any) -> Any:
         replacement = self._table.get(func)
+        if replacement is None and func is _MULTI_HEAD:
+            return self._multi_head(args, kwargs)
         if replacement is None:
             return super().plainly(func, args, kwargs)
         self.calls += any(isinstance(value, torch.Tensor) and value.requires_grad for value in args)
         return replacement(func, *args, **kwargs)
+
+    def _multi_head(self, args: Any, kwargs: Any) -> Any:
+        """PyTorch's attention, with its inside replaced; the weights that it returns are computed once more."""
+        with self:
+            out, _ = _MULTI_HEAD_INSIDE(*args, **{**kwargs, "need_weights": False})
+        return out, _MULTI_HEAD(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ..errors import ModelError
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
 LIBRARIES = ("torchvision", "timm")
-_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
+_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', or a file"
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 # As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -26,6 +26,9 @@ def check_network(name: str, weights: Path | None = None) -> None:
     library, colon, architecture = name.partition(":")
     if name in PACKAGED or os.path.isfile(name):
         pass
+    elif library == "hf" and architecture:
+        if not os.path.isdir(architecture):
+            raise ModelError(f"{architecture}: no such folder; 'hf:FOLDER' takes one on this machine")
     elif name.endswith(_SUFFIXES):
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:

@@ -16,6 +16,7 @@ from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
 from .checkpoints import read_content, read_module
+from .huggingface import from_folder
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
 from .wrappings import classifier, fit_weights, weights_in
@@ -47,7 +48,8 @@ def load_model(
 
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
-            or the path of a whole pickled model (only with trust_pickle).
+            "hf:FOLDER" with a local folder that transformers has saved (of which no code is run), or the path of
+            a whole pickled model (only with trust_pickle).
         pretrained: load the published weights; False gives random ones, always the same.
         weights: a file with your own state dict, .pt, .pth or .safetensors, instead of the published weights.
             It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
@@ -74,6 +76,10 @@ def load_model(
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
+        elif source == "hf" and architecture:
+            if weights is not None or not pretrained:
+                raise ModelError(f"{name}: a folder has its own weights")
+            model = from_folder(architecture)
         elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
@@ -110,7 +116,8 @@ def _unknown(name: str) -> str:
     wanted = name.rpartition(":")[2]
     near = [full for full in known if full.rpartition(":")[2] == wanted] or difflib.get_close_matches(name, known)
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-    return f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
+    choices = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', or a file"
+    return f"no network {name!r}{hint}: give {choices}"
 
 
 def _packaged(name: str, weights: str | Path | None, pretrained: bool) -> Model:

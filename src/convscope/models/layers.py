@@ -81,6 +81,22 @@ class Structure:
     def last_spatial(self) -> Layer | None:
         return self.maps[-1] if self.maps else None
 
+    @property
+    def patch(self) -> tuple[int, int]:
+        """(height, width) in pixels of the patches into which the network first cuts an image; (1, 1) if none.
+
+        Then each pixel is seen from one place of its first layer.
+        """
+        first = next((layer for layer in self.layers if layer.is_spatial), None)
+        if first is None:
+            return (1, 1)
+        (height, width), (rows, columns) = self.example.shape[2:], first.shape[1:]
+        patch = first.receptive_field
+        if patch is None and first.held == "tokens":  # cut out by reshaping
+            patch = (height // rows, width // columns)
+        is_cut = patch is not None and (height // patch[0], width // patch[1]) == (rows, columns)
+        return patch if patch is not None and is_cut else (1, 1)
+
     def check(self, name: str, *, gradients: bool = False) -> None:
         """`ModelError` if a network of this name cannot be explained.
 

@@ -38,20 +38,19 @@ class Model:
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
-        labels: names of the K classes, in order.
+        labels: names of the K classes, in order; () for a network without a classifier, whose output is a feature
+            vector.
         preprocessing: input_size, mean and std at once, together with resizing and cropping.
         multilabel: whether an image may show several classes; each class then gets its own probability by a
             sigmoid, otherwise by a softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
         inputs: the inputs of a network with several, tensors by the names of forward's parameters, or a tuple in
-            their order. Each has one row, which holds for every image, or one for each image. Methods look at the
-            first image among them, or at what a call gives as a dict or tuple; the others are held at these.
-        output: where the class scores are in what the network returns: a key, attribute or index, or a path of
-            these such as "heads.0"; or a function from it to (N, K) or (N,). Without it, they are found where only
-            one tensor can be meant.
-        forward: a function (module, x) -> output that runs the network, for one that is not simply called; with
-            ``inputs``, x is the dict or tuple of all of them.
+            their order, with one row for all images or one for each. Methods look at the first image among them,
+            or at what a call gives as a dict or tuple; the others are held at these.
+        output: where the class scores are in what the network returns: a key, attribute or index, a path such as
+            "heads.0", or a function from it to (N, K) or (N,). By default, the only tensor that can be meant.
+        forward: a function (module, x) -> output that runs the network; x is the dict or tuple of all ``inputs``.
 
     Raises:
         ParameterError: some of input_size, mean and std are missing, or do not match each other; inputs that the
@@ -151,8 +150,11 @@ class Model:
     @checks_arguments
     def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
         """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
+        structure = self.checked(shape)
+        if self.labels == () and structure.output is not None:  # no classifier, even if the last layer is linear
+            return structure.output
         n_classes = len(self.labels or ()) or getattr(network_of(self.module), "num_classes", None)
-        return self.checked(shape).feature_layer(self.name, n_classes)
+        return structure.feature_layer(self.name, n_classes)
 
     @checks_arguments
     def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:

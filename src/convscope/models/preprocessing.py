@@ -34,6 +34,9 @@ class Preprocessing:
     The image is resized to cover ``resize_px`` (height, width) with its proportions kept, and ``input_size`` is
     cropped from its center; ``crop="squash"`` resizes to ``resize_px`` without keeping the proportions. Each
     channel, with values in [0, 1], then becomes (value - mean) / std.
+
+    Where an odd number of pixels is cropped away, ``crop="center"`` rounds the half as torchvision and timm do,
+    and ``"center_floor"`` takes the larger part from the bottom and the right, as transformers does.
     """
 
     input_size: tuple[int, int]
@@ -41,7 +44,7 @@ class Preprocessing:
     std: tuple[float, ...]
     resize_px: tuple[int, int]
     interpolation: Interpolation = "bilinear"
-    crop: Literal["center", "squash"] = "center"
+    crop: Literal["center", "center_floor", "squash"] = "center"
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
@@ -103,7 +106,13 @@ class Preprocessing:
         height, width = self.input_size
         rows, columns = self._resized(image.height, image.width)
         if rows * columns <= _LARGEST_RESIZED * height * width:
-            cut: Image.Image = geometry.center_crop(geometry.resize(image, [rows, columns], mode), [height, width])
+            resized = geometry.resize(image, [rows, columns], mode)
+            if self.crop == "center_floor" and rows >= height and columns >= width:
+                cut: Image.Image = geometry.crop(
+                    resized, (rows - height) // 2, (columns - width) // 2, height, width
+                )
+            else:
+                cut = geometry.center_crop(resized, [height, width])
             return cut
         # A long strip: resizing all of it could fill the memory, so compute only the crop.
         top, left = round((rows - height) / 2), round((columns - width) / 2)
@@ -154,6 +163,21 @@ def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     reach = min(math.ceil(3 * sigma), min(x.shape[-2:]) - 1)  # mirroring needs a larger image
     blurred: torch.Tensor = geometry.gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
     return blurred
+
+
+def stated(
+    input_size: tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    preprocessing: Preprocessing | None = None,
+) -> Preprocessing | None:
+    """What a caller has stated, at once or in three parts; `ParameterError` for some of these, or for both."""
+    given = [value is not None for value in (input_size, mean, std)]
+    if any(given) and (not all(given) or preprocessing is not None):
+        raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
+    if input_size is not None and mean is not None and std is not None:
+        return Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
+    return preprocessing
 
 
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
@@ -212,19 +236,3 @@ def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
         x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return np.ascontiguousarray(pixels.numpy())
-
-
-def stated(
-    input_size: tuple[int, int] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    preprocessing: Preprocessing | None,
-) -> Preprocessing | None:
-    """The preprocessing of a model, given as a whole or by its parts; None if none is given."""
-    if preprocessing is not None and (input_size, mean, std) == (None, None, None):
-        return preprocessing
-    if input_size is not None and mean is not None and std is not None and preprocessing is None:
-        return Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-    if (input_size, mean, std, preprocessing) != (None, None, None, None):
-        raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
-    return None

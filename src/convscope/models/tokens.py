@@ -101,6 +101,8 @@ class Grids:
         """The grid of the patches that the last of n tokens represent; None if they represent none."""
         if width in self._tokens and n not in self._tokens:  # (1, D, T), as inside a mixer
             return None
+        if width == 1:  # (1, D, 1), pooled; a single number is no token
+            return None
         if n not in self._tokens:
             self._tokens[n] = self._known_grid(n) or self._halved_grid(n) or self._cut_grid(n)
         return self._tokens[n]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,14 +119,31 @@ def tried_windows(size: Pair) -> list[int]:
     return sorted({max(1, round(share * min(size))) for share in (1 / 14, 3 / 28, 1 / 7, 3 / 14, 2 / 7)})
 
 
-def check_windows(size: Pair, window: int | Pair | None, stride: int | Pair | None) -> tuple[Pair, Pair]:
-    """Window and stride as pairs; by default 32 px but at most a quarter of the side, and half the window."""
+def check_windows(
+    size: Pair, window: int | Pair | None, stride: int | Pair | None, patch: Pair = (1, 1)
+) -> tuple[Pair, Pair]:
+    """Window and stride as pairs; by default 32 px but at most a quarter of the side, and half the window.
+
+    Defaults are whole numbers of patches (height, width), for a network that sees the image in patches.
+    """
     if window is None:
-        window = (min(32, max(1, size[0] // 4)), min(32, max(1, size[1] // 4)))
+        near = [min(32, max(1, side // 4)) for side in size]
+        window = _in_patches(near[0], patch[0], round), _in_patches(near[1], patch[1], round)
     window = as_pair(window, "window")
-    stride = (max(1, window[0] // 2), max(1, window[1] // 2)) if stride is None else as_pair(stride, "stride")
+    if stride is None:
+        stride = _half(window[0], patch[0]), _half(window[1], patch[1])
+    stride = as_pair(stride, "stride")
     if window[0] > size[0] or window[1] > size[1]:
         raise ParameterError(f"window={window}: larger than the image the network sees, {size}")
     if stride[0] > window[0] or stride[1] > window[1]:
         raise ParameterError(f"stride={stride}: larger than window={window}, so some pixels would not be covered")
     return window, stride
+
+
+def _in_patches(length: float, patch: int, rounded: Callable[[float], int]) -> int:
+    return max(1, rounded(length / patch)) * patch
+
+
+def _half(window: int, patch: int) -> int:
+    """Half a window, in whole patches if the window consists of them."""
+    return max(1, window // 2) if window % patch else _in_patches(window / 2, patch, math.floor)
