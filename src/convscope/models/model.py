@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ModelError, ParameterError
+from ..errors import ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.capture import OUTPUT
 from ..execution.digest import device_of, dtype_of, weights_digest
@@ -21,6 +21,7 @@ from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_class_scores, note_on_scores
+from .channels_last import torch_module
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .preprocessing import Preprocessing, from_timm, shown_pixels
@@ -33,7 +34,8 @@ class Model:
     The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
-        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
+        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), or a Keras 3 model with
+            the torch backend.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
@@ -68,15 +70,14 @@ class Model:
         name: str | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        if not isinstance(module, nn.Module):
-            raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
+        network = torch_module(module)
         stated = [value is not None for value in (input_size, mean, std)]
         if any(stated) and (not all(stated) or preprocessing is not None):
             raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
         if input_size is not None and mean is not None and std is not None:
             preprocessing = Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
         # The original of a compiled module, since compiled code takes no hooks.
-        self.module: nn.Module = getattr(module, "_orig_mod", module)
+        self.module: nn.Module = getattr(network, "_orig_mod", network)
         if device is not None:
             move(self.module, device)
         self.preprocessing = preprocessing
@@ -103,7 +104,8 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
+        convolutions = (m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d))
+        return next(convolutions, getattr(self.module, "image_channels", None))
 
     @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
