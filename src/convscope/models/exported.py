@@ -90,7 +90,7 @@ def _visible(program: ExportedProgram) -> tuple[nn.Module, str]:
         for child in list(nested.modules()):
             if isinstance(child, torch.export.UnflattenedModule | InterpreterModule):
                 _call_python(child.graph)
-                child.finalize()
+                child.finalize()  # type: ignore[no-untyped-call]
         if isinstance(example, torch.Tensor):
             x = torch.randn(example.shape, generator=torch.Generator().manual_seed(0)).to(example)
             with torch.no_grad():

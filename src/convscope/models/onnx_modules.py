@@ -28,6 +28,17 @@ _POOLS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
 }
 
 
+# Rounding has a gradient of zero everywhere.
+_ROUNDING = (
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
+
+
 class NotConvertedError(Exception):
     """The graph cannot be turned into torch modules; the message says why."""
 
@@ -44,6 +55,8 @@ def as_modules(model: Any, given: OnnxInput, network: OnnxNetwork, size: tuple[i
         from onnx2pytorch import ConvertModel
     except ImportError:
         raise NotConvertedError("onnx2pytorch is not installed: pip install convscope[onnx]") from None
+    if any(node.op_type in _ROUNDING for node in model.graph.node):
+        raise NotConvertedError("it is quantized, and rounding has no gradient")
     plain = type(model).FromString(model.SerializeToString())
     try:
         constants = _with_constants_apart(plain)
@@ -189,6 +202,7 @@ def _check_agreement(
             except Exception as error:
                 raise NotConvertedError(f"its modules cannot be run ({summary(error)})") from None
             expected = [t.float() for t in tensors_of(kept(network(x)))]
+        _check_gradient(module, x.to(dtype))
         if [t.shape for t in found] != [t.shape for t in expected] or not expected:
             raise NotConvertedError("its modules give outputs of other shapes")
         for a, b in zip(found, expected, strict=True):
@@ -197,6 +211,18 @@ def _check_agreement(
                 raise NotConvertedError(
                     f"its modules give outputs that differ by {off:.1e}, where the largest is {scale:.1e}"
                 )
+
+
+def _check_gradient(module: nn.Module, x: torch.Tensor) -> None:
+    """`NotConvertedError` if no gradient leads from the outputs to the images."""
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        total = sum(t.float().square().sum() for t in tensors_of(module(leaf)))
+    if not isinstance(total, torch.Tensor) or total.grad_fn is None:
+        raise NotConvertedError("no gradient leads from its outputs to its input")
+    (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+    if gradient is None or (bool(total) and not gradient.any()):
+        raise NotConvertedError("its gradients are zero everywhere")
 
 
 def _noise(given: OnnxInput, network: OnnxNetwork, size: tuple[int, int] | None) -> list[torch.Tensor]:
