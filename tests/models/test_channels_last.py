@@ -69,6 +69,7 @@ def test_a_keras_model_of_another_backend_is_refused_with_advice() -> None:
         Model(other)
 
 
+@pytest.mark.slow
 def test_keras_is_not_imported_for_other_networks() -> None:
     code = "import sys, torch, convscope; convscope.Model(torch.nn.Flatten()); assert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,13 +20,15 @@ def read_onnx(path: Path, input_size: tuple[int, int] | None = None) -> tuple[Mo
     graph = read_graph(path)
     given = input_of(graph, path)
     stated, labels = statements_of(graph, given)
-    network = OnnxNetwork(graph.SerializeToString(), given, "")
+    content = graph.SerializeToString()
+    plain = OnnxNetwork(content, given, "", layers=False)
     try:
-        module = as_modules(graph, given, network, input_size or stated.input_size)
+        module = as_modules(graph, given, plain, input_size or stated.input_size)
         note = f"{path.name} runs as torch modules, which give what onnxruntime gives for noise"
     except NotConvertedError as error:
-        network.why_no_gradients = f"it is run by onnxruntime, as it cannot be turned into torch modules: {error}"
-        module, note = network, f"{path.name} is run by onnxruntime, without gradients: {error}"
+        why = f"it is run by onnxruntime, as it cannot be turned into torch modules: {error}"
+        module = OnnxNetwork(content, given, why)
+        note = f"{path.name} is run by onnxruntime, without gradients: {error}"
     model = Model(module, labels=labels, name=path.name)
     model.notes = (note, *stated.notes)
     return model, stated

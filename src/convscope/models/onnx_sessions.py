@@ -63,11 +63,11 @@ class _Sessions:
 class OnnxNetwork(nn.Module):
     """An ONNX graph as a module of (N, C, H, W), run by onnxruntime; its children are its tensors, by name.
 
-    Scores are computed by one session, as fast as onnxruntime can. Layers are outputs of another, which is made
-    when the first is asked for, since what is put out cannot be fused.
+    Scores are computed by one session, as fast as onnxruntime can. Layers are outputs of another, since what is
+    put out cannot be fused; without ``layers`` there is none.
     """
 
-    def __init__(self, graph: bytes, given: OnnxInput, why_no_gradients: str) -> None:
+    def __init__(self, graph: bytes, given: OnnxInput, why_no_gradients: str, *, layers: bool = True) -> None:
         super().__init__()
         self.given = given
         self.why_no_gradients = why_no_gradients
@@ -78,7 +78,7 @@ class OnnxNetwork(nn.Module):
         self.register_buffer("sha256", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
         self._outputs = [output.name for output in self._session().get_outputs()]
         self._tensors: dict[str, str] = {}  # the names of tensors, by those of layers
-        for tensor in self._session(inner=True).get_outputs():
+        for tensor in self._session(inner=True).get_outputs() if layers else ():
             rank = len(tensor.shape) if isinstance(tensor.shape, list) else 0
             if tensor.type in _FLOATS and rank in _RANKS and tensor.name not in self._outputs:
                 self._modules[layer_name(tensor.name)] = OnnxTensor()
