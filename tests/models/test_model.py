@@ -40,7 +40,7 @@ def test_a_bare_module_takes_preprocessed_tensors() -> None:
 
 
 def test_a_bare_module_cannot_know_how_it_wants_a_photo(cat: np.ndarray) -> None:
-    with pytest.raises(ImageError, match=r"wrap it as Model\(module, input_size="):
+    with pytest.raises(ImageError, match=r"give input_size=\(H, W\), mean="):
         Model(linear()).predict(cat)
 
 

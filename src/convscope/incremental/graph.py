@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +12,7 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from ..errors import ConvscopeError
+from ..execution.silence import silence
 from .rewriting import (
     compute_constants,
     fold_batch_norm,
@@ -87,8 +83,11 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
 
 
 def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
-    """Export for batches of any size; decompose the program if it has in-place operations on views."""
-    with _silence(), torch.inference_mode(False), torch.no_grad():
+    """Export for batches of any size; decompose the program if it has in-place operations on views.
+
+    What torch.export prints and logs about networks that it cannot follow is silenced; the error says it.
+    """
+    with silence(), torch.inference_mode(False), torch.no_grad():
         try:
             # A copy that shares the weights: during the export, other threads would find none in the module.
             same = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
@@ -104,19 +103,6 @@ def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:
                 raise GraphError("its code fixes the number of images in a batch (as with len(x))") from error
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise GraphError(lines[0]) from error
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Silence what torch.export prints and logs about networks that it cannot follow; the error says it."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _placeholders(program: ExportedProgram) -> tuple[list[fx.Node], dict[fx.Node, Any]]:

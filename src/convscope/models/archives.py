@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ModelError
 
-Kind: TypeAlias = Literal["zip", "pickle", "safetensors", "torchscript"]
+Kind: TypeAlias = Literal["zip", "pickle", "safetensors", "torchscript", "exported", "onnx"]
 
 _MIB = 2**20
 # Unpickled Python objects take about 60 times the memory of their pickle. The pickle of a checkpoint with its
@@ -36,10 +36,9 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "is a NumPy array, not a network's weights by name"),
     (b"GGUF", "is a GGUF file, not PyTorch weights: convert it first"),
 )
-_ONNX = (
-    "is an ONNX graph, not PyTorch weights: save the state dict of the network it was exported from, or convert "
-    "it to a module (with onnx2torch, for example) and pass Model(module)"
-)
+# ONNX files have no magic number. They are Protocol Buffers that begin with field 1, the version of the format,
+# and go on with another field of a model.
+_ONNX_VERSION, _ONNX_VERSIONS_AT_MOST, _ONNX_FIELDS = 0x08, 32, b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 
 
 def kind_of(path: Path) -> Kind:
@@ -66,8 +65,8 @@ def kind_of(path: Path) -> Kind:
     for magic, what in _OTHERS:
         if start.lstrip().startswith(magic):
             raise ModelError(f"{path}: {what}")
-    if path.suffix == ".onnx" or (start[0] == 0x08 and b"pytorch" in start[:64]):
-        raise ModelError(f"{path}: {_ONNX}")
+    if path.suffix.lower() == ".onnx" or _is_onnx(start):
+        return "onnx"
     if start[257:262] == b"ustar" and start[0] != 0x80:
         raise ModelError(
             f"{path}: is a tar archive: unpack it, or, if it was written by torch.save before 2017, save it again "
@@ -89,6 +88,8 @@ def _kind_of_zip(path: Path, size: int) -> Kind:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelError(f"{path}: is cut short or damaged ({error}); copy or download it again") from None
     names = [record.filename for record in records]
+    if any(name.endswith("/archive_format") or name == "serialized_exported_program.json" for name in names):
+        return "exported"
     pickles = [record for record in records if record.filename.rpartition("/")[2] == "data.pkl"]
     if not pickles:
         what = "NumPy arrays (.npz)" if any(name.endswith(".npy") for name in names) else ", ".join(names[:3])
@@ -114,6 +115,12 @@ def _kind_of_zip(path: Path, size: int) -> Kind:
 def _is_safetensors(start: bytes, size: int) -> bool:
     """Whether it starts with eight bytes that hold the length of a header, and then the header as JSON."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _is_onnx(start: bytes) -> bool:
+    """Whether it begins as a Protocol Buffer with an ONNX model: the version of the format, and another field."""
+    is_version = start[0] == _ONNX_VERSION and len(start) > 2 and 0 < start[1] <= _ONNX_VERSIONS_AT_MOST
+    return is_version and start[2] in _ONNX_FIELDS
 
 
 def _is_text(start: bytes) -> bool:

@@ -15,10 +15,12 @@ from ..arguments import checks_arguments
 from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
+from .archives import kind_of
 from .checkpoints import read_content, read_module
 from .huggingface import from_folder
 from .model import Model, as_model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
+from .stated import Stated, settled
 from .wrappings import classifier, fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -31,7 +33,7 @@ PACKAGED = {
     "efficientnet-lite2": "tf_efficientnet_lite2",
 }
 
-_SUFFIXES = (".pt", ".pth", ".safetensors")
+_SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
 
 
 @checks_arguments
@@ -40,6 +42,9 @@ def load_model(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    input_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
@@ -48,25 +53,29 @@ def load_model(
 
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
-            "hf:FOLDER" with a local folder that transformers has saved (of which no code is run), or the path of
-            a whole pickled model (only with trust_pickle).
+            "hf:FOLDER" with a local folder that transformers has saved (of which no code is run), or the path of a
+            whole network: ONNX (.onnx), or, only with trust_pickle, a program of torch.export (.pt2), TorchScript
+            (.ts, .pt) or a pickled model (.pt).
         pretrained: load the published weights; False gives random ones, always the same.
         weights: a file with your own state dict, .pt, .pth or .safetensors, instead of the published weights.
             It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
             from it.
+        input_size, mean, std: (height, width) in pixels, and one value per channel for pixels in [0, 1], where the
+            network does not state them or its own do not apply; a note says which were replaced.
         labels: class names in order, if the network's own do not apply.
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
-        trust_pickle: allow a pickled model file to run the code in it.
+        trust_pickle: allow a pickled model, TorchScript or an exported program to run the code in its file.
 
     Raises:
         ModelError: the name is unknown, or the weights do not fit, are not finite, or cannot be downloaded.
-        ParameterError: an argument has the wrong type.
+        ParameterError: an argument has the wrong type, or input_size, mean and std are given only in part.
 
     Example:
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
     source, _, architecture = str(name).partition(":")
+    stated: Stated | None = None
     # Outside inference mode, so that gradients can pass through the weights later; seeded in a fork of the random
     # state, so that random weights are always the same and the caller's state is unchanged.
     with orderly_interrupts(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
@@ -85,14 +94,32 @@ def load_model(
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} has its own weights; to load others, name an architecture"
                 )
-            model = as_model(read_module(name, trust_pickle=trust_pickle))
+            model, stated = _from_file(Path(name), input_size, trust_pickle)
         else:
             raise ModelError(_unknown(str(name)))
+    model.preprocessing, notes = settled(
+        model.name, model.preprocessing or stated, input_size=input_size, mean=mean, std=std
+    )
+    model.notes += notes
     if labels is not None:
         model.labels = tuple(labels)
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
+
+
+def _from_file(path: Path, input_size: tuple[int, int] | None, trust_pickle: bool) -> tuple[Model, Stated | None]:
+    """A whole network from a file, and what that says of its images."""
+    kind = kind_of(path)
+    if kind == "onnx":
+        from .onnx_files import read_onnx
+
+        return read_onnx(path, input_size)
+    if kind == "exported":
+        from .exported import read_exported
+
+        return read_exported(path, trust_pickle=trust_pickle)
+    return as_model(read_module(path, trust_pickle=trust_pickle)), None
 
 
 def best_device() -> torch.device:

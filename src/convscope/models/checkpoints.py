@@ -13,10 +13,23 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .archives import kind_of
+from .archives import Kind, kind_of
 
 # Training scripts save their options with the weights. Unpickling this class can only set its attributes.
 _HARMLESS = (argparse.Namespace,)
+
+# Files that hold a whole network: what the error says about each, and how it is loaded.
+_WHOLE: dict[Kind, tuple[str, str]] = {
+    "onnx": ("is an ONNX graph", "load_model(PATH)"),
+    "torchscript": (
+        "is a network in TorchScript (torch.jit.save)",
+        "load_model(PATH, trust_pickle=True) if you trust it",
+    ),
+    "exported": (
+        "is an exported program (torch.export.save)",
+        "load_model(PATH, trust_pickle=True) if you trust it",
+    ),
+}
 
 
 def read_content(path: str | Path) -> Mapping[Any, Any]:
@@ -26,10 +39,11 @@ def read_content(path: str | Path) -> Mapping[Any, Any]:
     """
     path = Path(path)
     kind = kind_of(path)
-    if kind == "torchscript":
+    if kind in _WHOLE:
+        what, load = _WHOLE[kind]
         raise ModelError(
-            f"{path}: is a network in TorchScript (torch.jit.save), not its weights: if you trust it, load it as "
-            "it is, load_model(PATH, trust_pickle=True), or save the state_dict() of the module it was made from"
+            f"{path}: {what}, not weights: load it as it is, {load}, or save the state_dict() of the module it "
+            "was made from"
         )
     content = _read_safetensors(path) if kind == "safetensors" else _read_pickled(path, is_zip=kind == "zip")
     if isinstance(content, nn.Module) or not isinstance(content, Mapping):
@@ -67,7 +81,7 @@ def _read_pickled(path: Path, *, is_zip: bool) -> Any:
             "load_model(PATH, trust_pickle=True)"
         ) from error
     except Exception as error:
-        raise ModelError(f"{path}: not a readable checkpoint ({_summary(error)})") from error
+        raise ModelError(f"{path}: not a readable checkpoint ({summary(error)})") from error
 
 
 def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
@@ -93,17 +107,17 @@ def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
             module = torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
         raise ModelError(
-            f"{path}: its classes are not available ({_summary(error)}): import or define them as in the program "
+            f"{path}: its classes are not available ({summary(error)}): import or define them as in the program "
             "that saved it"
         ) from error
     except Exception as error:
-        raise ModelError(f"{path}: not a readable pickled model ({_summary(error)})") from error
+        raise ModelError(f"{path}: not a readable pickled model ({summary(error)})") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{path}: holds a {type(module).__name__}, not a network; pass it as weights=")
     return module
 
 
-def _summary(error: Exception) -> str:
+def summary(error: Exception) -> str:
     """The first line of a message, shortened, without PyTorch's advice to run code from the file."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return type(error).__name__ if "weights_only" in lines[0] else lines[0][:200]

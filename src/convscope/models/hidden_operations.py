@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -28,13 +29,18 @@ def watching_for_hidden() -> Iterator[set[str]]:
 
 
 class _Functions(TorchFunctionMode):
-    """Knows whether a function called from Python is running."""
+    """Knows whether a function called from Python is running, for which a rule could be found.
+
+    An operation of ATen that is called as such, as exported programs do, is none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.depth = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if isinstance(func, OpOverload | OpOverloadPacket):
+            return func(*args, **(kwargs or {}))
         self.depth += 1
         try:
             return func(*args, **(kwargs or {}))

@@ -52,8 +52,8 @@ class Inputs:
             self._set = load_images(images)
             if preprocessing is None:
                 raise ImageError(
-                    "the preprocessing of this network is not known: wrap it as Model(module, input_size=(H, W), "
-                    "mean=[...], std=[...]), or pass a preprocessed tensor (N, C, H, W)"
+                    "the preprocessing of this network is not known: give input_size=(H, W), mean=[...] and "
+                    "std=[...] to load_model or Model, or pass a preprocessed tensor (N, C, H, W)"
                 )
             self.names = self._set.names
 

@@ -56,6 +56,7 @@ class Structure:
     ``ends_in``: "softmax", "log_softmax" or "sigmoid" if the output went through one of these, "" otherwise.
     ``refusal`` says why no method can run. ``hidden``: functions that no rule can replace, because they are not
     called from Python or define their own backward pass. ``is_cut_off``: whether some have no gradient at all.
+    ``why_no_gradients``: why a network that runs outside of PyTorch has none; "" for others.
     ``detached``: the first layer that gradients do not reach. ``notes`` are remarks on the network for its
     results.
     """
@@ -74,6 +75,7 @@ class Structure:
     refusal: str = ""
     hidden: tuple[str, ...] = ()
     is_cut_off: bool = False
+    why_no_gradients: str = ""
     detached: str = ""
     notes: tuple[str, ...] = ()
 
@@ -104,6 +106,11 @@ class Structure:
         """
         if self.refusal:
             raise ModelError(self.refusal)
+        if gradients and self.why_no_gradients:
+            raise ModelError(
+                f"{name} has no gradients ({self.why_no_gradients}). Use occlusion, rise, lime, kernel_shap or "
+                "score_cam, or the network that the file was made from"
+            )
         if gradients and self.is_cut_off:
             raise ModelError(
                 f"{name} has functions without a gradient ({', '.join(self.hidden)}), as quantized networks do: "

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ModelError, ParameterError
+from ..errors import ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of, weights_digest
 from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
 from ..progress import Progress
 from ..results import Array, Normalization, Prediction, Provenance, plain_values, versions
 from .adapted import Adapted, chooser
+from .channels_last import torch_module
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .predicting import prediction_of
@@ -33,16 +34,15 @@ class Model:
     The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
-        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), also among other things;
-            see ``inputs``, ``output`` and ``forward`` for one that takes or returns others.
+        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), also among other things,
+            or a Keras 3 model with the torch backend; see ``inputs``, ``output`` and ``forward`` for others.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
-        labels: names of the K classes, in order; () for a network without a classifier, whose output is a feature
-            vector.
+        labels: names of the K classes, in order; () for a network whose output is a feature vector.
         preprocessing: input_size, mean and std at once, together with resizing and cropping.
-        multilabel: whether an image may show several classes; each class then gets its own probability by a
-            sigmoid, otherwise by a softmax over all. A softmax or sigmoid inside the network is detected.
+        multilabel: whether an image may show several classes, each with a probability by its own sigmoid, not by a
+            softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
         inputs: the inputs of a network with several, tensors by the names of forward's parameters, or a tuple in
@@ -80,8 +80,7 @@ class Model:
         output: Any = None,
         forward: Callable[..., Any] | None = None,
     ) -> None:
-        if not isinstance(module, nn.Module):
-            raise ModelError(f"a {type(module).__name__} is not a network: give a torch.nn.Module or a Model")
+        module = torch_module(module)
         self.module: nn.Module = getattr(module, "_orig_mod", module)  # as compiled code takes no hooks
         self.several = None if inputs is None else SeveralInputs.of(self.module, inputs, forward)
         self.explained: tuple[str, ...] = ()  # of several inputs, those that the module is a function of
@@ -118,7 +117,8 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
+        convolutions = (m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d))
+        return next(convolutions, getattr(self.module, "image_channels", None))
 
     @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:

@@ -18,6 +18,7 @@ from ..execution.hooking import hooks
 from ..execution.running import evaluating
 from .hidden_operations import watching_for_hidden
 from .layers import Layer
+from .onnx_sessions import OnnxTensor
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
 
@@ -140,7 +141,8 @@ class Recorder:
         if layer is None:
             return
         # A container that ends in pooling returns the pooled tensor itself; that is not another map.
-        is_of_image = self._mode.of(tensor) is not None
+        # Operations outside of PyTorch cannot be followed; what they give is taken to depend on the whole image.
+        is_of_image = self._mode.of(tensor) is not None or isinstance(module, OnnxTensor)
         is_map = is_of_image and layer.is_spatial and not passes and place != self._pooled
         is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
         before = None if given is None else self._layer(f"{name}{INPUT}", module, given)

@@ -122,12 +122,18 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             hidden=tuple(sorted(graph.hidden)) if graph else (),
             detached=detached(recorder.seen, graph),
             is_cut_off=graph is not None and cut_off(graph.reached),
+            why_no_gradients=_why_no_gradients(module),
             notes=behavior.notes,
         )
     why = str(failure) or type(failure).__name__
     raise ModelError(
         f"{type(network_of(module)).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
     ) from failure
+
+
+def _why_no_gradients(module: nn.Module) -> str:
+    """Why a network that runs outside of PyTorch has no gradients; "" for any other."""
+    return next((why for m in module.modules() if (why := getattr(m, "why_no_gradients", ""))), "")
 
 
 def _remember_chains(module: nn.Module, image: torch.Tensor, output: Any, graph: Graph | None) -> None:
