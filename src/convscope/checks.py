@@ -32,6 +32,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "budget_s": (1e-3, 1e9),
     "cells": (2, 100),
     "channels": (1, 10_000),
+    "column": (0, 1_000_000),
     "clear": (0, math.nextafter(1, 0)),
     "input_size": _PIXELS,
     "jitter_px": (0, 10_000),

@@ -59,8 +59,8 @@ def _joined(
     except KeyboardInterrupt:
         if not parts:
             raise
-        raise Interrupted(type(parts[0]).joined(parts, time.perf_counter() - started)) from None
-    return type(parts[0]).joined(parts, time.perf_counter() - started)
+        raise Interrupted(type(parts[0])._joined(parts, time.perf_counter() - started)) from None
+    return type(parts[0])._joined(parts, time.perf_counter() - started)
 
 
 def _counted(progress: Any, i: int, n: int) -> Any:

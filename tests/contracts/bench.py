@@ -134,6 +134,8 @@ class Bench:
             return convscope.Region(0)
         if owner is convscope.Detection:
             return convscope.Detection((0, 0, 8, 8), 1)
+        if owner is convscope.Towards:
+            return convscope.Towards(3.2)
         return self.results[owner]
 
     def _valid(self, parameter: str, name: str) -> Any:
@@ -192,6 +194,8 @@ class Bench:
             "pixels": lambda: np.zeros((20, 20, 3), np.uint8),
             "cuts": lambda: [np.zeros((16, 16, 3), np.uint8)],
             "targets": lambda: 0,
+            "value": lambda: 3.2,
+            "values": lambda: torch.zeros(2, 1),
         }
         if parameter not in makers:
             raise AssertionError(f"{name}: write a valid {parameter} into {__file__}")

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 import convscope as cs
 from convscope import Model, ModelError, ParameterError
+from convscope.attribution.noisy_gradients import noisy_copies
 from convscope.models.adapted import Adapted
 
 Pair = namedtuple("Pair", "features logits")
@@ -132,13 +133,19 @@ def test_each_input_may_have_its_own_baseline(two: Any) -> None:
 
 def test_noise_is_a_share_of_the_range_of_each_input(two: Any) -> None:
     net, x, m = two
-    model, wide = Model(net, inputs={"image": x[:1], "meta": m[:1]}), 1000 * m[:1]
-    with_noise = cs.smoothgrad(model, {"image": x[:1], "meta": wide}, target=0, n_samples=30, kind="signed")
-    without = cs.smoothgrad(model, {"image": x[:1], "meta": wide}, target=0, n_samples=2, noise=0, kind="signed")
-    assert_same(without.inputs["image"], gradients(net, x[:1], wide, target=0)[0])
-    moved = np.abs(with_noise.inputs["image"] - without.inputs["image"]).max()
-    assert 0 < moved < np.abs(without.inputs["image"]).max()  # noise of the vector's range would change all
-    assert cs.vargrad(model, {"image": x, "meta": m}, target=0, n_samples=3).inputs["meta"].shape == (3, 5)
+    x, m = x[:1], 5 * m[:1]
+    model, n_values = Model(net, inputs={"image": x, "meta": m}), x.numel() + m.numel()
+    found = cs.smoothgrad(model, {"image": x, "meta": m}, target=0, n_samples=6, noise=0.2, kind="signed", seed=3)
+    flat = torch.zeros(1, 1, n_values, dtype=torch.float64)
+    normal = noisy_copies(flat, 1.0, 3, torch.ones(()))(0, 6).reshape(6, n_values)
+    shares = [0.2 * (value.max() - value.min()) for value in (x, m)]
+    noisy_x = x + shares[0] * normal[:, : x.numel()].reshape(6, *x.shape[1:])
+    noisy_m = m + shares[1] * normal[:, x.numel() :]
+    of_x, of_m = gradients(net, noisy_x, noisy_m, target=0)
+    assert_same(found.inputs["image"][0], of_x.mean(dim=0))
+    assert_same(found.inputs["meta"][0], of_m.mean(dim=0))
+    varied = cs.vargrad(model, {"image": x, "meta": m}, target=0, n_samples=6, noise=0.2, seed=3)
+    assert_same(varied.inputs["meta"][0], of_m.var(dim=0, correction=0))
 
 
 def test_a_tensor_is_the_image_and_the_others_are_held(two: Any) -> None:

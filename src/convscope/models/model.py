@@ -101,8 +101,7 @@ class Model:
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
-        n_classes = f", {len(self.labels)} labels" if self.labels else ""
-        return f"Model({self.name}, {size}{n_classes}, {self.device})"
+        return f"Model({self.name}, {size}{f', {len(self.labels)} labels' if self.labels else ''}, {self.device})"
 
     @property
     def device(self) -> torch.device:
@@ -180,12 +179,14 @@ class Model:
         refuse_where_it_cannot_run(self.module)
         return Inputs(images, None if self.packing else self.preprocessing)
 
+    @checks_arguments
     def around(self, module: nn.Module) -> Model:
         """The same model of another network with the same layers."""
         model = copy.copy(self)
         model.module, model._first = module, {}
         return model
 
+    @checks_arguments
     def bound(self, images: Any, *, jointly: bool = False) -> tuple[Model, Any]:
         """For a call on several inputs, see `SeveralInputs.bound`; model and images of any other as they are."""
         if self.several is None or not are_tensors(images):
@@ -259,8 +260,7 @@ class Model:
         their average is shown in gray.
         """
         x = x if self.packing is None else self.packing.as_picture(x)
-        has_channels = self.preprocessing is not None and x.shape[1] == self.preprocessing.n_channels
-        return shown_pixels(x, self.preprocessing if has_channels else None)
+        return shown_pixels(x, self.preprocessing)
 
     def _notes(self) -> tuple[str, ...]:
         """Notes on the network for every result."""

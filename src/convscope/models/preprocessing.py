@@ -227,9 +227,9 @@ def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
     if x.ndim != 4:
         raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
     x = x.detach().float().cpu()
-    if preprocessing is not None:
+    if preprocessing is not None and x.shape[1] == preprocessing.n_channels:
         x = preprocessing.to_unit(x)
-    else:
+    else:  # also for what is no image, among several inputs
         low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
         x = (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
     if x.shape[1] != 3:

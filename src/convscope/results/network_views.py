@@ -83,7 +83,7 @@ class Attribution(Result):
     inputs: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
-    def joined(cls, parts: Sequence[Attribution], seconds: float) -> Attribution:
+    def _joined(cls, parts: Sequence[Attribution], seconds: float) -> Attribution:
         """The results of several calls, one for each image, as one."""
         first, notes = parts[0], [note for part in parts for note in part.provenance.notes]
         skipped = [name for part in parts for name in part.provenance.skipped]

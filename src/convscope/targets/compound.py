@@ -96,6 +96,7 @@ class Towards:
         of = f" of value {self.column}" if self.column else ""
         return f"towards {self.value:g}{of}"
 
+    @checks_arguments
     def score(self, values: torch.Tensor) -> torch.Tensor:
         """The scores (N,) of values (N, K)."""
         if self.column >= values.shape[1]:
@@ -109,6 +110,7 @@ class Direction:
 
     name: str
 
+    @checks_arguments
     def score(self, values: torch.Tensor) -> torch.Tensor:
         """The scores (N,) of values (N, 1)."""
         if values.shape[1] != 1:
