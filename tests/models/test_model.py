@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from convscope import ImageError, Model, ModelError, ParameterError, feature_maps
 from convscope.execution.digest import weights_digest
-from convscope.models.model import as_model
+from convscope.models.bare_modules import as_model
 
 
 def linear(n_channels: int = 3, n_classes: int = 2) -> nn.Module:

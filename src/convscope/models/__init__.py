@@ -1,9 +1,10 @@
 """Models: a network with its preprocessing, its labels and its layers, and where it comes from."""
 
+from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
-from .model import Model, as_model
+from .model import Model
 from .preprocessing import Preprocessing, gaussian_blur
 from .several_inputs import Packing
 from .similarity import network_and_target

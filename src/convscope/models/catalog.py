@@ -16,9 +16,10 @@ from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
 from .archives import kind_of
+from .bare_modules import as_model
 from .checkpoints import read_content, read_module
 from .huggingface import from_folder
-from .model import Model, as_model
+from .model import Model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
 from .stated import Stated, settled
 from .wrappings import classifier, fit_weights, weights_in

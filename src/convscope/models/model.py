@@ -23,7 +23,7 @@ from .channels_last import torch_module
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure
 from .predicting import prediction_of
-from .preprocessing import Preprocessing, of_timm, shown_pixels, stated
+from .preprocessing import Preprocessing, shown_pixels, stated
 from .several_inputs import Packing, SeveralInputs, are_tensors
 from .structure import notes_on, share_structure, structure
 
@@ -293,10 +293,3 @@ class Model:
             notes=tuple(dict.fromkeys((*self._notes(), *notes))),
             skipped=tuple(skipped),
         )
-
-
-def as_model(model: Model | nn.Module) -> Model:
-    """A `Model` unchanged; a bare module wrapped in one, with the preprocessing that timm stores in its models."""
-    if isinstance(model, Model):
-        return model
-    return Model(model, preprocessing=of_timm(model) if isinstance(model, nn.Module) else None)
