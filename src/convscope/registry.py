@@ -18,12 +18,27 @@ from .errors import ParameterError
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 ATTRIBUTIONS: dict[str, Callable[..., Any]] = {}
+# Methods that run a network many times: the method of one pass that fits a network where they do.
+TRIED_BY: dict[str, str | None] = {}
 
 
 def register(method: Method) -> Method:
     """Enter an attribution method under its own name, with its arguments checked by their annotations."""
     ATTRIBUTIONS[method.__name__] = checks_arguments(method)
     return ATTRIBUTIONS[method.__name__]  # type: ignore[return-value]
+
+
+def tried_by(other: str | None) -> Callable[[Method], Method]:
+    """Say of a method that takes long which one fits the same networks, so that a summary tries that one.
+
+    None: it fits every network that has scores, because it only runs it.
+    """
+
+    def declare(method: Method) -> Method:
+        TRIED_BY[method.__name__] = other
+        return method
+
+    return declare
 
 
 @functools.cache

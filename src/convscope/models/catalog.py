@@ -15,9 +15,12 @@ from ..arguments import checks_arguments
 from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
+from ..user_code import is_there, place_of
+from .adapted import Adapted, chooser
 from .checkpoints import read_content, read_module
+from .importing import from_code
 from .model import Model, as_model
-from .preprocessing import Preprocessing, from_timm, from_torchvision
+from .preprocessing import Preprocessing, from_timm, from_torchvision, stated
 from .wrappings import classifier, fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -39,7 +42,11 @@ def load_model(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    input_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
+    output: str | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
 ) -> Model:
@@ -47,17 +54,22 @@ def load_model(
 
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
-            or the path of a whole pickled model (only with trust_pickle).
+            the path of a whole pickled model (only with trust_pickle), or code of your own, which is then run:
+            "package.module:build" or "path/to/file.py:build", where ``build`` is an ``nn.Module``, a `Model`, or
+            a callable without arguments that returns one.
         pretrained: load the published weights; False gives random ones, always the same.
         weights: a file with your own state dict, .pt, .pth or .safetensors, instead of the published weights.
             It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
-            from it.
+            from it, except for code of your own, which has to build the network with the right one.
+        input_size, mean, std: see `Model`; where the network has its own, these replace them.
         labels: class names in order, if the network's own do not apply.
+        output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a pickled model file to run the code in it.
 
     Raises:
-        ModelError: the name is unknown, or the weights do not fit, are not finite, or cannot be downloaded.
+        ModelError: the name is unknown, code of your own failed or made no network, or the weights do not fit,
+            are not finite, or cannot be downloaded.
         ParameterError: an argument has the wrong type.
 
     Example:
@@ -74,6 +86,8 @@ def load_model(
         elif source in ("torchvision", "timm") and architecture:
             build = _torchvision if source == "torchvision" else _timm
             model = build(architecture, weights, pretrained)
+        elif (place := place_of(str(name))) is not None and is_there(place):
+            model = from_code(place, weights)
         elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
@@ -82,8 +96,11 @@ def load_model(
             model = as_model(read_module(name, trust_pickle=trust_pickle))
         else:
             raise ModelError(_unknown(str(name)))
+    model.preprocessing = stated(model.preprocessing, input_size, mean, std)
     if labels is not None:
         model.labels = tuple(labels)
+    if output is not None:
+        model.module = Adapted(model.module, choose=chooser(output))
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
@@ -110,7 +127,10 @@ def _unknown(name: str) -> str:
     wanted = name.rpartition(":")[2]
     near = [full for full in known if full.rpartition(":")[2] == wanted] or difflib.get_close_matches(name, known)
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-    return f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', or a file"
+    return (
+        f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'module:build', "
+        "or a file"
+    )
 
 
 def _packaged(name: str, weights: str | Path | None, pretrained: bool) -> Model:

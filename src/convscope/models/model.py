@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from ..execution.capture import OUTPUT
 from ..execution.digest import device_of, dtype_of, weights_digest
 from ..execution.running import check_weights, evaluating, move, refuse_where_it_cannot_run
 from ..progress import Progress
-from ..results import Array, Normalization, Prediction, Provenance, versions
+from ..results import Array, Normalization, Prediction, Provenance, Summary, as_python, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_class_scores, note_on_scores
 from .inputs import Batch, Inputs
@@ -155,8 +156,15 @@ class Model:
         """(C, H, W) of an input, for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give it as (H, W)")
+            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
         return (self.n_channels or 3, *size)
+
+    @checks_arguments
+    def summary(self, input_size: tuple[int, int] | None = None, *, progress: Progress | None = None) -> Summary:
+        """Layers, what was detected, and which methods fit, tried on noise in some 30 passes; see `Summary`."""
+        summarized = importlib.import_module("convscope.inspection").summarized  # above this room, as methods are
+        found: Summary = summarized(self, self.input_shape(input_size), progress)
+        return found
 
     def inputs(self, images: Any) -> Inputs:
         """The images of a call; see `convscope.load_images` for what they can be.
@@ -265,7 +273,7 @@ class Model:
         """Where a result comes from; ``started`` is `time.perf_counter` at the beginning of the call."""
         return Provenance(
             method=method,
-            parameters={name: _plain(value) for name, value in parameters.items()},
+            parameters={name: as_python(value) for name, value in parameters.items()},
             model={
                 "name": self.name,
                 "weights_sha256": weights_digest(self.module, since=started),
@@ -278,13 +286,6 @@ class Model:
             notes=tuple(dict.fromkeys((*self._notes(), *notes))),
             skipped=tuple(skipped),
         )
-
-
-def _plain(value: Any) -> Any:
-    """NumPy numbers as Python's, which JSON reads back unchanged."""
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def as_model(model: Model | nn.Module) -> Model:

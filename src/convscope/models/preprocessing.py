@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -134,6 +134,31 @@ class Preprocessing:
                 return np.asarray(np.rint(luma).astype(np.uint8)[:, :, None])
             return np.asarray(luma.astype(np.float32)[:, :, None])
         raise ImageError(f"{name}: {have} channels, but the network takes {want}")
+
+
+def stated(
+    known: Preprocessing | None,
+    input_size: tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Preprocessing | None:
+    """The preprocessing of a network with what was stated for it in place of its own.
+
+    Raises:
+        ParameterError: it has none of its own, and only a part was stated.
+    """
+    given = {"input_size": input_size, "mean": mean, "std": std}
+    changes: dict[str, Any] = {name: tuple(value) for name, value in given.items() if value is not None}
+    if not changes:
+        return known
+    if known is None and len(changes) < len(given):
+        missing = " and ".join(name for name in given if name not in changes)
+        raise ParameterError(
+            f"input_size, mean and std belong together where a network has none: give {missing} too"
+        )
+    if input_size is not None:
+        changes["resize_px"] = input_size
+    return Preprocessing(**changes) if known is None else replace(known, **changes)
 
 
 def _checked(pixels: Pixels, name: str) -> Pixels:

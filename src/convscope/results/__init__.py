@@ -4,7 +4,8 @@ from .base import Array, Result
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
-from .provenance import Provenance, Remark, versions
+from .provenance import Provenance, Remark, as_python, versions
+from .summaries import LayerRow, Summary
 from .text_tables import counted
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "FeatureMaps",
     "Filters",
+    "LayerRow",
     "MaskStudy",
     "Neighbors",
     "Normalization",
@@ -32,7 +34,9 @@ __all__ = [
     "Result",
     "Retrieval",
     "SanityCheck",
+    "Summary",
     "Visualization",
+    "as_python",
     "counted",
     "probabilities",
     "versions",

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..texts import printable
 
 _PACKAGES = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
@@ -39,6 +41,13 @@ class Provenance:
         return printable(
             f"{self.method}({options}) on {self.model.get('name', 'a network')}, {self.seconds:.2f} s"
         )
+
+
+def as_python(value: Any) -> Any:
+    """NumPy numbers as Python's, which JSON reads back unchanged."""
+    if isinstance(value, list | tuple):
+        return type(value)(as_python(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Remark:
