@@ -1,7 +1,8 @@
 """What describes the network: options, and what they do not say in the section [model] of a ``convscope.toml``.
 
-The file is the nearest one in the current folder or above it, up to the repository or the home folder. Paths in
-it start from its folder. What is typed wins; a typed ``--model`` that is another network leaves the section out.
+The file is the nearest one in the current folder or above it, up to the repository or the home folder around it.
+Paths in it start from its folder. What is typed wins; a typed ``--model`` that is another network leaves the section
+out.
 """
 
 from __future__ import annotations
@@ -85,13 +86,14 @@ def _with_default(found: dict[str, Setting]) -> dict[str, Setting]:
 
 
 def _nearest(here: Path) -> Path | None:
-    """The nearest file in this folder or above, not beyond a repository or the home folder."""
-    for folder in (here, *here.parents):
-        if (folder / FILE).is_file():
-            return folder / FILE
-        if (folder / ".git").exists() or folder == Path.home():
-            return None
-    return None
+    """The nearest file in this folder or above, up to the repository or the home folder around it.
+
+    Elsewhere, as in /tmp, only in this folder: others may write above it, and the file can name code to run.
+    """
+    folders = (here, *here.parents)
+    ends = [n for n, folder in enumerate(folders) if (folder / ".git").exists() or folder == Path.home()]
+    found = (folder / FILE for folder in folders[: (ends or [0])[0] + 1])
+    return next((file for file in found if file.is_file()), None)
 
 
 def shown_path(file: Path) -> str:

@@ -109,15 +109,15 @@ def _target(trials: Trials) -> str:
 
 def _tokens(structure: Structure, calls: list[Call]) -> str:
     """The grid of the patches that tokens stand for, and how many stand for none."""
-    held = [layer for layer in structure.layers if layer.held.startswith("tokens")]
-    shapes = {call.name: call.shape for call in calls}
-    found = dict.fromkeys(
-        (layer.shape[1], layer.shape[2], shapes[layer.name][0] - layer.shape[1] * layer.shape[2])
-        for layer in held
-        if layer.held == "tokens" and layer.name in shapes
+    n_tokens = {call.name: call.shape[0] for call in calls if call.shape}
+    others: dict[tuple[int, int], int] = {}  # the most of any layer, by the grid
+    for layer in structure.layers:
+        if layer.held == "tokens" and layer.name in n_tokens:
+            grid = (layer.shape[1], layer.shape[2])
+            others[grid] = max(others.get(grid, 0), n_tokens[layer.name] - grid[0] * grid[1])
+    return ", ".join(
+        f"{rows} x {columns} patches{f' after {n} other' if n else ''}" for (rows, columns), n in others.items()
     )
-    grids = [f"{rows} x {columns} patches{f' after {n} other' if n else ''}" for rows, columns, n in found]
-    return ", ".join(grids)
 
 
 def _embedding(model: Model, shape: Shape) -> str:

@@ -75,8 +75,17 @@ def _target(model: Model, x: torch.Tensor, output: Any) -> tuple[Target, str]:
 
 
 def _any_score(output: Any) -> torch.Tensor:
-    """A score that depends on all of an output, for networks whose targets only their user knows."""
-    return torch.stack([tensor.float().sum() for tensor in tensors_of(output)]).sum()[None]
+    """Scores (N,) that depend on all of an output, for networks whose targets only their user knows."""
+    if isinstance(output, list):  # an item for each image, as detectors have
+        return torch.stack([torch.stack([t.float().sum() for t in tensors_of(item)]).sum() for item in output])
+    tensors = [tensor for tensor in tensors_of(output) if tensor.ndim]
+    return torch.stack(
+        [
+            tensor.float().flatten(1).sum(1) if tensor.ndim > 1 else tensor.float()
+            for tensor in tensors
+            if len(tensor) == len(tensors[0])
+        ]
+    ).sum(0)
 
 
 def _score(model: Model, x: torch.Tensor, target: Target) -> Run:
