@@ -1,8 +1,8 @@
 """What describes the network: options, and what they do not say in the section [model] of a ``convscope.toml``.
 
 The file is the nearest one in the current folder or above it, up to the repository or the home folder around it.
-Paths in it start from its folder. What is typed wins; a typed ``--model`` that is another network leaves the section
-out.
+Paths in it start from its folder. What is typed wins; a typed ``--model`` that is another network leaves the
+section out.
 """
 
 from __future__ import annotations

@@ -52,10 +52,12 @@ def trials_of(model: Model, x: torch.Tensor, output: Any, progress: Progress | N
     """
     target, why = _target(model, x, output)
     by_trial: dict[str, Trial] = {SCORES: _tried(lambda: _score(model, x, target))}
+    common = frozenset() if by_trial[SCORES].error else _common_notes(model, x, target)
     names = {name: TRIED_BY.get(name, name) or SCORES for name in ATTRIBUTIONS}
     for done, name in enumerate(names.values(), 1):
         if name not in by_trial:
-            by_trial[name] = by_trial[SCORES] if by_trial[SCORES].error else _tried_method(name, model, x, target)
+            is_hopeless = by_trial[SCORES].error
+            by_trial[name] = by_trial[SCORES] if is_hopeless else _tried_method(name, model, x, target, common)
         if progress:
             progress(done, len(names))
     return Trials({name: by_trial[by] for name, by in names.items()}, target, why)
@@ -94,7 +96,9 @@ def _score(model: Model, x: torch.Tensor, target: Target) -> Run:
     return run
 
 
-def _tried_method(name: str, model: Model, x: torch.Tensor, target: Target) -> Trial:
+def _tried_method(name: str, model: Model, x: torch.Tensor, target: Target, common: frozenset[str]) -> Trial:
+    """Run a method; ``common`` are the notes that say nothing about it."""
+
     def run() -> tuple[list[str], Mapping[str, Any]]:
         found = ATTRIBUTIONS[name](model, x, target=target)
         about_noise = notes_on_maps(found.values, found.images, positive_only=True)
@@ -102,14 +106,13 @@ def _tried_method(name: str, model: Model, x: torch.Tensor, target: Target) -> T
         known = {*about_noise, *common}
         return [note for note in found.provenance.notes if note not in known], found.provenance.parameters
 
-    common = _common_notes(model, x, target)
     return _tried(run)
 
 
-def _common_notes(model: Model, x: torch.Tensor, target: Target) -> tuple[str, ...]:
+def _common_notes(model: Model, x: torch.Tensor, target: Target) -> frozenset[str]:
     """The notes on the network, which stand in every result."""
     run = _score(model, x, target)
-    return (*model.provenance("summary", {}, 0.0).notes, *run.notes, *run.inputs.notes)
+    return frozenset((*model.provenance("summary", {}, 0.0).notes, *run.notes, *run.inputs.notes))
 
 
 def _tried(run: Callable[[], Any]) -> Trial:
