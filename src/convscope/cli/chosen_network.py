@@ -18,8 +18,8 @@ from .networks import DEFAULT_MODEL, check_network
 from .options import parameter, set_parameters
 from .settings import FLAGS, Settings, settled, shown_path
 
-# By key of the settings; ``output`` is where a command writes.
-_PARAMETERS = {key: "model_output" if key == "output" else key for key in FLAGS}
+# By key of the settings; in a command, ``output`` is where it writes, and a source is a store.
+_PARAMETERS = {key: key for key in FLAGS} | {"source": "model_name", "output": "model_output"}
 
 
 def _option(key: str, kind: Any, help: str, *short: str) -> inspect.Parameter:
