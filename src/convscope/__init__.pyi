@@ -67,6 +67,7 @@ from .results import Provenance as Provenance
 from .results import Result as Result
 from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
+from .results import Summary as Summary
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore

@@ -19,6 +19,8 @@ from .errors import Interrupted, ParameterError, TargetError
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 ATTRIBUTIONS: dict[str, Callable[..., Any]] = {}
+# Methods that run a network many times: the method of one pass that fits a network where they do.
+TRIED_BY: dict[str, str | None] = {}
 
 
 def register(method: Method) -> Method:
@@ -66,6 +68,19 @@ def _joined(
 def _counted(progress: Any, i: int, n: int) -> Any:
     """The progress of call i of n, as that of all."""
     return progress and (lambda done, total: progress(i * total + done, n * total))
+
+
+def tried_by(other: str | None) -> Callable[[Method], Method]:
+    """Say of a method that takes long which one fits the same networks, so that a summary tries that one.
+
+    None: it fits every network that has scores, because it only runs it.
+    """
+
+    def declare(method: Method) -> Method:
+        TRIED_BY[method.__name__] = other
+        return method
+
+    return declare
 
 
 @functools.cache

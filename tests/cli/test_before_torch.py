@@ -75,6 +75,17 @@ CASES: list[tuple[str, int, str]] = [
     ("saliency {photo} --model timm:resnett50.a1_in1k", 1, "'resnett50.a1_in1k'; did you mean resnet50"),
     ("saliency {photo} --model my.pt", 1, "error: my.pt: no such file"),
     ("saliency {photo} --weights my.pt", 1, "error: my.pt: no such file"),
+    ("saliency {photo} --weights my.pt --model shape_net:build", 1, "error: my.pt: no such file"),
+    ("saliency {photo} --model shape_net:biuld", 1, "'biuld' is not in"),
+    ("saliency {photo} --model shape_net.py:biuld", 1, "shape_net.py; did you mean build?"),
+    ("saliency {photo} --model shap_net:build", 1, "'shap_net:build' (did you mean 'shape_net:build'?)"),
+    ("saliency {photo} --model broken_net:build", 1, "cannot be imported: SyntaxError: "),
+    ("saliency {photo} --input-size 3x", 1, "error: --input-size 3x: expected pixels of the network's input"),
+    ("saliency {photo} --mean a", 1, "error: --mean a: expected a number for each channel"),
+    ("saliency {photo} --labels no.txt", 1, "error: no.txt: no such file"),
+    ("inspect my.pt", 1, "error: my.pt: no such file"),
+    ("inspect torchvision:resnet5", 1, "has no network 'resnet5'; did you mean resnet50"),
+    ("inspect my.pt --model other.pt", 2, "name the network as MODEL or by --model, not both"),
     ("saliency {photo} --output {photo}/map", 1, "is a file; choose another output"),
 ]  # fmt: skip
 
@@ -84,13 +95,16 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
     """What came of each: the exit code, what was printed, and what was imported that is heavy."""
     here = tmp_path_factory.mktemp("here")
     (here / "photo.jpg").write_bytes(b"")
+    (here / "shape_net.py").write_text("import torch\ndef build(): ...\n")
+    (here / "broken_net.py").write_text("def build(:\n")
+    given = sorted(path.name for path in here.iterdir())
     typed = [[word.format(photo="photo.jpg") for word in case.split()] for case, *_ in CASES]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", TYPE_ALL],
         cwd=here, input=json.dumps(typed), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in here.iterdir()] == ["photo.jpg"]
+    assert sorted(path.name for path in here.iterdir()) == given
     return {case: json.loads(line) for (case, *_), line in zip(CASES, done.stdout.splitlines(), strict=True)}
 
 

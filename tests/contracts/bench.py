@@ -60,6 +60,7 @@ class Bench:
         self.embeddings = embed(self.model(), self.photos)
         self.results = {type(found): found for found in results.every_kind()}
         self.results[convscope.FeatureMaps] = results.feature_maps()
+        self.results[convscope.Summary] = self.model().summary()
         self.saved = results.filters().save(folder / "saved")
         self._n = 0
         self._stores: dict[str, EmbeddingStore] = {}

@@ -11,7 +11,7 @@ from ..errors import ParameterError
 from ..models import Model
 from ..perturbation import Baseline, describe_baseline, hiding
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
@@ -19,6 +19,7 @@ from .scored import ScoredImage
 
 
 @register
+@tried_by("saliency")
 def integrated_gradients(
     model: Model | nn.Module,
     images: Any,

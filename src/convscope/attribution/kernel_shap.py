@@ -12,7 +12,7 @@ from ..checks import Pair, as_count
 from ..models import Model
 from ..perturbation import Baseline, describe_baseline
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution, Remark
 from ..targets import Score, Target
 from .method_run import Run
@@ -20,6 +20,7 @@ from .superpixel_coalitions import superpixel_maps
 
 
 @register
+@tried_by(None)
 def kernel_shap(
     model: Model | nn.Module,
     images: Any,

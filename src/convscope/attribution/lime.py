@@ -11,7 +11,7 @@ from ..checks import Pair, as_count
 from ..models import Model
 from ..perturbation import Baseline, describe_baseline
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution, Remark
 from ..targets import Score, Target
 from .method_run import Run
@@ -23,6 +23,7 @@ POOR_FIT = 0.5
 
 
 @register
+@tried_by(None)
 def lime(
     model: Model | nn.Module,
     images: Any,

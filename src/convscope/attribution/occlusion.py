@@ -12,7 +12,7 @@ from ..checks import Pair, Precision
 from ..models import Model
 from ..perturbation import Baseline, Engine, Shape
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
@@ -21,6 +21,7 @@ from .scored import ScoredImage
 
 
 @register
+@tried_by(None)
 def occlusion(
     model: Model | nn.Module,
     images: Any,

@@ -12,7 +12,7 @@ from ..checks import Pair, Precision, as_pair, unfit
 from ..models import Model
 from ..perturbation import Baseline, Engine, Shape, curves, n_variants, ranks, tried_windows
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
@@ -23,6 +23,7 @@ _STEPS = 12  # of the insertion and deletion curves that windows="auto" decides 
 
 
 @register
+@tried_by(None)
 def occlusion_multiscale(
     model: Model | nn.Module,
     images: Any,

@@ -15,7 +15,7 @@ from ..errors import ParameterError
 from ..models import Model
 from ..perturbation import Baseline, describe_baseline, finite, hiding
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
@@ -25,6 +25,7 @@ _AT_ONCE = 32  # masks added up at once: they fit into the caches of a processor
 
 
 @register
+@tried_by(None)
 def rise(
     model: Model | nn.Module,
     images: Any,

@@ -10,7 +10,7 @@ from torch import nn
 from ..models import Model
 from ..perturbation import finite
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .cam_layers import cam_layer
@@ -20,6 +20,7 @@ from .scored import ScoredImage
 
 
 @register
+@tried_by("eigen_cam")
 def score_cam(
     model: Model | nn.Module,
     images: Any,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..models import Model
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .gradient_kinds import GradientKind, gradient_unit, per_pixel
@@ -18,6 +18,7 @@ from .scored import ScoredImage
 
 
 @register
+@tried_by("saliency")
 def smoothgrad(
     model: Model | nn.Module,
     images: Any,

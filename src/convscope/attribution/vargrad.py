@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..checks import as_count
 from ..models import Model
 from ..progress import Progress
-from ..registry import register
+from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
@@ -18,6 +18,7 @@ from .scored import ScoredImage
 
 
 @register
+@tried_by("saliency")
 def vargrad(
     model: Model | nn.Module,
     images: Any,

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from ..registry import method_keys
 from ..texts import printable
 from . import embedding, explore, stores, trust
+from .chosen_network import Network, with_network
 from .console import (
     escape,
     notes,
@@ -24,8 +25,9 @@ from .console import (
     staged_progress,
     table,
 )
+from .inspecting import as_data, print_origins, print_summary, summary_of
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
-from .options import AsJson, Images, Network, Target, check_collection, chosen_images, chosen_target, with_network
+from .options import AsJson, Images, Target, check_collection, chosen_images, chosen_target
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -201,6 +203,32 @@ def layers(
     out.print(table(model().name, ("layer", "kind", "shape", "receptive field"), rows))
     for what, found in (("last spatial layer", structure.last_spatial), ("feature vector", structure.features)):
         out.print(f"{what}: {escape(found.name) if found else 'none'}", highlight=False)
+
+
+@app.command(rich_help_panel=LOOK, epilog="Example: convscope inspect my_package.my_module:build --input-size 64")
+@reporting
+@with_network
+def inspect(
+    model: Network,
+    network: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="The network, as for --model.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All layers, also of a long network.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a network consists of, what was detected about it, and which methods fit, with the reason where not.
+
+    Layers with outputs, parameters, multiply-adds (MACs) and receptive fields; inputs and outputs; the layers that
+    methods take by default. Methods are tried on noise, which takes about 30 passes of the network.
+    """
+    with progress_bar("inspect", "methods") as step:
+        found = summary_of(model, step)
+    if as_json:
+        print_json(as_data(found, model.settings))
+        return
+    print_origins(model.settings)
+    print_summary(found, every=every)
+    notes(found.provenance)
 
 
 for functions, panel in ((LOOKS, LOOK), (ATTRIBUTIONS, PIXELS)):

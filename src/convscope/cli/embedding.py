@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..checks import Precision
+from .chosen_network import Network, with_network
 from .console import (
     err,
     escape,
@@ -22,7 +23,7 @@ from .console import (
     saving_partial,
     show,
 )
-from .options import Address, AsJson, Images, Network, Output, RunBy, checked, chosen_images, with_network
+from .options import Address, AsJson, Images, Output, RunBy, checked, chosen_images
 
 commands = typer.Typer()
 

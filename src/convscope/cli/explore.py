@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from ..checks import ProjectionMethod, which_is_nearer
+from .chosen_network import Network, with_network
 from .console import (
     LISTED,
     escape,
@@ -26,18 +27,7 @@ from .console import (
 )
 from .embedding import embedded
 from .listing import AsCsv, and_more, free_csv, tell
-from .options import (
-    Address,
-    AsJson,
-    Collection,
-    Network,
-    Output,
-    RunBy,
-    WhatIsNear,
-    check_collection,
-    checked,
-    with_network,
-)
+from .options import Address, AsJson, Collection, Output, RunBy, WhatIsNear, check_collection, checked
 
 commands = typer.Typer()
 

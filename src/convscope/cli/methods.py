@@ -16,19 +16,9 @@ import typer
 
 from .. import declared
 from ..registry import declared_methods
+from .chosen_network import Network, with_network
 from .console import free_output, progress_bar, reporting, save, saving_partial, show
-from .options import (
-    AsJson,
-    Images,
-    Network,
-    Output,
-    checked,
-    chosen_images,
-    chosen_target,
-    parameter,
-    set_parameters,
-    with_network,
-)
+from .options import AsJson, Images, Output, checked, chosen_images, chosen_target, parameter, set_parameters
 from .phrasing import for_terminal, help_text, in_commands
 
 ATTRIBUTIONS = declared_methods()

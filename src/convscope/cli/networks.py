@@ -11,12 +11,13 @@ from pathlib import Path
 
 from .. import declared
 from ..errors import ModelError
+from ..user_code import check, is_there, place_of
 
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
 LIBRARIES = ("torchvision", "timm")
-_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', or a file"
-_SUFFIXES = (".pt", ".pth", ".safetensors")
+_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
+_SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
 # As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -33,6 +34,8 @@ def check_network(name: str, weights: Path | None = None) -> None:
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:
         _check_architecture(library, architecture)
+    elif (place := place_of(name)) is not None and is_there(place):
+        check(place)
     else:
         raise ModelError(f"no network {name!r}{_hint(name, library if colon else '')}: give {_CHOICES}")
     if weights is not None and not weights.exists():
@@ -52,14 +55,21 @@ def _check_architecture(library: str, name: str) -> None:
 
 
 def _hint(name: str, library: str) -> str:
-    """What may have been meant: a packaged network, or this name in a library."""
+    """What may have been meant: a packaged network, this name in a library, or a module that is here."""
     architecture = name.rpartition(":")[2]
     libraries = difflib.get_close_matches(library, LIBRARIES, n=1) or LIBRARIES
     found = [
         *difflib.get_close_matches(name, PACKAGED, n=1),
         *(f"{one}:{architecture}" for one in libraries if architecture in architectures(one)),
+        *(f"{one}{name[len(library.partition('.')[0]) :]}" for one in _modules_like(library.partition(".")[0])),
     ]
     return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
+
+
+def _modules_like(name: str) -> list[str]:
+    """The modules and packages in the current folder with nearly this name."""
+    here = [path.stem for path in Path.cwd().glob("*") if path.suffix == ".py" or (path / "__init__.py").exists()]
+    return difflib.get_close_matches(name, here, n=2) if name else []
 
 
 def architectures(library: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import re
@@ -16,8 +15,6 @@ from .. import declared
 from ..arguments import kind_of
 from ..checks import HIGHER_IS_NEARER, Metric, Runner, which_is_nearer
 from ..errors import ImageError, StoreError
-from ..outputs import check_no_input
-from .networks import DEFAULT_MODEL, check_network
 from .phrasing import HELP
 
 RunBy: TypeAlias = Annotated[
@@ -30,31 +27,6 @@ _METRICS = ", ".join(f"{metric} ({which_is_nearer(metric)})" for metric in HIGHE
 WhatIsNear: TypeAlias = Annotated[Metric, typer.Option(help=f"What near means: {_METRICS}.")]
 Target: TypeAlias = Annotated[str | None, typer.Option(help=HELP["target"].partition(" Give it")[0])]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of everything that is left to chance.")]
-ModelName = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help=f"{DEFAULT_MODEL}, torchvision:NAME, timm:NAME, or a file.",
-        rich_help_panel="Network",
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        help="File with weights of your own (a state dict): .pt, .pth, .safetensors.",
-        rich_help_panel="Network",
-    ),
-]
-Random = Annotated[
-    bool,
-    typer.Option("--random-weights", help="Do not load the published weights.", rich_help_panel="Network"),
-]
-Device = Annotated[
-    str | None,
-    typer.Option("--device", help="cuda, mps or cpu; by default the first there is.", rich_help_panel="Network"),
-]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -64,48 +36,12 @@ Output = Annotated[
         show_default=False,
     ),
 ]
-Network: TypeAlias = Callable[[], Any]  # loads it the first time
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --store`: a folder or an address.")]
 Collection: TypeAlias = Annotated[
     str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
 ]
-
-
-_NETWORK: dict[str, tuple[Any, Any]] = {
-    "model_name": (ModelName, DEFAULT_MODEL),
-    "weights": (Weights, None),
-    "random": (Random, False),
-    "device": (Device, None),
-}
-
-
-def with_network(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that name a network, in place of its parameter ``model``.
-
-    The command gets a function that loads the network the first time that it is called.
-    """
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        name, weights, random, device = (given.pop(option) for option in _NETWORK)
-        check_network(name, weights)
-        if given.get("output") is not None:
-            check_no_input(given["output"], [name, *([weights] if weights else [])])
-
-        @functools.cache
-        def model() -> Any:
-            from convscope.models import load_model
-
-            return load_model(name, weights=weights, pretrained=not random, device=device)
-
-        command(model=model, **given)
-
-    own = inspect.signature(command, eval_str=True).parameters
-    options = [parameter(name, kind, default) for name, (kind, default) in _NETWORK.items()]
-    set_parameters(run, [*(p for p in own.values() if p.name != "model"), *options])
-    return run
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -33,6 +33,7 @@ HELP = {
 _SPOKEN = {
     "pretrained=False": "--random-weights",
     "prune(confirmed=True)": "--prune --yes",
+    "summary.text(every=True)": "--all",
     "model.layers() lists all": "`convscope layers` lists all",
     "`convscope index` or convscope.index": "`convscope index`",
     ", a callable, or a layer": ", or a layer",

@@ -8,6 +8,7 @@ import typer
 
 from ..checks import ClusterMethod, Metric, ProjectionMethod, which_is_nearer
 from ..registry import method_key
+from .chosen_network import Network, with_network
 from .console import (
     free_output,
     notes,
@@ -27,7 +28,6 @@ from .options import (
     Address,
     AsJson,
     Images,
-    Network,
     Output,
     RunBy,
     Store,
@@ -35,7 +35,6 @@ from .options import (
     check_store,
     checked,
     chosen_images,
-    with_network,
 )
 
 commands = typer.Typer()

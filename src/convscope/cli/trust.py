@@ -12,20 +12,10 @@ from .. import declared
 from ..checks import as_choice, choices_in_words
 from ..errors import ParameterError
 from ..registry import method_key, method_keys
+from .chosen_network import Network, with_network
 from .console import free_output, progress_bar, reporting, save, saving_partial, show, staged_progress
 from .methods import number_or_text
-from .options import (
-    AsJson,
-    Images,
-    Network,
-    Output,
-    Seed,
-    Target,
-    checked,
-    chosen_images,
-    chosen_target,
-    with_network,
-)
+from .options import AsJson, Images, Output, Seed, Target, checked, chosen_images, chosen_target
 
 commands = typer.Typer()
 

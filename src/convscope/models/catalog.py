@@ -15,10 +15,13 @@ from ..arguments import checks_arguments
 from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
+from ..user_code import is_there, place_of
+from .adapted import Adapted, chooser
 from .archives import kind_of
 from .bare_modules import as_model
 from .checkpoints import read_content, read_module
 from .huggingface import from_folder
+from .importing import from_code
 from .model import Model
 from .preprocessing import Preprocessing, from_timm, from_torchvision
 from .stated import Stated, settled
@@ -47,6 +50,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
+    output: str | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
 ) -> Model:
@@ -54,21 +58,25 @@ def load_model(
 
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
-            "hf:FOLDER" with a local folder that transformers has saved (of which no code is run), or the path of a
+            "hf:FOLDER" with a local folder that transformers has saved (of which no code is run); the path of a
             whole network: ONNX (.onnx), or, only with trust_pickle, a program of torch.export (.pt2), TorchScript
-            (.ts, .pt) or a pickled model (.pt).
+            (.ts, .pt) or a pickled model (.pt); or code of your own, which is then run: "package.module:build" or
+            "path/to/file.py:build", where ``build`` is an ``nn.Module``, a `Model`, or a callable without
+            arguments that returns one.
         pretrained: load the published weights; False gives random ones, always the same.
         weights: a file with your own state dict, .pt, .pth or .safetensors, instead of the published weights.
             It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
-            from it.
+            from it, except for code of your own, which has to build the network with the right one.
         input_size, mean, std: (height, width) in pixels, and one value per channel for pixels in [0, 1], where the
             network does not state them or its own do not apply; a note says which were replaced.
         labels: class names in order, if the network's own do not apply.
+        output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a pickled model, TorchScript or an exported program to run the code in its file.
 
     Raises:
-        ModelError: the name is unknown, or the weights do not fit, are not finite, or cannot be downloaded.
+        ModelError: the name is unknown, code of your own failed or made no network, or the weights do not fit,
+            are not finite, or cannot be downloaded.
         ParameterError: an argument has the wrong type, or input_size, mean and std are given only in part.
 
     Example:
@@ -90,6 +98,8 @@ def load_model(
             if weights is not None or not pretrained:
                 raise ModelError(f"{name}: a folder has its own weights")
             model = from_folder(architecture)
+        elif (place := place_of(str(name))) is not None and is_there(place):
+            model = from_code(place, weights)
         elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
             if weights is not None:
                 raise ModelError(
@@ -104,6 +114,8 @@ def load_model(
     model.notes += notes
     if labels is not None:
         model.labels = tuple(labels)
+    if output is not None:
+        model.module = Adapted(model.module, choose=chooser(output))
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model
@@ -144,7 +156,7 @@ def _unknown(name: str) -> str:
     wanted = name.rpartition(":")[2]
     near = [full for full in known if full.rpartition(":")[2] == wanted] or difflib.get_close_matches(name, known)
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-    choices = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', or a file"
+    choices = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
     return f"no network {name!r}{hint}: give {choices}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of, weights_digest
 from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
 from ..progress import Progress
-from ..results import Array, Normalization, Prediction, Provenance, plain_values, versions
+from ..results import Array, Normalization, Prediction, Provenance, Summary, plain_values, versions
 from .adapted import Adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
@@ -121,10 +122,9 @@ class Model:
 
     @checks_arguments
     def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
-        """Every layer whose output is a feature map or a vector, in running order.
+        """Every layer whose output is a feature map or a vector, in running order; found on noise, and cached.
 
-        They are found in a few runs on noise, and cached. ``input_size`` is needed only if the model has no
-        preprocessing.
+        ``input_size`` is needed only if the model has no preprocessing.
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
@@ -168,8 +168,14 @@ class Model:
         """(C, H, W) of an input, for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give it as (H, W)")
+            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
         return (self.n_channels or 3, *size)
+
+    @checks_arguments
+    def summary(self, input_size: tuple[int, int] | None = None, *, progress: Progress | None = None) -> Summary:
+        """Layers, what was detected, and which methods fit, tried on noise in some 30 passes; see `Summary`."""
+        summarized = importlib.import_module("convscope.inspection").summarized  # above this room, as methods are
+        return summarized(self, self.input_shape(input_size), progress)  # type: ignore[no-any-return]
 
     def inputs(self, images: Any) -> Inputs:
         """The images of a call; see `convscope.load_images` for what they can be.

@@ -5,6 +5,7 @@ from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retr
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
+from .summaries import LayerRow, Summary
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
@@ -21,6 +22,7 @@ __all__ = [
     "Evaluation",
     "FeatureMaps",
     "Filters",
+    "LayerRow",
     "MaskStudy",
     "Neighbors",
     "Normalization",
@@ -31,6 +33,7 @@ __all__ = [
     "Result",
     "Retrieval",
     "SanityCheck",
+    "Summary",
     "Visualization",
     "plain_values",
     "probabilities",

@@ -1,0 +1,121 @@
+"""What becomes of a value that describes the network: typed as text, or from a TOML file, where it has a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..checks import as_count, as_number, shown
+from ..errors import ModelError, ParameterError
+from ..user_code import place_of
+
+
+class Given(NamedTuple):
+    """A value as it was given; ``where``: "--mean" or "convscope.toml: mean"; its paths start from ``folder``."""
+
+    value: Any
+    where: str
+    folder: Path
+
+    def unfit(self, expected: str) -> ParameterError:
+        sign = "" if self.where.startswith("--") else " ="
+        value = self.value if isinstance(self.value, str) and not sign else shown(self.value)
+        return ParameterError(f"{self.where}{sign} {value}: expected {expected}")
+
+    def path(self, text: str | Path) -> Path:
+        """A path as seen from the current folder."""
+        path = Path(text).expanduser()
+        return path if self.folder == Path.cwd() else self.folder / path
+
+
+def text(given: Given) -> str:
+    """A text that is not empty."""
+    if not isinstance(given.value, str) or not given.value or "\0" in given.value:
+        raise given.unfit("a text")
+    return given.value
+
+
+def source(given: Given) -> str:
+    """The name of a network; where it is a file, or code in one, its path."""
+    name = text(given)
+    place = place_of(name)
+    if place is not None and place.file is not None:
+        return f"{given.path(place.file)}:{place.name}"
+    path = given.path(name)
+    return str(path) if path.is_file() else name
+
+
+def file(given: Given) -> Path:
+    """A file that is there."""
+    if not isinstance(given.value, str | Path) or "\0" in str(given.value):
+        raise given.unfit("a file")
+    path = given.path(given.value)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file" + ("" if given.where.startswith("--") else f" ({given.where})"))
+    return path
+
+
+def size(given: Given) -> tuple[int, int]:
+    """(height, width) in pixels from 224, "64,48", "64x48" or [64, 48]; one number for both."""
+    value = given.value
+    parts = value.replace("x", ",").split(",") if isinstance(value, str) else value
+    sides = parts if isinstance(parts, list) else [parts]
+    try:
+        numbers = [as_count(int(side) if isinstance(side, str) else side, "input_size") for side in sides]
+        height, width = numbers if len(numbers) == 2 else numbers * 2
+    except (TypeError, ValueError, ParameterError):
+        form = "64,48" if isinstance(value, str) else "[64, 48]"
+        raise given.unfit(f"pixels of the network's input, 224 or {form} (height, width)") from None
+    return height, width
+
+
+def numbers(given: Given) -> tuple[float, ...]:
+    """A number for each channel, from "0.5,0.5,0.5", 0.5 or [0.5, 0.5, 0.5]."""
+    value = given.value
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    try:
+        found = tuple(as_number(float(part) if isinstance(part, str) else part, "value") for part in parts)
+    except (ValueError, ParameterError):
+        found = ()
+    if not found:
+        form = "0.485,0.456,0.406" if isinstance(value, str) else "[0.485, 0.456, 0.406]"
+        raise given.unfit(f"a number for each channel, such as {form}")
+    return found
+
+
+def labels(given: Given) -> tuple[str, ...]:
+    """Names of classes: a list, or a file with one on each line."""
+    if isinstance(given.value, list):
+        if not given.value or not all(isinstance(label, str) for label in given.value):
+            raise given.unfit("names of classes, or a file with one on each line")
+        return tuple(given.value)
+    path = file(given)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: cannot be read as text in UTF-8 ({error})") from None
+    if "" in lines or not lines:
+        where = f"line {lines.index('') + 1}" if lines else "it"
+        raise ParameterError(f"{path}: {where} is empty; expected the name of a class on each line")
+    return tuple(lines)
+
+
+def flag(given: Given) -> bool:
+    """True or false."""
+    if not isinstance(given.value, bool):
+        raise given.unfit("true or false")
+    return given.value
+
+
+READERS: dict[str, Callable[[Given], Any]] = {
+    "source": source,
+    "weights": file,
+    "random_weights": flag,
+    "input_size": size,
+    "mean": numbers,
+    "std": numbers,
+    "labels": labels,
+    "output": text,
+    "device": text,
+}
