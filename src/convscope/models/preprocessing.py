@@ -170,7 +170,7 @@ def stated(
     std: Sequence[float] | None,
     preprocessing: Preprocessing | None = None,
 ) -> Preprocessing | None:
-    """What a caller has stated, at once or in three parts; `ParameterError` for some of these only, or for both."""
+    """What a caller has stated, at once or in three parts; `ParameterError` for some of these, or for both."""
     given = [value is not None for value in (input_size, mean, std)]
     if any(given) and (not all(given) or preprocessing is not None):
         raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
