@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WITHOUT_A_PICTURE = {"attention_rollout"}  # no trained transformer is installed
+WITHOUT_A_PICTURE = {"attention_rollout"}  # it is on the page of transformers
 ON_ANOTHER_PAGE = {"occlusion_multiscale": "occlusion"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,6 +1,7 @@
 """Make the pictures of the documentation: ``python docs/pictures/make.py [NAME ...]``.
 
-They use only the default network and photos that scikit-image ships, so nothing is downloaded.
+They use only the default network, photos that scikit-image ships, and a small transformer that `shapes.py` trains
+on drawn shapes, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from shapes import SHAPES, images, trained
 from skimage import data
 
 import convscope
@@ -25,6 +27,8 @@ from convscope import (
     Model,
     Several,
     SimilarTo,
+    attention_gradient,
+    attention_rollout,
     compare,
     embed,
     evaluate,
@@ -32,6 +36,7 @@ from convscope import (
     filters,
     grad_cam,
     load_model,
+    lrp,
     mask_study,
     neighbors,
     occlusion,
@@ -111,6 +116,24 @@ def draw_targets(model: Model) -> Figure:
     for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
         plot(result, ax)
         _title(ax, title)
+    return drawing
+
+
+def draw_transformers(_: Model) -> Figure:
+    """One image with two shapes: a row for each of them as the target, a column for each method."""
+    model, (pixels, labels) = trained(), images(12, seed=9)
+    chosen = next(i for i in range(12) if labels[i, 0] and labels[i, 3])
+    photo, targets = (pixels[chosen].permute(1, 2, 0).numpy() * 255).astype(np.uint8), ("disc", "cross")
+    assert set(targets) <= set(SHAPES)
+    methods = [attention_rollout, attention_gradient, grad_cam, lrp, partial(occlusion, window=8, stride=4)]
+    names = ["attention_rollout", "attention_gradient", "grad_cam", "lrp", "occlusion"]
+    drawing = Figure(figsize=(13.2, 5.2), layout="constrained", facecolor="white")
+    axes = drawing.subplots(2, len(methods))
+    for column, (method, name) in enumerate(zip(methods, names, strict=True)):
+        found = method(model, photo, target=Several(*targets))
+        for row, target in enumerate(targets):
+            plot(found, axes[row, column], n=row)
+            _title(axes[row, column], f"{name}: {target}")
     return drawing
 
 
@@ -248,6 +271,7 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),
     "targets": (draw_targets, 90, "jpg"),
+    "transformers": (draw_transformers, 80, "jpg"),
     "evaluate": (draw_evaluate, 75, "jpg"),
     "sanity-check": (draw_sanity_check, 80, "jpg"),
     "compare": (draw_compare, 75, "jpg"),
@@ -257,12 +281,12 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "projection": (draw_projection, 90, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
 }
-# All other methods have the same kind of picture. Attention rollout needs a transformer, and none is installed;
-# occlusion by several windows shares a page with occlusion.
+# All other methods have the same kind of picture. Those by attention share one of a small transformer; occlusion
+# by several windows shares a page with occlusion.
 PICTURES |= {
     name.replace("_", "-"): (partial(draw_method, name=name), 90, "jpg")
     for name in sorted(ATTRIBUTIONS)
-    if name not in PICTURES and name not in ("attention_rollout", "occlusion_multiscale")
+    if name not in PICTURES and name not in ("attention_gradient", "attention_rollout", "occlusion_multiscale")
 }
 
 

@@ -78,7 +78,7 @@ def attention_gradient(
         target=target,
         score=score,
         parameters={},
-        unit=f"attention weighted by gradients ({score})",
+        unit="gradient-weighted attention",
         signed=False,
         progress=progress,
     )
