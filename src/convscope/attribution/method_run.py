@@ -70,8 +70,9 @@ class Run:
     ) -> None:
         self._started = time.perf_counter()
         self.method, self.score = method, score
-        self.model, self.target = network_and_target(as_model(model), target)
-        self.inputs = self.model.inputs(images)
+        whole = as_model(model)
+        self.inputs = whole.inputs(images)
+        self.model, self.target = network_and_target(whole, target, self.inputs.shape)
         self._gradients, self._differentiates = gradients, gradients != "none"
         self.structure = self.model.checked(self.inputs.shape, gradients=self._differentiates)
         self.parameters = {"target": describe(target), **(parameters or {}), "score": score}

@@ -97,7 +97,8 @@ class Structure:
     def feature_layer(self, name: str) -> Layer:
         """The layer of the image's feature vector; `LayerError` if none is known. ``name`` is the network's."""
         if self.features is None:
-            there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
+            last = [*self.layers[-8:], *([self.output] if self.output else [])]
+            there_are = ", ".join(layer.name for layer in last) or NO_LAYERS
             raise LayerError(
                 f"{name}: no layer is known to hold the feature vector, because {self.why_no_features}; name a "
                 f"layer. The last ones: {there_are}"
