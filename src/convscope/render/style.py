@@ -136,8 +136,9 @@ _TITLES = {
 
 
 def in_words(name: str) -> str:
-    """The name of a method or measure as people write it."""
-    return _TITLES.get(name, name.replace("_", " "))
+    """The name of a method or measure as people write it; that of a layer, after an "@", stays as it is."""
+    name, at, layer = name.partition(" @ ")
+    return _TITLES.get(name, name.replace("_", " ")) + at + layer
 
 
 def capital(words: str) -> str:
