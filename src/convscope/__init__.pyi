@@ -66,6 +66,7 @@ from .results import Provenance as Provenance
 from .results import Result as Result
 from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
+from .results import TrainingStrip as TrainingStrip
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
@@ -75,3 +76,5 @@ from .targets import Detection as Detection
 from .targets import Region as Region
 from .targets import Several as Several
 from .targets import SimilarTo as SimilarTo
+from .training import Watch as Watch
+from .training import lightning_callback as lightning_callback

@@ -6,6 +6,7 @@ from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visu
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, versions
 from .text_tables import counted
+from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
@@ -32,6 +33,7 @@ __all__ = [
     "Result",
     "Retrieval",
     "SanityCheck",
+    "TrainingStrip",
     "Visualization",
     "counted",
     "probabilities",
