@@ -133,6 +133,12 @@ def draw_compare(model: Model) -> Figure:
     return figure(compare(model, photos, methods, n_steps=15))
 
 
+def draw_compare_layers(model: Model) -> Figure:
+    photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    layers = ["blocks.2", "blocks.4", "blocks.6", "bn2"]
+    return figure(compare(model, photos, ["grad_cam", "layer_cam"], layers=layers, n_steps=15))
+
+
 def draw_mask_study(model: Model) -> Figure:
     return figure(mask_study(model, data.coffee()))
 
@@ -211,7 +217,9 @@ def draw_shapes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         down, across = (np.abs(axis - rng.integers(16, 48)) for axis in (rows, columns))
         ring = np.abs(np.hypot(down, across) - 10) < 2.5
         cross = (np.minimum(down, across) < 2.5) & (np.maximum(down, across) < 12)
-        image += np.where(cross if is_cross else ring, rng.uniform(0.5, 1, (3, 1, 1)), rng.uniform(0, 0.4, (3, 1, 1)))
+        image += np.where(
+            cross if is_cross else ring, rng.uniform(0.5, 1, (3, 1, 1)), rng.uniform(0, 0.4, (3, 1, 1))
+        )
     images += rng.normal(0, 0.06, images.shape)
     return torch.tensor(images.clip(0, 1), dtype=torch.float32), torch.tensor(classes)
 
@@ -226,7 +234,7 @@ def draw_while_training(_: Model) -> Figure:
     )  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     shapes = Model(net, input_size=(64, 64), mean=[0.5] * 3, std=[0.25] * 3, labels=["circle", "cross"])
-    seen, _ = draw_shapes(3, 7)
+    seen, _ = draw_shapes(3, 1)
     photos = [(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8) for image in seen]
     with tempfile.TemporaryDirectory() as folder:
         watch = Watch(shapes, photos, Path(folder) / "w", every=20, target="cross", options={"kind": "signed"},
@@ -292,6 +300,7 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "evaluate": (draw_evaluate, 75, "jpg"),
     "sanity-check": (draw_sanity_check, 80, "jpg"),
     "compare": (draw_compare, 75, "jpg"),
+    "compare-layers": (draw_compare_layers, 75, "jpg"),
     "mask-study": (draw_mask_study, 75, "jpg"),
     "embedding": (draw_embedding, 110, "jpg"),
     "neighbors": (draw_neighbors, 90, "jpg"),

@@ -65,7 +65,9 @@ def test_a_training_of_lightning_is_watched_and_ends_with_the_same_weights(tmp_p
 
 
 @pytest.mark.slow
-def test_with_accumulated_gradients_steps_are_the_optimizers_and_tensorboard_gets_the_images(tmp_path: Path) -> None:
+def test_with_accumulated_gradients_steps_are_the_optimizers_and_tensorboard_gets_the_images(
+    tmp_path: Path,
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -87,7 +89,9 @@ def test_with_accumulated_gradients_steps_are_the_optimizers_and_tensorboard_get
     assert [image.step for image in events.Images("convscope/maps")] == [0, 1, 2, 3]
 
 
-def test_what_is_no_watch_and_a_missing_lightning_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_watch_and_a_missing_lightning_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ParameterError, match="watch: expected a Watch, not a Linear"):
         lightning_callback(nn.Linear(2, 2))  # type: ignore[arg-type]
     watch = Watch(tiny_network(), torch.randn(1, 3, 16, 16), tmp_path / "w")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 import convscope
@@ -33,7 +35,8 @@ from convscope import (
     visualize,
 )
 from convscope.models import Model
-from convscope.training import moments
+from convscope.outputs import GENERATOR
+from convscope.training import kept_moments as moments
 
 
 class Training:
@@ -43,7 +46,8 @@ class Training:
         torch.manual_seed(seed)
         self.net = nn.Sequential(
             nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Dropout(0.3),
-            nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+            nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
         )  # fmt: skip
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-2)
         self.model = Model(self.net, input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=["a", "b", "c"])
@@ -76,9 +80,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convscope.training.watch.ASCENT", 2)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of each picture, which takes most of a look's time, one pixel."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", GENERATOR)
+    Image.new("RGB", (1, 1)).save(buffer, "png", pnginfo=about)
+    monkeypatch.setattr("convscope.render.pictures.figure", lambda *_, **__: None)
+    monkeypatch.setattr("convscope.render.pictures._png", lambda *_, **__: buffer.getvalue())
+
+
 # The training
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("amid", [False, True], ids=["between steps", "before the optimizer's step"])
 def test_a_training_that_is_watched_ends_with_the_same_weights(
     amid: bool, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +103,6 @@ def test_a_training_that_is_watched_ends_with_the_same_weights(
     for _ in range(6):
         plain.step()
     watched = Training()
-    watched.net[3].p = 0.3
     watch = Watch(watched.model, x, tmp_path / "w", every=2, classes=["b"])
     modes = [module.training for module in watched.net.modules()]
     flags = [p.requires_grad for p in watched.net.parameters()]
@@ -109,6 +123,7 @@ def test_a_training_that_is_watched_ends_with_the_same_weights(
 # What is kept
 
 
+@pytest.mark.slow
 def test_the_strip_holds_what_the_methods_find_at_each_moment(
     x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +183,7 @@ def test_a_row_has_one_color_scale(tiny: Model) -> None:
     assert away[0] < away[1] / 3  # a tenth of the value is nearly the bare photo
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_names_options_and_a_method_without_convolutions(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     for i in range(2):
@@ -212,6 +228,7 @@ def test_steps_that_are_counted_in_leaps_are_looked_at_too(stride: int) -> None:
     assert len(taken) >= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_folder_holds_no_more_than_the_strip(x: torch.Tensor, tmp_path: Path) -> None:
     training = Training()
     watch = Watch(training.model, x, tmp_path / "w", every=1, n_moments=3)
@@ -224,6 +241,7 @@ def test_the_folder_holds_no_more_than_the_strip(x: torch.Tensor, tmp_path: Path
 # Going on
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_killed_goes_on_with_its_strip(x: torch.Tensor, tmp_path: Path) -> None:
     whole, cut = Training(), Training()
     watch = Watch(whole.model, x, tmp_path / "whole", every=2)
@@ -283,6 +301,7 @@ def test_a_kill_in_the_middle_of_a_look_leaves_the_moments_before_it(x: torch.Te
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_training_does_not_replace_one_that_is_there(tiny: Model, x: torch.Tensor, tmp_path: Path) -> None:
     first = Watch(tiny, x, tmp_path / "w", every=5)
     for n in (3, 5, 10):
@@ -296,6 +315,7 @@ def test_another_training_does_not_replace_one_that_is_there(tiny: Model, x: tor
             Watch(tiny, given, tmp_path / "w", **options)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("what", ["file", "step-00000005", "foreign"])
 def test_what_others_have_put_there_is_left_alone(what: str, tiny: Model, x: torch.Tensor, tmp_path: Path) -> None:
     place = tmp_path / "w"
@@ -322,6 +342,7 @@ def test_what_others_have_put_there_is_left_alone(what: str, tiny: Model, x: tor
 # Problems
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_problem_at_the_first_look_is_raised_and_a_later_one_warns_once(x: torch.Tensor, tmp_path: Path) -> None:
     training = Training()
     watch = Watch(training.model, x, tmp_path / "w", every=2)
@@ -341,10 +362,11 @@ def test_a_problem_at_the_first_look_is_raised_and_a_later_one_warns_once(x: tor
     assert watch.strip().steps.tolist() == [0, 4]
     with torch.no_grad():
         training.net[9].bias.fill_(float("nan"))
-    with pytest.raises(ModelError, match="NaN"):
+    with pytest.raises(ModelError, match="score is nan"):
         Watch(training.model, x, tmp_path / "other")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupt_goes_through(
     tiny: Model, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +426,7 @@ class Writer:
         self.seen.append((tag, step, image.shape))
 
 
+@pytest.mark.slow
 def test_every_look_is_handed_to_a_writer(
     tiny: Model, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

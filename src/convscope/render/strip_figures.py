@@ -74,7 +74,7 @@ def compose_training_strip(result: TrainingStrip) -> Figure:
         title = f"filters of {result.layer or 'the network'}"
         rows.append(_Row(title, None, filter_pictures(result), [""] * len(result.steps)))
     for c, name in enumerate(result.classes):
-        title = f"an input that {short_label(name)} likes"
+        title = f"an input made to score high as “{short_label(name)}”"
         rows.append(_Row(title, None, result.pictures[:, c], [""] * len(result.steps)))
     heights = [WIDTH * row.pictures.shape[1] / row.pictures.shape[2] + 0.62 for row in rows]
     figure = new_figure((len(result.steps) + 1) * WIDTH * (1 + GAP) + 1.3, sum(heights) + 1.0)
@@ -83,7 +83,8 @@ def compose_training_strip(result: TrainingStrip) -> Figure:
         _draw(ax, row, result.steps)
     method = capital(in_words(str(result.provenance.parameters.get("method", "maps"))))
     notes = [f"Maps: {method}, in {result.unit}. A row has one color scale: its maps can be compared."]
-    headline(figure, f"While training: {counted(len(result.steps), 'moment')}", result, notes)
+    title = f"While training: {counted(len(result.steps), 'moment')}, to step {result.steps[-1]:,}"
+    headline(figure, title, result, notes)
     return figure
 
 

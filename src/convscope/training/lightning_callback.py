@@ -15,8 +15,8 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")  # two names of one libra
 def lightning_callback(watch: Watch) -> Any:
     """A callback that watches a network while Lightning trains it.
 
-    It looks after a batch where it is time to, and once more at the end of the training. A `Watch` without a writer
-    gets that of the trainer's TensorBoard logger, if there is one. Only the first process looks.
+    It looks after a batch where it is time to, and once more at the end of the training. A `Watch` without a
+    writer gets that of the trainer's TensorBoard logger, if there is one. Only the first process looks.
 
         watch = Watch(Model(lit.net, input_size=(64, 64), mean=[0.5] * 3, std=[0.25] * 3), photos, "out/watch")
         Trainer(callbacks=[lightning_callback(watch)]).fit(lit, batches)

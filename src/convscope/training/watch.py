@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ from ..render.strip_figures import filter_pictures
 from ..results import Array, Attribution, Filters, TrainingStrip, Visualization
 from ..synthesis import visualize
 from ..targets import Several, Target
-from .moments import STRIP, folder_of, is_due, moments_in, remove, superfluous
+from .kept_moments import STRIP, folder_of, is_due, moments_in, remove, superfluous
 
 N_IMAGES, N_CLASSES, N_FILTERS = 16, 8, 16  # at most
 ASCENT = 64  # steps to a class picture
@@ -47,8 +46,8 @@ class _Views(NamedTuple):
 class Watch:
     """Watch a network while it is trained, from a training loop of your own.
 
-    Every ``every`` steps it makes the maps of the same images, the first layer's filters, and an input that each of
-    some classes likes, and keeps them in a folder, with a strip that shows how they change: a row an image, a
+    Every ``every`` steps it makes the maps of the same images, the first layer's filters, and an input that each
+    of some classes likes, and keeps them in a folder, with a strip that shows how they change: a row an image, a
     column a moment. The training goes on as if nobody had looked, bit for bit.
 
         watch = Watch(model, images, "out/watch", every=200)
@@ -57,9 +56,9 @@ class Watch:
             watch.step(step)
         watch.finish(step)
 
-    The interval doubles each time that the strip is full, and every second moment is dropped, so that time and disk
-    stay bounded however long the training is. A run that was killed goes on with the strip if its folder is given
-    again. A problem at the first look is raised; later ones only warn, since a training is worth more than a look.
+    The interval doubles each time that the strip is full, and every second moment is dropped, so that time and
+    disk stay bounded however long the training is. A run that was killed goes on with the strip if its folder is
+    given again. A problem at the first look is raised; later ones only warn: a training is worth more than a look.
 
     Args:
         model: a `Model` or the module that is trained.
@@ -190,14 +189,13 @@ class Watch:
         Raises:
             OutputError: there is none yet.
         """
-        started = time.perf_counter()
         taken = moments_in(self._output_dir)
         if not taken:
             raise OutputError(f"{self._output_dir}: holds no moment yet")
         every = [_read(folder) for folder in taken.values()]
         maps, layer = [views.maps for views in every], every[-1].filters
         height, width = maps[0].values.shape[1:]
-        made = maps[-1].provenance
+        made, seconds = maps[-1].provenance, sum(one.provenance.seconds for one in maps)
         parameters = {"method": self._method, "every": self._every, **made.parameters}
         return TrainingStrip(
             steps=np.array(list(taken), np.int64),
@@ -214,7 +212,7 @@ class Watch:
                 len(every), len(every[-1].pictures), height, width, 3
             ),
             classes=tuple(picture.target for picture in every[-1].pictures),
-            provenance=replace(made, method="watch", parameters=parameters, seconds=time.perf_counter() - started),
+            provenance=replace(made, method="watch", parameters=parameters, seconds=seconds),
         )
 
     def _tried(self, step: int) -> bool:
