@@ -57,6 +57,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "shape": (1, 100_000),
     "size": (1, _MOST),
     "size_px": _PIXELS,
+    "step": (0, _MOST),
     "step_size": (0, 1e6),
     "stride": _PIXELS,
     "superpixel": _PIXELS,

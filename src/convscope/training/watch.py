@@ -253,11 +253,11 @@ class Watch:
 
 def _kept(images: Any) -> torch.Tensor | ImageSet:
     """The images in memory, so that they stay the same, and at hand, throughout the training."""
-    found = images if isinstance(images, torch.Tensor) else load_images(images)
-    if len(found) > N_IMAGES:
+    found = images.detach().clone() if isinstance(images, torch.Tensor) else load_images(images)
+    if getattr(found, "ndim", 1) and len(found) > N_IMAGES:  # a tensor without images is refused by the method
         raise ParameterError(f"images: {len(found)}; at most {N_IMAGES} are watched")
     if isinstance(found, torch.Tensor):
-        return found.detach().clone()
+        return found
     pixels = zip(found.sources, found, strict=True)
     return found.of([ImageSource(source.name, image, source.label) for source, image in pixels])
 
