@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from shapes import SHAPES, images, trained
 from skimage import data
+from torch import nn
 
 import convscope
 from convscope import (
@@ -27,6 +29,7 @@ from convscope import (
     Model,
     Several,
     SimilarTo,
+    Watch,
     attention_gradient,
     attention_rollout,
     compare,
@@ -153,6 +156,12 @@ def draw_compare(model: Model) -> Figure:
     return figure(compare(model, photos, methods, n_steps=15))
 
 
+def draw_compare_layers(model: Model) -> Figure:
+    photos = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    layers = ["blocks.2", "blocks.4", "blocks.6", "bn2"]
+    return figure(compare(model, photos, ["grad_cam", "layer_cam"], layers=layers, n_steps=15))
+
+
 def draw_mask_study(model: Model) -> Figure:
     return figure(mask_study(model, data.coffee()))
 
@@ -222,6 +231,46 @@ def draw_projection(model: Model) -> Figure:
     return drawing
 
 
+def draw_shapes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (N, 3, 64, 64) in [0, 1] of a circle (class 0) or a cross (class 1), anywhere, in any color."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:64, :64]
+    images, classes = np.zeros((n, 3, 64, 64)), rng.integers(2, size=n)
+    for image, is_cross in zip(images, classes, strict=True):
+        down, across = (np.abs(axis - rng.integers(16, 48)) for axis in (rows, columns))
+        ring = np.abs(np.hypot(down, across) - 10) < 2.5
+        cross = (np.minimum(down, across) < 2.5) & (np.maximum(down, across) < 12)
+        image += np.where(
+            cross if is_cross else ring, rng.uniform(0.5, 1, (3, 1, 1)), rng.uniform(0, 0.4, (3, 1, 1))
+        )
+    images += rng.normal(0, 0.06, images.shape)
+    return torch.tensor(images.clip(0, 1), dtype=torch.float32), torch.tensor(classes)
+
+
+def draw_while_training(_: Model) -> Figure:
+    """A small network that learns to tell circles from crosses, watched on four images."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 7, padding=3), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 2),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    shapes = Model(net, input_size=(64, 64), mean=[0.5] * 3, std=[0.25] * 3, labels=["circle", "cross"])
+    seen, _ = draw_shapes(3, 1)
+    photos = [(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8) for image in seen]
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Watch(shapes, photos, Path(folder) / "w", every=20, target="cross", options={"kind": "signed"},
+                      classes=["circle", "cross"], n_moments=8)  # fmt: skip
+        for step in range(141):
+            watch.step(step)
+            x, y = draw_shapes(32, 100 + step)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net((x - 0.5) / 0.25), y).backward()
+            optimizer.step()
+        return figure(watch.strip())
+
+
 def draw_hero(model: Model) -> Figure:
     """One row for the README: the photo, and what four methods see in it."""
     photo = data.coffee()
@@ -275,10 +324,12 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "evaluate": (draw_evaluate, 75, "jpg"),
     "sanity-check": (draw_sanity_check, 80, "jpg"),
     "compare": (draw_compare, 75, "jpg"),
+    "compare-layers": (draw_compare_layers, 75, "jpg"),
     "mask-study": (draw_mask_study, 75, "jpg"),
     "embedding": (draw_embedding, 110, "jpg"),
     "neighbors": (draw_neighbors, 90, "jpg"),
     "projection": (draw_projection, 90, "jpg"),
+    "while-training": (draw_while_training, 80, "jpg"),
     "hero": (draw_hero, 100, "jpg"),
 }
 # All other methods have the same kind of picture. Those by attention share one of a small transformer; occlusion

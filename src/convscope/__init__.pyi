@@ -68,6 +68,7 @@ from .results import Result as Result
 from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
 from .results import Summary as Summary
+from .results import TrainingStrip as TrainingStrip
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
@@ -78,3 +79,5 @@ from .targets import Region as Region
 from .targets import Several as Several
 from .targets import SimilarTo as SimilarTo
 from .targets import Towards as Towards
+from .training import Watch as Watch
+from .training import lightning_callback as lightning_callback

@@ -17,7 +17,7 @@ from tests.conftest import tiny_network, tiny_transformer
 from tests.render import results
 
 import convscope
-from convscope import EmbeddingStore, Model, Preprocessing, embed, project
+from convscope import EmbeddingStore, Model, Preprocessing, Watch, embed, project
 from convscope.images import ImageSource
 from convscope.render import figure
 from convscope.store.schema import Origin
@@ -68,6 +68,9 @@ class Bench:
     def model(self, name: str = "") -> Model:
         network = tiny_transformer() if name.startswith("attention_") else tiny_network()
         return Model(network, input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=["a", "b", "c"])
+
+    def watch(self) -> Watch:
+        return Watch(self.model(), self.x, self.new())
 
     def store(self, name: str) -> EmbeddingStore:
         """A copy of the first one for each function, and a new one where it was written to."""
@@ -133,6 +136,8 @@ class Bench:
             return self.model().preprocessing
         if owner is convscope.Region:
             return convscope.Region(0)
+        if owner is convscope.Watch:
+            return self.watch()
         if owner is convscope.Detection:
             return convscope.Detection((0, 0, 8, 8), 1)
         if owner is convscope.Towards:
@@ -197,6 +202,10 @@ class Bench:
             "targets": lambda: 0,
             "value": lambda: 3.2,
             "values": lambda: torch.zeros(2, 1),
+            "output_dir": self.new,
+            "step": lambda: 3,
+            "watch": self.watch,
+            "point": lambda: (1, 1),
         }
         if parameter not in makers:
             raise AssertionError(f"{name}: write a valid {parameter} into {__file__}")

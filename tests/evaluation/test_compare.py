@@ -19,6 +19,7 @@ from convscope import (
     Attribution,
     Comparison,
     Interrupted,
+    LayerError,
     ParameterError,
     Several,
     TargetError,
@@ -213,6 +214,88 @@ def test_options_reach_their_method_alone(tiny: Model) -> None:
     np.testing.assert_array_equal(found.maps[1], grad_cam(tiny, x).values)
     with pytest.raises(ParameterError, match=r"window=\(17, 17\)"):
         compare(tiny, x, ["occlusion", "grad_cam"], options={"occlusion": {"window": 17}}, **FEW)
+
+
+def test_each_method_that_looks_at_a_layer_runs_once_at_each(tiny: Model) -> None:
+    x = torch.randn(3, 3, 16, 16)
+    found = compare(
+        tiny,
+        x,
+        ["grad_cam", "saliency", "layer-cam"],
+        layers=["0", "4"],
+        options={"grad_cam": {"kind": "signed"}},
+        **FEW,
+    )
+    expected = {
+        "grad_cam @ 0": grad_cam(tiny, x, layer="0", kind="signed"),
+        "grad_cam @ 4": grad_cam(tiny, x, layer="4", kind="signed"),
+        "saliency": saliency(tiny, x),
+        "layer_cam @ 0": ATTRIBUTIONS["layer_cam"](tiny, x, layer="0"),
+        "layer_cam @ 4": ATTRIBUTIONS["layer_cam"](tiny, x, layer="4"),
+    }
+    assert found.methods == (*expected, "random", "center")
+    for m, name in enumerate(expected):
+        np.testing.assert_array_equal(found.maps[m], expected[name].values)
+    plain = evaluate(tiny, x, expected, measures=CURVES, n_steps=FEW["n_steps"])
+    k = [found.measures.index(name) for name in CURVES]
+    np.testing.assert_array_equal(found.values[:, k], plain.values)
+    assert set(found.ranking) == set(expected)
+    parameters = found.provenance.parameters
+    assert parameters["layers"] == ("0", "4")
+    assert parameters["methods"] == ("grad_cam", "saliency", "layer_cam")
+    assert "layers" not in compare(tiny, x, "saliency", **FEW).provenance.parameters
+
+
+def test_the_layer_with_the_object_comes_before_one_that_lost_it() -> None:
+    """The score is a bright pixel's; the second layer has turned the picture round, and the pixel with it."""
+
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flip(2, 3)
+
+    net = nn.Sequential(
+        nn.Conv2d(1, 1, 1, bias=False), Turned(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(1, 2)
+    )
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+        net[4].weight.copy_(torch.tensor([[0.0], [1.0]]))
+    x = 0.1 * torch.rand(8, 1, 8, 8)
+    for n in range(8):
+        x[n, 0, n % 3, n % 4] = 5.0
+    found = compare(net, x, "grad_cam", layers=["1", "0"], target=1, measures=["sparseness"], n_steps=8)
+    assert found.ranking == ("grad_cam @ 0", "grad_cam @ 1")
+    assert found.tied == ("grad_cam @ 0",)
+    assert (
+        "grad_cam @ 1" in found.verdict.partition("Not better than a map of chance")[2] or "best" in found.verdict
+    )
+
+
+def test_all_methods_with_layers_are_those_that_look_at_one(tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    found = compare(tiny, x, layers="4", **FEW)
+    expected = {"grad_cam", "grad_cam_plus_plus", "layer_cam", "score_cam", "eigen_cam", "guided_grad_cam"}
+    assert set(found.ranking) == {f"{name} @ 4" for name in expected}
+    assert found.provenance.parameters["methods"] == "all"
+
+
+def test_a_layer_that_a_method_cannot_use_is_left_out_and_one_that_is_not_there_refused(tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    found = compare(tiny, x, "grad_cam", layers=["4", "7"], **FEW)
+    assert found.ranking == ("grad_cam @ 4",)
+    (reason,) = found.left_out
+    assert reason.startswith("grad_cam @ 7: layer='7' puts out (3,)")
+    assert reason in found.provenance.notes[-1]
+    for layers, error, says in (
+        (["4", "nine"], LayerError, "no layer 'nine'"),
+        ([], ParameterError, "expected at least one"),
+        (5, ParameterError, "layers=5"),
+    ):
+        with pytest.raises(error, match=says):
+            compare(tiny, x, "grad_cam", layers=layers, **FEW)
+    with pytest.raises(ParameterError, match=r"for a method that looks at a layer .*grad_cam"):
+        compare(tiny, x, "saliency", layers=["4"], **FEW)
+    with pytest.raises(ParameterError, match="grad_cam has a layer there"):
+        compare(tiny, x, "grad_cam", layers=["4"], options={"grad_cam": {"layer": "0"}}, **FEW)
 
 
 def test_measures_regions_and_targets_are_handed_on(tiny: Model) -> None:

@@ -20,6 +20,7 @@ from convscope.results import (
     Result,
     Retrieval,
     SanityCheck,
+    TrainingStrip,
     Visualization,
 )
 
@@ -219,6 +220,25 @@ def mask_study(n: int = 2) -> MaskStudy:
     )
 
 
+def training_strip(moments: int = 3, n: int = 2, filters: int = 4, classes: int = 2) -> TrainingStrip:
+    rng = np.random.default_rng(11)
+    return TrainingStrip(
+        steps=np.arange(moments) * 100,
+        maps=rng.normal(size=(moments, n, 12, 12)),
+        targets=("$\\cat$, felis_catus",) * (moments * n),
+        scores=rng.normal(size=(moments, n)),
+        images=photos(n),
+        names=tuple(f"folder/<b>$\\bad_{i}$ 猫.png" for i in range(n)),
+        unit="score",
+        signed=True,
+        filters=rng.normal(size=(moments, filters, 3, 3, 3)),
+        layer="conv_$1",
+        pictures=photos(moments * classes).reshape(moments, classes, 12, 12, 3),
+        classes=("dog, $canis",) * classes,
+        provenance=provenance("watch", method="grad_cam"),
+    )
+
+
 def every_kind() -> list[Result]:
     noise = np.random.default_rng(5).normal(size=(2, 12, 12))
     return [
@@ -245,6 +265,8 @@ def every_kind() -> list[Result]:
         retrieval(),
         sanity_check(),
         sanity_check(1, 0),
+        training_strip(),
+        training_strip(1, 1, 0, 0),
         visualization(),
         visualization(9),
     ]

@@ -679,6 +679,9 @@ def test_every_kind_is_described_in_words() -> None:
         "3 in a region": Region(3, np.ones((2, 2))),
         "3 at (0, 1, 2, 3)": Detection((0.2, 0.9, 2, 3), 3),
         "similarity to a.png": SimilarTo("a.png"),
+        "similarity to a vector": SimilarTo(np.ones(3)),
+        "the class at row 4, column 2": Region.at((4, 2)),
+        "a at row 4, column 2": Region.at((4, 2), "a"),
     }
     for words, target in kinds.items():
         assert describe(target) == words

@@ -86,8 +86,8 @@ class Run:
         bound, x = as_model(model).bound(images, jointly=jointly)
         if bound.packing is not None and isinstance(target, SimilarTo):
             raise TargetError("SimilarTo compares images: several inputs cannot be explained for it")
-        self.model, self.target = network_and_target(bound, directed(target, bound.labels))
-        self.inputs = self.model.inputs(x)
+        self.inputs = bound.inputs(x)
+        self.model, self.target = network_and_target(bound, directed(target, bound.labels), self.inputs.shape)
         self._gradients, self._differentiates = gradients, gradients != "none"
         self.structure = self.model.checked(self.inputs.shape, gradients=self._differentiates)
         self.parameters = {"target": describe(target), **(parameters or {}), "score": score}

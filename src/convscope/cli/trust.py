@@ -121,6 +121,14 @@ def compare(
     method: Annotated[
         list[str] | None, typer.Option(help="Method to compare; give it once for each. By default all.")
     ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers",
+            help="Layer at which every method that looks at one runs; give it once for each. Without --method, "
+            "only such methods are compared.",
+        ),
+    ] = None,
     target: Target = None,
     budget_s: Annotated[
         float,
@@ -138,8 +146,8 @@ def compare(
     Measuring takes 4 * N-STEPS runs of the network for each map, about a second a map of 224 px on two cores.
     After Ctrl-C the methods that have finished are still measured.
     """
-    place, methods = free_output(output, "compare"), method_keys(method or "all")
-    options = checked("compare", budget_s=budget_s, n_steps=n_steps, seed=seed)
+    place, methods = free_output(output, "compare"), method_keys(method) if method else "all"
+    options = checked("compare", layers=layers or None, budget_s=budget_s, n_steps=n_steps, seed=seed)
     looked_at = chosen_images(images)
     from convscope import compare as compared
 

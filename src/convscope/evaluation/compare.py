@@ -17,9 +17,10 @@ from ..errors import Interrupted, LayerError, ModelError, ParameterError
 from ..images import load_images
 from ..models import Model, as_model
 from ..progress import StageProgress
-from ..registry import method_key, method_keys
+from ..registry import method_key
 from ..results import Attribution, Comparison, Evaluation
 from ..targets import Target
+from .entries import Entry, entries_of
 from .evaluate import check_call, evaluate
 from .intervals import mean_and_margin
 from .measures import CURVES
@@ -35,6 +36,7 @@ def compare(
     images: Any,
     methods: str | Sequence[str] = "all",
     *,
+    layers: str | Sequence[str] | None = None,
     target: Target = None,
     budget_s: float = 300.0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -46,6 +48,9 @@ def compare(
 ) -> Comparison:
     """Run methods on the same images, measure their maps, and rank them; say what each cost.
 
+    With ``layers``, which layer to take is part of the question: every method that looks at a layer, as the class
+    activation maps do, runs once at each of them, under a name such as "grad_cam @ layer3".
+
     Methods are ranked by insertion minus deletion, the mean over the mean image and the blurred one: by how much
     higher the score is with the best pixels than without them. A difference counts if it is larger than the noise:
     the 95 % interval of the difference on the same images, widened for the number of methods (Bonferroni). With
@@ -56,7 +61,8 @@ def compare(
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`. Take ten or more for a verdict.
-        methods: "all", or names of `convscope.ATTRIBUTIONS`.
+        methods: "all", or names of `convscope.ATTRIBUTIONS`. With ``layers``, "all" are those that look at one.
+        layers: names from `Model.layers`. A layer that a method cannot use is left out, with the reason.
         target: the target of the maps; see `convscope.evaluate`.
         budget_s: seconds for the maps of all methods together. Each method may take an equal share of what is
             left; one that takes longer is stopped and left out. Measuring comes on top.
@@ -69,6 +75,7 @@ def compare(
 
     Raises:
         ParameterError: an unknown method or measure, or no method finished.
+        LayerError: a layer that the network does not have.
         Interrupted: on Ctrl-C, with the methods that had finished, after measuring them; on a second Ctrl-C, with
             the images measured so far.
 
@@ -79,13 +86,25 @@ def compare(
     """
     started = time.perf_counter()
     model, images = as_model(model).bound(images)
-    names = method_keys(methods)
+    layers = None if layers is None else [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
     options = {method_key(name): given for name, given in (options or {}).items()}
+    entries = entries_of(methods, layers, options)
     check_call(target, regions, measures, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
-    found, left_out, is_interrupted = _run(model, looked_at, names, target, options, budget_s, progress)
+    if layers is not None:
+        structure = model.checked(model.inputs(looked_at).shape)
+        for layer in layers:
+            structure.find(layer)
+    found, left_out, is_interrupted = _run(model, looked_at, entries, target, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")
+    names = list(dict.fromkeys(entry.method for entry in entries))
+    about = {
+        "methods": "all" if methods in ("all", ["all"]) or names == list(ATTRIBUTIONS) else tuple(names),
+        **({"layers": tuple(layers)} if layers else {}),
+        **({"options": {name: dict(given) for name, given in options.items()}} if options else {}),
+        "budget_s": budget_s,
+    }
     try:
         measured = evaluate(
             model,
@@ -100,7 +119,7 @@ def compare(
         )
     except Interrupted as interrupted:
         measured, is_interrupted = interrupted.result, True
-    result = _ranked(model, measured, found, left_out, names, options, budget_s, started)
+    result = _ranked(model, measured, found, left_out, about, started)
     if is_interrupted:
         raise Interrupted(result)
     return result
@@ -111,9 +130,7 @@ def _ranked(
     measured: Evaluation,
     found: Mapping[str, Attribution],
     left_out: Sequence[str],
-    names: Sequence[str],
-    options: Mapping[str, Mapping[str, Any]],
-    budget_s: float,
+    about: Mapping[str, Any],
     started: float,
 ) -> Comparison:
     """Rank the methods that were measured."""
@@ -125,9 +142,7 @@ def _ranked(
         {
             **measured.provenance.parameters,
             "measures": None if measured.measures == _MEASURES else measured.measures,
-            "methods": "all" if names == list(ATTRIBUTIONS) else tuple(names),
-            **({"options": {name: dict(given) for name, given in options.items()}} if options else {}),
-            "budget_s": budget_s,
+            **about,
         },
         started,
         notes=(*measured.provenance.notes, *(f"left out: {reason}" for reason in left_out)),
@@ -158,9 +173,8 @@ class _OutOfTimeError(Exception):
 def _run(
     model: Model,
     images: Any,
-    names: Sequence[str],
+    entries: Sequence[Entry],
     target: Target,
-    options: Mapping[str, Mapping[str, Any]],
     budget_s: float,
     progress: StageProgress | None,
 ) -> tuple[dict[str, Attribution], list[str], bool]:
@@ -168,9 +182,9 @@ def _run(
     found: dict[str, Attribution] = {}
     left_out: list[str] = []
     end = time.perf_counter() + budget_s
-    for n, name in enumerate(names):
+    for n, (name, method, options) in enumerate(entries):
         now = time.perf_counter()
-        share = max(0.0, end - now) / (len(names) - n)
+        share = max(0.0, end - now) / (len(entries) - n)
         tell = _stage(progress, name)
 
         def step(done: int, total: int, until: float = now + share, tell: Any = tell) -> None:
@@ -180,11 +194,11 @@ def _run(
                 raise _OutOfTimeError
 
         try:
-            found[name] = ATTRIBUTIONS[name](model, images, target=target, progress=step, **options.get(name, {}))
+            found[name] = ATTRIBUTIONS[method](model, images, target=target, progress=step, **options)
         except KeyboardInterrupt:
             if not found:
                 raise KeyboardInterrupt from None  # without the partial result of a method
-            left_out += [f"{other}: interrupted before it had finished" for other in names[n:]]
+            left_out += [f"{other.name}: interrupted before it had finished" for other in entries[n:]]
             return found, left_out, True
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")

@@ -128,7 +128,8 @@ class Structure:
             features = None
             why = f"it returns scores of {n_classes} classes, but no visible linear layer computes them"
         if features is None:
-            there_are = ", ".join(layer.name for layer in self.layers[-8:]) or NO_LAYERS
+            last = [*self.layers[-8:], *([self.output] if self.output else [])]
+            there_are = ", ".join(layer.name for layer in last) or NO_LAYERS
             raise LayerError(
                 f"{name}: no layer is known to hold the feature vector, because {why}; name a "
                 f"layer. The last ones: {there_are}"

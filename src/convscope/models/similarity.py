@@ -1,7 +1,8 @@
-"""A network cut at its feature vector, to explain why two images are similar."""
+"""A network cut at its feature vector, to explain why an image is similar to another, or to a vector."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -69,36 +70,59 @@ class _ModelUpTo(Model):
         return replace(whole, layers=layers, maps=of_last_kind(candidates), candidates=candidates)
 
 
-def network_and_target(model: Model, target: Any) -> tuple[Model, Any]:
-    """The network to run for a target, and the target as a function of its output.
+def network_and_target(model: Model, target: Any, shape: tuple[int, int, int]) -> tuple[Model, Any]:
+    """The network to run for a target on images (C, H, W), and the target as a function of its output.
 
     Both are returned as given, except for `SimilarTo`, for which the network is cut at the layer it compares.
     """
     if not isinstance(target, SimilarTo):
         return model, target
+    if target.vector is not None:
+        layer = target.layer or _layer_of_length(len(target.vector), model, shape)
+        layer = model.checked(shape).find(layer).name
+        reference = torch.from_numpy(target.vector)[None]
+        return _ModelUpTo(model, layer), _similarity(reference, target.name, "give a vector of that layer")
     inputs = model.inputs(target.image)
     if len(inputs) != 1:
         raise TargetError(f"SimilarTo: {len(inputs)} images; expected one")
-    layer = target.layer
-    if layer is None:
-        layer = model.feature_layer(inputs.shape).name
+    layer = target.layer or model.feature_layer(inputs.shape).name
     layer = model.checked(inputs.shape).find(layer).name
     features_of = _ModelUpTo(model, layer)
     with evaluating(features_of.module):
         reference = features_of.module(next(features_of.batches(inputs, size=1)).x)
-    return features_of, _similarity(reference, target.name)
+    return features_of, _similarity(reference, target.name, "give images of the same size")
 
 
-def _similarity(reference: torch.Tensor, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _layer_of_length(length: int, model: Model, shape: tuple[int, int, int]) -> str:
+    """The layer that a vector of this length belongs to: the network's output or its features.
+
+    A text's vector lives in the output of a tower, whose last linear layer looks like a classifier; one made by
+    `embed` is the input of that layer.
+    """
+    structure = model.checked(shape)
+    known = {} if structure.features is None else {structure.features.name: structure.features.shape}
+    if structure.output is not None and not model.labels:  # with labels, the output holds scores
+        known[structure.output.name] = structure.output.shape
+    fitting = [name for name, size in known.items() if math.prod(size) == length]
+    if len(fitting) == 1:
+        return fitting[0]
+    there_are = " and ".join(f"{name!r} has {math.prod(size):,}" for name, size in known.items())
+    why = "fits both" if fitting else "fits no layer that holds the network's embedding"
+    raise TargetError(
+        f"SimilarTo: a vector of {length:,} numbers {why} ({there_are or 'none is known'}); name the "
+        "layer= it belongs to"
+    )
+
+
+def _similarity(reference: torch.Tensor, name: str, hint: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """From vectors (N, D) to the cosine (N,) of each with the reference (1, D)."""
 
     def similarity(output: torch.Tensor) -> torch.Tensor:
         if output.shape[1] != reference.shape[1]:
             raise TargetError(
-                f"{name}: vectors of {output.shape[1]} and {reference.shape[1]} numbers cannot be compared; "
-                "give images of the same size"
+                f"{name}: vectors of {output.shape[1]} and {reference.shape[1]} numbers cannot be compared; {hint}"
             )
-        return torch.nn.functional.cosine_similarity(output, reference.to(output), dim=1)
+        return torch.nn.functional.cosine_similarity(output, reference.to(output.dtype).to(output.device), dim=1)
 
     similarity.__name__ = name
     return similarity

@@ -62,7 +62,13 @@ def compose_comparison(result: Comparison) -> Figure:
     words.set_axis_off()
     words.text(0, 1, fold(result.verdict, 38), va="top", linespacing=1.5, **text(size=9))
     _draw_maps(figure, parts[1], result, n_images, rows_each, columns)
-    title = f"{counted(len(result.ranking), 'method')} compared on {counted(len(result.names), 'image')}"
+    is_by_layer = any(" @ " in name for name in result.ranking)
+    rows = (
+        f"{len(result.ranking)} pairs of method and layer"
+        if is_by_layer
+        else counted(len(result.ranking), "method")
+    )
+    title = f"{rows} compared on {counted(len(result.names), 'image')}"
     headline(figure, title, result, ["Each map has its own color scale; best method first."])
     return figure
 
@@ -78,7 +84,9 @@ def _draw_maps(
         for place, name in enumerate(result.ranking):
             m = result.methods.index(name)
             picture = map_overlay(result.images[i], result.maps[m, i], signed=result.signed[m])
-            tiles.append((in_words(name), f"{place + 1}", picture))
+            method, at, layer = in_words(name).partition(" @ ")
+            title = f"{method}\n@ {short_name(layer, 20)}" if at else method
+            tiles.append((title, f"{place + 1}", picture))
         for n, (name, note, picture) in enumerate(tiles):
             ax = figure.add_subplot(grid[i * rows_each + n // columns, n % columns])
             show(ax, picture)

@@ -27,6 +27,7 @@ from ..results import (
     Result,
     Retrieval,
     SanityCheck,
+    TrainingStrip,
     Visualization,
 )
 from .attribution_figures import compose_attribution, draw_attribution
@@ -40,6 +41,7 @@ from .prediction_figures import compose_prediction, draw_prediction
 from .projection_figures import compose_projection, draw_projection
 from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
+from .strip_figures import compose_training_strip, draw_training_strip
 from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
@@ -55,6 +57,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Projection: (draw_projection, compose_projection),
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
+    TrainingStrip: (draw_training_strip, compose_training_strip),
     Visualization: (draw_visualization, compose_visualization),
 }
 DPI = 150
@@ -67,7 +70,7 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
     Args:
         result: any result.
         ax: matplotlib axes to draw into.
-        **options: ``n``, the image (attributions, feature maps, predictions) or the queries (neighbors);
+        **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
             ``layer``, ``by``, ``channels``, ``channel`` (feature maps); ``scale``, ``tiles`` (filters);
             ``k`` (predictions); ``thumbnails`` (projections).
 

@@ -74,9 +74,9 @@ def frame(ax: Axes) -> None:
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=ACCENT, linewidth=3))
 
 
-def color_bar(ax: Axes, scale: Scale, label: str) -> None:
-    """A color bar as high as the picture, with an arrow where values were clipped."""
-    place = ax.inset_axes((1.03, 0, 0.04, 1))
+def color_bar(ax: Axes, scale: Scale, label: str, *, width: float = 0.04) -> None:
+    """A color bar as high as the picture, with an arrow where values were clipped; ``width`` is a share of it."""
+    place = ax.inset_axes((1 + 0.75 * width, 0, width, 1))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.map)
     bar = ax.figure.colorbar(mappable, cax=place, extend=scale.extend, extendfrac=0.04)
     bar.outline.set(edgecolor=LINE, linewidth=0.5)  # or a pale end would vanish on white
@@ -136,8 +136,9 @@ _TITLES = {
 
 
 def in_words(name: str) -> str:
-    """The name of a method or measure as people write it."""
-    return _TITLES.get(name, name.replace("_", " "))
+    """The name of a method or measure as people write it; that of a layer, after an "@", stays as it is."""
+    name, at, layer = name.partition(" @ ")
+    return _TITLES.get(name, name.replace("_", " ")) + at + layer
 
 
 def capital(words: str) -> str:

@@ -6,6 +6,7 @@ from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visu
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
+from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
@@ -34,6 +35,7 @@ __all__ = [
     "Retrieval",
     "SanityCheck",
     "Summary",
+    "TrainingStrip",
     "Visualization",
     "plain_values",
     "probabilities",

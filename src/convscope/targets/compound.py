@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from ..arguments import checks_arguments
-from ..checks import as_count, as_number, shown
+from ..checks import as_count, as_items, as_number, shown
 from ..errors import ModelError, ParameterError, TargetError
+from .clicks import connected
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
 OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
@@ -131,31 +132,86 @@ def directed(target: Any, labels: Sequence[str] | None) -> Any:
 class Region:
     """The sum of a class's scores over a part of a segmentation map, for networks that return (N, K, h, w).
 
+    `Region.at` makes one of a click.
+
     Args:
-        target: class index or label.
+        target: class index or label; None, with a point, for the class that the network predicts there.
         mask: (h, w) of booleans at the size of the network's output, True for the pixels to sum; by default the
             pixels where the network predicts the class in the whole image. For a network with one class, these
             are the pixels with a positive score, or above 0.5 if the network ends in a sigmoid.
+        point: (row, column) in pixels of the network's output. In place of a mask: of the pixels where the class
+            is predicted, those connected with this one by their sides.
     """
 
-    target: int | str
+    target: int | str | None
     mask: Any = None
+    point: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.point is None:
+            return
+        if self.mask is not None:
+            raise TargetError("a Region has a mask or a point, not both")
+        place = as_items(self.point, "point", "(row, column)")
+        if len(place) != 2:
+            raise TargetError(f"point={shown(self.point)}: expected (row, column)")
+        object.__setattr__(self, "point", tuple(as_count(number, "point", 0) for number in place))
+
+    @classmethod
+    @checks_arguments
+    def at(cls, point: tuple[int, int], target: int | str | None = None) -> Region:
+        """What was clicked: the connected region that the network predicts as one class, around a pixel.
+
+        Args:
+            point: (row, column) in pixels of the network's output, from the upper left.
+            target: the class the pixel must have; by default the one that the network predicts there, which may
+                differ between images.
+
+        Example:
+            >>> Region.at((120, 80), "cat").name
+            'cat at row 120, column 80'
+        """
+        return cls(target, point=point)
 
     @property
     def name(self) -> str:
-        return f"{self.target}, where it is seen" if self.mask is None else f"{self.target} in a region"
+        what = "the class" if self.target is None else self.target
+        if self.point is not None:
+            return f"{what} at row {self.point[0]}, column {self.point[1]}"
+        return f"{what}, where it is seen" if self.mask is None else f"{what} in a region"
 
     @checks_arguments
-    def bound(self, output: Any, index: int, least: float = 0.0) -> OutputScores:
+    def classes_at(self, output: Any, least: float = 0.0) -> torch.Tensor:
+        """The class (N,) that is predicted at the point, for each image; ``least`` as in `bound`."""
+        whole = segmentation(output)
+        if self.point is None:
+            raise TargetError(f"{self.name}: this Region has no point, so its class has to be given")
+        row, column = self.point
+        if row >= whole.shape[2] or column >= whole.shape[3]:
+            raise TargetError(f"point={self.point}: the network's output has {tuple(whole.shape[2:])} pixels")
+        there = whole[:, :, row, column]
+        if whole.shape[1] == 1 and not (there > least).all():
+            raise TargetError(f"point={self.point}: the network sees nothing there in an image")
+        return there.argmax(dim=1)
+
+    @checks_arguments
+    def bound(self, output: Any, index: int | None, least: float = 0.0) -> OutputScores:
         """A function that sums scores over the pixels chosen from ``output``, that of the whole images.
 
-        ``least``: the threshold of a network with one class.
+        ``index``: the class; None for the one at the point. ``least``: the threshold of a network with one class.
         """
         whole = segmentation(output)
+        if index is None:
+            classes = self.classes_at(output, least)
+        else:
+            classes = torch.full((len(whole),), index, device=whole.device)
         if self.mask is None:
-            masks = whole.argmax(dim=1) == index if whole.shape[1] > 1 else whole[:, 0] > least
+            masks = whole.argmax(dim=1) == classes[:, None, None] if whole.shape[1] > 1 else whole[:, 0] > least
+            if self.point is not None:
+                masks = connected(masks, self.point)
             if not masks.flatten(1).any(dim=1).all():
-                raise TargetError(f"{self.name}: an image has no pixel predicted as this class; give a mask")
+                missing = "the pixel is not" if self.point is not None else "an image has no pixel"
+                raise TargetError(f"{self.name}: {missing} predicted as this class; give a mask")
         else:
             given = self.mask if isinstance(self.mask, torch.Tensor) else np.array(self.mask)
             masks = torch.as_tensor(given, device=whole.device).bool()
@@ -168,7 +224,9 @@ class Region:
             masks = masks.expand(len(whole), -1, -1)
 
         def sums(output: Any) -> torch.Tensor:
-            return torch.where(masks, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # others may be -inf
+            maps = segmentation(output)
+            of_class = maps[torch.arange(len(maps), device=maps.device), classes.expand(len(maps))]
+            return torch.where(masks, of_class, 0).sum(dim=(1, 2))  # others may be -inf
 
         return sums
 
@@ -254,20 +312,42 @@ class SimilarTo:
     """Why the network finds two images similar: the cosine similarity of their feature vectors.
 
     Args:
-        image: the other image, in any form that methods take.
-        layer: whose output is compared; by default the feature vector, which is the classifier's input.
+        image: the other image, in any form that methods take; or a vector (D,) of floats in its place, NumPy or
+            torch: a row of `Embeddings`, or what the text tower of a CLIP-like network makes of a sentence.
+        layer: whose output is compared. By default, with an image, the feature vector, which is the classifier's
+            input; with a vector, the feature vector or the network's output, whichever has D numbers.
+
+    Example:
+        >>> SimilarTo(np.ones(512, np.float32)).name
+        'similarity to a vector'
     """
 
     @checks_arguments
     def __init__(self, image: Any, layer: str | None = None) -> None:
         if image is None:
-            raise ParameterError("SimilarTo: give the other image")
+            raise ParameterError("SimilarTo: give the other image, or a vector")
         self.image, self.layer = image, layer
+        self.vector = _vector(image)
 
     @property
     def name(self) -> str:
+        if self.vector is not None:
+            return "similarity to a vector"
         path = self.image if isinstance(self.image, str) else getattr(self.image, "name", None)
         return f"similarity to {path}" if isinstance(path, str) else "similarity to another image"
+
+
+def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A vector (D,) as float64; None for anything with other dimensions, which is an image."""
+    if not isinstance(given, np.ndarray | torch.Tensor) or given.ndim != 1:
+        return None
+    if isinstance(given, torch.Tensor):
+        given = given.detach().cpu()
+        given = given.double() if given.is_floating_point() else given  # NumPy has no bfloat16
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all() or not array.any():
+        raise ParameterError(f"SimilarTo: expected a vector of finite numbers, not all 0, not {shown(given)}")
+    return array.astype(np.float64)
 
 
 def name_of(target: Any) -> str:

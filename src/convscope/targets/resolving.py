@@ -232,23 +232,35 @@ def _of_output(
             f"score='probability' has no meaning for {name_of(target)}, which computes its own scores from the "
             "output"
         )
-    if isinstance(target, Region | Detection):
-        n_classes = len(labels) if labels else None  # a detector's output does not say how many there are
-        if isinstance(target, Region):
-            n_classes = len(class_names(labels, segmentation(output).shape[1]))
-        index = find_class(target.target, n_classes, labels)
-        target = replace(target, target=labels[index] if labels else f"class {index}")
-        # For a single class, the pixels that belong to it with a probability above 0.5.
-        least = 0.5 if normalization == "none" else 0.0
-        function = (
-            target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
-        )
-    elif isinstance(target, Towards | Direction):
+    if isinstance(target, Region):
+        return _of_region(target, output, labels, n_batch, score, 0.5 if normalization == "none" else 0.0)
+    if isinstance(target, Detection):
+        # A detector's output does not say how many classes there are.
+        index = find_class(target.target, len(labels) if labels else None, labels)
+        target = replace(target, target=_label(index, labels))
+        return Targets(None, target.bound(output, index), (target.name,) * n_batch, score)
+    if isinstance(target, Towards | Direction):
         function = partial(_of_values, target.score)
         function(output)  # a column that is not there is an error at once
-    else:
-        function = target
-    return Targets(None, function, (name_of(target),) * n_batch, score)
+        return Targets(None, function, (target.name,) * n_batch, score)
+    return Targets(None, target, (name_of(target),) * n_batch, score)
+
+
+def _of_region(
+    region: Region, output: Any, labels: Sequence[str] | None, n_batch: int, score: Score, least: float
+) -> Targets:
+    """``least``: of a single class, the score above which a pixel belongs to it (a probability above 0.5)."""
+    n_classes = len(class_names(labels, segmentation(output).shape[1]))
+    index = None
+    if region.target is not None or region.point is None:
+        index = find_class(region.target, n_classes, labels)  # type: ignore[arg-type]  # which refuses None
+    seen = region.classes_at(output, least).tolist() if index is None else [index] * n_batch
+    each = [replace(region, target=_label(one, labels)) for one in seen]
+    return Targets(None, each[0].bound(output, index, least), tuple(one.name for one in each), score)
+
+
+def _label(index: int, labels: Sequence[str] | None) -> str:
+    return labels[index] if labels else f"class {index}"
 
 
 def _of_values(score: OutputScores, output: Any) -> torch.Tensor:
