@@ -21,10 +21,10 @@ from ..targets import (
     Score,
     Target,
     Targets,
+    boxes_of,
     describe,
     is_of_classes,
     n_classes_of,
-    note_on_scores,
     resolve,
     unit_of,
 )
@@ -192,9 +192,9 @@ class Run:
             n_images=len(self.inputs),
             score=self.score,
             normalization=normalization,
+            size=(leaf.shape[2], leaf.shape[3]),
         )
-        if targets.indices is not None and (normalization != "sigmoid" or self.score == "probability"):
-            self.note(*note_on_scores(normalization))
+        self.note(*targets.notes)
         scores = targets.of(output, len(leaf))
         finite(scores.flatten(), [name for name in batch.names for _ in range(scores.shape[1])])
         return _Pass(targets, scores, output)
@@ -265,6 +265,7 @@ class Run:
             names=tuple(name for made in names for name in made),
             unit=self._unit,
             signed=self._signed,
+            boxes=boxes_of(self.target, len(every)),
             provenance=self.model.provenance(
                 self.method,
                 self.parameters,

@@ -67,7 +67,8 @@ class Attribution(Result):
     ``targets`` says whose score is explained, one per image; ``scores`` (N,) are the target's scores for the whole
     images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed`` tells whether the method can find
     negative values, which speak against the target; ``unit`` is the unit of a value. ``layers`` are the maps
-    (N, H, W) that ``values`` combines, by name, where there are several.
+    (N, H, W) that ``values`` combines, by name, where there are several. ``boxes`` has for each map the (left,
+    top, right, bottom) of its `Detection`, in pixels, or None; it is empty where no target has a box.
     """
 
     values: Array
@@ -78,6 +79,7 @@ class Attribution(Result):
     unit: str = "score"
     signed: bool = True
     layers: Mapping[str, Array] = field(default_factory=dict)
+    boxes: tuple[tuple[float, ...] | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

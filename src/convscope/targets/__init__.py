@@ -1,7 +1,8 @@
 """Targets: whose score a method explains."""
 
 from .classes import find_class
-from .compound import Contrast, Detection, Region, Several, SimilarTo
+from .compound import Contrast, Detection, Region, Several, SimilarTo, boxes_of
+from .detector_forms import FORMS, class_scores, detector_of
 from .resolving import (
     Score,
     Target,
@@ -15,6 +16,7 @@ from .resolving import (
 )
 
 __all__ = [
+    "FORMS",
     "Contrast",
     "Detection",
     "Region",
@@ -23,7 +25,10 @@ __all__ = [
     "SimilarTo",
     "Target",
     "Targets",
+    "boxes_of",
+    "class_scores",
     "describe",
+    "detector_of",
     "find_class",
     "is_of_classes",
     "n_classes_of",

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from ..arguments import checks_arguments
-from ..checks import shown
-from ..errors import ModelError, ParameterError, TargetError
+from ..checks import Pair, as_choice, shown
+from ..errors import ParameterError, TargetError
+from .detector_forms import FORMS, Detector, class_scores
+from .detector_outputs import Reader, overlaps
+from .segmentations import scores_in_place, where_seen
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
 OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
+Box: TypeAlias = tuple[float, ...]  # left, top, right, bottom, in pixels of the network's input
+
+_NEAR = 0.5  # the overlap that counts as the same object: a note tells if the best is less
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,16 @@ def _is_one(target: Any) -> bool:
 class Region:
     """The sum of a class's scores over a part of a segmentation map, for networks that return (N, K, h, w).
 
+    For networks that return instances, as torchvision's Mask R-CNN does (dicts of labels, scores and masks), the
+    score at a pixel is the largest score times mask value among the instances of the class. So the mask of one
+    instance as ``mask`` explains that instance.
+
     Args:
         target: class index or label.
         mask: (h, w) of booleans at the size of the network's output, True for the pixels to sum; by default the
             pixels where the network predicts the class in the whole image. For a network with one class, these
-            are the pixels with a positive score, or above 0.5 if the network ends in a sigmoid.
+            are the pixels with a positive score, or above 0.5 if the network ends in a sigmoid; for instances,
+            those inside of their masks (above 0.5).
     """
 
     target: int | str
@@ -91,50 +102,53 @@ class Region:
 
         ``least``: the threshold of a network with one class.
         """
-        whole = segmentation(output)
+        whole = scores_in_place(output, index)
         if self.mask is None:
-            masks = whole.argmax(dim=1) == index if whole.shape[1] > 1 else whole[:, 0] > least
+            masks = where_seen(output, index, least)
             if not masks.flatten(1).any(dim=1).all():
                 raise TargetError(f"{self.name}: an image has no pixel predicted as this class; give a mask")
         else:
             given = self.mask if isinstance(self.mask, torch.Tensor) else np.array(self.mask)
             masks = torch.as_tensor(given, device=whole.device).bool()
-            if masks.shape != whole.shape[2:]:
+            if masks.shape != whole.shape[1:]:
                 raise TargetError(
-                    f"a mask of shape {tuple(masks.shape)} for a segmentation map of {tuple(whole.shape[2:])}"
+                    f"a mask of shape {tuple(masks.shape)} for a segmentation map of {tuple(whole.shape[1:])}"
                 )
             if not masks.any():
                 raise TargetError(f"{self.name}: the mask has no pixel")
             masks = masks.expand(len(whole), -1, -1)
 
         def sums(output: Any) -> torch.Tensor:
-            return torch.where(masks, segmentation(output)[:, index], 0).sum(dim=(1, 2))  # others may be -inf
+            return torch.where(masks, scores_in_place(output, index), 0).sum(dim=(1, 2))  # others may be -inf
 
         return sums
-
-
-def segmentation(output: Any) -> torch.Tensor:
-    """The map (N, K, h, w) of a segmentation network, which torchvision wraps in a dict."""
-    if isinstance(output, dict) and "out" in output:
-        output = output["out"]
-    if not isinstance(output, torch.Tensor) or output.ndim != 4:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelError(f"the network returns {found}; a Region needs a segmentation map (N, K, h, w)")
-    return output
 
 
 @dataclass(frozen=True)
 class Detection:
     """One box of a detector: the largest overlap times score among the detector's boxes of this class.
 
-        S = max over boxes b of the class of IoU(box, b) * score(b)
+        S = max over boxes b of IoU(box, b) * p(class | b)
 
-    For networks that return a dict of "boxes" (x1, y1, x2, y2), "labels" and "scores" for each image, as in
-    torchvision. 0 if no box of the class overlaps.
+    p is the probability that the detector gives the class in box b, 0 to 1: for torchvision's lists of boxes the
+    score of a box of the class; before suppression the sigmoid or softmax of its logits, times the objectness
+    where there is one (see `convscope.targets.detector_outputs`). It is no logit, since a negative one would make
+    S grow as the overlap falls. S is 0 if no box of the class overlaps.
 
     Args:
         box: (left, top, right, bottom) in pixels of the network's input.
         target: class index in the detector's own numbering, or label.
+        read: how to read boxes and scores from the network's output: the name of a form, a key of
+            `convscope.targets.FORMS`; or a function from the output and the (height, width) of the input to boxes
+            (N, A, 4) and probabilities (N, A, K). By default the form is recognized by shapes and keys, and by the
+            number of the model's labels; where several fit, it is an error.
+        score: what `convscope.detections` found for it; it plays no part in S.
+
+    Example:
+        >>> def halves(output, size):  # a network that returns 4 numbers of a box and a logit for each of N images
+        ...     return output[:, None, :4], output[:, None, 4:].sigmoid()
+        >>> Detection((20, 10, 90, 80), 0, read=halves).name
+        '0 at (20, 10, 90, 80)'
 
     References:
         Petsiuk et al.: Black-box explanation of object detectors via saliency maps, 2021, arXiv 2006.03204.
@@ -142,6 +156,8 @@ class Detection:
 
     box: Sequence[float]
     target: int | str
+    read: str | Reader | None = None
+    score: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         try:
@@ -151,43 +167,40 @@ class Detection:
         if not (left < right and top < bottom and all(map(math.isfinite, (left, top, right, bottom)))):
             raise TargetError(f"box={shown(self.box)}: expected (left, top, right, bottom) in pixels")
         object.__setattr__(self, "box", sides)
+        if self.read is not None and not callable(self.read):
+            as_choice(self.read, "read", tuple(FORMS))
 
     @property
     def name(self) -> str:
         return f"{self.target} at {tuple(round(side) for side in self.box)}"
 
-    @checks_arguments
-    def bound(self, output: Any, index: int) -> OutputScores:
-        """A function that computes the scores; `TargetError` if the box matches nothing in an image."""
+    def bound(self, detector: Detector, index: int, size: Pair) -> tuple[OutputScores, tuple[str, ...]]:
+        """A function that computes the scores, and notes; `TargetError` if the box matches nothing in an image.
 
-        def best(output: Any) -> torch.Tensor:
-            return torch.stack([self._best(found, index) for found in detections(output)])
+        ``detector`` has read the output for the whole images; ``size`` is the (height, width) of the input.
+        """
 
-        if not (best(output) > 0).all():
+        def matched(boxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            full = torch.promote_types(boxes.dtype, torch.float32)  # areas overflow in half precision
+            shared = overlaps(boxes.new_tensor(self.box, dtype=full), boxes.to(full))
+            return shared, shared * class_scores(scores, index)
+
+        shared, of_box = matched(detector.boxes.detach(), detector.scores.detach())
+        best, at = of_box.max(dim=1)
+        if not (best > 0).all():
             raise TargetError(f"{self.name}: the detector finds no such box in an image")
-        return best
-
-    def _best(self, found: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        boxes, scores = found["boxes"], found["scores"]
-        box = boxes.new_tensor(self.box)
-        inner = (torch.minimum(boxes[:, 2:], box[2:]) - torch.maximum(boxes[:, :2], box[:2])).clamp_min(0)
-        overlap = inner.prod(dim=1)
-        union = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (box[2:] - box[:2]).prod() - overlap
-        matched = overlap / union * scores * (found["labels"] == index)
-        return matched.max() if len(matched) else scores.sum()
+        share = float(shared.gather(1, at[:, None]).min())
+        notes = (
+            (f"{self.name}: the box that matches best overlaps it by {share:.2f} only",) if share < _NEAR else ()
+        )
+        return lambda output: matched(*detector.read(output, size))[1].amax(dim=1), detector.notes + notes
 
 
-def detections(output: Any) -> list[dict[str, torch.Tensor]]:
-    """The boxes of a detector, one dict per image."""
-    if (
-        isinstance(output, list)
-        and output
-        and all(isinstance(o, dict) and {"boxes", "labels", "scores"} <= o.keys() for o in output)
-    ):
-        return output
-    raise ModelError(
-        f"the network returns a {type(output).__name__}; a Detection needs a list of dicts: boxes, labels, scores"
-    )
+def boxes_of(target: Any, n: int) -> tuple[Box | None, ...]:
+    """The boxes of n maps of a target, None for those of other targets; empty if no target has a box."""
+    parts = target.targets if isinstance(target, Several) else (target,)
+    each = tuple(tuple(part.box) if isinstance(part, Detection) else None for part in parts)
+    return each * (n // len(each)) if any(each) else ()
 
 
 class SimilarTo:

@@ -9,11 +9,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from ..checks import Pair
 from ..errors import ModelError, ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
 from .classes import class_names, find_class
-from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, segmentation
+from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of
+from .detector_forms import detector_of
+from .segmentations import n_classes_in
 
 Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast
@@ -44,6 +47,7 @@ class Targets:
     score: Score
     against: torch.Tensor | None = None
     normalization: Normalization = "softmax"
+    notes: tuple[str, ...] = ()
 
     @property
     def n_each(self) -> int:
@@ -171,6 +175,7 @@ def resolve(
     n_images: int | None = None,
     score: Score = "logit",
     normalization: Normalization | None = None,
+    size: Pair = (0, 0),
 ) -> Targets:
     """Resolve a user's target for a batch: to class indices, or to a function of the output.
 
@@ -184,17 +189,21 @@ def resolve(
         n_images: number of all images, the length that a list of targets must have.
         score: "logit" (before softmax) or "probability".
         normalization: how scores become probabilities; by default softmax, or sigmoid for a single class.
+        size: (height, width) of the network's input, which a `Detection` needs where boxes are shares of it.
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
     if isinstance(target, Several):
-        options: dict[str, Any] = {"n_batch": n_batch, "score": score, "normalization": normalization}
+        options: dict[str, Any] = {
+            "n_batch": n_batch, "score": score, "normalization": normalization, "size": size,
+        }  # fmt: skip
         parts = tuple(resolve(one, output, labels, **options) for one in target.targets)
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
-        return _SeveralTargets(None, None, names, score, parts=parts)
+        notes = tuple(note for part in parts for note in part.notes)
+        return _SeveralTargets(None, None, names, score, notes=notes, parts=parts)
     if callable(target) or isinstance(target, Region | Detection):
-        return _of_output(target, output, labels, n_batch, score, normalization)
+        return _of_output(target, output, labels, n_batch, score, normalization, size)
     n_classes = check_class_scores(output, n_batch).shape[1]
     every = class_names(labels, n_classes)
     chosen = _one_each(target, output, n_batch, positions, n_images)
@@ -204,6 +213,7 @@ def resolve(
     classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
     indices = [find_class(one, n_classes, labels) for one in classes]
     others = [find_class(one.against, n_classes, labels) for one in contrasts]
+    normalization = normalization or ("softmax" if n_classes > 1 else "sigmoid")
     return Targets(
         torch.tensor(indices, device="cpu"),
         None,
@@ -212,7 +222,8 @@ def resolve(
         else tuple(every[i] for i in indices),
         score,
         torch.tensor(others, device="cpu") if others else None,
-        normalization or ("softmax" if n_classes > 1 else "sigmoid"),
+        normalization,
+        note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else (),
     )
 
 
@@ -223,6 +234,7 @@ def _of_output(
     n_batch: int,
     score: Score,
     normalization: Normalization | None,
+    size: Pair,
 ) -> Targets:
     """A target that computes its own scores from the output."""
     if score != "logit":
@@ -230,20 +242,28 @@ def _of_output(
             f"score='probability' has no meaning for {name_of(target)}, which computes its own scores from the "
             "output"
         )
-    if isinstance(target, Region | Detection):
-        n_classes = len(labels) if labels else None  # a detector's output does not say how many there are
-        if isinstance(target, Region):
-            n_classes = len(class_names(labels, segmentation(output).shape[1]))
-        index = find_class(target.target, n_classes, labels)
-        target = replace(target, target=labels[index] if labels else f"class {index}")
+    notes: tuple[str, ...] = ()
+    if isinstance(target, Region):
+        n_classes = n_classes_in(output)
+        if n_classes is not None:
+            class_names(labels, n_classes)  # an error unless there are as many labels
+        index = find_class(target.target, n_classes or (len(labels) if labels else None), labels)
         # For a single class, the pixels that belong to it with a probability above 0.5.
         least = 0.5 if normalization == "none" else 0.0
-        function = (
-            target.bound(output, index, least) if isinstance(target, Region) else target.bound(output, index)
-        )
+        target = replace(target, target=_class_name(index, labels))
+        function = target.bound(output, index, least)
+    elif isinstance(target, Detection):
+        detector = detector_of(target.read, output, size, len(labels) if labels else None)
+        index = find_class(target.target, detector.n_classes, labels)
+        target = replace(target, target=_class_name(index, labels))
+        function, notes = target.bound(detector, index, size)
     else:
         function = target
-    return Targets(None, function, (name_of(target),) * n_batch, score)
+    return Targets(None, function, (name_of(target),) * n_batch, score, notes=notes)
+
+
+def _class_name(index: int, labels: Sequence[str] | None) -> str:
+    return labels[index] if labels else f"class {index}"
 
 
 def _one_each(
