@@ -1,6 +1,7 @@
 """Models: a network with its preprocessing, its labels and its layers, and where it comes from."""
 
 from .catalog import DEFAULT_MODEL, load_model
+from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model, as_model
@@ -20,6 +21,7 @@ __all__ = [
     "as_maps",
     "as_model",
     "check_tensor",
+    "detections",
     "gaussian_blur",
     "lie_in_place",
     "load_model",
