@@ -129,7 +129,9 @@ class _SeveralTargets(Targets):
 
 def is_of_classes(target: Any) -> bool:
     """Whether it names classes; callables and other target objects compute their own scores from the output."""
-    kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
+    if isinstance(target, Several):
+        return all(is_of_classes(one) for one in target.targets)
+    kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast)
     return target is None or isinstance(target, kinds)
 
 
