@@ -164,12 +164,12 @@ def test_a_network_that_returns_several_maps_and_constants(net: nn.Module) -> No
         def forward(self, x: torch.Tensor) -> Any:
             early = self.early(x)
             late = self.late(early)
-            return {"maps": (early, [late, late * 2]), "anchors": self.anchors, "levels": 2}
+            return {"maps": (early, [late, late * 2]), "anchors": self.anchors, "levels": 2, "image": x}
 
     def score(out: Any) -> torch.Tensor:
         early, (late, double) = out["maps"]
         maxima = early.amax((1, 2, 3)) + late.amax((1, 2, 3)) * double.amax((1, 2, 3))
-        return maxima * out["anchors"].sum() * out["levels"]
+        return maxima * out["anchors"].sum() * out["levels"] + out["image"].square().sum((1, 2, 3))
 
     options: dict[str, Any] = {"target": score, "window": 6, "stride": 3}
     found, expected = (occlusion(Heads().eval(), image(), engine=e, **options) for e in ("incremental", "dense"))
