@@ -117,7 +117,7 @@ def draw_targets(model: Model) -> Figure:
 
 
 def draw_detectors(_: Model) -> Figure:
-    """Two shapes found by a detector that was trained on drawn ones, each with its map, and a face found by MTCNN."""
+    """Two drawn shapes that a detector has learned to find, each with its map, and a face that MTCNN found."""
     sys.path.insert(0, str(HERE.parent.parent))
     from facenet_pytorch.models.mtcnn import PNet
     from tests.models.test_detecting import Faces

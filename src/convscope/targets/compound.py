@@ -102,12 +102,12 @@ class Region:
 
         ``least``: the threshold of a network with one class.
         """
-        whole = scores_in_place(output, index)
         if self.mask is None:
             masks = where_seen(output, index, least)
             if not masks.flatten(1).any(dim=1).all():
                 raise TargetError(f"{self.name}: an image has no pixel predicted as this class; give a mask")
         else:
+            whole = scores_in_place(output, index)
             given = self.mask if isinstance(self.mask, torch.Tensor) else np.array(self.mask)
             masks = torch.as_tensor(given, device=whole.device).bool()
             if masks.shape != whole.shape[1:]:
@@ -174,26 +174,27 @@ class Detection:
     def name(self) -> str:
         return f"{self.target} at {tuple(round(side) for side in self.box)}"
 
-    def bound(self, detector: Detector, index: int, size: Pair) -> tuple[OutputScores, tuple[str, ...]]:
-        """A function that computes the scores, and notes; `TargetError` if the box matches nothing in an image.
 
-        ``detector`` has read the output for the whole images; ``size`` is the (height, width) of the input.
-        """
+def scores_at(
+    target: Detection, detector: Detector, index: int, size: Pair
+) -> tuple[OutputScores, tuple[str, ...]]:
+    """A function that computes the scores, and notes; `TargetError` if the box matches nothing in an image.
 
-        def matched(boxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            full = torch.promote_types(boxes.dtype, torch.float32)  # areas overflow in half precision
-            shared = overlaps(boxes.new_tensor(self.box, dtype=full), boxes.to(full))
-            return shared, shared * class_scores(scores, index)
+    ``detector`` has read the output for the whole images; ``size`` is the (height, width) of the input.
+    """
 
-        shared, of_box = matched(detector.boxes.detach(), detector.scores.detach())
-        best, at = of_box.max(dim=1)
-        if not (best > 0).all():
-            raise TargetError(f"{self.name}: the detector finds no such box in an image")
-        share = float(shared.gather(1, at[:, None]).min())
-        notes = (
-            (f"{self.name}: the box that matches best overlaps it by {share:.2f} only",) if share < _NEAR else ()
-        )
-        return lambda output: matched(*detector.read(output, size))[1].amax(dim=1), detector.notes + notes
+    def matched(boxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        full = torch.promote_types(boxes.dtype, torch.float32)  # areas overflow in half precision
+        shared = overlaps(boxes.new_tensor(target.box, dtype=full), boxes.to(full))
+        return shared, shared * class_scores(scores, index)
+
+    shared, of_box = matched(detector.boxes.detach(), detector.scores.detach())
+    best, at = of_box.max(dim=1)
+    if not (best > 0).all():
+        raise TargetError(f"{target.name}: the detector finds no such box in an image")
+    share = float(shared.gather(1, at[:, None]).min())
+    notes = (f"{target.name}: the box that matches best overlaps it by {share:.2f} only",) if share < _NEAR else ()
+    return lambda output: matched(*detector.read(output, size))[1].amax(dim=1), detector.notes + notes
 
 
 def boxes_of(target: Any, n: int) -> tuple[Box | None, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..checks import Pair
+from ..checks import Pair, as_choice
 from ..errors import ModelError
 from ..execution.capture import parts_of
 from .detector_outputs import (
@@ -69,7 +69,7 @@ def _reader_of(read: str | Reader | None, output: Any, n_labels: int | None) -> 
         ModelError: the output has no known form, or several.
     """
     if read is not None:
-        return (read if callable(read) else FORMS[read].read), ()
+        return (read if callable(read) else FORMS[as_choice(read, "read", tuple(FORMS))].read), ()
     fitting = [name for name, form in FORMS.items() if form.fits(output, n_labels)]
     if len(fitting) == 1:
         (name,) = fitting

@@ -14,7 +14,7 @@ from ..errors import ModelError, ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
 from .classes import class_names, find_class
-from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of
+from .compound import Contrast, Detection, OutputScores, Region, Several, SimilarTo, name_of, scores_at
 from .detector_forms import detector_of
 from .segmentations import n_classes_in
 
@@ -258,7 +258,7 @@ def _of_output(
         detector = detector_of(target.read, output, size, len(labels) if labels else None)
         index = find_class(target.target, detector.n_classes, labels)
         target = replace(target, target=_class_name(index, labels))
-        function, notes = target.bound(detector, index, size)
+        function, notes = scores_at(target, detector, index, size)
     else:
         function = target
     return Targets(None, function, (name_of(target),) * n_batch, score, notes=notes)
