@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml | $(filter $(VENV)/bin/python,$(PYTHON))
 # The package with what tests and checks need.
 $(STAMP)-dev: pyproject.toml | $(filter $(VENV)/bin/python,$(PYTHON))
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps facenet-pytorch  # pins an old torch, runs with any
 	@mkdir -p $(@D) && touch $@ $(STAMP)
 
 demo: $(STAMP) ## look inside a real network: two real photos -> out/report.html

@@ -33,6 +33,7 @@ from convscope import (
     attention_gradient,
     attention_rollout,
     compare,
+    detections,
     embed,
     evaluate,
     feature_maps,
@@ -44,6 +45,7 @@ from convscope import (
     neighbors,
     occlusion,
     project,
+    rise,
     saliency,
     sanity_check,
     visualize,
@@ -137,6 +139,31 @@ def draw_transformers(_: Model) -> Figure:
         for row, target in enumerate(targets):
             plot(found, axes[row, column], n=row)
             _title(axes[row, column], f"{name}: {target}")
+    return drawing
+
+
+def draw_detectors(_: Model) -> Figure:
+    """Two drawn shapes that a detector has learned to find, each with its map, and a face that MTCNN found."""
+    sys.path.insert(0, str(HERE.parent.parent))
+    from facenet_pytorch.models.mtcnn import PNet
+    from tests.models.test_detecting import Faces
+    from tests.oracles.drawn_shapes import LABELS, drawn, trained
+
+    shapes = Model(trained(), labels=LABELS)
+    x = drawn(1, 9)[0]
+    found = rise(shapes, x, target=Several(*detections(shapes, x)), n_masks=2000, cells=8)
+    faces = Model(Faces(PNet().eval(), scale=0.2), (256, 256), [0.5] * 3, [0.5] * 3, labels=["face"])
+    (face,) = detections(faces, data.astronaut(), read=faces.module.read, min_score=0.99)
+    hidden = occlusion(faces, data.astronaut(), target=face, window=16, stride=4)
+    drawing = Figure(figsize=(13.5, 3.1), layout="constrained", facecolor="white")
+    axes = drawing.subplots(1, 4)
+    axes[0].imshow(found.images[0], interpolation="antialiased")
+    axes[0].set_axis_off()
+    _title(axes[0], "two shapes, as the detector saw them")
+    for ax, result, n in ((axes[1], found, 0), (axes[2], found, 1), (axes[3], hidden, 0)):
+        plot(result, ax, n=n)
+        method = "RISE" if result is found else "occlusion"
+        _title(ax, f"{result.targets[n].partition(' at ')[0]} · {method}")
     return drawing
 
 
@@ -321,6 +348,7 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "visualize": (draw_visualize, 100, "jpg"),
     "targets": (draw_targets, 90, "jpg"),
     "transformers": (draw_transformers, 80, "jpg"),
+    "detectors": (draw_detectors, 90, "jpg"),
     "evaluate": (draw_evaluate, 75, "jpg"),
     "sanity-check": (draw_sanity_check, 80, "jpg"),
     "compare": (draw_compare, 75, "jpg"),

@@ -50,6 +50,7 @@ from .images import load_images as load_images
 from .models import Layer as Layer
 from .models import Model as Model
 from .models import Preprocessing as Preprocessing
+from .models import detections as detections
 from .models import load_model as load_model
 from .report import report as report
 from .results import Attribution as Attribution

@@ -41,6 +41,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "keep": (math.nextafter(0, 1), math.nextafter(1, 0)),
     "l2": (0, 1e6),
     "limit": (1, 10_000_000),
+    "max_overlap": (0, 1),
+    "min_score": (0, 1),
     "n_clusters": (1, 1_000_000),
     "n_components": (1, 100_000),
     "n_dims": (1, _MOST),

@@ -135,10 +135,16 @@ class Constant(nn.Module):
         return torch.ones(len(x), 2)
 
 
-@pytest.mark.parametrize("net", [Branching(), Several(), Constant()])
+@pytest.mark.parametrize("net", [Branching(), Constant()])
 def test_what_cannot_be_taken_apart_says_why(net: nn.Module) -> None:
     with pytest.raises(GraphError, match=r"\w{3}"):
         graph_of(net, IMAGE)
+
+
+def test_several_results_are_put_together_as_the_network_does() -> None:
+    graph = graph_of(Several(), IMAGE)
+    assert graph.results[1] is graph.input
+    assert graph.packed([1, 2]) == (1, 2)
 
 
 def test_explain_names_the_operation_the_reason_and_the_share() -> None:

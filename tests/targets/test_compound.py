@@ -352,6 +352,59 @@ def test_a_segmentation_network_of_torchvision() -> None:
     np.testing.assert_allclose(whole.values, change, rtol=1e-4)
 
 
+class Instances(nn.Module):
+    """Finds three instances, of classes 1, 2 and 1, whose masks and scores depend on the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Segmenter(False)
+
+    def forward(self, x: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        found = []
+        for maps in self.net(x):
+            masks = nn.functional.interpolate(maps[None], (16, 16), mode="bilinear")[0].sigmoid()
+            scores = 0.5 + 0.4 * masks.mean(dim=(1, 2))
+            found.append({"labels": torch.tensor([1, 2, 1]), "scores": scores, "masks": masks[:, None]})
+        return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_region_of_instances_is_the_sum_over_their_masks(
+    method: Callable[..., Attribution], x: torch.Tensor
+) -> None:
+    """At each pixel the larger of the two instances' scores times masks."""
+    mask = np.zeros((16, 16), bool)
+    mask[4:11, 6:] = True
+
+    def summed(output: Any) -> torch.Tensor:
+        every = []
+        for found in output:
+            one, other = (found["scores"][i] * found["masks"][i, 0, 4:11, 6:] for i in (0, 2))
+            every.append(torch.maximum(one, other).sum())
+        return torch.stack(every)
+
+    options = {"layer": "net.body.0"} if method is grad_cam else {}
+    found = run(method, Instances(), x, target=Region(1, mask), **options)
+    expected = run(method, Instances(), x, target=summed, **options)
+    assert expected.values.any()
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+
+
+def test_by_default_a_region_of_instances_is_inside_their_masks(x: torch.Tensor) -> None:
+    with torch.no_grad():
+        (found,) = Instances()(x[:1])
+    inside = (found["masks"][[0, 2], 0] > 0.5).any(dim=0)
+    assert 0 < inside.sum() < 256
+    both = [saliency(Instances(), x[:1], target=Region(1, mask), kind="signed") for mask in (None, inside)]
+    np.testing.assert_array_equal(both[0].values, both[1].values)
+    with pytest.raises(TargetError, match=r"class 3, .*an image has no pixel predicted as this class"):
+        saliency(Instances(), x[:1], target=Region(3))
+    empty = [{"labels": torch.zeros(0), "scores": torch.zeros(0), "masks": torch.zeros(0, 1, 16, 16)}]
+    target = resolve(Region(1, np.ones((16, 16))), [found], None)
+    assert target.of(empty).tolist() == [[0]]
+
+
 # Detection
 
 
@@ -444,7 +497,7 @@ def test_a_box_that_matches_nothing_is_refused(target: Detection, says: str, x: 
 
 def test_a_detection_needs_a_detector(tiny: Model, x: torch.Tensor) -> None:
     for net in (tiny, Segmenter(True)):
-        with pytest.raises(ModelError, match="a Detection needs a list of dicts"):
+        with pytest.raises(ModelError, match="which is no known form of a detector's output"):
             saliency(net, x, target=Detection((0, 0, 8, 8), 1))
 
 

@@ -24,11 +24,11 @@ from ..targets import (
     Target,
     Targets,
     Towards,
+    boxes_of,
     describe,
     directed,
     is_of_classes,
     n_classes_of,
-    note_on_scores,
     resolve,
     unit_of,
 )
@@ -212,9 +212,9 @@ class Run:
             n_images=len(self.inputs),
             score=self.score,
             normalization=normalization,
+            size=(leaf.shape[2], leaf.shape[3]),
         )
-        if targets.indices is not None and (normalization != "sigmoid" or self.score == "probability"):
-            self.note(*note_on_scores(normalization))
+        self.note(*targets.notes)
         scores = targets.of(output, len(leaf))
         finite(scores.flatten(), [name for name in batch.names for _ in range(scores.shape[1])])
         return _Pass(targets, scores, output)
@@ -268,6 +268,7 @@ class Run:
             layers={name: np.stack(maps[: len(every)]) for name, maps in self.layers.items()},
             unit=self._unit,
             signed=self._signed,
+            boxes=boxes_of(self.target, len(every)),
             provenance=self.model.provenance(
                 self.method,
                 self.parameters,

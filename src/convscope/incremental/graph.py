@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
+from torch.utils._pytree import tree_unflatten  # which torch.export takes outputs apart with
 
 from ..errors import ConvscopeError
 from ..execution.silence import silence
@@ -33,19 +35,18 @@ class GraphError(ConvscopeError):
 class Graph:
     """``nodes`` are in running order, the network's input first, its output last.
 
-    ``constants`` holds what does not depend on the input, by node.
+    ``constants`` holds what does not depend on the input, by node. ``results`` are the nodes and constants that
+    the network returns; from their values ``packed`` puts its output together: a tensor, a dict, a list of tuples.
     """
 
     nodes: tuple[fx.Node, ...]
     constants: dict[fx.Node, Any]
+    results: tuple[Any, ...]
+    packed: Callable[[Sequence[Any]], Any]
 
     @property
     def input(self) -> fx.Node:
         return self.nodes[0]
-
-    @property
-    def output(self) -> Any:
-        return self.nodes[-1].args[0][0]  # type: ignore[index]
 
 
 def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
@@ -55,8 +56,9 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
         GraphError: torch.export cannot follow it, or its output depends on more than its one input.
     """
     program = _exported(module, image)
-    if program.call_spec.out_spec is None or not program.call_spec.out_spec.is_leaf():
-        raise GraphError("it does not return one tensor")
+    layout = program.call_spec.out_spec
+    if layout is None:
+        raise GraphError("it returns nothing")
     graph = program.graph
     inputs, constants = _placeholders(program)
     if len(inputs) != 1:
@@ -74,12 +76,12 @@ def graph_of(module: nn.Module, image: torch.Tensor) -> Graph:
     reuse_memory(graph)
     graph.eliminate_dead_code()
     live = [node for node in graph.nodes if node not in constants and (node.op != "placeholder" or node in inputs)]
-    if len(live[-1].args[0]) != 1:
+    results = tuple(live[-1].args[0])
+    if len(results) != layout.num_leaves:
         raise GraphError("it changes its input, or a buffer that it needs, in place")
-    (result,) = live[-1].args[0]
-    if not isinstance(result, fx.Node) or result in constants:
+    if not any(isinstance(result, fx.Node) and result not in constants for result in results):
         raise GraphError("its output does not depend on its input")
-    return Graph(tuple(live), constants)
+    return Graph(tuple(live), constants, results, lambda values: tree_unflatten(values, layout))
 
 
 def _exported(module: nn.Module, image: torch.Tensor) -> ExportedProgram:

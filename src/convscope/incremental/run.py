@@ -37,9 +37,9 @@ class IncrementalRun:
             if node in read:
                 self._kept[node] = self._with_borders(node, values[node])
             values.forget_after(node)
-        self.output: torch.Tensor = values[plan.graph.output]
+        self.output: Any = plan.graph.packed([values.result(one) for one in plan.graph.results])
 
-    def outputs(self, layout: Layout, parts: torch.Tensor) -> torch.Tensor:
+    def outputs(self, layout: Layout, parts: torch.Tensor) -> Any:
         """The network's output for B variants, (B, K) or whatever it returns.
 
         Args:
@@ -59,9 +59,12 @@ class IncrementalRun:
             else:
                 values.put(node, self._part(node, out, values, layout))
             values.forget_after(node)
-        output = plan.graph.output
-        have, result = layout.parts[output], values[output]
-        return result if have is None else self._fill(output, result, have)
+        results = []
+        for one in plan.graph.results:
+            have = layout.parts.get(one) if isinstance(one, fx.Node) else None
+            result = values.result(one)
+            results.append(result if have is None else self._fill(one, result, have))
+        return plan.graph.packed(results)
 
     def _part(self, node: fx.Node, out: Rects, values: _Values, layout: Layout) -> Any:
         """The part of a node's output inside the rectangles ``out``."""
@@ -124,6 +127,10 @@ class _Values:
     def __getitem__(self, node: fx.Node) -> Any:
         return self._plan.graph.constants[node] if node in self._plan.graph.constants else self._values[node]
 
+    def result(self, one: Any) -> Any:
+        """A part of the network's output: a node's value, or what is the same for every input."""
+        return self[one] if isinstance(one, fx.Node) else one
+
     def put(self, node: fx.Node, value: Any) -> None:
         self._values[node] = value
 
@@ -156,8 +163,7 @@ def _wanted(rule: Rule, out: Rects) -> Rects:
 def _partly_read(plan: Plan) -> Iterator[fx.Node]:
     """The maps that may be needed beyond the parts already computed."""
     yield plan.graph.input
-    if plan.graph.output in plan.known.spatial:
-        yield plan.graph.output
+    yield from (one for one in plan.graph.results if isinstance(one, fx.Node) and one in plan.known.spatial)
     for node in plan.graph.nodes[1:-1]:
         rule, sources = plan.rules.get(node), plan.sources(node)
         if rule is None or len(sources) > 1 or not is_at_its_place(rule):

@@ -9,8 +9,8 @@ import numpy as np
 from ..models import Model
 from ..progress import Progress
 from ..results import Summary
-from .detecting import facts_of
 from .operation_counts import counted
+from .recognizing import facts_of
 from .trials import trials_of
 
 

@@ -2,6 +2,7 @@
 
 from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
+from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model
@@ -23,6 +24,7 @@ __all__ = [
     "as_maps",
     "as_model",
     "check_tensor",
+    "detections",
     "gaussian_blur",
     "lie_in_place",
     "load_model",

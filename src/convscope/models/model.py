@@ -178,10 +178,7 @@ class Model:
         return summarized(self, self.input_shape(input_size), progress)  # type: ignore[no-any-return]
 
     def inputs(self, images: Any) -> Inputs:
-        """The images of a call; see `convscope.load_images` for what they can be.
-
-        A tensor (N, C, H, W) counts as already preprocessed.
-        """
+        """The images of a call, see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed."""
         refuse_where_it_cannot_run(self.module)
         return Inputs(images, None if self.packing else self.preprocessing)
 

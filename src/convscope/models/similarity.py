@@ -14,7 +14,7 @@ from ..errors import TargetError
 from ..execution.capture import watch
 from ..execution.hooking import hooks
 from ..execution.running import evaluating, stands_for
-from ..targets.compound import SimilarTo
+from ..targets.similar import SimilarTo
 from .layers import Structure, of_last_kind
 from .model import Model
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from ..checks import Precision
 from ..execution import in_batches
@@ -89,7 +90,7 @@ class Outputs:
 
 
 def widened(output: Any, precision: Precision) -> Any:
-    """A bfloat16 output converted to float32, which softmax and differences of scores need."""
-    if precision == "bfloat16" and isinstance(output, torch.Tensor):
-        return output.float()
-    return output
+    """A bfloat16 output converted to float32, which softmax and differences of scores need, at any depth."""
+    if precision != "bfloat16":
+        return output
+    return tree_map(lambda one: one.float() if getattr(one, "dtype", None) == torch.bfloat16 else one, output)

@@ -20,6 +20,7 @@ from .style import (
     headline,
     in_words,
     new_figure,
+    outline,
     pick,
     short_label,
     short_name,
@@ -55,6 +56,7 @@ def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0) -> None:
     """The overlay of one image, with its color bar."""
     (n,) = pick(n, len(result.values), 1)
     show(ax, attribution_overlay(result, n))
+    _outline(ax, result, n)
     heading(ax, short_label(result.targets[n]), _score(result, n))
     color_bar(ax, attribution_scale(result, n), result.unit)
 
@@ -69,9 +71,11 @@ def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = 
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, i in zip(axes, rows, strict=True):
         show(row[0], result.images[i])
+        _outline(row[0], result, i)
         heading(row[0], short_name(result.names[i]), "as the network saw it")
         if grainy:
             show(row[1], attribution_map(result, i), sharp=True)
+            _outline(row[1], result, i)
             heading(row[1], "the map by itself", _range(result, i))
         draw_attribution(row[-1], result, n=i)
     notes = cut_note(len(rows), len(result.values), "images") if n is None else []
@@ -83,6 +87,13 @@ def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = 
         notes.append("Each row has its own color scale.")
     headline(figure, _title(result), result, notes)
     return figure
+
+
+def _outline(ax: Axes, result: Attribution, n: int) -> None:
+    """The box of the detection that map n is about."""
+    box = result.boxes[n] if result.boxes else None
+    if box is not None:
+        outline(ax, box)
 
 
 def _title(result: Attribution) -> str:

@@ -74,6 +74,15 @@ def frame(ax: Axes) -> None:
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=ACCENT, linewidth=3))
 
 
+def outline(ax: Axes, box: Sequence[float]) -> None:
+    """A box (left, top, right, bottom) in pixels of the picture in ``ax``, legible on any ground."""
+    left, top, right, bottom = (side - 0.5 for side in box)  # a pixel's center is a whole number
+    for color, width in (("white", 2.6), (INK, 1.2)):
+        ax.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width)
+        )
+
+
 def color_bar(ax: Axes, scale: Scale, label: str, *, width: float = 0.04) -> None:
     """A color bar as high as the picture, with an arrow where values were clipped; ``width`` is a share of it."""
     place = ax.inset_axes((1 + 0.75 * width, 0, width, 1))
@@ -121,8 +130,9 @@ def short_name(name: str, width: int = 30) -> str:
 
 
 def short_label(label: str, width: int = 34) -> str:
-    """The first synonym of an ImageNet label, or of both labels of a contrast; a long one is cut."""
-    first = " rather than ".join(name.split(",")[0] for name in label.split(" rather than "))
+    """The first synonym of an ImageNet label, of both of a contrast, of a box's class; a long one is cut."""
+    names = label.partition(" at (")[0].split(" rather than ")
+    first = " rather than ".join(name.split(",")[0] for name in names)
     return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
 
 

@@ -70,6 +70,8 @@ class Attribution(Result):
     (N, H, W) that ``values`` combines, by name, where there are several. ``inputs`` are the maps of several inputs
     that were explained together, by name and each in the shape of its input, (N, *shape); ``values`` then shows
     the first image among them.
+    ``boxes`` has for each map the (left, top, right, bottom) of its `Detection`, in pixels, or None; it is empty
+    where no target has a box.
     """
 
     values: Array
@@ -81,6 +83,7 @@ class Attribution(Result):
     signed: bool = True
     layers: Mapping[str, Array] = field(default_factory=dict)
     inputs: Mapping[str, Array] = field(default_factory=dict)
+    boxes: tuple[tuple[float, ...] | None, ...] = ()
 
     @classmethod
     def _joined(cls, parts: Sequence[Attribution], seconds: float) -> Attribution:
@@ -98,6 +101,7 @@ class Attribution(Result):
             layers={name: np.concatenate([part.layers[name] for part in parts]) for name in first.layers},
             inputs={name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs},
             targets=tuple(name for part in parts for name in part.targets),
+            boxes=tuple(box for part in parts for box in part.boxes),
             scores=np.concatenate([part.scores for part in parts]),
             images=np.concatenate([part.images for part in parts]),
             names=tuple(f"image {i}" for i, part in enumerate(parts) for _ in part.names),

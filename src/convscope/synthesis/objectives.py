@@ -58,7 +58,7 @@ def class_score(
     with torch.no_grad():
         output = model.module(torch.zeros(1, *shape, device=model.device, dtype=model.dtype))
     normalization = model.normalization(shape, n_classes_of(output))
-    chosen = resolve(target, output, model.labels, n_batch=1, normalization=normalization)
+    chosen = resolve(target, output, model.labels, n_batch=1, normalization=normalization, size=shape[1:])
 
     def run(x: torch.Tensor) -> Any:
         # A copy, because the network's first operation may be in place.

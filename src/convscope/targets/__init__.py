@@ -1,7 +1,10 @@
 """Targets: whose score a method explains."""
 
+from .box import Detection
 from .classes import class_scores, find_class
-from .compound import Contrast, Detection, Direction, Region, Several, SimilarTo, Towards, directed
+from .compound import Contrast, Several, boxes_of
+from .detector_forms import FORMS, detector_of
+from .regression import Direction, Towards, directed
 from .resolving import (
     Score,
     Target,
@@ -13,8 +16,11 @@ from .resolving import (
     resolve,
     unit_of,
 )
+from .segmented_region import Region
+from .similar import SimilarTo
 
 __all__ = [
+    "FORMS",
     "Contrast",
     "Detection",
     "Direction",
@@ -25,8 +31,10 @@ __all__ = [
     "Target",
     "Targets",
     "Towards",
+    "boxes_of",
     "class_scores",
     "describe",
+    "detector_of",
     "directed",
     "find_class",
     "is_of_classes",

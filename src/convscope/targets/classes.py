@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ import torch
 from ..errors import ModelError, TargetError
 from ..execution.class_scores import listed, scores_in
 from ..texts import counted
+
+# From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
+OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
 
 
 def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:

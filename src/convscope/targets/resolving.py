@@ -10,24 +10,19 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from ..checks import Pair
 from ..errors import ParameterError, TargetError
 from ..execution.capture import main_output
 from ..results import Normalization
 from ..texts import counted
-from .classes import class_names, class_scores, find_class
-from .compound import (
-    Contrast,
-    Detection,
-    Direction,
-    OutputScores,
-    Region,
-    Several,
-    SimilarTo,
-    Towards,
-    directed,
-    name_of,
-    segmentation,
-)
+from .box import Detection, scores_at
+from .classes import OutputScores, class_names, class_scores, find_class
+from .compound import Contrast, Several, name_of
+from .detector_forms import detector_of
+from .regression import Direction, Towards, directed
+from .segmentations import n_classes_in
+from .segmented_region import Region
+from .similar import SimilarTo
 
 Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast
@@ -60,6 +55,7 @@ class Targets:
     score: Score
     against: torch.Tensor | None = None
     normalization: Normalization = "softmax"
+    notes: tuple[str, ...] = ()
 
     @property
     def n_each(self) -> int:
@@ -142,7 +138,9 @@ class _SeveralTargets(Targets):
 
 def is_of_classes(target: Any) -> bool:
     """Whether a target names classes; callables and other target objects compute their own scores."""
-    kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast, Several)
+    if isinstance(target, Several):
+        return all(is_of_classes(one) for one in target.targets)
+    kinds = (str, int, np.integer, list, tuple, np.ndarray, torch.Tensor, Contrast)
     return target is None or isinstance(target, kinds)
 
 
@@ -171,6 +169,7 @@ def resolve(
     n_images: int | None = None,
     score: Score = "logit",
     normalization: Normalization | None = None,
+    size: Pair = (0, 0),
 ) -> Targets:
     """Resolve a user's target for a batch: to class indices, or to a function of the output.
 
@@ -184,18 +183,22 @@ def resolve(
         n_images: number of all images, the length that a list of targets must have.
         score: "logit" (before softmax) or "probability".
         normalization: how scores become probabilities; by default softmax, or sigmoid for a single class.
+        size: (height, width) of the network's input, which a `Detection` needs where boxes are shares of it.
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
     target = directed(target, labels)
     if isinstance(target, Several):
-        options: dict[str, Any] = {"n_batch": n_batch, "score": score, "normalization": normalization}
+        options: dict[str, Any] = {
+            "n_batch": n_batch, "score": score, "normalization": normalization, "size": size,
+        }  # fmt: skip
         parts = tuple(resolve(one, output, labels, **options) for one in target.targets)
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
-        return _SeveralTargets(None, None, names, score, parts=parts)
+        notes = tuple(note for part in parts for note in part.notes)
+        return _SeveralTargets(None, None, names, score, notes=notes, parts=parts)
     if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
-        return _of_output(target, output, labels, n_batch, score, normalization)
+        return _of_output(target, output, labels, n_batch, score, normalization, size)
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
     every = class_names(labels, n_classes)
@@ -206,6 +209,7 @@ def resolve(
     classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
     indices = [find_class(one, n_classes, labels) for one in classes]
     others = [find_class(one.against, n_classes, labels) for one in contrasts]
+    normalization = normalization or ("softmax" if n_classes > 1 else "sigmoid")
     return Targets(
         torch.tensor(indices, device="cpu"),
         None,
@@ -214,7 +218,8 @@ def resolve(
         else tuple(every[i] for i in indices),
         score,
         torch.tensor(others, device="cpu") if others else None,
-        normalization or ("softmax" if n_classes > 1 else "sigmoid"),
+        normalization,
+        note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else (),
     )
 
 
@@ -225,6 +230,7 @@ def _of_output(
     n_batch: int,
     score: Score,
     normalization: Normalization | None,
+    size: Pair,
 ) -> Targets:
     """A target that computes its own scores from the output."""
     if score != "logit":
@@ -235,14 +241,14 @@ def _of_output(
     if isinstance(target, Region):
         return _of_region(target, output, labels, n_batch, score, 0.5 if normalization == "none" else 0.0)
     if isinstance(target, Detection):
-        # A detector's output does not say how many classes there are.
-        index = find_class(target.target, len(labels) if labels else None, labels)
+        detector = detector_of(target.read, output, size, len(labels) if labels else None)
+        index = find_class(target.target, detector.n_classes, labels)
         target = replace(target, target=_label(index, labels))
-        return Targets(None, target.bound(output, index), (target.name,) * n_batch, score)
+        function, notes = scores_at(target, detector, index, size)
+        return Targets(None, function, (target.name,) * n_batch, score, notes=notes)
     if isinstance(target, Towards | Direction):
-        function = partial(_of_values, target.score)
-        function(output)  # a column that is not there is an error at once
-        return Targets(None, function, (target.name,) * n_batch, score)
+        target.score(class_scores(output))  # a column that is not there is an error at once
+        return Targets(None, partial(_of_values, target.score), (target.name,) * n_batch, score)
     return Targets(None, target, (name_of(target),) * n_batch, score)
 
 
@@ -250,10 +256,12 @@ def _of_region(
     region: Region, output: Any, labels: Sequence[str] | None, n_batch: int, score: Score, least: float
 ) -> Targets:
     """``least``: of a single class, the score above which a pixel belongs to it (a probability above 0.5)."""
-    n_classes = len(class_names(labels, segmentation(output).shape[1]))
+    if (n_classes := n_classes_in(output)) is not None:
+        class_names(labels, n_classes)  # an error unless there are as many labels
     index = None
     if region.target is not None or region.point is None:
-        index = find_class(region.target, n_classes, labels)  # type: ignore[arg-type]  # which refuses None
+        known = n_classes or (len(labels) if labels else None)
+        index = find_class(region.target, known, labels)  # type: ignore[arg-type]  # which refuses None
     seen = region.classes_at(output, least).tolist() if index is None else [index] * n_batch
     each = [replace(region, target=_label(one, labels)) for one in seen]
     return Targets(None, each[0].bound(output, index, least), tuple(one.name for one in each), score)
