@@ -272,6 +272,22 @@ def test_a_run_that_was_killed_goes_on_with_its_strip(x: torch.Tensor, tmp_path:
     np.testing.assert_array_equal(one.maps, other.maps)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_moments_after_the_checkpoint_are_those_of_the_run_that_goes_on(x: torch.Tensor, tmp_path: Path) -> None:
+    lost, found = Training(1), Training(2)
+    watch = Watch(lost.model, x, tmp_path / "w", every=2)
+    for n in range(7):
+        watch.step(n)
+    assert watch.strip().steps.tolist() == [0, 2, 4, 6]
+    watch = Watch(found.model, x, tmp_path / "w", every=2)
+    assert not watch.step(3)
+    assert watch.step(4)
+    strip = watch.strip()
+    assert strip.steps.tolist() == [0, 2, 4]
+    for m, training in enumerate([lost, lost, found]):
+        np.testing.assert_array_equal(strip.maps[m], grad_cam(training.model, x).values)
+
+
 @pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_look_leaves_the_moments_before_it(x: torch.Tensor, tmp_path: Path) -> None:
     torch.save(x, tmp_path / "x.pt")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,21 +25,14 @@ from ..registry import method_key
 from ..render import attribution_overlay, save_png
 from ..render.grids import columns_for, tile
 from ..render.strip_figures import filter_pictures
-from ..results import Array, Attribution, Filters, TrainingStrip, Visualization
+from ..results import TrainingStrip
 from ..synthesis import visualize
 from ..targets import Several, Target
 from .kept_moments import STRIP, folder_of, is_due, moments_in, remove, superfluous
+from .views import Views, is_alike, read, shown_filters
 
-N_IMAGES, N_CLASSES, N_FILTERS = 16, 8, 16  # at most
+N_IMAGES, N_CLASSES = 16, 8  # at most
 ASCENT = 64  # steps to a class picture
-
-
-class _Views(NamedTuple):
-    """What a network shows at one moment."""
-
-    maps: Attribution
-    filters: Filters | None
-    pictures: tuple[Visualization, ...]
 
 
 @checks_arguments
@@ -117,9 +110,11 @@ class Watch:
         taken = moments_in(self._output_dir)
         self._images = _kept(images)
         self._latest = -1  # the step of the latest look, or of the attempt
+        self._since: int | None = None  # the first step of this run
+        self._own: set[int] = set()  # the moments that this run has taken
         found = self._views(n_steps=1)
         self._n_images = len(found.maps.names)
-        if taken and not _is_alike(found, _read(list(taken.values())[-1])):
+        if taken and not is_alike(found, read(list(taken.values())[-1])):
             raise ParameterError(
                 f"output_dir={str(output_dir)!r}: holds a watch of other images, by another method, or of another "
                 "network; give a new folder"
@@ -140,8 +135,10 @@ class Watch:
         Returns:
             Whether there is a new look.
         """
-        taken = [*moments_in(self._output_dir), *([self._latest] if self._latest >= 0 else [])]
-        if not is_due(step, taken, self._every, self._n_moments):
+        self._since = step if self._since is None else self._since
+        of_past = [other for other in moments_in(self._output_dir) if not self._is_lost(other)]
+        tried = [self._latest] if self._latest >= 0 else []
+        if not is_due(step, [*of_past, *tried], self._every, self._n_moments):
             return False
         return self._tried(step)
 
@@ -168,15 +165,18 @@ class Watch:
                 f"{self._output_dir}: holds a training from step {min(taken)} to {max(taken)}, which one at step "
                 f"{step} does not go on with; give a new folder, or remove it"
             )
+        self._since = step if self._since is None else self._since
         self._latest = step
         views = self._views(n_steps=ASCENT)
-        remove(taken, superfluous(step, taken, self._every, self._n_moments))
+        lost = {other for other in taken if self._is_lost(other)}
+        remove(taken, lost.union(superfluous(step, taken.keys() - lost, self._every, self._n_moments)))
         with new_directory(folder_of(step, self._output_dir)) as partial:
             views.maps.save(partial / "maps")
             if views.filters is not None:
                 views.filters.save(partial / "filters")
             for c, picture in enumerate(views.pictures):
                 picture.save(partial / f"class-{c}")
+        self._own.add(step)
         strip = self.strip()
         place = save_png(strip, self._output_dir / STRIP)
         if self.writer is not None:
@@ -192,7 +192,7 @@ class Watch:
         taken = moments_in(self._output_dir)
         if not taken:
             raise OutputError(f"{self._output_dir}: holds no moment yet")
-        every = [_read(folder) for folder in taken.values()]
+        every = [read(folder) for folder in taken.values()]
         maps, layer = [views.maps for views in every], every[-1].filters
         height, width = maps[0].values.shape[1:]
         made, seconds = maps[-1].provenance, sum(one.provenance.seconds for one in maps)
@@ -206,7 +206,7 @@ class Watch:
             names=maps[-1].names,
             unit=maps[-1].unit,
             signed=maps[-1].signed,
-            filters=np.stack([_shown_filters(views.filters) for views in every]),
+            filters=np.stack([shown_filters(views.filters) for views in every]),
             layer=layer.layer if layer else "",
             pictures=np.array([picture.image for views in every for picture in views.pictures], np.uint8).reshape(
                 len(every), len(every[-1].pictures), height, width, 3
@@ -214,6 +214,10 @@ class Watch:
             classes=tuple(picture.target for picture in every[-1].pictures),
             provenance=replace(made, method="watch", parameters=parameters, seconds=seconds),
         )
+
+    def _is_lost(self, moment: int) -> bool:
+        """Whether a moment is of a run that was killed, after the checkpoint with which this run began."""
+        return self._since is not None and moment >= self._since and moment not in self._own
 
     def _tried(self, step: int) -> bool:
         is_first = self._latest < 0
@@ -226,7 +230,7 @@ class Watch:
             return False
         return True
 
-    def _views(self, n_steps: int) -> _Views:
+    def _views(self, n_steps: int) -> Views:
         maps = ATTRIBUTIONS[self._method](self._model, self._images, target=self._target, **self._options)
         try:
             first = filters(self._model)
@@ -234,9 +238,9 @@ class Watch:
             first = None
         size = (maps.values.shape[1], maps.values.shape[2])
         pictures = [visualize(self._model, target=c, n_steps=n_steps, size_px=size) for c in self._classes]
-        return _Views(maps, first, tuple(pictures))
+        return Views(maps, first, tuple(pictures))
 
-    def _add_images(self, views: _Views, strip: TrainingStrip, place: Path, step: int) -> None:
+    def _add_images(self, views: Views, strip: TrainingStrip, place: Path, step: int) -> None:
         """Hand pictures (H, W, 3) uint8 to the writer."""
         overlays = np.stack([attribution_overlay(views.maps, n) for n in range(len(views.maps.names))])
         pictures = {"maps": tile(overlays, columns_for(len(overlays)), gap=4)}
@@ -260,32 +264,3 @@ def _kept(images: Any) -> torch.Tensor | ImageSet:
         return found
     pixels = zip(found.sources, found, strict=True)
     return found.of([ImageSource(source.name, image, source.label) for source, image in pixels])
-
-
-def _read(moment: Path) -> _Views:
-    first = moment / "filters"
-    pictures = sorted(moment.glob("class-*"))
-    return _Views(
-        Attribution.load(moment / "maps"),
-        Filters.load(first) if first.is_dir() else None,
-        tuple(Visualization.load(place) for place in pictures),
-    )
-
-
-def _is_alike(one: _Views, other: _Views) -> bool:
-    """Whether two moments can stand in one strip."""
-    return (
-        one.maps.provenance.method == other.maps.provenance.method
-        and one.maps.names == other.maps.names
-        and np.array_equal(one.maps.images, other.maps.images)
-        and [picture.target for picture in one.pictures] == [picture.target for picture in other.pictures]
-        and _shown_filters(one.filters).shape == _shown_filters(other.filters).shape
-    )
-
-
-def _shown_filters(found: Filters | None) -> Array:
-    """The first filters: as color pictures where they have three input channels, else of the first channel."""
-    if found is None:
-        return np.zeros((0, 1, 1, 1), np.float32)
-    planes = 3 if found.values.shape[1] == 3 else 1
-    return np.asarray(found.values[:N_FILTERS, :planes])
