@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from .arguments import checks_arguments
+from .checks import InputShape
 from .errors import LayerError
 from .execution import evaluating, run_to
 from .models import Layer, Model, as_maps, as_model
@@ -116,7 +117,7 @@ def feature_maps(
     )
 
 
-def _choose(model: Model, shape: tuple[int, int, int], layer: str | Sequence[str] | None) -> list[Layer]:
+def _choose(model: Model, shape: InputShape, layer: str | Sequence[str] | None) -> list[Layer]:
     structure = model.structure(shape)
     if layer is None:
         if structure.last_spatial is None:

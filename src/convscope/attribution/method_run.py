@@ -32,8 +32,8 @@ from .map_notes import completeness_errors, note_on_rounding, notes_on_gradients
 from .scored import ScoredBatch, ScoredImage
 from .steps import Steps
 
-BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, H, W)
-ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, H, W)
+BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, *sides)
+ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, *sides)
 # From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
 Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 Gradients: TypeAlias = Literal["image", "layer", "none"]
@@ -229,9 +229,9 @@ class Run:
         self.note(*([note] if note else []))
 
     def _add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
-        """Take in maps (T, n, H, W) of n images; in the result those of an image follow one another."""
-        if maps.shape[:2] != (len(targets) // len(names), len(names)) or maps.ndim != 4:
-            raise ValueError(f"{self.method} made maps {tuple(maps.shape)}; expected (targets, images, H, W)")
+        """Take in maps (T, n, *sides) of n images; in the result those of an image follow one another."""
+        if maps.shape != (len(targets) // len(names), len(names), *self.inputs.shape[1:]):
+            raise ValueError(f"{self.method} made maps {tuple(maps.shape)}; expected (targets, images, *sides)")
         if not torch.isfinite(maps).all():
             why = "though the score is not; the network has an operation with no gradient there"
             raise ModelError(f"{names[0]}: the map is NaN or infinite somewhere, {why}")

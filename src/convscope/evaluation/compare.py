@@ -83,6 +83,7 @@ def compare(
     options = {method_key(name): given for name, given in (options or {}).items()}
     check_call(target, regions, measures, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
+    model.inputs(looked_at).need_pictures("compare")
     found, left_out, is_interrupted = _run(model, looked_at, names, target, options, budget_s, progress)
     if not found:
         raise ParameterError(f"no method finished: {'; '.join(left_out)}")

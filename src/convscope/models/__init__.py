@@ -4,7 +4,7 @@ from .catalog import DEFAULT_MODEL, load_model
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model, as_model
-from .preprocessing import Preprocessing, gaussian_blur
+from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .similarity import network_and_target
 from .tokens import lie_in_place
 
@@ -19,6 +19,7 @@ __all__ = [
     "Structure",
     "as_maps",
     "as_model",
+    "blurred",
     "check_tensor",
     "gaussian_blur",
     "lie_in_place",

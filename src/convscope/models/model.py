@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
+from ..checks import InputShape, Sides
 from ..errors import ModelError, ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.capture import OUTPUT
@@ -22,7 +23,7 @@ from ..results import Array, Normalization, Prediction, Provenance, versions
 from ..targets.classes import class_names
 from ..targets.resolving import check_class_scores, note_on_scores
 from .inputs import Batch, Inputs
-from .layers import Layer, Structure
+from .layers import CONVOLUTIONS, Layer, Structure
 from .preprocessing import Preprocessing, from_timm, shown_pixels
 from .structure import notes_on, structure
 
@@ -33,7 +34,8 @@ class Model:
     The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
-        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K).
+        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K); or takes signals
+            (N, C, L), or volumes and video (N, C, D, H, W), which are given as tensors.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
@@ -103,10 +105,11 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        return next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), None)
+        modules = list(self.module.modules())
+        return next((m.in_channels for kind in CONVOLUTIONS for m in modules if isinstance(m, kind)), None)
 
     @checks_arguments
-    def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
+    def layers(self, input_size: Sides | None = None) -> list[Layer]:
         """Every layer whose output is a feature map or a vector, in running order.
 
         They are found in a few runs on noise, and cached. ``input_size`` is needed only if the model has no
@@ -115,25 +118,25 @@ class Model:
         return list(self.structure(self.input_shape(input_size)).layers)
 
     @checks_arguments
-    def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
+    def structure(self, shape: InputShape | None = None) -> Structure:
         """The layers and their roles, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape())
 
-    def _known(self, shape: tuple[int, int, int]) -> Structure:
+    def _known(self, shape: InputShape) -> Structure:
         """The structure within a call, which has already checked whether the network has changed."""
         found = structure(self.module, shape, fresh=False)
         found.check(self.name)
         return found
 
     @checks_arguments
-    def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
+    def checked(self, shape: InputShape | None = None, *, gradients: bool = False) -> Structure:
         """The structure, if methods can run on the network; see `Structure.check`."""
         structure = self.structure(shape)
         structure.check(self.name, gradients=gradients)
         return structure
 
     @checks_arguments
-    def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
+    def feature_layer(self, shape: InputShape) -> Layer:
         """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
         structure = self.checked(shape)
         layer, n_classes = structure.features, len(self.labels or ()) or getattr(self.module, "num_classes", None)
@@ -143,7 +146,7 @@ class Model:
         return structure.feature_layer(self.name)
 
     @checks_arguments
-    def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
+    def normalization(self, shape: InputShape, n_classes: int) -> Normalization:
         """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W)."""
         ends_in = self._known(shape).ends_in
         if ends_in:
@@ -151,25 +154,22 @@ class Model:
         return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
 
     @checks_arguments
-    def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
-        """(C, H, W) of an input, for this size or for the model's own."""
+    def input_shape(self, input_size: Sides | None = None) -> InputShape:
+        """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give it as (H, W)")
+            raise ParameterError("the input size of this network is not known: give (H, W), (L,) or (D, H, W)")
         return (self.n_channels or 3, *size)
 
     def inputs(self, images: Any) -> Inputs:
-        """The images of a call; see `convscope.load_images` for what they can be.
-
-        A tensor (N, C, H, W) counts as already preprocessed.
-        """
+        """The images of a call; see `convscope.load_images`. A tensor counts as already preprocessed."""
         refuse_where_it_cannot_run(self.module)
         return Inputs(images, self.preprocessing)
 
     @checks_arguments
     def fitting_batch(
         self,
-        shape: tuple[int, int, int],
+        shape: InputShape,
         *,
         backward: bool = False,
         fused: bool = False,
@@ -191,7 +191,7 @@ class Model:
             check_weights(self.module)
 
     @checks_arguments
-    def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def preparation(self, shape: InputShape) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that moves batches of images (C, H, W) to the network's device, dtype and fastest layout."""
         device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
@@ -240,10 +240,10 @@ class Model:
 
     @checks_arguments
     def to_pixels(self, x: torch.Tensor) -> Array:
-        """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
+        """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3); of volumes (N, D, H, W, 3).
 
-        Without a known mean and std, each image is scaled from its own range. Unless there are three channels,
-        their average is shown in gray.
+        Without a known mean and std, each image is scaled from its own range. Channels that are not three are
+        averaged to gray. A signal stays as it is.
         """
         return shown_pixels(x, self.preprocessing)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..checks import InputShape
 from ..errors import TargetError
 from ..execution.capture import watch
 from ..execution.hooking import hooks
@@ -50,11 +51,11 @@ class _ModelUpTo(Model):
         super().__init__(_UpTo(whole.module, layer), preprocessing=whole.preprocessing, name=whole.name)
         self._whole, self._layer = whole, layer
 
-    def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
+    def structure(self, shape: InputShape | None = None) -> Structure:
         """The structure of the whole network up to the layer."""
         return self._cut(self._whole.structure(shape))
 
-    def _known(self, shape: tuple[int, int, int]) -> Structure:
+    def _known(self, shape: InputShape) -> Structure:
         return self._cut(self._whole._known(shape))
 
     def _notes(self) -> tuple[str, ...]:

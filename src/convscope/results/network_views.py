@@ -64,6 +64,9 @@ class FeatureMaps(Result):
 class Attribution(Result):
     """Relevance per pixel: ``values`` (N, H, W) float32, raw, at the network's input size.
 
+    Of signals ``values`` is (N, L), and ``images`` (N, C, L) float32 the signals themselves; of volumes it is
+    (N, D, H, W), and ``images`` (N, D, H, W, 3) uint8.
+
     ``targets`` says whose score is explained, one per image; ``scores`` (N,) are the target's scores for the whole
     images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed`` tells whether the method can find
     negative values, which speak against the target; ``unit`` is the unit of a value. ``layers`` are the maps
