@@ -1,6 +1,6 @@
 """Draw the pictures of docs/signals-and-volumes.md: two small networks, trained here in a few seconds.
 
-    python docs/pictures/signals_and_volumes.py
+python docs/pictures/signals_and_volumes.py
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def balls(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tenso
     labels = torch.randint(2, (n,), generator=generator)
     x = 0.25 * torch.randn(n, 1, 16, 24, 24, generator=generator)
     for i in range(n):
-        center = torch.tensor([4.0, 5.0, 5.0]) + torch.rand(3, generator=generator) * torch.tensor([7.0, 13.0, 13.0])
+        center = torch.tensor([4.0, 5.0, 5.0]) + torch.rand(3, generator=generator) * torch.tensor(
+            [7.0, 13.0, 13.0]
+        )
         axes = torch.tensor([3.0, 3.0, 3.0]) if labels[i] else torch.tensor([1.0, 4.5, 4.5])
         x[i, 0] += ((((places - center[:, None, None, None]) / axes[:, None, None, None]) ** 2).sum(0) < 1).float()
     return x, labels
@@ -80,7 +82,7 @@ def main() -> None:
         nn.Conv3d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(8, 12, 3, padding=1), nn.ReLU(),
         nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(12, 2),
     )  # fmt: skip
-    trained(volume_net, balls, 60)
+    trained(volume_net, balls, 40)
     x, labels = balls(8, torch.Generator().manual_seed(1))
     ball = x[labels == 1][:1]
     found = occlusion(volume_net, ball, target=1, window=6, stride=2)

@@ -70,7 +70,8 @@ def feature_maps(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed. Signals (N, C, L) and
+            volumes (N, C, D, H, W) give arrays alike.
         layer: one or several names from `Model.layers`; by default the last spatial layer.
         progress: called with (images done, images in total).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import captum.attr
@@ -343,6 +344,19 @@ def test_layers_have_the_shapes_and_receptive_fields_of_their_outputs(shape: tup
     assert layers["last"].receptive_field == (8,) * n
     assert model.structure(shape).features is not None
     assert model.structure(shape).features.name == "head:input"
+
+
+@SHAPES
+def test_feature_maps_are_arrays_without_a_picture(shape: tuple[int, ...], tmp_path: Path) -> None:
+    net, x = network(shape), inputs(shape)
+    found = cs.feature_maps(net, x, layer=["first", "head:input"])
+    np.testing.assert_allclose(found["first"], net.first(x).detach(), rtol=0, atol=1e-5)
+    assert found["head:input"].shape == (2, 6)
+    again = cs.FeatureMaps.load(found.save(tmp_path / "saved"))
+    np.testing.assert_array_equal(again["first"], found["first"])
+    assert "<pre>" in found._repr_html_()
+    with pytest.raises(ParameterError, match="have no picture"):
+        found.plot()
 
 
 class Transformer(nn.Module):

@@ -51,7 +51,8 @@ class Inputs:
         if isinstance(images, torch.Tensor):
             only = "this model has the preprocessing of pictures" if preprocessing else ""
             self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None, pictures=only)
-            self.names = tuple(f"image {i}" for i in range(len(images)))
+            what = {3: "signal", 5: "volume"}.get(images.ndim, "image")
+            self.names = tuple(f"{what} {i}" for i in range(len(images)))
         else:
             self._set = load_images(images)
             if preprocessing is None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..results import Array, Attribution
 from .grids import columns_for, corner, tile
 from .overlays import map_scale, overlay
-from .style import SOFT, color_bar, heading, new_figure, short_label, short_name, show, text
+from .style import color_bar, heading, new_figure, short_label, short_name, show, text
 
 FRAMES = 12  # of a video
 GAP = 2  # pixels between pictures that are drawn side by side
@@ -67,11 +67,12 @@ def compose_volumes(
             ax.axhline(peak[plane.down], color="white", linewidth=0.7, linestyle=(0, (2, 3)))
             ax.axvline(peak[plane.across], color="white", linewidth=0.7, linestyle=(0, (2, 3)))
             ax.set_anchor("N")
-            what = f"{_SIDES[plane.down]} by {_SIDES[plane.across]}"
-            heading(ax, f"{_SIDES[plane.cuts]} {plane.at} of {sides[plane.cuts]}", what)
-        heading(row[0], f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
-        row[0].annotate(f"depth {peak[0]} of {sides[0]}", (0, 0), (0, -10), xycoords="axes fraction",
-                        textcoords="offset points", **text(size=7.5, color=SOFT))  # fmt: skip
+            where, what = f"{_SIDES[plane.cuts]} {plane.at} of {sides[plane.cuts]}", _across(plane)
+            if plane.cuts:
+                heading(ax, where, what)
+            else:
+                name = f"{short_name(result.names[n])}: {short_label(result.targets[n])}"
+                heading(ax, name, f"{note} · {where}, {what}")
         color_bar(row[-1], map_scale(result.values[n], signed=result.signed), result.unit)
     return figure, ["Three planes through the strongest value, where the dotted lines cross."]
 
@@ -98,6 +99,10 @@ def planes_of(result: Attribution, n: int) -> list[Plane]:
         picture = overlay(result.images[n].take(at, axis=cuts), values.take(at, axis=cuts), scale)
         planes.append(Plane(picture, cuts, at, down, across))
     return planes
+
+
+def _across(plane: Plane) -> str:
+    return f"{_SIDES[plane.down]} by {_SIDES[plane.across]}"
 
 
 def shown_frames(values: Array) -> list[int]:

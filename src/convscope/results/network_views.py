@@ -28,12 +28,18 @@ class Filters(Result):
 class FeatureMaps(Result):
     """Activations for N images: ``values`` maps a layer's name to (N, C, H, W), or to (N, D) for a vector layer.
 
-    ``images`` (N, H, W, 3) uint8 is what the network saw.
+    ``images`` (N, H, W, 3) uint8 is what the network saw. Of signals a layer is (N, C, L), of volumes (N, C, D, H,
+    W); these are arrays only, without a picture.
     """
 
     values: Mapping[str, Array]
     images: Array
     names: tuple[str, ...]
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether these are the maps of pictures."""
+        return self.images.ndim == 4
 
     @property
     def layers(self) -> tuple[str, ...]:
