@@ -314,7 +314,7 @@ def test_a_picture_without_a_batch_is_not_taken_for_signals() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(1), nn.Linear(14 * 14, 3))
     with pytest.raises(ModelError, match=r"a single image without a batch.*One picture \(C, H, W\) is x\[None\]"):
         cs.saliency(net, torch.randn(1, 16, 16), target=1)
-    with pytest.raises(ModelError, match=r"One picture \(C, H, W\) is x\[None\]"):
+    with pytest.raises(ImageError, match=r"One picture \(C, H, W\) is x\[None\]"):
         cs.saliency(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(3, 16, 16), target=1)
     model = cs.Model(nn.Conv2d(3, 4, 3), input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3)
     with pytest.raises(ImageError, match=r"signals \(N, C, L\) do not fit: this model has the preprocessing"):

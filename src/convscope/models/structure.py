@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..checks import InputShape
-from ..errors import ModelError
+from ..errors import ImageError, ModelError
 from ..execution.autograd import cut_off
 from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
@@ -121,10 +121,10 @@ def _run(module: nn.Module, shape: InputShape, device: torch.device) -> Structur
             notes=behavior.notes,
         )
     why = str(failure) or type(failure).__name__
-    hint = f". {ONE_PICTURE}" if len(shape) == 2 else ""
-    raise ModelError(
-        f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {why}{hint}"
-    ) from failure
+    text = f"{type(module).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
+    if len(shape) == 2 and any(isinstance(m, nn.Conv2d) for m in module.modules()):
+        raise ImageError(f"{text}. {ONE_PICTURE}") from failure
+    raise ModelError(text) from failure
 
 
 def _why_not_a_batch(module: nn.Module, shape: InputShape, recorder: Recorder) -> str:
