@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from .arguments import checks_arguments
+from .checks import InputShape
 from .errors import LayerError
 from .execution import evaluating, run_to
 from .models import Layer, Model, as_maps, as_model
@@ -69,7 +70,8 @@ def feature_maps(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed. Signals (N, C, L) and
+            volumes (N, C, D, H, W) give arrays alike.
         layer: one or several names from `Model.layers`; by default the last spatial layer.
         progress: called with (images done, images in total).
 
@@ -116,7 +118,7 @@ def feature_maps(
     )
 
 
-def _choose(model: Model, shape: tuple[int, int, int], layer: str | Sequence[str] | None) -> list[Layer]:
+def _choose(model: Model, shape: InputShape, layer: str | Sequence[str] | None) -> list[Layer]:
     structure = model.structure(shape)
     if layer is None:
         if structure.last_spatial is None:

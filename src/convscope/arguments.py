@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from .checks import (
+    SIDES,
     as_choice,
     as_count,
     as_items,
@@ -34,6 +35,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # These have errors of their own, where they are looked at with the network at hand.
 _LEFT = {"self", "cls", "model", "module", "images", "image", "source", "target", "targets", "against"}
 _PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
+# Tuples of several lengths: what each length means.
+_LENGTHS: dict[str, dict[int, str]] = {
+    "shape": {n + 1: sides.replace("(", "(channels, ").replace(",)", ")") for n, (sides, _) in SIDES.items()},
+    **{
+        name: {n: sides for n, (sides, _) in SIDES.items()}
+        for name in ("input_size", "stride", "window", "windows")
+    },
+}
 
 
 class Kind(NamedTuple):
@@ -166,8 +175,12 @@ def _one_of(hints: Sequence[Any], name: str) -> Kind | None:
 def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
     """A list or a tuple of values of one kind, with a fixed or any length."""
     fixed = len(hints) if origin is tuple and hints[-1] is not ... else None
+    lengths = _LENGTHS.get(name, {}) if origin is tuple and not fixed else {}
     each = kind_of(hints[0], name)
-    if fixed:
+    if lengths:
+        *some, last = lengths.values()
+        words = f"{', '.join(some)} or {last}{f', each {each.words}' if each else ''}"
+    elif fixed:
         words = f"{_PARTS.get(name, '(height, width)')}{f', each {each.words}' if each else ''}"
     else:
         words = f"a list, each {each.words}" if each else "a list"
@@ -177,10 +190,11 @@ def _several(origin: Any, hints: Sequence[Any], name: str) -> Kind:
             _such(value, isinstance(value, list), name, words)
         items = as_items(value, name, words)
         _such(value, fixed is None or len(items) == fixed, name, words)
+        _such(value, not lengths or len(items) in lengths, name, words)
         fit = [each.take(item) for item in items] if each else items
         return tuple(fit) if origin is tuple else fit
 
-    return Kind(words, take, is_list=not fixed)
+    return Kind(words, take, is_list=not fixed and not lengths)
 
 
 def _mapping(hints: Sequence[Any], name: str) -> Kind:

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 from .errors import ParameterError
 
 Pair: TypeAlias = tuple[int, int]
+InputShape: TypeAlias = tuple[int, ...]  # (C, H, W) of a picture, (C, L) of a signal, (C, D, H, W) of a volume
+Sides: TypeAlias = tuple[int, ...]  # the same without its channels
 Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
 Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network computes
 ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
@@ -21,6 +23,7 @@ Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
 _PIXELS = (1, 10_000)  # a side of what a network sees
+_PLACES = (1, 10_000_000)  # along a side; a signal may have more of them than a picture
 _MOST = 2**31 - 1
 # The least and the greatest value of an option, by its name, which means the same everywhere. The upper bounds lie
 # beyond what anybody needs: a digit too many must not run for years or ask for terabytes.
@@ -62,11 +65,11 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "size_px": _PIXELS,
     "step": (0, _MOST),
     "step_size": (0, 1e6),
-    "stride": _PIXELS,
+    "stride": _PLACES,
     "superpixel": _PIXELS,
     "tiles": (1, 10_000),
-    "window": _PIXELS,
-    "windows": _PIXELS,
+    "window": _PLACES,
+    "windows": _PLACES,
     "worst": (1, 1_000_000),
 }
 _WORDS = {"clear": "a number, at least 0 and less than 1", "keep": "a number between 0 and 1",
@@ -187,13 +190,27 @@ def as_items(value: Any, name: str, expected: str) -> list[Any]:
 
 def as_pair(value: object, name: str) -> Pair:
     """(height, width) in pixels from one number for both, or two."""
-    expected = f"pixels, one number or (height, width), each {count_in_words(name)}"
-    pair = (
-        as_items(value, name, expected) if isinstance(value, Iterable) and plain(value) is value else [value] * 2
-    )
-    if len(pair) != 2:
+    height, width = as_sides(value, name, 2)
+    return height, width
+
+
+# By the number of sides: what they are called, and what they are measured in.
+SIDES: dict[int, tuple[str, str]] = {
+    1: ("(length,)", "samples"),
+    2: ("(height, width)", "pixels"),
+    3: ("(depth, height, width)", "voxels"),
+}
+
+
+def as_sides(value: object, name: str, n_sides: int) -> Sides:
+    """A number for each side, from one number for all, or as many."""
+    sides, unit = SIDES[n_sides]
+    expected = f"{unit}, one number or {sides}, each {count_in_words(name)}"
+    is_list = isinstance(value, Iterable) and plain(value) is value
+    given = as_items(value, name, expected) if is_list else [value] * n_sides
+    if len(given) != n_sides:
         raise unfit(value, name, expected)
-    return (as_count(pair[0], name), as_count(pair[1], name))
+    return tuple(as_count(side, name) for side in given)
 
 
 def which_is_nearer(metric: str) -> str:

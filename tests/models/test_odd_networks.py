@@ -326,18 +326,9 @@ def test_numbers_of_other_threads_are_left_alone_where_a_network_draws_none() ->
     assert float(torch.rand(())) not in expected
 
 
-class Signal(nn.Module):
-    """A network of signals, wrapped as the error about their shape says."""
+class Flattened(nn.Module):
+    """A network of volumes that takes their slices for the channels of a picture."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.fc = nn.Conv1d(2, 8, 3), nn.Linear(8, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.conv(x[:, :, 0]).relu().mean(2))
-
-
-class Volume(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.fc = nn.Conv3d(1, 4, 3), nn.Linear(4, 3)
@@ -346,19 +337,10 @@ class Volume(nn.Module):
         return self.fc(self.conv(x.reshape(len(x), 1, 8, 16, 16)).relu().mean((2, 3, 4)))
 
 
-@pytest.mark.parametrize(("network", "shape", "window"), [(Signal, (2, 1, 64), (1, 8)), (Volume, (8, 16, 16), 4)])
-def test_signals_and_volumes_work_as_the_error_says(
-    network: type[nn.Module], shape: object, window: object
-) -> None:
-    net, x = network(), torch.randn(2, *shape)  # type: ignore[misc]
-    for method, options in (
-        ("saliency", {}),
-        ("occlusion", {"window": window}),
-        ("integrated_gradients", {"n_steps": 4}),
-    ):
-        assert getattr(cs, method)(net, x, target=1, **options).values.any()
+def test_maps_of_another_number_of_sides_are_no_feature_maps_of_a_picture() -> None:
+    net, x = Flattened(), torch.randn(2, 8, 16, 16)
+    assert cs.saliency(net, x, target=1).values.any()
     with pytest.raises(LayerError, match=r"no feature map of more than one value.*use occlusion or saliency"):
         cs.grad_cam(net, x, target=1)
-    unwrapped = torch.randn(2, 2, 64) if network is Signal else torch.randn(2, 1, 8, 16, 16)
-    with pytest.raises(cs.ImageError, match=r"wrap the network in a module that takes \(N, C"):
-        cs.saliency(net, unwrapped, target=1)
+    volumes = cs.saliency(net.conv, x[:, None], target=lambda out: out.mean((1, 2, 3, 4)))
+    assert volumes.values.shape == (2, 8, 16, 16)

@@ -16,8 +16,8 @@ from ..models import NO_LAYERS, Layer, Model, Structure, as_maps, lie_in_place, 
 from ..targets import Several, Target, describe, is_of_classes
 from .method_run import Run
 
-# By the structure of a network: whether tokens lie where their patches are, by layer; and the layer from which
-# class scores are read, the same for all classes.
+# By the structure of a network: whether the places of a layer are those of the input, by its name; and the layer
+# from which class scores are read, the same for all classes.
 _IN_PLACE: weakref.WeakKeyDictionary[Structure, dict[str, bool]] = weakref.WeakKeyDictionary()
 _READ: weakref.WeakKeyDictionary[Structure, Layer] = weakref.WeakKeyDictionary()
 
@@ -42,9 +42,11 @@ def cam_layer(run: Run, name: str | None) -> CamLayer:
     """
     layer = _last_that_is_read(run) if name is None else _named(run.structure, name)
     run.describe(layer=layer.name)
-    if layer.held.startswith("tokens") and not _tokens_lie_in_place(run, layer):
+    may_be_mixed = layer.held.startswith("tokens") or len(run.inputs.shape) != 3
+    if may_be_mixed and not _lie_in_place(run, layer):
+        parts = "tokens" if layer.held.startswith("tokens") else "places"
         run.note(
-            f"the tokens of layer {layer.name!r} depend on their own patch of the image no more than on the rest: "
+            f"the {parts} of layer {layer.name!r} depend on their own part of the input no more than on the rest: "
             "they may be in another order, or so mixed that a map of them says little about where"
         )
     return CamLayer(layer.name, partial(as_maps, layer=layer))
@@ -59,7 +61,8 @@ def _named(structure: Structure, name: str) -> Layer:
     return chosen
 
 
-def _tokens_lie_in_place(run: Run, layer: Layer) -> bool:
+def _lie_in_place(run: Run, layer: Layer) -> bool:
+    """Whether tokens, or the places of a signal's or a volume's map, are those of the input, in its order."""
     known = _IN_PLACE.setdefault(run.structure, {})
     if layer.name not in known:
         found: dict[str, torch.Tensor] = {}

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch.nn import functional
 
+from ..checks import Sides
 from ..errors import LayerError
 from ..execution import check_differentiable, intercepted
 from ..results import Attribution
@@ -16,6 +17,7 @@ from .cam_layers import CamLayer, cam_layer
 from .method_run import Run
 from .scored import ScoredBatch, gradients_of
 
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # by the number of sides
 CamKind: TypeAlias = Literal["positive", "signed"]
 # From a layer's activations (n, K, h, w) and the gradients of the scores there, (T, n, K, h, w), to the weights of
 # the activations, which broadcast against the gradients.
@@ -60,16 +62,25 @@ def activations_and_gradients(batch: ScoredBatch, place: CamLayer) -> tuple[torc
     return place.maps(leaf).detach(), gradients
 
 
-def weighted_sum(
-    weights: torch.Tensor, activations: torch.Tensor, kind: CamKind, size: tuple[int, int]
-) -> torch.Tensor:
+def weighted_sum(weights: torch.Tensor, activations: torch.Tensor, kind: CamKind, size: Sides) -> torch.Tensor:
     """The maps (..., H, W): the sum of activations (..., K, h, w) by their weights, enlarged to ``size``."""
-    maps = (weights * activations).sum(dim=-3)
+    maps = (weights * activations).sum(dim=-1 - len(size))
     return enlarged(maps.clamp_min(0) if kind == "positive" else maps, size)
 
 
-def enlarged(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """Maps (..., h, w) at the size of the image, bilinear between the middles of their places."""
-    flat = maps.reshape(-1, 1, *maps.shape[-2:])
-    large = functional.interpolate(flat, size, mode="bilinear", align_corners=False)
-    return large.reshape(*maps.shape[:-2], *size)
+def enlarged(maps: torch.Tensor, size: Sides) -> torch.Tensor:
+    """Maps (..., h, w) at the size of the image, linear along each side between the middles of their places."""
+    n_sides = len(size)
+    flat = maps.reshape(-1, 1, *maps.shape[-n_sides:])
+    large = functional.interpolate(flat, size, mode=_LINEAR[n_sides], align_corners=False)
+    return large.reshape(*maps.shape[:-n_sides], *size)
+
+
+def places_of(activations: torch.Tensor) -> tuple[int, ...]:
+    """The dimensions of the places in activations (n, K, h, w), counted from the end."""
+    return tuple(range(2 - activations.ndim, 0))
+
+
+def over_places(weights: torch.Tensor, n_sides: int) -> torch.Tensor:
+    """Weights of channels (n, K) as they are multiplied with activations (n, K, h, w): (n, K, 1, 1)."""
+    return weights[(..., *(None,) * n_sides)]

@@ -35,6 +35,10 @@ from .method_run import Run
 from .replaced_functions import Replacement, replaced
 from .scored import ScoredImage, gradients_of
 
+# Maximum pooling, with the number of sides that it pools.
+_MAXIMA: dict[Any, int] = {
+    getattr(functional, f"{name}{n}d"): n for name in ("max_pool", "adaptive_max_pool") for n in (1, 2, 3)
+}
 SMALL = 1e-6  # a quotient of float32 differences smaller than this is mostly rounding
 
 
@@ -146,7 +150,7 @@ def _rules(notes: list[str]) -> dict[Any, Replacement]:
         | dict.fromkeys((*MATRIX_PRODUCTS, *QUOTIENTS), plain(notes, 2))
         | dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), _activation)
         | dict.fromkeys(PRODUCTS, product(_at_the_means))
-        | dict.fromkeys((functional.max_pool2d, functional.adaptive_max_pool2d), _maximum)
+        | dict.fromkeys(_MAXIMA, _maximum)
         | {functional.layer_norm: _layer_norm}
     )
 
@@ -212,16 +216,17 @@ def _maximum(func: Any, input: Any, *args: Any, **options: Any) -> Any:
     if not followed(input):
         return func(input, *args, **options)
     y, winners = func(input, *args, **(options | {"return_indices": True}))
+    first = -_MAXIMA[func]  # of the dimensions that winners are numbers in
     image, base = y.detach().chunk(2)
     greater = torch.maximum(image, base)
-    same = _both(winners[: len(image)] == winners[len(image) :]).flatten(-2)
-    change = _both(_difference(input)).flatten(-2)
+    same = _both(winners[: len(image)] == winners[len(image) :]).flatten(first)
+    change = _both(_difference(input)).flatten(first)
     way = torch.zeros_like(y)
     for winner, part in zip(winners.chunk(2), (greater - base, image - greater), strict=True):
-        at = _both(winner).flatten(-2)
+        at = _both(winner).flatten(first)
         there = change.gather(-1, at)
-        share = torch.where(there.abs() < SMALL, same / 2, _both(part).flatten(-2) / there)
-        way = way + (input.flatten(-2).gather(-1, at) * share).view_as(y)
+        share = torch.where(there.abs() < SMALL, same / 2, _both(part).flatten(first) / there)
+        way = way + (input.flatten(first).gather(-1, at) * share).view_as(y)
     return instead(y, way)
 
 

@@ -13,7 +13,7 @@ from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
 from .cam_layers import cam_layer
-from .cams import CamKind, kept_at, weighted_sum
+from .cams import CamKind, kept_at, over_places, weighted_sum
 from .method_run import Run
 from .scored import ScoredBatch
 
@@ -97,4 +97,4 @@ def _first_component(activations: torch.Tensor) -> torch.Tensor:
     vector = torch.linalg.svd(matrix, full_matrices=False).Vh[:, 0]
     total = (matrix.sum(dim=1) * vector).sum(dim=1, keepdim=True)
     signed: torch.Tensor = torch.where(total < 0, -1, 1) * vector
-    return signed[:, :, None, None]
+    return over_places(signed, activations.ndim - 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..models import Model
@@ -11,7 +12,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .cams import CamKind, cam
+from .cams import CamKind, cam, places_of
 from .method_run import Run
 
 
@@ -80,4 +81,8 @@ def grad_cam(
         gradients="layer",
         progress=progress,
     )
-    return cam(run, layer, kind, lambda activations, gradients: gradients.mean(dim=(-2, -1), keepdim=True))
+
+    def weights_of(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients.mean(dim=places_of(activations), keepdim=True)
+
+    return cam(run, layer, kind, weights_of)

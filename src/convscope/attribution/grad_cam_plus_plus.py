@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .cams import CamKind, cam
+from .cams import CamKind, cam, places_of
 from .method_run import Run
 
 
@@ -86,7 +86,8 @@ def grad_cam_plus_plus(
 
 
 def _weights(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    total = activations.sum(dim=(-2, -1), keepdim=True)
+    places = places_of(activations)
+    total = activations.sum(dim=places, keepdim=True)
     shares = gradients**2 / (2 * gradients**2 + total * gradients**3)
     shares = shares.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # no gradient there
-    return (shares * gradients.clamp_min(0)).sum(dim=(-2, -1), keepdim=True)
+    return (shares * gradients.clamp_min(0)).sum(dim=places, keepdim=True)

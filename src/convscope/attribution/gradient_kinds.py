@@ -22,15 +22,16 @@ def gradient_unit(kind: GradientKind, score: Score) -> str:
     return _UNITS[kind].format(score)
 
 
-def per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: GradientKind) -> torch.Tensor:
-    """A gradient (..., C, H, W) at images x (..., C, H, W) as (..., H, W).
+def per_pixel(gradient: torch.Tensor, x: torch.Tensor, kind: GradientKind, n_sides: int) -> torch.Tensor:
+    """A gradient (..., C, *sides) at images x (..., C, *sides) as (..., *sides), of so many sides.
 
     absolute:          max over channels c of |g_c|
     signed:            sum over channels of g_c
     input_x_gradient:  sum over channels of x_c * g_c
     """
+    channels = -1 - n_sides
     if kind == "absolute":
-        return gradient.abs().amax(dim=-3)
+        return gradient.abs().amax(dim=channels)
     if kind == "signed":
-        return gradient.sum(dim=-3)
-    return (gradient * x).sum(dim=-3)
+        return gradient.sum(dim=channels)
+    return (gradient * x).sum(dim=channels)

@@ -14,7 +14,7 @@ from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
 from .cam_layers import cam_layer
-from .cams import activations_and_gradients, kept_at, weighted_sum
+from .cams import activations_and_gradients, kept_at, places_of, weighted_sum
 from .gradient_kinds import GradientKind, per_pixel
 from .method_run import Run
 from .rectified_gradients import guided, rectified
@@ -91,12 +91,12 @@ def guided_grad_cam(
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
         activations, gradients = activations_and_gradients(batch, place)
-        weights = gradients.mean(dim=(-2, -1), keepdim=True)
+        weights = gradients.mean(dim=places_of(activations), keepdim=True)
         maps = weighted_sum(weights, activations, "positive", batch.size)
         with rectified(run, guided):
             x = batch.x.detach().requires_grad_()
             scores = batch.targets.of(run.model.module(x.clone()), len(x))
         check_differentiable(scores, run.model.name)
-        return per_pixel(gradients_of(scores, x), batch.x, kind) * maps
+        return per_pixel(gradients_of(scores, x), batch.x, kind, len(batch.size)) * maps
 
     return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))

@@ -113,6 +113,6 @@ def _along_the_line(image: ScoredImage, start: torch.Tensor, n_steps: int) -> to
 
     def total_of(first: int, end: int) -> torch.Tensor:
         shares = (torch.arange(first, end, device=way.device, dtype=way.dtype) + 0.5) / n_steps
-        return image.gradients(start + shares[:, None, None, None] * way).sum(dim=1)
+        return image.gradients(start + shares.view(-1, *(1,) * way.ndim) * way).sum(dim=1)
 
     return (way * image.mean_over(n_steps, total_of)).sum(dim=1)

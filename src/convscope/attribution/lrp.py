@@ -104,7 +104,7 @@ def lrp(
         unit=f"share of the score ({score})",
         progress=progress,
     )
-
+    run.inputs.need_pictures(run.method)  # batch norms are folded into convolutions of pictures alone
     if run.model.dtype == torch.float16:
         raise ModelError(
             f"{run.model.name} is in float16, whose numbers are too coarse for the relevance of a pixel: run "

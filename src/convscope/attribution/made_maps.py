@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
+from ..checks import Sides
 from ..errors import ModelError
 from ..models import Packing
 from ..results import Array
@@ -31,22 +32,24 @@ class MadeMaps:
 
     Args:
         method: its name.
+        sides: (H, W) of the images, (L,) of signals, or (D, H, W) of volumes.
         packing: how several inputs that are explained together lie in one image.
         signed: whether values can be negative. Of an input that is an image, the channels of a signed map are
             added up for its picture, and of others the largest counts, as methods do it for images.
     """
 
-    def __init__(self, method: str, packing: Packing | None, signed: bool) -> None:
-        self._method, self._packing, self._signed = method, packing, signed
+    def __init__(self, method: str, sides: Sides, packing: Packing | None, signed: bool) -> None:
+        self._method, self._sides, self._packing, self._signed = method, sides, packing, signed
         self._made: list[_Made] = []
 
     def __len__(self) -> int:
         return sum(len(made.values) for made in self._made)
 
     def add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
-        """Take in maps (T, n, H, W) of n images."""
-        if maps.shape[:2] != (len(targets) // len(names), len(names)) or maps.ndim != 4:
-            raise ValueError(f"{self._method} made maps {tuple(maps.shape)}; expected (targets, images, H, W)")
+        """Take in maps (T, n, *sides) of n images."""
+        expected = (len(targets) // len(names), len(names), *self._sides)
+        if maps.shape != expected:
+            raise ValueError(f"{self._method} made maps {tuple(maps.shape)}; expected {expected}")
         if not torch.isfinite(maps).all():
             why = "though the score is not; the network has an operation with no gradient there"
             raise ModelError(f"{names[0]}: the map is NaN or infinite somewhere, {why}")

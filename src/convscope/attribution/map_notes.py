@@ -71,11 +71,11 @@ def _digest(array: Array) -> bytes:
 
 
 def completeness_errors(values: torch.Tensor, change: torch.Tensor) -> list[float]:
-    """How far the sum of each map (T, ..., H, W) is from the ``change`` (T, ...) of the score, as a share of it.
+    """How far the sum of each map (T, ..., *sides) is from the ``change`` (T, ...) of the score, as a share of it.
 
     Image by image, for each image its T targets.
     """
-    total = values.sum(dim=(-2, -1)).to(change)
+    total = values.sum(dim=tuple(range(change.ndim, values.ndim))).to(change)
     # Where both are rounding, nothing had to add up and nothing was found: no error.
     size = torch.maximum(total.abs(), change.abs())
     error = (total - change).abs() / torch.where(change != 0, change.abs(), size)

@@ -43,8 +43,8 @@ from .map_notes import (
 from .scored import ScoredBatch, ScoredImage
 from .steps import Steps
 
-BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, H, W)
-ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, H, W)
+BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, *sides)
+ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, *sides)
 # From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
 Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 Gradients: TypeAlias = Literal["image", "layer", "none"]
@@ -98,7 +98,7 @@ class Run:
         self.layers: dict[str, list[Array]] = {}  # maps (h, w) by name, in the order of the values
         self.steps = Steps(len(self.inputs), n_steps, progress)
         self._unit, self._signed = self._unit_in_words(unit, target), signed
-        self._made = MadeMaps(method, bound.packing, signed)
+        self._made = MadeMaps(method, self.inputs.shape[1:], bound.packing, signed)
 
     def _unit_in_words(self, unit: str, target: Target) -> str:
         if isinstance(self.target, Towards | Direction):

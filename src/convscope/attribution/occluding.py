@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 import torch
 
-from ..checks import Pair, Precision, as_choice, unfit
+from ..checks import Pair, Precision, Sides, as_choice, unfit
+from ..errors import ParameterError
 from ..perturbation import (
     Baseline,
     Engine,
@@ -95,9 +96,9 @@ def _sign_check(run: Run, baseline: Baseline, seed: int) -> Callable[[ScoredImag
 
 def masks_for(
     shape: Shape | Array,
-    size: Pair,
-    window: int | Pair | None,
-    stride: int | Pair | None,
+    size: Sides,
+    window: int | Sides | None,
+    stride: int | Sides | None,
     patch: Pair = (1, 1),
 ) -> tuple[MasksOf, dict[str, Any]]:
     """How to make the masks of an image of this size (H, W), and what to say of them in the provenance."""
@@ -106,7 +107,13 @@ def masks_for(
         return lambda pixels: fixed, {"shape": f"{len(fixed)} masks"}
     window, stride = check_windows(size, window, stride, patch)
     if shape == "superpixel":
-        return lambda pixels: superpixels(pixels, window), {"shape": shape, "window": window}
+        if len(window) != 2:
+            raise ParameterError(
+                f"shape='superpixel' needs pictures (N, C, H, W), and these have the size {size}: take "
+                "'rectangle', 'ellipse' or an array of masks"
+            )
+        height, width = window
+        return lambda pixels: superpixels(pixels, (height, width)), {"shape": shape, "window": window}
     if shape in ("rectangle", "ellipse"):
         grid = windows(size, window, stride, shape=shape)
         return lambda pixels: grid, {"shape": shape, "window": window, "stride": stride}
@@ -115,7 +122,7 @@ def masks_for(
     raise unfit(shape, "shape", "'rectangle', 'ellipse', 'superpixel' or an array of masks")
 
 
-def averaged(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.Tensor:
+def averaged(drops: torch.Tensor, masks: Masks, size: Sides) -> torch.Tensor:
     """The mean drop (T, H, W) of the masks that cover each pixel; 0 where none does.
 
     Args:
@@ -125,10 +132,11 @@ def averaged(drops: torch.Tensor, masks: Masks, size: Pair) -> torch.Tensor:
     """
     total = torch.zeros((drops.shape[1], *size), dtype=torch.float64, device="cpu")
     cover = torch.zeros(size, dtype=torch.float64, device="cpu")
+    each = (-1, *(1 for _ in size))
     for numbers, hidden in masks:
         for number, mask in zip(numbers, hidden, strict=True):
-            top, left, bottom, right = masks.rectangles[number]
-            here = (slice(top, bottom), slice(left, right))
-            total[:, *here] += drops[number][:, None, None] * mask[here]
+            first, last = np.split(masks.rectangles[number], 2)
+            here = tuple(map(slice, first, last))
+            total[:, *here] += drops[number].view(each) * mask[here]
             cover[here] += mask[here]
     return torch.where(cover > 0, total / cover, 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, Precision
+from ..checks import Precision, Sides
 from ..models import Model
 from ..perturbation import Baseline, Engine, Shape
 from ..progress import Progress
@@ -27,8 +27,8 @@ def occlusion(
     images: Any,
     *,
     target: Target = None,
-    window: int | Pair | None = None,
-    stride: int | Pair | None = None,
+    window: int | Sides | None = None,
+    stride: int | Sides | None = None,
     baseline: Baseline = "mean",
     shape: Shape | np.ndarray[Any, np.dtype[Any]] = "rectangle",
     score: Score = "logit",
@@ -56,18 +56,20 @@ def occlusion(
         window: pixels of the network's input, one number or (height, width); by default 32, or a quarter of
             the input's side where that is less. For a network that first cuts the image into patches, as most
             transformers do, the default is the nearest whole number of patches: 28 for patches of 14.
-            `convscope.occlusion_multiscale` takes several sizes, or finds one for each image.
+            `convscope.occlusion_multiscale` takes several sizes, or finds one for each image. Of signals
+            (length,), by default a 16th of it; of volumes (depth, height, width), by default a quarter of each.
         stride: pixels from one window to the next, at most the window; by default half of it. If the window is a
             whole number of patches, so is the stride, and every window covers whole patches.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
             tensor. A note says where the image's border is of one color and the baseline of another, and where
             the windows that matter most have another sign over another baseline.
-        shape: "rectangle"; "ellipse", inscribed in the window; "superpixel", each hidden once, about as
-            large as the window; or an array of masks (M, H, W) of booleans, True where hidden.
+        shape: "rectangle"; "ellipse", inscribed in the window; "superpixel" of a picture, each hidden once, about
+            as large as the window; or an array of masks (M, H, W) of booleans, True where hidden.
         score: "logit" (before softmax) or "probability".
         engine: "incremental" computes again only what a window changed, for the same scores many times as fast;
-            "dense" runs the whole network for each window; "auto" is incremental where that pays, on CPUs.
+            "dense" runs the whole network for each window, as always for signals and volumes; "auto" is
+            incremental where that pays, on CPUs.
         precision: "float32", exact, or "bfloat16", faster on processors that support it, with an error that is
             measured.
         seed: of the noise baseline.

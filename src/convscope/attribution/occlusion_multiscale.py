@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..checks import Pair, Precision, as_pair, unfit
+from ..checks import Precision, Sides, as_sides, unfit
 from ..models import Model
 from ..perturbation import Baseline, Engine, Shape, curves, n_variants, ranks, tried_windows
 from ..progress import Progress
@@ -29,8 +30,8 @@ def occlusion_multiscale(
     images: Any,
     *,
     target: Target = None,
-    windows: list[int | Pair] | Literal["auto"] = "auto",
-    stride: int | Pair | None = None,
+    windows: list[int | Sides] | Literal["auto"] = "auto",
+    stride: int | Sides | None = None,
     baseline: Baseline = "mean",
     shape: Shape = "rectangle",
     score: Score = "logit",
@@ -105,11 +106,11 @@ def occlusion_multiscale(
     )
     size = run.inputs.shape[1:]
     sizes = tried_windows(size) if isinstance(windows, str) else windows
-    pairs = list(dict.fromkeys(as_pair(window, "windows") for window in sizes))
-    if not pairs:
+    each = list(dict.fromkeys(as_sides(window, "windows", len(size)) for window in sizes))
+    if not each:
         raise unfit(windows, "windows", "'auto' or one size at least")
-    every_masks_of = [masks_for(shape, size, window, stride)[0] for window in pairs]
-    run.describe(shape=shape, windows="auto" if is_auto else pairs, stride=stride)
+    every_masks_of = [masks_for(shape, size, window, stride)[0] for window in each]
+    run.describe(shape=shape, windows="auto" if is_auto else each, stride=stride)
     occluder = Occluder(run, baseline=baseline, engine=engine, precision=precision, seed=seed)
 
     def maps_of(image: ScoredImage) -> torch.Tensor:
@@ -124,7 +125,7 @@ def occlusion_multiscale(
         if is_auto:
             run.measured.setdefault("windows", []).append(sizes[best])
             return maps[best]
-        return _mean_of_shares(run, maps, pairs, size)
+        return _mean_of_shares(run, maps, each, size)
 
     return run.by_image(maps_of)
 
@@ -139,10 +140,10 @@ def _most_faithful(image: ScoredImage, behind: torch.Tensor, maps: list[torch.Te
     return int(np.nan_to_num(totals, nan=-np.inf).argmax())  # the score of a part may be NaN
 
 
-def _mean_of_shares(run: Run, maps: list[torch.Tensor], windows: list[Pair], size: Pair) -> torch.Tensor:
+def _mean_of_shares(run: Run, maps: list[torch.Tensor], windows: list[Sides], size: Sides) -> torch.Tensor:
     """The mean of maps (T, H, W), each divided by the share of the image its window hides, and kept as a layer."""
     scaled = []
-    for values, (height, width) in zip(maps, windows, strict=True):
-        run.layers.setdefault(f"window {height} x {width}", []).extend(values.float().numpy())
-        scaled.append(values / (height * width / (size[0] * size[1])))
+    for values, window in zip(maps, windows, strict=True):
+        run.layers.setdefault(f"window {' x '.join(map(str, window))}", []).extend(values.float().numpy())
+        scaled.append(values / (math.prod(window) / math.prod(size)))
     return torch.stack(scaled).mean(dim=0)

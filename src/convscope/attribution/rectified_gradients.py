@@ -33,7 +33,7 @@ def rectified_maps(run: Run, rectifier: Rectifier, kind: GradientKind) -> Attrib
     """The maps of a method that is the gradient with another rectifier."""
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
-        return per_pixel(batch.gradients(), batch.x, kind)
+        return per_pixel(batch.gradients(), batch.x, kind, len(batch.size))
 
     return run.by_batch(maps_of, keeping=lambda _: rectified(run, rectifier), folds=False)
 

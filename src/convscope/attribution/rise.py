@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..checks import Pair
+from ..checks import Sides
 from ..errors import ParameterError
 from ..models import Model
 from ..perturbation import Baseline, describe_baseline, finite, hiding
@@ -57,7 +57,7 @@ def rise(
         target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
             (N,), or None for the predicted class.
         n_masks: the number of masks; the noise falls with its square root.
-        cells: of a mask's grid along each side, at most as many as the shorter side has pixels. Fewer cells show
+        cells: of a mask's grid along each side, at most as many as the shortest side has pixels. Fewer cells show
             larger parts.
         keep: the probability that a cell is shown, between 0 and 1.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
@@ -131,27 +131,34 @@ def rise(
 
 
 def random_masks(
-    n: int, cells: int, keep: float, size: Pair, seed: int, like: torch.Tensor
+    n: int, cells: int, keep: float, size: Sides, seed: int, like: torch.Tensor
 ) -> Callable[[int, int], torch.Tensor]:
     """n masks, 1 where the image is shown and 0 where it is hidden; the function returns some of them, (m, H, W).
 
-    A grid (cells, cells) of zeros and ones is upsampled bilinearly to one cell more than the image each way, and
-    cut at a random offset. Mask m depends only on the seed and on m. The masks have the type and device of
-    ``like``.
+    A grid (cells, cells) of zeros and ones is upsampled linearly to one cell more than the image each way, and
+    cut at a random offset; that of a signal is (cells,), of a volume (cells, cells, cells). Mask m depends only on
+    the seed and on m. The masks have the type and device of ``like``.
     """
     generator = torch.Generator().manual_seed(seed)
-    shape = (n, cells * cells + 2)  # one row a mask
+    n_sides = len(size)
+    shape = (n, cells**n_sides + n_sides)  # one row a mask
     drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
-    grids = (drawn[:, :-2] < keep).reshape(n, cells, cells).to(like)
+    grids = (drawn[:, :-n_sides] < keep).reshape(n, *(cells,) * n_sides).to(like)
     sides = [math.ceil(length / cells) for length in size]  # of a cell, in pixels
-    down, right = (_upsampling(cells, side).to(like) for side in sides)
-    offsets = (drawn[:, -2:] * torch.tensor(sides, device="cpu")).long().to(like.device)
-    rows, columns = (torch.arange(length, device=like.device) for length in size)
+    weights = [_upsampling(cells, side).to(like) for side in sides]
+    offsets = (drawn[:, -n_sides:] * torch.tensor(sides, device="cpu")).long().to(like.device)
+    steps = [torch.arange(length, device=like.device) for length in size]
 
     def some(first: int, end: int) -> torch.Tensor:
-        top, left = offsets[first:end, :1], offsets[first:end, 1:]
         # Bilinear is linear down times linear across: (m, H, cells) @ (m, cells, cells) @ (m, cells, W).
-        return down[top + rows] @ grids[first:end] @ right[left + columns].mT
+        starts = offsets[first:end].T[..., None]
+        *before, last = (weight[start + step] for weight, start, step in zip(weights, starts, steps, strict=True))
+        masks = grids[first:end]
+        for n_done, weight in enumerate(before):
+            done = masks.shape[: 1 + n_done]
+            each = weight.view(len(weight), *(1,) * n_done, *weight.shape[1:])
+            masks = (each @ masks.reshape(*done, cells, -1)).reshape(*done, -1, *(cells,) * (n_sides - n_done - 1))
+        return (masks.reshape(len(masks), -1, cells) @ last.mT).reshape(len(masks), *size)
 
     return some
 

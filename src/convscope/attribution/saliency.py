@@ -78,6 +78,6 @@ def saliency(
     )
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
-        return per_pixel(batch.gradients(), batch.x, kind)
+        return per_pixel(batch.gradients(), batch.x, kind, len(batch.size))
 
     return run.by_batch(maps_of)

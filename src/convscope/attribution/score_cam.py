@@ -14,7 +14,7 @@ from ..registry import register, tried_by
 from ..results import Attribution
 from ..targets import Score, Target
 from .cam_layers import cam_layer
-from .cams import CamKind, enlarged, kept_at, weighted_sum
+from .cams import CamKind, enlarged, kept_at, over_places, weighted_sum
 from .method_run import Run
 from .scored import ScoredImage
 
@@ -90,7 +90,7 @@ def score_cam(
     def maps_of(image: ScoredImage) -> torch.Tensor:
         with kept_at(run, place) as kept:
             image.scores_of(image.x[None])
-        (activations,), size = place.maps(kept[0]), image.shape[1:]
+        (activations,), size = place.maps(kept[0]), image.size
         run.steps.each = len(activations)
 
         def seen_through(first: int, end: int) -> torch.Tensor:
@@ -98,7 +98,7 @@ def score_cam(
 
         scores = image.score_variants(len(activations), seen_through)
         finite(scores.flatten(), [image.name] * scores.numel())
-        weights = scores.softmax(dim=0).to(activations).T[:, :, None, None]
+        weights = over_places(scores.softmax(dim=0).to(activations).T, len(size))
         return weighted_sum(weights, activations, kind, size)
 
     return run.by_image(maps_of)
@@ -106,5 +106,6 @@ def score_cam(
 
 def _masks(maps: torch.Tensor) -> torch.Tensor:
     """Maps (m, H, W) from 0 to 1 each; 0 where one is the same everywhere."""
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    places = tuple(range(1, maps.ndim))
+    low, high = maps.amin(dim=places, keepdim=True), maps.amax(dim=places, keepdim=True)
     return (maps - low) / torch.where(high > low, high - low, 1)

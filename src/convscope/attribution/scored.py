@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..checks import InputShape, Sides
 from ..execution import check_differentiable, in_batches
 from ..models import Model
 from ..perturbation import score_variants
@@ -22,8 +23,8 @@ class ScoredBatch:
 
     Attributes:
         model: the network.
-        x: (n, C, H, W), the images.
-        pixels: (n, H, W, 3) uint8, the images as pictures.
+        x: (n, C, H, W), the images; or signals (n, C, L), volumes (n, C, D, H, W).
+        pixels: (n, H, W, 3) uint8, the images as `Model.to_pixels` shows them.
         names: of the images, n.
         targets: whose scores they are.
         scores: (n, T), with the graph of the pass that made them where the run takes gradients.
@@ -41,9 +42,9 @@ class ScoredBatch:
     kept: Any = None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the images."""
-        return self.x.shape[2], self.x.shape[3]
+    def size(self) -> Sides:
+        """(height, width) of the images, (length,) of signals, (depth, height, width) of volumes."""
+        return tuple(self.x.shape[2:])
 
     def gradients(self) -> torch.Tensor:
         """The gradients (T, n, C, H, W) of the scores with respect to the images; can be taken once."""
@@ -57,8 +58,8 @@ class ScoredImage:
 
     Attributes:
         model: the network.
-        x: (C, H, W), the image.
-        pixels: (H, W, 3) uint8, the image as a picture.
+        x: (C, H, W), the image; or a signal (C, L), a volume (C, D, H, W).
+        pixels: (H, W, 3) uint8, the image as `Model.to_pixels` shows it.
         name: of the image.
         position: its place among all images of the call.
         targets: whose scores they are.
@@ -80,9 +81,14 @@ class ScoredImage:
     advance: Callable[[int], None]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> InputShape:
         """(C, H, W)."""
-        return self.x.shape[0], self.x.shape[1], self.x.shape[2]
+        return tuple(self.x.shape)
+
+    @property
+    def size(self) -> Sides:
+        """(height, width), as of `ScoredBatch`."""
+        return self.shape[1:]
 
     @property
     def spread(self) -> torch.Tensor | None:

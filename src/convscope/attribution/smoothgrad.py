@@ -90,6 +90,6 @@ def smoothgrad(
 
     def maps_of(image: ScoredImage) -> Tensor:
         (mean,) = mean_powers(image, n_samples, noise, seed, powers=1)
-        return per_pixel(mean, image.x, kind)
+        return per_pixel(mean, image.x, kind, len(image.size))
 
     return run.by_image(maps_of)

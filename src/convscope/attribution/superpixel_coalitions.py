@@ -32,7 +32,9 @@ def superpixel_maps(
         coalitions_of: from the number D of superpixels to which are shown, (M, D) of booleans.
         values_of: from these, and the scores (M, T) of the image with no others shown, to values (T, D).
     """
-    about_px = check_superpixel(superpixel, run.inputs.shape[1:])
+    run.inputs.need_pictures(run.method)
+    _, height, width = run.inputs.shape
+    about_px = check_superpixel(superpixel, (height, width))
     run.describe(superpixel=about_px)
     hide = hiding(run.model, baseline, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes)
 
@@ -50,7 +52,8 @@ def superpixel_maps(
 def check_superpixel(superpixel: int | Pair | None, size: Pair) -> Pair:
     """About how large a superpixel is, (height, width): by default as large as a window of `occlusion`."""
     if superpixel is None:
-        return check_windows(size, None, None)[0]
+        height, width = check_windows(size, None, None)[0]
+        return height, width
     pair = as_pair(superpixel, "superpixel")
     if pair[0] > size[0] or pair[1] > size[1]:
         raise ParameterError(f"superpixel={superpixel}: larger than the image the network sees, {size}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checks import Precision
+from ..checks import InputShape, Precision
 from ..errors import LayerError, ModelError
 from ..execution import OUTPUT, copied, evaluating, folded_batch_norm, main_output, module_at, place_of, run_to
 from ..models import Layer, Model, as_maps
@@ -42,13 +42,13 @@ class Extractor:
 
     model: Model
     layer: Layer
-    shape: tuple[int, int, int]
+    shape: InputShape
     precision: Precision = "float32"
     compiled: bool = False
     scores: bool = False
 
     @classmethod
-    def at(cls, model: Model, shape: tuple[int, int, int], layer: str | None, **options: Any) -> Extractor:
+    def at(cls, model: Model, shape: InputShape, layer: str | None, **options: Any) -> Extractor:
         """At the layer of a name; by default what the classifier takes in, or the output where there is none."""
         found = model.feature_layer(shape) if layer is None else model.checked(shape).find(layer)
         return cls(model, found, shape, **options)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch.utils.data import DataLoader
 
+from ..checks import InputShape
 from ..errors import ImageError
 from ..execution.running import refuse_where_it_cannot_run
 from ..images import ImageSet, ImageSource, load_images
@@ -22,6 +23,8 @@ from ..store.lance import as_place
 from ..store.thumbnails import encode, thumbnail_of
 from .features import Features
 from .reading import Picture, read, read_for_store
+
+_WHY_PICTURES = "embeddings keep a thumbnail of each; feature_maps(layer=) gives vectors of these, too"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Files:
     one_by_one: bool = False
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> InputShape:
         return self.model.input_shape()
 
     @property
@@ -112,7 +115,7 @@ class Tensors:
         self._classes: Sequence[str] = ()
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
-            first = check_tensor(images, model.n_channels)
+            first = check_tensor(images, model.n_channels, pictures=_WHY_PICTURES)
             self._n = len(images)
         else:
             self._batches = images
@@ -136,7 +139,8 @@ class Tensors:
                 # A copy, as a network that begins with an in-place operation would change the caller's tensor.
                 # Also where the caller is in inference mode, a tensor that may be changed outside of it.
                 with torch.inference_mode(False):
-                    x = check_tensor(every[first : first + size], self._model.n_channels).detach().clone()
+                    some = every[first : first + size]
+                    x = check_tensor(some, self._model.n_channels, pictures=_WHY_PICTURES).detach().clone()
                 marks = [None] * len(x) if labels is None else labels[first : first + size]
                 pictures = self._pictures(x, marks, n_done)
                 n_done += len(x)

@@ -91,6 +91,7 @@ def compare(
     entries = entries_of(methods, layers, options)
     check_call(target, regions, measures, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
+    model.inputs(looked_at).need_pictures("compare")
     if layers is not None:
         structure = model.checked(model.inputs(looked_at).shape)
         for layer in layers:

@@ -9,9 +9,9 @@ from ..results import CONTROLS, Array
 
 def control_maps(size: tuple[int, ...], seed: int) -> list[Array]:
     """A map (H, W) for each of `CONTROLS`: random numbers, and a Gaussian with sigma a quarter of each side."""
-    y, x = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in size)
+    off = np.ix_(*(((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in size))
     maps = {
         "random": np.random.default_rng(seed).random(size).astype(np.float32),
-        "center": np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2).astype(np.float32),
+        "center": np.exp(-sum(along**2 for along in off) / 2).astype(np.float32),
     }
     return [maps[name] for name in CONTROLS]

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution.method_run import Run
-from ..checks import as_array, as_count, as_items
+from ..checks import Sides, as_array, as_count, as_items
 from ..errors import Interrupted, ParameterError
 from ..models import Model, as_model
 from ..progress import Progress
@@ -60,7 +60,8 @@ def evaluate(
             One map for each image.
         target: the target of the maps; by default the predicted class. A result for another target is an error.
         measures: names of `MEASURES`; by default all that can be taken, with curves over the mean and the blurred
-            image. ``max_sensitivity`` runs the method 5 more times; ``road`` takes about 2 seconds a map.
+            image. ``max_sensitivity`` runs the method 5 more times; ``road`` is for pictures, and takes about 2
+            seconds a map.
         regions: where the target is, for pointing and localization: masks (N, H, W) of booleans, or boxes
             (N, 4): left, top, right, bottom in pixels of the network's input.
         n_steps: steps of each deletion and insertion curve.
@@ -106,9 +107,9 @@ def evaluate(
         gradients="none",
         progress=progress,
     )
-    size = (run.inputs.shape[1], run.inputs.shape[2])
+    size = run.inputs.shape[1:]
     masks = regions_of(regions, len(run.inputs), size)
-    wanted = check_measures(measures, has_regions=masks is not None)
+    wanted = check_measures(measures, has_regions=masks is not None, of_pictures=len(size) == 2)
     maps = {name: _values(name, m, len(run.inputs), size) for name, m in given.items()}
     work = Measuring(run, given, maps, wanted, masks, n_steps, seed)
     about = {
@@ -196,9 +197,9 @@ def _by_name(attributions: Any) -> dict[str, GivenMaps]:
     return named
 
 
-def _values(name: str, given: Any, n_images: int, size: tuple[int, int]) -> Array:
+def _values(name: str, given: Any, n_images: int, size: Sides) -> Array:
     values = given.values if isinstance(given, Attribution) else as_array(given, name, "maps (N, H, W)")
-    if values.ndim != 3 or values.shape[1:] != size or not 1 <= len(values) <= n_images:
+    if values.shape[1:] != size or not 1 <= len(values) <= n_images:
         expected = f"{counted(n_images, 'image')} of {size}"
         raise ParameterError(f"{name}: maps of shape {values.shape} for {expected}")
     if values.dtype.kind not in "fiub":

@@ -80,6 +80,7 @@ def mask_study(
     model, images = as_model(model).bound(images)
     check_call(target, None, CURVES, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
+    model.inputs(looked_at).need_pictures("mask_study")
     for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):
         if given is not None and not len(given):
             raise ParameterError(f"{name}=[]: expected a list of at least one")

@@ -41,6 +41,7 @@ class Measure:
     source: str
     baseline: str | None = None
     needs_regions: bool = False
+    needs_pictures: bool = False
     n_scores: int = 0
 
     @property
@@ -58,6 +59,7 @@ def measure(
     source: str,
     over: Sequence[str] = (),
     needs_regions: bool = False,
+    needs_pictures: bool = False,
     n_scores: int = 0,
 ) -> Callable[[Function], Function]:
     """Enter a function into `MEASURES` under its name, with its docstring as the text.
@@ -67,7 +69,7 @@ def measure(
 
     def enter(function: Function) -> Function:
         name, text = function.__name__, (function.__doc__ or "").rstrip(".")
-        about = Measure(function, text, direction, unit, source, None, needs_regions, n_scores)
+        about = Measure(function, text, direction, unit, source, None, needs_regions, needs_pictures, n_scores)
         if not over:
             MEASURES[name] = about
         for baseline in over:
@@ -90,7 +92,13 @@ def insertion(maps: MapsOfImage, baseline: str) -> Array:
     return maps.areas["insertion", baseline]
 
 
-@measure(direction="higher", unit="score", source="Rong et al. 2022, arXiv 2202.00449", n_scores=2 * len(SHARES))
+@measure(
+    direction="higher",
+    unit="score",
+    source="Rong et al. 2022, arXiv 2202.00449",
+    needs_pictures=True,
+    n_scores=2 * len(SHARES),
+)
 def road(maps: MapsOfImage) -> Array:
     """Score without the lowest pixels minus score without the highest, filled in from their neighbors."""
     return road_scores(maps.x, maps.orders, maps.image.score_variants, maps.seed)
@@ -193,17 +201,22 @@ def curve_baselines(names: Sequence[str]) -> tuple[str, ...]:
     return OVER if asked <= {*OVER} else tuple(name for name in NAMED if name in asked)
 
 
-def check_measures(names: object, *, has_regions: bool) -> tuple[str, ...]:
+def check_measures(names: object, *, has_regions: bool, of_pictures: bool = True) -> tuple[str, ...]:
     """The names of the measures to take; by default all that can be, with curves over `OVER` only."""
     if names is None:
         return tuple(
             name
             for name, about in MEASURES.items()
-            if about.baseline in (None, *OVER) and (has_regions or not about.needs_regions)
+            if about.baseline in (None, *OVER)
+            and (has_regions or not about.needs_regions)
+            and (of_pictures or not about.needs_pictures)
         )
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise ParameterError(f"measures={names!r}: expected a list of names")
     for name in names:
-        if MEASURES[as_choice(name, "measures", tuple(MEASURES))].needs_regions and not has_regions:
+        about = MEASURES[as_choice(name, "measures", tuple(MEASURES))]
+        if about.needs_regions and not has_regions:
             raise ParameterError(f"measures: {name!r} needs regions=, the boxes or masks of what is to be found")
+        if about.needs_pictures and not of_pictures:
+            raise ParameterError(f"measures: {name!r} needs pictures (N, C, H, W)")
     return tuple(dict.fromkeys(names))

@@ -85,6 +85,7 @@ def sanity_check(
     started = time.perf_counter()
     model, image = as_model(model).bound(image)
     method = method_key(method)
+    model.inputs(image).need_pictures("sanity_check")
     index, n_classes = _class_asked(model, image, target)
     stages = stages_of(in_order(model, image), n_stages)
     others = _other_classes(index, n_classes, seed)

@@ -21,7 +21,8 @@ _TRANSPARENT = (
 # Nodes with which no classifier ends.
 _INNER = (
     "Convolution", "MkldnnConvolution", "NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm",
-    "MaxPool2D", "AdaptiveMaxPool2D", "Gelu", "Silu", "Hardswish", "Hardtanh", "Elu", "LeakyRelu", "Mish", "Tanh",
+    "MaxPool2D", "MaxPool3D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "Gelu", "Silu", "Hardswish", "Hardtanh",
+    "Elu", "LeakyRelu", "Mish", "Tanh",
     "Prelu", "LinalgVectorNorm", "Norm", "Clamp", "Bmm", "ScaledDot", "Rsqrt", "Var", "AccumulateGrad",
 )  # fmt: skip
 _LINEAR = ("Addmm", "MmBackward", "Linear", "Convolution")

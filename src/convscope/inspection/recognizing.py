@@ -121,7 +121,7 @@ def _tokens(structure: Structure, calls: list[Call]) -> str:
 
 def _embedding(model: Model, shape: Shape) -> str:
     try:
-        layer = model.feature_layer(shape)  # type: ignore[arg-type]
+        layer = model.feature_layer(shape)
     except ConvscopeError as error:
         return str(error)
     return f"{layer.name}, {' x '.join(map(str, layer.shape))} values"

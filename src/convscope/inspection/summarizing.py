@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from ..checks import InputShape
 from ..models import Model
 from ..progress import Progress
 from ..results import Summary
@@ -14,7 +15,7 @@ from .recognizing import facts_of
 from .trials import trials_of
 
 
-def summarized(model: Model, shape: tuple[int, int, int], progress: Progress | None = None) -> Summary:
+def summarized(model: Model, shape: InputShape, progress: Progress | None = None) -> Summary:
     """See `Model.summary`; for inputs of this (C, H, W)."""
     started = time.perf_counter()
     structure = model.checked(shape)

@@ -6,7 +6,7 @@ from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model
-from .preprocessing import Preprocessing, gaussian_blur
+from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing
 from .similarity import network_and_target
 from .tokens import lie_in_place
@@ -23,6 +23,7 @@ __all__ = [
     "Structure",
     "as_maps",
     "as_model",
+    "blurred",
     "check_tensor",
     "detections",
     "gaussian_blur",

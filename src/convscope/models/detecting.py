@@ -63,10 +63,12 @@ def detections(
     inputs = model.inputs(image)
     if len(inputs) != 1:
         raise TargetError(f"detections: {len(inputs)} images; expected one")
+    inputs.need_pictures("detections")
     model.checked(inputs.shape)
+    size = (inputs.shape[1], inputs.shape[2])
     with evaluating(model.module):
         output = model.module(next(model.batches(inputs, size=1)).x)
-        detector = detector_of(read, output, inputs.shape[1:], len(model.labels) if model.labels else None)
+        detector = detector_of(read, output, size, len(model.labels) if model.labels else None)
     (boxes,), (every,) = detector.boxes.float(), detector.scores.float()
     scores, classes = every.max(dim=1)
     sides = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)

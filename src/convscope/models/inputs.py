@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..checks import InputShape
 from ..errors import ImageError
 from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
@@ -22,6 +23,8 @@ _TURN = 16  # batches opened in one turn
 @dataclass(frozen=True)
 class Batch:
     """``x`` (n, C, H, W) is preprocessed; ``positions`` are the indices of its images among all of the call.
+
+    Signals are (n, C, L), volumes (n, C, D, H, W).
 
     ``cuts`` are the n pictures it was made from, as cropped by `Preprocessing.fit`; empty for a given tensor.
     """
@@ -46,8 +49,10 @@ class Inputs:
         self._tensor: torch.Tensor | None = None
         self._set: ImageSet | None = None
         if isinstance(images, torch.Tensor):
-            self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None)
-            self.names = tuple(f"image {i}" for i in range(len(images)))
+            only = "this model has the preprocessing of pictures" if preprocessing else ""
+            self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None, pictures=only)
+            what = {3: "signal", 5: "volume"}.get(images.ndim, "image")
+            self.names = tuple(f"{what} {i}" for i in range(len(images)))
         else:
             self._set = load_images(images)
             if preprocessing is None:
@@ -71,13 +76,20 @@ class Inputs:
         return () if self._set is None else (*self._set.notes, *self._set.remarks)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every preprocessed image."""
+    def shape(self) -> InputShape:
+        """(C, H, W) of every preprocessed image, (C, L) of a signal, (C, D, H, W) of a volume."""
         if self._tensor is not None:
-            channels, height, width = self._tensor.shape[1:]
-            return channels, height, width
+            return tuple(self._tensor.shape[1:])
         assert self._preprocessing is not None
         return (self._preprocessing.n_channels, *self._preprocessing.input_size)
+
+    def need_pictures(self, method: str) -> None:
+        """`ImageError` for signals and volumes."""
+        if len(self.shape) != 3:
+            raise ImageError(
+                f"{method} needs pictures (N, C, H, W), and was given inputs of shape {self.shape}: occlusion, "
+                "rise, saliency, integrated_gradients and the class activation maps take signals and volumes"
+            )
 
     def batches(self, size: int, *, in_turns: bool = False) -> Iterator[Batch]:
         """Batches of at most ``size`` images, opened while the network waits, or while it runs; see `opened`."""
@@ -137,23 +149,28 @@ class Inputs:
         )
 
 
-# Advice on tensors of other shapes, by the number of dimensions.
-_WORKS = "occlusion and the gradient methods work on that"
-_OTHER_SHAPES = {
-    3: "One image (C, H, W) is x[None]. Signals (N, C, L): wrap the network in a module that takes (N, C, 1, L) "
-    f"and calls it with x[:, :, 0]; {_WORKS}. ",
-    5: "Volumes and clips (N, C, D, H, W): wrap the network in a module that takes (N, C * D, H, W) and reshapes "
-    f"it; {_WORKS}, with all slices at once. ",
-}
+_ANY = "(N, C, H, W) of pictures, (N, C, L) of signals or (N, C, D, H, W) of volumes and video"
+_PICTURES_ONLY = {3: "signals (N, C, L) do", 5: "volumes and video (N, C, D, H, W) do"}
+ONE_PICTURE = "One picture (C, H, W) is x[None]"
 
 
-def check_tensor(x: torch.Tensor, n_channels: int | None, *, n_images: int | None = None) -> torch.Tensor:
-    """A preprocessed batch (N, C, H, W) of floats, or `ImageError`."""
-    if x.ndim != 4 or 0 in x.shape:
+def check_tensor(
+    x: torch.Tensor, n_channels: int | None, *, n_images: int | None = None, pictures: str = ""
+) -> torch.Tensor:
+    """A preprocessed batch of floats, or `ImageError`.
+
+    Args:
+        x: (N, C, H, W); or signals (N, C, L), volumes (N, C, D, H, W).
+        n_channels: C, if it is known.
+        n_images: N, if it is known.
+        pictures: why only pictures will do, or "".
+    """
+    if not (x.ndim == 4 or (x.ndim in (3, 5) and not pictures)) or 0 in x.shape:
+        only = f"; {_PICTURES_ONLY[x.ndim]} not fit: {pictures}" if pictures and x.ndim in _PICTURES_ONLY else ""
+        one = f" {ONE_PICTURE}." if x.ndim in (2, 3) else ""
         raise ImageError(
-            f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is (N, C, H, W). "
-            f"{_OTHER_SHAPES.get(x.ndim, '')}"
-            "For pictures that are not preprocessed, pass an array (H, W, C), a PIL image or a path"
+            f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is {'(N, C, H, W)' if pictures else _ANY}"
+            f"{only}.{one} For pictures that are not preprocessed, pass an array (H, W, C), a PIL image or a path"
         )
     if not x.is_floating_point():
         raise ImageError(f"a tensor of {x.dtype}; a preprocessed batch is floating-point")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ..execution.capture import OUTPUT, main_output
-from .layers import Held, Layer, of_last_kind
+from .layers import CONVOLUTIONS, Held, Layer, of_last_kind
 from .recording import Graph, RecordedLayer, Recorder
 
 
@@ -59,11 +59,11 @@ def features_of(recorder: Recorder, graph: Graph | None) -> tuple[Layer | None, 
 def output_of(recorder: Recorder) -> Layer | None:
     """The output of the whole network as a layer, if it is a vector or a map."""
     main = main_output(recorder.output)
-    if main is None or main.ndim not in (2, 4) or len(main) != 1:
+    if main is None or main.ndim not in (2, recorder.n_sides + 2) or len(main) != 1:
         return None
     held: Held = "vector" if main.ndim == 2 else "maps"
     return Layer(OUTPUT, "output", tuple(main.shape[1:]), None, held)
 
 
 def _is_dense(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | nn.Conv2d) or "Linear" in type(module).__name__
+    return isinstance(module, (nn.Linear, *CONVOLUTIONS)) or "Linear" in type(module).__name__

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
+from torch import nn
 
+from ..checks import Sides
 from ..errors import LayerError, ModelError
 from ..execution.capture import OUTPUT
 
+CONVOLUTIONS = (nn.Conv2d, nn.Conv1d, nn.Conv3d)
 # The layout of a module's output: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
 
@@ -24,18 +28,19 @@ class Layer:
     "[out]" one tensor of an output that is a list or a dict, and ":input" the module's input. ``shape`` is (C, H,
     W), or (D,) for a vector; for tokens, H and W count the patches, and tokens that stand for no patch are left
     out. ``receptive_field`` is the (height, width) in input pixels that one value can depend on, None for the
-    whole image. ``held`` is the layout in the module itself, which `as_maps` converts.
+    whole image. For signals ``shape`` is (C, L), for volumes (C, D, H, W), and ``receptive_field`` is alike.
+    ``held`` is the layout in the module itself, which `as_maps` converts.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    receptive_field: tuple[int, int] | None
+    receptive_field: Sides | None
     held: Held = "maps"
 
     @property
     def is_spatial(self) -> bool:
-        return len(self.shape) == 3 and self.shape[1] * self.shape[2] > 1
+        return len(self.shape) > 1 and math.prod(self.shape[1:]) > 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,8 @@ class Structure:
 
     ``n_values`` is the number of values in all layers' outputs for one image, from which memory is estimated.
     ``example`` is the noise (1, C, H, W) that the network was run on. ``memory_format`` is channels-last, which is
-    faster, if the network can run in it. ``rows_independent``: whether an image gives the same in any batch.
+    faster, if the network can run in it and takes pictures. ``rows_independent``: whether an image gives the same
+    in any batch.
     ``ends_in``: "softmax", "log_softmax" or "sigmoid" if the output went through one of these, "" otherwise.
     ``refusal`` says why no method can run. ``hidden``: functions that no rule can replace, because they are not
     called from Python or define their own backward pass. ``is_cut_off``: whether some have no gradient at all.
@@ -90,14 +96,15 @@ class Structure:
         Then each pixel is seen from one place of its first layer.
         """
         first = next((layer for layer in self.layers if layer.is_spatial), None)
-        if first is None:
+        if first is None or self.example.ndim != 4 or len(first.shape) != 3:
             return (1, 1)
         (height, width), (rows, columns) = self.example.shape[2:], first.shape[1:]
         patch = first.receptive_field
         if patch is None and first.held == "tokens":  # cut out by reshaping
             patch = (height // rows, width // columns)
-        is_cut = patch is not None and (height // patch[0], width // patch[1]) == (rows, columns)
-        return patch if patch is not None and is_cut else (1, 1)
+        if patch is None or (height // patch[0], width // patch[1]) != (rows, columns):
+            return (1, 1)
+        return patch[0], patch[1]
 
     def check(self, name: str, *, gradients: bool = False) -> None:
         """`ModelError` if a network of this name cannot be explained.
@@ -172,9 +179,9 @@ NO_LAYERS = "none of its layers is visible, as in TorchScript: give the nn.Modul
 
 
 def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """A captured output as (N, C, H, W), whatever its layout in the module; a vector unchanged."""
+    """A captured output as (N, C, *sides), whatever its layout in the module; a vector unchanged."""
     if layer.held == "maps, channels last":
-        return tensor.permute(0, 3, 1, 2)
+        return tensor.movedim(-1, 1)
     if layer.held in ("tokens", "tokens first"):
         channels, height, width = layer.shape
         tokens = tensor if layer.held == "tokens" else tensor.transpose(0, 1)

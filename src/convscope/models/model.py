@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
+from ..checks import InputShape, Sides
 from ..errors import ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of, weights_digest
@@ -22,7 +23,7 @@ from ..results import Array, Normalization, Prediction, Provenance, Summary, pla
 from .adapted import Adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
-from .layers import Layer, Structure
+from .layers import CONVOLUTIONS, Layer, Structure
 from .predicting import prediction_of
 from .preprocessing import Preprocessing, shown_pixels, stated
 from .several_inputs import Packing, SeveralInputs, are_tensors
@@ -36,7 +37,8 @@ class Model:
 
     Args:
         module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), also among other things,
-            or a Keras 3 model with the torch backend; see ``inputs``, ``output`` and ``forward`` for others.
+            or a Keras 3 model with the torch backend; see ``inputs``, ``output`` and ``forward`` for others. Signals
+            (N, C, L), and volumes and video (N, C, D, H, W), are given as tensors.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
@@ -117,11 +119,12 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        convolutions = (m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d))
-        return next(convolutions, getattr(self.module, "image_channels", None))
+        modules = list(self.module.modules())
+        channels = (m.in_channels for kind in CONVOLUTIONS for m in modules if isinstance(m, kind))
+        return next(channels, getattr(self.module, "image_channels", None))
 
     @checks_arguments
-    def layers(self, input_size: tuple[int, int] | None = None) -> list[Layer]:
+    def layers(self, input_size: Sides | None = None) -> list[Layer]:
         """Every layer whose output is a feature map or a vector, in running order; found on noise, and cached.
 
         ``input_size`` is needed only if the model has no preprocessing.
@@ -129,25 +132,25 @@ class Model:
         return list(self.structure(self.input_shape(input_size)).layers)
 
     @checks_arguments
-    def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
+    def structure(self, shape: InputShape | None = None) -> Structure:
         """The layers and their roles, for inputs of this (C, H, W)."""
         return structure(self.module, shape or self.input_shape())
 
-    def _known(self, shape: tuple[int, int, int]) -> Structure:
+    def _known(self, shape: InputShape) -> Structure:
         """The structure within a call, which has already checked whether the network has changed."""
         found = structure(self.module, shape, fresh=False)
         found.check(self.name)
         return found
 
     @checks_arguments
-    def checked(self, shape: tuple[int, int, int] | None = None, *, gradients: bool = False) -> Structure:
+    def checked(self, shape: InputShape | None = None, *, gradients: bool = False) -> Structure:
         """The structure, if methods can run on the network; see `Structure.check`."""
         structure = self.structure(shape)
         structure.check(self.name, gradients=gradients)
         return structure
 
     @checks_arguments
-    def feature_layer(self, shape: tuple[int, int, int]) -> Layer:
+    def feature_layer(self, shape: InputShape) -> Layer:
         """The layer that holds the feature vector of images (C, H, W); `LayerError` if it is not known."""
         structure = self.checked(shape)
         if self.labels == () and structure.output is not None:  # no classifier, even if the last layer is linear
@@ -156,7 +159,7 @@ class Model:
         return structure.feature_layer(self.name, n_classes)
 
     @checks_arguments
-    def normalization(self, shape: tuple[int, int, int], n_classes: int) -> Normalization:
+    def normalization(self, shape: InputShape, n_classes: int) -> Normalization:
         """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W)."""
         ends_in = self._known(shape).ends_in
         if ends_in:
@@ -164,15 +167,17 @@ class Model:
         return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
 
     @checks_arguments
-    def input_shape(self, input_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
-        """(C, H, W) of an input, for this size or for the model's own."""
+    def input_shape(self, input_size: Sides | None = None) -> InputShape:
+        """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
+            raise ParameterError(
+                "the input size of this network is not known: give `input_size` as (height, width)"
+            )
         return (self.n_channels or 3, *size)
 
     @checks_arguments
-    def summary(self, input_size: tuple[int, int] | None = None, *, progress: Progress | None = None) -> Summary:
+    def summary(self, input_size: Sides | None = None, *, progress: Progress | None = None) -> Summary:
         """Layers, what was detected, and which methods fit, tried on noise in some 30 passes; see `Summary`."""
         summarized = importlib.import_module("convscope.inspection").summarized  # above this room, as methods are
         return summarized(self, self.input_shape(input_size), progress)  # type: ignore[no-any-return]
@@ -213,7 +218,7 @@ class Model:
     @checks_arguments
     def fitting_batch(
         self,
-        shape: tuple[int, int, int],
+        shape: InputShape,
         *,
         backward: bool = False,
         fused: bool = False,
@@ -235,7 +240,7 @@ class Model:
             check_weights(self.module)
 
     @checks_arguments
-    def preparation(self, shape: tuple[int, int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def preparation(self, shape: InputShape) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that moves batches of images (C, H, W) to the network's device, dtype and fastest layout."""
         device, dtype, layout = self.device, self.dtype, self._known(shape).memory_format
         return lambda x: x.to(device, dtype, memory_format=layout)
@@ -257,10 +262,10 @@ class Model:
 
     @checks_arguments
     def to_pixels(self, x: torch.Tensor) -> Array:
-        """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3).
+        """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3); of volumes (N, D, H, W, 3).
 
-        Without a known mean and std, each image is scaled from its own range. Unless there are three channels,
-        their average is shown in gray.
+        Without a known mean and std, each image is scaled from its own range. Channels that are not three are
+        averaged to gray. A signal stays as it is.
         """
         x = x if self.packing is None else self.packing.as_picture(x)
         return shown_pixels(x, self.preprocessing)

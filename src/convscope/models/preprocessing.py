@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as geometry
 
@@ -165,6 +166,22 @@ def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return blurred
 
 
+def blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Blur a picture (C, H, W), a signal (C, L) or a volume (C, D, H, W) along all sides, as `gaussian_blur`."""
+    if image.ndim == 3:
+        return gaussian_blur(image, sigma)
+    for axis in range(1, image.ndim):
+        length = image.shape[axis]
+        reach = min(math.ceil(3 * sigma), length - 1)
+        steps = torch.arange(-reach, reach + 1, device=image.device, dtype=torch.float32)
+        weights = torch.exp(-0.5 * (steps / sigma) ** 2)
+        weights = (weights / weights.sum()).to(image)
+        rows = image.movedim(axis, -1)
+        padded = functional.pad(rows.reshape(-1, 1, length), (reach, reach), mode="reflect")
+        image = functional.conv1d(padded, weights[None, None]).reshape(rows.shape).movedim(-1, axis)
+    return image
+
+
 def stated(
     input_size: tuple[int, int] | None,
     mean: Sequence[float] | None,
@@ -224,15 +241,18 @@ def of_timm(module: nn.Module) -> Preprocessing | None:
 
 def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:
     """Preprocessed (N, C, H, W) -> what the network saw, uint8 (N, H, W, 3); see `Model.to_pixels`."""
-    if x.ndim != 4:
+    if x.ndim not in (3, 4, 5):
         raise ImageError(f"a tensor of shape {tuple(x.shape)}; expected preprocessed images (N, C, H, W)")
     x = x.detach().float().cpu()
+    if x.ndim == 3:
+        return x.numpy().copy()
     if preprocessing is not None and x.shape[1] == preprocessing.n_channels:
         x = preprocessing.to_unit(x)
     else:  # also for what is no image, among several inputs
-        low, high = x.amin(dim=(1, 2, 3), keepdim=True), x.amax(dim=(1, 2, 3), keepdim=True)
+        inside = tuple(range(1, x.ndim))
+        low, high = x.amin(dim=inside, keepdim=True), x.amax(dim=inside, keepdim=True)
         x = (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
     if x.shape[1] != 3:
-        x = x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        x = x.mean(dim=1, keepdim=True).expand(-1, 3, *x.shape[2:])
+    pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8).movedim(1, -1)
     return np.ascontiguousarray(pixels.numpy())

@@ -11,7 +11,7 @@ that one of its values can depend on, and the distance in pixels between two nei
 
 (Araujo, Norris, Sim: Computing receptive fields of convolutional neural networks, Distill 2019.) Exact without
 resizing, an upper bound with it. Branches are assumed to have a common center, as they have with padding by half a
-kernel.
+kernel. An image has one, two or three sides; pixels are samples of a signal, and voxels of a volume.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..checks import Pair
+from ..checks import Sides
 
-Reals = tuple[float, float]
+Reals = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """``extent`` and ``step`` in input pixels (height, width); ``whole``: may depend on the whole image.
+    """``extent`` and ``step`` in input pixels, along each side; ``whole``: may depend on the whole image.
 
     ``slack``: how many more pixels neighboring values may cover because positions were rounded; see `resize`.
     """
@@ -43,42 +43,51 @@ class Geometry:
     whole: bool = False
     channels_last: bool = False
 
+    @classmethod
+    def of_pixels(cls, n_sides: int) -> Geometry:
+        """That of the image itself."""
+        return cls((1.0,) * n_sides, (1.0,) * n_sides, (0.0,) * n_sides)
+
     @property
-    def size(self) -> Pair:
+    def n_sides(self) -> int:
+        return len(self.extent)
+
+    @property
+    def size(self) -> Sides:
         """The extent in whole pixels, rounded down: the exact extent is a whole number and not above the bound."""
-        return (math.floor(self.extent[0] + 1e-6), math.floor(self.extent[1] + 1e-6))
+        return tuple(math.floor(extent + 1e-6) for extent in self.extent)
 
-    def slide(self, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Geometry:
+    def slide(self, kernel: Sides, stride: Sides, dilation: Sides | None = None) -> Geometry:
         extent, slack = list(self.extent), list(self.slack)
-        for axis in (0, 1):
+        for axis, gap in enumerate(dilation or (1,) * self.n_sides):
             if kernel[axis] > 1:
-                extent[axis] += (kernel[axis] - 1) * dilation[axis] * self.step[axis] + slack[axis]
+                extent[axis] += (kernel[axis] - 1) * gap * self.step[axis] + slack[axis]
                 slack[axis] = 0.0
-        step = (self.step[0] * stride[0], self.step[1] * stride[1])
-        return replace(self, extent=(extent[0], extent[1]), slack=(slack[0], slack[1]), step=step)
+        step = tuple(step * by for step, by in zip(self.step, stride, strict=True))
+        return replace(self, extent=tuple(extent), slack=tuple(slack), step=step)
 
-    def spread(self, factor: Pair) -> Geometry:
+    def spread(self, factor: Sides) -> Geometry:
         """After zeros have been inserted between the values, as by a transposed convolution."""
-        return replace(self, step=(self.step[0] / factor[0], self.step[1] / factor[1]))
+        return replace(self, step=tuple(step / by for step, by in zip(self.step, factor, strict=True)))
 
-    def resize(self, before: Pair, after: Pair) -> Geometry:
-        """After nearest-neighbor resizing from ``before`` (height, width) values to ``after``.
+    def resize(self, before: Sides, after: Sides) -> Geometry:
+        """After nearest-neighbor resizing from ``before`` values along each side to ``after``.
 
         Two values m positions apart are copies of values up to m * before / after apart, rounded up, which adds at
         most (q - 1) / q steps, q = after / gcd(before, after). A single value depends on no more pixels than
         before, so this is slack, which counts once several values are combined.
         """
         step, slack = list(self.step), list(self.slack)
-        for axis in (0, 1):
+        for axis in range(self.n_sides):
             q = after[axis] // math.gcd(before[axis], after[axis])
             slack[axis] += self.step[axis] * (q - 1) / q
             step[axis] *= before[axis] / after[axis]
-        return replace(self, step=(step[0], step[1]), slack=(slack[0], slack[1]))
+        return replace(self, step=tuple(step), slack=tuple(slack))
 
     def settled(self) -> Geometry:
         """With the slack in the extent: relative to a value's own position, not to where it was copied from."""
-        extent = (self.extent[0] + self.slack[0], self.extent[1] + self.slack[1])
-        return replace(self, extent=extent, slack=(0.0, 0.0))
+        extent = tuple(extent + slack for extent, slack in zip(self.extent, self.slack, strict=True))
+        return replace(self, extent=extent, slack=(0.0,) * self.n_sides)
 
     def globally(self) -> Geometry:
         return replace(self, whole=True)
@@ -89,8 +98,8 @@ def union(parts: list[Geometry]) -> Geometry:
     if any(p.slack != parts[0].slack for p in parts):
         parts = [p.settled() for p in parts]
     return Geometry(
-        (max(p.extent[0] for p in parts), max(p.extent[1] for p in parts)),
-        (max(p.step[0] for p in parts), max(p.step[1] for p in parts)),
+        tuple(max(extents) for extents in zip(*(p.extent for p in parts), strict=True)),
+        tuple(max(steps) for steps in zip(*(p.step for p in parts), strict=True)),
         parts[0].slack,
         any(p.whole for p in parts),
         parts[0].channels_last,
@@ -98,12 +107,12 @@ def union(parts: list[Geometry]) -> Geometry:
 
 
 class GeometryMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tracks the geometry of every tensor that is computed from ``image`` (1, C, H, W)."""
+    """Tracks the geometry of every tensor that is computed from ``image`` (1, C, *sides)."""
 
     def __init__(self, image: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._known[image] = Geometry()
+        self._known[image] = Geometry.of_pixels(image.ndim - 2)
 
     def of(self, tensor: torch.Tensor) -> Geometry | None:
         found: Geometry | None = self._known.get(tensor)  # type: ignore[no-untyped-call]
@@ -144,50 +153,66 @@ _ALONG = {
 
 def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
     """The geometry after one operation; operations that are not named here work element by element."""
-    name = func._schema.name.removeprefix("aten::")
+    name, n = func._schema.name.removeprefix("aten::"), before.n_sides
+    one = (1,) * n
+    is_map = source.ndim == n + 2
     if name in ("convolution", "_convolution"):
-        kernel, stride, dilation, transposed = _pair(args[1].shape[2:]), _pair(args[3]), _pair(args[5]), args[6]
-        if transposed:
-            return before.spread(stride).slide(kernel, (1, 1), dilation)
+        kernel, stride, dilation = (_sides(value, n) for value in (args[1].shape[2:], args[3], args[5]))
+        if args[6]:  # transposed
+            return before.spread(stride).slide(kernel, one, dilation)
         return before.slide(kernel, stride, dilation)
-    if name in ("max_pool2d_with_indices", "avg_pool2d"):
-        kernel = _pair(args[1])
-        stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
-        dilation = _pair(args[4]) if name.startswith("max") and len(args) > 4 else (1, 1)
+    if name.startswith(("max_pool", "avg_pool")):
+        kernel = _sides(args[1], n)
+        stride = _sides(args[2], n) if len(args) > 2 and args[2] else kernel
+        dilation = _sides(args[4], n) if name.startswith("max") and len(args) > 4 else one
         return before.slide(kernel, stride, dilation)
     if name == "im2col":
-        return before.slide(_pair(args[1]), _pair(args[4]), _pair(args[2]))
-    if "upsample" in name and source.ndim == out.ndim == 4:
+        return before.slide(_sides(args[1], n), _sides(args[4], n), _sides(args[2], n))
+    if "upsample" in name and source.ndim == out.ndim == n + 2:
         return _resized(name, args, source, out, before)
     if name == "pixel_shuffle":
-        return before.resize((1, 1), _pair(args[1]))
+        return before.resize(one, _sides(args[1], n))
     if name == "pixel_unshuffle":
-        return before.slide(_pair(args[1]), _pair(args[1]))
-    if name == "permute" and source.ndim == 4 and list(args[1]) in ([0, 2, 3, 1], [0, 3, 1, 2]):
-        return replace(before, channels_last=list(args[1]) == [0, 2, 3, 1])
-    if name == "slice" and source.ndim == 4 and len(args) > 4:
-        axes = (1, 2) if before.channels_last else (2, 3)
-        skip = [args[4] if args[1] % 4 == axis else 1 for axis in axes]
-        return before.slide((1, 1), (skip[0], skip[1]))
+        return before.slide(_sides(args[1], n), _sides(args[1], n))
+    if name in ("permute", "transpose") and is_map:
+        return _rearranged(name, args, before)
+    if name == "slice" and is_map and len(args) > 4:
+        first = 1 if before.channels_last else 2
+        return before.slide(one, tuple(args[4] if args[1] % (n + 2) == first + i else 1 for i in range(n)))
     return before.globally() if _is_global(name, args, source, out, before) else before
+
+
+def _rearranged(name: str, args: Any, before: Geometry) -> Geometry:
+    """The geometry after the channels of a map were moved behind its places, or back."""
+    n = before.n_sides
+    first, last = [0, *range(2, n + 2), 1], [0, n + 1, *range(1, n + 1)]  # to channels-last, and back
+    if name == "permute":
+        order = [d % (n + 2) for d in args[1]] if n != 2 else list(args[1])
+    elif n == 1 and {d % 3 for d in args[1:3]} == {1, 2}:
+        return replace(before, channels_last=not before.channels_last)
+    else:
+        return before
+    if order not in (first, last):
+        return before
+    return replace(before, channels_last=not before.channels_last if n == 1 else order == first)
 
 
 def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> Geometry:
     """The geometry after resizing.
 
-    Nearest copies one value, bilinear combines 2 values per axis, bicubic 4, and antialiasing more when shrinking.
+    Nearest copies one value, linear combines 2 values per axis, cubic 4, and antialiasing more when shrinking.
     With aligned corners the gaps between values are resized, one fewer than the values.
     """
-    have, want = _pair(source.shape[2:]), _pair(out.shape[2:])
+    have, want, one = tuple(source.shape[2:]), tuple(out.shape[2:]), (1,) * before.n_sides
     if "nearest" in name:
         return before.resize(have, want)
     if args[2]:
-        have, want = (have[0] - 1 or 1, have[1] - 1 or 1), (want[0] - 1 or 1, want[1] - 1 or 1)
-    radius = 1 if "bilinear" in name else 2
-    kernel = [2 * radius, 2 * radius]
+        have, want = tuple(side - 1 or 1 for side in have), tuple(side - 1 or 1 for side in want)
+    radius = 2 if "bicubic" in name else 1
+    kernel = tuple(2 * radius for _ in one)
     if name.endswith("_aa"):
-        kernel = [2 * math.ceil(radius * max(1.0, h / w)) + 1 for h, w in zip(have, want, strict=True)]
-    return before.slide((kernel[0], kernel[1]), (1, 1)).resize(have, want)
+        kernel = tuple(2 * math.ceil(radius * max(1.0, h / w)) + 1 for h, w in zip(have, want, strict=True))
+    return before.slide(kernel, one).resize(have, want)
 
 
 def _is_global(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> bool:
@@ -199,25 +224,28 @@ def _is_global(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, be
         # One row: all positions of the image were flattened into it. More rows: one per position.
         return int(args[1 if name == "addmm" else 0].shape[0]) == 1
     if name == "native_layer_norm":
-        return len(args[1]) > 1 or (source.ndim == 4 and not before.channels_last)
+        return len(args[1]) > 1 or (source.ndim == before.n_sides + 2 and not before.channels_last)
     if name == "native_batch_norm":
         return bool(args[5])  # by this image's own statistics, as in instance norm
-    if name in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
+    if name.lstrip("_").startswith(("adaptive_avg_pool", "adaptive_max_pool")):
         return out.shape != source.shape
     if name in ("view", "_unsafe_view"):
-        places = slice(1, 3) if before.channels_last else slice(-2, None)
-        return source.ndim == 4 and out.ndim > 4 and out.shape[places] != source.shape[places]  # cut into blocks
+        n = before.n_sides
+        places = slice(1, n + 1) if before.channels_last else slice(-n, None)
+        is_cut = out.ndim > n + 2 and out.shape[places] != source.shape[places]  # into blocks
+        return source.ndim == n + 2 and is_cut
     return name.startswith(_MIXING)
 
 
 def _spare_positions(dims: Any, source: torch.Tensor, before: Geometry) -> bool:
-    """Whether these are dimensions of a map (N, C, H, W) or (N, H, W, C) other than its height and width."""
-    chosen = [dims] if isinstance(dims, int) else dims
-    if source.ndim != 4 or not isinstance(chosen, list | tuple) or not chosen:
+    """Whether these are dimensions of a map (N, C, *sides) or (N, *sides, C) other than its sides."""
+    chosen, n = [dims] if isinstance(dims, int) else dims, before.n_sides
+    if source.ndim != n + 2 or not isinstance(chosen, list | tuple) or not chosen:
         return False
-    return {d % 4 for d in chosen} <= {0, 3 if before.channels_last else 1}
+    return {d % (n + 2) for d in chosen} <= {0, n + 1 if before.channels_last else 1}
 
 
-def _pair(value: Any) -> Pair:
+def _sides(value: Any, n: int) -> Sides:
+    """A number for each of n sides; an operation with fewer has one number for all, one with more its last."""
     items = [int(v) for v in value] if isinstance(value, list | tuple | torch.Size) else [int(value)]
-    return (items[0], items[-1])
+    return tuple(items[-n:]) if len(items) >= n else tuple(items[:1]) * n

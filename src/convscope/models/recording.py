@@ -17,13 +17,18 @@ from ..execution.gradients import frozen
 from ..execution.hooking import hooks
 from ..execution.running import evaluating
 from .hidden_operations import watching_for_hidden
-from .layers import Layer
+from .layers import CONVOLUTIONS, Layer
 from .onnx_sessions import OnnxTensor
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
 
-_POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode they return their input
+_POOLING = (
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
+    *(nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
+)
+# In evaluation mode they return their input.
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 @dataclass(frozen=True)
@@ -114,19 +119,24 @@ def recorded(module: nn.Module, image: torch.Tensor, graph: Graph | None) -> Rec
     with evaluating(module):
         x = image.clone()
         mode = GeometryMode(x)
-        recorder = Recorder(mode, Grids(x.shape[2:], graph.patches if graph else None), graph)
+        recorder = Recorder(mode, Grids(x.shape[2:], graph.patches if graph else None), graph, x.ndim - 2)
         with _noting(module, recorder.note), mode:
             recorder.output = module(x)
         return recorder
 
 
 class Recorder:
-    """Collects the layers as their modules return."""
+    """Collects the layers as their modules return, for an image of so many sides.
 
-    def __init__(self, mode: GeometryMode, grids: Grids, graph: Graph | None) -> None:
+    ``without_batch`` is the first convolution that took the dimension of the batch for the channels of a single
+    image, or "".
+    """
+
+    def __init__(self, mode: GeometryMode, grids: Grids, graph: Graph | None, n_sides: int) -> None:
         self.seen: list[RecordedLayer] = []
         self.n_values = 0
         self.output: Any = None
+        self.n_sides, self.without_batch = n_sides, ""
         self._mode, self._grids, self._graph = mode, grids, graph
         self._pooled: tuple[int, tuple[int, ...]] | None = None
 
@@ -137,6 +147,8 @@ class Recorder:
         if next(module.children(), None) is None and not passes:
             self.n_values += tensor.numel()
             self._pooled = place if isinstance(module, _POOLING) else None
+            if isinstance(module, CONVOLUTIONS) and given is not None and given.ndim < module.weight.ndim:
+                self.without_batch = self.without_batch or name
         layer = self._layer(name, module, tensor)
         if layer is None:
             return
@@ -160,18 +172,18 @@ class Recorder:
         field = None if geometry.whole else geometry.size
         if tensor.ndim == 2 and len(tensor) == 1:
             return Layer(name, kind, tuple(tensor.shape[1:]), None, "vector")
-        if tensor.ndim == 4 and len(tensor) == 1:
-            a, b, c = tensor.shape[1:]
+        if tensor.ndim == self.n_sides + 2 and len(tensor) == 1:
             if self._grids.is_channels_last(tensor, geometry):
-                return Layer(name, kind, (c, a, b), field, "maps, channels last")
-            self._grids.add_map((b, c))
-            return Layer(name, kind, (a, b, c), field, "maps")
+                shape = (tensor.shape[-1], *tensor.shape[1:-1])
+                return Layer(name, kind, shape, field, "maps, channels last")
+            self._grids.add_map(tuple(tensor.shape[2:]))
+            return Layer(name, kind, tuple(tensor.shape[1:]), field, "maps")
         if tensor.ndim == 3 and 1 in tensor.shape[:2]:
             tokens = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
             grid = self._grids.of_tokens(*tokens.shape[1:])
             if grid is not None:
-                shape = (tokens.shape[2], *grid)
-                return Layer(name, kind, shape, field, "tokens" if tokens is tensor else "tokens first")
+                of_patches = (tokens.shape[2], *grid)
+                return Layer(name, kind, of_patches, field, "tokens" if tokens is tensor else "tokens first")
         return None
 
 

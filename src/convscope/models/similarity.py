@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..checks import InputShape
 from ..errors import TargetError
 from ..execution.capture import watch
 from ..execution.hooking import hooks
@@ -51,11 +52,11 @@ class _ModelUpTo(Model):
         super().__init__(_UpTo(whole.module, layer), preprocessing=whole.preprocessing, name=whole.name)
         self._whole, self._layer = whole, layer
 
-    def structure(self, shape: tuple[int, int, int] | None = None) -> Structure:
+    def structure(self, shape: InputShape | None = None) -> Structure:
         """The structure of the whole network up to the layer."""
         return self._cut(self._whole.structure(shape))
 
-    def _known(self, shape: tuple[int, int, int]) -> Structure:
+    def _known(self, shape: InputShape) -> Structure:
         return self._cut(self._whole._known(shape))
 
     def _notes(self) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class _ModelUpTo(Model):
         return replace(whole, layers=layers, maps=of_last_kind(candidates), candidates=candidates)
 
 
-def network_and_target(model: Model, target: Any, shape: tuple[int, int, int]) -> tuple[Model, Any]:
+def network_and_target(model: Model, target: Any, shape: InputShape) -> tuple[Model, Any]:
     """The network to run for a target on images (C, H, W), and the target as a function of its output.
 
     Both are returned as given, except for `SimilarTo`, for which the network is cut at the layer it compares.
@@ -93,7 +94,7 @@ def network_and_target(model: Model, target: Any, shape: tuple[int, int, int]) -
     return features_of, _similarity(reference, target.name, "give images of the same size")
 
 
-def _layer_of_length(length: int, model: Model, shape: tuple[int, int, int]) -> str:
+def _layer_of_length(length: int, model: Model, shape: InputShape) -> str:
     """The layer that a vector of this length belongs to: the network's output or its features.
 
     A text's vector lives in the output of a tower, whose last linear layer looks like a classifier; one made by

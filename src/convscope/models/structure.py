@@ -12,26 +12,26 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..errors import ModelError
+from ..checks import InputShape
+from ..errors import ImageError, ModelError
 from ..execution.autograd import cut_off
 from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.one_pass import OnePass, forget_chains, remember_chains
 from ..execution.running import evaluating, is_running, network_of, refuse_where_it_cannot_run
 from .behavior import behavior_of, is_alike, kept
+from .inputs import ONE_PICTURE
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
 from .layers import Structure
-from .recording import Graph, graph_of, recorded
-
-Shape = tuple[int, int, int]
+from .recording import Graph, Recorder, graph_of, recorded
 
 # Cached while the module lives and stays unchanged, so that a bare module is not analyzed again in every call.
-_KNOWN: weakref.WeakKeyDictionary[nn.Module, dict[Shape, tuple[Fingerprint, Structure]]]
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, dict[InputShape, tuple[Fingerprint, Structure]]]
 _KNOWN = weakref.WeakKeyDictionary()
 _LATEST: weakref.WeakKeyDictionary[nn.Module, Structure] = weakref.WeakKeyDictionary()
 
 
-def structure(module: nn.Module, shape: Shape, *, fresh: bool = True) -> Structure:
+def structure(module: nn.Module, shape: InputShape, *, fresh: bool = True) -> Structure:
     """The structure of a module for inputs of this (C, H, W), from a few runs on noise.
 
     The result is cached. The network is run again if its weights, its modules or their options have changed;
@@ -55,13 +55,13 @@ def notes_on(module: nn.Module) -> tuple[str, ...]:
     return _LATEST[module].notes if module in _LATEST else ()
 
 
-def _noise(shape: Shape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
+def _noise(shape: InputShape, seed: int, *, around: float = 0.0, strength: float = 1.0) -> torch.Tensor:
     """(1, C, H, W), the same on every device and in every type."""
     generator = torch.Generator().manual_seed(seed)
     return around + strength * torch.randn(1, *shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
-def _analyzed(module: nn.Module, shape: Shape) -> Structure:
+def _analyzed(module: nn.Module, shape: InputShape) -> Structure:
     """The structure, with a refusal if the weights change in a run; `ModelError` for lazy weights."""
     name, device = type(network_of(module)).__name__, device_of(module)
     if any(is_lazy(p) for p in module.parameters()):
@@ -80,11 +80,12 @@ def _analyzed(module: nn.Module, shape: Shape) -> Structure:
     return found
 
 
-def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
+def _run(module: nn.Module, shape: InputShape, device: torch.device) -> Structure:
     """Run channels-last, or in the default layout if the network cannot, for example because it calls ``view``."""
     failure: Exception | None = None
     pairs = list(_pairs(shape))
-    for pair, layout in itertools.product(pairs, (torch.channels_last, torch.contiguous_format)):
+    layouts = (torch.channels_last, torch.contiguous_format)[0 if len(shape) == 3 else 1 :]
+    for pair, layout in itertools.product(pairs, layouts):
         images = [x.to(device, dtype_of(module), memory_format=layout) for x in pair]
         try:
             graph = graph_of(module, images[0])
@@ -118,7 +119,7 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             example=images[0],
             rows_independent=behavior.rows_independent,
             ends_in=behavior.ends_in(graph.last_function if graph else ""),
-            refusal=behavior.refusal,
+            refusal=behavior.refusal or _why_not_a_batch(module, shape, recorder),
             hidden=tuple(sorted(graph.hidden)) if graph else (),
             detached=detached(recorder.seen, graph),
             is_cut_off=graph is not None and cut_off(graph.reached),
@@ -126,9 +127,20 @@ def _run(module: nn.Module, shape: Shape, device: torch.device) -> Structure:
             notes=behavior.notes,
         )
     why = str(failure) or type(failure).__name__
-    raise ModelError(
-        f"{type(network_of(module)).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
-    ) from failure
+    text = f"{type(network_of(module)).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
+    if len(shape) == 2 and any(isinstance(m, nn.Conv2d) for m in module.modules()):
+        raise ImageError(f"{text}. {ONE_PICTURE}") from failure
+    raise ModelError(text) from failure
+
+
+def _why_not_a_batch(module: nn.Module, shape: InputShape, recorder: Recorder) -> str:
+    """Why a run says nothing of a batch of signals or volumes: one picture was given, without a batch."""
+    if len(shape) == 3 or not recorder.without_batch:
+        return ""
+    return (
+        f"{type(network_of(module)).__name__} takes an input of shape {(1, *shape)} for a single image without a "
+        f"batch, in its convolution {recorder.without_batch!r}. {ONE_PICTURE}"
+    )
 
 
 def _why_no_gradients(module: nn.Module) -> str:
@@ -159,7 +171,7 @@ def _is_indifferent(module: nn.Module, output: Any, image: torch.Tensor) -> bool
         return is_alike(kept(output), kept(module(image.contiguous())), kept(output))
 
 
-def _pairs(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _pairs(shape: InputShape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Two images that differ in brightness and contrast, so that a branch on values takes both sides.
 
     Then two in [0, 1], for a network that refuses other values or has no finite scores for them.

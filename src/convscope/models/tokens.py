@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from .receptive_field import Geometry
 
-Grid: TypeAlias = tuple[int, int]  # (height, width)
+Grid: TypeAlias = tuple[int, ...]  # places along each side; those of tokens are (height, width)
 
 # Tokens before those of the patches: a class token, a distillation token, registers.
 _PREFIX_AT_MOST = 16
@@ -44,61 +46,70 @@ class Patches:
 
 
 def lie_in_place(maps: torch.Tensor, image: torch.Tensor) -> bool:
-    """Whether values in maps (1, K, h, w) depend more on their own part of the image than on an average part.
+    """Whether values in maps (1, K, *grid) depend more on their own part of the image than on an average part.
 
     After attention every value depends on the whole image; this still distinguishes maps in the image's order from
     maps whose positions are permuted.
     """
-    grid = (maps.shape[2], maps.shape[3])
+    grid = tuple(maps.shape[2:])
     places = _some_places(grid)
-    found = [_share_at(maps[0, :, row, column], image, grid, (row, column)) for row, column in places]
+    values = maps[0].flatten(1)  # of each channel, one place after another
+    numbers = [int(np.ravel_multi_index(place, grid)) for place in places]
+    found = [_share_at(values[:, n], image, grid, place) for n, place in zip(numbers, places, strict=True)]
     return sum(share >= mean for share, mean in found) > len(places) / 2
 
 
 def _some_places(grid: Grid) -> list[Grid]:
     """Positions on and between the borders: in any order but row by row, most of them lie elsewhere."""
-    rows, columns = (sorted({0, n // 3, (2 * n) // 3, n - 1}) for n in grid)
-    return [(row, column) for i, row in enumerate(rows) for j, column in enumerate(columns) if (i + j) % 2][:7]
+    sides = [sorted({0, n // 3, (2 * n) // 3, n - 1}) for n in grid]
+    every = [
+        tuple(side[i] for side, i in zip(sides, numbers, strict=True))
+        for numbers in itertools.product(*(range(len(side)) for side in sides))
+        if len(grid) == 1 or sum(numbers) % 2
+    ]
+    return every[:: math.ceil(len(every) / 8) or 1][:7]
 
 
 def _share_at(values: torch.Tensor, image: torch.Tensor, grid: Grid, place: Grid) -> tuple[float, float]:
-    """The share of the values' gradient at their place in the image (1, C, H, W), and an average place's."""
+    """The share of the values' gradient at their place in the image (1, C, *sides), and an average place's."""
     with torch.enable_grad():
         total = values.float().square().sum()
     (gradient,) = torch.autograd.grad(total, image, retain_graph=True, allow_unused=True)
     if gradient is None or not gradient.any():
         return 0.0, 0.0
-    (top, down), (left, across) = (
-        (math.floor(at * side / n), math.ceil((at + 1) * side / n))
+    here: tuple[slice, ...] = tuple(
+        slice(math.floor(at * side / n), math.ceil((at + 1) * side / n))
         for at, side, n in zip(place, image.shape[2:], grid, strict=True)
     )
     magnitude = gradient.float().abs().sum(dim=(0, 1))
-    patch = magnitude[top:down, left:across]
+    patch = magnitude[here]
     return float(patch.sum() / magnitude.sum()), patch.numel() / magnitude.numel()
 
 
 class Grids:
-    """The grids of maps and tokens in one run on an image of this ``size``."""
+    """The grids of maps and tokens in one run on an image of this ``size``; only pictures are cut into tokens."""
 
     def __init__(self, size: Sequence[int], patches: Patches | None) -> None:
-        self._size, self._patches = (size[0], size[1]), patches
+        self._size, self._patches = tuple(size), patches
         self._maps: list[Grid] = []
         self._tokens: dict[int, Grid | None] = {}  # by the number of tokens
 
     def add_map(self, grid: Grid) -> None:
-        """Record the (height, width) of a map."""
-        if grid[0] * grid[1] > 1 and not self._tokens.keys() & set(grid):  # not attention
+        """Record the (height, width) of a map, or its places along as many sides as the image has."""
+        if math.prod(grid) > 1 and not self._tokens.keys() & set(grid):  # not attention
             self._maps.append(grid)
 
     def is_channels_last(self, tensor: torch.Tensor, geometry: Geometry) -> bool:
         """Whether (1, a, b, c) is a map with a x b positions and c channels, rather than channels-first."""
         if not geometry.whole:
             return geometry.channels_last
-        first, last = self._fits(tensor.shape[1:3]), self._fits(tensor.shape[2:4])
+        first, last = self._fits(tensor.shape[1:-1]), self._fits(tensor.shape[2:])
         return geometry.channels_last if first == last else first
 
     def of_tokens(self, n: int, width: int) -> Grid | None:
         """The grid of the patches that the last of n tokens represent; None if they represent none."""
+        if len(self._size) != 2:
+            return None
         if width in self._tokens and n not in self._tokens:  # (1, D, T), as inside a mixer
             return None
         if width == 1:  # (1, D, 1), pooled; a single number is no token
@@ -109,11 +120,16 @@ class Grids:
 
     def is_of_places(self, tensor: torch.Tensor) -> bool:
         """Whether it is a map of the image, not attention between tokens or part of one head."""
+        if len(self._size) != 2:
+            return tensor.shape[-1] != tensor.shape[-2] or not _adds_up_to_one(tensor)
         if tensor.ndim == 4:  # (1, heads, T, T), (1, T, T, heads), (1, heads, T, D)
             return not any(n in self._tokens for n in tensor.shape[2:])
         return tensor.shape[2] not in self._tokens or not _adds_up_to_one(tensor)
 
     def _fits(self, grid: torch.Size) -> bool:
+        """Whether it may be the places of a map: by the image's proportions, or as many as another map has."""
+        if len(self._size) != 2:
+            return grid in self._maps
         stretch = (grid[0] * self._size[1]) / (grid[1] * self._size[0])
         return max(stretch, 1 / stretch) < _STRETCH
 

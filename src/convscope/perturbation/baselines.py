@@ -12,7 +12,7 @@ import torch
 
 from ..checks import as_number, unfit
 from ..errors import ParameterError
-from ..models import Model, Packing, check_tensor, gaussian_blur
+from ..models import Model, Packing, blurred, check_tensor
 
 NamedBaseline: TypeAlias = Literal["mean", "blur", "noise", "black", "white"]
 Baseline: TypeAlias = float | NamedBaseline | Any
@@ -28,6 +28,8 @@ def baseline_of(
     model: Model, baseline: Baseline, *, preprocessed: bool, seed: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from a preprocessed image (C, H, W) to what replaces its hidden pixels, in the same shape.
+
+    Signals (C, L) and volumes (C, D, H, W) are images, too.
 
     Args:
         model: the model, whose preprocessing determines what a number means.
@@ -62,11 +64,12 @@ def baseline_of(
     given = _one_image(model, baseline)
 
     def same(image: torch.Tensor) -> torch.Tensor:
-        if given.shape != image.shape:
+        one = given[0] if given.ndim > image.ndim and len(given) == 1 else given
+        if one.shape != image.shape:
             raise ParameterError(
-                f"a baseline of shape {tuple(given.shape)}; expected that of the image, {tuple(image.shape)}"
+                f"a baseline of shape {tuple(one.shape)}; expected that of the image, {tuple(image.shape)}"
             )
-        return given.to(image)
+        return one.to(image)
 
     return same
 
@@ -115,13 +118,14 @@ def describe_baseline(baseline: Baseline) -> Any:
 
 
 def _blurred(image: torch.Tensor) -> torch.Tensor:
-    return gaussian_blur(image, max(0.5, BLUR_SHARE * min(image.shape[-2:])))
+    return blurred(image, max(0.5, BLUR_SHARE * min(image.shape[1:])))
 
 
 def _noise(image: torch.Tensor, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
     noise = torch.rand(image.shape, generator=generator, dtype=torch.float32, device="cpu").to(image)
-    low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
+    inside = tuple(range(1, image.ndim))
+    low, high = image.amin(dim=inside, keepdim=True), image.amax(dim=inside, keepdim=True)
     return low + noise * (high - low)
 
 
@@ -146,8 +150,10 @@ def _number(model: Model, value: float, preprocessed: bool) -> Callable[[torch.T
 
 
 def _one_image(model: Model, baseline: Any) -> torch.Tensor:
+    """An image, or a batch of one."""
     if isinstance(baseline, torch.Tensor):
-        return check_tensor(baseline if baseline.ndim == 4 else baseline[None], None, n_images=1)[0]
+        check_tensor(baseline if baseline.ndim == 5 else baseline[None], None)
+        return baseline
     inputs = model.inputs(baseline)
     if len(inputs) != 1:
         raise ParameterError(f"baseline: {len(inputs)} images; expected one, for all images")

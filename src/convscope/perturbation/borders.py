@@ -18,6 +18,7 @@ _BAND = 0.03  # the width of the border, as a share of the shorter side
 _NEAR = 0.05  # of the pixel range: colors this near count as equal
 _MOST = 0.9  # the share of the border's pixels that must have the same color
 _FAR = 2 * _NEAR
+_CALLED = {2: ("signal", "value"), 3: ("image", "color"), 4: ("volume", "color")}  # by the number of dimensions
 
 
 def hiding(
@@ -41,10 +42,11 @@ def hiding(
         if color is not None:
             nearer.append(_named(color, image, model.preprocessing))
         if nearer:
-            where = "the image" if n_images == 1 else f"{len(nearer)} of {n_images} images"
+            what, shade = _CALLED[image.ndim]
+            where = f"the {what}" if n_images == 1 else f"{len(nearer)} of {n_images} {what}s"
             better = nearer[0] if len(set(nearer)) == 1 else "'blur'"
             remark.say(
-                f"the border of {where} has a single color, unlike the baseline {name!r}, which looks like an "
+                f"the border of {where} has a single {shade}, unlike the baseline {name!r}, which looks like an "
                 f"object there; baseline={better} is nearer"
             )
         return behind
@@ -58,8 +60,8 @@ def background(
     """The color (C,) of an image's border if it has only one and the baseline differs from it there, else None.
 
     Args:
-        image: (C, H, W), preprocessed.
-        behind: (C, H, W), the baseline.
+        image: (C, H, W), preprocessed; or a signal (C, L), a volume (C, D, H, W).
+        behind: of the same shape, the baseline.
         preprocessing: that of the network, to convert colors to [0, 1]; if None, the image's own range is used.
     """
     shown, hidden = (_border(_unit(x, image, preprocessing)) for x in (image, behind))
@@ -77,11 +79,11 @@ def _unit(x: torch.Tensor, image: torch.Tensor, preprocessing: Preprocessing | N
 
 
 def _border(x: torch.Tensor) -> torch.Tensor:
-    """The P pixels along the four sides, (C, P)."""
-    height, width = x.shape[1:]
-    band = max(1, round(_BAND * min(height, width)))
-    inside = torch.zeros((height, width), dtype=torch.bool, device=x.device)
-    inside[band : height - band, band : width - band] = True
+    """The P pixels along all sides, (C, P)."""
+    sides = x.shape[1:]
+    band = max(1, round(_BAND * min(sides)))
+    inside = torch.zeros(sides, dtype=torch.bool, device=x.device)
+    inside[tuple(slice(band, side - band) for side in sides)] = True
     return x[:, ~inside]
 
 

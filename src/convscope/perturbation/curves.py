@@ -28,7 +28,7 @@ class Curves(NamedTuple):
 
 
 def ranks(values: Array, seed: int = 0) -> Array:
-    """The rank of each pixel of a map, (H, W), 0 for the largest value; ties are broken at random."""
+    """The rank of each pixel of a map, of its shape, 0 for the largest value; ties are broken at random."""
     shuffled = np.random.default_rng(seed).permutation(values.size)
     order = shuffled[np.argsort(-values.ravel()[shuffled].astype(np.float64), kind="stable")]
     found = np.empty(values.size, np.int32)
@@ -51,7 +51,7 @@ def curves(
     """The deletion and insertion curves of one image, for all rankings and baselines in one pass.
 
     Args:
-        x: (C, H, W), preprocessed, on the model's device.
+        x: (C, H, W), preprocessed, on the model's device; or a signal (C, L), a volume (C, D, H, W).
         fills: B baselines (C, H, W), which replace the pixels not shown.
         rankings: R arrays (H, W) of ranks, see `ranks`.
         n_steps: K; step k removes, or inserts, the round(k / K * H * W) highest-ranked pixels.
@@ -62,7 +62,7 @@ def curves(
     References:
         Petsiuk, Das, Saenko: RISE, 2018, arXiv 1806.07421.
     """
-    shown, behind = x.permute(1, 2, 0).contiguous(), torch.stack(list(fills)).permute(0, 2, 3, 1).contiguous()
+    shown, behind = x.movedim(0, -1).contiguous(), torch.stack(list(fills)).movedim(1, -1).contiguous()
     orders = torch.from_numpy(np.stack(list(rankings))).to(x.device)
     n_pixels = orders[0].numel()
     counts = torch.tensor([round(k / n_steps * n_pixels) for k in range(n_steps + 1)], device=x.device)
@@ -75,12 +75,13 @@ def curves(
         ends = [shown if n == 0 else behind[n - 1] for n in range(first, min(end, n_ends))]
         inner = np.arange(max(first, n_ends), end) - n_ends
         if not len(inner):
-            return torch.stack(ends).permute(0, 3, 1, 2)
+            return torch.stack(ends).movedim(-1, 1)
         r, b, is_insertion, k = (torch.from_numpy(i).to(x.device) for i in np.unravel_index(inner, shape))
-        highest = orders[r] < counts[k + 1][:, None, None]
-        hidden = highest ^ (is_insertion == 1)[:, None, None]
+        each = (-1, *(1 for _ in x.shape[1:]))
+        highest = orders[r] < counts[k + 1].view(each)
+        hidden = highest ^ (is_insertion == 1).view(each)
         made = torch.where(hidden[..., None], behind[b], shown)
-        return torch.cat([torch.stack(ends), made] if ends else [made]).permute(0, 3, 1, 2)
+        return torch.cat([torch.stack(ends), made] if ends else [made]).movedim(-1, 1)
 
     scores = score(n_ends + n_inner, variants).numpy()
     whole, gone, inner = scores[0], scores[1:n_ends], scores[n_ends:].reshape(*shape, -1)

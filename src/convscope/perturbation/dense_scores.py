@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import Precision
+from ..checks import InputShape, Precision
 from ..execution import convolutions_of, fused, in_batches
 from ..execution.capture import tensors_of
 from ..models import Model
@@ -66,7 +66,7 @@ def _is_same(expected: Any, found: Any, share: float) -> bool:
 
 def score_variants(
     model: Model,
-    shape: tuple[int, int, int],
+    shape: InputShape,
     n: int,
     variants: Callable[[int, int], torch.Tensor],
     score_of: Callable[[Any, int], torch.Tensor],

@@ -7,7 +7,8 @@ variant, the incremental one (`incremental_scores`) only what a mask changes. "a
     if there is enough work for a plan to pay off (`WORK`), and
     if the plan predicts enough fewer multiplications (`GAIN`).
 
-Whatever the choice, the whole network runs if it mixes the images of a batch or cannot be split into operations,
+Whatever the choice, the whole network runs if it mixes the images of a batch, cannot be split into operations, or
+takes signals or volumes,
 and if the incremental engine fails or deviates by more than rounding on a few variants of the first image.
 """
 
@@ -102,8 +103,12 @@ class Scorer:
 
     def _is_worth_a_plan(self, variants: Variants) -> bool:
         structure = self._model.structure(variants.shape)
+        why = ""
         if not structure.rows_independent:
             why = "this network mixes the images of a batch, so variants cannot share one"
+        elif len(variants.shape) != 3:
+            why = "only the changes of pictures are followed through a network, not those of signals and volumes"
+        if why:
             self.measured["reason"] = why
             if self._engine == "incremental":
                 self.notes.append(f"the whole network was run: {why}")

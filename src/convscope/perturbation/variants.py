@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from ..checks import Precision
+from ..checks import InputShape, Precision
 from ..execution import in_batches
 from ..incremental import IntArray
 from .masks import Masks
@@ -23,7 +23,10 @@ Scores: TypeAlias = Callable[[Any, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Variants:
-    """An image ``shown``, its baseline ``behind``, both (H, W, C), and the masks that hide parts of it."""
+    """An image ``shown``, its baseline ``behind``, both (H, W, C), and the masks that hide parts of it.
+
+    Signals are (L, C), volumes (D, H, W, C).
+    """
 
     shown: torch.Tensor
     behind: torch.Tensor
@@ -32,26 +35,26 @@ class Variants:
     @classmethod
     def of(cls, image: torch.Tensor, baseline: torch.Tensor, masks: Masks) -> Variants:
         # From (H, W, C), a batch is channels-last at once, so nothing is copied on the way into the network.
-        return cls(image.permute(1, 2, 0).contiguous(), baseline.permute(1, 2, 0).contiguous(), masks)
+        return cls(image.movedim(0, -1).contiguous(), baseline.movedim(0, -1).contiguous(), masks)
 
     @property
     def image(self) -> torch.Tensor:
         """The image itself, (C, H, W)."""
-        return self.shown.permute(2, 0, 1)
+        return self.shown.movedim(-1, 0)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> InputShape:
         """(C, H, W)."""
-        height, width, channels = self.shown.shape
-        return channels, height, width
+        *sides, channels = self.shown.shape
+        return channels, *sides
 
     def __call__(self, numbers: IntArray) -> torch.Tensor:
         """The variants with these m numbers, (m, C, H, W)."""
         hidden = self.masks.some(numbers).to(self.shown.device)
-        return torch.where(hidden[..., None], self.behind, self.shown).permute(0, 3, 1, 2)
+        return torch.where(hidden[..., None], self.behind, self.shown).movedim(-1, 1)
 
     def parts(self, numbers: IntArray, top: IntArray, left: IntArray, height: int, width: int) -> torch.Tensor:
-        """A rectangle of each variant, (m, C, height, width)."""
+        """A rectangle of each variant of a picture, (m, C, height, width)."""
         y = torch.from_numpy(top[:, None] + np.arange(height)).to(self.shown.device)[:, :, None]
         x = torch.from_numpy(left[:, None] + np.arange(width)).to(self.shown.device)[:, None, :]
         rows = torch.arange(len(numbers), device=self.shown.device)[:, None, None]

@@ -1,4 +1,7 @@
-"""Attributions: the photo, the map, and the map over the photo, with a color bar in score units."""
+"""Attributions: the photo, the map, and the map over the photo, with a color bar in score units.
+
+Signals and volumes have figures of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import ParameterError
 from ..results import Array, Attribution
 from .colors import PERCENTILE, Scale
 from .overlays import map_overlay, map_scale
+from .signal_figures import compose_signals, draw_signal
 from .style import (
     capital,
     color_bar,
@@ -26,8 +31,11 @@ from .style import (
     short_name,
     show,
 )
+from .volume_figures import compose_volumes, draw_volume
 
 LIMIT = 8  # images
+_CALLED = {1: "signals", 2: "images", 3: "volumes"}  # by the number of sides
+_PLACES = {1: "samples", 2: "pixels", 3: "voxels"}
 
 
 def attribution_scale(result: Attribution, n: int) -> Scale:
@@ -52,18 +60,54 @@ def is_grainy(values: Array) -> bool:
     return bool(steps > 0.3 * spread)
 
 
-def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0) -> None:
-    """The overlay of one image, with its color bar."""
+def draw_attribution(ax: Axes, result: Attribution, *, n: int = 0, as_video: bool = False) -> None:
+    """The overlay of one image, with its color bar; ``as_video`` shows a volume as the frames of a video."""
     (n,) = pick(n, len(result.values), 1)
-    show(ax, attribution_overlay(result, n))
-    _outline(ax, result, n)
-    heading(ax, short_label(result.targets[n]), _score(result, n))
-    color_bar(ax, attribution_scale(result, n), result.unit)
+    n_sides = _n_sides(result, as_video)
+    if n_sides == 1:
+        draw_signal(ax, result, n, _score(result, n))
+    elif n_sides == 3:
+        draw_volume(ax, result, n, _score(result, n), as_video=as_video)
+    else:
+        show(ax, attribution_overlay(result, n))
+        _outline(ax, result, n)
+        heading(ax, short_label(result.targets[n]), _score(result, n))
+        color_bar(ax, attribution_scale(result, n), result.unit)
 
 
-def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = None) -> Figure:
-    """A row per image: the photo, the overlay, and between them the map by itself where a map is grainy."""
+def compose_attribution(
+    result: Attribution, *, n: int | Sequence[int] | None = None, as_video: bool = False
+) -> Figure:
+    """A row per image; ``as_video`` shows volumes as the frames of videos."""
+    n_sides = _n_sides(result, as_video)
     rows = pick(n, len(result.values), LIMIT)
+    scores = [_score(result, i) for i in rows]
+    if n_sides == 1:
+        figure, notes = compose_signals(result, rows, scores)
+    elif n_sides == 3:
+        figure, notes = compose_volumes(result, rows, scores, as_video=as_video)
+    else:
+        figure, notes = _compose_pictures(result, rows), []
+    notes += cut_note(len(rows), len(result.values), _CALLED[n_sides]) if n is None else []
+    if any(attribution_scale(result, i).extend != "neither" for i in rows):
+        share = f"{100 - PERCENTILE:g} % of the {_PLACES[n_sides]}"
+        notes.append(f"At most {share} lie beyond the arrow; they have the last color.")
+    if len(rows) > 1:
+        notes.append("Each row has its own color scale.")
+    headline(figure, _title(result), result, notes)
+    return figure
+
+
+def _n_sides(result: Attribution, as_video: bool) -> int:
+    """1 for signals, 2 for pictures, 3 for volumes."""
+    n_sides = result.values.ndim - 1
+    if as_video and n_sides != 3:
+        raise ParameterError(f"as_video=True: these are {_CALLED[n_sides]}; expected volumes (N, D, H, W)")
+    return n_sides
+
+
+def _compose_pictures(result: Attribution, rows: list[int]) -> Figure:
+    """A row per image: the photo, the overlay, and between them the map by itself where a map is grainy."""
     grainy = any(is_grainy(result.values[i]) for i in rows)
     columns = 3 if grainy else 2
     height, width = result.values.shape[1:]
@@ -78,14 +122,6 @@ def compose_attribution(result: Attribution, *, n: int | Sequence[int] | None = 
             _outline(row[1], result, i)
             heading(row[1], "the map by itself", _range(result, i))
         draw_attribution(row[-1], result, n=i)
-    notes = cut_note(len(rows), len(result.values), "images") if n is None else []
-    if any(attribution_scale(result, i).extend != "neither" for i in rows):
-        notes.append(
-            f"At most {100 - PERCENTILE:g} % of the pixels lie beyond the arrow; they have the last color."
-        )
-    if len(rows) > 1:
-        notes.append("Each row has its own color scale.")
-    headline(figure, _title(result), result, notes)
     return figure
 
 

@@ -123,6 +123,7 @@ def compose_feature_maps(
 ) -> Figure:
     """A row per image: the photo, then each layer."""
     rows = pick(n, len(result.images), ROWS)
+    _layer(result, layer)
     layers = [_layer(result, layer)] if layer is not None else list(result.layers)[:COLUMNS]
     grid = 1 if channel is not None else channels
     tall = max(_inches(result, name, grid) for name in (None, *layers))
@@ -162,6 +163,8 @@ def _inches(result: FeatureMaps, layer: str | None, channels: int) -> float:
 
 
 def _layer(result: FeatureMaps, layer: str | None) -> str:
+    if not result.is_drawn:
+        raise ParameterError("feature maps of signals and volumes have no picture: take result[layer], an array")
     if layer is None:
         return result.layers[0]
     if layer not in result.values:

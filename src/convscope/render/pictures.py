@@ -71,6 +71,7 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
         result: any result.
         ax: matplotlib axes to draw into.
         **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
+            ``as_video`` (attributions of volumes: frames in place of planes);
             ``layer``, ``by``, ``channels``, ``channel`` (feature maps); ``scale``, ``tiles`` (filters);
             ``k`` (predictions); ``thumbnails`` (projections).
 

@@ -60,7 +60,7 @@ def open_collection(collection: Any, model: Model) -> Any:
 
 def _found(collection: Any, model: Model) -> Any:
     if isinstance(collection, torch.Tensor):
-        return check_tensor(collection, model.n_channels)
+        return check_tensor(collection, model.n_channels, pictures="a report shows pictures")
     if is_source(collection):
         return collection
     if isinstance(collection, str | Path):

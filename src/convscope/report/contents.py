@@ -13,6 +13,7 @@ import torch
 
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
+from ..checks import InputShape
 from ..errors import LayerError, ModelError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
@@ -132,7 +133,7 @@ def _explain(
     return explained, left_out
 
 
-def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
+def choose_layers(model: Model, shape: InputShape) -> list[str]:
     """One layer of each resolution for inputs (C, H, W), from the finest to the coarsest, at most `LAYERS`.
 
     Of each resolution it is the last of the outermost layers: the output of a stage rather than a layer inside
@@ -153,7 +154,11 @@ def choose_layers(model: Model, shape: tuple[int, int, int]) -> list[str]:
 
 def _first(images: Any) -> tuple[Any, int]:
     """The images to be shown in detail, and how many there are in all."""
-    found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
+    found = (
+        check_tensor(images, None, pictures="a report shows pictures")
+        if isinstance(images, torch.Tensor)
+        else load_images(images)
+    )
     return found[:IMAGES], len(found)
 
 

@@ -31,6 +31,11 @@ class Result:
 
     provenance: Provenance
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a picture of this result, not only of its kind."""
+        return self.has_picture
+
     def __repr__(self) -> str:
         parts = [
             text for f in fields(self) if f.name != "provenance" and (text := _describe(self, f.name)) is not None
@@ -39,7 +44,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         alt = html.escape(repr(self), quote=True)
-        if not self.has_picture:
+        if not self.is_drawn:
             return f"<pre>{alt}</pre>"
         picture, caption = renderer().data_uri(self), html.escape(self.provenance.caption)
         return f'<figure><img src="{picture}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
@@ -57,7 +62,7 @@ class Result:
         """
         with new_directory(directory) as partial:
             write(self, partial)
-            if self.has_picture:
+            if self.is_drawn:
                 renderer().save_png(self, partial / "picture.png")
         return Path(directory)
 

@@ -28,12 +28,18 @@ class Filters(Result):
 class FeatureMaps(Result):
     """Activations for N images: ``values`` maps a layer's name to (N, C, H, W), or to (N, D) for a vector layer.
 
-    ``images`` (N, H, W, 3) uint8 is what the network saw.
+    ``images`` (N, H, W, 3) uint8 is what the network saw. Of signals a layer is (N, C, L), of volumes (N, C, D, H,
+    W); these are arrays only, without a picture.
     """
 
     values: Mapping[str, Array]
     images: Array
     names: tuple[str, ...]
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether these are the maps of pictures."""
+        return self.images.ndim == 4
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -63,6 +69,9 @@ class FeatureMaps(Result):
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Attribution(Result):
     """Relevance per pixel: ``values`` (N, H, W) float32, raw, at the network's input size.
+
+    Of signals ``values`` is (N, L), and ``images`` (N, C, L) float32 the signals themselves; of volumes it is
+    (N, D, H, W), and ``images`` (N, D, H, W, 3) uint8.
 
     ``targets`` says whose score is explained, one per image; ``scores`` (N,) are the target's scores for the whole
     images; ``images`` (N, H, W, 3) uint8 is what the network saw. ``signed`` tells whether the method can find

@@ -26,7 +26,7 @@ class LayerRow(NamedTuple):
     shape: tuple[int, ...]
     n_parameters: int
     n_macs: int
-    receptive_field: tuple[int, int] | None
+    receptive_field: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -53,7 +53,7 @@ class Summary(Result):
     shapes: tuple[tuple[int, ...], ...]
     parameters: Array
     macs: Array
-    receptive_fields: tuple[tuple[int, int] | None, ...]
+    receptive_fields: tuple[tuple[int, ...] | None, ...]
     n_parameters: int
     n_macs: int
     uncounted: tuple[str, ...]
