@@ -212,7 +212,7 @@ class Run:
             n_images=len(self.inputs),
             score=self.score,
             normalization=normalization,
-            size=(leaf.shape[2], leaf.shape[3]),
+            size=leaf.shape[2:],
         )
         self.note(*targets.notes)
         scores = targets.of(output, len(leaf))

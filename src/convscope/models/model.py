@@ -36,9 +36,8 @@ class Model:
     The module is not changed: it keeps its mode, its hooks and its gradients through every call.
 
     Args:
-        module: any ``nn.Module`` that takes (N, C, H, W) and returns class scores (N, K), also among other things,
-            or a Keras 3 model with the torch backend; see ``inputs``, ``output`` and ``forward`` for others. Signals
-            (N, C, L), and volumes and video (N, C, D, H, W), are given as tensors.
+        module: any ``nn.Module``, or Keras 3 model with the torch backend, from (N, C, H, W), (N, C, L) or
+            (N, C, D, H, W) to class scores (N, K); see ``inputs``, ``output`` and ``forward`` for others.
         input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
@@ -48,9 +47,8 @@ class Model:
             softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
-        inputs: the inputs of a network with several, tensors by the names of forward's parameters, or a tuple in
-            their order, with one row for all images or one for each. Methods look at the first image among them,
-            or at what a call gives as a dict or tuple; the others are held at these.
+        inputs: of a network with several: tensors by the names of forward's parameters, or in their order, with a
+            row for all images or for each. Methods look at the first image among them, or at what a call gives.
         output: where the class scores are in what the network returns: a key, attribute or index, a path such as
             "heads.0", or a function from it to (N, K) or (N,). By default, the only tensor that can be meant.
         forward: a function (module, x) -> output that runs the network; x is the dict or tuple of all ``inputs``.
@@ -171,9 +169,7 @@ class Model:
         """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
         if size is None:
-            raise ParameterError(
-                "the input size of this network is not known: give `input_size` as (height, width)"
-            )
+            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
         return (self.n_channels or 3, *size)
 
     @checks_arguments

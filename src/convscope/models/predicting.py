@@ -11,7 +11,7 @@ from ..execution.running import evaluating
 from ..progress import Progress
 from ..results import Array, Prediction
 from ..targets.classes import class_names, class_scores
-from ..targets.resolving import note_on_scores
+from ..targets.resolved import note_on_scores
 from .inputs import Inputs
 
 

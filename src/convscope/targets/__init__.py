@@ -5,17 +5,8 @@ from .classes import class_scores, find_class
 from .compound import Contrast, Several, boxes_of
 from .detector_forms import FORMS, detector_of
 from .regression import Direction, Towards, directed
-from .resolving import (
-    Score,
-    Target,
-    Targets,
-    describe,
-    is_of_classes,
-    n_classes_of,
-    note_on_scores,
-    resolve,
-    unit_of,
-)
+from .resolved import Score, Targets, n_classes_of, note_on_scores, unit_of
+from .resolving import Target, describe, is_of_classes, resolve
 from .segmented_region import Region
 from .similar import SimilarTo
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from ..checks import Pair
+from ..checks import Sides
 from ..errors import ParameterError, TargetError
-from ..execution.capture import main_output
 from ..results import Normalization
 from ..texts import counted
 from .box import Detection, scores_at
@@ -20,11 +19,11 @@ from .classes import OutputScores, class_names, class_scores, find_class
 from .compound import Contrast, Several, name_of
 from .detector_forms import detector_of
 from .regression import Direction, Towards, directed
+from .resolved import Score, SeveralTargets, Targets, note_on_scores
 from .segmentations import n_classes_in
 from .segmented_region import Region
 from .similar import SimilarTo
 
-Score: TypeAlias = Literal["logit", "probability"]
 OneTarget: TypeAlias = int | str | Contrast
 Target: TypeAlias = (
     OneTarget
@@ -38,102 +37,6 @@ Target: TypeAlias = (
     | Callable[[torch.Tensor], torch.Tensor]
     | None
 )
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The resolved targets of a batch of N images, one for each.
-
-    Classes are ``indices`` (N,), and in contrasts those they are compared with are ``against`` (N,). Otherwise
-    ``function`` computes scores from the output. The target of a single image also applies to any number of its
-    variants.
-    """
-
-    indices: torch.Tensor | None
-    function: OutputScores | None
-    names: tuple[str, ...]
-    score: Score
-    against: torch.Tensor | None = None
-    normalization: Normalization = "softmax"
-    notes: tuple[str, ...] = ()
-
-    @property
-    def n_each(self) -> int:
-        """The number of targets per image."""
-        return 1
-
-    def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
-        """The scores (M, T) from the network's output for M = ``n_rows`` inputs: (M, K), or what a callable takes.
-
-        M defaults to the length of the output. Row m belongs to image m of the batch, or, in a batch of one
-        image, all rows belong to that image. T is the number of targets per image.
-        """
-        n_rows = len(output) if n_rows is None else n_rows
-        if self.function is not None:
-            scores = self.function(output)
-            if not isinstance(scores, torch.Tensor) or scores.shape != (n_rows,):
-                found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-                raise TargetError(f"the target callable returned {found}; expected one score per row, ({n_rows},)")
-            return scores[:, None]
-        assert self.indices is not None
-        output = class_scores(output, n_rows)
-        values = _probabilities(output, self.normalization) if self.score == "probability" else output
-        picked = _pick(values, self.indices)
-        return picked if self.against is None else picked - _pick(values, self.against)
-
-
-_ON_SCORES: dict[Normalization, str] = {
-    "sigmoid": "the probability of a class is the sigmoid of its score, whatever the scores of other classes",
-    "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
-    "none": "the network ends in a softmax or a sigmoid: its scores are already probabilities",
-}
-
-
-def n_classes_of(output: Any) -> int:
-    """The number of classes K of an output (N, K, ...); 1 for any other output."""
-    main = main_output(output)
-    return main.shape[1] if main is not None and main.ndim > 1 else 1
-
-
-def note_on_scores(normalization: Normalization) -> tuple[str, ...]:
-    """A result's note on scores that are not logits under a softmax."""
-    note = _ON_SCORES.get(normalization)
-    return (note,) if note else ()
-
-
-def unit_of(score: Score, normalization: Normalization) -> str:
-    """The unit of a class score."""
-    if score == "probability" or normalization == "none":
-        return "probability"
-    return "log-probability" if normalization == "exp" else "logit"
-
-
-def _probabilities(output: torch.Tensor, normalization: Normalization) -> torch.Tensor:
-    """The probabilities of scores (M, K), computed as in `results.probabilities`."""
-    if normalization == "softmax":
-        return output.softmax(dim=1)
-    if normalization == "sigmoid":
-        return output.sigmoid()
-    return output.exp() if normalization == "exp" else output
-
-
-def _pick(values: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """The value of each row's class, (M, K) -> (M, 1)."""
-    return values.gather(1, indices.to(values.device).expand(len(values))[:, None])
-
-
-@dataclass(frozen=True)
-class _SeveralTargets(Targets):
-    """``parts`` are the T targets of each image."""
-
-    parts: tuple[Targets, ...] = ()
-
-    @property
-    def n_each(self) -> int:
-        return len(self.parts)
-
-    def of(self, output: Any, n_rows: int | None = None) -> torch.Tensor:
-        return torch.cat([part.of(output, n_rows) for part in self.parts], dim=1)
 
 
 def is_of_classes(target: Any) -> bool:
@@ -169,7 +72,7 @@ def resolve(
     n_images: int | None = None,
     score: Score = "logit",
     normalization: Normalization | None = None,
-    size: Pair = (0, 0),
+    size: Sides = (0, 0),
 ) -> Targets:
     """Resolve a user's target for a batch: to class indices, or to a function of the output.
 
@@ -196,7 +99,7 @@ def resolve(
         parts = tuple(resolve(one, output, labels, **options) for one in target.targets)
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         notes = tuple(note for part in parts for note in part.notes)
-        return _SeveralTargets(None, None, names, score, notes=notes, parts=parts)
+        return SeveralTargets(None, None, names, score, notes=notes, parts=parts)
     if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
         return _of_output(target, output, labels, n_batch, score, normalization, size)
     output = class_scores(output, n_batch)
@@ -230,7 +133,7 @@ def _of_output(
     n_batch: int,
     score: Score,
     normalization: Normalization | None,
-    size: Pair,
+    size: Sides,
 ) -> Targets:
     """A target that computes its own scores from the output."""
     if score != "logit":
@@ -241,11 +144,7 @@ def _of_output(
     if isinstance(target, Region):
         return _of_region(target, output, labels, n_batch, score, 0.5 if normalization == "none" else 0.0)
     if isinstance(target, Detection):
-        detector = detector_of(target.read, output, size, len(labels) if labels else None)
-        index = find_class(target.target, detector.n_classes, labels)
-        target = replace(target, target=_label(index, labels))
-        function, notes = scores_at(target, detector, index, size)
-        return Targets(None, function, (target.name,) * n_batch, score, notes=notes)
+        return _of_detection(target, output, labels, n_batch, score, size)
     if isinstance(target, Towards | Direction):
         target.score(class_scores(output))  # a column that is not there is an error at once
         return Targets(None, partial(_of_values, target.score), (target.name,) * n_batch, score)
@@ -265,6 +164,19 @@ def _of_region(
     seen = region.classes_at(output, least).tolist() if index is None else [index] * n_batch
     each = [replace(region, target=_label(one, labels)) for one in seen]
     return Targets(None, each[0].bound(output, index, least), tuple(one.name for one in each), score)
+
+
+def _of_detection(
+    target: Detection, output: Any, labels: Sequence[str] | None, n_batch: int, score: Score, size: Sides
+) -> Targets:
+    if len(size) != 2:
+        raise TargetError(f"{target.name}: boxes are of pictures, and the input has the size {tuple(size)}")
+    height, width = size
+    detector = detector_of(target.read, output, (height, width), len(labels) if labels else None)
+    index = find_class(target.target, detector.n_classes, labels)
+    target = replace(target, target=_label(index, labels))
+    function, notes = scores_at(target, detector, index, (height, width))
+    return Targets(None, function, (target.name,) * n_batch, score, notes=notes)
 
 
 def _label(index: int, labels: Sequence[str] | None) -> str:
