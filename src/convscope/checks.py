@@ -54,6 +54,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_masks": (2, 100_000),
     "n_samples": (1, 100_000),
     "n_stages": (1, 10_000),
+    "n_thumbnails": (0, _MOST),
     "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),
     "noise": (0, 1000),

@@ -19,7 +19,7 @@ from convscope import ATTRIBUTIONS, ImageError, LayerError, ModelError, Paramete
 
 SIGNAL, VOLUME = (2, 30), (2, 5, 7, 8)
 SHAPES = pytest.mark.parametrize("shape", [SIGNAL, VOLUME], ids=["signal", "volume"])
-PICTURES_ONLY = {"attention_rollout", "kernel_shap", "lime", "lrp"}
+PICTURES_ONLY = {"attention_gradient", "attention_rollout", "kernel_shap", "lime", "lrp"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"n_steps": 6},
     "occlusion": {"window": 4, "stride": 3},

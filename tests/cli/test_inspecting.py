@@ -108,7 +108,7 @@ def test_inspect_in_json(folder: Path) -> None:
     assert told["settings"]["mean"] == {"value": [0.5, 0.5, 0.5], "from": "convscope.toml"}
     assert [layer["name"] for layer in told["layers"]] == ["conv", "fc"]
     assert told["macs"] == 4 * 80 * 27 + 8
-    assert set(told["does_not_fit"]) == {"attention_rollout"}
+    assert set(told["does_not_fit"]) == {"attention_gradient", "attention_rollout"}
     assert "saliency" in told["fits"]
 
 
@@ -117,8 +117,10 @@ def test_inspect_takes_a_size_alone(folder: Path) -> None:
     done = typed("inspect own_shape_net.py:build --input-size 12x8 --device cpu")
     assert done.exit_code == 0, done.output
     assert "tensors (N, 3, 12, 8) are taken" in " ".join(done.stdout.split())
-    assert "give one; there is no predicted class: the network returns a dict" in " ".join(done.stdout.split())
+    assert "the predicted class, unless another is given" in " ".join(done.stdout.split())
     done = typed("inspect own_shape_net:build")
     assert "error: the input size of this network is not known: give --input-size, (height, width)" in done.stderr
     done = typed("predict dark.png --model own_shape_net:build --mean 0.5,0.5,0.5")
-    assert "belong together where a network has none: give input-size and std too" in done.stderr.replace("--", "")
+    assert "does not state all of its preprocessing: give --input-size and --std too" in " ".join(
+        done.stderr.split()
+    )

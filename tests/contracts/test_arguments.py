@@ -65,7 +65,7 @@ def test_every_number_has_bounds_of_its_own() -> None:
 def test_a_choice_that_is_nearly_right_is_named() -> None:
     with pytest.raises(ParameterError, match="kind='absolut': did you mean 'absolute'"):
         saliency(tiny_network(), torch.rand(1, 3, 16, 16), kind="absolut")
-    with pytest.raises(ParameterError, match="crop='sqaush': expected 'center' or 'squash'"):
+    with pytest.raises(ParameterError, match="crop='sqaush': did you mean 'squash'"):
         Preprocessing((8, 8), (0.5,), (0.5,), (8, 8), crop="sqaush")
 
 

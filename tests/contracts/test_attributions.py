@@ -206,8 +206,9 @@ def test_a_callable_may_take_any_output(method: Method) -> None:
     x, named = torch.randn(2, 3, 16, 16), Named()
     found = run(method, named, x, target=lambda output: output["out"][:, 1])
     np.testing.assert_allclose(found.values, run(method, named.net, x, target=1).values, rtol=0, atol=1e-6)
-    with pytest.raises(ModelError, match="returns a dict"):
-        run(method, named, x)
+    by_itself, bare = run(method, named, x), run(method, named.net, x)
+    np.testing.assert_allclose(by_itself.values, bare.values, rtol=0, atol=1e-6)
+    assert by_itself.targets == bare.targets
 
 
 @pytest.mark.parametrize("method", METHODS)

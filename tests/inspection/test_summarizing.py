@@ -67,7 +67,7 @@ def test_a_dict_is_told_with_its_entries() -> None:
 
     found = facts(Model(Named()))
     assert found["output"] == "dict of maps: (1, 2, 14, 14), mean: (1, 2)"
-    assert found["target"].startswith("give one;")
+    assert found["target"] == "the predicted class, unless another is given"
 
 
 def test_tokens_are_told_with_their_grid() -> None:

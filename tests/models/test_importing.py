@@ -95,7 +95,7 @@ def test_what_is_stated_replaces_what_the_model_says(code: str) -> None:
     assert model.labels == ("no", "yes")
     model = load(f"{code}:build", input_size=(8, 6), mean=[0.1] * 3, std=[0.2] * 3)
     assert (model.preprocessing.input_size, model.preprocessing.std) == ((8, 6), (0.2,) * 3)
-    with pytest.raises(ParameterError, match="belong together where a network has none: give std too"):
+    with pytest.raises(ParameterError, match="does not state all of its preprocessing: give std= too"):
         load(f"{code}:build", input_size=(8, 6), mean=[0.1] * 3)
 
 

@@ -82,6 +82,7 @@ def attention_gradient(
         signed=False,
         progress=progress,
     )
+    run.inputs.need_pictures(run.method)
     origin = run.structure.last_spatial
     grid = origin.shape[1:] if origin else (1, 1)
 

@@ -78,12 +78,18 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
     Returns:
         The axes.
     """
-    draw, _ = _find(result)
-    if ax is None:
-        from matplotlib import pyplot
+    draw = checks_arguments(_find(result)[0])
+    if ax is not None:
+        draw(ax, result, **options)
+        return ax
+    from matplotlib import pyplot
 
-        ax = pyplot.subplots(layout="constrained")[1]
-    checks_arguments(draw)(ax, result, **options)
+    new, ax = pyplot.subplots(layout="constrained")
+    try:
+        draw(ax, result, **options)
+    except BaseException:
+        pyplot.close(new)  # an empty one would show up among the caller's
+        raise
     return ax
 
 
