@@ -26,9 +26,8 @@ def net() -> Any:
     layers = keras.layers
     keras.utils.set_random_seed(0)
     image = keras.Input((24, 24, 3))
-    block = keras.Sequential(
-        [keras.Input((24, 24, 8)), layers.Conv2D(12, 3, name="second"), layers.ReLU(name="r")]
-    )
+    inner = [keras.Input((24, 24, 8)), layers.Conv2D(12, 3, name="second"), layers.ReLU(name="r")]
+    block = keras.Sequential(inner, name="block")
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(image)
     x = layers.BatchNormalization(name="norm")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(block(x))

@@ -45,6 +45,7 @@ class Towards:
     @checks_arguments
     def score(self, values: torch.Tensor) -> torch.Tensor:
         """The scores (N,) of values (N, K)."""
+        _check_values(values)
         if self.column >= values.shape[1]:
             raise TargetError(f"{self.name}: the network returns {values.shape[1]} values, counted from 0")
         return -(values[:, self.column] - self.value).abs()
@@ -59,12 +60,19 @@ class Direction:
     @checks_arguments
     def score(self, values: torch.Tensor) -> torch.Tensor:
         """The scores (N,) of values (N, 1)."""
+        _check_values(values)
         if values.shape[1] != 1:
             raise TargetError(
                 f"target={self.name!r} is for networks with one value, and this one returns {values.shape[1]}: an "
                 "index is up for that value; for down, give a function such as lambda y: -y[:, 0]"
             )
         return values[:, 0] if self.name == "up" else -values[:, 0]
+
+
+def _check_values(values: torch.Tensor) -> None:
+    """`TargetError` unless these are values (N, K)."""
+    if values.ndim != 2:
+        raise TargetError(f"values of shape {tuple(values.shape)}; expected (N, K)")
 
 
 def directed(target: Any, labels: Sequence[str] | None) -> Any:
