@@ -30,6 +30,7 @@ def test_gradient_of_a_linear_network_is_its_weights() -> None:
 KINDS = ("absolute", "signed", "input_x_gradient")
 
 
+@pytest.mark.slow
 def test_equals_captum_on_a_real_network(exact_lite0: Model, cat: np.ndarray, coffee: np.ndarray) -> None:
     lite0 = exact_lite0
     x = torch.cat([b.x for b in lite0.batches(lite0.inputs([cat, coffee]))])

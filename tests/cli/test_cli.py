@@ -193,6 +193,7 @@ def test_a_target_is_an_index_a_unit_a_label_or_a_contrast(text: str | None, tar
     assert chosen_target(text) == target
 
 
+@pytest.mark.slow
 def test_predict_as_json_skips_and_lists_what_it_cannot_read(photos: Path) -> None:
     done = run("predict", photos, "--top", 2, "--json")
     assert done.returncode == 0
@@ -203,6 +204,7 @@ def test_predict_as_json_skips_and_lists_what_it_cannot_read(photos: Path) -> No
     assert "broken.jpg" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_method_writes_its_result_and_never_over_another(photos: Path, here: Path) -> None:
     image = photos / "cat" / "one.jpg"
     done = run(
@@ -460,6 +462,7 @@ def test_a_process_that_fails_leaves_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_picture_so_far(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     options = ["--layer", "conv1", "--n-steps", "100000", "--size-px", "48", "-o", "v", *SMALL]
@@ -504,6 +507,7 @@ def read_until(screen: int, wanted: bytes, seconds: float = 100) -> bytes:
     return seen
 
 
+@pytest.mark.slow
 def test_a_store_is_filled_once_and_asked(photos: Path, here: Path) -> None:
     done = invoke("embed", photos, "--store", "photos.lance")
     assert (

@@ -101,6 +101,7 @@ def test_equal_vectors_are_one_point_of_which_nothing_can_be_told(
     np.testing.assert_allclose(place(store, points[:1], method=method), [[0, 0]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_copies_lie_together_and_count_once(method: str, tmp_path: Path) -> None:
     different = clustered(60)
