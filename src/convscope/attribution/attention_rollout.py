@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
-from .attentions import attentions, check_among_all, seen_from_class_token
+from .attentions import attentions, check_among_all, patch_grid, seen_from_class_token
 from .cams import enlarged
 from .method_run import Run
 from .scored import ScoredBatch
@@ -77,9 +77,7 @@ def attention_rollout(
         signed=False,
         progress=progress,
     )
-    run.inputs.need_pictures(run.method)
-    origin = run.structure.last_spatial
-    grid = origin.shape[1:] if origin else (1, 1)
+    grid = patch_grid(run)
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
         check_among_all(batch.kept, len(batch.x), batch.model.name, run.method)

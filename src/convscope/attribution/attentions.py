@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
+from .method_run import Run
 from .replaced_functions import Replaced
 
 Multiply: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -72,6 +73,13 @@ def attentions(
     table[functional.scaled_dot_product_attention] = product
     with Replaced(module, table):
         yield found
+
+
+def patch_grid(run: Run) -> tuple[int, ...]:
+    """(rows, columns) of the patches of a run's images; `ImageError` for what are no pictures."""
+    run.inputs.need_pictures(run.method)
+    origin = run.structure.last_spatial
+    return origin.shape[1:] if origin else (1, 1)
 
 
 def check_among_all(found: list[torch.Tensor], n_images: int, name: str, method: str) -> None:
