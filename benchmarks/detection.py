@@ -87,7 +87,7 @@ def drise(net: nn.Module, x: torch.Tensor, target: Detection, n_masks: int, by_a
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--n-masks", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -101,8 +101,8 @@ def main() -> None:
     def keep(name: str, values: np.ndarray) -> None:
         maps[name] = values
 
-    def occluded(engine: str) -> None:
-        keep(engine, occlusion(net, x, target=first, window=16, stride=16, engine=engine).values[0])
+    def occluded(name: str, engine: str) -> None:
+        keep(name, occlusion(net, x, target=first, window=16, stride=16, engine=engine).values[0])
 
     times = interleaved(
         {
@@ -110,8 +110,8 @@ def main() -> None:
             "five": lambda: rise(net, x, target=five, n_masks=n),
             "by mask": lambda: keep("by mask", drise(net, x, first, n, by_anchor=False)),
             "by anchor": lambda: keep("by anchor", drise(net, x, first, n, by_anchor=True)),
-            "parts": lambda: occluded("incremental"),
-            "dense": lambda: occluded("dense"),
+            "parts": lambda: occluded("parts", "incremental"),
+            "dense": lambda: occluded("dense", "dense"),
         },
         options.rounds,
     )
