@@ -21,6 +21,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 ATTRIBUTIONS: dict[str, Callable[..., Any]] = {}
 # Methods that run a network many times: the method of one pass that fits a network where they do.
 TRIED_BY: dict[str, str | None] = {}
+NEED_PICTURES: set[str] = set()  # of those, the methods that take no signals and no volumes
 
 
 def register(method: Method) -> Method:
@@ -70,14 +71,16 @@ def _counted(progress: Any, i: int, n: int) -> Any:
     return progress and (lambda done, total: progress(i * total + done, n * total))
 
 
-def tried_by(other: str | None) -> Callable[[Method], Method]:
+def tried_by(other: str | None, *, needs_pictures: bool = False) -> Callable[[Method], Method]:
     """Say of a method that takes long which one fits the same networks, so that a summary tries that one.
 
-    None: it fits every network that has scores, because it only runs it.
+    None: it fits every network that has scores, because it only runs it; perhaps only one that ``needs_pictures``.
     """
 
     def declare(method: Method) -> Method:
         TRIED_BY[method.__name__] = other
+        if needs_pictures:
+            NEED_PICTURES.add(method.__name__)
         return method
 
     return declare

@@ -65,7 +65,7 @@ def attention_gradient(
         >>> attention_gradient(net, torch.ones(1, 1, 2, 2))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        convscope.errors.ModelError: Sequential has no attention among all patches in every layer; ...
+        convscope.errors.ModelError: Sequential has no attention among all patches in every layer, which ...
 
     References:
         Chefer, Gur, Wolf: Generic attention-model explainability for interpreting bi-modal and encoder-decoder
@@ -85,7 +85,7 @@ def attention_gradient(
     grid = patch_grid(run)
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
-        check_among_all(batch.kept, len(batch.x), batch.model.name, run.method)
+        check_among_all(batch.kept, len(batch.x), batch.model.name)
         check_differentiable(batch.scores, batch.model.name)
         flows = [_flow(batch.scores[:, t].sum(), batch.kept) for t in range(batch.scores.shape[1])]
         patches = [seen_from_class_token(flow, grid, run.method, itself=1.0) for flow in flows]

@@ -61,7 +61,7 @@ def attention_rollout(
         >>> attention_rollout(net, torch.ones(1, 1, 2, 2))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        convscope.errors.ModelError: Sequential has no attention among all patches in every layer; ...
+        convscope.errors.ModelError: Sequential has no attention among all patches in every layer, which ...
 
     References:
         Abnar, Zuidema: Quantifying attention flow in transformers, 2020, arXiv 2005.00928.
@@ -80,7 +80,7 @@ def attention_rollout(
     grid = patch_grid(run)
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
-        check_among_all(batch.kept, len(batch.x), batch.model.name, run.method)
+        check_among_all(batch.kept, len(batch.x), batch.model.name)
         maps = enlarged(seen_from_class_token(_rolled_out(batch.kept), grid, run.method), batch.size)
         return maps.expand(batch.scores.shape[1], *maps.shape)
 

@@ -82,11 +82,12 @@ def patch_grid(run: Run) -> tuple[int, ...]:
     return origin.shape[1:] if origin else (1, 1)
 
 
-def check_among_all(found: list[torch.Tensor], n_images: int, name: str, method: str) -> None:
+def check_among_all(found: list[torch.Tensor], n_images: int, name: str) -> None:
     """`ModelError` unless each layer has an attention (n, ..., T, T) among the same T tokens of each image."""
     if len({attention.shape[-2:] for attention in found}) != 1 or any(len(one) != n_images for one in found):
         raise ModelError(
-            f"{name} has no attention among all patches in every layer; {method.replace('_', ' ')} needs it"
+            f"{name} has no attention among all patches in every layer, which maps of attention need: use "
+            "saliency or grad_cam"
         )
 
 

@@ -80,11 +80,10 @@ def _last_that_is_read(run: Run) -> Layer:
     structure, shape = run.structure, run.inputs.shape
     layers = structure.candidates
     if not layers:
-        found = "no feature map of more than one value that its output depends on"
+        found = f"no feature map of more than one value that its output depends on for inputs of {shape}"
         seen = found if structure.layers else NO_LAYERS
         raise LayerError(
-            f"{run.model.name}: {seen} for inputs of {shape}. A class activation map needs one: use occlusion or "
-            "saliency"
+            f"{run.model.name}: {seen}. A class activation map needs a feature map: use occlusion or saliency"
         )
     if structure.is_cut_off:  # there is no gradient to ask
         return of_last_kind(layers)[-1]

@@ -20,7 +20,7 @@ from .superpixel_coalitions import superpixel_maps
 
 
 @register
-@tried_by(None)
+@tried_by(None, needs_pictures=True)
 def kernel_shap(
     model: Model | nn.Module,
     images: Any,

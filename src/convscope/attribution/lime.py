@@ -23,7 +23,7 @@ POOR_FIT = 0.5
 
 
 @register
-@tried_by(None)
+@tried_by(None, needs_pictures=True)
 def lime(
     model: Model | nn.Module,
     images: Any,

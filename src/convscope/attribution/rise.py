@@ -57,8 +57,8 @@ def rise(
         target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
             (N,), or None for the predicted class.
         n_masks: the number of masks; the noise falls with its square root.
-        cells: of a mask's grid along each side, at most as many as the shortest side has pixels. Fewer cells show
-            larger parts.
+        cells: of a mask's grid along each side, or as many as the side has pixels where these are fewer, as in a
+            clip of few frames. Fewer cells show larger parts.
         keep: the probability that a cell is shown, between 0 and 1.
         baseline: what replaces hidden pixels: "mean" (0 after normalization), "blur", "noise", "black", "white",
             an image, or a number: 0 (black) to 1 (white) for pictures, in normalized units for a preprocessed
@@ -73,7 +73,8 @@ def rise(
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: fewer than 2 masks or cells, more cells than pixels, keep not between 0 and 1.
+        ParameterError: fewer than 2 masks or cells, more cells than the longest side has pixels,
+            keep not between 0 and 1.
 
     Cost: ``n_masks`` + 1 forward passes an image, in batches that fit in memory; masks are made twice, and never
     all at once.
@@ -108,7 +109,7 @@ def rise(
         progress=progress,
     )
     size = run.inputs.shape[1:]
-    if cells > min(size):
+    if cells > max(size):
         raise ParameterError(f"cells={cells}: more than the pixels of the image the network sees, {size}")
     hide = hiding(run.model, baseline, preprocessed=run.inputs.preprocessed, seed=seed, notes=run.notes)
     mean_scores = run.measured["mean_score"] = []
@@ -136,16 +137,18 @@ def random_masks(
     """n masks, 1 where the image is shown and 0 where it is hidden; the function returns some of them, (m, H, W).
 
     A grid (cells, cells) of zeros and ones is upsampled linearly to one cell more than the image each way, and
-    cut at a random offset; that of a signal is (cells,), of a volume (cells, cells, cells). Mask m depends only on
-    the seed and on m. The masks have the type and device of ``like``.
+    cut at a random offset; that of a signal is (cells,), of a volume (cells, cells, cells). Along a side of fewer
+    pixels there is a cell for each. Mask m depends only on the seed and on m. The masks have the type and device
+    of ``like``.
     """
+    grid = [min(cells, length) for length in size]
     generator = torch.Generator().manual_seed(seed)
     n_sides = len(size)
-    shape = (n, cells**n_sides + n_sides)  # one row a mask
+    shape = (n, math.prod(grid) + n_sides)  # one row a mask
     drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
-    grids = (drawn[:, :-n_sides] < keep).reshape(n, *(cells,) * n_sides).to(like)
-    sides = [math.ceil(length / cells) for length in size]  # of a cell, in pixels
-    weights = [_upsampling(cells, side).to(like) for side in sides]
+    grids = (drawn[:, :-n_sides] < keep).reshape(n, *grid).to(like)
+    sides = [math.ceil(length / along) for length, along in zip(size, grid, strict=True)]  # of a cell, in pixels
+    weights = [_upsampling(along, side).to(like) for along, side in zip(grid, sides, strict=True)]
     offsets = (drawn[:, -n_sides:] * torch.tensor(sides, device="cpu")).long().to(like.device)
     steps = [torch.arange(length, device=like.device) for length in size]
 
@@ -157,8 +160,8 @@ def random_masks(
         for n_done, weight in enumerate(before):
             done = masks.shape[: 1 + n_done]
             each = weight.view(len(weight), *(1,) * n_done, *weight.shape[1:])
-            masks = (each @ masks.reshape(*done, cells, -1)).reshape(*done, -1, *(cells,) * (n_sides - n_done - 1))
-        return (masks.reshape(len(masks), -1, cells) @ last.mT).reshape(len(masks), *size)
+            masks = (each @ masks.reshape(*done, grid[n_done], -1)).reshape(*done, -1, *grid[n_done + 1 :])
+        return (masks.reshape(len(masks), -1, grid[-1]) @ last.mT).reshape(len(masks), *size)
 
     return some
 

@@ -49,26 +49,30 @@ def _in_words(value: Any) -> str:
 def scores_in(output: Any) -> torch.Tensor | None:
     """The class scores (N, K) in an output, where only one tensor can be meant; None otherwise.
 
-    That is the output itself, an entry whose name says so, or the only floating-point tensor (N, K). Lists are not
+    That is the output itself, an entry whose name says so, or the only floating-point tensor (N, K). Where the
+    entry of such a name has other dimensions, as in detectors and segmentation, there are none. Lists are not
     looked into, as detectors return one with the boxes of each image.
     """
     if isinstance(output, torch.Tensor):
         return output
-    found = list(_candidates(output))
+    every = list(_floating(output))
+    found = [(key, tensor) for key, tensor in every if tensor.ndim == 2]
     for name in _NAMES:
         named = [tensor for key, tensor in found if key == name]
         if named:
             return named[0] if len(named) == 1 else None
+        if any(key == name for key, _ in every):
+            return None
     return found[0][1] if len(found) == 1 else None
 
 
-def _candidates(output: Any, depth: int = _DEPTH) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Tensors that may hold class scores, each by its own key."""
+def _floating(output: Any, depth: int = _DEPTH) -> Iterator[tuple[Any, torch.Tensor]]:
+    """The floating-point tensors in an output, each by its own key."""
     if isinstance(output, list) or not depth:
         return
     for key, value in parts_of(output):
         if isinstance(value, torch.Tensor):
-            if value.ndim == 2 and value.is_floating_point():
+            if value.is_floating_point():
                 yield key, value
         else:
-            yield from _candidates(value, depth - 1)
+            yield from _floating(value, depth - 1)

@@ -23,7 +23,7 @@ def summarized(model: Model, shape: InputShape, progress: Progress | None = None
     rows = [call for call in found.calls if call.computes]
     trials = trials_of(model, structure.example, found.output, progress)
     fields = {layer.name: layer.receptive_field for layer in structure.layers}
-    verdicts = trials.by_method.items()
+    errors = {name: trial.error.removeprefix(f"{name} ") for name, trial in trials.by_method.items()}
     return Summary(
         network=model.name,
         names=tuple(call.name or "(forward)" for call in rows),
@@ -36,7 +36,9 @@ def summarized(model: Model, shape: InputShape, progress: Progress | None = None
         n_macs=found.n_macs,
         uncounted=tuple(sorted(found.uncounted)),
         detected=tuple(facts_of(model, shape, structure, found.output, found.calls, trials)),
-        fits=tuple((name, "; ".join(trial.remarks)) for name, trial in verdicts if not trial.error),
-        does_not_fit=tuple((name, trial.error) for name, trial in verdicts if trial.error),
+        fits=tuple(
+            (name, "; ".join(trials.by_method[name].remarks)) for name, error in errors.items() if not error
+        ),
+        does_not_fit=tuple((name, error) for name, error in errors.items() if error),
         provenance=model.provenance("summary", {"shape": shape}, started, notes=structure.notes),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ..errors import ConvscopeError
 from ..execution.capture import main_output, tensors_of
 from ..models import Model
 from ..progress import Progress
-from ..registry import TRIED_BY
+from ..registry import NEED_PICTURES, TRIED_BY
 from ..targets import Region, Target
 
 SCORES = "scores"  # the trial of methods that only run the network
@@ -60,7 +61,11 @@ def trials_of(model: Model, x: torch.Tensor, output: Any, progress: Progress | N
             by_trial[name] = by_trial[SCORES] if is_hopeless else _tried_method(name, model, x, target, common)
         if progress:
             progress(done, len(names))
-    return Trials({name: by_trial[by] for name, by in names.items()}, target, why)
+    found = {name: by_trial[by] for name, by in names.items()}
+    for name in NEED_PICTURES:
+        if not found[name].error:
+            found[name] = _tried(partial(model.inputs(x).need_pictures, name))
+    return Trials(found, target, why)
 
 
 def _target(model: Model, x: torch.Tensor, output: Any) -> tuple[Target, str]:

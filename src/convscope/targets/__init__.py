@@ -3,10 +3,11 @@
 from .box import Detection
 from .classes import class_scores, find_class
 from .compound import Contrast, Several, boxes_of
-from .detector_forms import FORMS, detector_of
+from .detector_forms import FORMS, detector_of, forms_of
 from .regression import Direction, Towards, directed
 from .resolved import Score, Targets, n_classes_of, note_on_scores, unit_of
 from .resolving import Target, describe, is_of_classes, resolve
+from .segmentations import is_of_instances
 from .segmented_region import Region
 from .similar import SimilarTo
 
@@ -28,7 +29,9 @@ __all__ = [
     "detector_of",
     "directed",
     "find_class",
+    "forms_of",
     "is_of_classes",
+    "is_of_instances",
     "n_classes_of",
     "note_on_scores",
     "resolve",

@@ -62,6 +62,11 @@ FORMS: dict[str, Form] = {
 }
 
 
+def forms_of(output: Any, n_labels: int | None) -> list[str]:
+    """The names of the forms that an output may have."""
+    return [name for name, form in FORMS.items() if form.fits(output, n_labels)]
+
+
 def _reader_of(read: str | Reader | None, output: Any, n_labels: int | None) -> tuple[Reader, tuple[str, ...]]:
     """The reader that the caller names, or the one form that an output has; with a note if it was recognized.
 
@@ -70,7 +75,7 @@ def _reader_of(read: str | Reader | None, output: Any, n_labels: int | None) -> 
     """
     if read is not None:
         return (read if callable(read) else FORMS[as_choice(read, "read", tuple(FORMS))].read), ()
-    fitting = [name for name, form in FORMS.items() if form.fits(output, n_labels)]
+    fitting = forms_of(output, n_labels)
     if len(fitting) == 1:
         (name,) = fitting
         recognized = f"the detector's output was read as {name!r}: {FORMS[name].layout}"
