@@ -99,5 +99,5 @@ def test_an_attention_that_the_score_does_not_depend_on_adds_nothing() -> None:
 
 
 def test_a_network_without_attention_is_refused() -> None:
-    with pytest.raises(ModelError, match="no attention among all patches in every layer, which maps of attention need"):
+    with pytest.raises(ModelError, match="no attention among all patches in every layer, which maps of"):
         attention_gradient(tiny_network(), torch.randn(1, 3, 16, 16), target=0)

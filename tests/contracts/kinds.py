@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from tests.conftest import tiny_network, tiny_transformer
 from tests.contracts import zoo_networks as zoo
-from tests.models import tiny_transformers as hf
 from tests.targets import test_detector_forms as heads
 from torch import nn
 
@@ -40,7 +39,8 @@ class Kind(NamedTuple):
     """A kind of network: its name on the page, one of it, the shape of one input, and what to explain.
 
     ``score``: the same by hand, from what ``run`` gives for the network and inputs (N, *shape). ``model``: how a
-    user wraps the network. ``given``: what a call is given for inputs (N, *shape).
+    user wraps the network. ``given``: what a call is given for inputs (N, *shape). ``rounding``: of scores, where
+    it is not that of the network's type, as a share of them.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Kind(NamedTuple):
     model: Callable[[Any], Model] = Model
     run: Callable[[Any, torch.Tensor], Any] = lambda net, x: net(x)
     given: Callable[[torch.Tensor], Any] = lambda x: x
+    rounding: float | None = None
 
 
 def ending_in(last: nn.Module) -> Callable[[], nn.Module]:
@@ -108,8 +109,12 @@ def detector(form: str, name: str) -> Kind:
 
 def transformer(name: str, title: str) -> Kind:
     """A network of transformers, whose output holds logits."""
-    make = lambda: hf.strong(hf.CLASSIFIERS[name]())  # noqa: E731
-    return Kind(title, make, (3, 32, 32), score=of(lambda output: output.logits))
+    return Kind(
+        title,
+        partial(zoo.of_transformers, "CLASSIFIERS", name),
+        (3, 32, 32),
+        score=of(lambda output: output.logits),
+    )
 
 
 def alike(vector: torch.Tensor) -> ByHand:
@@ -119,8 +124,8 @@ def alike(vector: torch.Tensor) -> ByHand:
 
 def like_an_image(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The cosine with the vector of an image."""
-    vector = net(IMAGE).detach()
-    return (net(x) * vector).sum(dim=1) / net(x).norm(dim=1) / vector.norm()
+    found, vector = net(x), net(IMAGE).detach()
+    return (found * vector).sum(dim=1) / found.norm(dim=1) / vector.norm()
 
 
 META = torch.tensor([[0.5, -1.0, 2.0, 0.1]])
@@ -241,7 +246,7 @@ KINDS: dict[str, list[Kind]] = {
         ),
         Kind(
             "CLIP's image tower, similar to a text",
-            lambda: hf.strong(hf.BACKBONES["clip vision"]()),
+            partial(zoo.of_transformers, "BACKBONES", "clip vision"),
             (3, 32, 32),
             target=SimilarTo(TEXT),
             score=of(lambda output: output.image_embeds, alike(TEXT)),
@@ -261,7 +266,7 @@ KINDS: dict[str, list[Kind]] = {
     "Number formats and files": [
         Kind("float16", lambda: tiny_network().half()),
         Kind("bfloat16", lambda: tiny_network().bfloat16()),
-        Kind("int8", zoo.quantized),
+        Kind("int8", zoo.quantized, rounding=1e-2),
         Kind("TorchScript", zoo.scripted),
         Kind("torch.export (.pt2)", tiny_network, model=zoo.exported_program),
         Kind("ONNX, as torch modules", tiny_network, model=zoo.onnx_file),
@@ -271,7 +276,7 @@ KINDS: dict[str, list[Kind]] = {
     "Networks that break a rule": [
         Kind("no gradients inside", zoo.WithoutGradients),
         Kind("images of a batch mixed (LSTM)", zoo.Recurrent),
-        Kind("other scores in every run", zoo.Random),
+        Kind("other scores in every run", zoo.WithDropout),
     ],
 }
 EVERY = [kind for kinds in KINDS.values() for kind in kinds]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import timm
 import torch
 from tests.conftest import tiny_network
@@ -63,7 +64,7 @@ class WithMeta(nn.Module):
         self.body, self.fc = tiny_network(n_classes=6), nn.Linear(10, 3)
 
     def forward(self, image: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
-        return self.fc(torch.cat([self.body(image), meta * self.body(image)[:, :4]], dim=1).tanh())
+        return self.fc(torch.cat([self.body(image), meta], dim=1).tanh())
 
 
 class TwoTowers(nn.Module):
@@ -127,7 +128,7 @@ class Recurrent(nn.Module):
         return self.fc(self.lstm(steps[:, None])[0][:, 0])
 
 
-class Random(nn.Module):
+class WithDropout(nn.Module):
     """Draws random numbers in every run."""
 
     def __init__(self) -> None:
@@ -184,11 +185,18 @@ def scripted() -> nn.Module:
     return quietly(lambda: torch.jit.script(tiny_network()))
 
 
+def of_transformers(table: str, name: str) -> nn.Module:
+    """A network of Hugging Face's library, with weights that matter."""
+    pytest.importorskip("transformers")
+    from tests.models import tiny_transformers
+
+    return tiny_transformers.strong(getattr(tiny_transformers, table)[name]())
+
+
 def keras_network() -> Any:
     """Images (N, H, W, C) to 3 scores."""
     os.environ.setdefault("KERAS_BACKEND", "torch")  # before keras is imported
-    import keras
-
+    keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(image)
