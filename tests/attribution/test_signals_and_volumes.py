@@ -247,18 +247,19 @@ def test_rise_finds_the_place_that_alone_matters(shape: tuple[int, ...]) -> None
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
 
 
-@SHAPES
-def test_masks_of_rise_are_upsampled_as_torch_does_it(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("sides", "cells"), [(SIGNAL[1:], 4), (VOLUME[1:], 4), ((3, 8, 9), 7)])
+def test_masks_of_rise_are_upsampled_as_torch_does_it(sides: tuple[int, ...], cells: int) -> None:
+    """Along a side of few pixels, as of a short clip, there is a cell for each."""
     from convscope.attribution.rise import random_masks
 
-    sides, cells = shape[1:], 4
-    n = len(sides)
+    n, along = len(sides), [min(cells, side) for side in sides]
     masks = random_masks(3, cells, 0.5, sides, 7, like=torch.zeros(1))(0, 3)
-    drawn = torch.rand(3, cells**n + n, generator=torch.Generator().manual_seed(7))
-    each = [-(-side // cells) for side in sides]
-    grid = (drawn[:, :-n] < 0.5).float().reshape(3, 1, *(cells,) * n)
+    drawn = torch.rand(3, int(np.prod(along)) + n, generator=torch.Generator().manual_seed(7))
+    each = [-(-side // number) for side, number in zip(sides, along, strict=True)]
+    grid = (drawn[:, :-n] < 0.5).float().reshape(3, 1, *along)
     mode = "linear" if n == 1 else "trilinear"
-    large = functional.interpolate(grid, [(cells + 1) * side for side in each], mode=mode)[:, 0]
+    full = [(number + 1) * side for number, side in zip(along, each, strict=True)]
+    large = functional.interpolate(grid, full, mode=mode)[:, 0]
     for m in range(3):
         first = [int(drawn[m, k - n] * side) for k, side in enumerate(each)]
         cut = large[(m, *(slice(at, at + side) for at, side in zip(first, sides, strict=True)))]

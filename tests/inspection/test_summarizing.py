@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import tiny_network, tiny_transformer
+from tests.contracts.kinds import EVERY, wrapped
 from torch import nn
 
 from convscope import Model, ModelError, Result, Summary, grad_cam
 
 
-def facts(model: Model, size: tuple[int, int] = (16, 16)) -> dict[str, str]:
+def facts(model: Model, size: tuple[int, ...] = (16, 16)) -> dict[str, str]:
     return dict(model.summary(size).detected)
 
 
@@ -50,9 +51,7 @@ def test_other_outputs_are_told() -> None:
     assert ends["scores"] == "ends in a softmax: scores are probabilities"
     maps = facts(Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))))
     assert maps["output"] == "a map of 2 classes, 14 x 14"
-    assert maps["target"].startswith(
-        "give Region(class); there is no predicted class: the network returns a tensor"
-    )
+    assert maps["target"].startswith("give Region(class), or Region.at((row, column))")
 
 
 def test_a_dict_is_told_with_its_entries() -> None:
@@ -66,8 +65,63 @@ def test_a_dict_is_told_with_its_entries() -> None:
             return {"maps": maps, "mean": maps.mean((2, 3))}
 
     found = facts(Model(Named()))
-    assert found["output"] == "dict of maps: (1, 2, 14, 14), mean: (1, 2)"
+    assert found["output"] == "scores of 2 classes, at mean in dict of maps (1, 2, 14, 14), mean (1, 2)"
     assert found["target"] == "the predicted class, unless another is given"
+
+
+# By the kind of network: the facts that a stranger needs.
+TOLD: dict[str, dict[str, str]] = {
+    '`target="up"`': {
+        "output": "a single score, for one class or against it, or a value",
+        "target": 'the score; for a value "up", "down" or Towards(value)',
+    },
+    "signals (N, C, L)": {
+        "input": "signal of 2 channels, 32 steps",
+        "preprocessing": "not known: only preprocessed tensors (N, 2, 32) are taken",
+    },
+    "volumes (N, C, D, H, W)": {"input": "volume or clip of 1 channel, 8 x 8 x 10 voxels"},
+    "an image and metadata, held": {
+        "input": "image of 3 channels, 16 x 16 pixels",
+        "other inputs": "meta (4,): held as given; a dict or tuple of all explains them too",
+        "output": "scores of 3 classes",
+    },
+    "a dataclass (`ModelOutput`)": {
+        "output": "scores of 3 classes, at logits in Output of logits (1, 3), hidden_states (tuple of 0)"
+    },
+    "torchvision's (lists of boxes)": {
+        "output": "a list with, for each image, a dict of boxes, labels, scores",
+        "target": "give Detection(box, class), read as 'torchvision': a list of dicts: boxes, labels, scores",
+    },
+    "YOLO-like (N, A, 4 + K)": {
+        "target": "if these are boxes, give Detection(box, class, read=...), with read='yolov8' for "
+        "(N, 4 + K, A), 'yolov8_rows' for (N, A, 4 + K), 'yolov5' for (N, A, 5 + K); if not, a callable"
+    },
+    "FCOS's head": {
+        "target": "give Detection(box, class), read as 'fcos': cls_logits, bbox_regression, "
+        "bbox_ctrness and anchors"
+    },
+    "instances": {"target": "give Region(class), for its instances"},
+    "similar to a vector": {
+        "output": "a feature vector of 5 numbers",
+        "target": "give SimilarTo(image) or SimilarTo(vector), as there are no classes",
+        "labels": "none, as the network has no classes",
+        "embedding": ":output, 5 values",
+    },
+    "timm's ViT with registers, any input size": {"tokens": "4 x 6 patches after 3 other"},
+    "images of a batch mixed (LSTM)": {
+        "batches": "Recurrent gives an image other scores when other images are in the batch (batch statistics? "
+        "batch and time axes swapped?), so it was run one image at a time"
+    },
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_stranger_is_told_what_goes_in_what_comes_out_and_what_to_ask_for(name: str) -> None:
+    (kind,) = (kind for kind in EVERY if kind.name == name)
+    found = facts(wrapped(kind), kind.shape[1:])
+    assert {key: found[key] for key in TOLD[name]} == TOLD[name]
+    is_of_scores = "target" not in TOLD[name] or name == '`target="up"`'
+    assert ("scores" in found) == is_of_scores  # nothing is said of logits where there are no class scores
 
 
 def test_tokens_are_told_with_their_grid() -> None:

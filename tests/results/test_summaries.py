@@ -16,7 +16,7 @@ def summary(n: int = 40, name: str = "blocks.{}.convolution.depthwise") -> Summa
         shapes=((1280, 112, 112),) * n,
         parameters=np.full(n, 12_345_678),
         macs=np.full(n, 123_456_789),
-        receptive_fields=((1023, 1023),) * (n - 1) + (None,),
+        receptive_fields=(None, *((1023, 1023),) * n)[:n],
         n_parameters=12_345_678 * n,
         n_macs=123_456_789 * n,
         uncounted=("torchvision::nms",),
@@ -47,6 +47,12 @@ def test_long_networks_are_shortened_in_the_middle() -> None:
     assert text in repr(found)
 
 
+def test_a_network_without_visible_layers_is_told() -> None:
+    found = summary(0)
+    assert "none of its layers is visible" in found.text()
+    assert "None of its layers is visible" in found._repr_html_()
+
+
 def test_methods_are_grouped_by_reason() -> None:
     lines = summary().text().split("\n")
     assert lines[-5:] == [
@@ -62,5 +68,8 @@ def test_html_is_escaped_and_has_every_layer() -> None:
     page = summary()._repr_html_()
     assert "<b>no" not in page
     assert "&lt;b&gt;no gradient" in page
-    assert page.count("<tr>") == 2 + 3 + 41
+    assert page.count("<tr>") == 3 + 41  # facts, then layers
+    assert "torchvision::nms" in page
+    assert page.count("<li>") == 3
+    assert page.index("rise, lime") < page.index("Methods that do not fit") < page.index("saliency, lrp")
     assert "\x1b" not in page

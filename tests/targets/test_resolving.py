@@ -105,3 +105,14 @@ def test_class_scores_are_a_matrix() -> None:
     for bad in ((OUTPUT, OUTPUT), {"a": OUTPUT, "b": OUTPUT}, OUTPUT[None], OUTPUT.int(), [OUTPUT], None):
         with pytest.raises(ModelError, match="class scores"):
             class_scores(bad)
+
+
+@pytest.mark.parametrize("name", ["logits", "cls_logits", "out"])
+@pytest.mark.parametrize("shape", [(2, 5, 3), (2, 3, 4, 4), (2,)])
+def test_scores_of_boxes_or_pixels_leave_no_other_matrix_to_be_class_scores(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    """Of a detector's head, the anchors (A, 4) would be taken for the scores of A images."""
+    with pytest.raises(ModelError, match=f"nothing shows where the class scores .*{name}: float32"):
+        class_scores({name: torch.zeros(shape), "anchors": OUTPUT})
+    assert class_scores({"logits": OUTPUT, "out": torch.zeros(shape)}) is OUTPUT  # the surer name

@@ -44,8 +44,7 @@ def facts_of(
         yield "tokens", tokens
     yield "layer of CAMs", trials.layer or "none"
     yield "embedding", _embedding(model, shape)
-    batch = "the same scores in any batch" if structure.rows_independent else "run one at a time; see the notes"
-    yield "batches", batch
+    yield "batches", "the same scores in any batch" if structure.rows_independent else _alone(structure)
 
 
 def _input(shape: Shape) -> str:
@@ -142,8 +141,8 @@ def _target(model: Model, output: Any, trials: Trials) -> str:
     if len(forms) == 1:
         return f"give Detection(box, class), read as {forms[0]!r}: {FORMS[forms[0]].layout}"
     if forms:
-        known = ", or ".join(f"{form!r}, {FORMS[form].layout}" for form in forms)
-        return f"if these are boxes, give Detection(box, class, read=...) with read={known}; if not, a callable"
+        known = ", ".join(f"{form!r} for {FORMS[form].layout}" for form in forms)
+        return f"if these are boxes, give Detection(box, class, read=...), with read={known}; if not, a callable"
     return f"give one; there is no predicted class: {trials.why}"
 
 
@@ -158,6 +157,11 @@ def _tokens(structure: Structure, calls: list[Call]) -> str:
     return ", then ".join(
         f"{rows} x {columns} patches{f' after {n} other' if n else ''}" for (rows, columns), n in others.items()
     )
+
+
+def _alone(structure: Structure) -> str:
+    """Why inputs are run one at a time."""
+    return next((note for note in structure.notes if "one image at a time" in note), "run one image at a time")
 
 
 def _embedding(model: Model, shape: Shape) -> str:

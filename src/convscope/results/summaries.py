@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from ..arguments import checks_arguments
-from ..texts import printable
+from ..texts import counted, printable
 from .base import Array, Result
 
 _WIDTH = 80  # columns of a terminal
@@ -75,7 +75,8 @@ class Summary(Result):
     def text(self, *, every: bool = False) -> str:
         """The summary for a terminal of 80 columns; ``every`` layer, or the first and the last of many."""
         total = f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds (MACs) for one input"
-        lines = [printable(self.network), total, "", *_table(self.rows, every), ""]
+        layers = _table(self.rows, every) if len(self) else ("none of its layers is visible",)
+        lines = [printable(self.network), total, "", *layers, ""]
         if self.uncounted:
             lines += [*_wrapped("not in MACs", ", ".join(self.uncounted), 12), ""]
         width = max((len(name) for name, _ in self.detected), default=0)
@@ -91,21 +92,19 @@ class Summary(Result):
         return f"{self.text()}\n\n{self.provenance.caption}"
 
     def _repr_html_(self) -> str:
-        rows = [_cells(row) for row in self.rows]
-        numbers = "".join(_html_row(row, "td") for row in rows)
-        facts = "".join(_html_row(fact, "td") for fact in self.detected)
-        methods = [(", ".join(names), reason) for reason, names in _by_reason((*self.fits, *self.does_not_fit))]
-        does_fit = {name for name, _ in self.fits}
-        fitting = "".join(
-            _html_row((names, "fits" if names.split(", ")[0] in does_fit else "does not fit", reason), "td")
-            for names, reason in methods
+        uncounted = (("not in MACs", ", ".join(self.uncounted)),) if self.uncounted else ()
+        facts = "".join(_html_row(fact, "td") for fact in (*self.detected, *uncounted))
+        total = f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds (MACs) for one input"
+        rows = [_html_row(_HEADINGS, "th"), *(_html_row(_cells(row), "td") for row in self.rows)]
+        layers = (
+            f"<details><summary>{counted(len(self), 'layer')}</summary>"
+            f'<div style="overflow-x:auto"><table>{"".join(rows)}</table></div></details>'
         )
-        total = f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds for one input"
         return (
-            f"<p><b>{html.escape(printable(self.network))}</b>: {total}</p>"
-            f"<table>{facts}</table><table>{fitting}</table>"
-            f"<details><summary>{len(rows)} layers</summary>"
-            f"<table>{_html_row(_HEADINGS, 'th')}{numbers}</table></details>"
+            f"<p><b>{html.escape(printable(self.network))}</b>: {total}</p><table>{facts}</table>"
+            f"{_html_list('Methods that fit', self.fits)}"
+            f"{_html_list('Methods that do not fit', self.does_not_fit)}"
+            f"{layers if len(self) else '<p>None of its layers is visible.</p>'}"
         )
 
 
@@ -174,11 +173,24 @@ def _listed(heading: str, verdicts: Sequence[tuple[str, str]]) -> Iterator[str]:
         return
     yield heading
     for reason, names in _by_reason(verdicts):
-        text = printable(f"{', '.join(names)}{f': {reason}' if reason else ''}")
+        text = _in_line(reason, names)
         yield from textwrap.wrap(
             text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )
 
 
+def _in_line(reason: str, names: Sequence[str]) -> str:
+    return printable(f"{', '.join(names)}{f': {reason}' if reason else ''}")
+
+
 def _html_row(cells: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
+    """A row of a table; notebooks would align it right, and in the middle of its height."""
+    style = 'style="text-align:left;vertical-align:top"'
+    return f"<tr>{''.join(f'<{tag} {style}>{html.escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
+
+
+def _html_list(heading: str, verdicts: Sequence[tuple[str, str]]) -> str:
+    if not verdicts:
+        return ""
+    items = "".join(f"<li>{html.escape(_in_line(reason, names))}</li>" for reason, names in _by_reason(verdicts))
+    return f"<p><b>{heading}</b></p><ul>{items}</ul>"
