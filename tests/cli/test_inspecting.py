@@ -124,3 +124,19 @@ def test_inspect_takes_a_size_alone(folder: Path) -> None:
     assert "does not state all of its preprocessing: give --input-size and --std too" in " ".join(
         done.stderr.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("conv", "told"),
+    [
+        ("Conv1d", "signal of 3 channels, 12 steps"),
+        ("Conv3d", "volume or clip of 3 channels, 12 x 12 x 12 voxels"),
+    ],
+)
+def test_one_number_is_the_size_of_all_sides_of_a_signal_or_a_volume(folder: Path, conv: str, told: str) -> None:
+    code = CODE.replace("Conv2d", conv).replace("mean((2, 3))", "flatten(2).mean(2)")
+    (folder / f"own_{conv}_net.py").write_text(code)
+    done = typed(f"inspect own_{conv}_net:build --input-size 12 --device cpu")
+    assert done.exit_code == 0, done.output
+    assert told in done.stdout
+    assert "lime, lrp: needs pictures (N, C, H, W)" in " ".join(done.stdout.split())

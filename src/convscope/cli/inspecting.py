@@ -20,7 +20,16 @@ def summary_of(model: Network, progress: Callable[[int, int], None]) -> Any:
     is_sized = given["input_size"] is not None
     without_pixels = is_sized and given["mean"] is None and given["std"] is None
     network = model.load(sized=not without_pixels)
-    return network.summary(given["input_size"], progress=progress)
+    return network.summary(_of_all_sides(given["input_size"], network), progress=progress)
+
+
+def _of_all_sides(size: tuple[int, int] | None, network: Any) -> tuple[int, ...] | None:
+    """The input size, whose one number is that of all sides of a signal or a volume."""
+    from ..models.layers import CONVOLUTIONS
+
+    convolutions = (module for module in network.module.modules() if isinstance(module, CONVOLUTIONS))
+    n_sides = next((len(convolution.kernel_size) for convolution in convolutions), 2)
+    return size if size is None or size[0] != size[1] else size[:1] * n_sides
 
 
 def print_summary(found: Any, *, every: bool) -> None:
