@@ -220,7 +220,7 @@ KINDS: dict[str, list[Kind]] = {
     ],
     "Segmentation, `Region`": [
         Kind("semantic", zoo.Segmenter, target=Region(1), score=where_seen),
-        Kind("semantic, a click", zoo.Segmenter, target=Region.at((1, 2)), score=where_clicked),
+        Kind("semantic, a click", partial(zoo.Segmenter, 1), target=Region.at((1, 2)), score=where_clicked),
         Kind(
             "instances",
             lambda: zoo.Around(zoo.instances, zoo.Segmenter()),

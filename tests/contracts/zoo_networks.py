@@ -87,12 +87,12 @@ class Output:
 
 
 class Segmenter(nn.Module):
-    """Scores of three classes at a quarter of the size."""
+    """Scores of three classes, by default at a quarter of the size."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: int = 4) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(6, 6, 3, padding=1)
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pool), nn.Conv2d(6, 6, 3, padding=1)
         )
         self.head = nn.Conv2d(6, 3, 1)
 
