@@ -198,6 +198,19 @@ def test_the_number_of_labels_tells_the_axes_apart(shape: tuple[int, ...], n_lab
 
 
 @pytest.mark.parametrize(
+    ("form", "others"),
+    [("yolov8", ""), ("yolov5", "'yolov8_rows'"), ("detr", "'deformable_detr'")],
+)
+def test_without_labels_values_and_usage_tell_forms_apart(form: str, others: str, x: torch.Tensor) -> None:
+    net = Cells(MADE[form][0])
+    found = saliency(net, x, target=Detection(BOX, 1))
+    assert np.array_equal(found.values, saliency(net, x, target=Detection(BOX, 1, read=form)).values)
+    (note,) = (note for note in found.provenance.notes if f"was read as {form!r}" in note)
+    assert ("it can also be" in note) == bool(others)
+    assert others in note
+
+
+@pytest.mark.parametrize(
     ("output", "n_labels", "says"),
     [
         (
@@ -208,11 +221,6 @@ def test_the_number_of_labels_tells_the_axes_apart(shape: tuple[int, ...], n_lab
         (torch.rand(2, 84, 85), 80, "which can be 'yolov8', .* or 'yolov5', .*; name one: read='yolov8'"),
         (torch.rand(2, 8400, 85), 79, r"no known form .*of 79 classes.*; give read=, a function"),
         (torch.rand(2, 10), None, r"returns \(2, 10\), which is no known form"),
-        (
-            {"logits": torch.rand(2, 5, 4), "pred_boxes": torch.rand(2, 5, 4)},
-            None,
-            "'detr', .* or 'deformable_detr'",
-        ),
         (
             {"cls_logits": torch.rand(2, 5, 4), "bbox_regression": torch.rand(2, 5, 4)},
             4,

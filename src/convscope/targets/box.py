@@ -33,8 +33,9 @@ class Detection:
         target: class index in the detector's own numbering, or label.
         read: how to read boxes and scores from the network's output: the name of a form, a key of
             `convscope.targets.FORMS`; or a function from the output and the (height, width) of the input to boxes
-            (N, A, 4) and probabilities (N, A, K). By default the form is recognized by shapes and keys, and by the
-            number of the model's labels; where several fit, it is an error.
+            (N, A, 4) and probabilities (N, A, K). By default the form is recognized by shapes, keys, values,
+            and the number of the model's labels; a note says as what it was read. Where several fit and none of
+            them is the usual one, it is an error.
         score: what `convscope.detections` found for it; it plays no part in S.
 
     Example:

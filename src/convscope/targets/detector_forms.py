@@ -32,12 +32,14 @@ _ROUNDING = 1e-3  # how far half precision may take a probability beyond 1
 class Form(NamedTuple):
     """A known form: its reader, its layout in words, and whether an output has it.
 
-    ``fits`` gets the output and the number of the model's labels, or None if it has none.
+    ``fits`` gets the output and the number of the model's labels, or None if it has none. ``is_usual`` says that
+    an output which also fits rarer forms most likely has this one.
     """
 
     read: Reader
     layout: str
     fits: Callable[[Any, int | None], bool]
+    is_usual: bool = False
 
 
 FORMS: dict[str, Form] = {
@@ -45,10 +47,12 @@ FORMS: dict[str, Form] = {
     "boxes_and_scores": Form(
         boxes_and_scores, "a pair of boxes (N, A, 4) and scores (N, A, K)", lambda out, _: _is_pair(out)
     ),
-    "yolov8": Form(yolov8, "(N, 4 + K, A)", lambda out, k: _is_grid(out, 1, 4, k)),
+    "yolov8": Form(yolov8, "(N, 4 + K, A)", lambda out, k: _is_grid(out, 1, 4, k), is_usual=True),
     "yolov8_rows": Form(yolov8_rows, "(N, A, 4 + K)", lambda out, k: _is_grid(out, 2, 4, k)),
-    "yolov5": Form(yolov5, "(N, A, 5 + K)", lambda out, k: _is_grid(out, 2, 5, k)),
-    "detr": Form(detr, "logits (N, Q, K + 1) and pred_boxes (N, Q, 4)", lambda out, k: _is_detr(out, 1, k)),
+    "yolov5": Form(yolov5, "(N, A, 5 + K)", lambda out, k: _is_grid(out, 2, 5, k), is_usual=True),
+    "detr": Form(
+        detr, "logits (N, Q, K + 1) and pred_boxes (N, Q, 4)", lambda out, k: _is_detr(out, 1, k), is_usual=True
+    ),
     "deformable_detr": Form(
         deformable_detr, "logits (N, Q, K) and pred_boxes (N, Q, 4)", lambda out, k: _is_detr(out, 0, k)
     ),
@@ -67,30 +71,56 @@ def forms_of(output: Any, n_labels: int | None) -> list[str]:
     return [name for name, form in FORMS.items() if form.fits(output, n_labels)]
 
 
-def _reader_of(read: str | Reader | None, output: Any, n_labels: int | None) -> tuple[Reader, tuple[str, ...]]:
-    """The reader that the caller names, or the one form that an output has; with a note if it was recognized.
+def _reader_of(
+    read: str | Reader | None, output: Any, size: Pair, n_labels: int | None
+) -> tuple[Reader, tuple[str, ...]]:
+    """The reader that the caller names, or that of the form that an output has; with a note if it was recognized.
 
     Raises:
-        ModelError: the output has no known form, or several.
+        ModelError: the output has no known form, or several of which none is the usual one.
     """
     if read is not None:
         return (read if callable(read) else FORMS[as_choice(read, "read", tuple(FORMS))].read), ()
-    fitting = forms_of(output, n_labels)
-    if len(fitting) == 1:
-        (name,) = fitting
-        recognized = f"the detector's output was read as {name!r}: {FORMS[name].layout}"
-        return FORMS[name].read, () if name == "torchvision" else (recognized,)
+    by_shape = forms_of(output, n_labels)
+    fitting = [name for name in by_shape if len(by_shape) == 1 or _is_plausible(FORMS[name].read, output, size)]
+    usual = fitting if len(fitting) == 1 else [name for name in fitting if FORMS[name].is_usual]
+    if len(usual) == 1:
+        return FORMS[usual[0]].read, _note_on(usual[0], fitting)
     found = f"the network returns {described(output)}"
-    if fitting:
-        listed = " or ".join(f"{name!r}, {FORMS[name].layout}" for name in fitting)
+    if names := fitting or by_shape:
+        listed = " or ".join(f"{name!r}, {FORMS[name].layout}" for name in names)
         labels = "" if n_labels else "; give the model its labels, whose number tells layouts apart, or"
-        raise ModelError(f"{found}, which can be {listed}{labels or ';'} name one: read={fitting[0]!r}")
+        raise ModelError(f"{found}, which can be {listed}{labels or ';'} name one: read={names[0]!r}")
     of_labels = f" of {n_labels} classes, as many as there are labels" if n_labels else ""
     known = "; ".join(f"{name!r}: {form.layout}" for name, form in FORMS.items())
     raise ModelError(
         f"{found}, which is no known form of a detector's output{of_labels} ({known}); give read=, a function "
         "from the output and the (height, width) of the input to boxes (N, A, 4) and probabilities (N, A, K)"
     )
+
+
+def _note_on(name: str, fitting: list[str]) -> tuple[str, ...]:
+    """As what an output was read, and what else it can be."""
+    if name == "torchvision":
+        return ()
+    others = " or ".join(f"{other!r}, {FORMS[other].layout}" for other in fitting if other != name)
+    doubt = f"; it can also be {others}: then name it with read=, or give the model its labels" if others else ""
+    return (f"the detector's output was read as {name!r}: {FORMS[name].layout}{doubt}",)
+
+
+def _is_plausible(read: Reader, output: Any, size: Pair) -> bool:
+    """Whether a form that fits by its shape gives probabilities: read the wrong way, pixels are among them."""
+    try:
+        _, scores = read(output, size)
+    except ModelError:
+        return False
+    return _are_probabilities(scores)
+
+
+def _are_probabilities(scores: torch.Tensor) -> bool:
+    """Whether values lie between 0 and 1."""
+    scores = scores.detach()
+    return not scores.numel() or bool(scores.amin() >= 0 and scores.amax() <= 1 + _ROUNDING)
 
 
 class Detector(NamedTuple):
@@ -118,7 +148,7 @@ def detector_of(read: str | Reader | None, output: Any, size: Pair, n_labels: in
     Raises:
         ModelError: the output has no known form or several, or the boxes and scores are not what a reader returns.
     """
-    reader, notes = _reader_of(read, output, n_labels)
+    reader, notes = _reader_of(read, output, size, n_labels)
     try:
         boxes, scores = reader(output, size)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -128,8 +158,8 @@ def detector_of(read: str | Reader | None, output: Any, size: Pair, n_labels: in
         raise ModelError(
             f"read= returned {described((boxes, scores))}; expected boxes (N, A, 4) and scores (N, A, K)"
         )
-    low, high = (float(scores.detach().amin()), float(scores.detach().amax())) if scores.numel() else (0.0, 0.0)
-    if not (low >= 0 and high <= 1 + _ROUNDING):
+    if not _are_probabilities(scores):
+        low, high = float(scores.detach().amin()), float(scores.detach().amax())
         raise ModelError(
             f"the detector's scores lie between {low:.3g} and {high:.3g}; expected probabilities, 0 to 1: if they "
             "are logits, or no scores at all, give read= with a function that returns probabilities"
