@@ -9,7 +9,8 @@ from typing import Any
 from .chosen_network import Network
 from .console import escape, out
 from .phrasing import for_terminal
-from .settings import FLAGS, Settings
+from .setting_values import KEYS
+from .settings import Settings
 
 _LONGEST = 50  # characters of a value
 
@@ -25,7 +26,8 @@ def summary_of(model: Network, progress: Callable[[int, int], None]) -> Any:
 
 def print_summary(found: Any, *, every: bool) -> None:
     """Print a summary as text."""
-    for line in for_terminal(found.text(every=every), FLAGS).split("\n"):
+    flags = {key: about.flag for key, about in KEYS.items()}
+    for line in for_terminal(found.text(every=every), flags).split("\n"):
         out.print(escape(line), highlight=False, soft_wrap=True)
 
 
@@ -56,7 +58,7 @@ def as_data(found: Any, settings: Settings) -> dict[str, Any]:
 
 
 def _ordered(settings: Settings) -> list[tuple[str, Any]]:
-    return [(key, settings.by_key[key]) for key in FLAGS if key in settings.by_key]
+    return [(key, settings.by_key[key]) for key in KEYS if key in settings.by_key]
 
 
 def _brief(value: Any) -> str:

@@ -17,7 +17,8 @@ DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
 LIBRARIES = ("torchvision", "timm")
 _CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
-_SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
+HUGGING_FACE = "hf:"
+SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
 # As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -27,10 +28,11 @@ def check_network(name: str, weights: Path | None = None) -> None:
     library, colon, architecture = name.partition(":")
     if name in PACKAGED or os.path.isfile(name):
         pass
-    elif library == "hf" and architecture:
-        if not os.path.isdir(architecture):
-            raise ModelError(f"{architecture}: no such folder; 'hf:FOLDER' takes one on this machine")
-    elif name.endswith(_SUFFIXES):
+    elif name.startswith(HUGGING_FACE):
+        folder = name.removeprefix(HUGGING_FACE)
+        if not os.path.isdir(folder):
+            raise ModelError(f"{folder or repr(name)}: no such folder; 'hf:FOLDER' takes one on this machine")
+    elif name.endswith(SUFFIXES):
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:
         _check_architecture(library, architecture)
@@ -55,7 +57,9 @@ def _check_architecture(library: str, name: str) -> None:
 
 
 def _hint(name: str, library: str) -> str:
-    """What may have been meant: a packaged network, this name in a library, or a module that is here."""
+    """What may have been meant: a packaged network, this name in a library, a folder, or a module that is here."""
+    if os.path.isfile(os.path.join(name, "config.json")):
+        return f" (did you mean {HUGGING_FACE + name!r}?)"
     architecture = name.rpartition(":")[2]
     libraries = difflib.get_close_matches(library, LIBRARIES, n=1) or LIBRARIES
     found = [

@@ -32,6 +32,7 @@ HELP = {
 # What the library has other words for than an option of the same name.
 _SPOKEN = {
     "pretrained=False": "--random-weights",
+    "Model(network, output='logits')": "--model-output logits",
     "prune(confirmed=True)": "--prune --yes",
     "summary.text(every=True)": "--all",
     "model.layers() lists all": "`convscope layers` lists all",
@@ -85,6 +86,7 @@ def for_terminal(message: str, flags: Mapping[str, str]) -> str:
     """
     for python, spoken in _SPOKEN.items():
         message = message.replace(python, spoken)
+    message = re.sub(r"\bload_model\(([^()]*)\)", _as_network, message)
     message = re.sub(r"(?<![\w.])(\w+)\(store(?:, ([^()]*))?\)", _as_command, message)
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True)) or "(?!)"
     message = re.sub(f"`({names})`", lambda found: flags[found[1]], message)
@@ -110,3 +112,9 @@ def _as_command(call: re.Match[str]) -> str:
     options = [part.partition("=") for part in (call[2] or "").split(", ") if "=" in part]
     words = [f"--{name.replace('_', '-')} {_as_typed(value)}".strip() for name, _, value in options]
     return " ".join(["convscope", call[1].replace("_", "-"), "STORE", *words])
+
+
+def _as_network(call: re.Match[str]) -> str:
+    """`load_model` as the options that describe the network: the name, and arguments that are replaced later."""
+    name, *options = call[1].split(", ")
+    return " ".join([f"--model {name.replace(chr(39), '')}", *options])
