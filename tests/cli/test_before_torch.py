@@ -85,6 +85,7 @@ CASES: list[tuple[str, int, str]] = [
     ("saliency {photo} --labels no.txt", 1, "error: no.txt: no such file"),
     ("saliency {photo} --model hf:vit", 1, "error: vit: no such folder; 'hf:FOLDER' takes one on this machine"),
     ("saliency {photo} --model ./own_vit", 1, "(did you mean 'hf:./own_vit'?)"),
+    ("saliency {photo} --model zzqq:build", 1, "no module 'zzqq' in /"),
     ("saliency {photo} --inputsize 3", 2, "--input-size"),
     ("saliency {photo} --multi-label", 2, "--multilabel"),
     ("inspect my.pt", 1, "error: my.pt: no such file"),

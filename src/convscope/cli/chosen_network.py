@@ -82,7 +82,7 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
         settings = settled(typed)
         if (place := place_of(settings["source"])) is not None and place.file is None:
             sys.path.insert(0, str(settings.folder))  # as with python -m
-        check_network(settings["source"], settings["weights"])
+        check_network(settings["source"], settings["weights"], settings.folder)
         if given.get("output") is not None:
             files = [settings.by_key[key].value for key in ("source", "weights") if key in settings.by_key]
             check_no_input(given["output"], files)

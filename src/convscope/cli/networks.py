@@ -23,15 +23,18 @@ SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
-def check_network(name: str, weights: Path | None = None) -> None:
-    """`ModelError` for what names no network, and for a file that is not there; `load_model` finds the rest."""
+def check_network(name: str, weights: Path | None = None, folder: Path | None = None) -> None:
+    """`ModelError` for what names no network, and for a file that is not there; `load_model` finds the rest.
+
+    ``folder`` is where modules of the user's own are, beside those that are installed.
+    """
     library, colon, architecture = name.partition(":")
     if name in PACKAGED or os.path.isfile(name):
         pass
     elif name.startswith(HUGGING_FACE):
-        folder = name.removeprefix(HUGGING_FACE)
-        if not os.path.isdir(folder):
-            raise ModelError(f"{folder or repr(name)}: no such folder; 'hf:FOLDER' takes one on this machine")
+        saved = name.removeprefix(HUGGING_FACE)
+        if not os.path.isdir(saved):
+            raise ModelError(f"{saved or repr(name)}: no such folder; 'hf:FOLDER' takes one on this machine")
     elif name.endswith(SUFFIXES):
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:
@@ -39,7 +42,10 @@ def check_network(name: str, weights: Path | None = None) -> None:
     elif (place := place_of(name)) is not None and is_there(place):
         check(place)
     else:
-        raise ModelError(f"no network {name!r}{_hint(name, library if colon else '')}: give {_CHOICES}")
+        hint = _hint(name, library if colon else "")
+        is_module = place is not None and not hint
+        where = f"no module {library!r} in {folder or Path.cwd()}, and none is installed; " if is_module else ""
+        raise ModelError(f"no network {name!r}{hint}: {where}give {_CHOICES}")
     if weights is not None and not weights.exists():
         raise ModelError(f"{weights}: no such file")
 
