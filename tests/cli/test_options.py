@@ -99,6 +99,9 @@ def test_an_array_is_what_the_network_takes(folder: Path) -> None:
     told = json.loads(done.stdout)
     assert [told[f"signal {i}"][0]["score"] for i in (0, 1)] == [3, 2]
     assert [told[f"signal {i}"][0]["index"] for i in (0, 1)] == [0, 1]
+    done = typed("inspect", "odd_kinds.py:signal", "--device", "cpu", "--input-size", "48")
+    assert done.exit_code == 0, done.output
+    assert "tensors (N, 1, 48) are taken" in " ".join(done.stdout.split())
     done = typed("predict", "a square.png", "-m", "odd_kinds.py:signal", "--device", "cpu")
     assert "give --input-size, --mean and --std, or a .npy file with a preprocessed tensor" in done.stderr
 

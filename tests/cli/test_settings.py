@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from convscope.cli.networks import check_network
+from convscope.cli.networks import check_network, own_code
 from convscope.cli.setting_values import KEYS
 from convscope.cli.settings import settled
 from convscope.errors import ConvscopeError, ModelError, ParameterError
 from convscope.models import load_model
+from convscope.user_code import Place
 
 FILE = """
 [model]
@@ -96,6 +97,14 @@ def test_networks_in_files_and_folders_start_from_the_file(
     assert settled({"source": f"{prefix}:../{place}" if prefix else f"../{place}"})["source"] == (
         f"{prefix}:../{place}" if prefix else f"../{place}"
     )
+
+
+def test_code_of_ones_own_is_told_from_other_networks(folder: Path) -> None:
+    (folder / "net.onnx").touch()
+    for name in ("hf:tiny", "torchvision:resnet18", "timm:resnet18", "efficientnet-lite0", "net.onnx"):
+        assert own_code(name) is None
+    assert own_code("nets.shapes:build") == Place("nets.shapes", None, "build")
+    assert own_code("nets/shapes.py:build") == Place("shapes", Path("nets/shapes.py"), "build")
 
 
 def test_another_network_leaves_the_file_out(folder: Path) -> None:

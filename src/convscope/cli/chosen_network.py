@@ -11,9 +11,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from ..outputs import check_no_input
-from ..user_code import place_of
 from .console import err, escape
-from .networks import check_network
+from .networks import check_network, own_code
 from .options import parameter, set_parameters
 from .setting_values import KEYS, Key
 from .settings import Settings, settled, shown_path
@@ -61,7 +60,7 @@ class Chosen:
         if given.note:
             err.print(f"note: {escape(given.note)}", highlight=False, soft_wrap=True)
         if given.file is not None:
-            whose = ", code of your own" if place_of(given["source"]) else ""
+            whose = ", code of your own" if own_code(given["source"]) else ""
             about = f"network: {given['source']}{whose}, as {shown_path(given.file)} describes it"
             err.print(escape(about), highlight=False, soft_wrap=True)
 
@@ -80,7 +79,7 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
                 raise typer.BadParameter("name the network as MODEL or by --model, not both")
             typed["source"] = named
         settings = settled(typed)
-        if (place := place_of(settings["source"])) is not None and place.file is None:
+        if (place := own_code(settings["source"])) is not None and place.file is None:
             sys.path.insert(0, str(settings.folder))  # as with python -m
         check_network(settings["source"], settings["weights"], settings.folder)
         if given.get("output") is not None:

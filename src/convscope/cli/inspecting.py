@@ -21,7 +21,10 @@ def summary_of(model: Network, progress: Callable[[int, int], None]) -> Any:
     is_sized = given["input_size"] is not None
     without_pixels = is_sized and given["mean"] is None and given["std"] is None
     network = model.load(sized=not without_pixels)
-    return network.summary(given["input_size"], progress=progress)
+    from convscope.models import sides_of
+
+    size = sides_of(network.module, given["input_size"]) if is_sized else None
+    return network.summary(size, progress=progress)
 
 
 def print_summary(found: Any, *, every: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import declared
 from ..errors import ModelError
-from ..user_code import check, is_there, place_of
+from ..user_code import Place, check, is_there, place_of
 
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
@@ -39,7 +39,7 @@ def check_network(name: str, weights: Path | None = None, folder: Path | None = 
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:
         _check_architecture(library, architecture)
-    elif (place := place_of(name)) is not None and is_there(place):
+    elif (place := own_code(name)) is not None and is_there(place):
         check(place)
     else:
         hint = _hint(name, library if colon else "")
@@ -48,6 +48,12 @@ def check_network(name: str, weights: Path | None = None, folder: Path | None = 
         raise ModelError(f"no network {name!r}{hint}: {where}give {_CHOICES}")
     if weights is not None and not weights.exists():
         raise ModelError(f"{weights}: no such file")
+
+
+def own_code(name: str) -> Place | None:
+    """Where the code is that a name stands for; None for networks of libraries, files and folders."""
+    is_known = name in PACKAGED or os.path.isfile(name) or name.partition(":")[0] in (*LIBRARIES, "hf")
+    return None if is_known else place_of(name)
 
 
 def _check_architecture(library: str, name: str) -> None:

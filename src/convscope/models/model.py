@@ -22,7 +22,7 @@ from ..results import Array, Normalization, Prediction, Provenance, Summary
 from .adapted import Call, Choose, adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
-from .layers import CONVOLUTIONS, Layer, Structure
+from .layers import Layer, Structure, first_convolution
 from .origin import provenance_of
 from .predicting import prediction_of
 from .preprocessing import Preprocessing, shown_pixels
@@ -122,9 +122,8 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        modules = list(self.module.modules())
-        channels = (m.in_channels for kind in CONVOLUTIONS for m in modules if isinstance(m, kind))
-        return next(channels, getattr(self.module, "image_channels", None))
+        first = first_convolution(self.module)
+        return getattr(self.module, "image_channels", None) if first is None else first.in_channels
 
     @checks_arguments
     def layers(self, input_size: Sides | None = None) -> list[Layer]:
