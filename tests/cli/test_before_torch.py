@@ -83,6 +83,11 @@ CASES: list[tuple[str, int, str]] = [
     ("saliency {photo} --input-size 3x", 1, "error: --input-size 3x: expected pixels of the network's input"),
     ("saliency {photo} --mean a", 1, "error: --mean a: expected a number for each channel"),
     ("saliency {photo} --labels no.txt", 1, "error: no.txt: no such file"),
+    ("saliency {photo} --model hf:vit", 1, "error: vit: no such folder; 'hf:FOLDER' takes one on this machine"),
+    ("saliency {photo} --model ./own_vit", 1, "(did you mean 'hf:./own_vit'?)"),
+    ("saliency {photo} --model zzqq:build", 1, "no module 'zzqq' in /"),
+    ("saliency {photo} --inputsize 3", 2, "--input-size"),
+    ("saliency {photo} --multi-label", 2, "--multilabel"),
     ("inspect my.pt", 1, "error: my.pt: no such file"),
     ("inspect torchvision:resnet5", 1, "has no network 'resnet5'; did you mean resnet50"),
     ("inspect my.pt --model other.pt", 2, "name the network as MODEL or by --model, not both"),
@@ -96,6 +101,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
     here = tmp_path_factory.mktemp("here")
     (here / "photo.jpg").write_bytes(b"")
     (here / "shape_net.py").write_text("import torch\ndef build(): ...\n")
+    (here / "own_vit").mkdir()
+    (here / "own_vit" / "config.json").write_text("{}")
     (here / "broken_net.py").write_text("def build(:\n")
     given = sorted(path.name for path in here.iterdir())
     typed = [[word.format(photo="photo.jpg") for word in case.split()] for case, *_ in CASES]

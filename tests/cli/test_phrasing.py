@@ -13,6 +13,8 @@ FLAGS = {
     "k": "--k",
     "overwrite": "--overwrite",
     "store": "STORE",
+    "weights": "--weights",
+    "trust_pickle": "--trust-pickle",
 }
 
 
@@ -28,6 +30,9 @@ FLAGS = {
         ("the method finds k groups", "the method finds k groups"),
         ("make one with project(store, method='tsne')", "make one with convscope project STORE --method tsne"),
         ("use pretrained=False", "use --random-weights"),
+        ("load_model(PATH, trust_pickle=True)", "--model PATH --trust-pickle"),
+        ("try load_model('timm:NAME', weights=PATH)", "try --model timm:NAME --weights PATH"),
+        ("as in Model(network, output='logits'), or", "as in --model-output logits, or"),
         ("no layer 'x' (model.layers() lists all)", "no layer 'x' (`convscope layers` lists all)"),
         ("k=0: expected a whole number, or None", "--k 0: expected a whole number"),
         ("give a class, a callable, or a layer", "give a class, or a layer"),

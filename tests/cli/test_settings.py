@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from convscope.cli.setting_values import READERS
-from convscope.cli.settings import FLAGS, settled
+from convscope.cli.networks import check_network, own_code
+from convscope.cli.setting_values import KEYS
+from convscope.cli.settings import settled
 from convscope.errors import ConvscopeError, ModelError, ParameterError
+from convscope.models import load_model
+from convscope.user_code import Place
 
 FILE = """
 [model]
@@ -39,8 +44,9 @@ def values(**typed: Any) -> dict[str, Any]:
     return {key: value for key, (value, _) in settled(typed).by_key.items()}
 
 
-def test_every_key_is_typed_and_read() -> None:
-    assert FLAGS.keys() == READERS.keys()
+def test_every_argument_of_load_model_can_be_typed_and_written() -> None:
+    arguments = {"name": "source", "pretrained": "random_weights"}
+    assert {arguments.get(name, name) for name in inspect.signature(load_model).parameters} == KEYS.keys()
 
 
 def test_the_file_says_what_was_not_typed(folder: Path) -> None:
@@ -71,6 +77,34 @@ def test_paths_start_from_the_file_and_modules_too(folder: Path, monkeypatch: py
     assert found.by_key["mean"].origin == str(folder / "convscope.toml")
     (folder / "convscope.toml").write_text('[model]\nsource = "net.py:build"\n')
     assert settled({})["source"] == f"{folder / 'net.py'}:build"
+
+
+@pytest.mark.parametrize("source", ["hf:runs/vit", "net.onnx", "runs/net.pt2"])
+def test_networks_in_files_and_folders_start_from_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Also those that are not there: another of the same name, in the current folder, is not meant."""
+    deep = folder / "photos"
+    deep.mkdir()
+    (deep / "net.onnx").touch()
+    (folder / "convscope.toml").write_text(f'[model]\nsource = "{source}"\n')
+    prefix, _, place = source.rpartition(":")
+    path = str(folder / place)
+    monkeypatch.chdir(deep)
+    assert settled({})["source"] == (f"hf:{path}" if prefix else path)
+    with pytest.raises(ModelError, match=f"^{re.escape(path)}: no such"):
+        check_network(settled({})["source"])
+    assert settled({"source": f"{prefix}:../{place}" if prefix else f"../{place}"})["source"] == (
+        f"{prefix}:../{place}" if prefix else f"../{place}"
+    )
+
+
+def test_code_of_ones_own_is_told_from_other_networks(folder: Path) -> None:
+    (folder / "net.onnx").touch()
+    for name in ("hf:tiny", "torchvision:resnet18", "timm:resnet18", "efficientnet-lite0", "net.onnx"):
+        assert own_code(name) is None
+    assert own_code("nets.shapes:build") == Place("nets.shapes", None, "build")
+    assert own_code("nets/shapes.py:build") == Place("shapes", Path("nets/shapes.py"), "build")
 
 
 def test_another_network_leaves_the_file_out(folder: Path) -> None:
@@ -137,7 +171,7 @@ def test_values_as_they_are_typed(folder: Path) -> None:
     assert values(input_size="32")["input_size"] == (32, 32)
     assert values(std="0.2,.5,1e-1")["std"] == (0.2, 0.5, 0.1)
     for key, value in {"input_size": "0", "mean": "a,b", "std": ""}.items():
-        with pytest.raises(ParameterError, match=f"^{FLAGS[key]} {value}: expected"):
+        with pytest.raises(ParameterError, match=f"^{KEYS[key].flag} {value}: expected"):
             values(**{key: value})
     with pytest.raises(ModelError, match=r"^no.txt: no such file$"):
         values(labels=Path("no.txt"))

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from torch.nn import functional as F
 
 import convscope as cs
 from convscope import Model, ModelError, SimilarTo, load_model
-from convscope.models.huggingface import from_folder
 
 WITH_GLOBAL_ATTENTION = ["vit", "deit", "dinov2", "dinov2 registers"]
 
@@ -353,9 +353,28 @@ def test_without_its_preprocessing_it_has_to_be_given(vit: Path) -> None:
     (vit / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=r"has no preprocessor_config\.json; give input_size, mean and std"):
         load_model(f"hf:{vit}")
-    model = from_folder(vit, input_size=(32, 32), mean=[0.5] * 3, std=[0.25] * 3)
+    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json; give input_size, mean and std"):
+        load_model(f"hf:{vit}", mean=[0.5] * 3)
+    model = load_model(f"hf:{vit}", input_size=(32, 32), mean=[0.5] * 3, std=[0.25] * 3)
     assert model.preprocessing is not None
     assert model.preprocessing.std == (0.25,) * 3
+    assert any("prepared as given: " in note for note in model.notes)
+
+
+def test_what_is_given_replaces_its_own_part_by_part(vit: Path) -> None:
+    own = load_model(f"hf:{vit}").preprocessing
+    model = load_model(f"hf:{vit}", std=[0.125] * 3, multilabel=True)
+    assert own is not None
+    assert model.preprocessing == replace(own, std=(0.125,) * 3)
+    assert any(f"std=(0.125, 0.125, 0.125), as given, in place of {own.std}" in note for note in model.notes)
+    assert model.multilabel
+
+
+def test_its_scores_can_be_looked_for_elsewhere(vit: Path) -> None:
+    """In what the network returns, not in what was chosen there before."""
+    plain, model = load_model(f"hf:{vit}", device="cpu"), load_model(f"hf:{vit}", output="logits", device="cpu")
+    x = torch.randn(2, *plain.input_shape())
+    torch.testing.assert_close(model.predict(x).scores, plain.predict(x).scores, rtol=0, atol=0)
 
 
 def test_weights_beside_a_folder_are_refused(vit: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,6 +39,13 @@ def state(): return Plain().state_dict()
 def pair(): return Plain(), None
 made = Plain()
 VALUE = 3
+
+class Shifted(Net):
+    def forward(self, x, shift):
+        return {"logits": super().forward(x)["logits"] + shift, "features": x.mean((2, 3))}
+
+HELD = {"x": torch.zeros(1, 3, 8, 8), "shift": torch.full((1, 1), 3.0)}
+def with_inputs(): return Model(Shifted(), inputs=HELD, output="features")
 """
 
 
@@ -104,6 +112,22 @@ def test_an_entry_of_the_output_is_chosen(code: str) -> None:
     model = load(f"{code}:Net", output="logits")
     assert_close(torch.from_numpy(model.predict(x).scores), load(f"{code}:Plain").module(x).detach())
     assert [layer.name for layer in model.layers((8, 8))] == ["conv", "fc"]
+
+
+def test_an_entry_is_chosen_of_a_model_that_chose_another_one(code: str) -> None:
+    """In the output of the network, with any of its inputs held."""
+    model, x, shift = load(f"{code}:with_inputs", output="logits"), torch.randn(2, 3, 8, 8), torch.randn(2, 1)
+    plain = model.network(x, shift)["logits"].detach()
+    assert_close(torch.from_numpy(model.predict(x).scores), plain - shift + 3)
+    assert_close(torch.from_numpy(model.predict({"x": x[:1], "shift": shift[:1]}).scores), plain[:1])
+
+
+def test_who_calls_says_whether_an_image_shows_several_classes(code: str) -> None:
+    assert not load(f"{code}:build").multilabel
+    model, x = load(f"{code}:build", multilabel=True), torch.randn(1, 3, 8, 8)
+    assert model.multilabel
+    scores = model.module(x).detach().numpy()
+    assert model.predict(x).probabilities == pytest.approx(1 / (1 + np.exp(-scores)), abs=1e-6)
 
 
 @pytest.mark.parametrize(

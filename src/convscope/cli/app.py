@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from .console import (
 )
 from .inspecting import as_data, print_origins, print_summary, summary_of
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
-from .options import AsJson, Images, Target, check_collection, chosen_images, chosen_target
+from .options import AsJson, Images, Target, check_collection, checked, chosen_images, chosen_target
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -163,6 +164,35 @@ def predict(
                 (f"{r.probability:.1%}", f"{r.score:.2f}", f"{r.label} ({r.index})") for r in rows
             ]))  # fmt: skip
     notes(prediction.provenance)
+
+
+@app.command(rich_help_panel=START, epilog="Example: convscope detections street.jpg --min-score 0.3")
+@reporting
+@with_network
+def detections(
+    model: Network,
+    image: Annotated[Path, typer.Argument(help="One image file.", show_default=False)],
+    read: Annotated[
+        str | None, typer.Option(help="How to read what the detector returns: yolov8, detr, retinanet, ...")
+    ] = None,
+    min_score: Annotated[float, typer.Option(help="The least probability of a detection.")] = 0.5,
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What a detector finds in an image, each as a target of methods: its class and its box."""
+    looked_at = chosen_images([image])
+    options = checked("detections", min_score=min_score, limit=limit)
+    from convscope import detections as found_in
+
+    found = found_in(model(), looked_at, read=read, **options)
+    if as_json:
+        print_json([{"class": one.target, "box": one.box, "probability": one.score} for one in found])
+        return
+    rows = [(f"{one.score:.1%}", str(one.target), ",".join(f"{side:.0f}" for side in one.box)) for one in found]
+    out.print(table(str(image), ("probability", "class", "box (left,top,right,bottom)"), rows))
+    if found:
+        example = ["convscope", "rise", str(image), "--target", f"{rows[0][1]} at {rows[0][2]}"]
+        out.print(f"explain one: {escape(shlex.join(example))}", highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=START, epilog="Example: convscope samples out/samples")

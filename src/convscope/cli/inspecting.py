@@ -9,7 +9,8 @@ from typing import Any
 from .chosen_network import Network
 from .console import escape, out
 from .phrasing import for_terminal
-from .settings import FLAGS, Settings
+from .setting_values import KEYS
+from .settings import Settings
 
 _LONGEST = 50  # characters of a value
 
@@ -20,21 +21,16 @@ def summary_of(model: Network, progress: Callable[[int, int], None]) -> Any:
     is_sized = given["input_size"] is not None
     without_pixels = is_sized and given["mean"] is None and given["std"] is None
     network = model.load(sized=not without_pixels)
-    return network.summary(_of_all_sides(given["input_size"], network), progress=progress)
+    from convscope.models import sides_of
 
-
-def _of_all_sides(size: tuple[int, int] | None, network: Any) -> tuple[int, ...] | None:
-    """The input size, whose one number is that of all sides of a signal or a volume."""
-    from ..models.layers import CONVOLUTIONS
-
-    convolutions = (module for module in network.module.modules() if isinstance(module, CONVOLUTIONS))
-    n_sides = next((len(convolution.kernel_size) for convolution in convolutions), 2)
-    return size if size is None or size[0] != size[1] else size[:1] * n_sides
+    size = sides_of(network.module, given["input_size"]) if is_sized else None
+    return network.summary(size, progress=progress)
 
 
 def print_summary(found: Any, *, every: bool) -> None:
     """Print a summary as text."""
-    for line in for_terminal(found.text(every=every), FLAGS).split("\n"):
+    flags = {key: about.flag for key, about in KEYS.items()}
+    for line in for_terminal(found.text(every=every), flags).split("\n"):
         out.print(escape(line), highlight=False, soft_wrap=True)
 
 
@@ -65,7 +61,7 @@ def as_data(found: Any, settings: Settings) -> dict[str, Any]:
 
 
 def _ordered(settings: Settings) -> list[tuple[str, Any]]:
-    return [(key, settings.by_key[key]) for key in FLAGS if key in settings.by_key]
+    return [(key, settings.by_key[key]) for key in KEYS if key in settings.by_key]
 
 
 def _brief(value: Any) -> str:

@@ -11,35 +11,49 @@ from pathlib import Path
 
 from .. import declared
 from ..errors import ModelError
-from ..user_code import check, is_there, place_of
+from ..user_code import Place, check, is_there, place_of
 
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
 LIBRARIES = ("torchvision", "timm")
 _CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
-_SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
+HUGGING_FACE = "hf:"
+SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
 # As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
-def check_network(name: str, weights: Path | None = None) -> None:
-    """`ModelError` for what names no network, and for a file that is not there; `load_model` finds the rest."""
+def check_network(name: str, weights: Path | None = None, folder: Path | None = None) -> None:
+    """`ModelError` for what names no network, and for a file that is not there; `load_model` finds the rest.
+
+    ``folder`` is where modules of the user's own are, beside those that are installed.
+    """
     library, colon, architecture = name.partition(":")
     if name in PACKAGED or os.path.isfile(name):
         pass
-    elif library == "hf" and architecture:
-        if not os.path.isdir(architecture):
-            raise ModelError(f"{architecture}: no such folder; 'hf:FOLDER' takes one on this machine")
-    elif name.endswith(_SUFFIXES):
+    elif name.startswith(HUGGING_FACE):
+        saved = name.removeprefix(HUGGING_FACE)
+        if not os.path.isdir(saved):
+            raise ModelError(f"{saved or repr(name)}: no such folder; 'hf:FOLDER' takes one on this machine")
+    elif name.endswith(SUFFIXES):
         raise ModelError(f"{name}: no such file")
     elif library in LIBRARIES and architecture:
         _check_architecture(library, architecture)
-    elif (place := place_of(name)) is not None and is_there(place):
+    elif (place := own_code(name)) is not None and is_there(place):
         check(place)
     else:
-        raise ModelError(f"no network {name!r}{_hint(name, library if colon else '')}: give {_CHOICES}")
+        hint = _hint(name, library if colon else "")
+        is_module = place is not None and not hint
+        where = f"no module {library!r} in {folder or Path.cwd()}, and none is installed; " if is_module else ""
+        raise ModelError(f"no network {name!r}{hint}: {where}give {_CHOICES}")
     if weights is not None and not weights.exists():
         raise ModelError(f"{weights}: no such file")
+
+
+def own_code(name: str) -> Place | None:
+    """Where the code is that a name stands for; None for networks of libraries, files and folders."""
+    is_known = name in PACKAGED or os.path.isfile(name) or name.partition(":")[0] in (*LIBRARIES, "hf")
+    return None if is_known else place_of(name)
 
 
 def _check_architecture(library: str, name: str) -> None:
@@ -55,7 +69,9 @@ def _check_architecture(library: str, name: str) -> None:
 
 
 def _hint(name: str, library: str) -> str:
-    """What may have been meant: a packaged network, this name in a library, or a module that is here."""
+    """What may have been meant: a packaged network, this name in a library, a folder, or a module that is here."""
+    if os.path.isfile(os.path.join(name, "config.json")):
+        return f" (did you mean {HUGGING_FACE + name!r}?)"
     architecture = name.rpartition(":")[2]
     libraries = difflib.get_close_matches(library, LIBRARIES, n=1) or LIBRARIES
     found = [

@@ -42,6 +42,8 @@ Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --
 Collection: TypeAlias = Annotated[
     str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
 ]
+_NUMBER = r"\s*-?\d+(?:\.\d*)?\s*"
+_DETECTION = re.compile(rf"(?P<name>.+?)\s+at\s+\(?(?P<box>{_NUMBER}(?:,{_NUMBER}){{3}})\)?\s*", re.IGNORECASE)
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -83,18 +85,44 @@ def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
     from convscope.images import load_images
 
     if len(paths) == 1:
-        return load_images(paths[0], at_least=at_least)
+        path = paths[0]
+        return preprocessed(path) if path.suffix == ".npy" else load_images(path, at_least=at_least)
     return load_images(paths, on_error="skip", at_least=at_least)
 
 
+def preprocessed(file: Path) -> Any:
+    """The tensor in a NumPy file: images, signals or volumes as the network takes them."""
+    import numpy as np
+    import torch
+
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{file}: cannot be read as an array of numbers ({error})") from None
+    if values.dtype.kind != "f":
+        raise ImageError(f"{file}: an array of {values.dtype}; expected floating point, preprocessed (N, C, H, W)")
+    return torch.from_numpy(values.astype(np.float32))
+
+
 def chosen_target(text: str | None) -> Any:
-    """A class index, (channel, row, column), a label, or "A rather than B"; None for the predicted class."""
+    """What is typed as a target; None for the predicted class.
+
+    An index, (channel, row, column), a label, "A rather than B", or a detection, "A at LEFT,TOP,RIGHT,BOTTOM".
+    """
+    if text is not None and (found := _DETECTION.fullmatch(text)):
+        from convscope.targets import Detection
+
+        return Detection([float(side) for side in found["box"].split(",")], _class(found["name"]))
     if text is not None and len(names := re.split(r"\s+rather than\s+", text, flags=re.IGNORECASE)) == 2:
         from convscope.targets import Contrast
 
-        target, against = (int(name) if name.isdigit() else name for name in map(str.strip, names))
-        return Contrast(target, against)
+        return Contrast(*map(_class, names))
     if text is None or not re.fullmatch(r"\d+(,\d+,\d+)?", text):
         return text
     numbers = tuple(int(part) for part in text.split(","))
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _class(text: str) -> int | str:
+    name = text.strip()
+    return int(name) if name.isdigit() else name

@@ -13,8 +13,9 @@ from typer.models import ArgumentInfo, OptionInfo
 _SIDES = "32, or 32,16 for height and width"
 # Options whose docstrings offer what only Python can give. One name means the same in every command.
 HELP = {
-    "target": 'Class index or label, or "A rather than B" for the difference of two classes; by default the class '
-    "that the network predicts. Give it once for all images, or once for each.",
+    "target": 'Class index or label, "A rather than B" for the difference of two classes, or "A at '
+    'LEFT,TOP,RIGHT,BOTTOM" for a box of a detector; by default the class that the network predicts. Give it once '
+    "for all images, or once for each.",
     "baseline": 'What stands for "nothing to see": mean, blur, noise, black, white, an image file, or a number '
     "from 0 (black) to 1 (white).",
     "shape": "What hides a part of the image: a rectangle, an ellipse inscribed in the window, or superpixels "
@@ -32,6 +33,14 @@ HELP = {
 # What the library has other words for than an option of the same name.
 _SPOKEN = {
     "pretrained=False": "--random-weights",
+    "Model(network, output='logits')": "--model-output logits",
+    "give a Detection as target (`detections` lists": 'give --target "CLASS at LEFT,TOP,RIGHT,BOTTOM" (`convscope '
+    "detections` lists",
+    "a callable that computes N scores from it, or Model(network, output=CALLABLE) for class scores": "have your "
+    "own code return convscope.Model(network, output=CALLABLE), with a function to class scores",
+    " to load_model or Model, or pass a preprocessed tensor (N, C, H, W)": ", or a .npy file with a preprocessed "
+    "tensor (N, C, H, W)",
+    "input_size=(H, W), mean=[...] and std=[...]": "--input-size, --mean and --std",
     "prune(confirmed=True)": "--prune --yes",
     "summary.text(every=True)": "--all",
     "model.layers() lists all": "`convscope layers` lists all",
@@ -85,6 +94,7 @@ def for_terminal(message: str, flags: Mapping[str, str]) -> str:
     """
     for python, spoken in _SPOKEN.items():
         message = message.replace(python, spoken)
+    message = re.sub(r"\bload_model\(([^()]*)\)", _as_network, message)
     message = re.sub(r"(?<![\w.])(\w+)\(store(?:, ([^()]*))?\)", _as_command, message)
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True)) or "(?!)"
     message = re.sub(f"`({names})`", lambda found: flags[found[1]], message)
@@ -110,3 +120,9 @@ def _as_command(call: re.Match[str]) -> str:
     options = [part.partition("=") for part in (call[2] or "").split(", ") if "=" in part]
     words = [f"--{name.replace('_', '-')} {_as_typed(value)}".strip() for name, _, value in options]
     return " ".join(["convscope", call[1].replace("_", "-"), "STORE", *words])
+
+
+def _as_network(call: re.Match[str]) -> str:
+    """`load_model` as the options that describe the network: the name, and arguments that are replaced later."""
+    name, *options = call[1].split(", ")
+    return " ".join([f"--model {name.replace(chr(39), '')}", *options])

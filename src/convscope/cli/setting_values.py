@@ -1,4 +1,4 @@
-"""What becomes of a value that describes the network: typed as text, or from a TOML file, where it has a type."""
+"""What describes a network, in one table; and what becomes of a value, typed as text or from a TOML file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..checks import as_count, as_number, shown
 from ..errors import ModelError, ParameterError
 from ..user_code import place_of
+from .networks import DEFAULT_MODEL, HUGGING_FACE, SUFFIXES
 
 
 class Given(NamedTuple):
@@ -37,13 +38,15 @@ def text(given: Given) -> str:
 
 
 def source(given: Given) -> str:
-    """The name of a network; where it is a file, or code in one, its path."""
+    """The name of a network; where it is a file or a folder, or code in one, with the path to it."""
     name = text(given)
     place = place_of(name)
     if place is not None and place.file is not None:
         return f"{given.path(place.file)}:{place.name}"
+    if name.startswith(HUGGING_FACE):
+        return f"{HUGGING_FACE}{given.path(name.removeprefix(HUGGING_FACE))}"
     path = given.path(name)
-    return str(path) if path.is_file() else name
+    return str(path) if path.is_file() or name.endswith(SUFFIXES) else name
 
 
 def file(given: Given) -> Path:
@@ -108,14 +111,39 @@ def flag(given: Given) -> bool:
     return given.value
 
 
-READERS: dict[str, Callable[[Given], Any]] = {
-    "source": source,
-    "weights": file,
-    "random_weights": flag,
-    "input_size": size,
-    "mean": numbers,
-    "std": numbers,
-    "labels": labels,
-    "output": text,
-    "device": text,
-}
+class Key(NamedTuple):
+    """One thing that describes a network: how it is typed, and what reads it."""
+
+    flag: str
+    kind: type  # of what is typed
+    read: Callable[[Given], Any]
+    help: str
+    short: str | None = None
+
+
+# By the key in the file, which is also the argument of `load_model`, but for the first and ``random_weights``.
+KEYS = {
+    "source": Key(
+        "--model", str, source,
+        f"{DEFAULT_MODEL} (the default), torchvision:NAME, timm:NAME, hf:FOLDER, a file, or your own code, which "
+        "then runs: my_package.my_module:build or path/to/file.py:build.",
+        "-m",
+    ),
+    "weights": Key(
+        "--weights", Path, file, "File with weights of your own (a state dict): .pt, .pth, .safetensors."
+    ),
+    "random_weights": Key("--random-weights", bool, flag, "Do not load the published weights."),
+    "input_size": Key("--input-size", str, size, "Pixels of its input: 224, or 64,48 for height and width."),
+    "mean": Key("--mean", str, numbers, "Mean of each channel, for pixels from 0 to 1: 0.485,0.456,0.406."),
+    "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise."),
+    "labels": Key("--labels", Path, labels, "File with the name of a class on each line."),
+    "multilabel": Key(
+        "--multilabel", bool, flag, "An image may show several classes, each with a probability of its own."
+    ),
+    "output": Key("--model-output", str, text, "Which entry of what it returns has the class scores: logits."),
+    "device": Key("--device", str, text, "cuda, mps or cpu; by default the first there is."),
+    "trust_pickle": Key(
+        "--trust-pickle", bool, flag,
+        "Open a pickled network, TorchScript or a program of torch.export, which can run any code in its file.",
+    ),
+}  # fmt: skip

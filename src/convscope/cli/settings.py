@@ -18,22 +18,10 @@ from ..checks import shown
 from ..errors import ParameterError
 from ..texts import printable
 from .networks import DEFAULT_MODEL
-from .setting_values import READERS, Given
+from .setting_values import KEYS, Given
 
 FILE, SECTION = "convscope.toml", "model"
 _LARGEST = 1 << 20  # bytes
-# How each key of the section is typed.
-FLAGS = {
-    "source": "--model",
-    "weights": "--weights",
-    "random_weights": "--random-weights",
-    "input_size": "--input-size",
-    "mean": "--mean",
-    "std": "--std",
-    "labels": "--labels",
-    "output": "--model-output",
-    "device": "--device",
-}
 
 
 class Setting(NamedTuple):
@@ -65,7 +53,7 @@ def settled(typed: Mapping[str, Any]) -> Settings:
     """
     here = Path.cwd()
     given = {
-        key: Setting(READERS[key](Given(value, FLAGS[key], here)), FLAGS[key])
+        key: Setting(KEYS[key].read(Given(value, KEYS[key].flag, here)), KEYS[key].flag)
         for key, value in typed.items()
         if value is not None and value is not False
     }
@@ -111,12 +99,12 @@ def _section(file: Path) -> dict[str, Setting]:
     if not isinstance(section, Mapping):
         raise ParameterError(f"{name}: {SECTION} is no section; write [{SECTION}], and the keys below it")
     for key in section:
-        if key not in FLAGS:
-            near = difflib.get_close_matches(key.replace("-", "_"), FLAGS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(FLAGS)}"
+        if key not in KEYS:
+            near = difflib.get_close_matches(key.replace("-", "_"), KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(KEYS)}"
             raise ParameterError(f"{name}: [{SECTION}] has no key {shown(key)}; {hint}")
     return {
-        key: Setting(READERS[key](Given(value, f"{name}: {key}", file.parent)), name)
+        key: Setting(KEYS[key].read(Given(value, f"{name}: {key}", file.parent)), name)
         for key, value in section.items()
     }
 

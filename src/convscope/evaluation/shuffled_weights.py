@@ -21,7 +21,7 @@ def each_shuffled(model: Model, stages: Sequence[Sequence[str]], seed: int) -> I
 
     It is the same copy each time, so use it before asking for the next.
     """
-    twin, learned = copy.deepcopy(model.module), model.module.state_dict()
+    twin, learned = copy.deepcopy(model.network), model.network.state_dict()
     random = model.around(twin)
     for stage in stages:
         shuffle(twin, stage, seed)

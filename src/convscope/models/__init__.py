@@ -4,7 +4,7 @@ from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
 from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, opened
-from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
+from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind, sides_of
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing
@@ -32,4 +32,5 @@ __all__ = [
     "network_and_target",
     "of_last_kind",
     "opened",
+    "sides_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from ..checks import shown
 from ..errors import ModelError, ParameterError
 from ..execution.class_scores import listed
 from ..execution.running import stands_for
+
+Call: TypeAlias = Callable[[nn.Module, torch.Tensor], Any]
+Choose: TypeAlias = Callable[[Any], Any]
 
 
 class Adapted(nn.Module):
@@ -28,8 +31,8 @@ class Adapted(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        call: Callable[[nn.Module, torch.Tensor], Any] | None = None,
-        choose: Callable[[Any], Any] | None = None,
+        call: Call | None = None,
+        choose: Choose | None = None,
     ) -> None:
         super().__init__()
         self.network, self.call, self.choose = network, call, choose
@@ -72,7 +75,12 @@ class Adapted(nn.Module):
         return self.network.load_state_dict(state_dict, *args, **options)
 
 
-def chooser(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], torch.Tensor] | None:
+def adapted(network: nn.Module, call: Call | None, choose: Choose | None) -> nn.Module:
+    """A network behind these functions, see `Adapted`; the network itself if there is neither."""
+    return network if call is None and choose is None else Adapted(network, call, choose)
+
+
+def chooser(output: str | int | Callable[[Any], Any] | None) -> Choose | None:
     """A function that takes the class scores (N, K) from what a network returns.
 
     Args:

@@ -16,7 +16,6 @@ from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
 from ..user_code import is_there, place_of
-from .adapted import Adapted, chooser
 from .archives import kind_of
 from .bare_modules import as_model
 from .checkpoints import read_content, read_module
@@ -50,6 +49,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
+    multilabel: bool | None = None,
     output: str | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
@@ -70,6 +70,7 @@ def load_model(
         input_size, mean, std: (height, width) in pixels, and one value per channel for pixels in [0, 1], where the
             network does not state them or its own do not apply; a note says which were replaced.
         labels: class names in order, if the network's own do not apply.
+        multilabel: whether an image may show several classes, see `Model`, if the network does not say so itself.
         output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a pickled model, TorchScript or an exported program to run the code in its file.
@@ -97,7 +98,7 @@ def load_model(
         elif source == "hf" and architecture:
             if weights is not None or not pretrained:
                 raise ModelError(f"{name}: a folder has its own weights")
-            model = from_folder(architecture)
+            model = from_folder(architecture, input_size=input_size, mean=mean, std=std)
         elif (place := place_of(str(name))) is not None and is_there(place):
             model = from_code(place, weights)
         elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
@@ -114,8 +115,10 @@ def load_model(
     model.notes += notes
     if labels is not None:
         model.labels = tuple(labels)
+    if multilabel is not None:
+        model.multilabel = multilabel
     if output is not None:
-        model.module = Adapted(model.module, choose=chooser(output))
+        model = model.choosing(output)
     move(model.module, device if device is not None else best_device())
     model.module.eval()
     return model

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from ..execution.silence import silence
 from .archives import Kind, kind_of
 
 # Training scripts save their options with the weights. Unpickling this class can only set its attributes.
@@ -102,7 +103,8 @@ def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
         )
     try:
         if kind == "torchscript":
-            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            with silence():  # it is deprecated, which whoever has such a file cannot change
+                module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         else:
             module = torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:

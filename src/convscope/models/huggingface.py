@@ -21,7 +21,7 @@ from .closed_folder import ClosedFolder
 from .image_processors import preprocessing_of, processor_from
 from .model import Model
 from .preprocessing import Preprocessing
-from .preprocessing import stated as given
+from .stated import settled
 
 # The image tower of networks for images and texts: its class, and its part of the configuration.
 _TOWERS = {
@@ -49,7 +49,7 @@ def from_folder(
 
     Args:
         folder: with config.json, model.safetensors (or its parts and their index), and preprocessor_config.json.
-        input_size, mean, std: instead of the folder's own preprocessing; see `Model`.
+        input_size, mean, std: in place of the folder's own; all three if it has none that can be followed.
 
     Raises:
         ModelError: files are missing, lie outside of the folder, or do not fit; transformers does not have this
@@ -65,17 +65,23 @@ def from_folder(
     source = str(files.root / "config.json")
     _refuse_what_is_elsewhere(stated, source)
     kind, stated, notes = _kind_of(transformers, stated, source)
-    preprocessing = given(input_size, mean, std)
+    name = f"hf:{files.root.resolve().name}"
     with _quiet_and_offline(transformers):
         try:
             config = kind.config_class.from_dict(_cleaned(stated))
         except Exception as error:
             raise ModelError(f"{source}: not the configuration of a {kind.__name__} ({error})") from error
-        if preprocessing is None:
-            preprocessing = _preprocessing(files, str(stated.get("model_type")))
+        try:
+            own = _preprocessing(files, str(stated.get("model_type")))
+        except ModelError as error:
+            own, notes = None, (*notes, f"prepared as given: {error}")
+            if None in (input_size, mean, std):
+                raise
+        preprocessing, replaced = settled(name, own, input_size, mean, std)
+        assert preprocessing is not None  # as its own is known, or else all is given
         network, more = _with_weights(kind, config, files.tensors(), str(files.root))
-        model = _model(network, config, preprocessing, f"hf:{files.root.resolve().name}")
-    model.notes = (*notes, *more, *model.notes)
+        model = _model(network, config, preprocessing, name)
+    model.notes = (*notes, *replaced, *more, *model.notes)
     return model
 
 

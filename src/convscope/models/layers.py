@@ -189,3 +189,16 @@ def as_maps(tensor: torch.Tensor, layer: Layer) -> torch.Tensor:
         patches = tokens[:, -height * width :].transpose(1, 2)
         return patches.reshape(len(patches), channels, height, width)
     return tensor
+
+
+def first_convolution(module: nn.Module) -> nn.Conv2d | nn.Conv1d | nn.Conv3d | None:
+    """The convolution that says what a network takes: its first one of pictures, or else of signals or volumes."""
+    modules = list(module.modules())
+    return next((m for kind in CONVOLUTIONS for m in modules if isinstance(m, kind)), None)
+
+
+def sides_of(module: nn.Module, size: Sides) -> Sides:
+    """A size (height, width) as it is for pictures; a square one as the length of a signal, or a cube."""
+    first = first_convolution(module)
+    n_sides = 2 if first is None else len(first.kernel_size)
+    return size if n_sides == 2 or len(set(size)) > 1 else size[:1] * n_sides

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,17 +15,19 @@ from ..arguments import checks_arguments
 from ..checks import InputShape, Sides
 from ..errors import ParameterError
 from ..execution.batching import fitting_batch
-from ..execution.digest import device_of, dtype_of, weights_digest
+from ..execution.digest import device_of, dtype_of
 from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
 from ..progress import Progress
-from ..results import Array, Normalization, Prediction, Provenance, Summary, plain_values, versions
-from .adapted import Adapted, chooser
+from ..results import Array, Normalization, Prediction, Provenance, Summary
+from .adapted import Call, Choose, adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
-from .layers import CONVOLUTIONS, Layer, Structure
+from .layers import Layer, Structure, first_convolution
+from .origin import provenance_of
 from .predicting import prediction_of
-from .preprocessing import Preprocessing, shown_pixels, stated
+from .preprocessing import Preprocessing, shown_pixels
 from .several_inputs import Packing, SeveralInputs, are_tensors
+from .stated import settled
 from .structure import notes_on, share_structure, structure
 
 
@@ -42,7 +43,7 @@ class Model:
             center. Without input_size, mean and std, only preprocessed tensors are accepted.
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order; () for a network whose output is a feature vector.
-        preprocessing: input_size, mean and std at once, together with resizing and cropping.
+        preprocessing: all three at once, with resizing and cropping; those given by themselves replace its own.
         multilabel: whether an image may show several classes, each with a probability by its own sigmoid, not by a
             softmax over all. A softmax or sigmoid inside the network is detected.
         name: the network's name in results; by default the class name of the module.
@@ -54,8 +55,8 @@ class Model:
         forward: a function (module, x) -> output that runs the network; x is the dict or tuple of all ``inputs``.
 
     Raises:
-        ParameterError: some of input_size, mean and std are missing, or do not match each other; inputs that the
-            network does not take.
+        ParameterError: of input_size, mean and std only some are given, or they do not match each other; inputs
+            that the network does not take.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -82,27 +83,31 @@ class Model:
         forward: Callable[..., Any] | None = None,
     ) -> None:
         module = torch_module(module)
-        self.module: nn.Module = getattr(module, "_orig_mod", module)  # as compiled code takes no hooks
-        self.several = None if inputs is None else SeveralInputs.of(self.module, inputs, forward)
-        self.explained: tuple[str, ...] = ()  # of several inputs, those that the module is a function of
-        self.packing: Packing | None = None  # how they lie in one tensor
-        self._first: dict[tuple[str, ...], nn.Module] = {}  # by what is explained
-        self._choose = chooser(output)
-        if self.several is not None:
-            self.__dict__.update(vars(self._of(self.several, (self.several.main,))))
-        elif self._choose is not None or forward is not None:
-            self.module = Adapted(self.module, forward, self._choose)
+        self.network: nn.Module = getattr(module, "_orig_mod", module)  # as compiled code takes no hooks
         if device is not None:
-            move(self.module, device)
-        self.preprocessing = stated(input_size, mean, std, preprocessing)
+            move(self.network, device)
+        self.name = name or type(module).__name__
+        # Notes are on the model's origin, for all results.
+        self.preprocessing, self.notes = settled(self.name, preprocessing, input_size, mean, std)
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
-        self.name = name or type(module).__name__
-        self.notes: tuple[str, ...] = ()  # on the model's origin, for all results
+        self.several = None if inputs is None else SeveralInputs.of(self.network, inputs, forward)
+        # Of several inputs, those that the module is a function of.
+        self.explained: tuple[str, ...] = () if self.several is None else (self.several.main,)
+        self._call = forward if self.several is None else self.several.calling(self.explained)
+        self._choose = chooser(output)
+        self.module = adapted(self.network, self._call, self._choose)
+        # Those that have one structure, by what is explained.
+        self._alike: dict[tuple[str, ...], nn.Module] = {self.explained: self.module}
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.preprocessing.input_size)) if self.preprocessing else "tensors only"
         return f"Model({self.name}, {size}{f', {len(self.labels)} labels' if self.labels else ''}, {self.device})"
+
+    @property
+    def packing(self) -> Packing | None:
+        """How the inputs that are explained lie in one tensor; None for one image, which is that tensor."""
+        return None if self.several is None else self.several.packing(self.explained)
 
     @property
     def device(self) -> torch.device:
@@ -117,9 +122,8 @@ class Model:
         """Channels of an input: those of the preprocessing, or else of the first convolution's input."""
         if self.preprocessing is not None:
             return self.preprocessing.n_channels
-        modules = list(self.module.modules())
-        channels = (m.in_channels for kind in CONVOLUTIONS for m in modules if isinstance(m, kind))
-        return next(channels, getattr(self.module, "image_channels", None))
+        first = first_convolution(self.module)
+        return getattr(self.module, "image_channels", None) if first is None else first.in_channels
 
     @checks_arguments
     def layers(self, input_size: Sides | None = None) -> list[Layer]:
@@ -184,11 +188,9 @@ class Model:
         return Inputs(images, None if self.packing else self.preprocessing)
 
     @checks_arguments
-    def around(self, module: nn.Module) -> Model:
+    def around(self, network: nn.Module) -> Model:
         """The same model of another network with the same layers."""
-        model = copy.copy(self)
-        model.module, model._first = module, {}
-        return model
+        return self._with(network, self._call, self._choose)
 
     @checks_arguments
     def bound(self, images: Any, *, jointly: bool = False) -> tuple[Model, Any]:
@@ -203,12 +205,23 @@ class Model:
         calls = None if self.several is None else self.several.row_by_row(images)
         return None if calls is None else [(self._of(one, (one.main,)), given) for one, given in calls]
 
+    def choosing(self, output: Any) -> Model:
+        """The same model with another ``output``: where in what the network returns its class scores are."""
+        return self._with(self.network, self._call, chooser(output))
+
     def _of(self, several: SeveralInputs, names: tuple[str, ...]) -> Model:
         """The same model as a function of these inputs, the others held."""
+        model = self._with(self.network, several.calling(names), self._choose)
+        model.several, model.explained, model._alike = several, names, self._alike
+        share_structure(self._alike.setdefault(names, model.module), model.module)
+        return model
+
+    def _with(self, network: nn.Module, call: Call | None, choose: Choose | None) -> Model:
+        """The same model of this network, run and read by these functions."""
         model = copy.copy(self)
-        model.several, model.explained, model.packing = several, names, several.packing(names)
-        model.module = Adapted(network_of(self.module), several.calling(names), self._choose)
-        share_structure(self._first.setdefault(names, model.module), model.module)
+        model.network, model._call, model._choose = network, call, choose
+        model.module = adapted(network, call, choose)
+        model._alike = {model.explained: model.module}
         return model
 
     @checks_arguments
@@ -282,18 +295,5 @@ class Model:
         skipped: Sequence[str] = (),
     ) -> Provenance:
         """Where a result comes from; ``started`` is `time.perf_counter` at the beginning of the call."""
-        return Provenance(
-            method=method,
-            parameters={name: plain_values(value) for name, value in parameters.items()},
-            model={
-                "name": self.name,
-                "weights_sha256": weights_digest(network_of(self.module), since=started),
-                "preprocessing": asdict(self.preprocessing) if self.preprocessing else None,
-            },
-            device=str(self.device),
-            versions=dict(versions()),
-            seconds=time.perf_counter() - started,
-            measured=dict(measured or {}),
-            notes=tuple(dict.fromkeys((*self._notes(), *notes))),
-            skipped=tuple(skipped),
-        )
+        measured = measured or {}
+        return provenance_of(self, method, parameters, started, measured=measured, notes=notes, skipped=skipped)

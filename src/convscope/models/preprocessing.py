@@ -182,21 +182,6 @@ def blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return image
 
 
-def stated(
-    input_size: tuple[int, int] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    preprocessing: Preprocessing | None = None,
-) -> Preprocessing | None:
-    """What a caller has stated, at once or in three parts; `ParameterError` for some of these, or for both."""
-    given = [value is not None for value in (input_size, mean, std)]
-    if any(given) and (not all(given) or preprocessing is not None):
-        raise ParameterError("input_size, mean and std belong together (and exclude preprocessing)")
-    if input_size is not None and mean is not None and std is not None:
-        return Preprocessing(input_size, tuple(mean), tuple(std), resize_px=input_size)
-    return preprocessing
-
-
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
     """The size to resize to, of which the crop is ``crop_pct`` (rounded as in timm)."""
     return (math.floor(input_size[0] / crop_pct), math.floor(input_size[1] / crop_pct))

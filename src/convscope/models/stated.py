@@ -1,4 +1,4 @@
-"""What a file says of the images it takes, and what the caller gives instead."""
+"""What a network states of the images it takes, and what the caller gives instead."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Stated:
 def settled(
     name: str,
     stated: Preprocessing | Stated | None,
-    input_size: tuple[int, int] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    input_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> tuple[Preprocessing | None, tuple[str, ...]]:
     """The preprocessing by what is stated and what is given, which wins, and notes on the difference.
 

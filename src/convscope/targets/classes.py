@@ -36,8 +36,8 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
     if output.ndim != 2:
         raise ModelError(
             f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
-            "give a callable as target that computes N scores from it, or to Model as output= one that computes "
-            "class scores"
+            "for a detector, give a Detection as target (`detections` lists those of an image); for anything "
+            "else, a callable that computes N scores from it, or Model(network, output=CALLABLE) for class scores"
         )
     if n_batch is not None and len(output) != n_batch:
         rows, images = counted(len(output), "row"), counted(n_batch, "image")
