@@ -160,7 +160,7 @@ class Recorder:
         self.seen.append(RecordedLayer(layer, module, is_of_image, is_map, before))
 
     def _is_of_image(self, module: nn.Module, tensor: torch.Tensor) -> bool:
-        """Operations outside of PyTorch cannot be followed; what they give is taken to depend on the whole image."""
+        """Operations outside of PyTorch cannot be followed; what they give is taken to be of the image."""
         return self._mode.of(tensor) is not None or isinstance(module, OnnxTensor)
 
     def _is_softmax(self, name: str) -> bool:
