@@ -282,6 +282,18 @@ def test_each_of_two_towers_is_explained_with_the_other_held(towers: Any, name: 
     assert_same(found.values, hidden[:, 0])
 
 
+def test_the_map_of_the_second_tower_is_of_its_own_run(towers: Any) -> None:
+    """Both images go through the same layers."""
+    model, net, a, b = towers
+    for name, x, other, layer in (("a", a, b, "tower.1"), ("b", b, a, "tower.1:1")):
+        maps = net.tower[:2](x).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad((net.tower[2:](maps) * net.tower(other)).sum(), maps)
+        small = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True)
+        found = cs.grad_cam(model, {name: x}, kind="signed")
+        assert found.provenance.parameters["layer"] == layer
+        assert_same(found.values, nn.functional.interpolate(small, (8, 8), mode="bilinear")[:, 0])
+
+
 def test_a_similarity_is_not_taken_for_a_probability(towers: Any) -> None:
     """With ``a`` held, it lies from 0 to 1 for the images of noise that a network is tried on first."""
     model, _, a, b = towers
