@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import nn
+from torch.testing import assert_close
+from torchvision.ops import box_iou
 from typer.testing import CliRunner
 
 import convscope
@@ -21,6 +28,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WITHOUT_A_PICTURE = {"attention_rollout"}  # it is on the page of transformers
+RUN = ("detectors", "signals-and-volumes", "your-network")  # these bring their own networks
 ON_ANOTHER_PAGE = {"occlusion_multiscale": "occlusion"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -69,6 +77,44 @@ def test_an_example_in_python_calls_what_exists(page: Path) -> None:
             if name in convscope.__all__:
                 signature = inspect.signature(getattr(convscope, name))
                 signature.bind_partial(*call.args, **{word.arg: word.value for word in call.keywords if word.arg})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg:UserWarning")
+@pytest.mark.parametrize("name", RUN)
+def test_an_example_of_your_own_network_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block after another, as a reader pastes them."""
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "samples" / "photos"
+    photos.mkdir(parents=True)
+    Image.fromarray(skimage.data.chelsea()).save(photos / "cat.png")
+    given: dict[str, object] = {}
+    for code in blocks(ROOT / "docs" / f"{name}.md", "python"):
+        exec(compile(code, name, "exec"), given)
+
+
+def test_the_reader_of_ones_own_detector_reads_it() -> None:
+    """MTCNN's first stage: a cell of 12 px every 2 px, and offsets as shares of 11 px, by a loop over them."""
+    (code,) = (code for code in blocks(ROOT / "docs" / "detectors.md", "python") if "def read(" in code)
+    given = {"torch": torch, "Detection": convscope.Detection}
+    exec(compile(code, "detectors", "exec"), given)
+    offsets, faces = torch.randn(2, 4, 3, 5), torch.randn(2, 2, 3, 5).softmax(dim=1)
+    boxes, scores = given["read"]((offsets, faces), (16, 20))
+    assert (boxes.shape, scores.shape) == ((2, 15, 4), (2, 15, 1))
+    for n, row, column in itertools.product(range(2), range(3), range(5)):
+        cell = torch.tensor([2 * column + 1, 2 * row + 1, 2 * column + 12, 2 * row + 12])
+        assert_close(boxes[n, 5 * row + column], cell + 11 * offsets[n, :, row, column])
+        assert_close(scores[n, 5 * row + column, 0], faces[n, 1, row, column])
+    target = given["target"]
+    assert target.read is given["read"]
+
+    class Finds(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return offsets[:1] + 0 * x.sum(), faces[:1] * x.mean()
+
+    expected = (box_iou(torch.tensor([target.box]), boxes[0])[0] * scores[0, :, 0]).max()
+    found = convscope.saliency(Finds(), torch.ones(1, 3, 16, 20), target=target)
+    assert_close(torch.tensor(found.scores), expected[None])
 
 
 @pages

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import convscope as cs
 from convscope import ATTRIBUTIONS, ImageError, LayerError, ModelError, ParameterError
+from convscope.attribution.noisy_gradients import noisy_copies
 
 SIGNAL, VOLUME = (2, 30), (2, 5, 7, 8)
 SHAPES = pytest.mark.parametrize("shape", [SIGNAL, VOLUME], ids=["signal", "volume"])
@@ -99,8 +100,25 @@ def test_gradients_are_captums(shape: tuple[int, ...]) -> None:
     )
     ours = cs.integrated_gradients(net, x, target=1, n_steps=9, baseline=baseline[0])
     close(ours.values, steps.detach().sum(dim=1))
+    quiet = captum.attr.NoiseTunnel(captum.attr.Saliency(net)).attribute(
+        leaf(x), nt_samples=2, stdevs=0.0, target=1, abs=False
+    )
+    close(cs.smoothgrad(net, x, target=1, noise=0.0, n_samples=2, kind="signed").values, quiet.sum(dim=1))
     guided = captum.attr.GuidedBackprop(Rectified(net)).attribute(leaf(x), target=1)
     close(cs.guided_backprop(net, x, target=1, kind="signed").values, guided.detach().sum(dim=1))
+
+
+@SHAPES
+def test_noise_is_a_share_of_the_range_of_the_input(shape: tuple[int, ...]) -> None:
+    net, x = network(shape), inputs(shape, 1)
+    drawn = noisy_copies(x[0], 0.2, 3)(0, 5)
+    deviation = 0.2 * float(x.max() - x.min())
+    assert float((drawn - x).std()) == pytest.approx(deviation, rel=0.2)
+    gradients = captum.attr.Saliency(net).attribute(leaf(drawn), target=1, abs=False)
+    found = cs.smoothgrad(net, x, target=1, noise=0.2, n_samples=5, seed=3, kind="signed")
+    close(found.values[0], gradients.mean(dim=0).sum(dim=0))
+    varied = cs.vargrad(net, x, target=1, noise=0.2, n_samples=5, seed=3)
+    close(varied.values[0], gradients.var(dim=0, correction=0).amax(dim=0))
 
 
 class Rectified(nn.Module):

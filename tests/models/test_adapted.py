@@ -74,6 +74,11 @@ def gradients(net: nn.Module, *inputs: torch.Tensor, target: int) -> tuple[torch
     return torch.autograd.grad(net(*leaves)[:, target].sum(), leaves)
 
 
+def leaf(x: torch.Tensor) -> torch.Tensor:
+    """As Captum wants it."""
+    return x.clone().requires_grad_()
+
+
 def assert_same(found: Any, expected: torch.Tensor, **options: float) -> None:
     """Equal up to the rounding of a result to float32."""
     expected = expected.detach().float()
@@ -229,15 +234,71 @@ def test_numbers_of_words_are_held() -> None:
     assert "explained: image; held as given: words" in found.provenance.notes
 
 
-def test_two_towers_and_one_score() -> None:
+@pytest.fixture
+def towers() -> tuple[Model, nn.Module, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
     net, a, b = Siamese().double(), torch.randn(2, 1, 8, 8).double(), torch.randn(2, 1, 8, 8).double()
-    model = Model(net, inputs={"a": a[:1], "b": b[:1]})
-    leaves = a.clone().requires_grad_(), b.clone().requires_grad_()
-    of_a, of_b = torch.autograd.grad(net(*leaves).sum(), leaves)
-    found = cs.saliency(model, {"a": a, "b": b}, kind="signed")
+    return Model(net, inputs={"a": a, "b": b}), net, a, b
+
+
+def test_two_towers_are_explained_together_as_in_captum(towers: Any) -> None:
+    model, net, a, b = towers
+    call = {"a": a, "b": b}
+    assert_same(model.predict(call).scores[:, 0], net(a, b))
+    of_a, of_b = captum.attr.Saliency(net).attribute((leaf(a), leaf(b)), abs=False)
+    found = cs.saliency(model, call, kind="signed")
     assert_same(found.inputs["a"], of_a)
     assert_same(found.inputs["b"], of_b)
-    assert_same(model.predict((a, b)).scores[:, 0], net(a, b))
+    start = (torch.full_like(a, 0.5), torch.zeros_like(b))
+    of_a, of_b = captum.attr.IntegratedGradients(net).attribute((a, b), start, n_steps=9, method="riemann_middle")
+    found = cs.integrated_gradients(model, call, baseline={"a": 0.5, "b": 0.0}, n_steps=9)
+    assert_same(found.inputs["a"], of_a)
+    assert_same(found.inputs["b"], of_b)
+    quiet = captum.attr.NoiseTunnel(captum.attr.Saliency(net))
+    of_a, of_b = quiet.attribute((leaf(a), leaf(b)), nt_samples=2, stdevs=0.0, abs=False)
+    found = cs.smoothgrad(model, call, noise=0.0, n_samples=2, kind="signed")
+    assert_same(found.inputs["a"], of_a)
+    assert_same(found.inputs["b"], of_b)
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_each_of_two_towers_is_explained_with_the_other_held(towers: Any, name: str) -> None:
+    """Both are held at two rows, one for each image."""
+    model, net, a, b = towers
+    x, other = (a, b) if name == "a" else (b, a)
+
+    def of_one(given: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+        return net(given, held) if name == "a" else net(held, given)
+
+    more = {"additional_forward_args": (other,)}
+    gradient = captum.attr.Saliency(of_one).attribute(leaf(x), abs=False, **more)
+    found = cs.saliency(model, {name: x}, kind="signed")
+    assert_same(found.values, gradient[:, 0])
+    assert f"explained: {name}; held as given: {'b' if name == 'a' else 'a'}" in found.provenance.notes
+    path = captum.attr.IntegratedGradients(of_one).attribute(x, 0.2, n_steps=9, method="riemann_middle", **more)
+    assert_same(cs.integrated_gradients(model, {name: x}, baseline=0.2, n_steps=9).values, path[:, 0])
+    hidden = captum.attr.Occlusion(of_one).attribute(x, (1, 3, 2), (1, 2, 2), baselines=0.2, **more)
+    found = cs.occlusion(model, {name: x}, window=(3, 2), stride=(2, 2), baseline=0.2)
+    assert_same(found.values, hidden[:, 0])
+
+
+def test_the_map_of_the_second_tower_is_of_its_own_run(towers: Any) -> None:
+    """Both images go through the same layers."""
+    model, net, a, b = towers
+    for name, x, other, layer in (("a", a, b, "tower.1"), ("b", b, a, "tower.1:1")):
+        maps = net.tower[:2](x).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad((net.tower[2:](maps) * net.tower(other)).sum(), maps)
+        small = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True)
+        found = cs.grad_cam(model, {name: x}, kind="signed")
+        assert found.provenance.parameters["layer"] == layer
+        assert_same(found.values, nn.functional.interpolate(small, (8, 8), mode="bilinear")[:, 0])
+
+
+def test_a_similarity_is_not_taken_for_a_probability(towers: Any) -> None:
+    """With ``a`` held, it lies from 0 to 1 for the images of noise that a network is tried on first."""
+    model, _, a, b = towers
+    for name, x in (("a", a), ("b", b)):
+        assert cs.saliency(model, {name: x}).unit == "|change in score| per unit of input (logit)"
 
 
 WRAPPED = {

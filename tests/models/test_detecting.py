@@ -267,3 +267,63 @@ def test_a_pair_of_maps_is_computed_only_where_a_window_changed_it(faces: Model)
     assert measured["predicted_ratio"] > 3
     scale = float(np.abs(maps["dense"].values).max())
     np.testing.assert_allclose(maps["incremental"].values, maps["dense"].values, rtol=0, atol=1e-3 * scale)
+
+
+# Its second and third stage, which look once more at a crop of 24 or 48 px, and say where eyes, nose and mouth are
+
+
+def face_crop(size: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """A square photo with the face, so many times as high, and the pixels (size, size) of the face's box."""
+    left, top, right, bottom = 181, 62, 268, 172  # by the whole of MTCNN
+    (x, y), half = ((left + right) / 2, (top + bottom) / 2), (bottom - top) * margin / 2
+    square = tuple(round(at) for at in (x - half, y - half, x + half, y + half))
+    crop = Image.fromarray(skimage.data.astronaut()).crop(square).resize((size, size), Image.Resampling.BILINEAR)
+    at = (
+        square[0] + (np.arange(size) + 0.5) * 2 * half / size,
+        square[1] + (np.arange(size) + 0.5) * 2 * half / size,
+    )
+    across, down = (at[0] > left) & (at[0] < right), (at[1] > top) & (at[1] < bottom)
+    return np.asarray(crop), down[:, None] & across
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [(rise, {"n_masks": 500, "cells": 8}), (saliency, {}), (integrated_gradients, {})],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+@pytest.mark.parametrize(("stage", "size", "output"), [("RNet", 24, 1), ("ONet", 48, 2)])
+def test_the_later_stages_look_at_the_face(
+    stage: str, size: int, output: int, method: Callable[..., Attribution], options: dict[str, Any]
+) -> None:
+    """The box covers a third of the crop."""
+    mtcnn = pytest.importorskip("facenet_pytorch", reason="pip install facenet-pytorch --no-deps").models.mtcnn
+    net = getattr(mtcnn, stage)().eval()
+    model = Model(net, (size, size), [0.5] * 3, [0.5] * 3, output=output, labels=["other", "face"])
+    crop, face = face_crop(size, 1.6)
+    values = method(model, crop, target="face", **options).values[0].clip(0)
+    assert face.flatten()[int(values.argmax())]
+    assert values[face].sum() / values.sum() > 1.4 * face.mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [(occlusion, {"window": 8, "stride": 4, "baseline": "blur"}), (saliency, {})],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_what_places_an_eye_lies_around_that_eye(
+    method: Callable[..., Attribution], options: dict[str, Any]
+) -> None:
+    """Ten values are regressed: the columns, then the rows, of both eyes, the nose and both ends of the mouth."""
+    mtcnn = pytest.importorskip("facenet_pytorch", reason="pip install facenet-pytorch --no-deps").models.mtcnn
+    model = Model(mtcnn.ONet().eval(), (48, 48), [0.5] * 3, [0.5] * 3, output=1)
+    crop, _ = face_crop(48, 1.0)
+    places = model.predict(crop).scores.reshape(2, 5)
+    centers = np.zeros((2, 2, 5))  # of the map of each value: column and row
+    for n in range(10):
+        weights = np.abs(method(model, crop, target=n, **options).values[0])
+        along = [weights.sum(axis=axis) @ (np.arange(48) + 0.5) / 48 / weights.sum() for axis in (0, 1)]
+        centers[:, n // 5, n % 5] = along
+    for found, expected in zip(centers.mean(axis=1), places, strict=True):
+        assert np.corrcoef(found, expected)[0, 1] > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import socket
 import sys
@@ -194,6 +195,62 @@ def test_of_a_network_for_images_and_texts_it_takes_the_image_tower(tmp_path: Pa
     assert model.notes[0] == "the image tower of CLIPModel, CLIPVisionModelWithProjection"
     expected = net.visual_projection(net.vision_model(x).pooler_output).detach().numpy()
     np.testing.assert_allclose(cs.embed(model, x).vectors, expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def texts() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """CLIP, with the scale that it is trained to, and two sentences of three and four words."""
+    net = strong(clip())
+    net.logit_scale.data.fill_(math.log(100))
+    words = torch.tensor([[1, 5, 7, 2, 0], [1, 9, 3, 4, 2]])
+    return net, {"input_ids": words, "attention_mask": (words != 0).long()}
+
+
+def gradients_of(net: nn.Module, words: dict[str, torch.Tensor], x: torch.Tensor, text: int) -> torch.Tensor:
+    """Of CLIP's own logits of images and texts, without their scale: the cosines."""
+    leaf = x.clone().requires_grad_()
+    cosines = net(pixel_values=leaf, **words).logits_per_image / net.logit_scale.exp()
+    return torch.autograd.grad(cosines[:, text].sum(), leaf)[0]
+
+
+def test_the_similarity_to_a_text_is_clips_own(texts: Any, tmp_path: Path) -> None:
+    (net, words), x = texts, torch.randn(2, 3, 32, 32)
+    model = loaded(net, tmp_path)
+    with torch.no_grad():
+        vectors = net.text_projection(net.text_model(**words).pooler_output)
+        logits = net(pixel_values=x, **words).logits_per_image
+    for n, vector in enumerate(vectors):
+        found = cs.saliency(model, x, target=SimilarTo(vector))
+        np.testing.assert_allclose(found.scores, logits[:, n] / 100, rtol=0, atol=1e-5)
+        expected = gradients_of(net, words, x, n).abs().amax(dim=1).numpy()
+        np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-4 * expected.max())
+        assert cs.grad_cam(model, x, target=SimilarTo(vector), kind="signed").values.any()
+        assert cs.attention_gradient(model, x, target=SimilarTo(vector)).values.any()
+
+
+def test_texts_may_be_the_classes(texts: Any, tmp_path: Path) -> None:
+    (net, words), x = texts, torch.randn(2, 3, 32, 32)
+    preprocessing = loaded(net, tmp_path).preprocessing
+
+    def scores(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return net(pixel_values=x, **words).logits_per_image
+
+    model = Model(net, forward=scores, labels=["a dog", "a cat"], preprocessing=preprocessing)
+    with torch.no_grad():
+        expected = scores(net, x)
+    np.testing.assert_allclose(model.predict(x).probabilities, expected.softmax(dim=1), rtol=0, atol=1e-4)
+    found = cs.saliency(model, x, target="a cat")
+    gradient = 100 * gradients_of(net, words, x, 1).abs().amax(dim=1).numpy()
+    np.testing.assert_allclose(found.values, gradient, rtol=0, atol=1e-4 * gradient.max())
+    against = cs.occlusion(model, x, target=cs.Contrast("a cat", "a dog"), window=8, stride=8)
+    hidden = x.clone()
+    hidden[:, :, 8:16, 16:24] = 0
+    with torch.no_grad():
+        fall = (expected - scores(net, hidden)) @ torch.tensor([-1.0, 1.0])
+    np.testing.assert_allclose(against.values[:, 12, 20], fall, rtol=0, atol=1e-4)
+    cam = cs.grad_cam(model, x, target="a cat", kind="signed")
+    assert cam.provenance.parameters["layer"] == "vision_model.encoder.layers.1.layer_norm1"
+    assert cam.values.any()
 
 
 def test_weights_may_be_in_several_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
@@ -348,6 +349,20 @@ def test_networks_with_attention(name: str) -> None:
     assert found.provenance.parameters["layer"] == layer
     assert cs.Model(net).structure((3, size, size)).find(layer).shape == shape
     assert abs(found.values[0] - found.values[1]).max() > 1e-5 * abs(found.values).max()  # rounding: 1e-7
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_a_transformer_may_be_as_wide_as_it_has_patches(width: int) -> None:
+    """256, 64 and 16 patches; and a table of 7 x 7 relative positions for 8 heads, which is no map of 7 x 8."""
+    widths = (width, 2 * width, 4 * width)
+    net = SwinTransformerV2(32, 2, embed_dim=width, depths=(1, 1, 1), num_heads=(8, 8, 8), window_size=4).eval()
+    structure = cs.Model(net).structure((3, 32, 32))
+    for n, (places, channels) in enumerate(zip((16, 8, 4), widths, strict=True)):
+        maps = (channels, places, places)
+        for layer in (f"layers.{n}.blocks.0.mlp.fc2", f"layers.{n}.blocks.0", f"layers.{n}"):
+            assert structure.find(layer).shape == maps
+            assert layer in [candidate.name for candidate in structure.candidates]
+    assert structure.candidates[-1].name == "norm"
 
 
 # The feature vector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,21 @@ from convscope.results import Array
 
 
 def peer_cam(
-    name: str, net: nn.Module, layer: nn.Module, x: torch.Tensor, targets: list[int], maps_of: Any = None
+    name: str, net: nn.Module, layer: nn.Module, x: torch.Tensor, targets: Sequence[Any], maps_of: Any = None
 ) -> Array:
-    """Maps (N, H, W), each from 0 to 1, of the class ``name`` of pytorch-grad-cam."""
+    """Maps (N, H, W), each from 0 to 1, of the class ``name`` of pytorch-grad-cam.
+
+    Targets are classes, or what it calls with the output for each image. ``maps_of`` is its ``reshape_transform``.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         with getattr(pytorch_grad_cam, name)(net.eval(), [layer], maps_of) as cam:
-            found: Any = cam(input_tensor=x, targets=[ClassifierOutputTarget(t) for t in targets])
+            found: Any = cam(
+                input_tensor=x, targets=[t if callable(t) else ClassifierOutputTarget(t) for t in targets]
+            )
     return np.asarray(found)
 
 

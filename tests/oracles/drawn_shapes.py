@@ -27,15 +27,20 @@ def drawn(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     classes = torch.randint(0, 2, (n, 2), generator=g)
     colors = 1 + torch.rand(n, 2, 3, generator=g)
     colors = colors * torch.where(torch.rand(n, 2, 1, generator=g) < 0.5, -1.0, 1.0)
-    y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    for k in range(2):
-        left, top, side = (v[:, None, None] for v in (corner[:, k, 0], corner[:, k, 1], sides[:, k]))
-        across, down = (x - left + 0.5) / side - 0.5, (y - top + 0.5) / side - 0.5  # -0.5 to 0.5 inside
-        square = (across.abs() < 0.5) & (down.abs() < 0.5)
-        disc = across**2 + down**2 < 0.25
-        inside = torch.where(classes[:, k, None, None] == 0, square, disc)
+    boxes = torch.cat([corner, corner + sides[..., None]], dim=-1).float()
+    for k, inside in enumerate(insides(boxes, classes).unbind(dim=1)):
         images = torch.where(inside[:, None], colors[:, k, :, None, None], images)
-    return images, torch.cat([corner, corner + sides[..., None]], dim=-1).float(), classes
+    return images, boxes, classes
+
+
+def insides(boxes: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """The pixels (n, 2, 48, 48) of each shape."""
+    y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    left, top, right, _ = boxes[..., None, None].unbind(dim=2)
+    side = right - left
+    across, down = (x - left + 0.5) / side - 0.5, (y - top + 0.5) / side - 0.5  # -0.5 to 0.5 inside
+    square = (across.abs() < 0.5) & (down.abs() < 0.5)
+    return torch.where(classes[..., None, None] == 0, square, across**2 + down**2 < 0.25)
 
 
 class TinyYolo(nn.Module):

@@ -80,8 +80,8 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
     why_alone = _why_alone(name, alone, _together(run, a, b))
     outputs = [m for m in map(main_output, alone) if m is not None and m.is_floating_point()]
     if outputs and _in_unit_range(outputs):
-        strong = main_output(run(10 * b))  # strong noise drives all scores except probabilities out of [0, 1]
-        outputs += [] if strong is None else [strong]
+        strong = (main_output(run(x)) for x in (10 * b, -10 * b, 10 * a))  # drives others out of [0, 1]
+        outputs += [output for output in strong if output is not None]
     return Behavior(
         rows_independent=not why_alone,
         refusal="",

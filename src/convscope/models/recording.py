@@ -153,12 +153,15 @@ class Recorder:
         if layer is None:
             return
         # A container that ends in pooling returns the pooled tensor itself; that is not another map.
-        # Operations outside of PyTorch cannot be followed; what they give is taken to depend on the whole image.
-        is_of_image = self._mode.of(tensor) is not None or isinstance(module, OnnxTensor)
+        is_of_image = self._is_of_image(module, tensor)
         is_map = is_of_image and layer.is_spatial and not passes and place != self._pooled
-        is_map = is_map and self._grids.is_of_places(tensor) and not self._is_softmax(name)
+        is_map = is_map and self._grids.is_of_places(tensor, layer.shape[1:]) and not self._is_softmax(name)
         before = None if given is None else self._layer(f"{name}{INPUT}", module, given)
         self.seen.append(RecordedLayer(layer, module, is_of_image, is_map, before))
+
+    def _is_of_image(self, module: nn.Module, tensor: torch.Tensor) -> bool:
+        """Operations outside of PyTorch cannot be followed; what they give is taken to be of the image."""
+        return self._mode.of(tensor) is not None or isinstance(module, OnnxTensor)
 
     def _is_softmax(self, name: str) -> bool:
         node = self._graph.nodes.get(name) if self._graph else None
@@ -173,11 +176,11 @@ class Recorder:
         if tensor.ndim == 2 and len(tensor) == 1:
             return Layer(name, kind, tuple(tensor.shape[1:]), None, "vector")
         if tensor.ndim == self.n_sides + 2 and len(tensor) == 1:
-            if self._grids.is_channels_last(tensor, geometry):
-                shape = (tensor.shape[-1], *tensor.shape[1:-1])
-                return Layer(name, kind, shape, field, "maps, channels last")
-            self._grids.add_map(tuple(tensor.shape[2:]))
-            return Layer(name, kind, tuple(tensor.shape[1:]), field, "maps")
+            last = self._grids.is_channels_last(tensor, geometry)
+            shape = (tensor.shape[-1], *tensor.shape[1:-1]) if last else tuple(tensor.shape[1:])
+            if self._is_of_image(module, tensor):  # not a table of relative positions
+                self._grids.add_map(shape[1:])
+            return Layer(name, kind, shape, field, "maps, channels last" if last else "maps")
         if tensor.ndim == 3 and 1 in tensor.shape[:2]:
             tokens = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
             grid = self._grids.of_tokens(*tokens.shape[1:])

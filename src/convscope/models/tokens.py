@@ -110,7 +110,8 @@ class Grids:
         """The grid of the patches that the last of n tokens represent; None if they represent none."""
         if len(self._size) != 2:
             return None
-        if width in self._tokens and n not in self._tokens:  # (1, D, T), as inside a mixer
+        is_known = n in self._tokens or any(math.prod(grid) == n for grid in self._maps)
+        if width in self._tokens and not is_known:  # (1, D, T), as inside a mixer
             return None
         if width == 1:  # (1, D, 1), pooled; a single number is no token
             return None
@@ -118,12 +119,12 @@ class Grids:
             self._tokens[n] = self._known_grid(n) or self._halved_grid(n) or self._cut_grid(n)
         return self._tokens[n]
 
-    def is_of_places(self, tensor: torch.Tensor) -> bool:
-        """Whether it is a map of the image, not attention between tokens or part of one head."""
+    def is_of_places(self, tensor: torch.Tensor, places: Grid) -> bool:
+        """Whether it is a map of the image with these places, not attention between tokens or part of one head."""
         if len(self._size) != 2:
             return tensor.shape[-1] != tensor.shape[-2] or not _adds_up_to_one(tensor)
         if tensor.ndim == 4:  # (1, heads, T, T), (1, T, T, heads), (1, heads, T, D)
-            return not any(n in self._tokens for n in tensor.shape[2:])
+            return not any(n in self._tokens for n in places)
         return tensor.shape[2] not in self._tokens or not _adds_up_to_one(tensor)
 
     def _fits(self, grid: torch.Size) -> bool:

@@ -60,7 +60,7 @@ class Targets:
 _ON_SCORES: dict[Normalization, str] = {
     "sigmoid": "the probability of a class is the sigmoid of its score, whatever the scores of other classes",
     "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
-    "none": "the network ends in a softmax or a sigmoid: its scores are already probabilities",
+    "none": "the scores lie from 0 to 1, as after a softmax or a sigmoid, and are taken for probabilities",
 }
 
 
