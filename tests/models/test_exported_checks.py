@@ -231,7 +231,9 @@ def test_expressions(text: str, is_one: bool) -> None:
     ("text", "is_one"),
     [
         ("(1 + (((-1) + L['x'].size()[3]) // 2)) != 1", True), ("L['args'][0].size()[0] <= 8", True),
-        ("L['x'].storage()[0] == 1", False), ("L['x'].size().__class__[0]", False), ("x == 1", False),
+        ("torch.sym_max(1, L['x'].size()[3] // 2) != 1", True),
+        ("torch.load('x')", False), ("open(L['x'].size()[0])", False), ("L['x'].storage()[0] == 1", False),
+        ("L['x'].size().__class__[0]", False), ("x == 1", False),
         ("L[open('x')].size()[0]", False), ("L['x'].size()[0]\n", False), ("print(1)", False),
     ],
 )  # fmt: skip

@@ -136,7 +136,7 @@ def _from_file(path: Path, input_size: tuple[int, int] | None, trust_pickle: boo
     if kind == "torchscript":
         from .scripted import read_scripted
 
-        return as_model(read_scripted(path, trust_pickle=trust_pickle)), None
+        return Model(read_scripted(path, trust_pickle=trust_pickle), name=path.name), None
     return as_model(read_module(path, trust_pickle=trust_pickle)), None
 
 

@@ -23,6 +23,10 @@ _FUNCTIONS = frozenset(
         *("Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan"),
     )
 )
+# Guards are Python: their functions are these.
+_GUARD_FUNCTIONS = re.compile(
+    r"torch\.(?:_sym_sqrt|sym_(?:not|int|float|ite|max|min|sqrt))|math\.(?:floor|ceil|trunc|sqrt)|max|min|abs"
+)
 _SYMBOL = re.compile(r"[a-z]{1,5}\d{1,9}", re.ASCII)
 _PLAIN = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Load, ast.operator, ast.unaryop),
@@ -72,7 +76,7 @@ def _is_allowed(node: ast.AST, guards: bool, deepest: int) -> bool:
     if isinstance(node, ast.Name):
         return _SYMBOL.fullmatch(node.id) is not None and not guards
     if isinstance(node, ast.Call):
-        return _is_known_call(node) and all(
+        return _is_known_call(node, guards) and all(
             _is_allowed(part, guards, deepest - 1) for part in node.args if not _is_symbols_name(node, part)
         )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift) and not _is_small(node.right):
@@ -81,7 +85,10 @@ def _is_allowed(node: ast.AST, guards: bool, deepest: int) -> bool:
     return isinstance(node, _PLAIN) and deepest > 0 and all(_is_allowed(p, guards, deepest - 1) for p in parts)
 
 
-def _is_known_call(node: ast.Call) -> bool:
+def _is_known_call(node: ast.Call, guards: bool) -> bool:
+    if guards:
+        name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+        return len(name) < 40 and _GUARD_FUNCTIONS.fullmatch(name) is not None and not node.keywords
     if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
         return False
     if node.func.id in ("Pow", "PowByNatural", "FloatPow", "LShift") and not _is_small(node.args[-1]):
