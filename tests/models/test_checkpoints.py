@@ -157,14 +157,12 @@ def test_what_is_no_weights_is_called_what_it_is(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-def test_torchscript_is_a_network_and_opens_when_it_is_trusted(tmp_path: Path) -> None:
+def test_torchscript_is_a_network_and_not_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     path.write_bytes(script())
     with pytest.raises(ModelError, match="TorchScript"):
         loaded(path)
-    with pytest.raises(ModelError, match="trust_pickle=True"):
-        load_model(path, device="cpu")
-    assert load_model(path, trust_pickle=True, device="cpu").predict(torch.zeros(1, 3, 8, 8)).scores.shape[1] == 2
+    assert load_model(path, device="cpu").predict(torch.zeros(1, 3, 8, 8)).scores.shape[1] == 2
 
 
 def test_what_would_run_code_is_named_and_nobody_is_told_to_let_it(tmp_path: Path) -> None:

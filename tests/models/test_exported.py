@@ -56,7 +56,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(file: Path) -> Model:
-    return load_model(file, trust_pickle=True, device="cpu")
+    return load_model(file, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,7 @@ def test_layers_keep_their_names(model: Model) -> None:
 
 
 def test_a_program_for_one_image_runs_image_by_image(tmp_path: Path) -> None:
-    model = load_model(
-        written(tmp_path / "one.pt2", net(), X[:1], any_number=False), trust_pickle=True, device="cpu"
-    )
+    model = load_model(written(tmp_path / "one.pt2", net(), X[:1], any_number=False), device="cpu")
     found = model.predict(X)
     assert_allclose(found.scores, net()(X).detach().numpy(), rtol=1e-5, atol=1e-6)
     assert any("one image at a time" in note for note in found.provenance.notes)
@@ -96,7 +94,7 @@ def test_a_program_for_one_image_runs_image_by_image(tmp_path: Path) -> None:
 def test_a_program_for_several_images_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "two.pt2", net(), X[:2], any_number=False)
     with pytest.raises(ModelError, match=r"for batches of 2 images alone.*dynamic_shapes"):
-        load_model(path, trust_pickle=True)
+        load_model(path)
 
 
 def test_several_inputs_are_named_in_the_error(tmp_path: Path) -> None:
@@ -106,17 +104,15 @@ def test_several_inputs_are_named_in_the_error(tmp_path: Path) -> None:
 
     save(export(Two(), (X, torch.zeros(3, 3))), tmp_path / "n.pt2")
     with pytest.raises(ModelError, match=r"takes 2 inputs \(\(3, 3, 16, 16\), \(3, 3\)\)"):
-        load_model(tmp_path / "n.pt2", trust_pickle=True)
+        load_model(tmp_path / "n.pt2")
 
 
-def test_a_program_is_loaded_only_if_it_is_trusted(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"unpickles parts of it.*trust_pickle=True"):
-        load_model(file)
+def test_a_program_is_known_by_its_content(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is an exported program"):
         load_model("torchvision:resnet18", weights=file)
     renamed = tmp_path / "w.pth"
     renamed.write_bytes(file.read_bytes())
-    assert load_model(renamed, trust_pickle=True, device="cpu").predict(X).scores.shape == (3, 4)
+    assert load_model(renamed, device="cpu").predict(X).scores.shape == (3, 4)
 
 
 def test_a_damaged_program(file: Path, tmp_path: Path) -> None:
@@ -126,15 +122,15 @@ def test_a_damaged_program(file: Path, tmp_path: Path) -> None:
         for name in archive.namelist():
             damaged.writestr(name, b"{" if name.endswith("model.json") else archive.read(name))
     with pytest.raises(ModelError, match="not a readable program"):
-        load_model(tmp_path / "n.pt2", trust_pickle=True)
+        load_model(tmp_path / "n.pt2")
 
 
 def test_the_size_is_the_programs(file: Path) -> None:
-    model = load_model(file, mean=[0.5] * 3, std=[0.5] * 3, trust_pickle=True, device="cpu")
+    model = load_model(file, mean=[0.5] * 3, std=[0.5] * 3, device="cpu")
     assert model.preprocessing is not None
     assert model.preprocessing.input_size == (16, 16)
     with pytest.raises(ParameterError, match=r"takes images of \(16, 16\)"):
-        load_model(file, input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3, trust_pickle=True)
+        load_model(file, input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def test_operations_of_aten_are_not_taken_for_functions_with_rules() -> None:
@@ -155,9 +151,7 @@ def test_torchscript(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(network(), X), tmp_path / "n.ts")
-        with pytest.raises(ModelError, match="trust_pickle=True"):
-            load_model(tmp_path / "n.ts")
-        model = load_model(tmp_path / "n.ts", trust_pickle=True, input_size=(16, 16), mean=[0] * 3, std=[1] * 3)
+        model = load_model(tmp_path / "n.ts", input_size=(16, 16), mean=[0] * 3, std=[1] * 3)
         assert_allclose(model.predict(X).scores, network()(X).detach().numpy(), rtol=1e-4, atol=1e-5)
         for method, options in (("saliency", {}), ("occlusion", {"window": 4})):
             found, expected = (getattr(cs, method)(m, X, target=1, **options).values for m in (model, network()))

@@ -375,6 +375,40 @@ def test_a_configuration_that_does_not_fit_is_refused(vit: Path, changes: dict[s
         load_model(f"hf:{vit}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_size": 10**9},
+            "hidden_size is 1,000,000,000, and by its weights .40 tensors, .* at most 1,048,576",
+        ),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, and by its weights .* at most 40"),
+        ({"num_hidden_layers": 1e9}, "num_hidden_layers is 1,000,000,000"),
+        ({"num_labels": 10**9}, "num_labels is 1,000,000,000, .* at most 32"),
+        ({"nested": {"depths": [2, 10**9]}}, "depths is 1,000,000,000"),
+        ({"hidden_size": 10**6}, "has 8,000,362,000,067 values, and the weights are 13,363"),
+        ({"image_size": 10**6}, "values, and the weights are 13,363"),
+    ],
+)
+def test_a_network_far_larger_than_its_weights_is_never_made(
+    vit: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(vit, **changes)
+
+    def made(*args: Any, **options: Any) -> None:
+        raise AssertionError("it was made")
+
+    monkeypatch.setattr("transformers.ViTForImageClassification.from_pretrained", made)
+    with pytest.raises(ModelError, match=message):
+        load_model(f"hf:{vit}")
+
+
+def test_a_relative_folder(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(vit)
+    for name in (".", "../vit", "../vit/", "./"):
+        assert load_model(f"hf:{name}", device="cpu").name == "hf:vit"
+
+
 def test_unused_weights_are_noted_and_broken_ones_refused(vit: Path) -> None:
     weights = load_file(vit / "model.safetensors")
     save_file({**weights, "more": torch.ones(1)}, vit / "model.safetensors")

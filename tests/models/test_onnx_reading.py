@@ -133,6 +133,79 @@ def of_numbers() -> onnx.ModelProto:
     return linear_graph(inputs=[helper.make_tensor_value_info("x", TensorProto.INT64, ["n", 3, 4, 4])])
 
 
+def looped(rounds: int | None, *, around: int | None = None, computed: bool = False) -> onnx.ModelProto:
+    """Images through a loop of so many rounds, None for as many as it likes, maybe inside of another."""
+    value = helper.make_tensor_value_info
+
+    def loop(name: str, times: int | None, body: list[Any], result: str) -> Any:
+        graph = helper.make_graph(
+            [helper.make_node("Identity", [f"{name}_go"], [f"{name}_goes"]), *body],
+            name,
+            [
+                value(f"{name}_i", TensorProto.INT64, []),
+                value(f"{name}_go", TensorProto.BOOL, []),
+                value(f"{name}_in", TensorProto.FLOAT, None),
+            ],
+            [value(f"{name}_goes", TensorProto.BOOL, []), value(f"{name}_out", TensorProto.FLOAT, None)],
+        )
+        times_name = "" if times is None else "computed" if computed else f"times_{times}"
+        return helper.make_node("Loop", [times_name, "yes", result], [f"{name}_end"], body=graph)
+
+    inner = loop("a", rounds, [helper.make_node("Neg", ["a_in"], ["a_out"])], "flat" if around is None else "b_in")
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"])]
+    if computed:
+        nodes += [helper.make_node("Size", ["x"], ["computed"])]
+    if around is not None:
+        body = [inner, helper.make_node("Identity", ["a_end"], ["b_out"])]
+        inner = loop("b", around, body, "flat")
+    nodes += [inner, helper.make_node("MatMul", [inner.output[0], "w"], ["y"])]
+    constants = [helper.make_tensor("yes", TensorProto.BOOL, [], [True])]
+    given = {rounds, around} - {None}
+    constants += [helper.make_tensor(f"times_{times}", TensorProto.INT64, [], [times]) for times in given]
+    return linear_graph(nodes=nodes, weights=[*linear_graph().graph.initializer, *constants])
+
+
+def doubling_functions() -> onnx.ModelProto:
+    """Sixty functions, each of which calls the next one twice."""
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = linear_graph(nodes=[helper.make_node("f0", ["x"], ["y"], domain="own")], weights=[], opsets=versions)
+    for i in range(60):
+        domain, name = ("own", f"f{i + 1}") if i < 59 else ("", "Neg")
+        calls = [helper.make_node(name, [a], [b], domain=domain) for a, b in (("a", "b"), ("b", "c"))]
+        model.functions.append(helper.make_function("own", f"f{i}", ["a"], ["c"], calls, versions))
+    return model
+
+
+def test_a_loop_with_a_bound_runs(tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    scores = [load_model(written(tmp_path / "n.onnx", looped(n)), device="cpu").predict(x).scores for n in (2, 3)]
+    assert_allclose(scores[0], x.flatten(1).numpy() @ weights(), rtol=1e-4, atol=1e-5)
+    assert_allclose(scores[1], -scores[0], rtol=1e-5)
+
+
+def test_a_shape_that_is_computed_in_a_run_is_bounded_by_memory(tmp_path: Path) -> None:
+    model = linear_graph()
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Div", ["whole", "hundred"], ["hundreds"]),
+        helper.make_node("Mul", ["hundreds", "many"], ["side"]),
+        helper.make_node("Reshape", ["side", "one"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["c"]),
+        helper.make_node("ReduceSum", ["c"], ["s"], keepdims=0),
+        *model.graph.node,
+    ]
+    nodes[-1].output[0] = "p"
+    nodes.append(helper.make_node("Add", ["p", "s"], ["y"]))
+    values = {"many": 10**13, "one": 1, "hundred": 100}
+    numbers = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in values.items()]
+    path = written(tmp_path / "n.onnx", linear_graph(nodes=nodes, weights=[*model.graph.initializer, *numbers]))
+    loaded = load_model(path, device="cpu")
+    assert np.isfinite(loaded.predict(torch.zeros(1, 3, 4, 4)).scores).all()
+    with pytest.raises(ModelError, match=r"onnxruntime cannot run this graph on .*more than half of this machine"):
+        loaded.predict(torch.full((1, 3, 4, 4), 200.0))
+
+
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a huge tensor": (huge_shape, "values for one image"),
     "huge sparse weights": (huge_sparse, "values for one image"),
@@ -144,6 +217,11 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "an opset to come": (lambda: linear_graph(opsets=[helper.make_opsetid("", 999)]), "is of opset 999"),
     "several inputs": (two_inputs, r"takes 2 inputs \(x \(0, 3, 4, 4\), meta \(0, 2\)\)"),
     "numbers": (of_numbers, "no valid ONNX graph|expected floating-point images"),
+    "a loop without end": (lambda: looped(None), "its loop 'a_end' may run without end"),
+    "a loop of many rounds": (lambda: looped(10**9), "has to be a constant, of at most 10,000"),
+    "a loop in a loop": (lambda: looped(200, around=300), "its loop 'a_end' may run without end"),
+    "a loop of computed rounds": (lambda: looped(5, computed=True), "has to be a constant"),
+    "functions that double": (doubling_functions, r"operations; at most 200,000 are read"),
     "no weights": (lambda: linear_graph(weights=[]), "no valid ONNX graph|cannot run"),
     "no nodes": (lambda: linear_graph(nodes=[]), "has no graph"),
 }

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convscope import ParameterError, Region, TargetError, occlusion, saliency
+from convscope import ModelError, ParameterError, Region, TargetError, occlusion, saliency
 from convscope.models import Model
 
 
@@ -162,3 +162,36 @@ def test_the_map_of_a_clicked_object_points_at_it_and_not_at_the_other(method: A
             elsewhere.append(np.abs(values[truth == 3 - kind]).sum() / np.abs(values).sum())
     assert n_hits >= 22  # of 24
     assert np.mean(elsewhere) < 0.1
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda maps: {"out": maps, "aux": -maps},
+        lambda maps: {"loss": maps.mean(), "logits": maps, "hidden_states": (maps[:, :2],)},
+        lambda maps: (maps, maps.flatten(1)),
+    ],
+)
+def test_a_segmentation_map_is_found_among_the_outputs(wrapped: Any) -> None:
+    class Wrapped(Painted):
+        def forward(self, x: torch.Tensor) -> Any:
+            return wrapped(super().forward(x))
+
+    x = functional.avg_pool2d(torch.randn(1, 3, 12, 10), 3, 1, 1)
+    plain, found = (saliency(net, x, target=Region.at((4, 5))) for net in (Painted(), Wrapped()))
+    assert np.array_equal(plain.values, found.values)
+    assert plain.scores.tolist() == found.scores.tolist()
+
+
+def test_of_several_maps_one_has_to_be_named() -> None:
+    class Two(Painted):
+        def forward(self, x: torch.Tensor) -> Any:  # type: ignore[override]
+            return {"near": super().forward(x), "far": -super().forward(x)}
+
+    with pytest.raises(ModelError, match=r"near: float32 \(1, 3, 8, 8\).*name it: Model\(\.\.\., output=\)"):
+        saliency(Two(), torch.randn(1, 3, 8, 8), target=Region(1))
+    assert saliency(Model(Two(), output="far"), torch.randn(1, 3, 8, 8), target=Region(1)).values.shape == (
+        1,
+        8,
+        8,
+    )

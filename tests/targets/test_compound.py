@@ -322,7 +322,7 @@ def test_a_region_needs_pixels_and_a_segmentation_map(tiny: Model, x: torch.Tens
     never.head.bias.data[2] = -1e3
     with pytest.raises(TargetError, match=r"class 2, .*an image has no pixel predicted as this class"):
         saliency(never, x, target=Region(2))
-    with pytest.raises(ModelError, match=r"returns \(2, 3\); a Region needs a segmentation map"):
+    with pytest.raises(ModelError, match=r"float32 \(2, 3\); a Region needs one segmentation map"):
         saliency(tiny, x, target=Region(1))
     with pytest.raises(ModelError, match="returns list; a Region needs"):
         saliency(Detector(), x, target=Region(1))

@@ -16,7 +16,7 @@ _TRANSPARENT = (
     "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy", "CopyBackwards",
     "Transpose", "Permute", "TBackward", "Slice", "Select", "Index", "Gather", "Expand", "AsStrided", "Stack",
     "Cat", "Unbind", "Split", "Sum", "Mean", "AdaptiveAvgPool", "AvgPool", "Amax", "MaxBackward", "Upsample",
-    "Mul", "Div", "Add", "Sub", "Neg", "Pow", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "Relu",
+    "Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Softmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "Relu",
 )  # fmt: skip
 # Nodes with which no classifier ends.
 _INNER = (

@@ -59,8 +59,8 @@ def load_model(
     Args:
         name: "efficientnet-lite0" (installed with convscope, no download), "torchvision:NAME", "timm:NAME",
             "hf:FOLDER" with a local folder that transformers has saved (of which no code is run); the path of a
-            whole network: ONNX (.onnx), or, only with trust_pickle, a program of torch.export (.pt2), TorchScript
-            (.ts, .pt) or a pickled model (.pt); or code of your own, which is then run: "package.module:build" or
+            whole network: ONNX (.onnx), a program of torch.export (.pt2), TorchScript (.ts, .pt), or, only with
+            trust_pickle, a pickled model (.pt); or code of your own, which is then run: "package.module:build" or
             "path/to/file.py:build", where ``build`` is an ``nn.Module``, a `Model`, or a callable without
             arguments that returns one.
         pretrained: load the published weights; False gives random ones, always the same.
@@ -73,7 +73,8 @@ def load_model(
         multilabel: whether an image may show several classes, see `Model`, if the network does not say so itself.
         output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
-        trust_pickle: allow a pickled model, TorchScript or an exported program to run the code in its file.
+        trust_pickle: allow a file to run code: a pickled model always does, TorchScript and an exported program
+            may where they ask for more than the operations of PyTorch that only compute.
 
     Raises:
         ModelError: the name is unknown, code of your own failed or made no network, or the weights do not fit,
@@ -135,6 +136,10 @@ def _from_file(path: Path, input_size: tuple[int, int] | None, trust_pickle: boo
         from .exported import read_exported
 
         return read_exported(path, trust_pickle=trust_pickle)
+    if kind == "torchscript":
+        from .scripted import read_scripted
+
+        return Model(read_scripted(path, trust_pickle=trust_pickle), name=path.name), None
     return as_model(read_module(path, trust_pickle=trust_pickle)), None
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from ..execution.silence import silence
 from .archives import Kind, kind_of
 
 # Training scripts save their options with the weights. Unpickling this class can only set its attributes.
@@ -22,14 +21,8 @@ _HARMLESS = (argparse.Namespace,)
 # Files that hold a whole network: what the error says about each, and how it is loaded.
 _WHOLE: dict[Kind, tuple[str, str]] = {
     "onnx": ("is an ONNX graph", "load_model(PATH)"),
-    "torchscript": (
-        "is a network in TorchScript (torch.jit.save)",
-        "load_model(PATH, trust_pickle=True) if you trust it",
-    ),
-    "exported": (
-        "is an exported program (torch.export.save)",
-        "load_model(PATH, trust_pickle=True) if you trust it",
-    ),
+    "torchscript": ("is a network in TorchScript (torch.jit.save)", "load_model(PATH)"),
+    "exported": ("is an exported program (torch.export.save)", "load_model(PATH)"),
 }
 
 
@@ -95,18 +88,13 @@ def read_module(path: str | Path, *, trust_pickle: bool) -> nn.Module:
             "weights=PATH)"
         )
     if not trust_pickle:
-        what = "TorchScript or a pickled model" if kind == "torchscript" else "a pickled model"
         raise ModelError(
-            f"{path}: a file by itself is a network only if it is {what}, and loading that can run any "
-            "code. Give its architecture, load_model('torchvision:NAME' or 'timm:NAME', weights=PATH), or, if "
-            "you trust the file, trust_pickle=True"
+            f"{path}: a file of this kind is a network by itself only if it is a pickled model, and loading that "
+            "can run any code. Give its architecture, load_model('torchvision:NAME' or 'timm:NAME', "
+            "weights=PATH), or, if you trust the file, trust_pickle=True"
         )
     try:
-        if kind == "torchscript":
-            with silence():  # it is deprecated, which whoever has such a file cannot change
-                module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-        else:
-            module = torch.load(path, map_location="cpu", weights_only=False)
+        module = torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
         raise ModelError(
             f"{path}: its classes are not available ({summary(error)}): import or define them as in the program "

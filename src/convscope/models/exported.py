@@ -15,7 +15,10 @@ from torch.nn import functional
 from ..errors import ModelError
 from ..execution.silence import silence
 from .checkpoints import summary
+from .exported_checks import refuse_harmful_program
 from .model import Model
+from .program_archives import ProgramArchive
+from .program_texts import is_dotted
 from .stated import Stated
 
 # Functions of Python that do what an operation of ATen does, with its arguments in the same order. Rules of
@@ -35,16 +38,17 @@ _MOST_ARGUMENTS = {"layer_norm": 5}  # operations have further ones, for one bac
 def read_exported(path: Path, *, trust_pickle: bool) -> tuple[Model, Stated]:
     """The network of a program that torch.export.save wrote, and the shape that it takes.
 
-    PyTorch unpickles parts of such a file, and evaluates its expressions, so loading it can run any code.
+    PyTorch unpickles, evaluates and compiles parts of such a file. Unless it is trusted, all of them are looked at
+    first, and one that could do more than compute is refused.
     """
-    if not trust_pickle:
-        raise ModelError(
-            f"{path}: is a program of torch.export, and PyTorch unpickles parts of it, which can run any code: if "
-            "you trust the file, load_model(PATH, trust_pickle=True)"
-        )
     try:
-        with silence():
-            program = torch.export.load(path)
+        with path.open("rb") as file, silence():
+            if not trust_pickle:
+                refuse_harmful_program(ProgramArchive(file, path))
+            file.seek(0)
+            program = torch.export.load(file)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{path}: not a readable program of torch.export ({summary(error)}); one of another version of "
@@ -85,6 +89,7 @@ def _visible(program: ExportedProgram) -> tuple[nn.Module, str]:
         vars(whole).pop(name, None)
     example = program.example_inputs[0][0] if program.example_inputs else None
     try:
+        _check_paths(program.graph)
         with silence():
             nested = torch.export.unflatten(program)
         for child in list(nested.modules()):
@@ -99,6 +104,14 @@ def _visible(program: ExportedProgram) -> tuple[nn.Module, str]:
     except Exception:
         return whole, "the layers of this program are not visible, as it cannot be taken apart into modules"
     return whole, "the layers of this program are not visible, as the file holds no example to try them on"
+
+
+def _check_paths(graph: fx.Graph) -> None:
+    """`ModelError` if the path of a module, which becomes source code, is none."""
+    stacks = [node.meta.get("nn_module_stack", {}) for node in graph.nodes]
+    for path in {path for stack in stacks for path, _ in stack.values()}:
+        if not is_dotted(path):
+            raise ModelError(f"{path[:80]!r} is no path of a module")
 
 
 def _call_python(graph: fx.Graph) -> None:

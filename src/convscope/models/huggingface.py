@@ -18,6 +18,7 @@ from torch import nn
 from ..errors import ModelError
 from ..execution.running import evaluating
 from .closed_folder import ClosedFolder
+from .configured_sizes import refuse_large_network, refuse_large_numbers
 from .image_processors import preprocessing_of, processor_from
 from .model import Model
 from .preprocessing import Preprocessing
@@ -65,7 +66,8 @@ def from_folder(
     source = str(files.root / "config.json")
     _refuse_what_is_elsewhere(stated, source)
     kind, stated, notes = _kind_of(transformers, stated, source)
-    name = f"hf:{files.root.resolve().name}"
+    name, tensors = f"hf:{files.root.resolve().name}", files.tensors()
+    refuse_large_numbers(stated, tensors, source)
     with _quiet_and_offline(transformers):
         try:
             config = kind.config_class.from_dict(_cleaned(stated))
@@ -79,7 +81,7 @@ def from_folder(
                 raise
         preprocessing, replaced = settled(name, own, input_size, mean, std)
         assert preprocessing is not None  # as its own is known, or else all is given
-        network, more = _with_weights(kind, config, files.tensors(), str(files.root))
+        network, more = _with_weights(kind, config, tensors, str(files.root))
         model = _model(network, config, preprocessing, name)
     model.notes = (*notes, *replaced, *more, *model.notes)
     return model
@@ -168,12 +170,15 @@ def _with_weights(
         "output_loading_info": True,
     }
     try:
+        refuse_large_network(kind, config, tensors, source)
         network, loading = kind.from_pretrained(None, **options)
         missing = set(loading["missing_keys"])
         takes_pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
         if missing and takes_pooler and all(name.startswith("pooler.") for name in missing):
             network, loading = kind.from_pretrained(None, add_pooling_layer=False, **options)
             missing = set(loading["missing_keys"])
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{source}: the weights do not fit a {kind.__name__} ({error})") from error
     if loading["mismatched_keys"]:

@@ -39,6 +39,10 @@ _ROUNDING = (
 )
 
 
+# What makes a tensor of the shape that an input holds, and the first such input.
+_SHAPING = {"ConstantOfShape": 0, "Range": 0, "Expand": 1, "Tile": 1, "Pad": 1, "Resize": 1, "OneHot": 1}
+
+
 class NotConvertedError(Exception):
     """The graph cannot be turned into torch modules; the message says why."""
 
@@ -57,6 +61,8 @@ def as_modules(model: Any, given: OnnxInput, network: OnnxNetwork, size: tuple[i
         raise NotConvertedError("onnx2pytorch is not installed: pip install convscope[onnx]") from None
     if any(node.op_type in _ROUNDING for node in model.graph.node):
         raise NotConvertedError("it is quantized, and rounding has no gradient")
+    if (shaping := _shaped_by_values(model.graph, given.name)) is not None:
+        raise NotConvertedError(f"its {shaping} takes a shape from values of the image, which onnxruntime bounds")
     plain = type(model).FromString(model.SerializeToString())
     try:
         constants = _with_constants_apart(plain)
@@ -70,6 +76,17 @@ def as_modules(model: Any, given: OnnxInput, network: OnnxNetwork, size: tuple[i
     module = Adapted(converted, call=_with_channels_last if given.channels_last else _quietly)
     _check_agreement(module, given, network, size)
     return module
+
+
+def _shaped_by_values(graph: Any, image: str) -> str | None:
+    """The operator, if any, whose output has a shape that depends on the values of the image, not on its shape."""
+    dependent = {image}
+    for node in graph.node:  # in the order of a run
+        if dependent.intersection(node.input[_SHAPING.get(node.op_type, len(node.input)) :]):
+            return str(node.op_type)
+        if node.op_type not in ("Shape", "Size") and dependent.intersection(node.input):
+            dependent.update(node.output)
+    return None
 
 
 def _quietly(network: nn.Module, x: torch.Tensor) -> Any:

@@ -15,6 +15,8 @@ from .checkpoints import summary
 _LARGEST = 2**31 - 2**20
 _MOST_NODES = 200_000
 _MOST_VALUES = 2**29  # of one tensor, 2 GiB in float32
+_DEEPEST = 100  # functions that call functions
+_MOST_REPEATS = 10_000  # of what is in a loop, with the loops around it
 _OPSETS = range(7, 64)  # onnxruntime knows no older ones; it refuses those that are too new for it
 # Operators that onnxruntime has itself. Others would come from a library of the file's author.
 _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
@@ -57,6 +59,7 @@ def read_graph(path: Path) -> Any:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
         raise ModelError(f"{path}: is no valid ONNX graph ({summary(error)})") from None
+    _check_loops(model, path)
     _check_sizes(inferred, path)
     return model
 
@@ -70,9 +73,8 @@ def _check_operators(model: Any, path: Path) -> None:
             "later one, or convert it (onnx.version_converter)"
         )
     own = {(function.domain, function.name) for function in model.functions}
-    n_nodes = 0
+    n_nodes = _n_nodes(model, path)
     for node in _nodes(model):
-        n_nodes += 1
         is_known = node.domain in _DOMAINS and node.op_type not in _LOADING_FILES
         if not is_known and (node.domain, node.op_type) not in own:
             raise ModelError(
@@ -81,6 +83,70 @@ def _check_operators(model: Any, path: Path) -> None:
             )
     if n_nodes > _MOST_NODES:
         raise ModelError(f"{path}: has {n_nodes:,} operations; at most {_MOST_NODES:,} are read")
+
+
+def _n_nodes(model: Any, path: Path) -> int:
+    """How many operations a run has, with those of functions as often as they are called."""
+    functions = {(function.domain, function.name): function.node for function in model.functions}
+    known: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Any, inside: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in inside or len(inside) > _DEEPEST:
+                raise ModelError(f"{path}: its function {node.op_type!r} calls itself, or others, without end")
+            if key in functions and key not in known:
+                known[key] = count(functions[key], (*inside, key))
+            total += 1 + known.get(key, 0)
+            for attribute in node.attribute:
+                total += sum(count(graph.node, inside) for graph in (attribute.g, *attribute.graphs))
+        return total
+
+    return count(model.graph.node, ())
+
+
+def _check_loops(model: Any, path: Path) -> None:
+    """`ModelError` for a loop that the file does not bound: a run of onnxruntime cannot be interrupted."""
+    bounds = _constants(model)
+    waiting = [(nodes, 1) for nodes in (model.graph.node, *(function.node for function in model.functions))]
+    while waiting:
+        nodes, n_around = waiting.pop()
+        for node in nodes:
+            n_times = n_around
+            if node.op_type == "Loop":
+                n_times *= bounds.get(node.input[0] if node.input else "", _MOST_REPEATS + 1)
+                if n_times > _MOST_REPEATS:
+                    raise ModelError(
+                        f"{path}: its loop {node.name or node.output[0]!r} may run without end: the number of "
+                        f"its rounds has to be a constant, of at most {_MOST_REPEATS:,}. Export the network "
+                        "without it (torch.onnx.export of a traced network unrolls loops)"
+                    )
+            for attribute in node.attribute:
+                waiting += [(graph.node, n_times) for graph in (attribute.g, *attribute.graphs)]
+
+
+def _constants(model: Any) -> dict[str, int]:
+    """The whole numbers that are constants, under their names, wherever they are; the larger of two."""
+    from onnx import numpy_helper
+
+    tensors = [(tensor.name, tensor) for tensor in _tensors(model) if tensor.name]
+    computed = {value.name for graph in _subgraphs(model) for value in graph.input}
+    computed |= {name for function in model.functions for name in function.input}
+    found: dict[str, int] = {}
+    for node in _nodes(model):
+        if node.op_type != "Constant":
+            computed.update(node.output)
+            continue
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                tensors.append((node.output[0], attribute.t))
+            elif attribute.name == "value_int":
+                found[node.output[0]] = max(attribute.i, found.get(node.output[0], 0))
+    for name, tensor in tensors:
+        if math.prod(tensor.dims) == 1 and tensor.data_type in (6, 7) and not tensor.external_data:  # INT32, INT64
+            found[name] = max(int(numpy_helper.to_array(tensor).flat[0]), found.get(name, 0))
+    return {name: number for name, number in found.items() if name not in computed}
 
 
 def _nodes(model: Any) -> Iterator[Any]:

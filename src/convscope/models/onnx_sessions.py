@@ -121,9 +121,9 @@ class OnnxNetwork(nn.Module):
         try:
             found = session.run(names, {self.given.name: np.ascontiguousarray(full)})
         except Exception as error:
-            raise ModelError(
-                f"onnxruntime cannot run this graph on {tuple(full.shape)}: {summary(error)}"
-            ) from None
+            is_memory = "BFCArena" in str(error) or "Failed to allocate" in str(error)
+            why = "it needs more than half of this machine's memory" if is_memory else summary(error)
+            raise ModelError(f"onnxruntime cannot run this graph on {tuple(full.shape)}: {why}") from None
         tensors = [_as_tensor(value) for value in found]
         return [tensor[: len(array)] if missing and len(tensor) == n else tensor for tensor in tensors]
 
@@ -139,13 +139,30 @@ def session_of(graph: bytes) -> Any:
     """An onnxruntime session on the CPU; `ModelError` if it cannot run the graph."""
     import onnxruntime
 
+    _limit_memory(onnxruntime)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(f"onnxruntime cannot run this graph: {summary(error)}") from None
+
+
+def _limit_memory(onnxruntime: Any) -> None:
+    """Have sessions share one store of memory, of half the machine's: a graph may compute a shape of any size."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": _most_bytes()}))
+
+
+def _most_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):  # not every system says
+        return 2**34
 
 
 def _with_inner_outputs(graph: bytes) -> bytes:

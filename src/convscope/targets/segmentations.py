@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
+from ..execution.class_scores import entries_of, listed
 
 _INSIDE = 0.5  # of an instance: from this mask value on
 
@@ -41,16 +42,25 @@ def where_seen(output: Any, index: int | torch.Tensor, least: float) -> torch.Te
 
 
 def segmentation(output: Any) -> torch.Tensor:
-    """The map (N, K, h, w) of a segmentation network, which torchvision wraps in a dict."""
-    if isinstance(output, dict) and "out" in output:
-        output = output["out"]
-    if not isinstance(output, torch.Tensor) or output.ndim != 4:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    """The map (N, K, h, w) of a segmentation network: its output, or the entry of it that has this form.
+
+    torchvision names it "out", beside the map of a second head; Hugging Face names it "logits".
+    """
+    found = _only_map(output)
+    if found is None:
         raise ModelError(
-            f"the network returns {found}; a Region needs a segmentation map (N, K, h, w), or a list of dicts: "
-            "labels, scores, masks"
+            f"the network returns {listed(output)}; a Region needs one segmentation map (N, K, h, w), or a list "
+            "of dicts: labels, scores, masks. If one of these is the map, name it: Model(..., output=)"
         )
-    return output
+    return found
+
+
+def _only_map(output: Any) -> torch.Tensor | None:
+    """The tensor (N, K, h, w) that the name or the number of dimensions tells; None if several can be meant."""
+    entries = {path: entry for path, entry in entries_of(output) if isinstance(entry, torch.Tensor)}
+    maps = {path: entry for path, entry in entries.items() if entry.ndim == 4}
+    named = [maps[name] for name in ("out", "logits") if name in maps] or list(maps.values())
+    return named[0] if len(named) == 1 else None
 
 
 def is_of_instances(output: Any) -> bool:
