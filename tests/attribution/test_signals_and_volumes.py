@@ -322,16 +322,6 @@ def test_a_picture_without_a_batch_is_not_taken_for_signals() -> None:
 
 
 @SHAPES
-def test_what_draws_pictures_of_many_maps_refuses(shape: tuple[int, ...]) -> None:
-    net, x = network(shape).float(), inputs(shape).float()
-    for function in (cs.compare, cs.mask_study, cs.sanity_check):
-        with pytest.raises(ImageError, match="needs pictures"):
-            function(net, x)
-    with pytest.raises(ImageError, match="embeddings keep a thumbnail"):
-        cs.embed(net, x)
-
-
-@SHAPES
 def test_layers_have_the_shapes_and_receptive_fields_of_their_outputs(shape: tuple[int, ...]) -> None:
     model = cs.Model(network(shape))
     layers = {layer.name: layer for layer in model.layers(shape[1:])}

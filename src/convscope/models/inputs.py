@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..checks import InputShape
-from ..errors import ImageError
+from ..errors import ImageError, NotPicturesError
 from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
 
@@ -84,9 +84,9 @@ class Inputs:
         return (self._preprocessing.n_channels, *self._preprocessing.input_size)
 
     def need_pictures(self, method: str) -> None:
-        """`ImageError` for signals and volumes."""
+        """`NotPicturesError` for signals and volumes."""
         if len(self.shape) != 3:
-            raise ImageError(
+            raise NotPicturesError(
                 f"{method} needs pictures (N, C, H, W), and was given inputs of shape {self.shape}: occlusion, "
                 "rise, saliency, integrated_gradients and the class activation maps take signals and volumes"
             )

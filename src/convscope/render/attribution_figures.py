@@ -34,7 +34,7 @@ from .style import (
 from .volume_figures import compose_volumes, draw_volume
 
 LIMIT = 8  # images
-_CALLED = {1: "signals", 2: "images", 3: "volumes"}  # by the number of sides
+CALLED = {1: "signal", 2: "image", 3: "volume"}  # by the number of sides
 _PLACES = {1: "samples", 2: "pixels", 3: "voxels"}
 
 
@@ -88,7 +88,7 @@ def compose_attribution(
         figure, notes = compose_volumes(result, rows, scores, as_video=as_video)
     else:
         figure, notes = _compose_pictures(result, rows), []
-    notes += cut_note(len(rows), len(result.values), _CALLED[n_sides]) if n is None else []
+    notes += cut_note(len(rows), len(result.values), f"{CALLED[n_sides]}s") if n is None else []
     if any(attribution_scale(result, i).extend != "neither" for i in rows):
         share = f"{100 - PERCENTILE:g} % of the {_PLACES[n_sides]}"
         notes.append(f"At most {share} lie beyond the arrow; they have the last color.")
@@ -102,7 +102,7 @@ def _n_sides(result: Attribution, as_video: bool) -> int:
     """1 for signals, 2 for pictures, 3 for volumes."""
     n_sides = result.values.ndim - 1
     if as_video and n_sides != 3:
-        raise ParameterError(f"as_video=True: these are {_CALLED[n_sides]}; expected volumes (N, D, H, W)")
+        raise ParameterError(f"as_video=True: these are {CALLED[n_sides]}s; expected volumes (N, D, H, W)")
     return n_sides
 
 
