@@ -3,7 +3,7 @@
 from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
 from .detecting import detections
-from .inputs import Batch, Inputs, check_tensor, opened
+from .inputs import Batch, Inputs, check_tensor, names_of, opened
 from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
@@ -29,6 +29,7 @@ __all__ = [
     "gaussian_blur",
     "lie_in_place",
     "load_model",
+    "names_of",
     "network_and_target",
     "of_last_kind",
     "opened",

@@ -51,8 +51,7 @@ class Inputs:
         if isinstance(images, torch.Tensor):
             only = "this model has the preprocessing of pictures" if preprocessing else ""
             self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None, pictures=only)
-            what = {3: "signal", 5: "volume"}.get(images.ndim, "image")
-            self.names = tuple(f"{what} {i}" for i in range(len(images)))
+            self.names = names_of(images)
         else:
             self._set = load_images(images)
             if preprocessing is None:
@@ -181,6 +180,12 @@ def check_tensor(
     if not bool(torch.isfinite(x).all()):
         raise ImageError("the tensor holds NaN or infinite values")
     return x
+
+
+def names_of(x: torch.Tensor, first: int = 0) -> tuple[str, ...]:
+    """The names of preprocessed images, signals or volumes, counted from ``first``."""
+    what = {3: "signal", 5: "volume"}.get(x.ndim, "image")
+    return tuple(f"{what} {first + i}" for i in range(len(x)))
 
 
 def opened(run: Callable[[int], Any], n: int, size: int, *, in_turns: bool) -> Iterator[tuple[int, Any]]:

@@ -198,6 +198,13 @@ class Model:
         several, names, x = self.several.bound(images, jointly=jointly)
         return self._of(several, names), x
 
+    def together(self, images: Any) -> tuple[Model, Any]:
+        """For a call on rows of several inputs, the model as a function of them, and these in one tensor."""
+        if self.several is None or not (are_tensors(images) or isinstance(images, torch.Tensor)):
+            return self, images
+        several, names, x = self.several.together(images)
+        return self._of(several, names), x
+
     def row_by_row(self, images: Any) -> list[tuple[Model, Any]] | None:
         """For inputs that differ from image to image, a model and the inputs for each; None if one model does."""
         calls = None if self.several is None else self.several.row_by_row(images)

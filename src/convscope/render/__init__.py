@@ -1,6 +1,6 @@
 """Draw results: the only place that turns numbers into colors."""
 
-from .attribution_figures import attribution_map, attribution_overlay, attribution_scale, is_grainy
+from .attribution_panels import attribution_map, attribution_overlay, attribution_scale, is_grainy
 from .colors import Scale
 from .feature_map_figures import channel_tiles, top_units
 from .filter_figures import filter_summary, filter_tiles, is_faint

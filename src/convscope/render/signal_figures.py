@@ -17,7 +17,7 @@ LANES = 12  # channels that are drawn, one above the other
 COLUMNS = 2000  # of the background: more cannot be seen
 
 
-def draw_signal(ax: Axes, result: Attribution, n: int, note: str) -> None:
+def draw_signal(ax: Axes, result: Attribution, n: int) -> None:
     """Signal n: a line for each channel, and its map behind them."""
     signal, scale = np.asarray(result.images[n], np.float64), map_scale(result.values[n], signed=result.signed)
     low, high = draw_lines(ax, signal)
@@ -33,7 +33,6 @@ def draw_signal(ax: Axes, result: Attribution, n: int, note: str) -> None:
     ax.set_xlim(-0.5, signal.shape[1] - 0.5)
     ax.set_ylim(low, high)
     ax.set_xlabel("sample", **text(size=7.5, color=SOFT))
-    heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     color_bar(ax, scale, result.unit)
 
 
@@ -43,7 +42,8 @@ def compose_signals(result: Attribution, rows: list[int], notes_of: list[str]) -
     height = 1.9 if n_channels == 1 else 0.9 + 0.42 * min(n_channels, LANES)
     figure = new_figure(9.0, 0.9 + len(rows) * (height + 0.5))
     for ax, n, note in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, notes_of, strict=True):
-        draw_signal(ax, result, n, note)
+        draw_signal(ax, result, n)
+        heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     notes = []
     if n_channels > LANES:
         notes.append(f"The first {LANES} of {n_channels} channels are shown.")

@@ -28,7 +28,7 @@ class Plane(NamedTuple):
     across: int
 
 
-def draw_volume(ax: Axes, result: Attribution, n: int, note: str, *, as_video: bool) -> None:
+def draw_volume(ax: Axes, result: Attribution, n: int, *, as_video: bool) -> None:
     """Volume n: the three planes, or with ``as_video`` the frames, side by side."""
     scale = map_scale(result.values[n], signed=result.signed)
     if as_video:
@@ -44,7 +44,6 @@ def draw_volume(ax: Axes, result: Attribution, n: int, note: str, *, as_video: b
         top, left = corner(i, columns, (pictures.shape[1], pictures.shape[2]), GAP)
         label = f"frame {number}" if as_video else f"{_SIDES[i]} {number}"
         ax.annotate(label, (left, top), (2, -7), textcoords="offset points", **_on_picture())
-    heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     color_bar(ax, scale, result.unit)
 
 
@@ -84,7 +83,8 @@ def _compose_frames(result: Attribution, rows: list[int], notes_of: list[str]) -
     inches = 9.0 / columns * height / width * -(-shown // columns)
     figure = new_figure(10.6, 0.9 + len(rows) * (inches + 0.6))
     for ax, n, note in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, notes_of, strict=True):
-        draw_volume(ax, result, n, note, as_video=True)
+        draw_volume(ax, result, n, as_video=True)
+        heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     left_out = [f"{shown} of {n_frames} frames, evenly spread."] if shown < n_frames else []
     return figure, ["All frames of a video share one color scale.", *left_out]
 
