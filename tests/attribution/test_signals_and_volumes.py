@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import convscope as cs
 from convscope import ATTRIBUTIONS, ImageError, LayerError, ModelError, ParameterError
+from convscope.errors import NotPicturesError
 
 SIGNAL, VOLUME = (2, 30), (2, 5, 7, 8)
 SHAPES = pytest.mark.parametrize("shape", [SIGNAL, VOLUME], ids=["signal", "volume"])
@@ -319,6 +320,14 @@ def test_a_picture_without_a_batch_is_not_taken_for_signals() -> None:
     model = cs.Model(nn.Conv2d(3, 4, 3), input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3)
     with pytest.raises(ImageError, match=r"signals \(N, C, L\) do not fit: this model has the preprocessing"):
         cs.saliency(model, torch.randn(2, 3, 16), target=1)
+
+
+@SHAPES
+def test_an_input_that_a_class_likes_is_a_picture(shape: tuple[int, ...]) -> None:
+    with pytest.raises(NotPicturesError, match=r"visualize makes pictures .* has Conv.d alone"):
+        cs.visualize(network(shape), target=1)
+    with pytest.raises(NotPicturesError, match="visualize needs pictures"):
+        cs.visualize(nn.Sequential(nn.Conv2d(2, 4, 3)), target=1, start=torch.zeros(1, *shape))
 
 
 @SHAPES

@@ -4,14 +4,15 @@ from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
 from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, names_of, opened
-from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
+from .layers import CONVOLUTIONS, NO_LAYERS, Layer, Structure, as_maps, of_last_kind
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
-from .several_inputs import Packing
+from .several_inputs import Packing, are_tensors
 from .similarity import network_and_target
 from .tokens import lie_in_place
 
 __all__ = [
+    "CONVOLUTIONS",
     "DEFAULT_MODEL",
     "NO_LAYERS",
     "Batch",
@@ -21,6 +22,7 @@ __all__ = [
     "Packing",
     "Preprocessing",
     "Structure",
+    "are_tensors",
     "as_maps",
     "as_model",
     "blurred",

@@ -220,12 +220,7 @@ class Model:
 
     @checks_arguments
     def fitting_batch(
-        self,
-        shape: InputShape,
-        *,
-        backward: bool = False,
-        fused: bool = False,
-        at_most: int | None = None,
+        self, shape: InputShape, *, backward: bool = False, fused: bool = False, at_most: int | None = None
     ) -> int:
         """How many images (C, H, W) fit in memory at once; 1 if the network mixes the images of a batch."""
         structure = self._known(shape)
@@ -270,8 +265,7 @@ class Model:
         Without a known mean and std, each image is scaled from its own range. Channels that are not three are
         averaged to gray. A signal stays as it is.
         """
-        x = x if self.packing is None else self.packing.as_picture(x)
-        return shown_pixels(x, self.preprocessing)
+        return shown_pixels(x if self.packing is None else self.packing.as_picture(x), self.preprocessing)
 
     def _notes(self) -> tuple[str, ...]:
         """Notes on the network for every result."""
