@@ -33,7 +33,7 @@ def draw_signal(ax: Axes, result: Attribution, n: int) -> None:
     ax.set_xlim(-0.5, signal.shape[1] - 0.5)
     ax.set_ylim(low, high)
     ax.set_xlabel("sample", **text(size=7.5, color=SOFT))
-    color_bar(ax, scale, result.unit)
+    color_bar(ax, scale, result.unit, width=0.02)
 
 
 def compose_signals(result: Attribution, rows: list[int], notes_of: list[str]) -> tuple[Figure, list[str]]:
