@@ -15,6 +15,7 @@ import convscope as cs
 from convscope import ParameterError
 from convscope.perturbation import tried_windows
 from convscope.render import figure
+from convscope.render.overlays import map_scale, overlay
 
 SIGNAL, VOLUME = (2, 24), (2, 5, 8, 8)
 SHAPES = pytest.mark.parametrize("shape", [SIGNAL, VOLUME], ids=["signal", "volume"])
@@ -117,7 +118,11 @@ def test_a_sanity_check_compares_maps_of_any_shape(shape: tuple[int, ...]) -> No
     for values, correlation in zip(found.maps[1:], found.cascading[:, 0], strict=True):
         expected = spearmanr(original.ravel(), values.ravel()).statistic
         assert correlation == pytest.approx(expected, abs=1e-6)
-    figure(found)
+    panel = figure(found).axes[1].images[0].get_array()
+    if shape is VOLUME:  # the plane of the strongest value
+        depth = int(np.unravel_index(original.argmax(), original.shape)[0])
+        scale = map_scale(found.maps[0], signed=False)
+        np.testing.assert_array_equal(panel, overlay(found.image[depth], found.maps[0, depth], scale))
 
 
 def test_a_map_of_few_cells_is_noted() -> None:

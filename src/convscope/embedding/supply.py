@@ -115,7 +115,7 @@ class Tensors:
         self._classes: Sequence[str] = ()
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
-            first = images
+            first = check_tensor(images, None)
             self._n = len(images)
         else:
             self._batches = images
