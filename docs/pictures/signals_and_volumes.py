@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/signals-and-volumes.md: two small networks, trained here in a few seconds.
+"""Draw the pictures of docs/signals-and-volumes.md, and that of several inputs: small networks, trained here.
 
 python docs/pictures/signals_and_volumes.py
 """
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from convscope import grad_cam, occlusion
+from convscope import Model, grad_cam, integrated_gradients, occlusion
 from convscope.render import figure
 
 HERE = Path(__file__).parent
@@ -48,13 +48,42 @@ def balls(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tenso
     return x, labels
 
 
+class Patient(nn.Module):
+    """Of a photo, two leads and five numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eye = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten())
+        self.ear = nn.Sequential(nn.Conv1d(2, 6, 9, padding=4), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten())
+        self.head = nn.Linear(32 + 6 + 5, 2)
+
+    def forward(self, photo: torch.Tensor, ecg: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(torch.cat([self.eye(photo), self.ear(ecg), meta], dim=1))
+        return scores
+
+
+def patients(n: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Those of class 1 have a red spot on the photo, a beat that is too wide, and a large last number; or some."""
+    first, labels = beats(n, generator)
+    second, _ = beats(n, generator)
+    photo = 0.3 * torch.rand(n, 3, 48, 48, generator=generator)
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    for i in range(n):
+        row, column = 8 + 32 * torch.rand(2, generator=generator)
+        spot = ((rows - row) ** 2 + (columns - column) ** 2 < 25).float()
+        photo[i, 0 if labels[i] else 2] += 0.6 * spot
+    meta = torch.rand(n, 5, generator=generator)
+    meta[:, 4] += 0.7 * labels
+    return {"photo": photo, "ecg": torch.cat([first, 0.5 * second], dim=1), "meta": meta}, labels
+
+
 def trained(net: nn.Module, data: object, steps: int) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(net.parameters(), 0.01)
     for _ in range(steps):
         x, labels = data(32, generator)  # type: ignore[operator]
         optimizer.zero_grad()
-        loss = functional.cross_entropy(net(x), labels)
+        loss = functional.cross_entropy(net(**x) if isinstance(x, dict) else net(x), labels)
         loss.backward()
         optimizer.step()
     print(f"loss {loss.item():.3f}")
@@ -88,6 +117,12 @@ def main() -> None:
     found = occlusion(volume_net, ball, target=1, window=6, stride=2)
     write(figure(found), "volume")
     write(figure(grad_cam(volume_net, ball, target=1, layer="3"), as_video=True), "video")
+
+    patient_net = trained(Patient(), patients, 60)
+    given, labels = patients(6, torch.Generator().manual_seed(3))
+    some = {name: values[labels == 1][:2] for name, values in given.items()}
+    model = Model(patient_net, inputs={name: torch.zeros_like(values[:1]) for name, values in some.items()})
+    write(figure(integrated_gradients(model, some, target=1, baseline=0.0)), "inputs")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def feature_maps(
         (2, 4, 8, 8)
     """
     started = time.perf_counter()
-    model, images = as_model(model).bound(images)
+    model, images = as_model(model).together(images)
     inputs = model.inputs(images)
     layers = _choose(model, inputs.shape, layer)
     maps: dict[str, list[Array]] = {found.name: [] for found in layers}

@@ -17,6 +17,10 @@ class UnavailableError(ImageError):
     """An image file could not be reached: no permission, no memory, a failing disk. Another try may succeed."""
 
 
+class NotPicturesError(ImageError):
+    """A method for pictures was given signals or volumes."""
+
+
 class ModelError(ConvscopeError):
     """A network could not be loaded, wrapped or run."""
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 import convscope as cs
 from convscope import ATTRIBUTIONS, ImageError, LayerError, ModelError, ParameterError
 from convscope.attribution.noisy_gradients import noisy_copies
+from convscope.errors import NotPicturesError
 
 SIGNAL, VOLUME = (2, 30), (2, 5, 7, 8)
 SHAPES = pytest.mark.parametrize("shape", [SIGNAL, VOLUME], ids=["signal", "volume"])
@@ -341,13 +342,11 @@ def test_a_picture_without_a_batch_is_not_taken_for_signals() -> None:
 
 
 @SHAPES
-def test_what_draws_pictures_of_many_maps_refuses(shape: tuple[int, ...]) -> None:
-    net, x = network(shape).float(), inputs(shape).float()
-    for function in (cs.compare, cs.mask_study, cs.sanity_check):
-        with pytest.raises(ImageError, match="needs pictures"):
-            function(net, x)
-    with pytest.raises(ImageError, match="embeddings keep a thumbnail"):
-        cs.embed(net, x)
+def test_an_input_that_a_class_likes_is_a_picture(shape: tuple[int, ...]) -> None:
+    with pytest.raises(NotPicturesError, match=r"visualize makes pictures .* has Conv.d alone"):
+        cs.visualize(network(shape), target=1)
+    with pytest.raises(NotPicturesError, match="visualize needs pictures"):
+        cs.visualize(nn.Sequential(nn.Conv2d(2, 4, 3)), target=1, start=torch.zeros(1, *shape))
 
 
 @SHAPES

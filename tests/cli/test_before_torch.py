@@ -19,7 +19,7 @@ from torchvision import models
 from convscope.cli import networks
 from convscope.errors import ModelError
 from convscope.models import DEFAULT_MODEL
-from convscope.models.catalog import PACKAGED
+from convscope.models.architectures import PACKAGED
 
 TYPE_ALL = """
 import json, sys

@@ -103,6 +103,11 @@ def test_a_call_explains_all_of_its_inputs_together(two: Any) -> None:
     assert_same(product.values[2], (x * of_x)[2].sum(dim=0))
     assert_same(product.inputs["meta"][2], (m * of_m)[2])
     assert product.targets == ("class 0", "class 1", "class 2")
+    assert np.array_equal(found.given["meta"], m.float())
+    assert np.array_equal(found.given["image"], found.images)
+    both = cs.saliency(model, {"image": x, "meta": m}, target=cs.Several(0, 2))
+    assert np.array_equal(both.given["meta"], m.float().repeat_interleave(2, dim=0))
+    assert np.array_equal(both.of_input("meta").values[1], both.inputs["meta"][1])
 
 
 def test_integrated_gradients_go_along_one_path_as_in_captum(two: Any) -> None:
@@ -189,7 +194,8 @@ def test_inputs_may_be_held_at_one_row_for_each_image(two: Any) -> None:
     with pytest.raises(ParameterError, match="2 images for inputs held at 3 rows"):
         cs.saliency(model, x[:2])
     with pytest.raises((ParameterError, ModelError), match="held at 3 rows"):
-        cs.feature_maps(model, x)
+        cs.evaluate(model, x, {"flat": np.ones((3, 8, 6))})
+    assert_same(cs.feature_maps(model, x, layer="conv")["conv"], net.conv(x))
     with pytest.raises(cs.TargetError, match="2 targets for 3 images"):
         cs.saliency(model, x, target=[0, 1])
 
@@ -210,11 +216,8 @@ def test_what_looks_at_one_image_takes_one_row_of_all_inputs(two: Any, tmp_path:
     check = cs.sanity_check(model, call, "saliency", n_stages=2)
     assert_close(check.maps, cs.sanity_check(held, x[1:2], "saliency", n_stages=2).maps)
     assert cs.compare(model, call, ["saliency", "grad_cam"], n_steps=4).methods[:2] == ("saliency", "grad_cam")
-    for function in (cs.feature_maps, cs.embed):
-        with pytest.raises(ParameterError, match="takes one row of several inputs at a time"):
-            function(model, {"image": x, "meta": m})
-    with pytest.raises(ParameterError, match="a store keeps vectors of images alone"):
-        cs.embed(model, call, store=tmp_path / "vectors.lance")
+    with pytest.raises(ParameterError, match="takes one row of several inputs at a time"):
+        cs.sanity_check(model, {"image": x, "meta": m})
 
 
 def test_a_vector_can_be_explained_alone(two: Any) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from convscope.render import attribution_scale, plot
-from convscope.render.attribution_figures import is_grainy
+from convscope.render.attribution_panels import is_grainy
 
 from .results import attribution
 

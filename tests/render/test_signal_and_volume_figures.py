@@ -12,7 +12,7 @@ from convscope import ParameterError
 from convscope.render import Scale, figure, plot, save_png
 from convscope.render.overlays import map_scale, overlay
 from convscope.render.signal_figures import COLUMNS, LANES, _strongest
-from convscope.render.volume_figures import FRAMES, planes_of, shown_frames
+from convscope.render.volume_figures import FRAMES, GAP, planes_of, shown_frames
 from convscope.results import Attribution
 
 from .results import provenance
@@ -85,6 +85,17 @@ def test_the_planes_of_a_volume_cross_at_its_strongest_value() -> None:
         width.picture, overlay(found.images[0, :, :, 7], found.values[0, :, :, 7], scale)
     )
     assert isinstance(scale, Scale)
+
+
+def test_slices_of_a_volume_lie_below_its_planes() -> None:
+    found = of_volumes(depth=22)
+    below = figure(found).axes[3]
+    scale = map_scale(found.values[0], signed=True)
+    slices = [overlay(found.images[0, at], found.values[0, at], scale) for at in range(0, 22, 3)]
+    shown = below.images[0].get_array()
+    assert [label.get_text() for label in below.texts] == [f"depth {at}" for at in range(0, 22, 3)]
+    for n, picture in enumerate(slices):
+        np.testing.assert_array_equal(shown[:, n * (9 + GAP) : n * (9 + GAP) + 9], picture)
 
 
 @pytest.mark.parametrize("depth", [1, 5, 40])

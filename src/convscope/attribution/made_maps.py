@@ -10,7 +10,7 @@ import torch
 
 from ..checks import Sides
 from ..errors import ModelError
-from ..models import Packing
+from ..models import Model
 from ..results import Array
 
 Names: TypeAlias = Sequence[str]
@@ -25,6 +25,7 @@ class _Made(NamedTuple):
     names: Names
     targets: Names
     inputs: dict[str, Array]
+    given: dict[str, Array]
 
 
 class MadeMaps:
@@ -33,20 +34,28 @@ class MadeMaps:
     Args:
         method: its name.
         sides: (H, W) of the images, (L,) of signals, or (D, H, W) of volumes.
-        packing: how several inputs that are explained together lie in one image.
+        model: the network; it knows how several inputs that are explained together lie in one image.
         signed: whether values can be negative. Of an input that is an image, the channels of a signed map are
             added up for its picture, and of others the largest counts, as methods do it for images.
     """
 
-    def __init__(self, method: str, sides: Sides, packing: Packing | None, signed: bool) -> None:
-        self._method, self._sides, self._packing, self._signed = method, sides, packing, signed
+    def __init__(self, method: str, sides: Sides, model: Model, signed: bool) -> None:
+        self._method, self._sides, self._model, self._signed = method, sides, model, signed
         self._made: list[_Made] = []
 
     def __len__(self) -> int:
         return sum(len(made.values) for made in self._made)
 
-    def add(self, maps: torch.Tensor, scores: torch.Tensor, pixels: Array, names: Names, targets: Names) -> None:
-        """Take in maps (T, n, *sides) of n images."""
+    def add(
+        self,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        x: torch.Tensor,
+        pixels: Array,
+        names: Names,
+        targets: Names,
+    ) -> None:
+        """Take in maps (T, n, *sides) of n images, preprocessed as ``x`` (n, C, *sides) and as ``pixels``."""
         expected = (len(targets) // len(names), len(names), *self._sides)
         if maps.shape != expected:
             raise ValueError(f"{self._method} made maps {tuple(maps.shape)}; expected {expected}")
@@ -54,22 +63,26 @@ class MadeMaps:
             why = "though the score is not; the network has an operation with no gradient there"
             raise ModelError(f"{names[0]}: the map is NaN or infinite somewhere, {why}")
         inputs: dict[str, Array] = {}
-        n_each = len(maps)
-        if self._packing is not None:
+        given: dict[str, Array] = {}
+        n_each, packing = len(maps), self._model.packing
+        if packing is not None:
             packed = maps[:, :, None]  # a channel, as the packed inputs have
-            inputs = {name: _flat(part) for name, part in self._packing.unpack(packed).items()}
-            picture = self._packing.as_picture(packed)
+            inputs = {name: _flat(part) for name, part in packing.unpack(packed).items()}
+            shown = packing.shown(x, self._model.preprocessing)
+            given = {name: values.repeat(n_each, axis=0) for name, values in shown.items()}
+            picture = packing.as_picture(packed)
             maps = picture.sum(dim=2) if self._signed else picture.amax(dim=2)
         images = pixels if n_each == 1 else pixels.repeat(n_each, axis=0)
         each = [name for name in names for _ in range(n_each)]
-        self._made.append(_Made(_flat(maps), as_array(scores.flatten()), images, each, targets, inputs))
+        self._made.append(_Made(_flat(maps), as_array(scores.flatten()), images, each, targets, inputs, given))
 
     def fields(self) -> dict[str, Any]:
         """The fields of an `Attribution` that hold maps, and what they are of."""
-        values, scores, images, names, targets, inputs = zip(*self._made, strict=True)
+        values, scores, images, names, targets, inputs, given = zip(*self._made, strict=True)
         return {
             "values": np.concatenate(values),
             "inputs": {name: np.concatenate([made[name] for made in inputs]) for name in inputs[0]},
+            "given": {name: np.concatenate([made[name] for made in given]) for name in given[0]},
             "targets": tuple(name for made in targets for name in made),
             "scores": np.concatenate(scores),
             "images": np.concatenate(images),

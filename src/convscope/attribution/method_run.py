@@ -98,7 +98,7 @@ class Run:
         self.layers: dict[str, list[Array]] = {}  # maps (h, w) by name, in the order of the values
         self.steps = Steps(len(self.inputs), n_steps, progress)
         self._unit, self._signed = self._unit_in_words(unit, target), signed
-        self._made = MadeMaps(method, self.inputs.shape[1:], bound.packing, signed)
+        self._made = MadeMaps(method, self.inputs.shape[1:], bound, signed)
 
     def _unit_in_words(self, unit: str, target: Target) -> str:
         if isinstance(self.target, Towards | Direction):
@@ -132,7 +132,7 @@ class Run:
                 with self._running():
                     scored = self.score_batch(batch, keeping, folds=folds)
                     self._made.add(
-                        maps_of(scored), scored.scores, scored.pixels, scored.names, scored.targets.names
+                        maps_of(scored), scored.scores, batch.x, scored.pixels, scored.names, scored.targets.names
                     )
                 self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
             self.steps.end()
@@ -149,7 +149,8 @@ class Run:
 
         def add(image: ScoredImage) -> None:
             values = maps_of(image)[:, None]
-            self._made.add(values, image.scores, image.pixels[None], [image.name], image.targets.names)
+            x, pixels = image.x[None], image.pixels[None]
+            self._made.add(values, image.scores, x, pixels, [image.name], image.targets.names)
 
         with self._kept_on_interrupt():
             self.each(add, fuse=fuse)

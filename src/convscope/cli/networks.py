@@ -13,8 +13,8 @@ from .. import declared
 from ..errors import ModelError
 from ..user_code import Place, check, is_there, place_of
 
-DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models")
-PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.catalog"))
+DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models.architectures")
+PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.architectures"))
 LIBRARIES = ("torchvision", "timm")
 _CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
 HUGGING_FACE = "hf:"

@@ -68,8 +68,9 @@ def embed(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) or a ``DataLoader`` of such batches is taken as
-            preprocessed. A file of a folder that cannot be read is left out and listed in
+        images: see `convscope.load_images`; a tensor (N, C, H, W), of signals (N, C, L), of volumes (N, C, D, H,
+            W), or a ``DataLoader`` of such batches is taken as preprocessed. Of several inputs a dict or a tuple
+            of tensors with N rows. A file of a folder that cannot be read is left out and listed in
             ``provenance.skipped``; in a store its row says why.
         layer: a name from `Model.layers`; by default the input of the classifier. In torchvision's VGG and
             AlexNet, "classifier.4" gives the 4096 values of the last hidden layer.
@@ -89,6 +90,7 @@ def embed(
         LayerError: there is no such layer, or no layer with weights to choose by default.
         ImageError: an image that was named itself, not found in a folder, cannot be read; or none can.
         StoreError: another network made the store, or the place holds something else.
+        ParameterError: a store for a network with several inputs, of which some are not given.
         Interrupted: Ctrl-C after the first batch, in memory; its ``result`` holds the `Embeddings` made so far. A
             store keeps what was computed.
 
@@ -101,9 +103,9 @@ def embed(
         >>> embed(net, torch.zeros(5, 3, 8, 8)).vectors.shape
         (5, 144)
     """
-    model, images = as_model(model).bound(images)
-    if store is not None and model.several is not None:  # it could not tell vectors with other values held
-        raise ParameterError("a store keeps vectors of images alone; this network has other inputs: use none")
+    model, images = as_model(model).together(images)
+    if store is not None:
+        _refuse_held(model)
     check_address(address, runner)
     if runner == "ray" and (store is None or compiled):
         raise ParameterError("runner='ray' fills a store, and not with compiled=True")
@@ -117,3 +119,14 @@ def embed(
     filling = Filling(store, extractor, vectors)
     extract_each(supply, extractor, filling, progress)
     return filling.result()
+
+
+def _refuse_held(model: Model) -> None:
+    """A store knows a row by the content of what was given: vectors with other values held would look the same."""
+    several = model.several
+    held = [] if several is None else [name for name in several.values if name not in model.explained]
+    if held:
+        raise ParameterError(
+            f"a store keeps vectors of what is given, and {', '.join(held)} would be held: give all inputs, each "
+            "as a floating-point tensor with a row for each image, or use no store"
+        )

@@ -23,8 +23,9 @@ _ROWS = 4096  # of a block, so that copies of it stay small
 class Embeddings(Result):
     """Feature vectors of N images: ``vectors`` (N, D) float32, what a network's ``layer`` makes of each.
 
-    ``thumbnails`` (N, 64, 64, 3) uint8 are the centers of what the network saw; flattened, they are the pixel
-    space that feature space is compared with. ``model`` is the network that made them, which embeds the images
+    ``thumbnails`` (N, 64, 64, 3) uint8 are the centers of what the network saw, of volumes of the middle plane;
+    flattened, they are the pixel space that feature space is compared with. Signals have none: (N, 0, 0, 3).
+    ``model`` is the network that made them, which embeds the images
     that are searched for; it is not saved, and None after `load`. To see embeddings, draw their
     `convscope.neighbors` or a `convscope.project`.
     """
@@ -72,6 +73,7 @@ class Embeddings(Result):
     def blocks(self, space: Space = "feature", where: str | None = None) -> Iterator[Block]:
         """All rows, some thousands at a time: "feature" gives the vectors, "pixel" thumbnails in [0, 1]."""
         self.check(where)
+        self._check_space(space)
         for first in range(0, len(self), _ROWS):
             part = slice(first, first + _ROWS)
             vectors = self.vectors[part] if space == "feature" else pixels(self.thumbnails[part])
@@ -81,6 +83,7 @@ class Embeddings(Result):
     def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
         """Vectors, or pixels, (n, D) of rows, by their numbers."""
         numbers = row_numbers(rows, len(self))
+        self._check_space(space)
         return self.vectors[numbers] if space == "feature" else pixels(self.thumbnails[numbers])
 
     @checks_arguments
@@ -94,7 +97,7 @@ class Embeddings(Result):
             (None,) * len(numbers),
             ("",) * len(numbers),
             thumbnails,
-            np.ones(len(thumbnails), bool),
+            np.full(len(thumbnails), thumbnails.size > 0),
         )
 
     @checks_arguments
@@ -109,7 +112,8 @@ class Embeddings(Result):
     def held(self) -> Taken:
         """What is known of all rows."""
         n = len(self)
-        return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, np.ones(n, bool))
+        has_thumbnail = np.full(n, self.thumbnails.size > 0)
+        return Taken(self.names, self.labels, self.ids, ("",) * n, self.thumbnails, has_thumbnail)
 
     @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
@@ -130,6 +134,10 @@ class Embeddings(Result):
             raise ParameterError(
                 f"where={where!r}: a condition needs a store; embed(model, images, store=...) makes one"
             )
+
+    def _check_space(self, space: Space) -> None:
+        if space == "pixel" and not self.thumbnails.size:
+            raise ParameterError("space='pixel' compares thumbnails, and these vectors have none: use 'feature'")
 
     def remember(self, *_: object, **__: object) -> None:
         """Do nothing: embeddings in memory keep no maps and no clusters."""

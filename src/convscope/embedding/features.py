@@ -100,7 +100,7 @@ class Extractor:
     def _features(self, found: dict[str, Any]) -> Features:
         """From what the network gave by name; of a map, each channel's mean."""
         values = as_maps(found[self.layer.name], self.layer).float()
-        vectors = values.mean(dim=(2, 3)) if values.ndim == 4 else values
+        vectors = values.flatten(2).mean(dim=2) if values.ndim > 2 else values
         output = found.get(OUTPUT)
         scores = None
         if output is not None and output.ndim == 2 and self.layer.name != OUTPUT:
@@ -161,7 +161,8 @@ def _compiled(module: nn.Module, layer: Layer, n: int) -> Callable[[torch.Tensor
         full = torch.cat([x, x[-1:].expand(n - len(x), *x.shape[1:])]) if len(x) < n else x
         try:
             with inductor.patch(freezing=True):
-                output, kept = whole(full.contiguous(memory_format=torch.channels_last))
+                layout = torch.channels_last if full.ndim == 4 else torch.contiguous_format
+                output, kept = whole(full.contiguous(memory_format=layout))
         except Exception as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"this network cannot be compiled here ({first}); use compiled=False") from error

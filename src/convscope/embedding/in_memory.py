@@ -47,7 +47,8 @@ class Memory:
     def __init__(self, supply: Supply, extractor: Extractor, notes: tuple[str, ...], started: float) -> None:
         self._supply, self._extractor, self._notes, self._started = supply, extractor, notes, started
         self._vectors = np.empty((len(supply), extractor.n_dims), np.float32)
-        self._thumbnails = np.empty((len(supply), THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8)
+        side = THUMBNAIL_PX if supply.has_pictures else 0
+        self._thumbnails = np.empty((len(supply), side, side, 3), np.uint8)
         self._kept: list[Picture] = []
         self._skipped = list(supply.images.unreadable) if isinstance(supply, Files) else []
 
@@ -73,7 +74,8 @@ class Memory:
         assert features is not None
         rows = slice(len(self._kept), len(self._kept) + len(pictures))
         self._vectors[rows] = features.vectors
-        self._thumbnails[rows] = np.array([picture.thumbnail for picture in pictures])
+        if self._thumbnails.size:
+            self._thumbnails[rows] = np.array([picture.thumbnail for picture in pictures])
         self._kept += [replace(picture, thumbnail=None) for picture in pictures]
 
     def result(self, *notes: str) -> Embeddings:

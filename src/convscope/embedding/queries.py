@@ -15,7 +15,6 @@ from ..images import ImageSet
 from ..models import as_model
 from ..results import Array
 from ..store import Space
-from ..store.blocks import pixels
 from ..store.thumbnails import THUMBNAIL_PX
 from ..texts import listed
 from .embeddings import Embeddings
@@ -64,7 +63,7 @@ def queries_of(source: Source, query: Any, space: Space = "feature", model: Any 
     else:
         made = _embedded(source, query, model)
     return Queries(
-        _checked(source, made.vectors) if space == "feature" else pixels(list(made.thumbnails)),
+        _checked(source, made.vectors) if space == "feature" else made.vectors_of(made.rows, space),
         made.names,
         made.labels,
         made.thumbnails[:MOST_THUMBNAILS],
@@ -95,6 +94,8 @@ def _items(query: Any) -> list[Any]:
 
 def _of_rows(source: Source, rows: Array, space: Space) -> Queries:
     taken = source.take(rows, n_thumbnails=MOST_THUMBNAILS)
+    if space == "pixel" and not taken.has_thumbnail.all():
+        raise ParameterError("space='pixel' compares thumbnails, and a query has none: use 'feature'")
     changed = taken.changed
     notes = (
         f"{len(changed)} of these files have changed since they were embedded; the older picture was asked for: "
@@ -140,4 +141,5 @@ def _embedded(source: Source, images: Any, model: Any) -> Embeddings:
             f"{what} is none of the embedded images, and no model is at hand to embed it: give the network that "
             "made them as model=, or pass embed(model, query)"
         )
+    model, images = model.together(images)
     return embed_in_memory(model, images, layer=source.made.parameters["layer"])

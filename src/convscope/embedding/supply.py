@@ -16,15 +16,13 @@ from ..checks import InputShape
 from ..errors import ImageError
 from ..execution.running import refuse_where_it_cannot_run
 from ..images import ImageSet, ImageSource, load_images
-from ..models import Model, check_tensor, opened
+from ..models import Model, check_tensor, names_of, opened
 from ..results import Array
 from ..store.keys import as_key, digest_of, key_of, stamp_of
 from ..store.lance import as_place
 from ..store.thumbnails import encode, thumbnail_of
 from .features import Features
 from .reading import Picture, read, read_for_store
-
-_WHY_PICTURES = "embeddings keep a thumbnail of each; feature_maps(layer=) gives vectors of these, too"
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class Files:
     model: Model
     for_store: bool
     one_by_one: bool = False
+    has_pictures = True
 
     @property
     def shape(self) -> InputShape:
@@ -106,16 +105,17 @@ class Files:
 
 
 class Tensors:
-    """Preprocessed images: a tensor (N, C, H, W), or a loader of batches, with labels or without."""
+    """Preprocessed images: a tensor (N, C, H, W), or a loader of batches, with labels or without.
 
-    notes: tuple[str, ...] = ()
+    Signals have no pictures, volumes that of their middle plane, several inputs that of an image among them.
+    """
 
     def __init__(self, images: torch.Tensor | DataLoader[Any], model: Model, for_store: bool) -> None:
         self._model, self._for_store = model, for_store
         self._classes: Sequence[str] = ()
         if isinstance(images, torch.Tensor):
             self._batches: Any = [images]
-            first = check_tensor(images, model.n_channels, pictures=_WHY_PICTURES)
+            first = check_tensor(images, None)
             self._n = len(images)
         else:
             self._batches = images
@@ -126,6 +126,13 @@ class Tensors:
                 raise ImageError("the loader has no batches")
             first = found
         self.shape = model.inputs(first).shape
+        packing = model.packing
+        # A network of signals may begin with a spectrogram, whose channels are others.
+        self._n_channels = model.n_channels if packing is None and len(self.shape) == 3 else None
+        sides = self.shape if packing is None else packing.shapes[packing.picture]
+        self.has_pictures = len(sides) > 2
+        planes = "thumbnails and pixel space are those of the middle planes of volumes"
+        self.notes: tuple[str, ...] = (planes,) if len(self.shape) == 4 else ()
 
     def __len__(self) -> int:
         return self._n
@@ -140,7 +147,7 @@ class Tensors:
                 # Also where the caller is in inference mode, a tensor that may be changed outside of it.
                 with torch.inference_mode(False):
                     some = every[first : first + size]
-                    x = check_tensor(some, self._model.n_channels, pictures=_WHY_PICTURES).detach().clone()
+                    x = check_tensor(some, self._n_channels).detach().clone()
                 marks = [None] * len(x) if labels is None else labels[first : first + size]
                 pictures = self._pictures(x, marks, n_done)
                 n_done += len(x)
@@ -151,11 +158,14 @@ class Tensors:
 
     def _pictures(self, x: torch.Tensor, labels: Sequence[Any], first: int) -> list[Picture]:
         found = []
-        for i, (pixels, label) in enumerate(zip(self._model.to_pixels(x), labels, strict=True)):
+        shown = self._model.to_pixels(x) if self.has_pictures else [None] * len(x)
+        for i, (name, pixels, label) in enumerate(zip(names_of(x, first), shown, labels, strict=True)):
             if isinstance(label, int) and label < len(self._classes):
                 label = self._classes[label]
-            name, mark = f"image {first + i}", None if label is None else str(label)
-            picture = Picture(name, mark, thumbnail=thumbnail_of(pixels))
+            thumbnail = None
+            if pixels is not None:
+                thumbnail = thumbnail_of(pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels)
+            picture = Picture(name, None if label is None else str(label), thumbnail=thumbnail)
             found.append(_for_store(picture, x[i]) if self._for_store else picture)
         return found
 
@@ -210,11 +220,7 @@ def _with_labels(batch: Any) -> tuple[torch.Tensor, Any]:
 
 def _for_store(picture: Picture, x: torch.Tensor) -> Picture:
     values = x.cpu().numpy()
-    assert picture.thumbnail is not None
-    return replace(
-        picture,
-        stamp=stamp_of(values),
-        id=digest_of(values),
-        size=(x.shape[1], x.shape[2]),
-        jpeg=encode(picture.thumbnail),
-    )
+    about = replace(picture, stamp=stamp_of(values), id=digest_of(values))
+    if picture.thumbnail is None:
+        return about
+    return replace(about, size=(x.shape[-2], x.shape[-1]), jpeg=encode(picture.thumbnail))

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..errors import Interrupted, LayerError, ModelError, ParameterError
+from ..errors import Interrupted, LayerError, ModelError, NotPicturesError, ParameterError
 from ..images import load_images
 from ..models import Model, as_model
 from ..progress import StageProgress
@@ -60,7 +60,8 @@ def compare(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`. Take ten or more for a verdict.
+        images: see `convscope.load_images`. Take ten or more for a verdict. Of signals and volumes, methods for
+            pictures are left out.
         methods: "all", or names of `convscope.ATTRIBUTIONS`. With ``layers``, "all" are those that look at one.
         layers: names from `Model.layers`. A layer that a method cannot use is left out, with the reason.
         target: the target of the maps; see `convscope.evaluate`.
@@ -91,7 +92,6 @@ def compare(
     entries = entries_of(methods, layers, options)
     check_call(target, regions, measures, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
-    model.inputs(looked_at).need_pictures("compare")
     if layers is not None:
         structure = model.checked(model.inputs(looked_at).shape)
         for layer in layers:
@@ -203,7 +203,7 @@ def _run(
             return found, left_out, True
         except _OutOfTimeError:
             left_out.append(f"{name}: not finished within its share of {share:.2g} s; raise budget_s")
-        except (LayerError, ModelError) as error:  # it does not suit this network
+        except (LayerError, ModelError, NotPicturesError) as error:  # it does not suit this network
             left_out.append(f"{name}: {error}")
         except RuntimeError as error:  # the network's own, or out of memory
             left_out.append(f"{name}: {type(error).__name__}: {error}")

@@ -13,16 +13,20 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..attribution import occlusion
+from ..checks import Sides, as_sides
 from ..errors import Interrupted, ParameterError
 from ..images import load_images
 from ..models import Model, as_model
 from ..perturbation import SIGNS, Engine, tried_windows
 from ..progress import Progress
-from ..results import Attribution, Evaluation, MaskStudy
+from ..results import Attribution, Evaluation, MaskStudy, in_units
 from ..targets import Target, describe
 from .evaluate import check_call, evaluate
-from .mask_agreement import agreement, reason_for, sign_varies, stability
+from .mask_agreement import agreement, reason_for, side_of, sign_varies, stability
 from .measures import CURVES
+
+# By the number of sides. An ellipse along one side is a rectangle, and superpixels are of pictures.
+_SHAPES = {1: ("rectangle",), 2: ("rectangle", "ellipse", "superpixel"), 3: ("rectangle", "ellipse")}
 
 
 @checks_arguments
@@ -31,8 +35,8 @@ def mask_study(
     images: Any,
     *,
     target: Target = None,
-    windows: Sequence[int] | None = None,
-    shapes: Sequence[str] = ("rectangle", "ellipse", "superpixel"),
+    windows: Sequence[int | Sides] | None = None,
+    shapes: Sequence[str] | None = None,
     baselines: Sequence[Any] = ("mean", "blur", "noise"),
     n_steps: int = 12,
     engine: Engine = "auto",
@@ -50,9 +54,11 @@ def mask_study(
         model: a `Model` or a module.
         images: see `convscope.load_images`; a few, as every setting runs on each.
         target: class index, label, a list of one for each image, a callable, or nothing for the predicted class.
-        windows: sides in pixels of the network's input; by default 16, 24, 32, 48 and 64 for 224, in proportion
-            for other sizes. Strides are half of them.
-        shapes: of "rectangle", "ellipse", "superpixel".
+        windows: sides in pixels of the network's input, each one number or (height, width); by default 16, 24, 32,
+            48 and 64 for 224, in proportion for other sizes. Of signals (length,), of volumes (depth, height,
+            width), by default a 6th, a quarter and a third of each. Strides are half of them.
+        shapes: of "rectangle", "ellipse", "superpixel"; by default all that fit: of signals the first, of volumes
+            the first two.
         baselines: as `convscope.occlusion` takes them.
         n_steps: steps of the insertion and deletion curves.
         engine: of `convscope.occlusion`.
@@ -80,11 +86,12 @@ def mask_study(
     model, images = as_model(model).bound(images)
     check_call(target, None, CURVES, n_steps)
     looked_at = images if isinstance(images, torch.Tensor) else load_images(images)
-    model.inputs(looked_at).need_pictures("mask_study")
+    size = model.inputs(looked_at).shape[1:]
+    shapes = _SHAPES[len(size)] if shapes is None else shapes
     for name, given in (("windows", windows), ("shapes", shapes), ("baselines", baselines)):
         if given is not None and not len(given):
             raise ParameterError(f"{name}=[]: expected a list of at least one")
-    sides = tried_windows(model.inputs(looked_at).shape[1:]) if windows is None else windows
+    sides = tried_windows(size) if windows is None else _alike(windows, len(size))
     # Baselines innermost, windows outermost: a picture has a column for each window.
     settings = [Setting(*each) for each in itertools.product(sides, shapes, baselines)]
 
@@ -120,9 +127,15 @@ def mask_study(
 class Setting(NamedTuple):
     """One way to hide parts of an image."""
 
-    window: int
+    window: int | Sides
     shape: str
     baseline: Any
+
+
+def _alike(windows: Sequence[int | Sides], n_sides: int) -> list[int | Sides]:
+    """Windows that fit, each once; those with equal sides as one number."""
+    every = dict.fromkeys(as_sides(window, "windows", n_sides) for window in windows)
+    return [window[0] if len(set(window)) == 1 else window for window in every]
 
 
 def _run(
@@ -178,7 +191,9 @@ def _studied(
     window, shape, _ = settings[best]
     rivals = [n for n, s in enumerate(settings) if (s.window, s.shape) == (window, shape)]
     same = [n for n, s in enumerate(settings) if (s.shape, names[n]) == (shape, names[best])]
-    stable = stability([settings[n].window for n in same], alike[best, same], window)
+    n_sides = maps.ndim - 2
+    stable = stability([settings[n].window for n in same], alike[best, same], window, n_sides)
+    chosen = f"{in_units(window, n_sides)} {shape} over {names[best]}"
     return MaskStudy(
         windows=tuple(s.window for s in settings),
         shapes=tuple(s.shape for s in settings),
@@ -188,11 +203,11 @@ def _studied(
         insertion=insertion,
         agreement=(alike.sum(axis=1) - 1) / max(len(alike) - 1, 1),
         alike=alike,
-        resolution_px=np.array([s.window for s in settings], np.float64),
+        resolution_px=np.array([side_of(s.window) for s in settings], np.float64),
         n_masks=np.array(n_masks[: len(found)]),
         seconds=np.array([a.provenance.seconds for a in found]),
         recommended=best,
-        reason=f"{window} px {shape} over {names[best]}: {reason_for(insertion, deletion)}, {stable}",
+        reason=f"{chosen}: {reason_for(insertion, deletion)}, {stable}",
         sign_varies=sign_varies(maps[rivals]),
         images=found[0].images[:n_images],
         names=found[0].names[:n_images],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -53,7 +54,7 @@ def sanity_check(
 
     Args:
         model: a `Model` or a module that classifies.
-        image: one image; see `convscope.load_images`.
+        image: one image; see `convscope.load_images`. Signals and volumes are tensors.
         method: a key of `convscope.ATTRIBUTIONS`.
         target: class index or label, or nothing for the predicted class; it is the target of all maps.
         n_stages: the number of groups of layers, at most; the first one is the last layer.
@@ -85,7 +86,6 @@ def sanity_check(
     started = time.perf_counter()
     model, image = as_model(model).bound(image)
     method = method_key(method)
-    model.inputs(image).need_pictures("sanity_check")
     index, n_classes = _class_asked(model, image, target)
     stages = stages_of(in_order(model, image), n_stages)
     others = _other_classes(index, n_classes, seed)
@@ -159,10 +159,11 @@ def _notes_on_cells(model: Model, image: Any, original: Attribution) -> list[str
     name = original.provenance.parameters.get("layer")
     layers = model.structure(model.inputs(image).shape).layers
     shape = next((layer.shape for layer in layers if layer.name == name and layer.is_spatial), None)
-    if shape is None or shape[1] * shape[2] >= _CELLS:
+    if shape is None or math.prod(shape[1:]) >= _CELLS:
         return []
+    cells = " x ".join(map(str, shape[1:]))
     return [
-        f"the map has {shape[1]} x {shape[2]} cells: with so few, unrelated maps may correlate by more than "
+        f"the map has {cells} cells: with so few, unrelated maps may correlate by more than "
         f"{CHANGED} on average; try a layer with more"
     ]
 

@@ -1,17 +1,19 @@
 """Models: a network with its preprocessing, its labels and its layers, and where it comes from."""
 
+from .architectures import DEFAULT_MODEL
 from .bare_modules import as_model
-from .catalog import DEFAULT_MODEL, load_model
+from .catalog import load_model
 from .detecting import detections
-from .inputs import Batch, Inputs, check_tensor, opened
-from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind, sides_of
+from .inputs import Batch, Inputs, check_tensor, names_of, opened
+from .layers import CONVOLUTIONS, NO_LAYERS, Layer, Structure, as_maps, of_last_kind, sides_of
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
-from .several_inputs import Packing
+from .several_inputs import Packing, are_tensors
 from .similarity import network_and_target
 from .tokens import lie_in_place
 
 __all__ = [
+    "CONVOLUTIONS",
     "DEFAULT_MODEL",
     "NO_LAYERS",
     "Batch",
@@ -21,6 +23,7 @@ __all__ = [
     "Packing",
     "Preprocessing",
     "Structure",
+    "are_tensors",
     "as_maps",
     "as_model",
     "blurred",
@@ -29,6 +32,7 @@ __all__ = [
     "gaussian_blur",
     "lie_in_place",
     "load_model",
+    "names_of",
     "network_and_target",
     "of_last_kind",
     "opened",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..checks import InputShape
-from ..errors import ImageError
+from ..errors import ImageError, NotPicturesError
 from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
 
@@ -51,8 +51,7 @@ class Inputs:
         if isinstance(images, torch.Tensor):
             only = "this model has the preprocessing of pictures" if preprocessing else ""
             self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None, pictures=only)
-            what = {3: "signal", 5: "volume"}.get(images.ndim, "image")
-            self.names = tuple(f"{what} {i}" for i in range(len(images)))
+            self.names = names_of(images)
         else:
             self._set = load_images(images)
             if preprocessing is None:
@@ -84,9 +83,9 @@ class Inputs:
         return (self._preprocessing.n_channels, *self._preprocessing.input_size)
 
     def need_pictures(self, method: str) -> None:
-        """`ImageError` for signals and volumes."""
+        """`NotPicturesError` for signals and volumes."""
         if len(self.shape) != 3:
-            raise ImageError(
+            raise NotPicturesError(
                 f"{method} needs pictures (N, C, H, W), and was given inputs of shape {self.shape}: occlusion, "
                 "rise, saliency, integrated_gradients and the class activation maps take signals and volumes"
             )
@@ -181,6 +180,12 @@ def check_tensor(
     if not bool(torch.isfinite(x).all()):
         raise ImageError("the tensor holds NaN or infinite values")
     return x
+
+
+def names_of(x: torch.Tensor, first: int = 0) -> tuple[str, ...]:
+    """The names of preprocessed images, signals or volumes, counted from ``first``."""
+    what = {3: "signal", 5: "volume"}.get(x.ndim, "image")
+    return tuple(f"{what} {first + i}" for i in range(len(x)))
 
 
 def opened(run: Callable[[int], Any], n: int, size: int, *, in_turns: bool) -> Iterator[tuple[int, Any]]:

@@ -200,6 +200,13 @@ class Model:
         several, names, x = self.several.bound(images, jointly=jointly)
         return self._of(several, names), x
 
+    def together(self, images: Any) -> tuple[Model, Any]:
+        """For a call on rows of several inputs, the model as a function of them, and these in one tensor."""
+        if self.several is None or not (are_tensors(images) or isinstance(images, torch.Tensor)):
+            return self, images
+        several, names, x = self.several.together(images)
+        return self._of(several, names), x
+
     def row_by_row(self, images: Any) -> list[tuple[Model, Any]] | None:
         """For inputs that differ from image to image, a model and the inputs for each; None if one model does."""
         calls = None if self.several is None else self.several.row_by_row(images)
@@ -226,12 +233,7 @@ class Model:
 
     @checks_arguments
     def fitting_batch(
-        self,
-        shape: InputShape,
-        *,
-        backward: bool = False,
-        fused: bool = False,
-        at_most: int | None = None,
+        self, shape: InputShape, *, backward: bool = False, fused: bool = False, at_most: int | None = None
     ) -> int:
         """How many images (C, H, W) fit in memory at once; 1 if the network mixes the images of a batch."""
         structure = self._known(shape)
@@ -276,8 +278,7 @@ class Model:
         Without a known mean and std, each image is scaled from its own range. Channels that are not three are
         averaged to gray. A signal stays as it is.
         """
-        x = x if self.packing is None else self.packing.as_picture(x)
-        return shown_pixels(x, self.preprocessing)
+        return shown_pixels(x if self.packing is None else self.packing.as_picture(x), self.preprocessing)
 
     def _notes(self) -> tuple[str, ...]:
         """Notes on the network for every result."""

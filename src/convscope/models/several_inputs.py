@@ -12,6 +12,8 @@ from torch import nn
 
 from ..checks import shown
 from ..errors import ParameterError
+from ..results import Array
+from .preprocessing import Preprocessing, shown_pixels
 
 _VALUES = "tensors, each with one row, or with one for each image"
 
@@ -123,6 +125,24 @@ class SeveralInputs:
         values = {name: given[name].detach() for name in names}
         return several, names, values[names[0]] if packing is None else packing.pack(values)
 
+    def together(self, images: Any) -> tuple[SeveralInputs, tuple[str, ...], torch.Tensor]:
+        """For rows of several inputs: all values, the names of those given or held row by row, as one tensor."""
+        given = self.named(images) if are_tensors(images) else {self.main: images}
+        values = {**self.values, **given}
+        self._check(values)
+        n = max(map(len, values.values()))
+        each = [name for name, value in values.items() if name in given or len(value) > 1]
+        if odd := [name for name in each if not values[name].is_floating_point() and len(values[name]) > 1]:
+            kind = values[odd[0]].dtype
+            raise ParameterError(f"{odd[0]}: rows of {kind} cannot differ here; call it for each row")
+        names = tuple(name for name in each if values[name].is_floating_point())
+        if not names:
+            raise ParameterError(f"inputs {', '.join(given)}: none is floating-point")
+        several = self.held(values)
+        rows = {name: values[name].detach().expand(n, *values[name].shape[1:]) for name in names}
+        packing = several.packing(names)
+        return several, names, rows[names[0]] if packing is None else packing.pack(rows)
+
     def row_by_row(self, images: Any) -> list[tuple[SeveralInputs, Any]] | None:
         """What is held, and the inputs, for each image of a call in which they differ; None if they do not."""
         given = self.named(images) if are_tensors(images) else None
@@ -190,6 +210,15 @@ class Packing:
         """Of a tensor (..., 1, 1, D) the input that is shown, (..., C, H, W); others than images as one line."""
         part, shape = self.unpack(packed)[self.picture], self.shapes[self.picture]
         return part if len(shape) == 3 else part.reshape(*packed.shape[:-3], 1, 1, -1)
+
+    def shown(self, packed: torch.Tensor, preprocessing: Preprocessing | None) -> dict[str, Array]:
+        """What the network sees of each input of a tensor (N, 1, 1, D): see `Model.to_pixels`; vectors as is."""
+        return {
+            name: shown_pixels(part, preprocessing if name == self.picture else None)
+            if part.ndim > 2
+            else part.detach().float().cpu().numpy().copy()
+            for name, part in self.unpack(packed).items()
+        }
 
     def each(self, function: Callable[[str, torch.Tensor], torch.Tensor], packed: torch.Tensor) -> torch.Tensor:
         """The same tensor, with a function applied to each input by name."""

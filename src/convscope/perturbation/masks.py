@@ -131,8 +131,15 @@ def given(masks: Array, size: Sides) -> Masks:
     return Masks(len(masks), lambda numbers: torch.from_numpy(masks[numbers]))
 
 
-def tried_windows(size: Sides) -> list[int]:
-    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px for 224 px, scaled for other sizes."""
+def tried_windows(size: Sides) -> list[int | Sides]:
+    """Windows worth trying on an image (H, W): 16, 24, 32, 48 and 64 px for 224 px, scaled for other sizes.
+
+    Of a volume, whose sides may differ much, and which many small windows would fill: a 6th, a quarter and a third
+    of each side.
+    """
+    if len(size) == 3:
+        parts = [tuple(max(1, round(share * side)) for side in size) for share in (1 / 6, 1 / 4, 1 / 3)]
+        return list(dict.fromkeys(parts))
     return sorted({max(1, round(share * min(size))) for share in (1 / 14, 3 / 28, 1 / 7, 3 / 14, 2 / 7)})
 
 

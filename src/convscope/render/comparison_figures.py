@@ -7,10 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from ..results import CONTROLS, Array, Comparison
+from ..results import CONTROLS, Comparison
 from ..texts import counted
+from .attribution_figures import CALLED
 from .evaluation_figures import draw_margins
-from .overlays import map_overlay
+from .map_panels import note_on_planes, peak_depth, show_input, show_map
+from .overlays import map_scale
 from .style import (
     INK,
     SOFT,
@@ -22,7 +24,6 @@ from .style import (
     new_figure,
     short_label,
     short_name,
-    show,
     text,
 )  # fmt: skip
 
@@ -68,31 +69,35 @@ def compose_comparison(result: Comparison) -> Figure:
         if is_by_layer
         else counted(len(result.ranking), "method")
     )
-    title = f"{rows} compared on {counted(len(result.names), 'image')}"
-    headline(figure, title, result, ["Each map has its own color scale; best method first."])
+    title = f"{rows} compared on {counted(len(result.names), CALLED[result.maps.ndim - 2])}"
+    notes = ["Each map has its own color scale; best method first."]
+    headline(figure, title, result, [*notes, *note_on_planes(result.maps[0, 0], "the best method's map")])
     return figure
 
 
 def _draw_maps(
     figure: Figure, part: SubplotSpec, result: Comparison, n_images: int, rows_each: int, columns: int
 ) -> None:
+    """What the network saw, and the map of each method, best first."""
     grid = part.subgridspec(n_images * rows_each, columns)
+    at = [result.methods.index(name) for name in result.ranking]
     for i in range(n_images):
-        tiles: list[tuple[str, str, Array]] = [
-            (short_name(result.names[i], 18), short_label(result.targets[i], 18), result.images[i])
-        ]
-        for place, name in enumerate(result.ranking):
-            m = result.methods.index(name)
-            picture = map_overlay(result.images[i], result.maps[m, i], signed=result.signed[m])
-            method, at, layer = in_words(name).partition(" @ ")
-            title = f"{method}\n@ {short_name(layer, 20)}" if at else method
-            tiles.append((title, f"{place + 1}", picture))
-        for n, (name, note, picture) in enumerate(tiles):
+        image, depth = result.images[i], peak_depth(result.maps[at[0], i])
+        for n in range(len(at) + 1):
             ax = figure.add_subplot(grid[i * rows_each + n // columns, n % columns])
-            show(ax, picture)
-            ax.set_title(drawable(name), loc="left", pad=3, **text(size=6.5, color=INK if n else SOFT))
-            if not n:
+            if n:
+                values, title = result.maps[at[n - 1], i], _title(result.ranking[n - 1])
+                show_map(ax, image, values, map_scale(values, signed=result.signed[at[n - 1]]), depth)
+            else:
+                title = short_name(result.names[i], 18)
+                show_input(ax, image, depth)
                 ax.annotate(
-                    drawable(note), (0, 0), (0, -8), xycoords="axes fraction", textcoords="offset points",
-                    **text(size=6.5, color=SOFT),
+                    drawable(short_label(result.targets[i], 18)), (0, 0), (0, -8), xycoords="axes fraction",
+                    textcoords="offset points", **text(size=6.5, color=SOFT),
                 )  # fmt: skip
+            ax.set_title(drawable(title), loc="left", pad=3, **text(size=6.5, color=INK if n else SOFT))
+
+
+def _title(name: str) -> str:
+    method, at, layer = in_words(name).partition(" @ ")
+    return f"{method}\n@ {short_name(layer, 20)}" if at else method

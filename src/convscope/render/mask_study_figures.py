@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from ..results import MaskStudy
+from ..checks import SIDES, Sides
+from ..results import MaskStudy, in_units
 from .colors import SIGNED, Scale
-from .overlays import map_overlay, overlay
+from .map_panels import note_on_planes, peak_depth, show_map
+from .overlays import map_scale
 from .style import (
     ACCENT,
     FONT,
@@ -25,7 +27,6 @@ from .style import (
     plain_labels,
     short_label,
     short_name,
-    show,
     text,
 )  # fmt: skip
 
@@ -41,14 +42,25 @@ def draw_mask_study(ax: Axes, result: MaskStudy) -> None:
         color = LINE_COLORS[_position(result.baselines, baseline) % len(LINE_COLORS)]
         style = ("-", "--", ":")[_position(result.shapes, shape) % 3]
         ax.plot(
-            [result.windows[s] for s in at], result.advantage[at], style, color=color, linewidth=1.4, marker="o",
+            result.resolution_px[at], result.advantage[at], style, color=color, linewidth=1.4, marker="o",
             markersize=3, label=f"{shape} over {baseline}",
         )  # fmt: skip
     s = result.recommended
-    ax.plot(result.windows[s], result.advantage[s], "o", mfc="none", mec=ACCENT, markersize=12, mew=2)
+    ax.plot(
+        result.resolution_px[s],
+        result.advantage[s],
+        "o",
+        mfc="none",
+        mec=ACCENT,
+        markersize=12,
+        mew=2,
+        clip_on=False,
+    )
     plain_axes(ax, grid="y")
-    ax.set_xticks(sorted(set(result.windows)))
-    ax.set_xlabel("window, px", **text(size=7.5, color=SOFT))
+    windows, n_sides = _windows(result), result.maps.ndim - 2
+    ax.set_xticks(list(windows.values()), [in_units(window, n_sides).rpartition(" ")[0] for window in windows])
+    unit = in_units(1, n_sides).partition(" ")[2]
+    ax.set_xlabel(f"window, {unit}", **text(size=7.5, color=SOFT))
     ax.legend(
         frameon=False, prop={"family": FONT, "size": 6.5}, handlelength=3.2,
         loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3,
@@ -59,7 +71,7 @@ def draw_mask_study(ax: Axes, result: MaskStudy) -> None:
 
 def compose_mask_study(result: MaskStudy) -> Figure:
     """The maps of the first image with a row for each shape and baseline; the measures beside them."""
-    rows, sides = _rows(result)[:ROWS], sorted(set(result.windows))
+    rows, sides = _rows(result)[:ROWS], list(_windows(result))
     figure = new_figure(1.25 * len(sides) + 6.2, max(7.2, 1.32 * len(rows) + 1.2))
     parts = figure.add_gridspec(1, 2, width_ratios=[1.25 * len(sides) + 0.6, 5.2])
     _draw_maps(figure, parts[0], result, rows, sides)
@@ -72,13 +84,14 @@ def compose_mask_study(result: MaskStudy) -> Figure:
     notes = ["On each map: insertion minus deletion, the mean over the images. Each map has its own color scale."]
     if len(_rows(result)) > ROWS:
         notes.append(f"The first {ROWS} of {len(_rows(result))} combinations of shape and baseline are shown.")
+    notes += note_on_planes(result.maps[0, 0], "the recommended map")
     title = f"Mask study: {short_name(result.names[0])}, {short_label(result.targets[0])}"
     headline(figure, title, result, notes)
     return figure
 
 
 def _draw_maps(
-    figure: Figure, part: SubplotSpec, result: MaskStudy, rows: list[tuple[str, str]], sides: list[int]
+    figure: Figure, part: SubplotSpec, result: MaskStudy, rows: list[tuple[str, str]], sides: list[int | Sides]
 ) -> None:
     """The grid of maps; the recommended one is framed."""
     grid = part.subgridspec(len(rows), len(sides))
@@ -87,8 +100,10 @@ def _draw_maps(
         for c, window in enumerate(sides):
             s = by_setting[window, shape, baseline]
             ax = figure.add_subplot(grid[r, c])
-            show(ax, map_overlay(result.images[0], result.maps[s, 0], signed=True))
-            ax.set_title("" if r else f"{window} px", loc="center", pad=3, **text(size=8))
+            values = result.maps[s, 0]
+            show_map(ax, result.images[0], values, map_scale(values, signed=True), _depth(result))
+            name = in_units(window, result.maps.ndim - 2)
+            ax.set_title("" if r else name, loc="center", pad=3, **text(size=8))
             ax.annotate(
                 decimal(result.advantage[s]), (1, 0), (-3, 3), va="bottom",
                 xycoords="axes fraction", textcoords="offset points", ha="right",
@@ -104,13 +119,12 @@ def _draw_maps(
 
 
 def _draw_signs(ax: Axes, result: MaskStudy) -> None:
-    """The pixels whose sign depends on the baseline, in blue over the photo."""
+    """The places whose sign depends on the baseline, in blue over the photo."""
     marked = np.where(result.sign_varies[0], -1.0, 0.0)
-    show(ax, overlay(result.images[0], marked, Scale(-1.0, 1.0, SIGNED)))
-    s = result.recommended
-    share = (
-        f"{result.sign_varies[0].mean():.1%} of the pixels, in blue ({result.windows[s]} px {result.shapes[s]})"
-    )
+    show_map(ax, result.images[0], marked, Scale(-1.0, 1.0, SIGNED), _depth(result))
+    s, n_sides = result.recommended, marked.ndim
+    window, places = in_units(result.windows[s], n_sides), SIDES[n_sides][1]
+    share = f"{result.sign_varies[0].mean():.1%} of the {places}, in blue ({window} {result.shapes[s]})"
     heading(ax, "For the target over one baseline, against it over another", share)
 
 
@@ -120,3 +134,13 @@ def _rows(result: MaskStudy) -> list[tuple[str, str]]:
 
 def _position(values: tuple[str, ...], value: str) -> int:
     return list(dict.fromkeys(values)).index(value)
+
+
+def _windows(result: MaskStudy) -> dict[int | Sides, float]:
+    """The different windows, the smallest first, and the side of each."""
+    every = dict(zip(result.windows, result.resolution_px.tolist(), strict=True))
+    return dict(sorted(every.items(), key=lambda one: one[1]))
+
+
+def _depth(result: MaskStudy) -> int:
+    return peak_depth(result.maps[result.recommended, 0])

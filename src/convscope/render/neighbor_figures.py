@@ -54,22 +54,31 @@ def query_label(result: Neighbors, q: int) -> str | None:
 
 
 def draw_neighbors(ax: Axes, result: Neighbors, *, n: int | Sequence[int] | None = None) -> None:
-    """A row of tiles per query, with the query apart on the left. A tile with its text is 1 wide and 1.42 high."""
+    """A row of tiles per query, with the query apart on the left. A tile with its text is 1 wide and 1.42 high.
+
+    Where there are no pictures, as of signals, only the text.
+    """
     chosen, columns = _chosen(result, n), min(COLUMNS, result.indices.shape[1])
+    height = _row_height(result)
     for row, q in enumerate(chosen):
-        top = row * 1.5
-        draw_tile(ax, -0.35, top, thumbnail(result.query_thumbnails, q))
+        top = (row + 1) * height - 1.5
+        if result.thumbnails.size:
+            draw_tile(ax, -0.35, top, thumbnail(result.query_thumbnails, q))
         write_under(ax, -0.35, top, short_name(result.query_names[q], 15), query_label(result, q) or "query", INK)
         for k, neighbor in enumerate(_row(result, q, columns)):
             left = 1.0 + 1.08 * k
             color = WRONG if neighbor.is_wrong else INK
-            draw_tile(
-                ax, left, top, thumbnail(result.thumbnails, neighbor.row), WRONG if neighbor.is_wrong else None
-            )
+            if result.thumbnails.size:
+                framed = WRONG if neighbor.is_wrong else None
+                draw_tile(ax, left, top, thumbnail(result.thumbnails, neighbor.row), framed)
             name = short_label(neighbor.label, 15) if neighbor.label else short_name(neighbor.name, 15)
             write_under(ax, left, top, name, f"{neighbor.score:.3f}", color)
-    ax.set(xlim=(-0.4, 1.0 + 1.08 * columns), ylim=(len(chosen) * 1.5 - 0.1, -0.05), aspect="equal")
+    ax.set(xlim=(-0.4, 1.0 + 1.08 * columns), ylim=(len(chosen) * height - 0.1, -0.05), aspect="equal")
     ax.set_axis_off()
+
+
+def _row_height(result: Neighbors) -> float:
+    return 1.5 if result.thumbnails.size else 0.5
 
 
 def compose_neighbors(result: Neighbors, *, n: int | Sequence[int] | None = None) -> Figure:
@@ -77,7 +86,7 @@ def compose_neighbors(result: Neighbors, *, n: int | Sequence[int] | None = None
     chosen, k = _chosen(result, n), result.indices.shape[1]
     columns = min(COLUMNS, k)
     width = 1.4 + 1.08 * columns
-    figure = new_figure(1.15 * width + 0.2, 0.9 + 1.15 * 1.5 * len(chosen))
+    figure = new_figure(1.15 * width + 0.2, 0.9 + 1.15 * _row_height(result) * len(chosen))
     draw_neighbors(figure.subplots(), result, n=n)
     notes = [f"Left: the query. Numbers: {result.metric}, {which_is_nearer(result.metric)}."]
     n_asked = len(pick(n, len(result.indices), len(result.indices)))

@@ -15,6 +15,7 @@ from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..outputs import GENERATOR, check_output, replace_file
 from ..results import (
+    Array,
     Attribution,
     Comparison,
     Evaluation,
@@ -31,10 +32,12 @@ from ..results import (
     Visualization,
 )
 from .attribution_figures import compose_attribution, draw_attribution
+from .attribution_panels import draw_map
 from .comparison_figures import compose_comparison, draw_comparison
 from .evaluation_figures import compose_evaluation, draw_evaluation
 from .feature_map_figures import compose_feature_maps, draw_feature_maps
 from .filter_figures import compose_filters, draw_filters
+from .map_panels import show_input
 from .mask_study_figures import compose_mask_study, draw_mask_study
 from .neighbor_figures import compose_neighbors, draw_neighbors
 from .prediction_figures import compose_prediction, draw_prediction
@@ -42,6 +45,7 @@ from .projection_figures import compose_projection, draw_projection
 from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
+from .style import new_figure
 from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
@@ -115,7 +119,25 @@ def save_png(result: Result, path: str | Path, *, overwrite: bool = False, **opt
 
 def data_uri(result: Result, **options: Any) -> str:
     """The complete picture as "data:image/png;base64,...", to be embedded in HTML."""
-    return "data:image/png;base64," + base64.b64encode(_png(figure(result, **options), dpi=110)).decode("ascii")
+    return _uri(figure(result, **options))
+
+
+def panel_uri(result: Attribution, n: int) -> str:
+    """A signal, a volume or a vector with its map and its scale, for a page that writes the rest itself."""
+    picture = new_figure(4.4, 2.2)
+    draw_map(picture.subplots(), result, n)
+    return _uri(picture)
+
+
+def input_uri(signal: Array) -> str:
+    """A signal (C, L) by itself."""
+    picture = new_figure(4.4, 2.2)
+    show_input(picture.subplots(), signal, 0)
+    return _uri(picture)
+
+
+def _uri(picture: Figure) -> str:
+    return "data:image/png;base64," + base64.b64encode(_png(picture, dpi=110)).decode("ascii")
 
 
 def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:

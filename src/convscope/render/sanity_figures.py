@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import CHANGED, SAME, Array, SanityCheck
-from .overlays import map_overlay
+from .map_panels import note_on_planes, peak_depth, show_input, show_map
+from .overlays import map_scale
 from .style import (
     ACCENT,
     FONT,
@@ -25,7 +26,6 @@ from .style import (
     plain_labels,
     short_label,
     short_name,
-    show,
     text,
 )  # fmt: skip
 
@@ -70,20 +70,19 @@ def compose_sanity_check(result: SanityCheck) -> Figure:
     grid = parts[0].subgridspec(rows, columns)
     titles = ["trained", *(f"+ {short_name(stage, 14)}" for stage in result.stages)]
     notes = ["the original", *(f"rank correlation {value:.2f}" for value in result.cascading[:, 0])]
-    ax = figure.add_subplot(grid[0, 0])
-    show(ax, result.image)
+    ax, depth = figure.add_subplot(grid[0, 0]), peak_depth(result.maps[0])
+    show_input(ax, result.image, depth)
     heading(ax, short_name(result.name, 20), short_label(result.target, 22))
     for n, (title, note, values) in enumerate(zip(titles, notes, result.maps, strict=True), start=1):
         ax = figure.add_subplot(grid[n // columns, n % columns])
-        show(ax, map_overlay(result.image, values, signed=result.signed))
+        show_map(ax, result.image, values, map_scale(values, signed=result.signed), depth)
         heading(ax, title, note)
     below = parts[1].subgridspec(1, 2, width_ratios=[1.9, 1])
     draw_sanity_check(figure.add_subplot(below[0]), result)
     _draw_labels(figure.add_subplot(below[1]), result)
     caption = f"From left to right, more layers are random, starting with the last one. {result.verdict}."
-    headline(
-        figure, f"{capital(in_words(result.checked))}: does the map depend on the network?", result, [caption]
-    )
+    notes = [caption, *note_on_planes(result.maps[0], "the original map")]
+    headline(figure, f"{capital(in_words(result.checked))}: does the map depend on the network?", result, notes)
     return figure
 
 

@@ -17,18 +17,23 @@ LANES = 12  # channels that are drawn, one above the other
 COLUMNS = 2000  # of the background: more cannot be seen
 
 
-def draw_signal(ax: Axes, result: Attribution, n: int, note: str) -> None:
+def draw_signal(ax: Axes, result: Attribution, n: int) -> None:
     """Signal n: a line for each channel, and its map behind them."""
     signal, scale = np.asarray(result.images[n], np.float64), map_scale(result.values[n], signed=result.signed)
-    low, high = _draw_lines(ax, signal[:LANES])
-    _draw_background(ax, result.values[n], scale, low, high)
+    low, high = draw_lines(ax, signal)
+    draw_background(ax, result.values[n], scale, low, high)
     plain_axes(ax)
+    if len(signal) == 1:
+        ax.set_ylabel("input", **text(size=7.5, color=SOFT))
+    else:
+        n_lanes = min(len(signal), LANES)
+        ax.set_yticks(np.arange(n_lanes)[::-1], [str(channel) for channel in range(n_lanes)])
+        ax.set_ylabel("channel", **text(size=7.5, color=SOFT))
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.set_xlim(-0.5, signal.shape[1] - 0.5)
     ax.set_ylim(low, high)
     ax.set_xlabel("sample", **text(size=7.5, color=SOFT))
-    heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
-    color_bar(ax, scale, result.unit)
+    color_bar(ax, scale, result.unit, width=0.02)
 
 
 def compose_signals(result: Attribution, rows: list[int], notes_of: list[str]) -> tuple[Figure, list[str]]:
@@ -37,7 +42,8 @@ def compose_signals(result: Attribution, rows: list[int], notes_of: list[str]) -
     height = 1.9 if n_channels == 1 else 0.9 + 0.42 * min(n_channels, LANES)
     figure = new_figure(9.0, 0.9 + len(rows) * (height + 0.5))
     for ax, n, note in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, notes_of, strict=True):
-        draw_signal(ax, result, n, note)
+        draw_signal(ax, result, n)
+        heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     notes = []
     if n_channels > LANES:
         notes.append(f"The first {LANES} of {n_channels} channels are shown.")
@@ -48,28 +54,25 @@ def compose_signals(result: Attribution, rows: list[int], notes_of: list[str]) -
     return figure, notes
 
 
-def _draw_lines(ax: Axes, signal: Array) -> tuple[float, float]:
+def draw_lines(ax: Axes, signal: Array) -> tuple[float, float]:
     """The channels (C, L): one on an axis of its own values, several in lanes; from where to where they reach."""
-    places = np.arange(signal.shape[1])
-    lines = signal
-    if len(signal) == 1:
-        margin = 0.08 * float(np.ptp(signal)) or 1.0
-        low, high = float(signal.min()) - margin, float(signal.max()) + margin
-        ax.set_ylabel("input", **text(size=7.5, color=SOFT))
+    lines = np.asarray(signal[:LANES], np.float64)
+    if len(lines) == 1:
+        margin = 0.08 * float(np.ptp(lines)) or 1.0
+        low, high = float(lines.min()) - margin, float(lines.max()) + margin
     else:
-        least, spread = signal.min(axis=1, keepdims=True), np.ptp(signal, axis=1, keepdims=True)
-        middles = np.arange(len(signal))[::-1, None]
-        lines = middles + 0.8 * ((signal - least) / np.where(spread > 0, spread, 1.0) - 0.5)
-        low, high = -0.5, len(signal) - 0.5
-        ax.set_yticks(middles[:, 0], [str(channel) for channel in range(len(signal))])
-        ax.set_ylabel("channel", **text(size=7.5, color=SOFT))
+        least, spread = lines.min(axis=1, keepdims=True), np.ptp(lines, axis=1, keepdims=True)
+        middles = np.arange(len(lines))[::-1, None]
+        lines = middles + 0.8 * ((lines - least) / np.where(spread > 0, spread, 1.0) - 0.5)
+        low, high = -0.5, len(lines) - 0.5
     halo = [Stroke(linewidth=2.6, foreground="white"), Normal()]  # or it would vanish on a dark color
     for line in lines:
-        ax.plot(places, line, color=INK, linewidth=1.0, path_effects=halo, zorder=2)
+        ax.plot(line, color=INK, linewidth=1.0, path_effects=halo, zorder=2)
     return low, high
 
 
-def _draw_background(ax: Axes, values: Array, scale: Scale, low: float, high: float) -> None:
+def draw_background(ax: Axes, values: Array, scale: Scale, low: float, high: float) -> None:
+    """The colors of a map (L,) behind its signal, from ``low`` to ``high``."""
     box = (-0.5, len(values) - 0.5, low, high)
     colors = scale.colors(_strongest(values))[None]
     ax.imshow(colors, extent=box, aspect="auto", interpolation="nearest", zorder=1)

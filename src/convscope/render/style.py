@@ -71,7 +71,9 @@ def show(ax: Axes, image: Array, *, sharp: bool = False) -> None:
 
 def frame(ax: Axes) -> None:
     """A frame around a picture that stands out."""
-    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=ACCENT, linewidth=3))
+    ax.add_patch(
+        Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=ACCENT, linewidth=3, zorder=3)
+    )
 
 
 def outline(ax: Axes, box: Sequence[float]) -> None:

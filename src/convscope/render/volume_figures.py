@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from .overlays import map_scale, overlay
 from .style import color_bar, heading, new_figure, short_label, short_name, show, text
 
 FRAMES = 12  # of a video
+SLICES = 8  # of a volume, below its planes
 GAP = 2  # pixels between pictures that are drawn side by side
 _SIDES = ("depth", "height", "width")
 
@@ -28,40 +30,45 @@ class Plane(NamedTuple):
     across: int
 
 
-def draw_volume(ax: Axes, result: Attribution, n: int, note: str, *, as_video: bool) -> None:
+def draw_volume(ax: Axes, result: Attribution, n: int, *, as_video: bool) -> None:
     """Volume n: the three planes, or with ``as_video`` the frames, side by side."""
-    scale = map_scale(result.values[n], signed=result.signed)
     if as_video:
         numbers = shown_frames(result.values[n])
         pictures, columns = _frames(result, n, numbers), columns_for(len(numbers), 6)
+        labels = [f"frame {number}" for number in numbers]
     else:
         planes = planes_of(result, n)
         height, width = (max(plane.picture.shape[side] for plane in planes) for side in (0, 1))
         pictures = np.stack([_padded(plane.picture, height, width) for plane in planes])
-        numbers, columns = [plane.at for plane in planes], 3
+        labels, columns = [f"{_SIDES[plane.cuts]} {plane.at}" for plane in planes], 3
+    _show_side_by_side(ax, pictures, labels, columns)
+    color_bar(ax, map_scale(result.values[n], signed=result.signed), result.unit, width=0.02)
+
+
+def _show_side_by_side(ax: Axes, pictures: Array, labels: Sequence[str], columns: int) -> None:
     show(ax, tile(pictures, columns, gap=GAP), sharp=True)
-    for i, number in enumerate(numbers):
+    for i, label in enumerate(labels):
         top, left = corner(i, columns, (pictures.shape[1], pictures.shape[2]), GAP)
-        label = f"frame {number}" if as_video else f"{_SIDES[i]} {number}"
         ax.annotate(label, (left, top), (2, -7), textcoords="offset points", **_on_picture())
-    heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
-    color_bar(ax, scale, result.unit)
 
 
 def compose_volumes(
     result: Attribution, rows: list[int], notes_of: list[str], *, as_video: bool
 ) -> tuple[Figure, list[str]]:
-    """A row for each of these volumes, and what to say below them; ``notes_of`` stand above each."""
+    """The planes and a montage of each of these volumes, and what to say below; ``notes_of`` stand above each."""
     if as_video:
         return _compose_frames(result, rows, notes_of)
     sides = result.values.shape[1:]
     widths = [sides[2], sides[2], sides[1]]
     inches = 9.0 / sum(widths)
-    figure = new_figure(10.6, 0.9 + len(rows) * (inches * max(sides[0], sides[1]) + 0.9))
-    axes = figure.subplots(len(rows), 3, squeeze=False, gridspec_kw={"width_ratios": widths})
-    for row, n, note in zip(axes, rows, notes_of, strict=True):
+    slices = _evenly(sides[0], SLICES)
+    heights = [inches * max(sides[0], sides[1]), 9.0 / len(slices) * sides[1] / sides[2]]
+    figure = new_figure(10.6, 0.9 + len(rows) * (sum(heights) + 1.0))
+    grid = figure.add_gridspec(2 * len(rows), 3, width_ratios=widths, height_ratios=heights * len(rows))
+    for place, (n, note) in enumerate(zip(rows, notes_of, strict=True)):
         planes = planes_of(result, n)
         peak = [plane.at for plane in planes]
+        row = [figure.add_subplot(grid[2 * place, column]) for column in range(3)]
         for ax, plane in zip(row, planes, strict=True):
             show(ax, plane.picture, sharp=True)
             ax.axhline(peak[plane.down], color="white", linewidth=0.7, linestyle=(0, (2, 3)))
@@ -74,7 +81,11 @@ def compose_volumes(
                 name = f"{short_name(result.names[n])}: {short_label(result.targets[n])}"
                 heading(ax, name, f"{note} · {where}, {what}")
         color_bar(row[-1], map_scale(result.values[n], signed=result.signed), result.unit)
-    return figure, ["Three planes through the strongest value, where the dotted lines cross."]
+        below = figure.add_subplot(grid[2 * place + 1, :])
+        _show_side_by_side(below, _frames(result, n, slices), [f"depth {at}" for at in slices], len(slices))
+    return figure, [
+        "Three planes through the strongest value, where the dotted lines cross; below, slices along the depth."
+    ]
 
 
 def _compose_frames(result: Attribution, rows: list[int], notes_of: list[str]) -> tuple[Figure, list[str]]:
@@ -84,7 +95,8 @@ def _compose_frames(result: Attribution, rows: list[int], notes_of: list[str]) -
     inches = 9.0 / columns * height / width * -(-shown // columns)
     figure = new_figure(10.6, 0.9 + len(rows) * (inches + 0.6))
     for ax, n, note in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, notes_of, strict=True):
-        draw_volume(ax, result, n, note, as_video=True)
+        draw_volume(ax, result, n, as_video=True)
+        heading(ax, f"{short_name(result.names[n])}: {short_label(result.targets[n])}", note)
     left_out = [f"{shown} of {n_frames} frames, evenly spread."] if shown < n_frames else []
     return figure, ["All frames of a video share one color scale.", *left_out]
 
@@ -107,7 +119,11 @@ def _across(plane: Plane) -> str:
 
 def shown_frames(values: Array) -> list[int]:
     """The numbers of at most `FRAMES` frames of a map (D, H, W), evenly spread."""
-    return sorted({int(at) for at in np.linspace(0, len(values) - 1, min(FRAMES, len(values))).round()})
+    return _evenly(len(values), FRAMES)
+
+
+def _evenly(count: int, at_most: int) -> list[int]:
+    return sorted({int(at) for at in np.linspace(0, count - 1, min(at_most, count)).round()})
 
 
 def _frames(result: Attribution, n: int, numbers: list[int]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +14,10 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..checks import InputShape
-from ..errors import LayerError, ModelError, ParameterError
+from ..errors import LayerError, ModelError, NotPicturesError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
-from ..models import Model, check_tensor
+from ..models import Model, are_tensors, check_tensor
 from ..progress import StageProgress
 from ..registry import method_keys
 from ..results import (
@@ -82,12 +82,17 @@ def compose(
     shown, n_given = _first(images)
     target = _first_targets(target)
     prediction = model.predict(shown, progress=stage("predict"))
-    chosen = choose_layers(model, model.inputs(shown).shape) if layer is None else layer
+    whole, packed = model.together(shown)  # of several inputs, the network as a function of all of them
+    shape = whole.inputs(packed).shape
+    is_picture = whole.packing is None and len(shape) == 3
+    if layer is not None and len(shape) != 3:
+        raise ParameterError("layer: feature maps of signals and volumes have no picture; leave it out")
+    chosen = choose_layers(whole, shape) if layer is None else layer
     maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
     lying = None if collection is None else collect(model, collection, shown, stage("embed"))
     explained, left_out = _explain(model, shown, names, target, stage)
     evidence = None
-    if explained:
+    if explained and not are_tensors(shown):
         evidence = evaluate(
             model,
             shown,
@@ -97,9 +102,10 @@ def compose(
             n_steps=STEPS,
             progress=stage("evaluate"),
         )
-    wanted = _distinct_targets(target, prediction)
+    wanted = _distinct_targets(target, prediction) if is_picture else []
+    size_px = None if model.preprocessing else (shape[-2], shape[-1])
     liked = tuple(
-        visualize(model, target=one, progress=stage(f"visualize {i + 1}"))
+        visualize(model, target=one, size_px=size_px, progress=stage(f"visualize {i + 1}"))
         for i, one in enumerate(wanted[:VISUALIZATIONS])
     )
     return Contents(
@@ -126,7 +132,11 @@ def _explain(
     for name in names:
         try:
             explained[name] = ATTRIBUTIONS[name](model, shown, target=target, progress=stage(name))
-        except (LayerError, ModelError) as error:  # such as a network without feature maps, gradients or attention
+        except (
+            LayerError,
+            ModelError,
+            NotPicturesError,
+        ) as error:  # such as a network without feature maps, gradients or attention
             left_out.append(f"{name}: {error}")
             if not explained and name == names[-1]:
                 raise
@@ -143,10 +153,12 @@ def choose_layers(model: Model, shape: InputShape) -> list[str]:
     last_of: dict[tuple[int, ...], str] = {}
     for layer in structure.layers:
         best = last_of.get(layer.shape[1:])
-        if layer.is_spatial and (best is None or layer.name.count(".") <= best.count(".")):
+        is_map = layer.is_spatial and len(layer.shape) == 3
+        if is_map and (best is None or layer.name.count(".") <= best.count(".")):
             last_of[layer.shape[1:]] = layer.name
-    if structure.last_spatial is not None:  # only pooling follows it at its resolution
-        last_of[structure.last_spatial.shape[1:]] = structure.last_spatial.name
+    last = structure.last_spatial  # only pooling follows it at its resolution
+    if last is not None and len(last.shape) == 3:
+        last_of[last.shape[1:]] = last.name
     names = list(last_of.values())
     places = np.linspace(0, len(names) - 1, min(LAYERS, len(names))).round().astype(int)
     return [names[i] for i in places]
@@ -154,11 +166,11 @@ def choose_layers(model: Model, shape: InputShape) -> list[str]:
 
 def _first(images: Any) -> tuple[Any, int]:
     """The images to be shown in detail, and how many there are in all."""
-    found = (
-        check_tensor(images, None, pictures="a report shows pictures")
-        if isinstance(images, torch.Tensor)
-        else load_images(images)
-    )
+    if are_tensors(images):
+        values = dict(images) if isinstance(images, Mapping) else dict(enumerate(images))
+        first = {name: value[:IMAGES] for name, value in values.items()}
+        return first if isinstance(images, Mapping) else tuple(first.values()), max(map(len, values.values()))
+    found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
     return found[:IMAGES], len(found)
 
 

@@ -14,15 +14,21 @@ from ..render import (
     attribution_scale,
     channel_tiles,
     image_uri,
+    input_uri,
     is_grainy,
+    panel_uri,
+    peak_depth,
     top_units,
 )
-from ..results import CONTROLS, Attribution, Evaluation, FeatureMaps
+from ..results import CONTROLS, Array, Attribution, Evaluation, FeatureMaps
 from .wording import caption, number
 
 View = dict[str, Any]
 
 TILE_PX = 112  # about the size of a tile on the page; more pixels would only make the file larger
+
+
+_PANELS = {"Signal": "behind the signal", "Volume": "three planes through its peak", "Vector": "value by value"}
 
 
 def method_view(result: Attribution) -> View:
@@ -33,7 +39,16 @@ def method_view(result: Attribution) -> View:
 
 
 def attribution_views(result: Attribution, n: int) -> list[View]:
-    """The overlay; where that alone would be illegible, the map by itself comes before it."""
+    """The overlay; where that alone would be illegible, the map by itself comes before it.
+
+    Of signals, volumes and vectors a panel with its own scale; of several inputs the same for each.
+    """
+    if result.given:
+        return [
+            view | {"kind": f"{name}, {view['kind']}"}
+            for name in result.given
+            for view in attribution_views(result.of_input(name), n)
+        ]
     scale = attribution_scale(result, n)
     method = result.provenance.method
     about = {
@@ -44,6 +59,8 @@ def attribution_views(result: Attribution, n: int) -> list[View]:
         "caption": caption(result),
         "is_zero": not result.values[n].any(),
     }
+    if (what := kind_of(result.images[n])) != "Photo":
+        return [{**about, "bar": None, "kind": _PANELS[what], "uri": panel_uri(result, n), "is_sharp": False}]
     views = [
         {**about, "kind": "over the photo", "uri": image_uri(attribution_overlay(result, n)), "is_sharp": False}
     ]
@@ -52,6 +69,19 @@ def attribution_views(result: Attribution, n: int) -> list[View]:
             0, {**about, "kind": "by itself", "uri": image_uri(attribution_map(result, n)), "is_sharp": True}
         )
     return views
+
+
+def kind_of(image: Array) -> str:
+    """What the network saw: a photo (H, W, 3), a signal (C, L), a volume (D, H, W, 3) or a vector (D,)."""
+    return {1: "Vector", 2: "Signal", 3: "Photo", 4: "Volume"}[image.ndim]
+
+
+def photo_uri(result: Attribution, n: int) -> str:
+    """What the network saw of image n, of a volume the plane of the strongest value."""
+    image = result.images[n]
+    if kind_of(image) == "Photo":
+        return image_uri(image, "jpeg")
+    return image_uri(image[peak_depth(result.values[n])], "jpeg") if image.ndim == 4 else input_uri(image)
 
 
 def badge(evidence: Evaluation | None, result: Attribution, n: int) -> View | None:

@@ -15,7 +15,7 @@ from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
 from .collection_view import collection_view
 from .contents import IMAGES, Contents
-from .image_views import attribution_views, badge, layer_views, method_view
+from .image_views import attribution_views, badge, kind_of, layer_views, method_view, photo_uri
 from .short_paths import without_folders
 from .templates import template
 from .wording import caption, number
@@ -104,7 +104,8 @@ def _image(contents: Contents, n: int) -> View:
     ]
     return {
         "name": PurePath(name).name or name,
-        "photo": image_uri(contents.attributions[0].images[n], "jpeg"),
+        "photo": photo_uri(contents.attributions[0], n),
+        "is": kind_of(contents.attributions[0].images[n]),
         "top": top,
         "maps": [
             view | {"badge": badge(contents.evidence, result, n)}

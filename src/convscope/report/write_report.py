@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..arguments import checks_arguments
 from ..embedding.source import is_source, is_stored
 from ..images import ImageSet, load_images
-from ..models import Model, as_model
+from ..models import Model, are_tensors, as_model
 from ..outputs import check_output, replace_file
 from ..progress import StageProgress
 from ..store.keys import path_of
@@ -44,8 +44,9 @@ def report(
 
     Args:
         model: a `Model` or a module.
-        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed. The first 12 are shown
-            in detail, and the report says how many are left out.
+        images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed, also signals, volumes
+            and several inputs, of which there are no feature maps and no visualizations. The first 12 are shown in
+            detail, and the report says how many are left out.
         output: path of the HTML file. Its folder is created if needed; an older report is replaced.
         collection: where to look for neighbors: a folder or other images, or vectors that this network has made
             before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read.
@@ -74,8 +75,9 @@ def report(
         passes per class.
     """
     output = Path(output)
-    images = images if isinstance(images, Tensor) else load_images(images)
     model = as_model(model)
+    if not isinstance(images, Tensor) and not (model.several is not None and are_tensors(images)):
+        images = load_images(images)
     collection = None if collection is None else open_collection(collection, model)
     check_output(output, inputs=_inputs(images, collection), overwrite=overwrite)
     contents = compose(

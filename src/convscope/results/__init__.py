@@ -7,7 +7,7 @@ from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
-from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
+from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Summary",
     "TrainingStrip",
     "Visualization",
+    "in_units",
     "plain_values",
     "probabilities",
     "versions",

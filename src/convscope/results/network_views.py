@@ -78,7 +78,8 @@ class Attribution(Result):
     negative values, which speak against the target; ``unit`` is the unit of a value. ``layers`` are the maps
     (N, H, W) that ``values`` combines, by name, where there are several. ``inputs`` are the maps of several inputs
     that were explained together, by name and each in the shape of its input, (N, *shape); ``values`` then shows
-    the first image among them.
+    the first image among them. ``given`` has what the network saw of each, as ``images`` has it, and of
+    vectors the values; `of_input` gives the map of one as a result of its own.
     ``boxes`` has for each map the (left, top, right, bottom) of its `Detection`, in pixels, or None; it is empty
     where no target has a box.
     """
@@ -92,7 +93,27 @@ class Attribution(Result):
     signed: bool = True
     layers: Mapping[str, Array] = field(default_factory=dict)
     inputs: Mapping[str, Array] = field(default_factory=dict)
+    given: Mapping[str, Array] = field(default_factory=dict)
     boxes: tuple[tuple[float, ...] | None, ...] = ()
+
+    @checks_arguments
+    def of_input(self, name: str) -> Attribution:
+        """The map of one of several ``inputs``: as if it had been the only one, with the scores of all.
+
+        The channels of an image, a signal or a volume become one map: their sum, or where values have no sign the
+        largest. Of a vector both ``values`` and ``images`` are (N, D).
+
+        Raises:
+            ParameterError: no input with this name was explained, or a result saved without what was given.
+        """
+        if name not in self.given:
+            raise ParameterError(f"input {shown(name)}: expected one of {', '.join(self.given) or 'none'}")
+        values, images = self.inputs[name], self.given[name]
+        if values.ndim > 2:
+            values = values.sum(axis=1) if self.signed else values.max(axis=1)
+        else:
+            values, images = (of.reshape(len(values), -1) for of in (values, images))
+        return replace(self, values=values, images=images, layers={}, inputs={}, given={})
 
     @classmethod
     def _joined(cls, parts: Sequence[Attribution], seconds: float) -> Attribution:
@@ -109,6 +130,7 @@ class Attribution(Result):
             values=np.concatenate([part.values for part in parts]),
             layers={name: np.concatenate([part.layers[name] for part in parts]) for name in first.layers},
             inputs={name: np.concatenate([part.inputs[name] for part in parts]) for name in first.inputs},
+            given={name: np.concatenate([part.given[name] for part in parts]) for name in first.given},
             targets=tuple(name for part in parts for name in part.targets),
             boxes=tuple(box for part in parts for box in part.boxes),
             scores=np.concatenate([part.scores for part in parts]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arguments import checks_arguments
+from ..checks import Sides
 from ..errors import ParameterError
 from ..texts import counted, printable
 from .base import Array, Result
@@ -15,6 +16,7 @@ from .text_tables import aligned, seconds_cell
 # Limits on |rank correlation|: up to CHANGED a map counts as changed, from SAME on as much the same, and between
 # them it is doubtful. The mean over five unrelated maps of 7 x 7 cells stays below CHANGED 19 times out of 20.
 CHANGED, SAME = 0.4, 0.6
+_UNITS = {1: "samples", 2: "px", 3: "voxels"}  # by the number of sides
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -25,8 +27,8 @@ class SanityCheck(Result):
     SSIM with the original map after this stage and all stages before it became random; ``independent`` (S, 2):
     after this stage alone did. ``labels`` (L, 2): the same for the maps of the classes ``label_names``.
     Correlations keep their sign, but their size decides: a map with bright and dark exchanged still is that map.
-    ``maps`` (S + 1, H, W): the original, then the cascade. ``passes_weights`` and ``passes_labels`` are None where
-    doubtful.
+    ``maps`` (S + 1, H, W), as an `Attribution` has them: the original, then the cascade. ``passes_weights`` and
+    ``passes_labels`` are None where doubtful.
     """
 
     checked: str
@@ -61,20 +63,27 @@ class SanityCheck(Result):
         return "\n".join([printable(about), *aligned(self.rows()), verdict, f"  {self.provenance.caption}"])
 
 
+def in_units(window: int | Sides, n_sides: int) -> str:
+    """A window in words: "24 px" of pictures, "24 samples" of signals, "4 × 8 × 8 voxels" of volumes."""
+    sides = (window,) if isinstance(window, int) else window
+    return f"{' × '.join(map(str, sides))} {_UNITS[n_sides]}"
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MaskStudy(Result):
     """Occlusion with S settings of window, shape and baseline, on N images.
 
-    ``windows`` (px), ``shapes`` and ``baselines`` (S,) define the settings; ``maps`` (S, N, H, W) are theirs.
+    ``windows`` (px, one number or one for each side), ``shapes`` and ``baselines`` (S,) define the settings;
+    ``maps`` (S, N, H, W) are theirs, (S, N, L) of signals and (S, N, D, H, W) of volumes.
     ``deletion`` and ``insertion`` (S, N): areas under the curves, the mean over the baselines "mean" and "blur".
     ``alike`` (S, S): rank correlations between the maps of two settings; ``agreement`` (S,): their mean over the
-    other settings. ``resolution_px`` (S,): the side of what is hidden at once. ``n_masks`` and ``seconds`` (S,):
-    the cost. ``recommended`` is the number of the best setting, ``reason`` why in words. ``sign_varies`` (N, H, W)
-    marks pixels that speak for the target over one baseline and against it over another, at the recommended window
-    and shape.
+    other settings. ``resolution_px`` (S,): the side of what is hidden at once, of several the geometric mean.
+    ``n_masks`` and ``seconds`` (S,): the cost. ``recommended`` is the number of the best setting, ``reason`` says
+    why. ``sign_varies`` (N, H, W) marks pixels that are for the target over one baseline and against it over
+    another, at the recommended window and shape.
     """
 
-    windows: tuple[int, ...]
+    windows: tuple[int | Sides, ...]
     shapes: tuple[str, ...]
     baselines: tuple[str, ...]
     maps: Array
@@ -102,7 +111,7 @@ class MaskStudy(Result):
         """One setting in words."""
         if s >= len(self.windows):
             raise ParameterError(f"s={s}: there are {len(self.windows)} settings, counted from 0")
-        return f"{self.windows[s]} px {self.shapes[s]} over {self.baselines[s]}"
+        return f"{in_units(self.windows[s], self.maps.ndim - 2)} {self.shapes[s]} over {self.baselines[s]}"
 
     def rows(self) -> list[tuple[str, ...]]:
         """A table of text: a heading, then a row per setting, best first."""

@@ -13,9 +13,9 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..checks import Pair, as_pair, unfit
-from ..errors import Interrupted, ParameterError
+from ..errors import Interrupted, NotPicturesError, ParameterError
 from ..execution import differentiable
-from ..models import Model, as_model
+from ..models import CONVOLUTIONS, Model, as_model
 from ..progress import Progress
 from ..results import Array, Visualization
 from ..targets import describe, is_of_classes, note_on_scores
@@ -105,6 +105,7 @@ def visualize(
     """
     started = time.perf_counter()
     model = as_model(model)
+    _check_makes_pictures(model)
     generator = torch.Generator().manual_seed(seed)
     with differentiable(model.module):
         image = _first(model, start, size_px, generator)
@@ -133,6 +134,16 @@ def visualize(
     if stopped:
         raise Interrupted(result)
     return result
+
+
+def _check_makes_pictures(model: Model) -> None:
+    """`NotPicturesError` for a network whose convolutions are all for signals or volumes."""
+    kinds = {type(m).__name__ for m in model.module.modules() if isinstance(m, CONVOLUTIONS)}
+    if kinds and not any("2d" in kind for kind in kinds):
+        raise NotPicturesError(
+            f"visualize makes pictures (C, H, W), and this network has {', '.join(sorted(kinds))} alone: "
+            "feature_maps and the attribution methods take signals and volumes"
+        )
 
 
 class _Film:
@@ -231,6 +242,7 @@ def _first(model: Model, start: Start, size_px: int | Pair | None, generator: to
         if isinstance(start, str) and not os.path.exists(start):
             raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
         inputs = model.inputs(start)
+        inputs.need_pictures("visualize")
         if len(inputs) != 1:
             raise ParameterError(f"start: {len(inputs)} images; expected one")
         x = next(inputs.batches(1)).x
