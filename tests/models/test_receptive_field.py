@@ -280,7 +280,7 @@ class Framed(nn.Module):
 
 
 def rows_seen(module: nn.Module, n_channels: int, size: int) -> dict[str, list[tuple[int, int] | None]]:
-    """For each row of each layer, the first input row that makes it NaN, and the one behind the last; None in pads."""
+    """For each row of each layer, the first input row that makes it NaN, and the one behind the last; or None."""
     seen: dict[str, torch.Tensor] = {}
     for name, child in module.named_modules():
         child.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, out.detach().clone()))
@@ -310,7 +310,7 @@ def rows_stated(layer: Layer, size: int) -> list[tuple[int, int]]:
         nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, 5, 2, 1)),
         nn.Sequential(nn.Conv2d(2, 2, 4, 2, 1), nn.AvgPool2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=2)),
         nn.Sequential(Framed(), nn.Conv2d(2, 2, 3, 2), Framed(), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(2, 2, 3), Branches(nn.Conv2d(2, 2, 3, padding=(2, 1)), nn.Conv2d(2, 2, (5, 3), padding=(3, 1)))),
+        Branches(nn.Conv2d(2, 2, 3, padding=(2, 1)), nn.Conv2d(2, 2, (5, 3), padding=(3, 1))),
         nn.Sequential(nn.Conv2d(2, 2, 2, 2), nn.PixelShuffle(1), Residual(nn.Conv2d(2, 2, 3, padding=1))),
     ],
 )  # fmt: skip

@@ -30,8 +30,8 @@ class Layer:
     out. ``receptive_field`` is the (height, width) in input pixels that one value can depend on, None for the
     whole image. For signals ``shape`` is (C, L), for volumes (C, D, H, W), and ``receptive_field`` is alike.
     ``held`` is the layout in the module itself, which `as_maps` converts. Along each side, the value at place i
-    depends on the input pixels from ``first`` + i * ``step`` up to, but without, ``last`` + i * ``step``, as far as
-    they lie in the image; ``pixels`` has these three for each side, and is empty for the whole image.
+    depends on the input pixels from ``first`` + i * ``step`` up to, but without, ``last`` + i * ``step``, as far
+    as they lie in the image; ``pixels`` has these three for each side, and is empty for the whole image.
     """
 
     name: str
