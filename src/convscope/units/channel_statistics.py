@@ -13,7 +13,7 @@ from .scan_state import ScanState
 
 LEVELS = np.array([0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1])
 BINS = 32
-_BLOCK = 8_000_000  # values that are sorted at once
+_BLOCK = 500_000  # peaks that are sorted at once, which takes some 40 bytes each
 
 
 def statistics(

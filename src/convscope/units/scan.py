@@ -10,26 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..arguments import checks_arguments
 from ..errors import ImageError, Interrupted, LayerError
-from ..execution import evaluating, read_at
 from ..models import Layer, Model, as_model
 from ..progress import Progress
 from ..results import UnitScan
 from ..texts import counted
-from .channel_readings import Reading, n_places, read_layer
+from .channel_readings import n_places
 from .channel_statistics import LEVELS, statistics
 from .scan_folder import publish, scan_folder
-from .scan_state import COLUMNS, Rows, ScanState
+from .scan_state import ScanState
+from .scan_turns import Work, fill
 from .scanned_images import ScannedImages
 
-_TURN, _TURN_ELSEWHERE = 64, 512  # images between two moments at which a run can go on; elsewhere than on a CPU
 _STAGES = 4  # layers by default, at most
-_NOT_FINITE = "the network gives NaN or infinite values"
-_TYPES = {"peaks": np.float32, "places": np.int32, "means": np.float32, "silent": np.int32}
 
 
 @checks_arguments
@@ -77,6 +73,7 @@ def scan(
     more while the result is made. With N images and C channels the result has N * C values on disk.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
         >>> found = scan(net, torch.randn(6, 3, 8, 8), layers="1", labels=["cat", "dog"] * 3)
         >>> found.auroc("1").shape, len(found.top("1", 0, k=5))
@@ -96,7 +93,7 @@ def scan(
         seen = state.images
         todo = [i for i, key in enumerate(keys) if key not in seen or seen[key].stamp != stamps[i]]
         try:
-            _fill(state, model, given, chosen, todo, (keys, stamps), progress)
+            fill(state, Work(model, given, chosen, keys, stamps), todo, progress)
         except KeyboardInterrupt as error:
             if output is None and state.n_rows:
                 note = f"interrupted after {state.n_rows} of {len(given)} images"
@@ -148,77 +145,6 @@ def _state_in(
         yield ScanState(Path(name), about, layers), Path(name)
 
 
-def _fill(
-    state: ScanState,
-    model: Model,
-    given: ScannedImages,
-    layers: list[Layer],
-    todo: Sequence[int],
-    known: tuple[list[str], list[str]],
-    progress: Progress | None,
-) -> None:
-    """Run the network on the images to do, a turn at a time.
-
-    Batches begin anew in each turn, so that a run that goes on has the same batches as one that was never stopped,
-    and thereby the same values.
-    """
-    size, n_done = _TURN if model.device.type == "cpu" else _TURN_ELSEWHERE, len(given) - len(todo)
-    try:
-        with evaluating(model.module):
-            for first in range(0, len(todo), size):
-                numbers = todo[first : first + size]
-                _turn(state, model, given, layers, numbers, known)
-                if progress:
-                    progress(n_done + first + len(numbers), len(given))
-    finally:
-        state.write()  # also on Ctrl-C
-
-
-def _turn(
-    state: ScanState,
-    model: Model,
-    given: ScannedImages,
-    layers: list[Layer],
-    numbers: Sequence[int],
-    known: tuple[list[str], list[str]],
-) -> None:
-    by_name = {layer.name: layer for layer in layers}
-    read, readings = list[int](), list[dict[str, Reading]]()
-    inputs = given.inputs(numbers)
-    try:
-        for batch in model.batches(inputs):
-            found = read_at(model.module, batch.x, list(by_name), lambda name, x, _: read_layer(x, by_name[name]))
-            read += [numbers[i] for i in batch.positions]
-            readings.append(found)
-    except ImageError:  # also where none of these can be read
-        if not given.skips_errors:
-            raise
-    there = set(read)
-    unread = [number for number in numbers if number not in there]
-    errors = dict(zip(unread, inputs.skipped[len(given.unreadable) :], strict=True))
-    joined = {
-        name: Reading(*map(torch.cat, zip(*(found[name] for found in readings), strict=True))) for name in by_name
-    } if readings else {}  # fmt: skip
-    good = np.ones(len(read), bool)
-    for reading in joined.values():
-        good &= (reading.peaks + reading.means).isfinite().all(dim=1).cpu().numpy()
-    errors |= {n: f"{given.names[n]}: {_NOT_FINITE}" for n, is_good in zip(read, good, strict=True) if not is_good}
-    moments, values = dict(state.moments), {}
-    for layer in layers:
-        reading = joined.get(layer.name)
-        if reading is not None and good.any():
-            kept = reading.samples[torch.from_numpy(good).to(reading.samples.device)]
-            moments[layer.name] = moments[layer.name].plus(kept.flatten(0, 1))
-        for column in COLUMNS:
-            table = np.empty((0, layer.shape[0]), np.float32)
-            if reading is not None:
-                table = getattr(reading, column).cpu().numpy()[good]
-            values[column, layer.name] = table.astype(_TYPES[column])
-    ordered = [n for n, is_good in zip(read, good, strict=True) if is_good] + list(errors)
-    keys, stamps = ([column[n] for n in ordered] for column in known)
-    state.add(Rows(keys, stamps, [errors.get(n, "") for n in ordered], values), moments)
-
-
 def _result(
     state: ScanState,
     folder: Path,
@@ -264,15 +190,15 @@ def _result(
             "scan",
             {"layers": names, "k": k},
             started,
-            notes=(*given.notes, *notes, *_small_sample(len(used))),
+            notes=(*given.notes, *notes, _bound(len(used))),
             skipped=[*given.unreadable, *errors],
         ),
         **tables,
     )
 
 
-def _small_sample(n: int) -> tuple[str, ...]:
+def _bound(n: int) -> str:
+    share = f"{min(1.0, 3 / n):.2%} of images like these"
     return (
-        f"a channel that is above zero in none of {n} images is so in at most {min(1.0, 3 / n):.2%} of images like "
-        "these (3 / n, at 95 % confidence)",
+        f"a channel that is above zero in none of {n} images is so in at most {share} (3 / n, at 95 % confidence)"
     )

@@ -87,7 +87,8 @@ class ScanState:
         if not self._pending:
             return
         rows = [each for each, _ in self._pending]
-        texts = [[text for each in rows for text in each[column]] for column in range(3)]
+        columns = ((each.keys, each.stamps, each.errors) for each in rows)
+        texts = [[text for some in column for text in some] for column in zip(*columns, strict=True)]
         part = {name: np.array(texts[i], np.str_) for i, name in enumerate(("keys", "stamps", "errors"))}
         for name, layer in rows[0].values:
             part[f"{name}:{layer}"] = np.concatenate([each.values[name, layer] for each in rows])

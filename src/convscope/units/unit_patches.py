@@ -141,7 +141,8 @@ def _effective(
     with differentiable(model.module):
         leaf = x.detach().clone().requires_grad_()
         maps = as_maps(run_to(model.module, leaf.clone(), [layer.name])[layer.name], layer)
-        every = torch.stack([maps[(i, slice(None), *patch.position)] for i, patch in enumerate(patches)])
+        places: list[Any] = [(i, slice(None), *patch.position) for i, patch in enumerate(patches)]
+        every = torch.stack([maps[place] for place in places])
         check_differentiable(every, model.name)
         sizes = _sizes(every[:, channel], leaf)
         if (is_flat := sizes.sum(axis=(1, 2)) == 0).any():
