@@ -72,7 +72,7 @@ def test_a_scan_that_was_killed_ten_times_is_equal_to_one_that_was_not(tmp_path:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images() -> None:
-    """What NumPy and Python hold at most, for twice as many images: less than their peaks alone would take."""
+    """What NumPy and Python hold at most, for twice as many images: less than their peaks would take."""
     net = nn.Sequential(nn.Conv2d(1, 512, 1), nn.ReLU())
 
     def most(n: int) -> int:

@@ -52,7 +52,7 @@ def _of_channels(peaks: Array, places: Array, codes: Array, n_labels: int, k: in
     distances = np.abs(peaks - np.median(peaks, axis=1, keepdims=True))
     found = {}
     for name, by in (("high", -peaks), ("low", peaks), ("middle", distances)):
-        found[name] = np.argsort(by, axis=1, kind="stable")[:, :k]
+        found[name] = np.argsort(by, axis=1, kind="stable")[:, :k].copy()  # not a view, which would keep all
         found[f"{name}_places"] = np.take_along_axis(places, found[name], axis=1)
     histograms = [np.histogram(row, bins=BINS) for row in peaks]
     return found | {

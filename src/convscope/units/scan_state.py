@@ -59,7 +59,7 @@ class ScanState:
         moments = self._read("moments.npz") or {}
         self._n_parts = int(moments.pop("n_parts", 0))
         split = {name: name.partition(":") for name in moments}
-        self._moments = {
+        sums = {
             layer: Moments({split[name][0]: value for name, value in moments.items() if split[name][2] == layer})
             for layer in layers
         }
@@ -67,35 +67,35 @@ class ScanState:
         self.n_rows = 0
         for part in self._parts():
             self._count(part["keys"].tolist(), part["stamps"].tolist(), part["errors"].tolist())
-        self._pending: list[tuple[Rows, dict[str, Moments]]] = []
+        self._pending: tuple[list[Rows], dict[str, Moments]] = ([], sums)
         self._written = time.monotonic()
 
     @property
     def moments(self) -> dict[str, Moments]:
         """The sums of each layer over all that was added."""
-        return self._pending[-1][1] if self._pending else self._moments
+        return self._pending[1]
 
     def add(self, rows: Rows, moments: dict[str, Moments]) -> None:
         """Take in images, and the sums that they are in; both or, on Ctrl-C, none of them."""
-        self._pending.append((rows, moments))
-        n = sum(len(some.keys) for some, _ in self._pending)
+        self._pending = ([*self._pending[0], rows], moments)
+        n = sum(len(some.keys) for some in self._pending[0])
         if n >= WRITE_IMAGES or time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
     def write(self) -> None:
         """Write what was added since the last time; only then it is in `images`."""
-        if not self._pending:
+        rows, moments = self._pending
+        if not rows:
             return
-        rows = [each for each, _ in self._pending]
         columns = ((each.keys, each.stamps, each.errors) for each in rows)
         texts = [[text for some in column for text in some] for column in zip(*columns, strict=True)]
         part = {name: np.array(texts[i], np.str_) for i, name in enumerate(("keys", "stamps", "errors"))}
         for name, layer in rows[0].values:
             part[f"{name}:{layer}"] = np.concatenate([each.values[name, layer] for each in rows])
         self._replace(_part_name(self._n_parts), part)
-        sums = {f"{name}:{layer}": v for layer, m in self.moments.items() for name, v in m.state.items()}
+        sums = {f"{name}:{layer}": v for layer, m in moments.items() for name, v in m.state.items()}
         self._replace("moments.npz", {"n_parts": np.array(self._n_parts + 1), **sums})
-        self._moments, self._pending = self.moments, []
+        self._pending = ([], moments)
         self._n_parts += 1
         self._count(*texts)
         self._written = time.monotonic()
