@@ -24,8 +24,12 @@ def scan(
     images: Images,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder of the scan; a killed run goes on there, and so does one with more "
-                     "images.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the scan; a killed run goes on there, and so does one with more images.",
+            show_default=False,
+        ),
     ],
     layer: Annotated[
         list[str] | None,

@@ -244,10 +244,9 @@ def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, befo
     With aligned corners the gaps between values are resized, one fewer than the values.
     """
     have, want, one = tuple(source.shape[2:]), tuple(out.shape[2:]), (1,) * before.n_sides
-    # By a factor of 0.4, 16 values become 6, and value i is a copy of i * 2.5, less than one of 16 / 6 steps
-    # before.
+    # By a factor of 0.4, 16 values become 6, and value i is a copy of i * 2.5, less than 16 / 6 steps before.
     cut = tuple(0.0 if h % w == 0 or w % h == 0 else h / w for h, w in zip(have, want, strict=True))
-    before = before.widen(cut, tuple(0.0 for _ in cut))
+    before = before.widen(cut, (0.0,) * before.n_sides)
     if "nearest" in name:
         return before.resize(have, want)
     if args[2]:
@@ -259,8 +258,7 @@ def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, befo
     # A value lies at (i + 0.5) * have / want - 0.5, which may be this far behind i * have / want, or half before
     # it.
     behind = tuple(radius + 1 + max(0.0, h / w - 1) / 2 for h, w in zip(have, want, strict=True))
-    halves = tuple(k / 2 for k in kernel)
-    wide = before.widen(tuple(k + 1.0 for k in halves), tuple(map(sum, zip(halves, behind, strict=True))))
+    wide = before.widen(tuple(k / 2 + 1.0 for k in kernel), tuple(map(lambda k, b: k / 2 + b, kernel, behind)))
     resized = before.slide(kernel, one).resize(have, want)
     return replace(resized, first=wide.first, last=wide.last)
 
