@@ -70,6 +70,8 @@ from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
 from .results import Summary as Summary
 from .results import TrainingStrip as TrainingStrip
+from .results import UnitPatches as UnitPatches
+from .results import UnitScan as UnitScan
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
@@ -82,3 +84,5 @@ from .targets import SimilarTo as SimilarTo
 from .targets import Towards as Towards
 from .training import Watch as Watch
 from .training import lightning_callback as lightning_callback
+from .units import scan as scan
+from .units import unit_patches as unit_patches

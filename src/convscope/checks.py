@@ -45,6 +45,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "l2": (0, 1e6),
     "limit": (1, 10_000_000),
     "max_overlap": (0, 1),
+    "min_correlation": (0, 1),
     "min_score": (0, 1),
     "n_clusters": (1, 1_000_000),
     "n_components": (1, 100_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -266,3 +267,79 @@ def test_skipping_pixels_by_slicing_counts_as_a_stride() -> None:
     expected = poisoned(module, 2, 48)
     found = layers_of(module, 48)
     assert found["1"].receptive_field == expected["1"] == (5, 9)
+
+
+# --- where these pixels lie --------------------------------------------------------------------------------------
+
+
+class Framed(nn.Module):
+    """Padded as TensorFlow does it, unlike in front and behind; and cut."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x, (0, 1, 0, 1))[:, :, 1:, ::2]
+
+
+def rows_seen(module: nn.Module, n_channels: int, size: int) -> dict[str, list[tuple[int, int] | None]]:
+    """For each row of each layer, the first input row that makes it NaN, and the one behind the last; or None."""
+    seen: dict[str, torch.Tensor] = {}
+    for name, child in module.named_modules():
+        child.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, out.detach().clone()))
+    rows = torch.zeros(size, n_channels, size, size)
+    for i in range(size):
+        rows[i, :, i] = float("nan")
+    with torch.no_grad():
+        module(rows)
+    hits = {name: values.isnan().any(dim=1).any(dim=2) for name, values in seen.items() if name}
+    return {
+        name: [(int(row.nonzero().min()), int(row.nonzero().max()) + 1) if row.any() else None for row in hit.T]
+        for name, hit in hits.items()
+    }
+
+
+def rows_stated(layer: Layer, size: int) -> list[tuple[int, int]]:
+    first, last, step = layer.pixels[0]
+    return [
+        (max(0, math.floor(first + i * step)), min(size, math.ceil(last + i * step)))
+        for i in range(layer.shape[1])
+    ]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, 5, 2, 1)),
+        nn.Sequential(nn.Conv2d(2, 2, 4, 2, 1), nn.AvgPool2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=2)),
+        nn.Sequential(Framed(), nn.Conv2d(2, 2, 3, 2), Framed(), nn.ReLU()),
+        Branches(nn.Conv2d(2, 2, 3, padding=(2, 1)), nn.Conv2d(2, 2, (5, 3), padding=(3, 1))),
+        nn.Sequential(nn.Conv2d(2, 2, 2, 2), nn.PixelShuffle(1), Residual(nn.Conv2d(2, 2, 3, padding=1))),
+    ],
+)  # fmt: skip
+def test_the_pixels_of_each_value_are_those_that_it_depends_on(module: nn.Module) -> None:
+    size = 32
+    layers, seen = layers_of(module, size), rows_seen(module.eval(), 2, size)
+    for name, rows in seen.items():
+        stated = rows_stated(layers[name], size) if name in layers else rows
+        assert [s for s, row in zip(stated, rows, strict=True) if row] == [row for row in rows if row], name
+
+
+@pytest.mark.parametrize(
+    "resizing",
+    [
+        *(
+            nn.Upsample(scale_factor=by, mode=how)
+            for how in ("nearest", "bilinear", "bicubic")
+            for by in (2.0, 0.4)
+        ),
+        nn.ConvTranspose2d(2, 2, 4, 2, 1),
+        nn.Conv2d(2, 2, 3, 2, 1, 2),  # a gap of its taps may lie at the border
+    ],
+    ids=str,
+)
+def test_elsewhere_the_pixels_cover_those_that_it_depends_on(resizing: nn.Module) -> None:
+    size = 32
+    module = nn.Sequential(nn.Conv2d(2, 2, 3, 2, 1), resizing, nn.Conv2d(2, 2, 3))
+    layers, seen = layers_of(module, size), rows_seen(module.eval(), 2, size)
+    for name, rows in seen.items():
+        for row, stated in zip(rows, rows_stated(layers[name], size), strict=True):
+            assert row is None or stated[0] <= row[0]
+            assert row is None or row[1] <= stated[1]

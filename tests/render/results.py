@@ -21,8 +21,11 @@ from convscope.results import (
     Retrieval,
     SanityCheck,
     TrainingStrip,
+    UnitPatches,
+    UnitScan,
     Visualization,
 )
+from convscope.results.rank_statistics import aurocs
 
 
 def provenance(method: str = "occlusion", /, **parameters: Any) -> Provenance:
@@ -239,6 +242,48 @@ def training_strip(moments: int = 3, n: int = 2, filters: int = 4, classes: int 
     )
 
 
+def unit_scan(n_labels: int = 2, *, n_images: int = 12) -> UnitScan:
+    rng, labels = np.random.default_rng(6), tuple(f"label {i}" for i in range(n_labels))
+    peaks = np.maximum(rng.normal(size=(n_images, 5)), 0).astype(np.float32)
+    peaks[:, 2] = 0
+    codes = np.arange(n_images) % n_labels if n_labels else np.full(n_images, -1)
+    order = np.argsort(-peaks, axis=0, kind="stable").T[:, :4]
+    quantiles = np.quantile(peaks, [0, 1], axis=0).T
+    tables = {"high": order, "low": order[:, ::-1], "middle": order, "quantiles": quantiles, "peaks": peaks}
+    tables |= {f"{name}_places": np.zeros_like(order) for name in ("high", "low", "middle")}
+    tables |= {"histograms": np.ones((5, 3), np.int64), "edges": np.ones((5, 4)), "means": peaks.mean(axis=0)}
+    tables |= {"label_means": np.ones((5, n_labels)), "silent_places": (peaks <= 0).mean(axis=0)}
+    tables |= {"silent_images": (peaks <= 0).mean(axis=0), "areas": aurocs(peaks.T, codes, n_labels)}
+    tables |= {"covariances": np.cov(peaks.T).astype(np.float32), "sides": np.array([3, 3])}
+    return UnitScan(
+        names=tuple(f"{i}.png" for i in range(n_images)),
+        labels=labels,
+        image_labels=tuple(labels[code] if code >= 0 else None for code in codes),
+        layers=("conv",),
+        input_shape=(3, 12, 12),
+        levels=np.array([0, 1]),
+        pixels={"conv": np.array([[0, 4, 4.0], [0, 4, 4]])},
+        provenance=provenance("scan"),
+        **{name: {"conv": values} for name, values in tables.items()},
+    )
+
+
+def unit_patches(n: int = 5) -> UnitPatches:
+    return UnitPatches(
+        layer="conv",
+        channel=1,
+        which="top",
+        field="exact",
+        names=tuple(f"{i}.png" for i in range(n)),
+        labels=("cat", *[None] * (n - 1)),
+        values=np.arange(n, 0, -1).astype(np.float32),
+        positions=np.ones((n, 2), np.int64),
+        boxes=np.array([[0, 2, 4, 8]] + [[2, 2, 8, 8]] * (n - 1)),
+        images=np.random.default_rng(7).integers(0, 256, (n, 12, 12, 3), np.uint8),
+        provenance=provenance("unit_patches"),
+    )
+
+
 def every_kind() -> list[Result]:
     noise = np.random.default_rng(5).normal(size=(2, 12, 12))
     return [
@@ -265,6 +310,10 @@ def every_kind() -> list[Result]:
         retrieval(),
         sanity_check(),
         sanity_check(1, 0),
+        unit_patches(),
+        unit_patches(1),
+        unit_scan(),
+        unit_scan(0),
         training_strip(),
         training_strip(1, 1, 0, 0),
         visualization(),

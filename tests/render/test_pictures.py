@@ -55,6 +55,10 @@ def test_every_kind_is_the_same_after_a_trip_to_the_disk(result: Result, tmp_pat
         before, after = getattr(result, field.name), getattr(again, field.name)
         if isinstance(before, np.ndarray):
             np.testing.assert_array_equal(after, before)
+        elif isinstance(before, dict) and field.name != "values":
+            assert before.keys() == after.keys()
+            for key, array in before.items():
+                np.testing.assert_array_equal(after[key], array)
         elif field.name not in ("provenance", "values", "layers"):
             assert after == before or before != before, field.name
 

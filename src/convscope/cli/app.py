@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from ..registry import method_keys
 from ..texts import printable
-from . import embedding, explore, stores, trust
+from . import embedding, explore, scanning, stores, trust
 from .chosen_network import Network, with_network
 from .console import (
     escape,
@@ -265,7 +265,13 @@ for functions, panel in ((LOOKS, LOOK), (ATTRIBUTIONS, PIXELS)):
     for function in functions:
         app.command(command_name(function), rich_help_panel=panel, epilog=example(function))(build(function))
 
-for group, panel in ((trust, TRUST), (embedding, COLLECTIONS), (explore, COLLECTIONS), (stores, COLLECTIONS)):
+for group, panel in (
+    (trust, TRUST),
+    (scanning, COLLECTIONS),
+    (embedding, COLLECTIONS),
+    (explore, COLLECTIONS),
+    (stores, COLLECTIONS),
+):
     for command in group.commands.registered_commands:
         command.rich_help_panel = panel
     app.add_typer(group.commands)

@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from .hooking import hooks
 
 OUTPUT = ":output"
 INPUT = ":input"
+Read = TypeVar("Read")
 
 _NAME = re.compile(r"(?P<path>[^:\[\]]*)(:(?P<call>\d+))?(\[(?P<item>[^\[\]]+)\])?(?P<input>:input)?")
 
@@ -95,7 +96,7 @@ class _Finished(BaseException):
 
 
 def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Run a network until the named layers have been computed, and no further.
+    """Run a network until the named layers have been computed, and no further; see `read_at` for large ones.
 
     Args:
         module: the network, in the mode in which it should run.
@@ -109,12 +110,23 @@ def run_to(module: nn.Module, x: torch.Tensor, names: Sequence[str]) -> dict[str
     Raises:
         LayerError: the network finished without running them.
     """
-    found: dict[str, torch.Tensor] = {}
+    last = len(set(names)) - 1
+    return read_at(module, x, names, lambda name, tensor, n: tensor if n == last else tensor.clone())
+
+
+def read_at(
+    module: nn.Module, x: torch.Tensor, names: Sequence[str], read: Callable[[str, torch.Tensor, int], Read]
+) -> dict[str, Read]:
+    """Run a network until the named layers have been computed; keep what ``read`` makes of each.
+
+    ``read(name, tensor, n)`` is called while the network runs, for the n-th of the layers, and must not change the
+    tensor nor keep it.
+    """
+    found: dict[str, Read] = {}
 
     def keep(name: str, tensor: torch.Tensor) -> None:
-        last = len(found) == len(set(names)) - 1
-        found[name] = tensor if last else tensor.clone()
-        if last:
+        found[name] = read(name, tensor, len(found))
+        if len(found) == len(set(names)):
             raise _Finished
 
     with hooks() as attached:

@@ -29,7 +29,9 @@ class Layer:
     W), or (D,) for a vector; for tokens, H and W count the patches, and tokens that stand for no patch are left
     out. ``receptive_field`` is the (height, width) in input pixels that one value can depend on, None for the
     whole image. For signals ``shape`` is (C, L), for volumes (C, D, H, W), and ``receptive_field`` is alike.
-    ``held`` is the layout in the module itself, which `as_maps` converts.
+    ``held`` is the layout in the module itself, which `as_maps` converts. Along each side, the value at place i
+    depends on the input pixels from ``first`` + i * ``step`` up to, but without, ``last`` + i * ``step``, as far
+    as they lie in the image; ``pixels`` has these three for each side, and is empty for the whole image.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Layer:
     shape: tuple[int, ...]
     receptive_field: Sides | None
     held: Held = "maps"
+    pixels: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def is_spatial(self) -> bool:

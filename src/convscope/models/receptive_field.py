@@ -2,9 +2,10 @@
 
 A `GeometryMode` watches a run at the level of ATen operations, so it sees functional code (residual additions,
 ``F.relu``, concatenations) as well as modules. Each tensor gets a `Geometry`: the largest extent of input pixels
-that one of its values can depend on, and the distance in pixels between two neighboring values.
+that one of its values can depend on, the distance in pixels between two neighboring values, and where the pixels
+of the first value lie, which may begin in the padding.
 
-    convolution, pooling:  extent += (kernel - 1) * dilation * step,   step *= stride
+    convolution, pooling:  extent += (kernel - 1) * dilation * step,   first -= padding * step,   step *= stride
     resizing:              step *= size before / size after; see `Geometry.resize`
     several inputs:        the largest of each
     global operations:     the whole image
@@ -35,6 +36,8 @@ class Geometry:
     """``extent`` and ``step`` in input pixels, along each side; ``whole``: may depend on the whole image.
 
     ``slack``: how many more pixels neighboring values may cover because positions were rounded; see `resize`.
+    The value at place i depends on the pixels from ``first`` + i * ``step`` up to, but without, ``last`` + i *
+    ``step``. These are exact also where branches have no common center, and bounds after resizing.
     """
 
     extent: Reals = (1.0, 1.0)
@@ -42,11 +45,14 @@ class Geometry:
     slack: Reals = (0.0, 0.0)
     whole: bool = False
     channels_last: bool = False
+    first: Reals = (0.0, 0.0)
+    last: Reals = (1.0, 1.0)
 
     @classmethod
     def of_pixels(cls, n_sides: int) -> Geometry:
         """That of the image itself."""
-        return cls((1.0,) * n_sides, (1.0,) * n_sides, (0.0,) * n_sides)
+        one, zero = (1.0,) * n_sides, (0.0,) * n_sides
+        return cls(one, one, zero, first=zero, last=one)
 
     @property
     def n_sides(self) -> int:
@@ -57,14 +63,30 @@ class Geometry:
         """The extent in whole pixels, rounded down: the exact extent is a whole number and not above the bound."""
         return tuple(math.floor(extent + 1e-6) for extent in self.extent)
 
-    def slide(self, kernel: Sides, stride: Sides, dilation: Sides | None = None) -> Geometry:
-        extent, slack = list(self.extent), list(self.slack)
+    def slide(
+        self, kernel: Sides, stride: Sides, dilation: Sides | None = None, padding: Sides | None = None
+    ) -> Geometry:
+        extent, slack, last = list(self.extent), list(self.slack), list(self.last)
         for axis, gap in enumerate(dilation or (1,) * self.n_sides):
             if kernel[axis] > 1:
                 extent[axis] += (kernel[axis] - 1) * gap * self.step[axis] + slack[axis]
                 slack[axis] = 0.0
+            last[axis] += (kernel[axis] - 1) * gap * self.step[axis]
         step = tuple(step * by for step, by in zip(self.step, stride, strict=True))
-        return replace(self, extent=tuple(extent), slack=tuple(slack), step=step)
+        slid = replace(self, extent=tuple(extent), slack=tuple(slack), last=tuple(last))
+        return replace(slid.shift(tuple(-by for by in padding or (0,) * self.n_sides)), step=step)
+
+    def shift(self, by: tuple[int, ...]) -> Geometry:
+        """After so many values in front were cut off; less than 0 where values were added."""
+        moves = [n * step for n, step in zip(by, self.step, strict=True)]
+        first, last = (tuple(map(sum, zip(at, moves, strict=True))) for at in (self.first, self.last))
+        return replace(self, first=first, last=last)
+
+    def widen(self, in_front: Reals, behind: Reals) -> Geometry:
+        """With so many more values on both sides that each value may depend on."""
+        first = tuple(at - n * step for at, n, step in zip(self.first, in_front, self.step, strict=True))
+        last = tuple(at + n * step for at, n, step in zip(self.last, behind, self.step, strict=True))
+        return replace(self, first=first, last=last)
 
     def spread(self, factor: Sides) -> Geometry:
         """After zeros have been inserted between the values, as by a transposed convolution."""
@@ -77,12 +99,13 @@ class Geometry:
         most (q - 1) / q steps, q = after / gcd(before, after). A single value depends on no more pixels than
         before, so this is slack, which counts once several values are combined.
         """
-        step, slack = list(self.step), list(self.slack)
+        step, slack, first = list(self.step), list(self.slack), list(self.first)
         for axis in range(self.n_sides):
             q = after[axis] // math.gcd(before[axis], after[axis])
             slack[axis] += self.step[axis] * (q - 1) / q
+            first[axis] -= self.step[axis] * (q - 1) / q
             step[axis] *= before[axis] / after[axis]
-        return replace(self, step=tuple(step), slack=tuple(slack))
+        return replace(self, step=tuple(step), slack=tuple(slack), first=tuple(first))
 
     def settled(self) -> Geometry:
         """With the slack in the extent: relative to a value's own position, not to where it was copied from."""
@@ -103,6 +126,8 @@ def union(parts: list[Geometry]) -> Geometry:
         parts[0].slack,
         any(p.whole for p in parts),
         parts[0].channels_last,
+        tuple(min(places) for places in zip(*(p.first for p in parts), strict=True)),
+        tuple(max(places) for places in zip(*(p.last for p in parts), strict=True)),
     )
 
 
@@ -157,17 +182,22 @@ def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before
     one = (1,) * n
     is_map = source.ndim == n + 2
     if name in ("convolution", "_convolution"):
-        kernel, stride, dilation = (_sides(value, n) for value in (args[1].shape[2:], args[3], args[5]))
+        given = (args[1].shape[2:], args[3], args[5], args[4])
+        kernel, stride, dilation, padding = (_sides(value, n) for value in given)
         if args[6]:  # transposed
-            return before.spread(stride).slide(kernel, one, dilation)
-        return before.slide(kernel, stride, dilation)
+            inner = tuple((k - 1) * d - p for k, d, p in zip(kernel, dilation, padding, strict=True))
+            return before.spread(stride).slide(kernel, one, dilation, inner)
+        return before.slide(kernel, stride, dilation, padding)
     if name.startswith(("max_pool", "avg_pool")):
         kernel = _sides(args[1], n)
         stride = _sides(args[2], n) if len(args) > 2 and args[2] else kernel
         dilation = _sides(args[4], n) if name.startswith("max") and len(args) > 4 else one
-        return before.slide(kernel, stride, dilation)
+        return before.slide(kernel, stride, dilation, _sides(args[3], n) if len(args) > 3 else None)
     if name == "im2col":
-        return before.slide(_sides(args[1], n), _sides(args[4], n), _sides(args[2], n))
+        return before.slide(_sides(args[1], n), _sides(args[4], n), _sides(args[2], n), _sides(args[3], n))
+    if name.endswith(("_pad_nd", "_pad1d", "_pad2d", "_pad3d")) and is_map and not before.channels_last:
+        in_front = [*args[1][::2], *[0] * n][:n]  # of the last side first
+        return before.shift(tuple(-by for by in reversed(in_front)))
     if "upsample" in name and source.ndim == out.ndim == n + 2:
         return _resized(name, args, source, out, before)
     if name == "pixel_shuffle":
@@ -176,10 +206,20 @@ def _after(func: Any, args: Any, source: torch.Tensor, out: torch.Tensor, before
         return before.slide(_sides(args[1], n), _sides(args[1], n))
     if name in ("permute", "transpose") and is_map:
         return _rearranged(name, args, before)
-    if name == "slice" and is_map and len(args) > 4:
-        first = 1 if before.channels_last else 2
-        return before.slide(one, tuple(args[4] if args[1] % (n + 2) == first + i else 1 for i in range(n)))
+    if name == "slice" and is_map and len(args) > 1:
+        return _cut(args, source, before)
     return before.globally() if _is_global(name, args, source, out, before) else before
+
+
+def _cut(args: Any, source: torch.Tensor, before: Geometry) -> Geometry:
+    """The geometry after a slice along one dimension: (tensor, dimension, start, end, step)."""
+    dim, n = args[1] % source.ndim, before.n_sides
+    start = (args[2] if len(args) > 2 else None) or 0
+    start = max(0, start + source.shape[dim]) if start < 0 else start
+    side = dim - (1 if before.channels_last else 2)
+    here = [i == side for i in range(n)]
+    every = args[4] if len(args) > 4 else 1
+    return before.shift(tuple(start * h for h in here)).slide((1,) * n, tuple(every if h else 1 for h in here))
 
 
 def _rearranged(name: str, args: Any, before: Geometry) -> Geometry:
@@ -204,6 +244,9 @@ def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, befo
     With aligned corners the gaps between values are resized, one fewer than the values.
     """
     have, want, one = tuple(source.shape[2:]), tuple(out.shape[2:]), (1,) * before.n_sides
+    # By a factor of 0.4, 16 values become 6, and value i is a copy of i * 2.5, less than 16 / 6 steps before.
+    cut = tuple(0.0 if h % w == 0 or w % h == 0 else h / w for h, w in zip(have, want, strict=True))
+    before = before.widen(cut, (0.0,) * before.n_sides)
     if "nearest" in name:
         return before.resize(have, want)
     if args[2]:
@@ -212,7 +255,12 @@ def _resized(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, befo
     kernel = tuple(2 * radius for _ in one)
     if name.endswith("_aa"):
         kernel = tuple(2 * math.ceil(radius * max(1.0, h / w)) + 1 for h, w in zip(have, want, strict=True))
-    return before.slide(kernel, one).resize(have, want)
+    # A value lies at (i + 0.5) * have / want - 0.5, which may be this far behind i * have / want, or half before
+    # it.
+    behind = tuple(radius + 1 + max(0.0, h / w - 1) / 2 for h, w in zip(have, want, strict=True))
+    wide = before.widen(tuple(k / 2 + 1.0 for k in kernel), tuple(map(lambda k, b: k / 2 + b, kernel, behind)))
+    resized = before.slide(kernel, one).resize(have, want)
+    return replace(resized, first=wide.first, last=wide.last)
 
 
 def _is_global(name: str, args: Any, source: torch.Tensor, out: torch.Tensor, before: Geometry) -> bool:

@@ -17,7 +17,7 @@ from ..execution.gradients import frozen
 from ..execution.hooking import hooks
 from ..execution.running import evaluating
 from .hidden_operations import watching_for_hidden
-from .layers import CONVOLUTIONS, Layer
+from .layers import CONVOLUTIONS, Held, Layer
 from .onnx_sessions import OnnxTensor
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
@@ -173,6 +173,7 @@ class Recorder:
             return None
         kind, geometry = type(module).__name__, self._mode.of(tensor) or Geometry(whole=True)
         field = None if geometry.whole else geometry.size
+        pixels = () if geometry.whole else tuple(zip(geometry.first, geometry.last, geometry.step, strict=True))
         if tensor.ndim == 2 and len(tensor) == 1:
             return Layer(name, kind, tuple(tensor.shape[1:]), None, "vector")
         if tensor.ndim == self.n_sides + 2 and len(tensor) == 1:
@@ -180,13 +181,14 @@ class Recorder:
             shape = (tensor.shape[-1], *tensor.shape[1:-1]) if last else tuple(tensor.shape[1:])
             if self._is_of_image(module, tensor):  # not a table of relative positions
                 self._grids.add_map(shape[1:])
-            return Layer(name, kind, shape, field, "maps, channels last" if last else "maps")
+            return Layer(name, kind, shape, field, "maps, channels last" if last else "maps", pixels)
         if tensor.ndim == 3 and 1 in tensor.shape[:2]:
             tokens = tensor if len(tensor) == 1 else tensor.transpose(0, 1)
             grid = self._grids.of_tokens(*tokens.shape[1:])
             if grid is not None:
                 of_patches = (tokens.shape[2], *grid)
-                return Layer(name, kind, of_patches, field, "tokens" if tokens is tensor else "tokens first")
+                held: Held = "tokens" if tokens is tensor else "tokens first"
+                return Layer(name, kind, of_patches, field, held, pixels)
         return None
 
 

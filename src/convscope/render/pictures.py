@@ -29,6 +29,8 @@ from ..results import (
     Retrieval,
     SanityCheck,
     TrainingStrip,
+    UnitPatches,
+    UnitScan,
     Visualization,
 )
 from .attribution_figures import compose_attribution, draw_attribution
@@ -46,6 +48,7 @@ from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
+from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
 from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
@@ -62,6 +65,8 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
     TrainingStrip: (draw_training_strip, compose_training_strip),
+    UnitPatches: (draw_unit_patches, compose_unit_patches),
+    UnitScan: (draw_unit_scan, compose_unit_scan),
     Visualization: (draw_visualization, compose_visualization),
 }
 DPI = 150
@@ -76,8 +81,8 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
         ax: matplotlib axes to draw into.
         **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
             ``as_video`` (attributions of volumes: frames in place of planes);
-            ``layer``, ``by``, ``channels``, ``channel`` (feature maps); ``scale``, ``tiles`` (filters);
-            ``k`` (predictions); ``thumbnails`` (projections).
+            ``layer`` (feature maps, scans); ``by``, ``channels``, ``channel`` (feature maps); ``scale``,
+            ``tiles`` (filters); ``k`` (predictions); ``thumbnails`` (projections).
 
     Returns:
         The axes.

@@ -9,6 +9,7 @@ from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
+from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
 
 __all__ = [
     "CHANGED",
@@ -17,6 +18,8 @@ __all__ = [
     "Array",
     "Attribution",
     "ChannelOrder",
+    "ChannelPair",
+    "ChannelScore",
     "Clusters",
     "Comparison",
     "Duplicates",
@@ -27,6 +30,7 @@ __all__ = [
     "MaskStudy",
     "Neighbors",
     "Normalization",
+    "Patch",
     "Prediction",
     "Projection",
     "Provenance",
@@ -36,7 +40,10 @@ __all__ = [
     "SanityCheck",
     "Summary",
     "TrainingStrip",
+    "UnitPatches",
+    "UnitScan",
     "Visualization",
+    "Which",
     "in_units",
     "plain_values",
     "probabilities",

@@ -1,0 +1,108 @@
+"""The loop of `scan`: a turn of images through the network, and what was read of them into the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import ImageError
+from ..execution import evaluating, read_at
+from ..models import Layer, Model
+from ..progress import Progress
+from ..results import Array
+from .channel_readings import Reading, read_layer
+from .scan_state import COLUMNS, Rows, ScanState
+from .scanned_images import ScannedImages
+
+_TURN, _TURN_ELSEWHERE = 64, 512  # images between two moments at which a run can go on; elsewhere than on a CPU
+_NOT_FINITE = "the network gives NaN or infinite values"
+_TYPES = {"peaks": np.float32, "places": np.int32, "means": np.float32, "silent": np.int32}
+
+
+@dataclass(frozen=True)
+class Work:
+    """The images of a scan, by what each is known and whether it has changed, and the layers to read."""
+
+    model: Model
+    given: ScannedImages
+    layers: list[Layer]
+    keys: list[str]
+    stamps: list[str]
+
+
+def fill(state: ScanState, work: Work, todo: Sequence[int], progress: Progress | None) -> None:
+    """Run the network on the images to do, a turn at a time.
+
+    Batches begin anew in each turn, so that a run that goes on has the same batches as one that was never stopped,
+    and thereby the same values.
+    """
+    given = work.given
+    size, n_done = _TURN if work.model.device.type == "cpu" else _TURN_ELSEWHERE, len(given) - len(todo)
+    try:
+        with evaluating(work.model.module):
+            for first in range(0, len(todo), size):
+                numbers = todo[first : first + size]
+                _add(state, work, numbers, *_read(work, numbers))
+                if progress:
+                    progress(n_done + first + len(numbers), len(given))
+    finally:
+        state.write()  # also on Ctrl-C
+
+
+def _read(work: Work, numbers: Sequence[int]) -> tuple[list[int], dict[str, Reading], dict[int, str]]:
+    """Which of these images could be read, what the layers give for them, and why the others could not."""
+    by_name = {layer.name: layer for layer in work.layers}
+    read, readings = list[int](), list[dict[str, Reading]]()
+    inputs = work.given.inputs(numbers)
+    try:
+        for batch in work.model.batches(inputs):
+            readings.append(
+                read_at(work.model.module, batch.x, list(by_name), lambda name, x, _: read_layer(x, by_name[name]))
+            )
+            read += [numbers[i] for i in batch.positions]
+    except ImageError:  # also where none of these can be read
+        if not work.given.skips_errors:
+            raise
+    unread = [number for number in numbers if number not in set(read)]
+    errors = dict(zip(unread, inputs.skipped[len(work.given.unreadable) :], strict=True))
+    if not readings:
+        return [], {}, errors
+    joined = {
+        name: Reading(*map(torch.cat, zip(*(reading[name] for reading in readings), strict=True)))
+        for name in by_name
+    }
+    return read, joined, errors
+
+
+def _add(
+    state: ScanState,
+    work: Work,
+    numbers: Sequence[int],
+    read: list[int],
+    found: dict[str, Reading],
+    errors: dict[int, str],
+) -> None:
+    """Keep what was read, but for images for which the network gives NaN or infinite values."""
+    good = np.ones(len(read), bool)
+    for reading in found.values():
+        good &= (reading.peaks + reading.means).isfinite().all(dim=1).cpu().numpy()
+    errors = errors | {
+        n: f"{work.given.names[n]}: {_NOT_FINITE}" for n, is_good in zip(read, good, strict=True) if not is_good
+    }
+    moments, values = state.moments, dict[tuple[str, str], Array]()
+    for layer in work.layers:
+        for column in COLUMNS:
+            table = np.empty((0, layer.shape[0]))
+            if found:
+                table = getattr(found[layer.name], column).cpu().numpy()[good]
+            values[column, layer.name] = table.astype(_TYPES[column])
+        if good.any():
+            samples = found[layer.name].samples
+            kept = samples[torch.from_numpy(good).to(samples.device)].flatten(0, 1)
+            moments = moments | {layer.name: moments[layer.name].plus(kept)}
+    ordered = [n for n in numbers if n not in errors] + list(errors)
+    keys, stamps = [work.keys[n] for n in ordered], [work.stamps[n] for n in ordered]
+    state.add(Rows(keys, stamps, [errors.get(n, "") for n in ordered], values), moments)

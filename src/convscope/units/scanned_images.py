@@ -1,0 +1,93 @@
+"""The images of a scan: their names, their labels, and what tells whether one has changed since."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ParameterError
+from ..images import ImageSet, ImageSource, load_images
+from ..models import Model
+from ..models.inputs import Inputs
+from ..store import EmbeddingStore
+from ..store.keys import as_key, digest_of, key_of, path_of, stamp_of
+
+
+class ScannedImages:
+    """Images of any form, some of which are read at a time.
+
+    Args:
+        model: whose inputs they become.
+        images: see `convscope.scan`.
+        labels: one for each image in place of those that they bring, or None.
+    """
+
+    def __init__(self, model: Model, images: Any, labels: Sequence[str | None] | None) -> None:
+        self._model = model
+        self._tensor = images if isinstance(images, torch.Tensor) else None
+        self._set = None if self._tensor is not None else _set_of(images)
+        inputs = self.inputs(range(len(images if self._set is None else self._set)))
+        self.names, self.shape = inputs.names, inputs.shape
+        own = (None,) * len(self.names) if self._set is None else self._set.labels
+        if labels is not None and len(labels) != len(self.names):
+            raise ParameterError(
+                f"labels: {len(labels)} for {len(self.names)} images; give one, or None, for each"
+            )
+        self.labels = own if labels is None else tuple(labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def skips_errors(self) -> bool:
+        """Whether an image that cannot be read is left out, or stops the scan."""
+        return self._set is not None and self._set.skip_errors
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Folders that could not be read."""
+        return () if self._set is None else self._set.unreadable
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self._set is None else (*self._set.notes, *self._set.remarks)
+
+    def inputs(self, numbers: Sequence[int]) -> Inputs:
+        """Some of the images for the network."""
+        if self._tensor is not None:
+            whole = len(numbers) == len(self._tensor)
+            return self._model.inputs(self._tensor if whole else self._tensor[list(numbers)])
+        assert self._set is not None
+        return self._model.inputs(self._set.of([self._set.sources[i] for i in numbers]))
+
+    def keys(self) -> list[str]:
+        """What each is known by on disk: a file by its absolute path; of equal names, the later have a number."""
+        seen = Counter[str]()
+        found = []
+        for i, name in enumerate(self.names):
+            content = None if self._set is None else self._set.sources[i].content
+            key = key_of(content) if isinstance(content, Path) else as_key(name)
+            seen[key] += 1
+            found.append(key if seen[key] == 1 else f"{key} (the same name, number {seen[key]})")
+        return found
+
+    def stamps(self) -> Iterator[str]:
+        """A text for each image that changes when the image does."""
+        for i in range(len(self)):
+            if self._tensor is not None:
+                yield digest_of(self._tensor[i].detach().float().cpu().numpy()) or ""
+            else:
+                assert self._set is not None
+                yield stamp_of(self._set.sources[i].content) or ""
+
+
+def _set_of(images: Any) -> ImageSet:
+    """The images; those of a store by its rows, with the labels that it has."""
+    if not isinstance(images, EmbeddingStore):
+        return load_images(images)
+    rows = zip(images.names, images.labels, strict=True)
+    return ImageSet([ImageSource(name, Path(path_of(name)), label) for name, label in rows], skip_errors=True)
