@@ -183,7 +183,7 @@ class Bench:
             "n_probes": lambda: 1,
             "k": lambda: 2,
             "make": lambda: lambda: 1,
-            "layer": lambda: "conv",
+            "layer": lambda: "conv" if name.startswith("FeatureMaps") else "4",
             "kind": lambda: "insertion",
             "method": lambda: "lime",
             "measure": lambda: "sparseness",

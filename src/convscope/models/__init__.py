@@ -4,7 +4,7 @@ from .bare_modules import as_model
 from .catalog import DEFAULT_MODEL, load_model
 from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, opened
-from .layers import NO_LAYERS, Layer, Structure, as_maps, of_last_kind
+from .layers import NO_LAYERS, Layer, Structure, as_maps, from_maps, of_last_kind
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing
@@ -26,6 +26,7 @@ __all__ = [
     "blurred",
     "check_tensor",
     "detections",
+    "from_maps",
     "gaussian_blur",
     "lie_in_place",
     "load_model",

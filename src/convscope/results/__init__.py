@@ -1,6 +1,7 @@
 """Results: what every method returns, and how it is saved and read back."""
 
 from .base import Array, Result
+from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
@@ -17,10 +18,14 @@ __all__ = [
     "Array",
     "Attribution",
     "ChannelOrder",
+    "ChannelRelevance",
     "Clusters",
     "Comparison",
+    "ConceptVector",
+    "Concepts",
     "Duplicates",
     "Evaluation",
+    "Factoring",
     "FeatureMaps",
     "Filters",
     "LayerRow",
