@@ -86,3 +86,5 @@ from .targets import SimilarTo as SimilarTo
 from .targets import Towards as Towards
 from .training import Watch as Watch
 from .training import lightning_callback as lightning_callback
+from .units import concept_vector as concept_vector
+from .units import concepts as concepts
