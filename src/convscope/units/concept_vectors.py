@@ -85,7 +85,7 @@ def concept_vector(
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
         >>> dark, bright = torch.rand(8, 1, 2, 2), 1 + torch.rand(8, 1, 2, 2)
         >>> found = concept_vector(net, bright, dark, layer="0", target=1)
-        >>> found.accuracy, found.vector.shape, found.score(bright).min() > 0
+        >>> found.accuracy, found.vector.shape, bool(found.score(bright).min() > 0)
         (1.0, (4,), True)
 
     References:

@@ -42,7 +42,7 @@ def layer_values(
         for batch in model.batches(inputs):
             maps = as_maps(run_to(model.module, batch.x, [layer.name])[layer.name], layer)
             values = over_places(maps) if places == "mean" else maps.flatten(1)
-            finite(values.flatten(1).sum(dim=1), batch.names)
+            finite(values.sum(dim=1), batch.names)
             parts.append(values.float().cpu().clone().numpy())
             positions.extend(batch.positions)
             names.extend(batch.names)
