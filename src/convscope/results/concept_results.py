@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -143,7 +144,7 @@ class ConceptVector(Result):
         """
         return self._units().concept_scores(self, images, model)  # type: ignore[no-any-return]
 
-    def derivative(self, images: Any, target: Any = None, *, model: Any = None) -> Array:
+    def derivative(self, images: Any, target: Callable[..., Any] | Any = None, *, model: Any = None) -> Array:
         """How fast the target's score grows along the concept: (N, T), in score per unit of activation.
 
         ``target`` is as in `saliency`; ``model`` is needed after `load`. An image that cannot be read gets NaN.
