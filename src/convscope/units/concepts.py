@@ -196,7 +196,7 @@ def _notes(factors: Factors, seen: list[Seen], target: Target) -> list[str]:
     if (loose := int((factors.stability < _STABLE).sum())) > 0:
         notes.append(
             f"{counted(loose, 'concept')} of {len(factors.stability)} changed with the seed (stability below "
-            f"{_STABLE}): do not lean on them, or give more images"
+            f"{_STABLE}): give more images, or ask for fewer"
         )
     own = list(dict.fromkeys(one.target for one in seen))
     if target is None and len(own) > 1:
