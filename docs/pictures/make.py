@@ -33,6 +33,7 @@ from convscope import (
     attention_gradient,
     attention_rollout,
     compare,
+    concepts,
     detections,
     embed,
     evaluate,
@@ -67,6 +68,14 @@ def draw_filters(model: Model) -> Figure:
 def draw_feature_maps(model: Model) -> Figure:
     result = feature_maps(model, data.coffee(), layer=["blocks.1.1.bn1", "bn2"])
     return figure(result, by="max")
+
+
+def draw_concepts(model: Model) -> Figure:
+    """Views of one cat: what its face is made of to the last layer."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_samples(Path(folder) / "samples", n_variants=16)
+        views = Path(folder) / "samples" / "crops" / "cat"
+        return figure(concepts(model, views, target="tabby", n_concepts=5))
 
 
 def draw_saliency(model: Model) -> Figure:
@@ -343,6 +352,7 @@ def _grid(tiles: Array, columns: int, gap: int = 2) -> Array:
 PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "filters": (draw_filters, 110, "png"),
     "feature-maps": (draw_feature_maps, 90, "jpg"),
+    "concepts": (draw_concepts, 90, "jpg"),
     "saliency": (draw_saliency, 90, "jpg"),
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),

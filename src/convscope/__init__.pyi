@@ -3,6 +3,7 @@ from .activations import filters as filters
 from .attribution import ATTRIBUTIONS as ATTRIBUTIONS
 from .attribution import attention_gradient as attention_gradient
 from .attribution import attention_rollout as attention_rollout
+from .attribution import channel_relevance as channel_relevance
 from .attribution import deconvnet as deconvnet
 from .attribution import deep_lift as deep_lift
 from .attribution import eigen_cam as eigen_cam
@@ -54,8 +55,11 @@ from .models import detections as detections
 from .models import load_model as load_model
 from .report import report as report
 from .results import Attribution as Attribution
+from .results import ChannelRelevance as ChannelRelevance
 from .results import Clusters as Clusters
 from .results import Comparison as Comparison
+from .results import Concepts as Concepts
+from .results import ConceptVector as ConceptVector
 from .results import Duplicates as Duplicates
 from .results import Evaluation as Evaluation
 from .results import FeatureMaps as FeatureMaps
@@ -84,5 +88,7 @@ from .targets import SimilarTo as SimilarTo
 from .targets import Towards as Towards
 from .training import Watch as Watch
 from .training import lightning_callback as lightning_callback
+from .units import concept_vector as concept_vector
+from .units import concepts as concepts
 from .units import scan as scan
 from .units import unit_patches as unit_patches

@@ -14,10 +14,11 @@ import zennit.composites
 import zennit.layer
 import zennit.rules
 import zennit.types
+from tests.conftest import tiny_transformer
 from torch import nn
 from torch.nn import functional as F
 
-from convscope import ParameterError, Several, lrp
+from convscope import LayerError, ParameterError, Several, channel_relevance, lrp
 from convscope.attribution.relevance_rules import Rule
 from convscope.models import Model
 
@@ -89,6 +90,126 @@ def test_equals_zennit(make: Callable[[], nn.Module], rule: Rule) -> None:
     expected = relevance.sum(1)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+
+
+class Parallel(nn.Module):
+    """The network of zennit-crp's own test: two layers side by side, and one behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = {"layer1": [[1, 2], [0, 1]], "layer2": [[2, 3], [0, 0]], "layer3": [[1, 4, 5, 0]]}
+        for name, rows in weights.items():
+            layer = nn.Linear(len(rows[0]), len(rows), bias=False)
+            layer.weight = nn.Parameter(torch.tensor(rows, dtype=torch.float32))
+            self.add_module(name, layer)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return self.layer3(torch.cat([self.layer1(x), self.layer2(x)], dim=1))
+
+
+def test_conditions_give_the_figures_of_zennit_crp() -> None:
+    """1e-6 is added to each of the divisors, which are 1 or more."""
+    net, x = Parallel(), torch.tensor([[[[-1.0, 1.0]]]])
+    np.testing.assert_allclose(lrp(net, x, target=0).values[0, 0], [-11, 21], rtol=1e-5)
+    found = lrp(net, x, target=0, conditions={"layer1": [0]})
+    np.testing.assert_allclose(found.values[0, 0], [-1, 2], rtol=1e-5)
+    assert found.provenance.measured["share_of_score"] == pytest.approx([1 / 10], rel=1e-5)
+    assert found.provenance.measured["completeness_error"][0] < 1e-5
+    np.testing.assert_allclose(
+        [channel_relevance(net, x, target=0, layer=name).values[0] for name in ("layer1", "layer2")],
+        [[1, 4], [5, 0]],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "conditions"),
+    [
+        (vgg, {"4": [1, 5]}),
+        (vgg, {"9": [0, 2, 3]}),
+        (vgg, {"9": [0, 2, 3], "1": [2, 4, 7]}),
+        (vgg, {"13": [1, 2, 3, 4, 5]}),
+        (resnet, {"4": [1, 5]}),
+        (resnet, {"4": [2, 6], "5": [1, 3, 5]}),
+    ],
+)
+def test_conditions_equal_zennit_with_its_relevance_cut(
+    make: Callable[[], nn.Module], conditions: dict[str, list[int]]
+) -> None:
+    net, x = with_statistics(make()), torch.randn(2, 3, 16, 16)
+    found = lrp(net, x, target=2, conditions=conditions)
+    merged = [zennit.canonizers.SequentialMergeBatchNorm()]
+    between = zennit.composites.layer_map_base(stabilizer=1e-12)
+    composite = zennit.composites.EpsilonPlusFlat(canonizers=merged, layer_map=between)
+    outputs: dict[str, torch.Tensor] = {}
+    leaf = x.clone().requires_grad_()
+    with composite.context(net) as ruled:
+        for name in conditions:
+            ruled.get_submodule(name).register_forward_hook(
+                lambda _, __, output, name=name: outputs.__setitem__(name, output)
+            )
+        output = ruled(leaf)
+        at, relevance = output, output.detach() * torch.eye(5)[2]
+        for name in sorted(conditions, key=int, reverse=True):
+            (relevance,) = torch.autograd.grad(at, outputs[name], relevance, retain_graph=True)
+            shares = relevance.flatten(1).sum(1)
+            kept = torch.zeros(relevance.shape[1])
+            kept[conditions[name]] = 1
+            at, relevance = outputs[name], relevance * kept.reshape(-1, *[1] * (relevance.ndim - 2))
+        shares = relevance.flatten(1).sum(1) / output[:, 2].detach()
+        (expected,) = torch.autograd.grad(at, leaf, relevance)
+    expected = expected.sum(1)
+    assert expected.abs().amax((1, 2)).min() > 0
+    for one, other in zip(torch.tensor(found.values), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-4 * float(other.abs().max()))
+    scale = float(shares.abs().max())
+    assert found.provenance.measured["share_of_score"] == pytest.approx(shares.tolist(), abs=2e-4 * scale)
+
+
+def test_all_channels_hand_on_everything(tiny: Model) -> None:
+    x = torch.randn(2, 3, 16, 16)
+    found = lrp(tiny, x, target=Several(0, 2), conditions={"4": range(6)})
+    plain = lrp(tiny, x, target=Several(0, 2))
+    np.testing.assert_allclose(found.values, plain.values, rtol=0, atol=1e-6 * np.abs(plain.values).max())
+    parts = [lrp(tiny, x, target=1, conditions={"4": [channel]}).values for channel in range(6)]
+    whole = lrp(tiny, x, target=1).values
+    np.testing.assert_allclose(sum(parts), whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize(("make", "layer"), [(tiny_transformer, "blocks.0"), (vgg, "13"), (vgg, "9")])
+def test_a_channel_is_as_relevant_as_what_it_alone_hands_on(make: Callable[[], nn.Module], layer: str) -> None:
+    """Of tokens, too, among them the class token, which has no place."""
+    net, x = make(), torch.randn(2, 3, 16, 16)
+    found = channel_relevance(net, x, target=1, layer=layer)
+    shares = lrp(net, x, target=1, conditions={layer: [3]}).provenance.measured["share_of_score"]
+    np.testing.assert_allclose(found.values[:, 3], np.asarray(shares) * found.scores, rtol=1e-4)
+    assert [name for name, _ in found.top(3, 2)] == [f"image {i}" for i in np.argsort(-found.values[:, 3])]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "error", "says"),
+    [
+        ({"x": [0]}, LayerError, "no layer 'x'"),
+        ({"4": [6]}, ParameterError, "channel 6 of layer '4', which has 0 to 5"),
+        ({"4": []}, ParameterError, "no channel of layer '4'"),
+        ({"4": [-1]}, ParameterError, "conditions="),
+        ({"4": 3}, ParameterError, "conditions="),
+        ({"7:input": [0]}, LayerError, "is the input of a module"),
+    ],
+)
+def test_conditions_that_cannot_be_met_are_refused(
+    tiny: Model, conditions: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        lrp(tiny, torch.randn(1, 3, 16, 16), conditions=conditions)
+
+
+def test_layers_side_by_side_and_norms_that_are_merged_are_refused() -> None:
+    with pytest.raises(LayerError, match="no relevance arrives at layer 'layer1'"):
+        lrp(Parallel(), torch.ones(1, 1, 1, 2), target=0, conditions={"layer1": [0], "layer2": [0]})
+    with pytest.raises(LayerError, match="name the norm, '1'"):
+        channel_relevance(vgg(), torch.randn(1, 3, 16, 16), target=0, layer="0")
 
 
 @pytest.mark.parametrize("rule", ["epsilon", "gamma", "z_plus"])

@@ -17,7 +17,7 @@ from tests.conftest import tiny_network, tiny_transformer
 from tests.render import results
 
 import convscope
-from convscope import EmbeddingStore, Model, Preprocessing, Watch, embed, project
+from convscope import EmbeddingStore, Model, Preprocessing, Watch, concept_vector, embed, project
 from convscope.images import ImageSource
 from convscope.render import figure
 from convscope.store.schema import Origin
@@ -41,6 +41,9 @@ QUICK: dict[str, Any] = {
     "device": "cpu",
     "measures": ["sparseness"],
     "methods": ["saliency"],
+    "n_concepts": 2,
+    "n_designs": 2,
+    "n_random": 2,
 }
 
 
@@ -60,6 +63,8 @@ class Bench:
         self.embeddings = embed(self.model(), self.photos)
         self.results = {type(found): found for found in results.every_kind()}
         self.results[convscope.FeatureMaps] = results.feature_maps()
+        self.results[convscope.ChannelRelevance] = results.channel_relevance()
+        self.results[convscope.ConceptVector] = self._concept_vector()
         self.results[convscope.Summary] = self.model().summary()
         self.saved = results.filters().save(folder / "saved")
         self._n = 0
@@ -68,6 +73,10 @@ class Bench:
     def model(self, name: str = "") -> Model:
         network = tiny_transformer() if name.startswith("attention_") else tiny_network()
         return Model(network, input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=["a", "b", "c"])
+
+    def _concept_vector(self) -> convscope.ConceptVector:
+        examples = torch.rand(3, 3, 16, 16)
+        return concept_vector(self.model(), examples + 1, examples, layer="4", n_random=2)
 
     def watch(self) -> Watch:
         return Watch(self.model(), self.x, self.new())
@@ -150,12 +159,15 @@ class Bench:
             "model": lambda: self.model(name),
             "module": tiny_network,
             "images": lambda: self.x,
+            "positives": lambda: self.x.expand(3, -1, -1, -1) + torch.rand(3, 1, 1, 1),
+            "negatives": lambda: torch.rand(3, 3, 16, 16),
             "image": lambda: self.x,
             "x": lambda: self.x,
             "attributions": lambda: {"mine": np.random.default_rng(0).random((1, 16, 16))},
             "target": lambda: 0,
             "against": lambda: 1,
             "index": lambda: 0,
+            "channel": lambda: 0,
             "column": lambda: "stamp",
             "notes": lambda: ["a note"],
             "box": lambda: (0, 0, 8, 8),
@@ -183,7 +195,7 @@ class Bench:
             "n_probes": lambda: 1,
             "k": lambda: 2,
             "make": lambda: lambda: 1,
-            "layer": lambda: "conv",
+            "layer": lambda: "conv" if name.startswith("FeatureMaps") else "4",
             "kind": lambda: "insertion",
             "method": lambda: "lime",
             "measure": lambda: "sparseness",

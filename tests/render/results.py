@@ -8,7 +8,10 @@ import numpy as np
 
 from convscope.results import (
     Attribution,
+    ChannelRelevance,
     Comparison,
+    Concepts,
+    ConceptVector,
     Evaluation,
     FeatureMaps,
     Filters,
@@ -284,6 +287,62 @@ def unit_patches(n: int = 5) -> UnitPatches:
     )
 
 
+def concepts(k: int = 3, n: int = 4, *, given: bool = False) -> Concepts:
+    """The second one lowers the score."""
+    rng = np.random.default_rng(12)
+    return Concepts(
+        basis=rng.random((k, 5)).astype(np.float32),
+        importance=np.linspace(0.6, 0.001, k),
+        importances=rng.random((n, k)),
+        effect=np.where(np.arange(k) == 1, -0.5, 2.0),
+        stability=np.full(k, np.nan if given else 0.9),
+        maps=rng.random((n, k, 4, 4)).astype(np.float32),
+        crops=photos(k * 2, 5).reshape(k, 2, 5, 5, 3),
+        crop_strengths=rng.random((k, 2)),
+        crop_names=(("<b>$bad_猫.png", "b.png"),) * k,
+        images=photos(min(n, 3)),
+        shown=np.arange(min(n, 3)),
+        layer="blocks.$1_",
+        factoring="dictionary" if given else "nmf",
+        error=0.4,
+        targets=("$\\cat$, felis_catus",) * n if not given else tuple("abcd"[:n]),
+        scores=rng.normal(size=n).astype(np.float32),
+        names=tuple(f"folder/<b>$\\bad_{i}$ 猫.png" for i in range(n)),
+        provenance=provenance("concepts"),
+    )
+
+
+def concept_vector() -> ConceptVector:
+    rng = np.random.default_rng(13)
+    return ConceptVector(
+        vector=rng.normal(size=6),
+        offset=0.5,
+        layer="4",
+        places="mean",
+        accuracy=0.9,
+        random_accuracy=rng.random(5),
+        accuracy_p=1 / 6,
+        tcav=np.array([0.8]),
+        random_tcav=rng.random((5, 1)),
+        tcav_p=np.array([0.4]),
+        derivatives=rng.normal(size=(3, 1)),
+        targets=("$\\cat$, felis_catus",),
+        names=("a",) * 3,
+        provenance=provenance("concept_vector"),
+    )
+
+
+def channel_relevance() -> ChannelRelevance:
+    return ChannelRelevance(
+        values=np.random.default_rng(14).normal(size=(3, 5)).astype(np.float32),
+        layer="4",
+        targets=("cat",) * 3,
+        scores=np.ones(3, np.float32),
+        names=("a", "b", "c"),
+        provenance=provenance("channel_relevance"),
+    )
+
+
 def every_kind() -> list[Result]:
     noise = np.random.default_rng(5).normal(size=(2, 12, 12))
     return [
@@ -293,6 +352,8 @@ def every_kind() -> list[Result]:
         attribution(np.full((1, 12, 12), 3.0), "saliency"),
         comparison(),
         comparison(1),
+        concepts(),
+        concepts(12, 1, given=True),
         evaluation(),
         evaluation(n=1, steps=0),
         feature_maps(),

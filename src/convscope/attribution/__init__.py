@@ -3,6 +3,7 @@
 from ..registry import ATTRIBUTIONS
 from .attention_gradient import attention_gradient
 from .attention_rollout import attention_rollout
+from .channel_relevance import channel_relevance
 from .deconvnet import deconvnet
 from .deep_lift import deep_lift
 from .eigen_cam import eigen_cam
@@ -27,6 +28,7 @@ __all__ = [
     "ATTRIBUTIONS",
     "attention_gradient",
     "attention_rollout",
+    "channel_relevance",
     "deconvnet",
     "deep_lift",
     "eigen_cam",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from ..errors import LayerError, TargetError
-from ..execution import differentiable, intercepted, main_output, place_of, reached
-from ..models import NO_LAYERS, Layer, Model, Structure, as_maps, lie_in_place, of_last_kind
+from ..execution import differentiable, kept_outputs, main_output, place_of, reached
+from ..models import NO_LAYERS, Layer, Structure, as_maps, lie_in_place, of_last_kind
 from ..targets import Several, Target, describe, is_of_classes
 from .method_run import Run
 
@@ -65,8 +64,7 @@ def _lie_in_place(run: Run, layer: Layer) -> bool:
     """Whether tokens, or the places of a signal's or a volume's map, are those of the input, in its order."""
     known = _IN_PLACE.setdefault(run.structure, {})
     if layer.name not in known:
-        found: dict[str, torch.Tensor] = {}
-        with differentiable(run.model.module), _kept(run.model, (layer,), found):
+        with differentiable(run.model.module), kept_outputs(run.model.module, [layer.name]) as found:
             _, image = _probe(run)
             output = found.get(layer.name)
             known[layer.name] = (
@@ -104,8 +102,8 @@ def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
     A score that reads the class token alone depends on all tokens by the graph, so layers with a gradient at some
     place go before.
     """
-    found: dict[str, torch.Tensor] = {}
-    with differentiable(run.model.module), _kept(run.model, layers, found):
+    names = [layer.name for layer in layers]
+    with differentiable(run.model.module), kept_outputs(run.model.module, names) as found:
         score, _ = _probe(run)
         if score.grad_fn is None:  # a network without gradients
             return of_last_kind(layers)[-1]
@@ -114,10 +112,9 @@ def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
             [layer for layer in layers if layer.name in found and found[layer.name].grad_fn in nodes]
         )
         if not read:
-            names = ", ".join(layer.name for layer in layers[-3:])
             raise LayerError(
                 f"the score of {describe(run.target)} depends on none of the feature maps of {run.model.name} "
-                f"({names} and those before them); name a layer"
+                f"({', '.join(names[-3:])} and those before them); name a layer"
             )
         outputs = [found[layer.name] for layer in read]
         gradients = torch.autograd.grad(score, outputs, allow_unused=True)
@@ -127,26 +124,6 @@ def _read(run: Run, layers: tuple[Layer, ...]) -> Layer:
             if gradient is not None and bool(as_maps(gradient, layer).any())
         ]
     return (at_places or read)[-1]  # the gradient of a classifier of zeros is zero everywhere
-
-
-@contextmanager
-def _kept(model: Model, layers: tuple[Layer, ...], found: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, the outputs of these layers are put into ``found``, with their graph.
-
-    Their gradients are those by what follows the layer: a module may return maps that it has pooled itself.
-    """
-
-    def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-        def kept(output: torch.Tensor) -> torch.Tensor:
-            found[name] = output.clone()
-            return found[name].clone()  # what follows may be in place
-
-        return kept
-
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(intercepted(model.module, layer.name, keep(layer.name)))
-        yield
 
 
 def _probe(run: Run) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias
 
 import torch
 from torch.nn import functional
 
 from ..checks import Sides
-from ..errors import LayerError
-from ..execution import check_differentiable, intercepted
+from ..execution import check_differentiable, kept_leaf
 from ..results import Attribution
 from .cam_layers import CamLayer, cam_layer
 from .method_run import Run
@@ -35,23 +34,9 @@ def cam(run: Run, layer: str | None, kind: CamKind, weights_of: Weights) -> Attr
     return run.by_batch(maps_of, keeping=lambda _: kept_at(run, place))
 
 
-@contextmanager
-def kept_at(run: Run, place: CamLayer) -> Iterator[list[torch.Tensor]]:
-    """For one pass of the network: a list with the layer's output, a leaf, so that gradients end there.
-
-    Raises:
-        LayerError: the layer did not run.
-    """
-    kept: list[torch.Tensor] = []
-
-    def keep(output: torch.Tensor) -> torch.Tensor:
-        kept.append(output.detach().clone().requires_grad_(torch.is_grad_enabled()))
-        return kept[0].clone()  # what follows may be in place
-
-    with intercepted(run.model.module, place.name, keep):
-        yield kept
-    if not kept:
-        raise LayerError(f"layer {place.name!r} did not run on these images; name one that does")
+def kept_at(run: Run, place: CamLayer) -> AbstractContextManager[list[torch.Tensor]]:
+    """For one pass of the network: a list with the layer's output, a leaf; `LayerError` if it did not run."""
+    return kept_leaf(run.model.module, place.name)
 
 
 def activations_and_gradients(batch: ScoredBatch, place: CamLayer) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import ModelError
 from ..execution import check_differentiable
-from ..execution.folding import folded_batch_norm
-from ..execution.one_pass import known_chains
-from ..models import Model
+from ..models import Layer, Model
 from ..progress import Progress
 from ..registry import register
 from ..results import Attribution
 from ..targets import Score, Target
 from .method_run import Run
-from .relevance_rules import Rule, replacements_for
-from .replaced_functions import replaced
+from .relevance_rules import Rule
+from .relevance_runs import Kept, check_pass, chosen_layers, per_channel, relevance_through, ruled
 from .scored import ScoredBatch
 
 
@@ -31,6 +28,7 @@ def lrp(
     *,
     target: Target = None,
     rule: Rule = "composite",
+    conditions: Mapping[str, Sequence[int]] | None = None,
     score: Score = "logit",
     progress: Progress | None = None,
 ) -> Attribution:
@@ -66,16 +64,22 @@ def lrp(
         target: class index, label, a list with one for each image, a callable from the output (N, K) to scores
             (N,), or None for the predicted class.
         rule: "composite", or "epsilon", "gamma" or "z_plus" for every layer.
+        conditions: layers by name, each with its channels that may hand relevance on; all others keep theirs, and
+            so does what flows past these layers. The map then shows where the part of the score comes from that
+            these channels carry (concept relevance propagation).
         score: "logit" (before softmax) or "probability".
         progress: called with (images done, images in all).
 
     Returns:
         `Attribution` with values (N, H, W) in score units, signed. ``provenance.measured["completeness_error"]``
-        has for each map |sum of values - S(x)| / |S(x)|: the share that biases took or gave.
+        has for each map |sum of values - S(x)| / |S(x)|: the share that biases took or gave. With conditions the
+        relevance of the chosen channels stands in place of S(x), and ``measured["share_of_score"]`` is what that
+        is of S(x).
 
     Raises:
         TargetError: the target is not a class of the network.
-        ParameterError: unknown rule or score.
+        ParameterError: unknown rule or score; a condition without channels, or with one that is not there.
+        LayerError: a condition on a layer that is not there, or at which no relevance arrives.
         ModelError: a network in float16.
 
     Cost: two forward passes and one backward pass an image; with z_plus or gamma each layer is run three times.
@@ -93,6 +97,8 @@ def lrp(
         Lapuschkin et al.: Unmasking Clever Hans predictors, 2019, arXiv 1902.10178 (flat).
         Achtibat et al.: AttnLRP: attention-aware layer-wise relevance propagation for transformers, 2024, arXiv
             2402.05602 (attention, layer norm).
+        Achtibat et al.: From "where" to "what": towards human-understandable explanations through concept
+            relevance propagation, 2022, arXiv 2206.03208 (conditions).
     """
     run = Run(
         "lrp",
@@ -100,46 +106,43 @@ def lrp(
         images,
         target=target,
         score=score,
-        parameters={"rule": rule},
+        parameters={"rule": rule, "conditions": conditions},
         unit=f"share of the score ({score})",
         progress=progress,
     )
-    run.inputs.need_pictures(run.method)  # batch norms are folded into convolutions of pictures alone
-    if run.model.dtype == torch.float16:
-        raise ModelError(
-            f"{run.model.name} is in float16, whose numbers are too coarse for the relevance of a pixel: run "
-            "LRP in float32 (module.float()) or bfloat16"
-        )
-
-    @contextmanager
-    def ruled(x: torch.Tensor) -> Iterator[torch.Tensor]:
-        even = torch.ones_like(x).requires_grad_()
-        module = run.model.module
-        folding = (
-            nullcontext()
-            if known_chains(module)
-            else folded_batch_norm(module, lambda: _run_plainly(run.model, x))
-        )
-        with replaced(run, replacements_for(rule, x, even, run.notes)), folding:
-            yield even
+    check_pass(run)
+    chosen = chosen_layers(run, conditions or {})
 
     def maps_of(batch: ScoredBatch) -> torch.Tensor:
         check_differentiable(batch.scores, batch.model.name)
-        scores, inputs = batch.scores, (batch.leaf, batch.kept)
-        values = torch.stack([_relevance(scores[:, t].sum(), inputs) for t in range(scores.shape[1])])
-        run.measure_completeness(values, scores.detach().T)
+        scores, inputs = batch.scores, (batch.leaf, batch.kept.even)
+        if not chosen:
+            values = torch.stack([_relevance(scores[:, t].sum(), inputs) for t in range(scores.shape[1])])
+            run.measure_completeness(values, scores.detach().T)
+            return values
+        parts = [_conditional(scores[:, t].sum(), batch.kept, chosen, inputs) for t in range(scores.shape[1])]
+        values, allowed = (torch.stack(part) for part in zip(*parts, strict=True))
+        run.measure_completeness(values, allowed)
+        shares = (allowed / scores.detach().T).T.flatten()  # those of an image follow one another, as its maps do
+        run.measured.setdefault("share_of_score", []).extend(shares.tolist())
         return values
 
-    return run.by_batch(maps_of, keeping=ruled, folds=False)
+    return run.by_batch(maps_of, keeping=partial(ruled, run, rule, layers=tuple(chosen)), folds=False)
 
 
-def _run_plainly(model: Model, x: torch.Tensor) -> None:
-    with torch.no_grad():
-        model.module(x.clone())
+def _conditional(
+    score: torch.Tensor, kept: Kept, chosen: Mapping[Layer, Sequence[int]], inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map (n, H, W) of what the chosen channels hand on, and how much relevance (n,) that is."""
+    gradient, output = relevance_through(score, kept, chosen)
+    first = next(layer for layer in chosen if kept.outputs[layer.name] is output)
+    return _relevance(output, inputs, gradient), per_channel((gradient * output).detach(), first).sum(dim=1)
 
 
-def _relevance(score: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _relevance(
+    score: torch.Tensor, inputs: tuple[torch.Tensor, ...], given: torch.Tensor | None = None
+) -> torch.Tensor:
     """(n, H, W): input times gradient, at the image, and at the even input of a first layer that is flat."""
-    gradients = torch.autograd.grad(score, inputs, retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(score, inputs, given, retain_graph=True, allow_unused=True)
     parts = [(i * g).sum(dim=1) for i, g in zip(inputs, gradients, strict=True) if g is not None]
     return torch.stack(parts).sum(dim=0).detach()

@@ -16,7 +16,7 @@ from ..execution import OnePass, convolutions_of, differentiable, evaluating, fu
 from ..models import Batch, Model, as_model, network_and_target
 from ..perturbation import EXACT, ROUGH, finite
 from ..progress import Progress
-from ..results import Array, Attribution, Normalization
+from ..results import Array, Attribution, Normalization, Provenance
 from ..targets import (
     Direction,
     Score,
@@ -40,13 +40,9 @@ from .map_notes import (
     notes_on_inputs,
     notes_on_maps,
 )
-from .scored import ScoredBatch, ScoredImage
+from .scored import BatchMaps, ImageMaps, Keeping, ScoredBatch, ScoredImage
 from .steps import Steps
 
-BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, *sides)
-ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, *sides)
-# From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
-Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 Gradients: TypeAlias = Literal["image", "layer", "none"]
 
 
@@ -127,16 +123,24 @@ class Run:
             keeping: from images, as they go into the network, to a context for their pass, which yields ``kept``.
             folds: whether batch norms are folded in that pass; ``keeping`` may do it itself.
         """
-        with self._kept_on_interrupt(), evaluating(self.model.module):
+
+        def add(batch: ScoredBatch) -> None:
+            self._made.add(maps_of(batch), batch.scores, batch.x, batch.pixels, batch.names, batch.targets.names)
+
+        with self._kept_on_interrupt():
+            self.each_batch(add, keeping=keeping, folds=folds)
+        return self._result()
+
+    def each_batch(
+        self, visit: Callable[[ScoredBatch], None], *, keeping: Keeping | None = None, folds: bool = True
+    ) -> None:
+        """Call ``visit`` with one scored batch after another, as `by_batch` does."""
+        with evaluating(self.model.module):
             for batch in self.model.batches(self.inputs, backward=self._differentiates):
                 with self._running():
-                    scored = self.score_batch(batch, keeping, folds=folds)
-                    self._made.add(
-                        maps_of(scored), scored.scores, batch.x, scored.pixels, scored.names, scored.targets.names
-                    )
+                    visit(self.score_batch(batch, keeping, folds=folds))
                 self.steps.finish(len(batch.x), len(self.inputs) - batch.positions[-1] - 1)
             self.steps.end()
-        return self._result()
 
     def by_image(self, maps_of: ImageMaps, *, fuse: bool = True) -> Attribution:
         """Make the maps of all images with a method that runs many variants of each image.
@@ -270,14 +274,18 @@ class Run:
             unit=self._unit,
             signed=self._signed,
             boxes=boxes_of(self.target, len(every)),
-            provenance=self.model.provenance(
-                self.method,
-                self.parameters,
-                self._started,
-                measured=self.measured,
-                notes=(*self.inputs.notes, *self.notes, *about, *notes),
-                skipped=self.inputs.skipped,
-            ),
+            provenance=self.provenance(*about, *notes),
+        )
+
+    def provenance(self, *notes: str) -> Provenance:
+        """Where the result of this run comes from, with these notes last."""
+        return self.model.provenance(
+            self.method,
+            self.parameters,
+            self._started,
+            measured=self.measured,
+            notes=(*self.inputs.notes, *self.notes, *notes),
+            skipped=self.inputs.skipped,
         )
 
 

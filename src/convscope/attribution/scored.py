@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -141,6 +141,12 @@ class ScoredImage:
                 done = end
         assert total is not None
         return total / n
+
+
+BatchMaps: TypeAlias = Callable[[ScoredBatch], torch.Tensor]  # from n images to maps (T, n, *sides)
+ImageMaps: TypeAlias = Callable[[ScoredImage], torch.Tensor]  # from one image to maps (T, *sides)
+# From a batch of images, as they go into the network, to the context of their pass; what it yields is kept.
+Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 
 
 def gradients_of(scores: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

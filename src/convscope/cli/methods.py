@@ -127,6 +127,17 @@ def number_or_text(text: str) -> Any:
         return text
 
 
+def _conditions(text: str) -> dict[str, list[int]]:
+    """Layers with their channels: "layer3=0,7" or "layer3=0,7;layer4=12"."""
+    found = {}
+    for part in text.split(";"):
+        name, _, channels = part.rpartition("=")
+        if not name or not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", channels):
+            raise typer.BadParameter(f"{text!r}: expected LAYER=CHANNEL,CHANNEL;LAYER=CHANNEL")
+        found[name.strip()] = [int(channel) for channel in channels.split(",")]
+    return found
+
+
 # One meaning for one name, everywhere in the library: what the text of an option becomes.
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "target": chosen_target,
@@ -136,6 +147,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "superpixel": _pair,
     "size_px": _pair,
     "baseline": number_or_text,
+    "conditions": _conditions,
 }
 
 

@@ -2,7 +2,17 @@
 
 from .autograd import reached
 from .batching import free_memory, in_batches
-from .capture import OUTPUT, intercepted, main_output, module_at, place_of, read_at, run_to
+from .capture import (
+    OUTPUT,
+    intercepted,
+    kept_leaf,
+    kept_outputs,
+    main_output,
+    module_at,
+    place_of,
+    read_at,
+    run_to,
+)
 from .conv_chains import convolutions_of
 from .digest import weights_digest
 from .folding import folded_batch_norm, scale_and_shift
@@ -27,6 +37,8 @@ __all__ = [
     "hooks",
     "in_batches",
     "intercepted",
+    "kept_leaf",
+    "kept_outputs",
     "main_output",
     "module_at",
     "place_of",

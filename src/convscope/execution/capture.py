@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -188,6 +188,42 @@ def intercepted(module: nn.Module, name: str, change: Callable[[torch.Tensor], t
     with hooks() as attached:
         attached.append(module_at(module, place.path).register_forward_hook(leaving))
         yield
+
+
+@contextmanager
+def kept_outputs(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside, a dict gets the outputs of the named layers in running order, with their graph, as a network runs.
+
+    Gradients at them are those by what follows the layers: a module may return maps that it has pooled itself.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        def kept(output: torch.Tensor) -> torch.Tensor:
+            found[name] = output.clone()
+            return found[name].clone()  # what follows may be in place
+
+        return kept
+
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(intercepted(module, name, keep(name)))
+        yield found
+
+
+@contextmanager
+def kept_leaf(module: nn.Module, name: str) -> Iterator[list[torch.Tensor]]:
+    """Inside, a list gets the named layer's output, a leaf, so that gradients end there."""
+    kept: list[torch.Tensor] = []
+
+    def keep(output: torch.Tensor) -> torch.Tensor:
+        kept.append(output.detach().clone().requires_grad_(torch.is_grad_enabled()))
+        return kept[0].clone()  # what follows may be in place
+
+    with intercepted(module, name, keep):
+        yield kept
+    if not kept:
+        raise LayerError(f"layer {name!r} did not run on these images; name one that does")
 
 
 def _replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:

@@ -5,7 +5,7 @@ from .bare_modules import as_model
 from .catalog import load_model
 from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, names_of, opened
-from .layers import CONVOLUTIONS, NO_LAYERS, Layer, Structure, as_maps, of_last_kind, sides_of
+from .layers import CONVOLUTIONS, NO_LAYERS, Layer, Structure, as_maps, from_maps, of_last_kind, sides_of
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing, are_tensors
@@ -29,6 +29,7 @@ __all__ = [
     "blurred",
     "check_tensor",
     "detections",
+    "from_maps",
     "gaussian_blur",
     "lie_in_place",
     "load_model",

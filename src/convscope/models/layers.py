@@ -205,3 +205,20 @@ def sides_of(module: nn.Module, size: Sides) -> Sides:
     first = first_convolution(module)
     n_sides = 2 if first is None else len(first.kernel_size)
     return size if n_sides == 2 or len(set(size)) > 1 else size[:1] * n_sides
+
+
+def from_maps(maps: torch.Tensor, layer: Layer, like: torch.Tensor) -> torch.Tensor:
+    """M maps (M, C, *sides) in the layout of a layer's own output, what `as_maps` undoes.
+
+    ``like`` is that output for a single image, from which tokens that stand for no patch are taken.
+    """
+    maps = maps.to(like)
+    if layer.held == "maps, channels last":
+        return maps.movedim(1, -1)
+    if layer.held in ("tokens", "tokens first"):
+        patches = maps.flatten(2).transpose(1, 2)
+        one = like if layer.held == "tokens" else like.transpose(0, 1)
+        others = one[:, : one.shape[1] - patches.shape[1]].expand(len(maps), -1, -1)
+        tokens = torch.cat([others, patches], dim=1)
+        return tokens if layer.held == "tokens" else tokens.transpose(0, 1)
+    return maps

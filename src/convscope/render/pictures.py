@@ -18,6 +18,7 @@ from ..results import (
     Array,
     Attribution,
     Comparison,
+    Concepts,
     Evaluation,
     FeatureMaps,
     Filters,
@@ -36,6 +37,7 @@ from ..results import (
 from .attribution_figures import compose_attribution, draw_attribution
 from .attribution_panels import draw_map
 from .comparison_figures import compose_comparison, draw_comparison
+from .concept_figures import compose_concepts, draw_concepts
 from .evaluation_figures import compose_evaluation, draw_evaluation
 from .feature_map_figures import compose_feature_maps, draw_feature_maps
 from .filter_figures import compose_filters, draw_filters
@@ -55,6 +57,7 @@ from .visualization_figures import compose_visualization, draw_visualization
 PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
+    Concepts: (draw_concepts, compose_concepts),
     Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Filters: (draw_filters, compose_filters),

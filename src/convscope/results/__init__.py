@@ -1,6 +1,7 @@
 """Results: what every method returns, and how it is saved and read back."""
 
 from .base import Array, Result
+from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
 from .predictions import Normalization, Prediction, probabilities
@@ -19,11 +20,15 @@ __all__ = [
     "Attribution",
     "ChannelOrder",
     "ChannelPair",
+    "ChannelRelevance",
     "ChannelScore",
     "Clusters",
     "Comparison",
+    "ConceptVector",
+    "Concepts",
     "Duplicates",
     "Evaluation",
+    "Factoring",
     "FeatureMaps",
     "Filters",
     "LayerRow",
