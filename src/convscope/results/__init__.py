@@ -2,13 +2,14 @@
 
 from .base import Array, Result
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
-from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
+from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck
 from .trust_measures import CONTROLS, Comparison, Evaluation
+from .visualizations import Judgment, Visualization
 
 __all__ = [
     "CHANGED",
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluation",
     "FeatureMaps",
     "Filters",
+    "Judgment",
     "LayerRow",
     "MaskStudy",
     "Neighbors",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,226 +14,359 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..checks import Pair, as_pair, unfit
-from ..errors import Interrupted, ParameterError
-from ..execution import differentiable
-from ..models import Model, as_model
+from ..errors import Interrupted, ParameterError, TargetError
+from ..execution import OUTPUT, differentiable
+from ..models import Model, Structure, as_model, load_model
 from ..progress import Progress
 from ..results import Array, Visualization
-from ..targets import describe, is_of_classes, note_on_scores
-from .ascent import BLUR, JITTER, LARGEST_BLUR, Ascent, Settings
-from .objectives import ObjectiveTarget, activation, class_score
+from ..targets import Several, Target, describe, is_of_classes, note_on_scores
+from .ascent import Ascent, Diverged, Network, climb
+from .evidence import agreement, is_one_class, judgments, rival_of
+from .objectives import Objective, as_objective, bound
+from .parameterizations import Canvas, parameterization
+from .photo_statistics import built_in
+from .presets import PresetName, Recipe, recipe_of
 from .remarks import remarks
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
+Watching: TypeAlias = Callable[[int, Array, float], None]
+# A class, a callable or an objective without a layer; with one: None, a channel, or (channel, row, column).
+VisualizeTarget: TypeAlias = Target | Objective | tuple[int, int, int]
 
-NOISE = 0.1  # standard deviation of the noise start, in normalized units
+NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
+SMALL = 96  # pixels: a network with a smaller input may know things at one place and of one size only
+SMALL_CROP = (0.85, 1.05)  # so that its views are of the whole picture
+N_SEEDS = 4
+RETRIES = 2
 
 
 @checks_arguments
 def visualize(
     model: Model | nn.Module,
+    target: VisualizeTarget = None,
     *,
-    target: ObjectiveTarget,
     layer: str | None = None,
-    n_steps: int = 256,
-    step_size: float = 0.2,
-    l2: float = 1e-5,
-    blur: float | None = None,
-    clear: float = 0.0,
-    jitter_px: int | None = None,
-    start: Start = "zero",
+    preset: PresetName | Recipe = "natural",
     size_px: int | Pair | None = None,
+    n_steps: int | None = None,
+    l2: float | None = None,
+    start: Start = None,
     n_frames: int = 0,
+    judge: Any = None,
+    check_seeds: bool = False,
     seed: int = 0,
+    watch: Watching | None = None,
     progress: Progress | None = None,
 ) -> Visualization:
     """Find the input to which the network responds most.
 
     This is not a typical picture of the class but the one with the highest score that the ascent finds: it repeats
-    the parts and textures that the network has learned to look for. Different settings give different pictures
-    with similar scores.
+    the parts and textures that the network has learned to look for. Other presets and seeds give other pictures with
+    similar scores.
 
         I* = argmax over I of S(I) - l2 * ||I||_2^2
 
     I is the preprocessed input, so the zero image is the mean image. S is a class score before softmax, or an
-    activation. With blur=0, clear=0 and jitter_px=0 only this is maximized (by Adam, with pixels clamped to valid
-    colors). The defaults add a narrowing blur and a jitter; without them the score is higher, but the picture is
-    mostly high-frequency noise.
+    activation. With preset="plain" only this is maximized, from the zero image (by Adam, with pixels clamped to valid
+    colors); the score is high, but the picture is mostly noise. The other presets search among pictures that are like
+    photos in some way, and ask for a high score in random views of them.
 
     Args:
         model: a `Model` or a module.
-        target: a class index or label, or a callable from the output (1, K) to a score (1,). With ``layer``, a
-            channel, (channel, row, column) for one unit, or None for the whole layer.
+        target: a class index or label, a callable from the output (N, K) to scores (N,), or an `Objective`. With
+            ``layer``, a channel, (channel, row, column) for one unit, or None for the whole layer.
         layer: name of the layer whose activation is maximized; the forward pass stops there.
-        n_steps: number of ascent steps.
-        step_size: Adam's learning rate, in units of the normalized input.
-        l2: lambda, the weight of the penalty.
-        blur: initial sigma in pixels of the Gaussian blur at every 4th step; it falls linearly to 0.5 at the end.
-            By default 3, but at most a 10th of the picture's shorter side. 0 for none.
-        clear: share of the pixels, those with the smallest norm, to set to zero at every 4th step; 0 for none.
-        jitter_px: the largest shift of the picture in a step, in pixels. By default a 7th of the picture's
-            shorter side: 32 at 224 pixels, 5 at 32. 0 for none.
-        start: "zero", "noise", or an image.
-        size_px: side of the picture, or (height, width); by default the size of the network's input.
+        preset: "natural" has the colors, the contrast and the mixture of coarse and fine of photos; "maco" has the
+            amplitude of each frequency fixed to that of photos; "crisp" has stronger contrast and finer detail;
+            "plain" is the formula alone. Or a `Recipe` of one's own.
+        size_px: side of the picture, or (height, width). By default the size to which the network's preprocessing
+            resizes; with "plain" that of its input.
+        n_steps: number of ascent steps, by default the preset's.
+        l2: lambda, the weight of the penalty, by default the preset's: 1e-5 for "plain", 0 for the others.
+        start: "zero", "noise", or an image; by default zero for "plain", and faint noise for the others.
         n_frames: number of intermediate pictures to keep, evenly spread over the steps and ending with the
             finished one; at most n_steps + 1.
-        seed: seed of jitter and noise.
+        judge: another network, or its name, that is asked what it takes the picture for.
+        check_seeds: make the picture with three more seeds as well, and report how far the four agree.
+        seed: seed of all that is random.
+        watch: called before each step and at the end with (steps done, picture (H, W, 3) uint8, score).
         progress: called with (steps done, steps in total).
 
     Returns:
-        `Visualization`; ``scores[t]`` is S of the shifted picture at step t, and the last one is S of the
-        finished picture. ``provenance.notes`` warn if that is lower than at the start, or if the network takes
-        the picture for another class than the target.
+        `Visualization`: the best picture, as the network sees it whole. Its ``evidence`` says what the network takes
+        the picture for once it is rounded to 8 bits. ``provenance.notes`` warn if the score did not rise, or if the
+        network takes the picture for another class than the target.
 
     Raises:
         TargetError: no such class, channel or unit.
         LayerError: no such layer.
         ParameterError: an option outside its range.
         ModelError: a score or a gradient is NaN or infinite, for example because float16 overflows in the network.
-        Interrupted: on Ctrl-C, with the picture so far.
+        Interrupted: on Ctrl-C, with the best picture so far.
 
-    Cost: one forward and one backward pass per step, up to the layer. A network in half precision runs in half
-    precision; the picture, its gradient and its scores are float32.
+    Cost: one forward and one backward pass per step and view, up to the layer: 96 steps of 4 views for "natural". A
+    network in half precision runs in half precision; the picture, its gradient and its scores are float32.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
-        >>> visualize(net, target=1, size_px=8, n_steps=3).scores.shape
+        >>> visualize(net, 1, size_px=8, n_steps=3).scores.shape
         (4,)
 
     References:
         Erhan, Bengio, Courville, Vincent: Visualizing higher-layer features of a deep network, 2009.
         Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2013, arXiv 1312.6034.
+        Olah, Mordvintsev, Schubert: Feature visualization, Distill 2017.
+        Fel et al.: MACO, 2023, arXiv 2306.06805.
     """
-    started = time.perf_counter()
     model = as_model(model)
-    generator = torch.Generator().manual_seed(seed)
-    with differentiable(model.module):
-        image = _first(model, start, size_px, generator)
-        shape = (image.shape[1], image.shape[2], image.shape[3])
-        structure = model.checked(shape, gradients=True)
-        settings = _settings(n_steps, step_size, l2, blur, clear, jitter_px, min(shape[1:]))
-        film = _Film(model, image, n_frames, settings.n_steps)
-        if layer is None:
-            objective = class_score(model, target, shape, structure.memory_format)
+    judge = load_model(judge) if isinstance(judge, str) else None if judge is None else as_model(judge)
+    if target is None and layer is None:
+        raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
+    if layer is None and (
+        isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str))
+    ):
+        raise TargetError(f"target={describe(target)!r}: one picture has one target; see visualize_each")
+    asked = Asked(layer, preset, size_px, n_steps, l2, start, n_frames, judge, seed)
+    (found,) = _made(model, [target], asked, watch, progress)
+    if check_seeds:
+        others = [
+            _made(model, [target], replace(asked, seed=seed + i, judge=None), None, None)[0] for i in (1, 2, 3)
+        ]
+        inputs = [torch.from_numpy(one.input)[None] for one in (found, *others)]
+        found = replace(found, agreement=agreement(model, inputs, layer))
+    return found
+
+
+def visualize_each(
+    model: Model | nn.Module,
+    targets: Sequence[VisualizeTarget],
+    *,
+    layer: str | None = None,
+    preset: PresetName | Recipe = "natural",
+    size_px: int | Pair | None = None,
+    n_steps: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Visualization]:
+    """A picture for each target, all in one batch: see `visualize`.
+
+    Cost: that of as many calls, less what each call costs before its first step. Memory grows with the number of
+    targets.
+    """
+    return _made(
+        as_model(model), targets, Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed), None, progress
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a call; see `visualize`."""
+
+    layer: str | None
+    preset: PresetName | Recipe
+    size_px: int | Pair | None
+    n_steps: int | None
+    l2: float | None
+    start: Any
+    n_frames: int
+    judge: Model | None
+    seed: int
+
+
+class _Setting:
+    """A call made ready: what is climbed, on which canvas, by which recipe."""
+
+    def __init__(self, model: Model, targets: Sequence[Any], asked: Asked) -> None:
+        self.model, self.targets, self.asked = model, targets, asked
+        recipe = recipe_of(asked.preset, asked.n_steps, {} if asked.l2 is None else {"l2": asked.l2})
+        given = _given(model, asked)
+        known = model.preprocessing
+        self.sizes = None if known is None or recipe.domain == "pixels" else (known.resize_px, known.input_size)
+        size = (given.shape[2], given.shape[3]) if given is not None else None
+        if size is None and asked.size_px is not None:
+            size = as_pair(asked.size_px, "size_px")
+        if size is None and self.sizes is not None:
+            size = self.sizes[0]
+        channels, height, width = model.input_shape(size)
+        self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
+        if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
+            recipe = replace(recipe, crop=SMALL_CROP, crop_end=None)
+        if asked.n_frames > recipe.n_steps + 1:
+            raise ParameterError(
+                f"n_frames={asked.n_frames}: {recipe.n_steps} steps give {recipe.n_steps + 1} pictures"
+            )
+        self.recipe = recipe
+        canvas = Canvas((channels, height, width), known, built_in(channels), model.device)
+        self.make = parameterization(recipe.domain, canvas, recipe.contrast)
+        self.given, self.canvas = given, canvas
+        self.structure: Structure = model.checked(self.seen, gradients=True)
+        self.network, self.names = self._bound()
+
+    def _bound(self) -> tuple[Network, list[str]]:
+        """The network with the objectives of all targets."""
+        objectives = [as_objective(target, self.asked.layer) for target in self.targets]
+        names = dict.fromkeys(name for o in objectives for name in o.layers)
+        reads_output = names.pop(OUTPUT, 0) is None
+        layers = {name: self.structure.find(name) for name in names}
+        output = None
+        if reads_output:
+            zero = torch.zeros(1, *self.seen, device=self.model.device, dtype=self.model.dtype)
+            with torch.no_grad():
+                output = self.model.module(zero)
+        found = [bound(o, self.model, self.seen, layers, output) for o in objectives]
+        layout = self.structure.memory_format
+        network = Network(self.model, layers, found, layout, reads_output=reads_output)
+        return network, [one.name for one in found]
+
+    def first(self, generator: torch.Generator) -> torch.Tensor:
+        """The free variables of the first pictures."""
+        n, start = len(self.targets), self.asked.start
+        if self.given is not None:
+            free = self.make.inverse(self.given.expand(n, -1, -1, -1))
+        elif start == "zero":
+            zero = torch.zeros(n, *self.canvas.shape, dtype=torch.float32, device=self.model.device)
+            free = self.make.inverse(zero)
         else:
-            objective = activation(model, structure.find(layer), target, structure.memory_format)
-        is_squashed = layer is None and is_of_classes(target) and structure.ends_in
-        on_scores = note_on_scores(model.normalization(shape, 2)) if is_squashed else ()
-        parameters = {
-            "target": describe(target),
-            "layer": layer,
-            **asdict(settings),
-            "start": start if isinstance(start, str) and start in ("zero", "noise") else "image",
-            "size_px": size_px,
-            "n_frames": n_frames or None,
-            "seed": seed,
-        }
-        ascent = Ascent(model, image, objective, settings, generator)
-        stopped = _climb(ascent, film, progress)
-        result = _result(model, ascent, film, parameters, started, (*stopped, *on_scores))
-    if stopped:
-        raise Interrupted(result)
-    return result
+            free = self.make.start(n, generator)
+            if start == "noise" and self.recipe.domain == "pixels":
+                drawn = torch.randn(free.shape, generator=generator, dtype=torch.float32, device="cpu")
+                free = NOISE * drawn.to(free)
+        kind = torch.promote_types(self.model.dtype, torch.float32)
+        return free.to(kind if self.recipe.domain == "pixels" else torch.float32).contiguous().clone()
+
+    def notes(self) -> list[str]:
+        """What the reader of the result should know before anything has run."""
+        found = []
+        if self.asked.layer is None and is_of_classes(self.targets[0]) and self.structure.ends_in:
+            found.extend(note_on_scores(self.model.normalization(self.seen, 2)))
+        if self.model.preprocessing is None and self.recipe.domain != "pixels":
+            found.append("the network's preprocessing is not known: its input was taken to run from -2 to 2")
+        return found
 
 
 class _Film:
-    """Intermediate pictures, evenly spread over the steps and ending with the finished one."""
+    """Pictures on the way, evenly spread over the steps, for those who asked for frames or watch."""
 
-    def __init__(self, model: Model, image: torch.Tensor, n_frames: int, n_steps: int) -> None:
-        if n_frames > n_steps + 1:
-            raise ParameterError(f"n_frames={n_frames}: {n_steps} steps give only {n_steps + 1} pictures")
-        self._model, self._image = model, image
+    def __init__(self, setting: _Setting, watch: Watching | None, progress: Progress | None) -> None:
+        n_steps, n_frames = setting.recipe.n_steps, setting.asked.n_frames
+        self._model, self._watch, self._progress = setting.model, watch, progress
         self._wanted = set(np.linspace(n_steps, 0, n_frames).round().astype(int).tolist())
-        self._frames: list[Array] = []
+        self.frames: list[Array] = []
 
-    def take(self, step: int) -> None:
-        """Keep the picture after this many steps, if it is one of the frames."""
-        if step in self._wanted:
-            self._frames.append(self._model.to_pixels(self._image)[0])
+    def take(self, ascent: Ascent) -> None:
+        """Before each step, and after the last."""
+        done, total = len(ascent.scores), ascent.recipe.n_steps
+        if self._progress and done:
+            self._progress(done, total)
+        if (done in self._wanted and done < total) or self._watch:
+            with torch.no_grad():
+                picture = self._model.to_pixels(ascent.pictures())[0]
+            if done in self._wanted and done < total:
+                self.frames.append(picture)
+            if self._watch:
+                self._watch(done, picture, float((ascent.scores[-1] if done else ascent.start)[0]))
 
-    def frames(self) -> Array:
-        """(F, H, W, 3)."""
-        height, width = self._image.shape[2:]
-        return np.stack(self._frames) if self._frames else np.zeros((0, height, width, 3), np.uint8)
+
+def _made(
+    model: Model, targets: Sequence[Any], asked: Asked, watch: Watching | None, progress: Progress | None
+) -> list[Visualization]:
+    """A picture for each target."""
+    started = time.perf_counter()
+    with differentiable(model.module):
+        setting = _Setting(model, targets, asked)
+        film = _Film(setting, watch, progress)
+        ascent, stopped, notes = _climbed(setting, film)
+        found = [
+            _result(setting, ascent, film, i, started, [*stopped, *setting.notes(), *notes])
+            for i in range(len(targets))
+        ]
+    judges = [model, *([asked.judge] if asked.judge else [])]
+    for i, target in enumerate(targets):
+        if not stopped and is_one_class(model, target, asked.layer):
+            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges))
+        elif not stopped and asked.judge:
+            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges[1:]))
+    if stopped:
+        raise Interrupted(found[0] if len(found) == 1 else found)
+    return found
 
 
-def _climb(ascent: Ascent, film: _Film, progress: Progress | None) -> tuple[str, ...]:
-    """Take all steps; on Ctrl-C stop, and return a note that says after which step."""
-    n_steps = ascent.settings.n_steps
-    try:
-        for step in range(n_steps):
-            film.take(step)
-            ascent.step()
-            if progress:
-                progress(step + 1, n_steps)
-        film.take(n_steps)
-    except KeyboardInterrupt:
-        return (f"interrupted after {len(ascent.scores)} of {n_steps} steps",)
-    return ()
+def _climbed(setting: _Setting, film: _Film) -> tuple[Ascent, list[str], list[str]]:
+    """The finished ascent, a note if it was interrupted, and notes on ascents that failed before."""
+    recipe, notes = setting.recipe, []
+    for n_left in range(RETRIES, -1, -1):
+        generator = torch.Generator().manual_seed(setting.asked.seed)
+        free = setting.first(generator)
+        film.frames.clear()
+        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generator, setting.names)
+        try:
+            climb(ascent, film.take)
+            why = "the score fell" if ascent.has_collapsed else ""
+        except Diverged as error:
+            why = str(error)
+        except KeyboardInterrupt:
+            ascent.look()
+            return ascent, [f"interrupted after {len(ascent.scores)} of {recipe.n_steps} steps"], notes
+        if not why or not n_left:
+            break
+        recipe = replace(recipe, step_size=recipe.step_size / 4)
+        notes.append(
+            f"{why} after {len(ascent.scores)} steps: started again with a step_size of {recipe.step_size:g}"
+        )
+    return ascent, [], notes
 
 
 def _result(
-    model: Model,
-    ascent: Ascent,
-    film: _Film,
-    parameters: dict[str, Any],
-    started: float,
-    notes: tuple[str, ...],
+    setting: _Setting, ascent: Ascent, film: _Film, i: int, started: float, notes: Sequence[str]
 ) -> Visualization:
-    """The present picture, with notes on how far to trust it."""
-    image, objective = ascent.image, ascent.objective
-    scores = [*ascent.scores, ascent.score()]
-    rival = objective.rival(image) if objective.rival else None
+    """The best picture of a target, with notes on how far to trust it."""
+    model, asked, target = setting.model, setting.asked, setting.targets[i]
+    with torch.no_grad():
+        picture = ascent.pictures(ascent.best)[i : i + 1]
+        seen = ascent.whole(picture)
+        finals = ascent.whole_values(ascent.pictures(ascent.best))
+        strayed = ascent.strayed(finals)
+    scores = [*(float(one[i]) for one in ascent.scores), float(finals[i])]
+    rival = rival_of(model, seen, target) if is_one_class(model, target, asked.layer) else None
+    image = model.to_pixels(picture)[0]
+    frames = [*film.frames, image] if asked.n_frames else []
+    parameters = {
+        "target": describe(target) if not isinstance(target, Objective) else setting.names[i],
+        "layer": asked.layer,
+        "preset": asked.preset if isinstance(asked.preset, str) else "of its own",
+        "n_steps": ascent.recipe.n_steps,
+        "start": asked.start
+        if asked.start is None or (isinstance(asked.start, str) and asked.start in ("zero", "noise"))
+        else "image",
+        "size_px": asked.size_px,
+        "n_frames": asked.n_frames or None,
+        "seed": asked.seed,
+    }
+    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
     return Visualization(
-        image=model.to_pixels(image)[0],
-        input=image.detach()[0].float().cpu().contiguous().numpy(),
+        image=image,
+        input=seen[0].float().cpu().contiguous().numpy(),
         scores=np.array(scores, np.float32),
-        frames=film.frames(),
-        target=objective.name,
+        frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
+        target=setting.names[i],
         provenance=model.provenance(
-            "visualize",
-            parameters,
-            started,
-            notes=(*notes, *ascent.strayed(scores[-1]), *remarks(ascent.start, scores, rival, ascent.settings)),
+            "visualize", parameters, started, measured={"recipe": asdict(ascent.recipe)},
+            notes=(*notes, *strayed, *own),
         ),
-    )
+    )  # fmt: skip
 
 
-def _settings(
-    n_steps: int,
-    step_size: float,
-    l2: float,
-    blur: float | None,
-    clear: float,
-    jitter_px: int | None,
-    side: int,
-) -> Settings:
-    """The settings; defaults depend on the picture's shorter side."""
-    return Settings(
-        n_steps=n_steps,
-        step_size=step_size,
-        l2=l2,
-        blur=round(min(BLUR, LARGEST_BLUR * side), 2) if blur is None else blur,
-        clear=clear,
-        jitter_px=round(JITTER * side) if jitter_px is None else jitter_px,
-    )
-
-
-def _first(model: Model, start: Start, size_px: int | Pair | None, generator: torch.Generator) -> torch.Tensor:
-    """The first picture (1, C, H, W), which requires gradients."""
-    if isinstance(start, str) and start in ("zero", "noise"):
-        shape = model.input_shape(None if size_px is None else as_pair(size_px, "size_px"))
-        x = torch.zeros(1, *shape, dtype=torch.float32, device="cpu")
-        if start == "noise":
-            x = NOISE * torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu")
-    else:
-        if size_px is not None:
-            raise ParameterError("size_px: a picture that starts from an image has the size of that image")
-        if isinstance(start, str) and not os.path.exists(start):
-            raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
-        inputs = model.inputs(start)
-        if len(inputs) != 1:
-            raise ParameterError(f"start: {len(inputs)} images; expected one")
-        x = next(inputs.batches(1)).x
-    dtype = torch.promote_types(model.dtype, torch.float32)
-    return x.to(model.device, dtype).contiguous().clone().requires_grad_()
+def _given(model: Model, asked: Asked) -> torch.Tensor | None:
+    """The image (1, C, H, W) from which to start, if one is given."""
+    start = asked.start
+    if start is None or (isinstance(start, str) and start in ("zero", "noise")):
+        return None
+    if asked.size_px is not None:
+        raise ParameterError("size_px: a picture that starts from an image has the size of that image")
+    if isinstance(start, str) and not os.path.exists(start):
+        raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
+    inputs = model.inputs(start)
+    if len(inputs) != 1:
+        raise ParameterError(f"start: {len(inputs)} images; expected one")
+    x: torch.Tensor = next(inputs.batches(1)).x
+    return x.to(model.device, torch.promote_types(model.dtype, torch.float32))
