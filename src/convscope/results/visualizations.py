@@ -40,10 +40,10 @@ class Visualization(Result):
 
     ``input`` is what the network sees of the picture after its usual preprocessing, which may crop it.
     ``scores`` (steps + 1,): for t < steps, ``scores[t]`` is the mean score of the views before step t; the last is
-    the score of ``input``. ``frames`` (F, H, W, 3) uint8 are pictures on the way there; F = 0 unless they were asked
-    for. ``evidence`` is what networks take ``image`` for, once it is rounded to 8 bits: the network itself first,
-    then the judge. ``agreement`` is the mean cosine between the embeddings of the pictures of several seeds; NaN
-    unless it was asked for.
+    the score of ``input``. ``frames`` (F, H, W, 3) uint8 are pictures on the way there; F = 0 unless they were
+    asked for. ``evidence`` is what networks take ``image`` for, once it is rounded to 8 bits: the network itself
+    first, then the judge. ``agreement`` is the mean cosine between the embeddings of the pictures of several
+    seeds; NaN unless it was asked for.
     """
 
     image: Array

@@ -30,14 +30,15 @@ SCALE, LEAST_SCALE = 2.0**10, 2.0**-14
 ALIKE = 1e-3  # of the score: how much float32 rounding in fused operations may change it
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """A score or a gradient became NaN or infinite after the first step."""
 
 
 class Network:
     """A network as the ascent runs it: up to what the objectives read, and fused where that gives the same.
 
-    ``size`` (height, width) is that of a view; ``resized`` the size to which the usual preprocessing resizes first.
+    ``size`` (height, width) is that of a view; ``resized`` that to which the usual preprocessing
+    resizes first.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Network:
         self.fusing: AbstractContextManager[Any] = nullcontext()
 
     def values(self, x: torch.Tensor, fusing: AbstractContextManager[Any] | None = None) -> torch.Tensor:
-        """The value of each view (B, n_views) of the pictures; by the network itself unless ``fusing`` is given."""
+        """The value of each view (B, n_views) of the pictures; by the network itself unless ``fusing`` is
+        given."""
         # A copy, because the network's first operation may be in place.
         x = x.to(self.model.dtype, copy=True, memory_format=self._layout)
         n = len(x) // len(self.objectives)
@@ -78,11 +80,11 @@ class Network:
 class Ascent:
     """Gradient ascent of S(I) - penalties on B pictures I.
 
-    The free variables and the optimizer use at least float32 even if the network does not: in float16 Adam's epsilon
-    is zero, and the first step would be 0 / 0.
+    The free variables and the optimizer use at least float32 even if the network does not: in float16 Adam's
+    epsilon is zero, and the first step would be 0 / 0.
 
-    ``start`` (B,) are the scores of the first pictures as the network sees them whole; ``scores`` those of the views
-    at each step; ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores.
+    ``start`` (B,) are the scores of the first pictures, seen whole; ``scores`` those of the views at each step;
+    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Ascent:
     scores: list[torch.Tensor]
 
     def pictures(self, free: torch.Tensor | None = None) -> torch.Tensor:
-        """The pictures (B, C, H, W) of these free variables, as the network takes them; by default of the present."""
+        """The pictures (B, C, H, W) of free variables, by default of the present, as the network takes them."""
         return self._make.picture(self.free if free is None else free)
 
     def whole(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -172,8 +174,8 @@ class Ascent:
         if abs(float(climbed[worst] - finals[worst])) <= ALIKE * float(largest):
             return []
         return [
-            f"the steps ran on fused operations, which give the finished picture the score {climbed[worst]:.4g}, not "
-            f"{finals[worst]:.4g}: it may not be what the target likes; please report this"
+            f"the steps ran on fused operations, which give the finished picture the score {climbed[worst]:.4g}, "
+            f"not {finals[worst]:.4g}: it may not be what the target likes; please report this"
         ]
 
     @property
@@ -200,7 +202,8 @@ class Ascent:
             return scores - self._penalty(self.pictures())
 
     def _gradient(self, value: torch.Tensor) -> torch.Tensor:
-        """The gradient at the free variables, for float16 from the value times as large a factor as its range allows."""
+        """The gradient at the free variables, for float16 from the value times as large a factor as its range
+        allows."""
         while True:
             is_last = not self._half or self._scale <= LEAST_SCALE
             (gradient,) = torch.autograd.grad(value * self._scale, self.free, retain_graph=not is_last)
@@ -216,9 +219,9 @@ class Ascent:
         return scores
 
     def _failed(self, what: str) -> Exception:
-        """`Diverged` once a step was taken; before that no smaller step would help."""
+        """`DivergedError` once a step was taken; before that no smaller step would help."""
         if len(self.scores) > 1 and not self._half:
-            return Diverged(what)
+            return DivergedError(what)
         return ModelError(f"{self._names}: {what}; {advice(self._network.model.dtype)}")
 
     def _keep_to_pixels(self, progress: float) -> None:

@@ -135,7 +135,8 @@ def caricature(name: str, activations: Any, cosine_power: float = 1.0) -> Object
 
 
 def difference(name: str, activations: Any) -> Objective:
-    """Minus the squared difference from an image's activations (C, H, W), as a share of their square; 0 at best."""
+    """Minus the squared difference from an image's activations (C, H, W), as a share of their square; 0 at
+    best."""
 
     def value(maps: torch.Tensor) -> torch.Tensor:
         wanted = _reference(activations, maps)
@@ -189,7 +190,8 @@ def as_objective(target: Any, layer_name: str | None) -> Objective:
         3,
     ):
         raise TargetError(
-            f"target={describe(target)!r} in layer {layer_name}: expected a channel, or (channel, row, column) of a map"
+            f"target={describe(target)!r} in layer {layer_name}: expected a channel, or "
+            "(channel, row, column) of a map"
         )
     return channel(layer_name, int(place[0])) if len(place) == 1 else unit(layer_name, *map(int, place))
 
@@ -280,7 +282,3 @@ def seen_by(model: Model, layers: Mapping[str, Layer], x: torch.Tensor, *, reads
                 attached.append(watch(model.module, one.name, lambda name, t: found.update({name: t.clone()})))
             output = model.module(x)
     return Seen({asked: as_maps(found[one.name], one) for asked, one in layers.items()}, output, len(x))
-
-
-__all__ = ["Objective", "caricature", "channel", "class_score", "difference", "direction", "diversity", "embedding",
-           "layer", "unit"]  # fmt: skip

@@ -1,6 +1,7 @@
 """Parameterizations: from free variables, which the ascent changes, to pictures as the network takes them.
 
-What is free decides which pictures are near, and so which the ascent finds. In pixels, noise is as near as a shape.
+What is free decides which pictures are near, and so which the ascent finds. In pixels, noise is as near as a
+shape.
 In the Fourier domain with amplitudes that fall with the frequency, as they do in photos, a step moves large shapes
 most; with colors that are mixed as in photos, it moves brightness more than hue.
 
@@ -23,15 +24,19 @@ from .photo_statistics import PhotoStatistics
 
 Domain: TypeAlias = Literal["pixels", "fourier", "pyramid", "maco"]
 
-START = 0.1  # the standard deviation of free variables at the start
+# The standard deviation of free variables at the start: faint, as a start of full contrast settles what goes where
+# before the network has said anything.
+START = 0.01
+DECAY = 1.1  # of what a step moves: a little more of large shapes than 1 / frequency
 LOWEST, HIGHEST = 1 / 512, 511 / 512  # inside of black and white, where the logit is finite
 
 
 class Parameterization(NamedTuple):
-    """``start`` draws free variables for B pictures; ``picture`` makes of these (B, C, H, W), as the network takes it.
+    """``start`` draws free variables for B pictures; ``picture`` makes of these (B, C, H, W), as the network
+    takes it.
 
-    ``inverse`` finds the free variables of a picture, as near as they come to it. ``limits``: the values of black and
-    white, to which the free variables are clamped where they are pixels.
+    ``inverse`` finds the free variables of a picture, as near as they come to it. ``limits``: the values of
+    black and white, to which the free variables are clamped where they are pixels.
     """
 
     start: Callable[[int, torch.Generator], torch.Tensor]
@@ -44,8 +49,8 @@ class Parameterization(NamedTuple):
 class Canvas:
     """What pictures (C, H, W) are made on: how values become colors, and colors a network's input.
 
-    ``values`` (B, C, H, W) have a standard deviation of 1 in a picture with the contrast of a photo. Without a known
-    preprocessing, the network's input is taken to run from -2 to 2.
+    ``values`` (B, C, H, W) have a standard deviation of 1 in a picture with the contrast of a photo. Without a
+    known preprocessing, the network's input is taken to run from -2 to 2.
     """
 
     shape: tuple[int, int, int]
@@ -83,7 +88,8 @@ class Canvas:
 
 
 def parameterization(domain: Domain, canvas: Canvas, contrast: float | None) -> Parameterization:
-    """The parameterization of this name; ``contrast``: how far values are held to that of a photo, None for not."""
+    """The parameterization of this name; ``contrast``: how far values are held to that of a photo, None for
+    not."""
     return _MAKERS[domain](canvas, contrast)
 
 
@@ -103,10 +109,11 @@ def pixels(canvas: Canvas, contrast: float | None) -> Parameterization:
 def fourier(canvas: Canvas, contrast: float | None) -> Parameterization:
     """Fourier coefficients (B, C, H, W // 2 + 1, 2), each divided by its frequency as amplitudes of photos are."""
     channels, height, width = canvas.shape
-    scale = _amplitudes(canvas, decay=1.0)
+    scale = _amplitudes(canvas, DECAY)
 
     def values(free: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfft2(torch.view_as_complex(free) * scale, s=(height, width))
+        found: torch.Tensor = torch.fft.irfft2(torch.view_as_complex(free) * scale, s=(height, width))
+        return found
 
     def inverse(picture: torch.Tensor) -> torch.Tensor:
         return torch.view_as_real(torch.fft.rfft2(canvas.values(picture)) / scale).contiguous()
@@ -125,7 +132,7 @@ def pyramid(canvas: Canvas, contrast: float | None) -> Parameterization:
     counts = [channels * h * w for h, w in sizes]
 
     def values(free: torch.Tensor) -> torch.Tensor:
-        levels = zip(free.split(counts, dim=1), sizes, strict=True)
+        levels = zip(torch.split(free, counts, dim=1), sizes, strict=True)
         found = [_resized(level.reshape(-1, channels, *size), (height, width)) for level, size in levels]
         return torch.stack(found).sum(dim=0)
 
@@ -147,14 +154,16 @@ def maco(canvas: Canvas, contrast: float | None) -> Parameterization:
     channels, height, width = canvas.shape
     magnitude = canvas.statistics.magnitude
     if magnitude is None:
-        amplitudes = _amplitudes(canvas, canvas.statistics.decay)
+        amplitudes = 2**0.5 * _amplitudes(canvas, canvas.statistics.decay)  # for one part, not two
+        amplitudes[0, 0] = 0.0  # the mean color stays that of photos
     else:
         amplitudes = functional.interpolate(
             magnitude[None].to(canvas.device), size=(height, width // 2 + 1), mode="bilinear"
         )[0]
 
     def values(free: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfft2(torch.polar(amplitudes.expand_as(free), free), s=(height, width))
+        found: torch.Tensor = torch.fft.irfft2(torch.polar(amplitudes.expand_as(free), free), s=(height, width))
+        return found
 
     def start(n: int, generator: torch.Generator) -> torch.Tensor:
         drawn = torch.rand(
@@ -164,7 +173,7 @@ def maco(canvas: Canvas, contrast: float | None) -> Parameterization:
 
     return Parameterization(
         start,
-        lambda free: canvas.picture(held(values(free), contrast or 1.0)),
+        lambda free: canvas.picture(held(values(free), contrast)),
         lambda picture: torch.fft.rfft2(canvas.values(picture)).angle(),
     )
 
@@ -178,21 +187,23 @@ _MAKERS: dict[Domain, Callable[[Canvas, float | None], Parameterization]] = {
 
 
 def held(values: torch.Tensor, contrast: float | None) -> torch.Tensor:
-    """Values with a root mean square of ``contrast`` in each picture, whatever they had; as they are for None."""
+    """Values, toned down in each picture whose root mean square is above ``contrast``; as they are for None."""
     if contrast is None:
         return values
     spread = values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return values * (contrast / spread.clamp_min(1e-6))
+    return values * (contrast / spread.clamp_min(contrast))
 
 
 def _amplitudes(canvas: Canvas, decay: float) -> torch.Tensor:
-    """1 / frequency ** decay, (H, W // 2 + 1), so that noise of variance 1 in each part gives values of about 1."""
+    """1 / frequency ** decay, (H, W // 2 + 1), so that noise of variance 1 in each part gives values of about
+    1."""
     _, height, width = canvas.shape
     rows = torch.fft.fftfreq(height, dtype=torch.float32, device=canvas.device)[:, None]
     columns = torch.fft.rfftfreq(width, dtype=torch.float32, device=canvas.device)[None]
     frequency = torch.hypot(rows, columns).clamp_min(1 / max(height, width))
     amplitude = frequency**-decay
-    return amplitude / amplitude.square().mean().sqrt() * (height * width / 2) ** 0.5
+    scaled: torch.Tensor = amplitude / amplitude.square().mean().sqrt() * (height * width / 2) ** 0.5
+    return scaled
 
 
 def _noise(canvas: Canvas, shape: tuple[int, ...]) -> Callable[[int, torch.Generator], torch.Tensor]:

@@ -1,7 +1,7 @@
 """What photos have in common: their mean color, how their colors go together, and how their amplitudes fall.
 
-Built in for RGB, from seven of the sample photos (`convscope.samples`); or measured from images of one's own, of any
-number of channels.
+Built in for RGB, from seven of the sample photos (`convscope.samples`); or measured from images of one's own, of
+any number of channels.
 """
 
 from __future__ import annotations

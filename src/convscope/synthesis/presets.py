@@ -25,7 +25,7 @@ class Recipe:
         n_views: random views of the picture in each step.
         optimizer, step_size: Adam or NAdam, and its rate.
         is_annealed: whether the rate falls to zero over the second half of the steps.
-        contrast: the spread of the values in a picture, 1 for that of a photo; None to leave it free.
+        contrast: the largest spread of the values in a picture, 1 for that of a photo; None for no limit.
         crop: the side of a view as a share of the picture's, from least to most.
         crop_end: the same at the last step, where views narrow over the run; None for the same throughout.
         jitter: the largest shift of a view, as a share of the picture's side.
@@ -33,7 +33,8 @@ class Recipe:
         flip: whether half of the views are mirrored.
         noise: the standard deviation of noise on a view, in units of the network's input.
         l2, l1, total_variation: weights of the penalties, on the network's input.
-        blur, clear: only of pixels, every 4th step: the sigma in pixels of a blur that falls to 0.5, and the share of
+        blur, clear: only of pixels, every 4th step: the sigma in pixels of a blur that falls to 0.5, and the
+        share of
             the smallest pixels that become zero.
         is_normalized: whether each picture's gradient is divided by its norm.
         patience: the steps without a better picture after which the ascent ends; None for never.
@@ -43,7 +44,7 @@ class Recipe:
     n_steps: int = 64
     n_views: int = 4
     optimizer: Optimizer = "adam"
-    step_size: float = 0.05
+    step_size: float = 0.08
     is_annealed: bool = True
     contrast: float | None = 1.0
     crop: tuple[float, float] = (0.35, 0.95)
@@ -90,7 +91,8 @@ PRESETS: dict[PresetName, Recipe] = {
     # A picture with the colors, the contrast and the mixture of coarse and fine of a photo.
     "natural": Recipe(),
     # The same amplitude at every frequency as in photos: only where things are is free.
-    "maco": Recipe(domain="maco", n_steps=128, optimizer="nadam", step_size=0.3, crop=(0.25, 0.6), crop_end=(0.1, 0.5)),
+    "maco": Recipe(domain="maco", n_steps=128, optimizer="nadam", step_size=0.3,
+        crop=(0.25, 0.6), crop_end=(0.1, 0.5)),
     # Strong contrast and fine detail: the whole picture, a little moved and turned, in each step.
     "crisp": Recipe(contrast=None, n_views=1, n_steps=256, crop=(0.85, 1.05), jitter=0.06, rotate=8.0, noise=0.0),
     # I* = argmax S(I) - l2 * ||I||^2 from the zero image, and nothing else.
@@ -103,5 +105,6 @@ PRESETS: dict[PresetName, Recipe] = {
 
 def recipe_of(preset: PresetName | Recipe, n_steps: int | None, changes: dict[str, Any] | None = None) -> Recipe:
     """The recipe of a preset, with another number of steps if given."""
-    recipe = preset if isinstance(preset, Recipe) else PRESETS[preset]
-    return replace(recipe, **({} if n_steps is None else {"n_steps": n_steps}), **(changes or {}))
+    recipe: Recipe = preset if isinstance(preset, Recipe) else PRESETS[preset]
+    asked: dict[str, Any] = {**({} if n_steps is None else {"n_steps": n_steps}), **(changes or {})}
+    return replace(recipe, **asked)

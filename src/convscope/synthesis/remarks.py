@@ -23,7 +23,8 @@ def remarks(start: float, scores: Sequence[float], rival: Rival | None, recipe: 
     found = []
     if final <= start:
         found.append(
-            f"no step raised the score above {start:.4g}, so this is the picture of the start: try {_milder(recipe)}"
+            f"no step raised the score above {start:.4g}, so this is the picture of the start: "
+            f"try {_milder(recipe)}"
         )
     if rival is not None:
         other = (

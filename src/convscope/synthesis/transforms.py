@@ -19,8 +19,9 @@ SHRUNK = 1.5  # a view that shrinks the picture by more than this is taken from 
 class Look(NamedTuple):
     """How views differ: ``crop`` is the range of a view's side as a share of the picture's, the rest in words.
 
-    ``jitter``: the largest shift, as a share of the picture's side; ``rotate``: the largest angle in degrees; ``flip``:
-    whether half of the views are mirrored; ``noise``: its standard deviation, in standard deviations of the input.
+    ``jitter``: the largest shift, as a share of the picture's side; ``rotate``: the largest angle in degrees;
+    ``flip``: whether half of the views are mirrored; ``noise``: its standard deviation, in standard deviations
+    of the input.
     """
 
     crop: tuple[float, float] = (1.0, 1.0)
