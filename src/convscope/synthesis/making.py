@@ -211,6 +211,7 @@ def _result(
         "layer": asked.layer,
         "preset": asked.preset if isinstance(asked.preset, str) else "of its own",
         "n_steps": ascent.recipe.n_steps,
+        "l2": ascent.recipe.l2 or None,
         "start": asked.start
         if asked.start is None or (isinstance(asked.start, str) and asked.start in ("zero", "noise"))
         else "image",
@@ -226,7 +227,7 @@ def _result(
         frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
         target=setting.names[i],
         provenance=model.provenance(
-            "visualize", parameters, started, measured={"recipe": asdict(ascent.recipe)},
+            "visualize", parameters, started, measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
             notes=(*notes, *strayed, *own),
         ),
     )  # fmt: skip
