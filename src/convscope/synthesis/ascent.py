@@ -14,9 +14,9 @@ from ..execution import check_differentiable, convolutions_of, fused
 from ..models import Layer, Model, gaussian_blur
 from . import penalties
 from .objectives import Bound, seen_by
-from .opening import Opened
 from .parameterizations import Parameterization
 from .presets import Recipe
+from .shut_units import Opened
 from .transforms import as_seen, views
 
 LOOK_EVERY = 16  # steps: how often the whole picture is scored, of which the best is kept

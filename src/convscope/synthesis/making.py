@@ -227,7 +227,8 @@ def _result(
         frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
         target=setting.names[i],
         provenance=model.provenance(
-            "visualize", parameters, started, measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
+            "visualize", parameters, started,
+            measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
             notes=(*notes, *strayed, *own),
         ),
     )  # fmt: skip
