@@ -26,7 +26,7 @@ from .photo_statistics import built_in
 from .presets import PresetName, Recipe, recipe_of
 from .remarks import remarks
 
-Watching: TypeAlias = Callable[[int, Array, float], None]
+Watching: TypeAlias = Callable[[int, Any, float], None]  # steps done, picture (H, W, 3) uint8, score
 
 NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
 SMALL = 96  # pixels: a network with a smaller input may know things at one place and of one size only
