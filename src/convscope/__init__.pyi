@@ -64,6 +64,7 @@ from .results import Duplicates as Duplicates
 from .results import Evaluation as Evaluation
 from .results import FeatureMaps as FeatureMaps
 from .results import Filters as Filters
+from .results import Judgment as Judgment
 from .results import MaskStudy as MaskStudy
 from .results import Neighbors as Neighbors
 from .results import Prediction as Prediction
@@ -79,7 +80,10 @@ from .results import UnitScan as UnitScan
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
+from .synthesis import Objective as Objective
+from .synthesis import Recipe as Recipe
 from .synthesis import visualize as visualize
+from .synthesis import visualize_each as visualize_each
 from .targets import Contrast as Contrast
 from .targets import Detection as Detection
 from .targets import Region as Region

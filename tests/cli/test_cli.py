@@ -324,8 +324,8 @@ def test_visualize_a_channel(here: Path) -> None:
 
 
 def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(photos: Path, here: Path) -> None:
-    """With steps of nothing two classes get one picture, which cannot be of both."""
-    options = ["--start", photos / "cup" / "one.jpg", "--step-size", "0", "--n-steps", "4", *SMALL]
+    """After one small step from a photo two classes have nearly one picture, which cannot be of both."""
+    options = ["--start", photos / "cup" / "one.jpg", "--preset", "plain", "--n-steps", "1", *SMALL]
     done = [invoke("visualize", target, "-o", target, *options) for target in ("3", "4")]
     assert any("note: the network takes the finished picture for" in one.stderr for one in done)
     assert not any("note: the network takes" in one.stdout for one in done)
@@ -334,11 +334,12 @@ def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(pho
 def test_numbers_that_are_found_when_not_given_are_numbers_when_given(here: Path) -> None:
     options = ["--layer", "conv1", "--n-steps", "1", "--size-px", "48", "--json", *SMALL]
     found = json.loads(invoke("visualize", "3", "-o", "a", *options).stdout)["provenance"]["parameters"]
-    options += ["--jitter-px", "2", "--blur", "1.5"]
+    options += ["--n-steps", "2", "--l2", "0.5"]
     given = json.loads(invoke("visualize", "3", "-o", "b", *options).stdout)["provenance"]["parameters"]
-    assert (found["jitter_px"], found["blur"]) == (7, 3.0)
-    assert (given["jitter_px"], given["blur"]) == (2, 1.5)
-    refused = invoke("visualize", "3", *options, "--jitter-px", "two")
+    assert found["n_steps"] == 1
+    assert given["n_steps"] == 2
+    assert given["l2"] == 0.5
+    refused = invoke("visualize", "3", *options, "--n-steps", "two")
     assert refused.exit_code == 2
     assert "valid integer" in words(refused.stderr)
 

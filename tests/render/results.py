@@ -15,6 +15,7 @@ from convscope.results import (
     Evaluation,
     FeatureMaps,
     Filters,
+    Judgment,
     MaskStudy,
     Neighbors,
     Prediction,
@@ -126,6 +127,7 @@ def visualization(frames: int = 0) -> Visualization:
         scores=np.arange(5, dtype=np.float32),
         frames=photos(frames) if frames else np.zeros((0, 12, 12, 3), np.uint8),
         target="cat",
+        evidence=(Judgment("net_$", "cat", 0.9, 0.9), Judgment("judge", "dog", 0.5, 0.25)),
         provenance=provenance("visualize"),
     )
 

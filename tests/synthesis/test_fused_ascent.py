@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from convscope import visualize
 from convscope.synthesis import ascent
 
-OPTIONS: dict[str, Any] = {"size_px": 12, "n_steps": 3, "start": "noise", "blur": 0, "jitter_px": 0}
+OPTIONS: dict[str, Any] = {"size_px": 12, "n_steps": 3, "start": "noise", "preset": "plain"}
 
 
 def net() -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from convscope import ModelError, Visualization, visualize
 from convscope.models import Model
+from convscope.synthesis import PRESETS
 
 HALVES = [torch.float16, torch.bfloat16]
 
@@ -27,6 +30,7 @@ def same_picture(module: nn.Module, **options: object) -> tuple[Visualization, V
     so it does 2**k times the weights.
     """
     assert next(module.parameters()).dtype == torch.float16
+    options = {"preset": "plain", **options}
     half = visualize(module, target=1, **options)  # type: ignore[arg-type]
     full = visualize(module.float(), target=1, **options)  # type: ignore[arg-type]
     assert half.input.any()
@@ -37,7 +41,7 @@ def same_picture(module: nn.Module, **options: object) -> tuple[Visualization, V
 @pytest.mark.parametrize("dtype", HALVES)
 def test_a_linear_network_gives_the_picture_of_float32_and_nearly_its_score(dtype: torch.dtype) -> None:
     weights = torch.randn(2, 12).to(dtype).float()  # numbers that both types hold
-    options = {"size_px": 2, "n_steps": 24, "blur": 0.5, "jitter_px": 1}
+    options = {"size_px": 2, "n_steps": 24, "preset": replace(PRESETS["plain"], blur=0.5)}
     half = visualize(linear(weights, dtype), target=1, **options)  # type: ignore[arg-type]
     full = visualize(linear(weights, torch.float32), target=1, **options)  # type: ignore[arg-type]
     assert np.isfinite(half.input).all()
@@ -79,14 +83,17 @@ def test_the_score_of_a_layer_is_summed_in_float32() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)).half()
     net[0].weight.data.zero_()
     net[0].bias.data.fill_(300.0)
-    assert visualize(net, target=None, layer="0", size_px=4, n_steps=1).scores.tolist() == [90000.0, 90000.0]
+    assert visualize(net, target=None, layer="0", size_px=4, n_steps=1, preset="plain").scores.tolist() == [
+        90000.0,
+        90000.0,
+    ]
 
 
 @pytest.mark.parametrize("weight", [30000.0, 60000.0])
 def test_a_score_beyond_float16_is_an_error_that_says_so(weight: float) -> None:
     net = linear(torch.full((2, 12), weight), torch.float16)
     with pytest.raises(ModelError, match=r"the score became inf.*half precision.*float32"):
-        visualize(net, target=1, size_px=2, n_steps=3)
+        visualize(net, target=1, size_px=2, n_steps=3, preset="plain")
 
 
 class Endless(torch.autograd.Function):
@@ -113,7 +120,7 @@ class Steep(nn.Module):
 @pytest.mark.parametrize(("dtype", "advice"), [(torch.float16, "half precision"), (torch.float32, "step_size")])
 def test_a_gradient_that_is_no_number_is_an_error(dtype: torch.dtype, advice: str) -> None:
     with pytest.raises(ModelError, match=f"the gradient is NaN or infinite.*{advice}"):
-        visualize(Steep().to(dtype), target=1, size_px=4, n_steps=1)
+        visualize(Steep().to(dtype), target=1, size_px=4, n_steps=1, preset="plain")
 
 
 def test_a_float64_network_keeps_its_own_precision() -> None:
@@ -121,5 +128,5 @@ def test_a_float64_network_keeps_its_own_precision() -> None:
     seen: list[torch.dtype] = []
     net = linear(weights, torch.float64)
     net[0].register_forward_hook(lambda _, given, __: seen.append(given[0].dtype))
-    visualize(net, target=1, size_px=2, n_steps=2)
+    visualize(net, target=1, size_px=2, n_steps=2, preset="plain")
     assert set(seen) == {torch.float64}

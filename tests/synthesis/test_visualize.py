@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ from torch import nn
 
 from convscope import Interrupted, LayerError, ModelError, ParameterError, Several, TargetError, visualize
 from convscope.models import Model
-from convscope.synthesis import transforms
+from convscope.synthesis import PRESETS
 
-PLAIN = {"blur": 0.0, "clear": 0.0, "jitter_px": 0}
+PLAIN = {"preset": "plain"}
 
 
 def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
@@ -25,8 +27,8 @@ def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
     expected = net[1].weight.detach()[1].reshape(3, 4, 4)
     start: str | torch.Tensor = "zero"
     for step in (1e-2, 1e-3, 1e-4):
-        found = visualize(net, target=1, size_px=None if step < 1e-2 else 4, n_steps=300, step_size=step, l2=0.5,
-                          start=start, **PLAIN)  # fmt: skip
+        preset = replace(PRESETS["plain"], step_size=step, l2=0.5)
+        found = visualize(net, 1, size_px=None if step < 1e-2 else 4, n_steps=300, start=start, preset=preset)
         start = torch.tensor(found.input)[None]
         torch.testing.assert_close(start[0], expected, rtol=0, atol=step)
         assert found.scores[-1] == pytest.approx(
@@ -35,7 +37,7 @@ def test_converges_to_the_analytic_optimum_of_a_linear_network() -> None:
 
 
 def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Model) -> None:
-    found = visualize(tiny, target=2, n_steps=3)
+    found = visualize(tiny, target=2, n_steps=3, preset="plain")
     with torch.no_grad():
         assert found.scores[0] == pytest.approx(float(tiny.module(torch.zeros(1, 3, 16, 16))[0, 2]), abs=1e-6)
         assert found.scores[-1] == pytest.approx(
@@ -46,9 +48,14 @@ def test_starts_from_zero_and_the_first_score_is_that_of_the_zero_image(tiny: Mo
 
 @pytest.mark.slow
 def test_the_score_rises_on_the_real_network(lite0: Model) -> None:
-    found = visualize(lite0, target="daisy", n_steps=12, size_px=96)
+    found = visualize(lite0, target="daisy", n_steps=12)
     assert found.scores[-1] > found.scores[0] + 3
     assert found.target == "daisy"
+    assert found.image.shape == (256, 256, 3)
+    assert found.input.shape == (3, 224, 224)
+    (own,) = found.evidence
+    (best,) = lite0.predict(found.image).top(1)[0]
+    assert own[1:3] == (best.label, best.probability)
 
 
 def test_the_penalty_keeps_the_picture_small(tiny: Model) -> None:
@@ -59,7 +66,7 @@ def test_the_penalty_keeps_the_picture_small(tiny: Model) -> None:
 
 
 def test_pixels_stay_between_black_and_white(tiny: Model) -> None:
-    found = visualize(tiny, target=0, n_steps=20, step_size=5.0, **PLAIN)
+    found = visualize(tiny, target=0, n_steps=20, preset=replace(PRESETS["plain"], step_size=5.0))
     assert found.input.min() >= -2 - 1e-6  # (0 - 0.5) / 0.25
     assert found.input.max() <= 2 + 1e-6
 
@@ -95,7 +102,7 @@ def test_the_forward_pass_stops_at_the_layer(tiny: Model) -> None:
 def test_same_seed_same_picture_and_the_network_is_left_alone(tiny: Model) -> None:
     tiny.module.train()
     before = torch.get_rng_state()
-    one, two, other = (visualize(tiny, target=0, n_steps=6, start="noise", seed=s).input for s in (3, 3, 4))
+    one, two, other = (visualize(tiny, target=0, n_steps=6, seed=s).input for s in (3, 3, 4))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
     assert torch.equal(torch.get_rng_state(), before)
@@ -105,12 +112,12 @@ def test_same_seed_same_picture_and_the_network_is_left_alone(tiny: Model) -> No
 
 def test_starting_from_an_image(tiny: Model) -> None:
     white = np.full((16, 16, 3), 255, np.uint8)
-    found = visualize(tiny, target=0, start=white, n_steps=1, step_size=0.0)
+    found = visualize(tiny, target=0, start=white, n_steps=1, preset=replace(PRESETS["plain"], step_size=0.0))
     assert np.array_equal(found.image, white)
 
 
 def test_frames_are_spread_over_the_steps(tiny: Model) -> None:
-    found = visualize(tiny, target=0, n_steps=10, n_frames=3)
+    found = visualize(tiny, target=0, n_steps=10, n_frames=3, preset="plain")
     assert found.frames.shape == (3, 16, 16, 3)
     assert np.array_equal(found.frames[-1], found.image)
     assert len(np.unique(found.frames[0])) == 1  # the zero image
@@ -127,19 +134,6 @@ def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:
     assert len(caught.value.result.scores) == 5
 
 
-def test_small_pixels_are_cleared_and_large_ones_kept() -> None:
-    image = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert torch.equal(transforms.clear_small(image, 0.5).flatten()[8:], image.flatten()[8:])
-    assert not transforms.clear_small(image, 0.5).flatten()[:8].any()
-
-
-def test_a_shift_moves_and_loses_nothing() -> None:
-    image = torch.randn(1, 3, 9, 9)
-    moved = transforms.shift(image, 4, torch.Generator().manual_seed(1))
-    assert not torch.equal(moved, image)
-    assert torch.equal(moved.flatten().sort().values, image.flatten().sort().values)
-
-
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [
@@ -153,8 +147,7 @@ def test_a_shift_moves_and_loses_nothing() -> None:
         (0, {"layer": "nine"}, LayerError, "no layer 'nine'"),
         (0, {"n_steps": 0}, ParameterError, "n_steps=0"),
         (0, {"l2": -1.0}, ParameterError, "l2=-1"),
-        (0, {"blur": float("nan")}, ParameterError, "blur=nan"),
-        (0, {"clear": 1.0}, ParameterError, "clear=1"),
+        (0, {"preset": "naturl"}, ParameterError, "natural"),
         (0, {"start": np.zeros((16, 16, 3), np.uint8), "size_px": 8}, ParameterError, "size_px"),
     ],
 )
@@ -209,7 +202,7 @@ def test_weights_made_in_inference_mode_are_an_error() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"size_px": -1}, {"size_px": "big"}, {"n_steps": 1.5}, {"n_frames": True}, {"jitter_px": "2"}, {"seed": -1}],
+    [{"size_px": -1}, {"size_px": "big"}, {"n_steps": 1.5}, {"n_frames": True}, {"seed": -1}],
 )
 def test_numbers_of_another_kind_are_errors(tiny: Model, option: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=next(iter(option))):

@@ -35,7 +35,7 @@ def build(function: str) -> Callable[..., None]:
     """The command for a function of the library, with the signature that the command line reads."""
     about = declared.function(function)
     command, help_of = command_name(function), argument_help(about.doc)
-    takes = {name: p for name, p in about.parameters.items() if name not in ("model", "progress")}
+    takes = {name: p for name, p in about.parameters.items() if name not in ("model", "progress", "watch")}
     argument = next((name for name in ("images", "target") if name in takes), None)  # what it looks at
     options = [
         _option(p, help_text(name, help_of.get(name, "")), several=argument == "images" and _is_list(p.annotation))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Visualization
+from ..texts import printable
 from .style import ACCENT, LINE, SOFT, decimal, heading, headline, new_figure, plain_axes, short_label, show, text
 
 FRAMES = 6
@@ -45,6 +48,9 @@ def compose_visualization(result: Visualization) -> Figure:
         for place, i in enumerate(np.unique(chosen)):
             _draw_frame(figure.add_subplot(lower[place]), result, int(i))
     headline(figure, "Visualization: an input that the target likes", result)
+    if result.trust:
+        words = textwrap.fill(printable(result.trust), 110)
+        figure.text(0.02, 0.015, words, va="bottom", **text(size=7.5, color=SOFT))
     return figure
 
 

@@ -138,6 +138,7 @@ def _visualization(result: Visualization) -> View:
         "first": number(scores[0], ".2f") if scores else "–",
         "last": number(scores[-1], ".2f") if scores else "–",
         "curve": _curve(scores),
+        "trust": result.trust,
         "caption": caption(result),
     }
 

@@ -71,8 +71,8 @@ def report(
             before the long work starts.
         ImageError, LayerError, TargetError: raised by the methods.
 
-    Cost: mostly occlusion, with 169 forward passes per image, and visualization, with 256 forward and backward
-        passes per class.
+    Cost: mostly occlusion, with 169 forward passes per image, and visualization, with 64 forward and backward
+        passes of 4 views per class.
     """
     output = Path(output)
     model = as_model(model)

@@ -3,7 +3,7 @@
 from .base import Array, Result
 from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
-from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
+from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
 from .predictions import Normalization, Prediction, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
@@ -11,6 +11,7 @@ from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
 from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
+from .visualizations import Judgment, Visualization
 
 __all__ = [
     "CHANGED",
@@ -31,6 +32,7 @@ __all__ = [
     "Factoring",
     "FeatureMaps",
     "Filters",
+    "Judgment",
     "LayerRow",
     "MaskStudy",
     "Neighbors",

@@ -145,19 +145,3 @@ class Attribution(Result):
                 seconds=seconds,
             ),
         )
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Visualization(Result):
-    """The input a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, H, W) for the network.
-
-    ``scores`` (steps + 1,): for t < steps, ``scores[t]`` is the score before step t, of the picture as the jitter
-    had shifted it; the last is the score of the finished picture. ``frames`` (F, H, W, 3) uint8 are pictures on
-    the way there; F = 0 unless they were asked for.
-    """
-
-    image: Array
-    input: Array
-    scores: Array
-    frames: Array
-    target: str

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .ascent import Settings
-from .objectives import Rival
+from .evidence import Rival
+from .presets import Recipe
 
 
-def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings: Settings) -> list[str]:
+def remarks(start: float, scores: Sequence[float], rival: Rival | None, recipe: Recipe) -> list[str]:
     """One sentence for each way in which the ascent failed.
 
     Args:
         start: the score of the first picture.
         scores: the scores at the steps, and of the finished picture.
         rival: the class that the network predicts for the finished picture, if it is not the target.
-        settings: those of the ascent, some of which may be the cause.
+        recipe: that of the ascent, some of which may be the cause.
     """
     final = scores[-1]
-    if len({start, *scores}) == 1:  # a dead unit, or one whose ReLU is closed at the start
+    if len({start, *scores}) == 1:  # a dead unit, or a score that depends on nothing
         return [f"the score stayed at {final:.4g}: from this start no pixel changes it; try another start"]
     found = []
-    if final < start and f"{final:.4g}" != f"{start:.4g}":
+    if final <= start:
         found.append(
-            f"the score fell from {start:.4g} at the start to {final:.4g}, so this picture does not show the "
-            f"target: try {_milder(settings)}"
+            f"no step raised the score above {start:.4g}, so this is the picture of the start: "
+            f"try {_milder(recipe)}"
         )
     if rival is not None:
         other = (
@@ -33,14 +33,14 @@ def remarks(start: float, scores: Sequence[float], rival: Rival | None, settings
         )
         found.append(
             f"the network takes the finished picture for {rival.label!r} (score {rival.score:.4g}), not for the "
-            f"target ({rival.target_score:.4g}): try {_milder(settings)}{other if rival.has_logits else ''}"
+            f"target ({rival.target_score:.4g}): try {_milder(recipe)}{other if rival.has_logits else ''}"
         )
     return found
 
 
-def _milder(settings: Settings) -> str:
-    """Advice to lower the settings that work against the score, with their values."""
-    used = {"jitter_px": settings.jitter_px, "blur": settings.blur, "clear": settings.clear}
-    pulling = [f"{name} (it was {value:g})" for name, value in used.items() if value]
-    pulling = pulling or [f"step_size (it was {settings.step_size:g})"]
-    return "a smaller " + " or ".join(pulling)
+def _milder(recipe: Recipe) -> str:
+    """Advice to lower what works against the score, with the values of the recipe."""
+    names = ("jitter", "rotate", "noise", "blur", "clear")
+    pulling = [f"{name} (it was {value:g})" for name in names if (value := getattr(recipe, name))]
+    pulling = pulling or [f"step_size (it was {recipe.step_size:g})"]
+    return "a recipe with a smaller " + " or ".join(pulling)

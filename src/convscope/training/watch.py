@@ -32,7 +32,7 @@ from .kept_moments import STRIP, folder_of, is_due, moments_in, remove, superflu
 from .views import Views, is_alike, read, shown_filters
 
 N_IMAGES, N_CLASSES = 16, 8  # at most
-ASCENT = 64  # steps to a class picture
+ASCENT = 24  # steps to a class picture, of several views each: few, as the training waits
 
 
 @checks_arguments

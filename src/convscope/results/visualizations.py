@@ -1,0 +1,66 @@
+"""What feature visualization returns: a picture that a target likes, and the evidence that it is one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .base import Array, Result
+
+
+class Judgment(NamedTuple):
+    """What a network takes a picture for: its first class, with the probabilities of that and of the target.
+
+    ``target_probability`` is NaN for a network that does not know the target.
+    """
+
+    network: str
+    label: str
+    probability: float
+    target_probability: float
+
+    @property
+    def is_target(self) -> bool | None:
+        """Whether the target is its first class; None if it does not know the target."""
+        return None if math.isnan(self.target_probability) else self.target_probability >= self.probability
+
+    def __str__(self) -> str:
+        if self.is_target or self.is_target is None:
+            return f"{self.network} takes it for {self.label} ({self.probability:.0%})"
+        return (
+            f"{self.network} takes it for {self.label} ({self.probability:.0%}), "
+            f"not for the target ({self.target_probability:.0%})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Visualization(Result):
+    """The input a target likes best: ``image`` (H, W, 3) uint8 for the eye, ``input`` (C, h, w) for the network.
+
+    ``input`` is what the network sees of the picture after its usual preprocessing, which may crop it.
+    ``scores`` (steps + 1,): for t < steps, ``scores[t]`` is the mean score of the views before step t; the last is
+    the score of ``input``. ``frames`` (F, H, W, 3) uint8 are pictures on the way there; F = 0 unless they were
+    asked for. ``evidence`` is what networks take ``image`` for, once it is rounded to 8 bits: the network itself
+    first, then the judge. ``agreement`` is the mean cosine between the embeddings of the pictures of several
+    seeds; NaN unless it was asked for.
+    """
+
+    image: Array
+    input: Array
+    scores: Array
+    frames: Array
+    target: str
+    evidence: tuple[Judgment, ...] = ()
+    agreement: float = math.nan
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", tuple(Judgment(*one) for one in self.evidence))  # as read from a file
+
+    @property
+    def trust(self) -> str:
+        """The evidence in words; empty without any."""
+        words = [str(judgment) for judgment in self.evidence]
+        if not math.isnan(self.agreement):
+            words.append(f"seeds agree to {self.agreement:.2f} (cosine)")
+        return "; ".join(words)

@@ -1,0 +1,262 @@
+"""A call made ready, climbed and turned into results, for one target or several in one batch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from ..checks import Pair, as_pair, unfit
+from ..errors import Interrupted, NotPicturesError, ParameterError
+from ..execution import OUTPUT, differentiable
+from ..models import CONVOLUTIONS, Model, Structure
+from ..progress import Progress
+from ..results import Array, Visualization
+from ..targets import describe, is_of_classes, note_on_scores
+from .ascent import Ascent, DivergedError, Network, climb
+from .evidence import is_one_class, judgments, rival_of
+from .objectives import Objective, as_objective, bound
+from .parameterizations import Canvas, parameterization
+from .photo_statistics import built_in
+from .presets import PresetName, Recipe, recipe_of
+from .remarks import remarks
+
+Watching: TypeAlias = Callable[[int, Any, float], None]  # steps done, picture (H, W, 3) uint8, score
+
+NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
+SMALL = 96  # pixels: a network with a smaller input may know things at one place and of one size only
+SMALL_CROP = (0.85, 1.05)  # so that its views are of the whole picture
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a call; see `visualize`."""
+
+    layer: str | None
+    preset: PresetName | Recipe
+    size_px: int | Pair | None
+    n_steps: int | None
+    l2: float | None
+    start: Any
+    n_frames: int
+    judge: Model | None
+    seed: int
+
+
+class Setting:
+    """A call made ready: what is climbed, on which canvas, by which recipe."""
+
+    def __init__(self, model: Model, targets: Sequence[Any], asked: Asked) -> None:
+        self.model, self.targets, self.asked = model, targets, asked
+        recipe = recipe_of(asked.preset, asked.n_steps, {} if asked.l2 is None else {"l2": asked.l2})
+        given = _given(model, asked)
+        known = model.preprocessing
+        self.sizes = None if known is None or recipe.domain == "pixels" else (known.resize_px, known.input_size)
+        size = (given.shape[2], given.shape[3]) if given is not None else None
+        if size is None and asked.size_px is not None:
+            size = as_pair(asked.size_px, "size_px")
+        if size is None and self.sizes is not None:
+            size = self.sizes[0]
+        channels, height, width = model.input_shape(size)
+        self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
+        if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
+            recipe = replace(recipe, crop=SMALL_CROP, crop_end=None)
+        if asked.n_frames > recipe.n_steps + 1:
+            raise ParameterError(
+                f"n_frames={asked.n_frames}: {recipe.n_steps} steps give {recipe.n_steps + 1} pictures"
+            )
+        self.recipe = recipe
+        canvas = Canvas((channels, height, width), known, built_in(channels), model.device)
+        self.make = parameterization(recipe.domain, canvas, recipe.contrast)
+        self.given, self.canvas = given, canvas
+        self.structure: Structure = model.checked(self.seen, gradients=True)
+        self.network, self.names = self._bound()
+
+    def _bound(self) -> tuple[Network, list[str]]:
+        """The network with the objectives of all targets."""
+        objectives = [as_objective(target, self.asked.layer) for target in self.targets]
+        names = dict.fromkeys(name for o in objectives for name in o.layers)
+        reads_output = names.pop(OUTPUT, 0) is None
+        layers = {name: self.structure.find(name) for name in names}
+        output = None
+        if reads_output:
+            zero = torch.zeros(1, *self.seen, device=self.model.device, dtype=self.model.dtype)
+            with torch.no_grad():
+                output = self.model.module(zero)
+        found = [bound(o, self.model, self.seen, layers, output) for o in objectives]
+        layout = self.structure.memory_format
+        network = Network(self.model, layers, found, layout, reads_output=reads_output)
+        return network, [one.name for one in found]
+
+    def first(self, generator: torch.Generator) -> torch.Tensor:
+        """The free variables of the first pictures."""
+        n, start = len(self.targets), self.asked.start
+        if self.given is not None:
+            free = self.make.inverse(self.given.expand(n, -1, -1, -1))
+        elif start == "zero":
+            zero = torch.zeros(n, *self.canvas.shape, dtype=torch.float32, device=self.model.device)
+            free = self.make.inverse(zero)
+        else:
+            free = self.make.start(n, generator)
+            if start == "noise" and self.recipe.domain == "pixels":
+                drawn = torch.randn(free.shape, generator=generator, dtype=torch.float32, device="cpu")
+                free = NOISE * drawn.to(free)
+        kind = torch.promote_types(self.model.dtype, torch.float32)
+        return free.to(kind if self.recipe.domain == "pixels" else torch.float32).contiguous().clone()
+
+    def notes(self) -> list[str]:
+        """What the reader of the result should know before anything has run."""
+        found: list[str] = []
+        if self.asked.layer is None and is_of_classes(self.targets[0]) and self.structure.ends_in:
+            found.extend(note_on_scores(self.model.normalization(self.seen, 2)))
+        if self.model.preprocessing is None and self.recipe.domain != "pixels":
+            found.append("the network's preprocessing is not known: its input was taken to run from -2 to 2")
+        return found
+
+
+class _Film:
+    """Pictures on the way, evenly spread over the steps, for those who asked for frames or watch."""
+
+    def __init__(self, setting: Setting, watch: Watching | None, progress: Progress | None) -> None:
+        n_steps, n_frames = setting.recipe.n_steps, setting.asked.n_frames
+        self._model, self._watch, self._progress = setting.model, watch, progress
+        self._wanted = set(np.linspace(n_steps, 0, n_frames).round().astype(int).tolist())
+        self.frames: list[Array] = []
+
+    def take(self, ascent: Ascent) -> None:
+        """Before each step, and after the last."""
+        done, total = len(ascent.scores), ascent.recipe.n_steps
+        if self._progress and done:
+            self._progress(done, total)
+        if (done in self._wanted and done < total) or self._watch:
+            with torch.no_grad():
+                picture = self._model.to_pixels(ascent.pictures())[0]
+            if done in self._wanted and done < total:
+                self.frames.append(picture)
+            if self._watch:
+                self._watch(done, picture, float((ascent.scores[-1] if done else ascent.start)[0]))
+
+
+def made(
+    model: Model, targets: Sequence[Any], asked: Asked, watch: Watching | None, progress: Progress | None
+) -> list[Visualization]:
+    """A picture for each target."""
+    started = time.perf_counter()
+    _check_makes_pictures(model)
+    with differentiable(model.module):
+        setting = Setting(model, targets, asked)
+        film = _Film(setting, watch, progress)
+        ascent, stopped, notes = _climbed(setting, film)
+        found = [
+            _result(setting, ascent, film, i, started, [*stopped, *setting.notes(), *notes])
+            for i in range(len(targets))
+        ]
+    judges = [model, *([asked.judge] if asked.judge else [])]
+    for i, target in enumerate(targets):
+        if not stopped and is_one_class(model, target, asked.layer):
+            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges))
+        elif not stopped and asked.judge:
+            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges[1:]))
+    if stopped:
+        raise Interrupted(found[0] if len(found) == 1 else found)
+    return found
+
+
+def _check_makes_pictures(model: Model) -> None:
+    """`NotPicturesError` for a network whose convolutions are all for signals or volumes."""
+    kinds = {type(m).__name__ for m in model.module.modules() if isinstance(m, CONVOLUTIONS)}
+    if kinds and not any("2d" in kind for kind in kinds):
+        raise NotPicturesError(
+            f"visualize makes pictures (C, H, W), and this network has {', '.join(sorted(kinds))} alone: "
+            "feature_maps and the attribution methods take signals and volumes"
+        )
+
+
+def _climbed(setting: Setting, film: _Film) -> tuple[Ascent, list[str], list[str]]:
+    """The finished ascent, a note if it was interrupted, and notes on ascents that failed before."""
+    recipe, notes = setting.recipe, list[str]()
+    for n_left in range(RETRIES, -1, -1):
+        generator = torch.Generator().manual_seed(setting.asked.seed)
+        free = setting.first(generator)
+        film.frames.clear()
+        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generator, setting.names)
+        try:
+            climb(ascent, film.take)
+            why = "the score fell" if ascent.has_collapsed else ""
+        except DivergedError as error:
+            why = str(error)
+        except KeyboardInterrupt:
+            ascent.look()
+            return ascent, [f"interrupted after {len(ascent.scores)} of {recipe.n_steps} steps"], notes
+        if not why or not n_left:
+            break
+        recipe = replace(recipe, step_size=recipe.step_size / 4)
+        notes.append(
+            f"{why} after {len(ascent.scores)} steps: started again with a step_size of {recipe.step_size:g}"
+        )
+    return ascent, [], notes
+
+
+def _result(
+    setting: Setting, ascent: Ascent, film: _Film, i: int, started: float, notes: Sequence[str]
+) -> Visualization:
+    """The best picture of a target, with notes on how far to trust it."""
+    model, asked, target = setting.model, setting.asked, setting.targets[i]
+    with torch.no_grad():
+        picture = ascent.pictures(ascent.best)[i : i + 1]
+        seen = ascent.whole(picture)
+        finals = ascent.whole_values(ascent.pictures(ascent.best))
+        strayed = ascent.strayed(finals)
+    scores = [*(float(one[i]) for one in ascent.scores), float(finals[i])]
+    rival = rival_of(model, seen, target) if is_one_class(model, target, asked.layer) else None
+    image = model.to_pixels(picture)[0]
+    frames = [*film.frames, image] if asked.n_frames else []
+    parameters = {
+        "target": describe(target) if not isinstance(target, Objective) else setting.names[i],
+        "layer": asked.layer,
+        "preset": asked.preset if isinstance(asked.preset, str) else "of its own",
+        "n_steps": ascent.recipe.n_steps,
+        "l2": ascent.recipe.l2 or None,
+        "start": asked.start
+        if asked.start is None or (isinstance(asked.start, str) and asked.start in ("zero", "noise"))
+        else "image",
+        "size_px": asked.size_px,
+        "n_frames": asked.n_frames or None,
+        "seed": asked.seed,
+    }
+    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
+    return Visualization(
+        image=image,
+        input=seen[0].float().cpu().contiguous().numpy(),
+        scores=np.array(scores, np.float32),
+        frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
+        target=setting.names[i],
+        provenance=model.provenance(
+            "visualize", parameters, started,
+            measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
+            notes=(*notes, *strayed, *own),
+        ),
+    )  # fmt: skip
+
+
+def _given(model: Model, asked: Asked) -> torch.Tensor | None:
+    """The image (1, C, H, W) from which to start, if one is given."""
+    start = asked.start
+    if start is None or (isinstance(start, str) and start in ("zero", "noise")):
+        return None
+    if asked.size_px is not None:
+        raise ParameterError("size_px: a picture that starts from an image has the size of that image")
+    if isinstance(start, str) and not os.path.exists(start):
+        raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
+    inputs = model.inputs(start)
+    inputs.need_pictures("visualize")
+    if len(inputs) != 1:
+        raise ParameterError(f"start: {len(inputs)} images; expected one")
+    x: torch.Tensor = next(inputs.batches(1)).x
+    return x.to(model.device, torch.promote_types(model.dtype, torch.float32))
