@@ -2,8 +2,8 @@
 
     python benchmarks/synthesis.py
 
-Lucent always runs the whole network; convscope runs it up to the layer it needs. Then 32 channels of a layer in one
-batch against 32 runs.
+Lucent always runs the whole network; convscope runs it up to the layer it needs. Then 32 channels of a layer in
+one batch against 32 runs.
 """
 
 from __future__ import annotations
