@@ -207,7 +207,7 @@ def draw_visualize(model: Model) -> Figure:
     results = [
         ("espresso", visualize(model, target="espresso")),
         ("tiger cat", visualize(model, target="tiger cat")),
-        ("espresso · blur=0, jitter_px=0", visualize(model, target="espresso", blur=0, jitter_px=0)),
+        ("espresso · preset plain", visualize(model, target="espresso", preset="plain")),
     ]
     drawing = Figure(figsize=(9.6, 3.7), layout="constrained", facecolor="white")
     for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):

@@ -13,6 +13,7 @@ from ..execution import evaluating, run_to
 from ..models import Model
 from ..results import Array, Judgment
 from ..targets import Contrast, class_scores, is_of_classes, resolve
+from ..targets.regression import directed
 
 _TIE = 1e-5  # of the scores: rounding decides between classes that are closer than this
 
@@ -32,6 +33,7 @@ class Rival(NamedTuple):
 
 def is_one_class(model: Model, target: Any, layer: str | None) -> bool:
     """Whether a target is one of several classes, of which the network predicts one."""
+    target = directed(target, model.labels)  # of regression: "up" is no class
     is_class = is_of_classes(target) and not isinstance(target, Contrast) and target is not None
     return layer is None and is_class and not model.multilabel
 

@@ -63,7 +63,7 @@ class Setting:
             size = as_pair(asked.size_px, "size_px")
         if size is None and self.sizes is not None:
             size = self.sizes[0]
-        channels, height, width = model.input_shape(size)
+        channels, height, width = model.input_shape(size) if given is None else given.shape[1:]
         self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
         if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
             recipe = replace(recipe, crop=SMALL_CROP, crop_end=None)
