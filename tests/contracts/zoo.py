@@ -104,7 +104,8 @@ Where a map is less than its method promises, a note in the result says so: guid
 ReLU is the plain gradient. For your own network, `model.summary()` and
 [`convscope inspect`](command-line.md#inspect-it) say all this. [Inputs and outputs](inputs-and-outputs.md),
 [targets](targets.md), [detectors](detectors.md), [signals and volumes](signals-and-volumes.md),
-[transformers](transformers.md) and [other frameworks](other-frameworks.md) show how to use networks of these kinds.
+[transformers](transformers.md) and [other frameworks](other-frameworks.md) show how to use networks of these
+kinds.
 
 {tables}
 
