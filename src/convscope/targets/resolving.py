@@ -16,27 +16,16 @@ from ..results import Normalization
 from ..texts import counted
 from .box import Detection, scores_at
 from .classes import OutputScores, class_names, class_scores, find_class
-from .compound import Contrast, Several, name_of
+from .compound import Contrast, Several, TargetObject, name_of
 from .detector_forms import detector_of
 from .regression import Direction, Towards, directed
 from .resolved import Score, SeveralTargets, Targets, note_on_scores
 from .segmentations import n_classes_in
 from .segmented_region import Region
-from .similar import SimilarTo
 
 OneTarget: TypeAlias = int | str | Contrast
-Target: TypeAlias = (
-    OneTarget
-    | Sequence[OneTarget]
-    | Several
-    | Region
-    | Detection
-    | SimilarTo
-    | Towards
-    | Direction
-    | Callable[[torch.Tensor], torch.Tensor]
-    | None
-)
+Target: TypeAlias = OneTarget | Sequence[OneTarget] | TargetObject | Callable[[torch.Tensor], torch.Tensor] | None
+OfOutput: TypeAlias = Region | Detection | Towards | Direction  # those that compute their own scores
 
 
 def is_of_classes(target: Any) -> bool:
@@ -49,9 +38,7 @@ def is_of_classes(target: Any) -> bool:
 
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; `resolve` refuses whatever is not a target."""
-    if callable(target) or isinstance(
-        target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
-    ):
+    if callable(target) or isinstance(target, TargetObject):
         return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
         return tuple(target.reshape(-1).tolist())
@@ -100,7 +87,7 @@ def resolve(
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         notes = tuple(note for part in parts for note in part.notes)
         return SeveralTargets(None, None, names, score, notes=notes, parts=parts)
-    if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
+    if callable(target) or isinstance(target, OfOutput):
         return _of_output(target, output, labels, n_batch, score, normalization, size)
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
@@ -127,7 +114,7 @@ def resolve(
 
 
 def _of_output(
-    target: Callable[[torch.Tensor], torch.Tensor] | Region | Detection | Towards | Direction,
+    target: Callable[[torch.Tensor], torch.Tensor] | OfOutput,
     output: Any,
     labels: Sequence[str] | None,
     n_batch: int,
