@@ -25,7 +25,6 @@ from .segmented_region import Region
 
 OneTarget: TypeAlias = int | str | Contrast
 Target: TypeAlias = OneTarget | Sequence[OneTarget] | TargetObject | Callable[[torch.Tensor], torch.Tensor] | None
-OfOutput: TypeAlias = Region | Detection | Towards | Direction  # those that compute their own scores
 
 
 def is_of_classes(target: Any) -> bool:
@@ -87,7 +86,7 @@ def resolve(
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         notes = tuple(note for part in parts for note in part.notes)
         return SeveralTargets(None, None, names, score, notes=notes, parts=parts)
-    if callable(target) or isinstance(target, OfOutput):
+    if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
         return _of_output(target, output, labels, n_batch, score, normalization, size)
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
@@ -114,7 +113,7 @@ def resolve(
 
 
 def _of_output(
-    target: Callable[[torch.Tensor], torch.Tensor] | OfOutput,
+    target: Callable[[torch.Tensor], torch.Tensor] | Region | Detection | Towards | Direction,
     output: Any,
     labels: Sequence[str] | None,
     n_batch: int,
