@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, TargetError
-from ..execution.class_scores import listed, scores_in
+from ..execution.output_parts import listed, scores_in
 from ..texts import counted
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
