@@ -57,6 +57,10 @@ class Several:
         return "; ".join(name_of(target) for target in self.targets)
 
 
+# All that have a name of their own.
+TargetObject: TypeAlias = Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
+
+
 def _is_one(target: Any) -> bool:
     """Whether it is a single target, which applies to every image."""
     is_index = isinstance(target, int | str) or getattr(target, "ndim", None) == 0
@@ -72,6 +76,6 @@ def boxes_of(target: Any, n: int) -> tuple[Box | None, ...]:
 
 def name_of(target: Any) -> str:
     """The name of a single target."""
-    if isinstance(target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction):
+    if isinstance(target, TargetObject):
         return target.name
     return str(getattr(target, "__name__", type(target).__name__)) if callable(target) else str(target)

@@ -16,27 +16,15 @@ from ..results import Normalization
 from ..texts import counted
 from .box import Detection, scores_at
 from .classes import OutputScores, class_names, class_scores, find_class
-from .compound import Contrast, Several, name_of
+from .compound import Contrast, Several, TargetObject, name_of
 from .detector_forms import detector_of
 from .regression import Direction, Towards, directed
 from .resolved import Score, SeveralTargets, Targets, note_on_scores
 from .segmentations import n_classes_in
 from .segmented_region import Region
-from .similar import SimilarTo
 
 OneTarget: TypeAlias = int | str | Contrast
-Target: TypeAlias = (
-    OneTarget
-    | Sequence[OneTarget]
-    | Several
-    | Region
-    | Detection
-    | SimilarTo
-    | Towards
-    | Direction
-    | Callable[[torch.Tensor], torch.Tensor]
-    | None
-)
+Target: TypeAlias = OneTarget | Sequence[OneTarget] | TargetObject | Callable[[torch.Tensor], torch.Tensor] | None
 
 
 def is_of_classes(target: Any) -> bool:
@@ -49,9 +37,7 @@ def is_of_classes(target: Any) -> bool:
 
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; `resolve` refuses whatever is not a target."""
-    if callable(target) or isinstance(
-        target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
-    ):
+    if callable(target) or isinstance(target, TargetObject):
         return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
         return tuple(target.reshape(-1).tolist())
