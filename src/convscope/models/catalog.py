@@ -14,9 +14,9 @@ from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
 from ..user_code import is_there, place_of
 from .architectures import DEFAULT_MODEL, PACKAGED, packaged, timm_network, torchvision_network
-from .archives import kind_of
 from .bare_modules import as_model
 from .checkpoints import read_module
+from .file_kinds import kind_of
 from .huggingface import from_folder
 from .importing import from_code
 from .model import Model
