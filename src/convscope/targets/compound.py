@@ -37,7 +37,7 @@ class Several:
     A result has a map for each target: those of the first image, then those of the second, ...
 
     Args:
-        *targets: class indices, labels, callables, contrasts, regions or detections.
+        *targets: class indices, labels, callables, `Contrast`, `Region`, `Detection` or `Towards`.
 
     Example:
         >>> Several("tabby", Contrast("tabby", "lynx")).name
@@ -47,8 +47,8 @@ class Several:
     def __init__(self, *targets: Any) -> None:
         if not targets or not all(_is_one(target) for target in targets):
             raise TargetError(
-                "Several: give one or more class indices, labels, callables, contrasts, regions or detections; "
-                "each applies to all images"
+                "Several: give one or more class indices, labels, callables, contrasts, regions, detections or "
+                "Towards(value); each applies to all images"
             )
         self.targets = tuple(t.item() if getattr(t, "ndim", None) == 0 else t for t in targets)
 
