@@ -130,20 +130,21 @@ KEYS = {
         "-m",
     ),
     "weights": Key(
-        "--weights", Path, file, "File with weights of your own (a state dict): .pt, .pth, .safetensors."
+        "--weights", Path, file, "File with your own weights (a state dict): .pt, .pth or .safetensors."
     ),
     "random_weights": Key("--random-weights", bool, flag, "Do not load the published weights."),
-    "input_size": Key("--input-size", str, size, "Pixels of its input: 224, or 64,48 for height and width."),
+    "input_size": Key("--input-size", str, size, "Size of its input in pixels: 224, or 64,48 (height, width)."),
     "mean": Key("--mean", str, numbers, "Mean of each channel, for pixels from 0 to 1: 0.485,0.456,0.406."),
-    "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise."),
-    "labels": Key("--labels", Path, labels, "File with the name of a class on each line."),
+    "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise: 0.229,0.224,0.225."),
+    "labels": Key("--labels", Path, labels, "Text file with one class name per line."),
     "multilabel": Key(
         "--multilabel", bool, flag, "An image may show several classes, each with a probability of its own."
     ),
-    "output": Key("--model-output", str, text, "Which entry of what it returns has the class scores: logits."),
-    "device": Key("--device", str, text, "cuda, mps or cpu; by default the first there is."),
+    "output": Key("--model-output", str, text, "Where the class scores are in what it returns, such as logits."),
+    "device": Key("--device", str, text, "cuda, mps or cpu; by default the first that is available."),
     "trust_pickle": Key(
         "--trust-pickle", bool, flag,
-        "Open a pickled network, TorchScript or a program of torch.export, which can run any code in its file.",
+        "Open a file that can run any code: a pickled network, or TorchScript or a torch.export program that does "
+        "more than compute.",
     ),
 }  # fmt: skip
