@@ -19,6 +19,7 @@ from ..execution.capture import tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.one_pass import OnePass, forget_chains, remember_chains
 from ..execution.running import evaluating, is_running, network_of, refuse_where_it_cannot_run
+from .adapted import Adapted
 from .behavior import behavior_of, is_alike, kept
 from .inputs import ONE_PICTURE
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
@@ -39,6 +40,9 @@ def structure(module: nn.Module, shape: InputShape, *, fresh: bool = True) -> St
     """
     refuse_where_it_cannot_run(module)
     known, network = _KNOWN.setdefault(module, {}), network_of(module)
+    if any(is_lazy(p) for p in module.parameters()):
+        name = type(network).__name__
+        raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
     if shape not in known or (fresh and not is_running(module) and not known[shape][0].is_of(network)):
         known[shape] = (Fingerprint(network), _analyzed(module, shape))
     _LATEST[module] = known[shape][1]
@@ -62,10 +66,8 @@ def _noise(shape: InputShape, seed: int, *, around: float = 0.0, strength: float
 
 
 def _analyzed(module: nn.Module, shape: InputShape) -> Structure:
-    """The structure, with a refusal if the weights change in a run; `ModelError` for lazy weights."""
+    """The structure, with a refusal if the weights change in a run."""
     name, device = type(network_of(module)).__name__, device_of(module)
-    if any(is_lazy(p) for p in module.parameters()):
-        raise ModelError(f"{name} has lazy layers without weights yet: run it once on an input")
     before = [(p, p.detach().clone()) for p in module.parameters() if p.layout == torch.strided]
     found = _run(module, shape, device)
     changed = [(p, value) for p, value in before if not torch.equal(p.detach(), value) and not value.isnan().any()]
@@ -127,7 +129,9 @@ def _run(module: nn.Module, shape: InputShape, device: torch.device) -> Structur
             notes=behavior.notes,
         )
     why = str(failure) or type(failure).__name__
-    text = f"{type(network_of(module)).__name__} cannot be run on an input of shape {(1, *shape)}: {why}"
+    in_words = getattr(module.call, "in_words", None) if isinstance(module, Adapted) else None
+    given = in_words(shape) if in_words else f"an input of shape {(1, *shape)}"
+    text = f"{type(network_of(module)).__name__} cannot be run on {given}: {why}"
     if len(shape) == 2 and any(isinstance(m, nn.Conv2d) for m in module.modules()):
         raise ImageError(f"{text}. {ONE_PICTURE}") from failure
     raise ModelError(text) from failure
