@@ -110,6 +110,30 @@ def test_a_backward_pass_that_fails_is_the_networks_error() -> None:
     assert cs.occlusion(net, x, target=1, window=4).values.shape == (1, 8, 8)
 
 
+class WrongInOneLayout(torch.autograd.Function):
+    """The same values in both layouts, and a backward pass that is wrong in one."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        ctx.wrong = not x.is_contiguous()  # type: ignore[attr-defined]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.flip(3) if ctx.wrong else gradient  # type: ignore[attr-defined]
+
+
+def test_a_layout_whose_backward_pass_is_wrong_is_not_taken() -> None:
+    class Layouts(Base):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scores(WrongInOneLayout.apply(x))
+
+    net, x = Layouts(), torch.randn(1, 3, 8, 8).requires_grad_()
+    (expected,) = torch.autograd.grad(net.scores(x)[:, 1].sum(), x)
+    found = cs.saliency(net, x.detach(), target=1, kind="signed").values
+    assert_close(torch.from_numpy(found), expected.sum(dim=1), rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_a_score_kept_from_an_earlier_run_has_no_map() -> None:
     class Remembers(Base):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
