@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ def source(given: Given) -> str:
     if name.startswith(HUGGING_FACE):
         return f"{HUGGING_FACE}{given.path(name.removeprefix(HUGGING_FACE))}"
     path = given.path(name)
-    return str(path) if path.is_file() or name.endswith(SUFFIXES) else name
+    return str(path) if os.path.isfile(path) or name.endswith(SUFFIXES) else name
 
 
 def file(given: Given) -> Path:
@@ -54,7 +55,7 @@ def file(given: Given) -> Path:
     if not isinstance(given.value, str | Path) or "\0" in str(given.value):
         raise given.unfit("a file")
     path = given.path(given.value)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         raise ModelError(f"{path}: no such file" + ("" if given.where.startswith("--") else f" ({given.where})"))
     return path
 
@@ -95,11 +96,11 @@ def labels(given: Given) -> tuple[str, ...]:
         return tuple(given.value)
     path = file(given)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: cannot be read as text in UTF-8 ({error})") from None
-    if "" in lines or not lines:
-        where = f"line {lines.index('') + 1}" if lines else "it"
+    if "" in lines:
+        where = f"line {lines.index('') + 1}" if len(lines) > 1 else "it"
         raise ParameterError(f"{path}: {where} is empty; expected the name of a class on each line")
     return tuple(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def load_model(
             model = from_folder(architecture, input_size=input_size, mean=mean, std=std)
         elif (place := place_of(str(name))) is not None and is_there(place):
             model = from_code(place, weights)
-        elif isinstance(name, Path) or Path(name).suffix in SUFFIXES or Path(name).is_file():
+        elif isinstance(name, Path) or Path(name).suffix in SUFFIXES or os.path.isfile(name):
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} has its own weights; to load others, name an architecture"

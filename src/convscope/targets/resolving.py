@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -86,8 +86,14 @@ def resolve(
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         notes = tuple(note for part in parts for note in part.notes)
         return SeveralTargets(None, None, names, score, notes=notes, parts=parts)
-    if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
+    if _is_of_output(target):
         return _of_output(target, output, labels, n_batch, score, normalization, size)
+    odd = next((one for one in target if _is_of_output(one)), None) if isinstance(target, list | tuple) else None
+    if odd is not None:
+        raise TargetError(
+            f"a list has a class or a contrast for each image, and a {type(odd).__name__} holds for all of them: "
+            "give it alone, several as Several(...), or call the method for each image"
+        )
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
     every = class_names(labels, n_classes)
@@ -110,6 +116,13 @@ def resolve(
         normalization,
         note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else (),
     )
+
+
+def _is_of_output(
+    target: object,
+) -> TypeGuard[Callable[[torch.Tensor], torch.Tensor] | Region | Detection | Towards | Direction]:
+    """Whether a target computes its own scores from the output."""
+    return callable(target) or isinstance(target, Region | Detection | Towards | Direction)
 
 
 def _of_output(
