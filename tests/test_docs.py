@@ -28,7 +28,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WITHOUT_A_PICTURE = {"attention_rollout"}  # it is on the page of transformers
-RUN = ("detectors", "signals-and-volumes", "your-network")  # these bring their own networks
+RUN = ("detectors", "signals-and-volumes", "inputs-and-outputs")  # these bring their own networks
 ON_ANOTHER_PAGE = {"occlusion_multiscale": "occlusion"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -6,6 +6,7 @@ Circles between files are import-linter's to find (`make check`), but for those 
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import resolve_name
@@ -61,6 +62,13 @@ def _imported_packages(node: ast.ImportFrom, package: str, root: Path) -> Iterat
 
 def test_the_house_keeps_its_measures() -> None:
     assert faults(Path(convscope.__file__).parent) == []
+
+
+def test_the_guide_to_the_models_names_every_file_once() -> None:
+    place = Path(convscope.models.__file__)
+    _, _, guide = (convscope.models.__doc__ or "").partition("the one to read first.")
+    named = [name for line in re.findall(r"  +(\w+(?:, \w+)*)$", guide, re.MULTILINE) for name in line.split(", ")]
+    assert sorted(named) == sorted(file.stem for file in place.parent.glob("*.py") if file != place)
 
 
 @pytest.mark.parametrize(

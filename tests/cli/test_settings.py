@@ -148,6 +148,8 @@ def test_outside_of_both_only_the_current_folder_counts(folder: Path, monkeypatc
         ("source = 'a'", r"unknown 'source'; all keys stand below \[model\]"),
         ("model = 3", r"model is no section; write \[model\]"),
         ("[model]\nmean = [", r"is not TOML: "),
+        ("[model]\nlabels = " + 2000 * "[" + 2000 * "]", "is not TOML: "),
+        ("[model]\ninput_size = " + 5000 * "9", "is not TOML: "),
         ("[model]\nsource = 3", "convscope.toml: source = 3: expected a text"),
         ("[model]\ninput_size = [1, 2, 3]", r"input_size = \[1, 2, 3\]: expected pixels .*224 or \[64, 48\]"),
         ("[model]\ninput_size = true", "input_size = True: expected pixels"),
@@ -162,6 +164,29 @@ def test_outside_of_both_only_the_current_folder_counts(folder: Path, monkeypatc
 def test_a_mistake_in_the_file_is_named(folder: Path, content: str, message: str) -> None:
     (folder / "convscope.toml").write_text(content)
     with pytest.raises(ConvscopeError, match=message):
+        settled({})
+
+
+def test_notepads_mark_before_the_text_is_no_part_of_it(folder: Path) -> None:
+    (folder / "convscope.toml").write_text("\ufeff[model]\nmean = [0.5]", encoding="utf-8")
+    assert settled({})["mean"] == (0.5,)
+
+
+def test_only_the_ends_of_lines_part_labels(folder: Path) -> None:
+    (folder / "odd.txt").write_bytes("a\u2028b\r\nc\x0cd\ne\x85\n\n".encode())
+    assert values(labels=Path("odd.txt"))["labels"] == ("a\u2028b", "c\x0cd", "e")
+    (folder / "none.txt").write_text("\n\n")
+    with pytest.raises(ParameterError, match=r"none.txt: it is empty"):
+        values(labels=Path("none.txt"))
+
+
+@pytest.mark.parametrize("key", ["source", "labels", "weights"])
+def test_a_name_longer_than_any_files_is_no_file(folder: Path, key: str) -> None:
+    (folder / "convscope.toml").write_text(f"[model]\n{key} = '{300 * 'x'}'")
+    if key == "source":
+        assert settled({})["source"] == 300 * "x"
+        return
+    with pytest.raises(ModelError, match="no such file"):
         settled({})
 
 

@@ -101,10 +101,11 @@ autograd gives of a score written by hand, `occlusion` with a loop over the wind
 formula.
 
 Where a map is less than its method promises, a note in the result says so: guided backprop of a network without
-ReLU is the plain gradient. For your own network, `model.summary()` and `convscope inspect` say all this; see
-[your own network](your-own-network.md). [Your network](your-network.md), [detectors](detectors.md),
-[transformers](transformers.md) and [other frameworks](other-frameworks.md) tell how to give inputs, outputs and
-targets of these kinds.
+ReLU is the plain gradient. For your own network, `model.summary()` and
+[`convscope inspect`](command-line.md#inspect-it) say all this. [Inputs and outputs](inputs-and-outputs.md),
+[targets](targets.md), [detectors](detectors.md), [signals and volumes](signals-and-volumes.md),
+[transformers](transformers.md) and [other frameworks](other-frameworks.md) show how to use networks of these
+kinds.
 
 {tables}
 

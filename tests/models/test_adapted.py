@@ -220,6 +220,42 @@ def test_what_looks_at_one_image_takes_one_row_of_all_inputs(two: Any, tmp_path:
         cs.sanity_check(model, {"image": x, "meta": m})
 
 
+def test_what_is_held_is_kept_as_it_was_given(two: Any) -> None:
+    net, images, meta = two
+    given = meta[:1].clone()
+    model = Model(net, inputs={"image": images[:1], "meta": given})
+    given.zero_()
+    expected, _ = gradients(net, images, meta[:1].expand(3, 5), target=1)
+    for call in (images, {"image": images}):
+        assert_same(cs.saliency(model, call, target=1, kind="signed").values, expected.sum(dim=1))
+
+
+def test_no_input_is_rounded_to_the_numbers_of_another(two: Any) -> None:
+    net, images, meta = two
+    half = meta.half()
+    model = Model(net, inputs={"meta": half[:1], "image": images[:1]})
+    found = cs.saliency(model, {"meta": half, "image": images}, target=1, kind="input_x_gradient")
+    expected, _ = gradients(net, images, half.double(), target=1)
+    assert_same(found.values, (expected * images).sum(dim=1))
+
+
+def test_an_input_that_does_not_fit_is_named_with_its_shape(two: Any) -> None:
+    net, images, meta = two
+    model = Model(net, inputs={"image": images[:1], "meta": meta[:1]})
+    with pytest.raises(ModelError, match=r"run on inputs image \(1, 3, 8, 6\), meta \(1, 4\): "):
+        cs.saliency(model, {"image": images, "meta": meta[:, :4]})
+    with pytest.raises(ModelError, match=r"run on inputs image \(1, 2, 8, 6\), meta \(1, 5\): "):
+        cs.saliency(model, images[:, :2])
+
+
+def test_the_size_of_what_is_explained_is_that_of_the_inputs(two: Any) -> None:
+    net, images, meta = two
+    model = Model(net, inputs={"image": images[:1], "meta": meta[:1]})
+    assert model.input_shape() == (3, 8, 6)
+    assert [layer.name for layer in model.layers()] == ["conv", "norm", "fc"]
+    assert Model(nn.Linear(5, 2), inputs=(meta[:1].float(),)).input_shape() == (1, 1, 5)
+
+
 def test_a_vector_can_be_explained_alone(two: Any) -> None:
     net, x, m = two
     found = cs.saliency(Model(net, inputs={"image": x[:1], "meta": m[:1]}), {"meta": m}, target=0, kind="signed")

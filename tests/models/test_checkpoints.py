@@ -156,6 +156,20 @@ def test_what_is_no_weights_is_called_what_it_is(tmp_path: Path, name: str) -> N
     assert "weights_only" not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+@pytest.mark.parametrize("name", ["w.pth", "w.onnx"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelError, match="is no regular file"):
+        load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [f"{300 * 'x'}.onnx", 300 * "x", f"hf:{300 * 'x'}"])
+def test_a_name_longer_than_any_files_is_no_network(name: str) -> None:
+    with pytest.raises(ModelError, match=r"cannot be read|no network|no such folder"):
+        load_model(name)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript_is_a_network_and_not_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"

@@ -87,11 +87,15 @@ def test_a_label_that_two_classes_share_is_given_by_its_number() -> None:
     assert saliency(model, X, target=detections(model, X)[0]).targets == ("N/A at (4, 4, 12, 12)",)
 
 
+def test_without_labels_the_values_tell_the_form() -> None:
+    assert len(detections(Fixed(ROWS), X)) == 3
+    with pytest.raises(ModelError, match=r"returns \(1, 3072\), which is no known form"):
+        detections(nn.Flatten(), X)
+
+
 def test_one_image_at_a_time() -> None:
     with pytest.raises(TargetError, match="detections: 2 images; expected one"):
         detections(Fixed(ROWS), torch.cat([X, X]), read="yolov8")
-    with pytest.raises(ModelError, match="which can be 'yolov8'"):
-        detections(Fixed(ROWS), X)
 
 
 def test_each_detection_has_a_map_with_its_box(tmp_path: Path) -> None:

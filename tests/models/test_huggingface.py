@@ -366,6 +366,7 @@ def test_pickled_weights_are_refused(vit: Path) -> None:
         ({"hidden_size": 32}, "has the shape .*; by config.json a ViTForImageClassification expects"),
         ({"num_hidden_layers": 3}, "lacks 16 weights of a ViTForImageClassification, which would be random: vit"),
         ({"hidden_size": "wide"}, "not the configuration of a ViTForImageClassification"),
+        ({"architectures": ["CLIPModel"], "vision_config": "x"}, "vision_config is a str; expected an object"),
         ({"hidden_act": "boom"}, "do not fit a ViTForImageClassification"),
     ],
 )
@@ -416,6 +417,14 @@ def test_unused_weights_are_noted_and_broken_ones_refused(vit: Path) -> None:
     weights["classifier.bias"][1] = torch.nan
     save_file(weights, vit / "model.safetensors")
     with pytest.raises(ModelError, match=r"weights that are NaN or infinite: classifier\.bias"):
+        load_model(f"hf:{vit}")
+
+
+@pytest.mark.parametrize("changes", [{"image_mean": "x"}, {"rescale_factor": "x"}, {"resample": 99}], ids=repr)
+def test_preprocessing_of_the_wrong_types_is_refused(vit: Path, changes: dict[str, Any]) -> None:
+    place = vit / "preprocessor_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | changes))
+    with pytest.raises(ModelError, match=r"preprocessor_config.json: .*give input_size, mean and std"):
         load_model(f"hf:{vit}")
 
 

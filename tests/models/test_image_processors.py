@@ -13,6 +13,7 @@ from convscope import ModelError
 from convscope.models.image_processors import preprocessing_of, processor_from
 
 SQUARE = {"height": 224, "width": 224}
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 # As preprocessor_config.json of published networks has them; old ones too.
 STATED: dict[str, dict[str, Any]] = {
     "google/vit-base-patch16-224": {
@@ -27,8 +28,7 @@ STATED: dict[str, dict[str, Any]] = {
         "crop_size": SQUARE,
         "do_center_crop": True,
         "do_convert_rgb": True,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
+        **IMAGENET,
         "image_processor_type": "BitImageProcessor",
         "resample": 3,
         "rescale_factor": 0.00392156862745098,
@@ -48,8 +48,7 @@ STATED: dict[str, dict[str, Any]] = {
     "facebook/convnext-tiny-224": {
         "crop_pct": 0.875,
         "feature_extractor_type": "ConvNextFeatureExtractor",
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
+        **IMAGENET,
         "resample": 3,
         "size": 224,
     },
@@ -61,8 +60,7 @@ STATED: dict[str, dict[str, Any]] = {
     "facebook/deit-base-distilled-patch16-224": {
         "crop_size": 224,
         "feature_extractor_type": "DeiTFeatureExtractor",
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
+        **IMAGENET,
         "resample": 3,
         "size": 256,
     },

@@ -96,3 +96,7 @@ def test_a_tensor_is_taken_as_preprocessed() -> None:
     assert not inputs(np.zeros((4, 4))).preprocessed
     with pytest.raises(ImageError, match="floating-point"):
         inputs(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
+    with pytest.raises(ImageError, match=r"torch.sparse_coo; .*dense"):
+        inputs(x.to_sparse())
+    with pytest.raises(ImageError, match="meta device"):
+        inputs(x.to("meta"))

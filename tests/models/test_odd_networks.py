@@ -91,6 +91,59 @@ def test_a_network_that_reads_memory_as_it_lies_is_run_as_it_is() -> None:
     assert_close(predicted(net, x), net(x).detach(), rtol=0, atol=1e-6)
 
 
+def test_lazy_layers_are_named_before_anything_runs() -> None:
+    with pytest.raises(ModelError, match="has lazy layers without weights yet: run it once"):
+        cs.saliency(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), torch.randn(1, 3, 8, 8))
+
+
+def test_a_backward_pass_that_fails_is_the_networks_error() -> None:
+    class Changed(Base):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            root = self.scores(x).exp()
+            scores = 2 * root
+            root.add_(1)  # which the backward pass needs as it was
+            return scores
+
+    net, x = Changed(), torch.randn(1, 3, 8, 8)
+    with pytest.raises(ModelError, match=r"backward pass fails: .*inplace operation"):
+        cs.saliency(net, x, target=1)
+    assert cs.occlusion(net, x, target=1, window=4).values.shape == (1, 8, 8)
+
+
+class WrongInOneLayout(torch.autograd.Function):
+    """The same values in both layouts, and a backward pass that is wrong in one."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        ctx.wrong = not x.is_contiguous()  # type: ignore[attr-defined]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.flip(3) if ctx.wrong else gradient  # type: ignore[attr-defined]
+
+
+def test_a_layout_whose_backward_pass_is_wrong_is_not_taken() -> None:
+    class Layouts(Base):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scores(WrongInOneLayout.apply(x))
+
+    net, x = Layouts(), torch.randn(1, 3, 8, 8).requires_grad_()
+    (expected,) = torch.autograd.grad(net.scores(x)[:, 1].sum(), x)
+    found = cs.saliency(net, x.detach(), target=1, kind="signed").values
+    assert_close(torch.from_numpy(found), expected.sum(dim=1), rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_a_score_kept_from_an_earlier_run_has_no_map() -> None:
+    class Remembers(Base):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return kept.setdefault("scores", self.scores(x))
+
+    kept: dict[str, torch.Tensor] = {}
+    with pytest.raises(ModelError, match="does not depend on the input in this run"):
+        cs.saliency(Remembers(), torch.randn(1, 3, 8, 8), target=1)
+
+
 def mixed(f: torch.Tensor) -> torch.Tensor:
     return (f - f.mean()) / f.std()
 

@@ -387,6 +387,12 @@ def test_a_backbone_without_a_head_is_embedded_by_its_output(name: str) -> None:
         assert_close(torch.from_numpy(found.vectors), net(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("passing", [nn.Identity(), nn.Dropout2d(), nn.AlphaDropout()])
+def test_a_layer_that_passes_its_input_on_is_no_map_of_its_own(passing: nn.Module) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), passing, nn.Flatten(), nn.Linear(144, 2)).eval()
+    assert [layer.name for layer in cs.Model(net).structure((3, 8, 8)).maps] == ["0"]
+
+
 @pytest.mark.parametrize("wrapped", [nn.Identity(), nn.Sequential(nn.Identity())])
 def test_a_classifier_that_was_taken_off_leaves_the_output(wrapped: nn.Module) -> None:
     net = torchvision.models.resnet18(weights=None).eval()

@@ -272,6 +272,52 @@ def test_a_box_that_overlaps_little_gets_a_note(x: torch.Tensor) -> None:
     assert any(says in note for note in far.provenance.notes)
 
 
+class Yolo(nn.Module):
+    """A YOLOv8-like head of 4 x 4 cells, in which something may be wrong."""
+
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(3, 4 + K, SIDE // CELLS, stride=SIDE // CELLS), change
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.conv(x).flatten(2)
+        boxes = torch.cat([found[:, :2].sigmoid() * SIDE, 4 + found[:, 2:4].sigmoid()], dim=1)
+        return torch.cat([self.change(boxes), found[:, 4:].sigmoid()], dim=1)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_box_that_is_no_number_matches_nothing_and_leaves_the_others(broken: float, x: torch.Tensor) -> None:
+    at = torch.arange(CELLS * CELLS) == 3
+    torch.manual_seed(0)
+    net = Yolo(lambda boxes: boxes.masked_fill(at, broken))
+    whole, image = Yolo(lambda boxes: boxes.masked_fill(at, -100.0)), x[:1].float()
+    whole.load_state_dict(net.state_dict())
+    target = Detection((4, 4, 12, 12), 1, read="yolov8")
+    for method in (saliency, occlusion):
+        found, expected = (method(one, image, target=target) for one in (net, whole))
+        assert found.scores[0] > 0
+        np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-5 * abs(expected.values).max())
+
+
+def test_a_head_that_proposes_no_box_has_found_none(x: torch.Tensor) -> None:
+    nothing = Model(Yolo(lambda boxes: boxes), output=lambda found: found[..., :0])
+    with pytest.raises(TargetError, match="finds no such box"):
+        saliency(nothing, x[:1].float(), target=Detection((4, 4, 12, 12), 1, read="yolov8"))
+    sometimes = Model(
+        Yolo(lambda boxes: boxes), output=lambda found: found if found[0, 4, 0] != 0.5 else found[..., :0]
+    )
+    image, target = x[:1].float(), Detection((4, 4, 12, 12), 1, read="yolov8")
+    nn.init.zeros_(sometimes.network.conv.bias)
+    found = occlusion(sometimes, image, target=target, window=SIDE, stride=SIDE)  # hides all: no box, S = 0
+    np.testing.assert_allclose(found.values, found.scores[0], rtol=1e-6)
+
+
+def test_detections_are_not_given_one_for_each_image(x: torch.Tensor) -> None:
+    target = [Detection((4, 4, 12, 12), 1, read="yolov8")] * 2
+    with pytest.raises(TargetError, match=r"a Detection holds for all of them: .*Several"):
+        saliency(Yolo(lambda boxes: boxes), x[:1].float().repeat(2, 1, 1, 1), target=target)
+
+
 def test_a_function_reads_what_no_form_fits(x: torch.Tensor) -> None:
     """Boxes as shares of the input and one logit, in a dict of its own."""
     net = Cells(lambda boxes, o, logits, m: {"where": boxes / SIDE, "what": logits[..., 1]})

@@ -243,7 +243,7 @@ def test_the_folder_holds_no_more_than_the_strip(x: torch.Tensor, tmp_path: Path
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_killed_goes_on_with_its_strip(x: torch.Tensor, tmp_path: Path) -> None:
-    whole, cut = Training(), Training()
+    whole = Training()
     watch = Watch(whole.model, x, tmp_path / "whole", every=2)
     for n in range(8):
         watch.step(n)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..checks import InputShape, Sides
+from ..errors import ModelError
 from ..execution import check_differentiable, in_batches
 from ..models import Model
 from ..perturbation import score_variants
@@ -152,7 +153,21 @@ Keeping: TypeAlias = Callable[[torch.Tensor], AbstractContextManager[Any]]
 def gradients_of(scores: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The gradient (T, M, ...) of scores (M, T), each of its own row of x (M, ...); in float32 at least."""
     n_targets = scores.shape[1]
-    gradients = torch.stack(
-        [torch.autograd.grad(scores[:, t].sum(), x, retain_graph=t + 1 < n_targets)[0] for t in range(n_targets)]
-    )
+    gradients = torch.stack([_gradient(scores[:, t].sum(), x, t + 1 < n_targets) for t in range(n_targets)])
     return gradients.to(torch.promote_types(gradients.dtype, torch.float32))  # sums over many would lose digits
+
+
+def _gradient(score: torch.Tensor, x: torch.Tensor, retain_graph: bool) -> torch.Tensor:
+    """The gradient of one score; `ModelError` if the network's backward pass fails, or does not reach x."""
+    try:
+        (gradient,) = torch.autograd.grad(score, x, retain_graph=retain_graph, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # such as reentrant checkpoints, or a value changed in place
+        raise ModelError(f"the network's backward pass fails: {error}. occlusion works without one") from error
+    if gradient is None:
+        raise ModelError(
+            "the score does not depend on the input in this run (does the network keep what it has computed "
+            "before?); any map of it would be wrong"
+        )
+    return gradient

@@ -179,7 +179,7 @@ def detections(
     limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """What a detector finds in an image, each as a target of methods: its class and its box."""
+    """The objects that a detector finds in an image, with the class and box to give as a target."""
     looked_at = chosen_images([image])
     options = checked("detections", min_score=min_score, limit=limit)
     from convscope import detections as found_in
@@ -246,7 +246,7 @@ def inspect(
     every: Annotated[bool, typer.Option("--all", help="All layers, also of a long network.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What a network consists of, what was detected about it, and which methods fit, with the reason where not.
+    """The layers of a network, what was detected about it, and which methods fit it, or why they do not.
 
     Layers with outputs, parameters, multiply-adds (MACs) and receptive fields; inputs and outputs; the layers that
     methods take by default. Methods are tried on noise, which takes about 30 passes of the network.

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def _option(key: str, about: Key) -> inspect.Parameter:
 OPTIONS = tuple(_option(key, about) for key, about in KEYS.items())
 
 
-class Chosen:
+class Network:
     """The network of a command: described by ``settings``, and loaded the first time that it is called."""
 
     def __init__(self, settings: Settings) -> None:
@@ -65,9 +65,6 @@ class Chosen:
             err.print(escape(about), highlight=False, soft_wrap=True)
 
 
-Network: TypeAlias = Chosen
-
-
 def with_network(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that describe a network, in place of its parameter ``model``."""
 
@@ -85,7 +82,7 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
         if given.get("output") is not None:
             files = [settings.by_key[key].value for key in ("source", "weights") if key in settings.by_key]
             check_no_input(given["output"], files)
-        command(model=Chosen(settings), **given)
+        command(model=Network(settings), **given)
 
     own = inspect.signature(command, eval_str=True).parameters
     set_parameters(run, [*(p for p in own.values() if p.name != "model"), *OPTIONS])

@@ -16,9 +16,9 @@ from ..user_code import Place, check, is_there, place_of
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models.architectures")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.architectures"))
 LIBRARIES = ("torchvision", "timm")
-_CHOICES = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
 HUGGING_FACE = "hf:"
-SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
+SUFFIXES: tuple[str, ...] = declared.value("SUFFIXES", "convscope.models.catalog")
+_OTHER_NAMES: str = declared.value("OTHER_NAMES", "convscope.models.catalog")
 # As both libraries write it: a decorator, perhaps another one, and the function that makes the network.
 _MADE_BY = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -45,7 +45,7 @@ def check_network(name: str, weights: Path | None = None, folder: Path | None = 
         hint = _hint(name, library if colon else "")
         is_module = place is not None and not hint
         where = f"no module {library!r} in {folder or Path.cwd()}, and none is installed; " if is_module else ""
-        raise ModelError(f"no network {name!r}{hint}: {where}give {_CHOICES}")
+        raise ModelError(f"no network {name!r}{hint}: {where}give {DEFAULT_MODEL!r}, {_OTHER_NAMES}")
     if weights is not None and not weights.exists():
         raise ModelError(f"{weights}: no such file")
 

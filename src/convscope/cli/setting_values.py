@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ def source(given: Given) -> str:
     if name.startswith(HUGGING_FACE):
         return f"{HUGGING_FACE}{given.path(name.removeprefix(HUGGING_FACE))}"
     path = given.path(name)
-    return str(path) if path.is_file() or name.endswith(SUFFIXES) else name
+    return str(path) if os.path.isfile(path) or name.endswith(SUFFIXES) else name
 
 
 def file(given: Given) -> Path:
@@ -54,7 +55,7 @@ def file(given: Given) -> Path:
     if not isinstance(given.value, str | Path) or "\0" in str(given.value):
         raise given.unfit("a file")
     path = given.path(given.value)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         raise ModelError(f"{path}: no such file" + ("" if given.where.startswith("--") else f" ({given.where})"))
     return path
 
@@ -95,11 +96,11 @@ def labels(given: Given) -> tuple[str, ...]:
         return tuple(given.value)
     path = file(given)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: cannot be read as text in UTF-8 ({error})") from None
-    if "" in lines or not lines:
-        where = f"line {lines.index('') + 1}" if lines else "it"
+    if "" in lines:
+        where = f"line {lines.index('') + 1}" if len(lines) > 1 else "it"
         raise ParameterError(f"{path}: {where} is empty; expected the name of a class on each line")
     return tuple(lines)
 
@@ -130,20 +131,21 @@ KEYS = {
         "-m",
     ),
     "weights": Key(
-        "--weights", Path, file, "File with weights of your own (a state dict): .pt, .pth, .safetensors."
+        "--weights", Path, file, "File with your own weights (a state dict): .pt, .pth or .safetensors."
     ),
     "random_weights": Key("--random-weights", bool, flag, "Do not load the published weights."),
-    "input_size": Key("--input-size", str, size, "Pixels of its input: 224, or 64,48 for height and width."),
+    "input_size": Key("--input-size", str, size, "Size of its input in pixels: 224, or 64,48 (height, width)."),
     "mean": Key("--mean", str, numbers, "Mean of each channel, for pixels from 0 to 1: 0.485,0.456,0.406."),
-    "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise."),
-    "labels": Key("--labels", Path, labels, "File with the name of a class on each line."),
+    "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise: 0.229,0.224,0.225."),
+    "labels": Key("--labels", Path, labels, "Text file with one class name per line."),
     "multilabel": Key(
         "--multilabel", bool, flag, "An image may show several classes, each with a probability of its own."
     ),
-    "output": Key("--model-output", str, text, "Which entry of what it returns has the class scores: logits."),
-    "device": Key("--device", str, text, "cuda, mps or cpu; by default the first there is."),
+    "output": Key("--model-output", str, text, "Where the class scores are in what it returns, such as logits."),
+    "device": Key("--device", str, text, "cuda, mps or cpu; by default the first that is available."),
     "trust_pickle": Key(
         "--trust-pickle", bool, flag,
-        "Open a pickled network, TorchScript or a program of torch.export, which can run any code in its file.",
+        "Open a file that can run any code: a pickled network, or TorchScript or a torch.export program that does "
+        "more than compute.",
     ),
 }  # fmt: skip

@@ -113,8 +113,8 @@ def _content(file: Path, name: str) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LARGEST:
             raise ParameterError(f"{name}: is larger than 1 MB; expected a few lines")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the text
+    except (ValueError, RecursionError) as error:  # also of a number of 5,000 digits, or lists as deep
         raise ParameterError(f"{name}: is not TOML: {error}") from None
     except OSError as error:
         raise ParameterError(f"{name}: cannot be read ({error.strerror})") from None

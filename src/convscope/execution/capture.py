@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import LayerError
-from .class_scores import parts_of, scores_in
 from .hooking import hooks
+from .output_parts import parts_of, scores_in
 
 OUTPUT = ":output"
 INPUT = ":input"

@@ -23,8 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..execution import differentiable, main_output
 from ..execution.hooking import hooks
-
-_PASSING = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode they return their input
+from ..models import PASSING
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def counted(module: nn.Module, x: torch.Tensor) -> Counted:
             own = [p for p in child._parameters.values() if p is not None and id(p) not in seen]
             seen.update(map(id, own))
             main = main_output(output)
-            if main is not None and not isinstance(child, _PASSING):
+            if main is not None and not isinstance(child, PASSING):
                 n_own, is_leaf = sum(p.numel() for p in own), next(child.children(), None) is None
                 shape = tuple(main.shape[1:])
                 found.calls.append(Call(full, type(child).__name__, shape, n_own, n_macs, is_leaf))

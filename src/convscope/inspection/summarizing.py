@@ -10,8 +10,8 @@ from ..checks import InputShape
 from ..models import Model
 from ..progress import Progress
 from ..results import Summary
+from .facts import facts_of
 from .operation_counts import counted
-from .recognizing import facts_of
 from .trials import trials_of
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..checks import shown
 from ..errors import ModelError, ParameterError
-from ..execution.class_scores import listed
+from ..execution.output_parts import listed
 from ..execution.running import stands_for
 
 Call: TypeAlias = Callable[[nn.Module, torch.Tensor], Any]

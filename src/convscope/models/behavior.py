@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..execution.capture import main_output, tensors_of
-from ..execution.class_scores import parts_of
+from ..execution.output_parts import parts_of
 from ..execution.random_numbers import RandomState
 from ..execution.running import draws_no_random_numbers, forget_between_runs, network_of, remember_between_runs
 from ..execution.state import ModuleState

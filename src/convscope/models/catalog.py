@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
 from ..user_code import is_there, place_of
 from .architectures import DEFAULT_MODEL, PACKAGED, packaged, timm_network, torchvision_network
-from .archives import kind_of
 from .bare_modules import as_model
 from .checkpoints import read_module
+from .file_kinds import kind_of
 from .huggingface import from_folder
 from .importing import from_code
 from .model import Model
 from .stated import Stated, settled
 
-_SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
+# The command line reads both from this source, before torch is imported.
+SUFFIXES = (".pt", ".pth", ".safetensors", ".onnx", ".pt2", ".ts")
+OTHER_NAMES = "'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
 
 
 @checks_arguments
@@ -88,7 +91,7 @@ def load_model(
             model = from_folder(architecture, input_size=input_size, mean=mean, std=std)
         elif (place := place_of(str(name))) is not None and is_there(place):
             model = from_code(place, weights)
-        elif isinstance(name, Path) or Path(name).suffix in _SUFFIXES or Path(name).is_file():
+        elif isinstance(name, Path) or Path(name).suffix in SUFFIXES or os.path.isfile(name):
             if weights is not None:
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} has its own weights; to load others, name an architecture"
@@ -150,5 +153,4 @@ def _unknown(name: str) -> str:
     wanted = name.rpartition(":")[2]
     near = [full for full in known if full.rpartition(":")[2] == wanted] or difflib.get_close_matches(name, known)
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-    choices = f"{DEFAULT_MODEL!r}, 'torchvision:NAME', 'timm:NAME', 'hf:FOLDER', 'module:build', or a file"
-    return f"no network {name!r}{hint}: give {choices}"
+    return f"no network {name!r}{hint}: give {DEFAULT_MODEL!r}, {OTHER_NAMES}"

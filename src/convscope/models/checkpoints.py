@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .archives import Kind, kind_of
+from .file_kinds import Kind, kind_of
 
 # Training scripts save their options with the weights. Unpickling this class can only set its attributes.
 _HARMLESS = (argparse.Namespace,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class ClosedFolder:
     root: Path
 
     def __post_init__(self) -> None:
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise ModelError(
                 f"{self.root}: no such folder. 'hf:FOLDER' takes a folder on this machine and downloads nothing: "
                 f"fetch one with `hf download {self.root} --local-dir FOLDER`"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ConvscopeError, ModelError
 from ..execution.running import evaluating
 from .closed_folder import ClosedFolder
 from .configured_sizes import refuse_large_network, refuse_large_numbers
@@ -142,8 +142,11 @@ def _kind_of(
         )
     if tower is None:
         return kind, stated, ()
+    vision = stated.get("vision_config", {})
+    if not isinstance(vision, Mapping):
+        raise ModelError(f"{source}: vision_config is a {type(vision).__name__}; expected an object")
     shared = {key: stated[key] for key in ("projection_dim",) if key in stated}  # which the whole network goes by
-    part = {**stated.get("vision_config", {}), **shared}
+    part = {**vision, **shared}
     return kind, part, (f"the image tower of {name}, {tower}",)
 
 
@@ -153,7 +156,14 @@ def _preprocessing(files: ClosedFolder, model_type: str) -> Preprocessing:
         settings = found if found is None or key is None else found.get(key)
         if isinstance(settings, dict):
             source = str(files.root / name)
-            return preprocessing_of(processor_from(settings, model_type, source), source)
+            try:
+                return preprocessing_of(processor_from(settings, model_type, source), source)
+            except ConvscopeError:
+                raise
+            except Exception as error:  # values of types that transformers does not check
+                raise ModelError(
+                    f"{source}: cannot be followed ({error}); give input_size, mean and std"
+                ) from error
     raise ModelError(f"{files.root}: has no preprocessor_config.json; give input_size, mean and std")
 
 

@@ -171,6 +171,9 @@ def check_tensor(
             f"a tensor of shape {tuple(x.shape)}; a preprocessed batch is {'(N, C, H, W)' if pictures else _ANY}"
             f"{only}.{one} For pictures that are not preprocessed, pass an array (H, W, C), a PIL image or a path"
         )
+    if x.layout != torch.strided or x.is_meta:
+        kind = "on the meta device, without values" if x.is_meta else f"of layout {x.layout}"
+        raise ImageError(f"a tensor {kind}; a preprocessed batch is dense, such as x.to_dense() gives")
     if not x.is_floating_point():
         raise ImageError(f"a tensor of {x.dtype}; a preprocessed batch is floating-point")
     if n_channels is not None and x.shape[1] != n_channels:

@@ -16,6 +16,7 @@ from ..errors import LayerError, ModelError
 from ..execution.capture import OUTPUT
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv1d, nn.Conv3d)
+PASSING = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode they return their input
 # The layout of a module's output: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
 Held: TypeAlias = Literal["maps", "maps, channels last", "tokens", "tokens first", "vector"]
 

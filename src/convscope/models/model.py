@@ -127,10 +127,7 @@ class Model:
 
     @checks_arguments
     def layers(self, input_size: Sides | None = None) -> list[Layer]:
-        """Every layer whose output is a feature map or a vector, in running order; found on noise, and cached.
-
-        ``input_size`` is needed only if the model has no preprocessing.
-        """
+        """Every layer with a feature map or a vector, in running order; ``input_size`` where none is stated."""
         return list(self.structure(self.input_shape(input_size)).layers)
 
     @checks_arguments
@@ -172,6 +169,8 @@ class Model:
     def input_shape(self, input_size: Sides | None = None) -> InputShape:
         """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
         size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
+        if size is None and self.several is not None:
+            return self.several.shape(self.explained)
         if size is None:
             raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
         return (self.n_channels or 3, *size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,6 @@ _POOLS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.MaxPool2d: functional.max_pool2d,
     nn.MaxPool3d: functional.max_pool3d,
 }
-
-
 # Rounding has a gradient of zero everywhere.
 _ROUNDING = (
     "QuantizeLinear",
@@ -37,8 +36,6 @@ _ROUNDING = (
     "ConvInteger",
     "MatMulInteger",
 )
-
-
 # What makes a tensor of the shape that an input holds, and the first such input.
 _SHAPING = {"ConstantOfShape": 0, "Range": 0, "Expand": 1, "Tile": 1, "Pad": 1, "Resize": 1, "OneHot": 1}
 
@@ -89,7 +86,7 @@ def _shaped_by_values(graph: Any, image: str) -> str | None:
     return None
 
 
-def _quietly(network: nn.Module, x: torch.Tensor) -> Any:
+def _quietly(network: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
     """Run a network without the warnings of its modules, which are about their own code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,9 +94,7 @@ def _quietly(network: nn.Module, x: torch.Tensor) -> Any:
 
 
 def _with_channels_last(network: nn.Module, x: torch.Tensor) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return with_channels_last(network, x)
+    return _quietly(partial(with_channels_last, network), x)
 
 
 def _with_constants_apart(model: Any) -> dict[str, Any]:

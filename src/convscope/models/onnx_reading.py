@@ -99,8 +99,7 @@ def _n_nodes(model: Any, path: Path) -> int:
             if key in functions and key not in known:
                 known[key] = count(functions[key], (*inside, key))
             total += 1 + known.get(key, 0)
-            for attribute in node.attribute:
-                total += sum(count(graph.node, inside) for graph in (attribute.g, *attribute.graphs))
+            total += sum(count(graph.node, inside) for graph in _graphs_in(node))
         return total
 
     return count(model.graph.node, ())
@@ -122,8 +121,7 @@ def _check_loops(model: Any, path: Path) -> None:
                         f"its rounds has to be a constant, of at most {_MOST_REPEATS:,}. Export the network "
                         "without it (torch.onnx.export of a traced network unrolls loops)"
                     )
-            for attribute in node.attribute:
-                waiting += [(graph.node, n_times) for graph in (attribute.g, *attribute.graphs)]
+            waiting += [(graph.node, n_times) for graph in _graphs_in(node)]
 
 
 def _constants(model: Any) -> dict[str, int]:
@@ -155,20 +153,17 @@ def _nodes(model: Any) -> Iterator[Any]:
     while waiting:
         for node in waiting.pop():
             yield node
-            for attribute in node.attribute:
-                waiting.extend(graph.node for graph in (attribute.g, *attribute.graphs))
+            waiting.extend(graph.node for graph in _graphs_in(node))
 
 
 def _tensors(model: Any) -> Iterator[Any]:
     """All tensors that the file holds, wherever they are."""
-    graphs = [model.graph]
     for node in _nodes(model):
         for attribute in node.attribute:
-            graphs += [attribute.g, *attribute.graphs]
             sparse = (attribute.sparse_tensor, *attribute.sparse_tensors)
             yield from (attribute.t, *attribute.tensors)
             yield from (part for one in sparse for part in (one.values, one.indices))
-    for graph in graphs:
+    for graph in (model.graph, *_subgraphs(model)):
         yield from graph.initializer
         yield from (part for one in graph.sparse_initializer for part in (one.values, one.indices))
 
@@ -263,5 +258,10 @@ def _check_sizes(model: Any, path: Path) -> None:
 
 def _subgraphs(model: Any) -> Iterator[Any]:
     for node in _nodes(model):
-        for attribute in node.attribute:
-            yield from (attribute.g, *attribute.graphs)
+        yield from _graphs_in(node)
+
+
+def _graphs_in(node: Any) -> Iterator[Any]:
+    """The graphs inside of a node, such as the body of a loop."""
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)

@@ -17,7 +17,7 @@ from ..execution.gradients import frozen
 from ..execution.hooking import hooks
 from ..execution.running import evaluating
 from .hidden_operations import watching_for_hidden
-from .layers import CONVOLUTIONS, Held, Layer
+from .layers import CONVOLUTIONS, PASSING, Held, Layer
 from .onnx_sessions import OnnxTensor
 from .receptive_field import Geometry, GeometryMode
 from .tokens import Grids, Patches
@@ -27,8 +27,6 @@ _POOLING = (
     *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
     *(nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
 )
-# In evaluation mode they return their input.
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Recorder:
     def note(self, name: str, module: nn.Module, given: torch.Tensor | None, tensor: torch.Tensor) -> None:
         """See `_noting`."""
         place = (_address(tensor), tuple(tensor.shape))
-        passes = isinstance(module, _PASSING)
+        passes = isinstance(module, PASSING)
         if next(module.children(), None) is None and not passes:
             self.n_values += tensor.numel()
             self._pooled = place if isinstance(module, _POOLING) else None

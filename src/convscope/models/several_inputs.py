@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class SeveralInputs:
             values = {known[i] if known and i < len(known) else f"input {i}": value for i, value in places}
         found = cls(values, by_name, forward)
         found._check(values)
+        found = replace(found, values={name: value.detach().clone() for name, value in values.items()})
         if not any(value.is_floating_point() for value in values.values()):
             raise ParameterError("inputs: none is floating-point, so there is nothing to explain")
         return found
@@ -162,6 +164,11 @@ class SeveralInputs:
         is_image = len(names) == 1 and self.values[names[0]].ndim >= 4
         return None if is_image else Packing({name: tuple(self.values[name].shape[1:]) for name in names})
 
+    def shape(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Of a row of the one tensor that holds these inputs."""
+        packing = self.packing(names)
+        return tuple(self.values[names[0]].shape[1:]) if packing is None else (1, 1, sum(packing.sizes))
+
     def calling(self, names: tuple[str, ...]) -> Callable[[nn.Module, torch.Tensor], Any]:
         """A function that runs the network on a tensor that holds these inputs, with the others held."""
         others = {n: v.detach().clone() for n, v in self.values.items() if n not in names}
@@ -193,7 +200,8 @@ class Packing:
         """Inputs (..., *shape) as one tensor (..., 1, 1, D)."""
         rows = [values[name].flatten(-len(shape)) if shape else values[name][..., None]
                 for name, shape in self.shapes.items()]  # fmt: skip
-        return torch.cat([row.to(rows[0]) for row in rows], dim=-1)[..., None, None, :]
+        dtype = functools.reduce(torch.promote_types, (row.dtype for row in rows))  # rounds none
+        return torch.cat([row.to(rows[0].device, dtype) for row in rows], dim=-1)[..., None, None, :]
 
     def unpack(self, packed: torch.Tensor) -> dict[str, torch.Tensor]:
         """A tensor (..., 1, 1, D) as the inputs (..., *shape)."""
@@ -235,6 +243,12 @@ class _Call:
     packing: Packing | None
     by_name: bool
     forward: Callable[[nn.Module, Any], Any] | None
+
+    def in_words(self, shape: Sequence[int]) -> str:
+        """The inputs of a row that has this shape in the one tensor, each by name with its shape."""
+        own = {self.main: tuple(shape)} if self.packing is None else self.packing.shapes
+        every = {**{name: tuple(row.shape[1:]) for name, row in self.held.items()}, **own}
+        return "inputs " + ", ".join(f"{name} {(1, *every[name])}" for name in self.names)
 
     def __call__(self, network: nn.Module, x: torch.Tensor) -> Any:
         values = {self.main: x} if self.packing is None else self.packing.unpack(x)

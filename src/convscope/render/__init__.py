@@ -1,12 +1,13 @@
 """Draw results: the only place that turns numbers into colors."""
 
-from .attribution_panels import attribution_map, attribution_overlay, attribution_scale, is_grainy
+from .attribution_panels import attribution_map, attribution_overlay, is_grainy
 from .colors import Scale
 from .feature_map_figures import channel_tiles, top_units
 from .filter_figures import filter_summary, filter_tiles, is_faint
 from .image_uris import image_uri
 from .map_panels import peak_depth
 from .neighbor_figures import neighbor_rows, query_label
+from .overlays import attribution_scale
 from .pictures import data_uri, figure, input_uri, panel_uri, plot, save_png
 
 __all__ = [

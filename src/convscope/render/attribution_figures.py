@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from ..errors import ParameterError
 from ..results import Attribution
-from .attribution_panels import attribution_map, attribution_scale, draw_map, is_grainy, outline_target
+from .attribution_panels import attribution_map, draw_map, is_grainy, outline_target
 from .colors import PERCENTILE
 from .input_figures import compose_inputs, draw_inputs
+from .overlays import attribution_scale
 from .signal_figures import compose_signals
 from .style import (
     capital,

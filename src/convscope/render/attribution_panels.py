@@ -6,17 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..results import Array, Attribution
-from .colors import Scale
-from .overlays import map_overlay, map_scale
+from .overlays import attribution_scale, map_overlay
 from .signal_figures import draw_signal
 from .style import color_bar, outline, show
 from .vector_figures import draw_vector
 from .volume_figures import draw_volume
-
-
-def attribution_scale(result: Attribution, n: int) -> Scale:
-    """The scale of image n's map; each image has its own."""
-    return map_scale(result.values[n], signed=result.signed)
 
 
 def attribution_overlay(result: Attribution, n: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..results import Array
+from ..results import Array, Attribution
 from .colors import IMPORTANCE, Scale, fit_scale
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -37,6 +37,11 @@ def map_scale(values: Array, *, signed: bool) -> Scale:
     The map of a method that can find negative values has a scale around zero, even where it found none.
     """
     return fit_scale(values, IMPORTANCE, signed=True if signed else None)
+
+
+def attribution_scale(result: Attribution, n: int) -> Scale:
+    """The scale of map n of an attribution; each has its own."""
+    return map_scale(result.values[n], signed=result.signed)
 
 
 def map_overlay(photo: Array, values: Array, *, signed: bool) -> Array:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..results import Array, Attribution
 from .colors import Scale
-from .overlays import map_scale
+from .overlays import attribution_scale
 from .style import INK, SOFT, color_bar, heading, new_figure, plain_axes, short_label, short_name, text
 
 LANES = 12  # channels that are drawn, one above the other
@@ -19,7 +19,7 @@ COLUMNS = 2000  # of the background: more cannot be seen
 
 def draw_signal(ax: Axes, result: Attribution, n: int) -> None:
     """Signal n: a line for each channel, and its map behind them."""
-    signal, scale = np.asarray(result.images[n], np.float64), map_scale(result.values[n], signed=result.signed)
+    signal, scale = np.asarray(result.images[n], np.float64), attribution_scale(result, n)
     low, high = draw_lines(ax, signal)
     draw_background(ax, result.values[n], scale, low, high)
     plain_axes(ax)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..results import Array, Attribution
 from .grids import columns_for, corner, tile
-from .overlays import map_scale, overlay
+from .overlays import attribution_scale, overlay
 from .style import color_bar, heading, new_figure, short_label, short_name, show, text
 
 FRAMES = 12  # of a video
@@ -42,7 +42,7 @@ def draw_volume(ax: Axes, result: Attribution, n: int, *, as_video: bool) -> Non
         pictures = np.stack([_padded(plane.picture, height, width) for plane in planes])
         labels, columns = [f"{_SIDES[plane.cuts]} {plane.at}" for plane in planes], 3
     _show_side_by_side(ax, pictures, labels, columns)
-    color_bar(ax, map_scale(result.values[n], signed=result.signed), result.unit, width=0.02)
+    color_bar(ax, attribution_scale(result, n), result.unit, width=0.02)
 
 
 def _show_side_by_side(ax: Axes, pictures: Array, labels: Sequence[str], columns: int) -> None:
@@ -80,7 +80,7 @@ def compose_volumes(
             else:
                 name = f"{short_name(result.names[n])}: {short_label(result.targets[n])}"
                 heading(ax, name, f"{note} · {where}, {what}")
-        color_bar(row[-1], map_scale(result.values[n], signed=result.signed), result.unit)
+        color_bar(row[-1], attribution_scale(result, n), result.unit)
         below = figure.add_subplot(grid[2 * place + 1, :])
         _show_side_by_side(below, _frames(result, n, slices), [f"depth {at}" for at in slices], len(slices))
     return figure, [
@@ -103,7 +103,7 @@ def _compose_frames(result: Attribution, rows: list[int], notes_of: list[str]) -
 
 def planes_of(result: Attribution, n: int) -> list[Plane]:
     """The planes through the strongest value of volume n that cut its depth, its height and its width."""
-    values, scale = result.values[n], map_scale(result.values[n], signed=result.signed)
+    values, scale = result.values[n], attribution_scale(result, n)
     peak = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     planes = []
     for cuts, (down, across) in enumerate([(1, 2), (0, 2), (0, 1)]):
@@ -127,7 +127,7 @@ def _evenly(count: int, at_most: int) -> list[int]:
 
 
 def _frames(result: Attribution, n: int, numbers: list[int]) -> Array:
-    scale = map_scale(result.values[n], signed=result.signed)
+    scale = attribution_scale(result, n)
     return np.stack([overlay(result.images[n][at], result.values[n][at], scale) for at in numbers])
 
 

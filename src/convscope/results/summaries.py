@@ -71,21 +71,21 @@ class Summary(Result):
         columns = (self.names, self.kinds, self.shapes, parameters, macs, self.receptive_fields)
         return [LayerRow(*row) for row in zip(*columns, strict=True)]
 
+    @property
+    def _totals(self) -> str:
+        return f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds (MACs) for one input"
+
     @checks_arguments
     def text(self, *, every: bool = False) -> str:
         """The summary for a terminal of 80 columns; ``every`` layer, or the first and the last of many."""
-        total = f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds (MACs) for one input"
         layers = _table(self.rows, every) if len(self) else ("none of its layers is visible",)
-        lines = [printable(self.network), total, "", *layers, ""]
+        lines = [printable(self.network), self._totals, "", *layers, ""]
         if self.uncounted:
             lines += [*_wrapped("not in MACs", ", ".join(self.uncounted), 12), ""]
         width = max((len(name) for name, _ in self.detected), default=0)
         lines += [line for name, value in self.detected for line in _wrapped(name, value, width)]
-        lines += [
-            "",
-            *_listed("methods that fit", self.fits),
-            *_listed("methods that do not fit", self.does_not_fit),
-        ]
+        lines += ["", *_listed("methods that fit", self.fits)]
+        lines += _listed("methods that do not fit", self.does_not_fit)
         return "\n".join(lines).rstrip()
 
     def __repr__(self) -> str:
@@ -94,14 +94,13 @@ class Summary(Result):
     def _repr_html_(self) -> str:
         uncounted = (("not in MACs", ", ".join(self.uncounted)),) if self.uncounted else ()
         facts = "".join(_html_row(fact, "td") for fact in (*self.detected, *uncounted))
-        total = f"{self.n_parameters:,} parameters, {_short(self.n_macs)} multiply-adds (MACs) for one input"
         rows = [_html_row(_HEADINGS, "th"), *(_html_row(_cells(row), "td") for row in self.rows)]
         layers = (
             f"<details><summary>{counted(len(self), 'layer')}</summary>"
             f'<div style="overflow-x:auto"><table>{"".join(rows)}</table></div></details>'
         )
         return (
-            f"<p><b>{html.escape(printable(self.network))}</b>: {total}</p><table>{facts}</table>"
+            f"<p><b>{html.escape(printable(self.network))}</b>: {self._totals}</p><table>{facts}</table>"
             f"{_html_list('Methods that fit', self.fits)}"
             f"{_html_list('Methods that do not fit', self.does_not_fit)}"
             f"{layers if len(self) else '<p>None of its layers is visible.</p>'}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn import functional
 
 from ..checks import Pair, as_choice, shown
 from ..errors import TargetError
@@ -78,7 +79,10 @@ def scores_at(
     """
 
     def matched(boxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not boxes.shape[1]:  # an empty box in place of none
+            boxes, scores = functional.pad(boxes, (0, 0, 0, 1)), functional.pad(scores, (0, 0, 0, 1))
         full = torch.promote_types(boxes.dtype, torch.float32)  # areas overflow in half precision
+        boxes = boxes.masked_fill(~torch.isfinite(boxes).all(dim=-1, keepdim=True), 0.0)  # which match nothing
         shared = overlaps(boxes.new_tensor(target.box, dtype=full), boxes.to(full))
         return shared, shared * scores_of_class(scores, index)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, TargetError
-from ..execution.class_scores import listed, scores_in
+from ..execution.output_parts import listed, scores_in
 from ..texts import counted
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
@@ -27,7 +27,7 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
         raise ModelError(
             f"the network returns a {type(returned).__name__} in which nothing shows where the class scores "
             f"(N, K) are; it holds {listed(returned)}. Name them, as in Model(network, output='logits'), or "
-            "give a callable as target"
+            "give a callable as target, for a detector a Detection, for segmentation a Region"
         )
     if not output.is_floating_point():
         raise ModelError(f"the network returns {output.dtype}, not class scores in floating point; wrap it")

@@ -37,7 +37,7 @@ class Several:
     A result has a map for each target: those of the first image, then those of the second, ...
 
     Args:
-        *targets: class indices, labels, callables, contrasts, regions or detections.
+        *targets: class indices, labels, callables, `Contrast`, `Region`, `Detection` or `Towards`.
 
     Example:
         >>> Several("tabby", Contrast("tabby", "lynx")).name
@@ -47,14 +47,18 @@ class Several:
     def __init__(self, *targets: Any) -> None:
         if not targets or not all(_is_one(target) for target in targets):
             raise TargetError(
-                "Several: give one or more class indices, labels, callables, contrasts, regions or detections; "
-                "each applies to all images"
+                "Several: give one or more class indices, labels, callables, contrasts, regions, detections or "
+                "Towards(value); each applies to all images"
             )
         self.targets = tuple(t.item() if getattr(t, "ndim", None) == 0 else t for t in targets)
 
     @property
     def name(self) -> str:
         return "; ".join(name_of(target) for target in self.targets)
+
+
+# All that have a name of their own.
+TargetObject: TypeAlias = Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
 
 
 def _is_one(target: Any) -> bool:
@@ -72,6 +76,6 @@ def boxes_of(target: Any, n: int) -> tuple[Box | None, ...]:
 
 def name_of(target: Any) -> str:
     """The name of a single target."""
-    if isinstance(target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction):
+    if isinstance(target, TargetObject):
         return target.name
     return str(getattr(target, "__name__", type(target).__name__)) if callable(target) else str(target)

@@ -9,7 +9,7 @@ import torch
 
 from ..checks import Pair, as_choice
 from ..errors import ModelError
-from ..execution.class_scores import parts_of
+from ..execution.output_parts import are_dicts_of_images, parts_of
 from .detector_outputs import (
     Reader,
     boxes_and_scores,
@@ -177,11 +177,7 @@ def scores_of_class(scores: torch.Tensor, index: int) -> torch.Tensor:
 
 def _is_listed(output: Any) -> bool:
     """Whether it is torchvision's list of dicts."""
-    return (
-        isinstance(output, list)
-        and bool(output)
-        and all(isinstance(o, dict) and {"boxes", "labels", "scores"} <= o.keys() for o in output)
-    )
+    return are_dicts_of_images(output, {"boxes", "labels", "scores"})
 
 
 def _is_pair(output: Any) -> bool:

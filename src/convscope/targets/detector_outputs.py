@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..checks import Pair
 from ..errors import ModelError
-from ..execution.class_scores import parts_of
+from ..execution.output_parts import parts_of
 
 Read: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # boxes (N, A, 4), scores (N, A, K)
 Reader: TypeAlias = Callable[[Any, Pair], Read]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -16,27 +16,15 @@ from ..results import Normalization
 from ..texts import counted
 from .box import Detection, scores_at
 from .classes import OutputScores, class_names, class_scores, find_class
-from .compound import Contrast, Several, name_of
+from .compound import Contrast, Several, TargetObject, name_of
 from .detector_forms import detector_of
 from .regression import Direction, Towards, directed
 from .resolved import Score, SeveralTargets, Targets, note_on_scores
 from .segmentations import n_classes_in
 from .segmented_region import Region
-from .similar import SimilarTo
 
 OneTarget: TypeAlias = int | str | Contrast
-Target: TypeAlias = (
-    OneTarget
-    | Sequence[OneTarget]
-    | Several
-    | Region
-    | Detection
-    | SimilarTo
-    | Towards
-    | Direction
-    | Callable[[torch.Tensor], torch.Tensor]
-    | None
-)
+Target: TypeAlias = OneTarget | Sequence[OneTarget] | TargetObject | Callable[[torch.Tensor], torch.Tensor] | None
 
 
 def is_of_classes(target: Any) -> bool:
@@ -49,9 +37,7 @@ def is_of_classes(target: Any) -> bool:
 
 def describe(target: Any) -> str | int | tuple[str | int, ...] | None:
     """A target as provenance records it; `resolve` refuses whatever is not a target."""
-    if callable(target) or isinstance(
-        target, Several | Contrast | Region | Detection | SimilarTo | Towards | Direction
-    ):
+    if callable(target) or isinstance(target, TargetObject):
         return name_of(target)
     if isinstance(target, np.ndarray | torch.Tensor):
         return tuple(target.reshape(-1).tolist())
@@ -100,8 +86,14 @@ def resolve(
         names = tuple(part.names[i] for i in range(n_batch) for part in parts)
         notes = tuple(note for part in parts for note in part.notes)
         return SeveralTargets(None, None, names, score, notes=notes, parts=parts)
-    if callable(target) or isinstance(target, Region | Detection | Towards | Direction):
+    if _is_of_output(target):
         return _of_output(target, output, labels, n_batch, score, normalization, size)
+    odd = next((one for one in target if _is_of_output(one)), None) if isinstance(target, list | tuple) else None
+    if odd is not None:
+        raise TargetError(
+            f"a list has a class or a contrast for each image, and a {type(odd).__name__} holds for all of them: "
+            "give it alone, several as Several(...), or call the method for each image"
+        )
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
     every = class_names(labels, n_classes)
@@ -124,6 +116,13 @@ def resolve(
         normalization,
         note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else (),
     )
+
+
+def _is_of_output(
+    target: object,
+) -> TypeGuard[Callable[[torch.Tensor], torch.Tensor] | Region | Detection | Towards | Direction]:
+    """Whether a target computes its own scores from the output."""
+    return callable(target) or isinstance(target, Region | Detection | Towards | Direction)
 
 
 def _of_output(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
-from ..execution.class_scores import entries_of, listed
+from ..execution.output_parts import are_dicts_of_images, entries_of, listed
 
 _INSIDE = 0.5  # of an instance: from this mask value on
 
@@ -65,11 +65,7 @@ def _only_map(output: Any) -> torch.Tensor | None:
 
 def is_of_instances(output: Any) -> bool:
     """Whether it is a list of dicts with masks, as torchvision's Mask R-CNN returns it."""
-    return (
-        isinstance(output, list)
-        and bool(output)
-        and all(isinstance(found, dict) and {"labels", "scores", "masks"} <= found.keys() for found in output)
-    )
+    return are_dicts_of_images(output, {"labels", "scores", "masks"})
 
 
 def _strongest(found: dict[str, torch.Tensor], index: int | torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

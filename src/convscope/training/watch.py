@@ -28,6 +28,7 @@ from ..render.strip_figures import filter_pictures
 from ..results import TrainingStrip
 from ..synthesis import visualize
 from ..targets import Several, Target
+from ..texts import counted
 from .kept_moments import STRIP, folder_of, is_due, moments_in, remove, superfluous
 from .views import Views, is_alike, read, shown_filters
 
@@ -121,9 +122,8 @@ class Watch:
             )
 
     def __repr__(self) -> str:
-        images = f"{self._n_images} image{'s' * (self._n_images > 1)}"
-        n_moments = len(moments_in(self._output_dir))
-        return f"Watch({images} by {self._method}, {n_moments} moments in {self._output_dir})"
+        images, moments = counted(self._n_images, "image"), counted(len(moments_in(self._output_dir)), "moment")
+        return f"Watch({images} by {self._method}, {moments} in {self._output_dir})"
 
     @checks_arguments
     def step(self, step: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -46,10 +47,13 @@ def kind_of(path: Path) -> Kind:
 
     Reading an accepted file takes at most its size plus about 60 times the size of its pickle.
     """
-    if path.is_dir():
-        raise ModelError(f"{path}: is a folder; give the weights file in it (.pt, .pth or .safetensors)")
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if stat.S_ISDIR(about.st_mode):
+            raise ModelError(f"{path}: is a folder; give the weights file in it (.pt, .pth or .safetensors)")
+        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for a writer
+            raise ModelError(f"{path}: is no regular file but a pipe, a socket or a device; give a file")
+        size = about.st_size
         with path.open("rb") as file:
             start = file.read(_HEADER)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import ConvscopeError
-from ..execution.class_scores import entries_of, parts_of, scores_in
+from ..execution.output_parts import entries_of, parts_of, scores_in
 from ..models import Model, Structure
 from ..targets import FORMS, Region, forms_of, is_of_instances
 from ..texts import counted, listed

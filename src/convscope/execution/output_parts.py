@@ -1,4 +1,4 @@
-"""Find the class scores in whatever a network returns: tensors, tuples, dicts, dataclasses, nested."""
+"""What a network returns, taken apart: tensors, tuples, dicts, dataclasses, nested; and the class scores in it."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def listed(output: Any) -> str:
     found = [f"{path or 'the output'}: {_in_words(value)}" for path, value in entries_of(output)]
     more = [f"and {len(found) - _MANY} more"] if len(found) > _MANY else []
     return "; ".join([*found[:_MANY], *more])
+
+
+def are_dicts_of_images(output: Any, keys: set[str]) -> bool:
+    """Whether it is a list with a dict of these keys for each image, as detectors of torchvision return it."""
+    return (
+        isinstance(output, list)
+        and bool(output)
+        and all(isinstance(found, dict) and keys <= found.keys() for found in output)
+    )
 
 
 def _in_words(value: Any) -> str:
