@@ -73,7 +73,7 @@ def spotlight(photos: Array, maps: Array, threshold: float, *, at_least_px: int 
     return np.asarray(dim, np.uint8)
 
 
-_DIM = 0.38
+_DIM = 0.45
 _EDGE = np.array([255, 214, 64], np.uint8)
 
 

@@ -112,7 +112,7 @@ def _draw_relevant(ax: Axes, result: UnitPage) -> None:
         _say(ax, "Where the network uses it", _reason(result, "relevance"))
         return
     _draw_lit(ax, result, "relevant")
-    heading(ax, "Where the network uses it", "its highest share of the score, by LRP, below")
+    heading(ax, "Where the network uses it", "where it carries most of the class score, by LRP; how much, below")
 
 
 def _draw_made(ax: Axes, result: UnitPage) -> None:

@@ -35,6 +35,7 @@ def page(contents: Contents) -> str:
         visualizations=[_visualization(v) for v in contents.visualizations],
         n_targets=contents.n_targets,
         units=unit_views(contents.units),
+        is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
         collection=collection_view(contents.collection) if contents.collection else None,

@@ -33,7 +33,7 @@ def write_unit_pages(pages: Sequence[UnitPage], output: str | Path, *, overwrite
     inputs = [name for page in pages for name in page.top.names]
     check_output(output, inputs=inputs, overwrite=overwrite)
     title = f"Units of {pages[0].provenance.model.get('name', 'a network')}"
-    text = template("unit_sheet.html.jinja").render(title=title, units=unit_views(pages))
+    text = template("unit_sheet.html.jinja").render(title=title, units=unit_views(pages), is_alone=True)
     replace_file(output, [text], inputs=inputs, overwrite=overwrite)
     return Path(output)
 
@@ -93,7 +93,7 @@ def _sheets(page: UnitPage) -> list[View]:
         _sheet("Lowest images", "as it responds to least", patch_tiles(page.low)[:FEW], page.low),
     ]
     if page.relevant is not None:
-        note = "by LRP: where it carries most of the score, its share below"
+        note = "where it carries most of the class score, by LRP; how much, below"
         sheets.append(_sheet("Where the network uses it", note, lit_images(page, "relevant"), page.relevant))
     return sheets
 
@@ -110,7 +110,7 @@ def _sheet(title: str, note: str, tiles: Array, of: UnitPatches) -> View:
                 "uri": image_uri(tile, "png" if small else "jpeg", at_most_px=TILE_PX),
                 "name": name,
                 "alt": name,
-                "value": number(float(value), ".2f"),
+                "value": number(float(value), "#.3g"),
             }
             for tile, name, value in zip(tiles[:TILES], names, of.values.tolist(), strict=False)
         ],

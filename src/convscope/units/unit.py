@@ -102,8 +102,7 @@ def unit(
     relevant, made, left_out = None, None, list[str]()
     try:
         if relevance is True:
-            every = images_of(model, scan, scan.names, images)
-            relevance = channel_relevance(model, every, layer=layer, progress=stages[0])
+            relevance = _in_all(model, scan, layer, images, stages[0])
         if isinstance(relevance, ChannelRelevance):
             relevant, firing["relevant"] = _relevant(model, scan, channel, relevance, images, k)
     except _UNFIT as error:
@@ -136,6 +135,21 @@ def unit(
         left_out=tuple(left_out),
         provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started),
     )
+
+
+def shared_relevance(
+    model: Model, scan: UnitScan, layer: str, progress: StageProgress | None = None
+) -> ChannelRelevance | bool:
+    """The relevance of all channels of a layer, for pages of several; True where each page is to say why not."""
+    try:
+        return _in_all(model, scan, layer, None, partial(progress, "relevance") if progress else None)
+    except _UNFIT:
+        return True
+
+
+def _in_all(model: Model, scan: UnitScan, layer: str, images: Any, progress: Any) -> ChannelRelevance:
+    every = images_of(model, scan, scan.names, images)
+    return channel_relevance(model, every, layer=layer, progress=progress)
 
 
 def _maps(model: Model, scan: UnitScan, layer: str, channel: int, names: Sequence[str], images: Any) -> Array:
