@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.units.test_unit_patches import PATCH, SIGNS, SIZE, photos
 from torch import nn
+from typer.testing import CliRunner
 
 from convscope import Model, ParameterError, UnitPage, UnitScan, channel_relevance, feature_maps, scan, unit
+from convscope.cli.app import app
 
 DETECTOR, COPY = 0, 2
 
@@ -118,3 +125,56 @@ def test_a_page_is_saved_with_all_that_is_in_it(page: UnitPage, tmp_path: Path) 
         assert saved.firing[kind].tobytes() == page.firing[kind].tobytes()
     assert saved.visualization.evidence == page.visualization.evidence
     assert saved.filters is None
+
+
+@pytest.mark.slow
+def test_the_terminal_prints_a_scan_and_writes_pages(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from tests.units.test_unit_page import detecting\n\n\ndef build():\n    return detecting()\n"
+    )
+    for i, picture in enumerate(photos(9)[0]):
+        place = tmp_path / "photos" / ("without" if i % 3 else "with") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-m", "convscope", *arguments], cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "120"},
+        )  # fmt: skip
+
+    network = ["--model", "own:build"]
+    assert run("scan", "photos", "--layer", "0", "--layer", "1", "-o", "scan", *network).returncode == 0
+    said = json.loads(run("units", "scan", "--json").stdout)
+    before, layer = said["layers"]
+    assert [(pair["a"], pair["b"]) for pair in before["duplicates"]] == [(DETECTOR, COPY)]
+    assert {one["label"]: one["auroc"] for one in layer["selective"]}["with"] == 1
+    made = run("units", "scan", "--layer", "1", "--channel", "0", "--channel", "2", "--quick", *network)
+    assert made.returncode == 0, made.stderr
+    assert "UnitPage(1, channel 0" in made.stdout
+    assert 'href="#unit-1-2"' in (tmp_path / "out" / "units.html").read_text(encoding="utf-8")
+    made = run("report", "--units", "scan", "--layer", "1", "--channel", "0", "--method", "saliency", *network)
+    assert made.returncode == 0, made.stderr
+    assert 'id="unit-1-0"' in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["units", "scan", "--channel", "0"], "--channel is of a --layer"),
+        (["units", "scan", "--layer", "1", "--channel", "9"], "layer 1 has 4 channels"),
+        (["units", "scan", "--layer", "x"], "was not scanned"),
+        (["units", "."], "not a saved result"),
+        (["report", "--units", "scan"], "go together"),
+        (["report"], "name images"),
+    ],
+)
+def test_the_terminal_says_what_is_missing(
+    found: UnitScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found.save("scan")
+    failed = CliRunner().invoke(app, arguments, env={"COLUMNS": "120"})
+    assert failed.exit_code != 0
+    assert expected in failed.output

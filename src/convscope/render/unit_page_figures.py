@@ -85,9 +85,8 @@ def unit_image_names(of: UnitPatches) -> list[str]:
 
 
 def _captions(of: UnitPatches) -> list[str]:
-    return [
-        f"{decimal(value)}  {name}" for value, name in zip(of.values.tolist(), unit_image_names(of), strict=True)
-    ]
+    pairs = zip(unit_image_names(of), of.values.tolist(), strict=True)
+    return [f"{name}: {value:#.3g}" for name, value in pairs]
 
 
 def _draw_top(ax: Axes, result: UnitPage) -> None:
