@@ -75,6 +75,7 @@ from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
 from .results import Summary as Summary
 from .results import TrainingStrip as TrainingStrip
+from .results import UnitPage as UnitPage
 from .results import UnitPatches as UnitPatches
 from .results import UnitScan as UnitScan
 from .results import Visualization as Visualization
@@ -95,4 +96,5 @@ from .training import lightning_callback as lightning_callback
 from .units import concept_vector as concept_vector
 from .units import concepts as concepts
 from .units import scan as scan
+from .units import unit as unit
 from .units import unit_patches as unit_patches

@@ -8,6 +8,7 @@ import numpy as np
 
 from convscope.results import (
     Attribution,
+    ChannelPair,
     ChannelRelevance,
     Comparison,
     Concepts,
@@ -25,6 +26,7 @@ from convscope.results import (
     Retrieval,
     SanityCheck,
     TrainingStrip,
+    UnitPage,
     UnitPatches,
     UnitScan,
     Visualization,
@@ -289,6 +291,34 @@ def unit_patches(n: int = 5) -> UnitPatches:
     )
 
 
+def unit_page(n: int = 5, *, is_bare: bool = False) -> UnitPage:
+    """``is_bare``: of a constant channel in a vector layer, without labels and all that may be missing."""
+    patches, scanned = unit_patches(n), unit_scan(0 if is_bare else 2)
+    maps = np.zeros((n, 0, 0)) if is_bare else np.random.default_rng(12).normal(size=(n, 3, 3))
+    return UnitPage(
+        layer="$conv_1$",
+        channel=0,
+        n_images=12,
+        top=patches,
+        middle=patches,
+        low=patches,
+        firing={"top": maps} if is_bare else {"top": maps, "relevant": maps},
+        threshold=0.5,
+        labels=() if is_bare else ("dog, $canis", "<b>$\\bad$ 猫"),
+        areas=np.zeros(0) if is_bare else np.array([0.9, 0.1]),
+        histogram=np.ones(3, np.int64),
+        edges=np.ones(4) if is_bare else np.arange(4.0),
+        nearest=() if is_bare else tuple(ChannelPair(0, i, 1 - i, 2.0) for i in (1, 3)),
+        silent_images=float(is_bare),
+        silent_places=float(is_bare),
+        relevant=None if is_bare else patches,
+        visualization=None if is_bare else visualization(),
+        filters=None if is_bare else filters(4, count=1),
+        left_out=("relevance: $no_ rule",) if is_bare else (),
+        provenance=scanned.provenance,
+    )
+
+
 def concepts(k: int = 3, n: int = 4, *, given: bool = False) -> Concepts:
     """The second one lowers the score."""
     rng = np.random.default_rng(12)
@@ -373,6 +403,8 @@ def every_kind() -> list[Result]:
         retrieval(),
         sanity_check(),
         sanity_check(1, 0),
+        unit_page(),
+        unit_page(1, is_bare=True),
         unit_patches(),
         unit_patches(1),
         unit_scan(),

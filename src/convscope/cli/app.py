@@ -94,7 +94,7 @@ def _main(
 @with_network
 def report(
     model: Network,
-    images: Images,
+    images: scanning.ImagesOrUnits = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The HTML file; replaces an older report.")
     ] = Path("out/report.html"),
@@ -112,11 +112,20 @@ def report(
     method: Annotated[
         list[str] | None, typer.Option(help="Method to show, or all; give it once for each. By default four.")
     ] = None,
+    units: Annotated[
+        Path | None, typer.Option(help="A folder written by `scan`, to show --channel of --layer.")
+    ] = None,
+    layer: scanning.UnitLayer = None,
+    channel: scanning.Channels = None,
 ) -> None:
-    """Everything about a few images in one self-contained HTML file."""
-    looked_at, methods = chosen_images(images), method_keys(method) if method else None
+    """Everything about a few images, and channels, in one self-contained HTML file."""
+    if not images and units is None:
+        raise typer.BadParameter("name images, or --units with --channel")
+    looked_at, methods = chosen_images(images) if images else None, method_keys(method) if method else None
     if collection is not None:
         check_collection(collection)
+    pages = scanning.pages_of(model, units, layer, channel, output, overwrite=overwrite)
+    looked_at = looked_at or chosen_images(list(dict.fromkeys(Path(page.top.names[0]) for page in pages)))
     from convscope.report import report as write_report
     from convscope.report.contents import IMAGES
 
@@ -128,6 +137,7 @@ def report(
             collection=collection,
             target=chosen_target(target),
             methods=methods,
+            units=pages,
             progress=step,
             overwrite=overwrite,
         )

@@ -1,19 +1,31 @@
-"""The command that scans what the channels of a network respond to."""
+"""The commands that scan what the channels of a network respond to, and show single channels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.table import Table
 
+from ..outputs import check_output
 from .chosen_network import Network, with_network
-from .console import err, escape, notes, out, print_json, progress_bar, reporting
+from .console import err, escape, notes, out, print_json, progress_bar, reporting, show_text, staged_progress
 from .options import AsJson, Images, checked, chosen_images
 
 commands = typer.Typer()
 _PAIRS = 20  # duplicates in JSON, of each layer
+
+ImagesOrUnits: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Image files or folders; by default the highest image of each unit.", show_default=False),
+]
+Channels: TypeAlias = Annotated[
+    list[int] | None, typer.Option("--channel", help="Channel; give it once for each.", show_default=False)
+]
+UnitLayer: TypeAlias = Annotated[
+    str | None, typer.Option("--layer", help="Layer of the channels, one of the scan's.", show_default=False)
+]
 
 
 @commands.command(epilog="Example: convscope scan photos/ --layer blocks.4.2 --output scan/")
@@ -52,13 +64,96 @@ def scan(
                 f"what was done is in {escape(str(output))}; the same command goes on from there", highlight=False
             )
             raise
+    _show(found, str(output), found.layers, as_json)
+    notes(found.provenance)
+
+
+@commands.command(epilog="Example: convscope units scan/ --layer blocks.4.2 --channel 40 --channel 7")
+@reporting
+@with_network
+def units(
+    model: Network,
+    place: Annotated[Path, typer.Argument(metavar="SCAN", help="A folder written by `scan`.")],
+    layer: UnitLayer = None,
+    channel: Channels = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file for channels; replaces an older one.")
+    ] = Path("out/units.html"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No relevance, which runs all images again, and no picture.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a scan has found: dead and duplicate channels, the most selective ones; and pages of channels.
+
+    With --channel, a page of each: its images, where it fires, what it tells apart, what is like it.
+    """
+    from convscope import UnitScan
+
+    found = UnitScan.load(place)
+    if channel:
+        check_output(output)  # before the long work
+    pages = unit_pages(model, found, layer, channel, quick=quick) if channel else []
+    _show(found, str(place), found.layers if layer is None else [layer], as_json)
+    if not pages:
+        return
+    from convscope.report.unit_views import write_unit_pages
+
+    written = write_unit_pages(pages, output)
+    if not as_json:
+        for page in pages:
+            show_text(page)
+        out.print(f"pages written to {escape(str(written))}", highlight=False, soft_wrap=True)
+
+
+def pages_of(
+    model: Network,
+    place: Path | None,
+    layer: str | None,
+    channels: list[int] | None,
+    output: Path,
+    *,
+    overwrite: bool,
+) -> list[Any]:
+    """The pages that `report` shows of a scan; none without one."""
+    if (place is None) != (not channels):
+        raise typer.BadParameter("--units and --channel go together")
+    if place is None or not channels:
+        return []
+    check_output(output, overwrite=overwrite)  # before the long work
+    from convscope import UnitScan
+
+    return unit_pages(model, UnitScan.load(place), layer, channels)
+
+
+def unit_pages(
+    model: Network, found: Any, layer: str | None, channels: list[int], *, quick: bool = False
+) -> list[Any]:
+    """A page for each channel of a layer; the relevance of all of them is computed once."""
+    if layer is None and len(found.layers) > 1:
+        raise typer.BadParameter(f"--channel is of a --layer; the scan has {', '.join(found.layers)}")
+    name = found.layers[0] if layer is None else layer
+    for one in channels:
+        found.top(name, one, 1)  # for its errors, before the network is loaded
+    from convscope import unit
+    from convscope.units.unit import shared_relevance
+
+    network = model()
+    with staged_progress() as step:
+        relevance = False if quick else shared_relevance(network, found, name, progress=step)
+        return [
+            unit(network, name, one, scan=found, relevance=relevance, picture=not quick, progress=step)
+            for one in channels
+        ]
+
+
+def _show(found: Any, place: str, layers: Any, as_json: bool) -> None:
+    """What a scan says of some of its layers."""
     if as_json:
-        print_json(
-            {"scan": str(output), "images": len(found), "layers": [_facts(found, name) for name in found.layers]}
-        )
+        print_json({"scan": place, "images": len(found), "layers": [_facts(found, name) for name in layers]})
         return
     table = Table("layer", "channels", "dead", "duplicates", "most selective")
-    for facts in (_facts(found, name) for name in found.layers):
+    for facts in (_facts(found, name) for name in layers):
         best = ", ".join(f"{one['channel']} {one['label']}" for one in facts["selective"][:3])
         table.add_row(
             escape(facts["layer"]),
@@ -68,8 +163,7 @@ def scan(
             escape(best),
         )
     out.print(table)
-    out.print(f"{len(found)} images: {escape(str(output))}", highlight=False, soft_wrap=True)
-    notes(found.provenance)
+    out.print(f"{len(found)} images: {escape(place)}", highlight=False, soft_wrap=True)
 
 
 def _facts(found: Any, layer: str) -> dict[str, Any]:

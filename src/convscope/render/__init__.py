@@ -9,6 +9,8 @@ from .map_panels import peak_depth
 from .neighbor_figures import neighbor_rows, query_label
 from .overlays import attribution_scale
 from .pictures import data_uri, figure, input_uri, panel_uri, plot, save_png
+from .unit_figures import patch_field, patch_tiles
+from .unit_page_figures import lit_images, picture_tile, unit_image_names
 
 __all__ = [
     "Scale",
@@ -24,11 +26,16 @@ __all__ = [
     "input_uri",
     "is_faint",
     "is_grainy",
+    "lit_images",
     "neighbor_rows",
     "panel_uri",
+    "patch_field",
+    "patch_tiles",
     "peak_depth",
+    "picture_tile",
     "plot",
     "query_label",
     "save_png",
     "top_units",
+    "unit_image_names",
 ]

@@ -59,3 +59,32 @@ def enlarge(values: Array, size: tuple[int, int]) -> Array:
         part = (places - below)[:, None] if axis == 0 else (places - below)[None, :]
         values = values.take(below, axis) * (1 - part) + values.take(above, axis) * part
     return values
+
+
+def spotlight(photos: Array, maps: Array, threshold: float, *, at_least_px: int = 224) -> Array:
+    """Photos (N, H, W, 3) with all dimmed but the places where their maps (N, h, w) are above a threshold.
+
+    Small photos are magnified by a whole number to about ``at_least_px``, so that the outline of the lit places is
+    fine. Photos with maps that have no places, (N, 0, 0), stay as they are.
+    """
+    factor = max(1, round(at_least_px / max(photos.shape[1:3])))
+    large = photos.repeat(factor, axis=1).repeat(factor, axis=2)
+    if not maps[0].size:
+        return large
+    lit = np.stack([enlarge(one, large.shape[1:3]) > threshold for one in maps])
+    dim = np.where(lit[..., None], large, (_DIM * large + 24).astype(np.uint8))
+    dim[lit & _grown(~lit)] = _EDGE  # with a dark line around it, so that it is seen on any photo
+    dim[_grown(lit) & ~lit] = 0
+    return np.asarray(dim, np.uint8)
+
+
+_DIM = 0.45
+_EDGE = np.array([255, 214, 64], np.uint8)
+
+
+def _grown(mask: Array) -> Array:
+    """A mask (N, H, W) with a pixel more on each side; it does not wrap around."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    return np.asarray(
+        padded[:, :-2, 1:-1] | padded[:, 2:, 1:-1] | padded[:, 1:-1, :-2] | padded[:, 1:-1, 2:] | mask
+    )

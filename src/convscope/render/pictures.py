@@ -30,6 +30,7 @@ from ..results import (
     Retrieval,
     SanityCheck,
     TrainingStrip,
+    UnitPage,
     UnitPatches,
     UnitScan,
     Visualization,
@@ -51,6 +52,7 @@ from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
+from .unit_page_figures import compose_unit_page, draw_unit_page
 from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
@@ -68,6 +70,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
     TrainingStrip: (draw_training_strip, compose_training_strip),
+    UnitPage: (draw_unit_page, compose_unit_page),
     UnitPatches: (draw_unit_patches, compose_unit_patches),
     UnitScan: (draw_unit_scan, compose_unit_scan),
     Visualization: (draw_visualization, compose_visualization),

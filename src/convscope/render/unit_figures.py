@@ -75,20 +75,27 @@ def compose_unit_scan(result: UnitScan, *, layer: str | None = None) -> Figure:
 
 def draw_unit_patches(ax: Axes, result: UnitPatches) -> None:
     """The patches as a contact sheet, the first at the top left."""
-    patches = result.pixels[:SHEET]
+    sheet = magnify(patch_tiles(result)[:SHEET], 96)
+    draw_sheet(ax, sheet, [decimal(value) for value in result.values[:SHEET].tolist()])
+    heading(ax, f"{result.layer}, channel {result.channel}", f"{patch_field(result)}; peaks below")
+
+
+def patch_tiles(result: UnitPatches) -> Array:
+    """All patches on tiles of one size, (K, H, W, 3); what the border of an image cuts off is pale gray."""
+    patches = result.pixels
     height, width = (max(patch.shape[axis] for patch in patches) for axis in (0, 1))
     sheet = np.full((len(patches), height, width, 3), _EMPTY, np.uint8)
-    for canvas, patch, box in zip(sheet, patches, result.boxes.tolist(), strict=False):
+    for canvas, patch, box in zip(sheet, patches, result.boxes.tolist(), strict=True):
         # What the border of the image cuts off is missing on that side.
         top, left = (canvas.shape[i] - patch.shape[i] if box[i] == 0 else 0 for i in (0, 1))
         canvas[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
-    sheet = magnify(sheet, 96)
-    _draw_sheet(ax, sheet, [decimal(value) for value in result.values.tolist()])
-    heading(ax, f"{result.layer}, channel {result.channel}", f"{_field(result)}, {height}×{width} px; peaks below")
+    return sheet
 
 
-def _field(result: UnitPatches) -> str:
-    return "receptive field" if result.field == "exact" else "90 % of the gradient"
+def patch_field(result: UnitPatches) -> str:
+    """What the patches are, and their size."""
+    height, width = patch_tiles(result).shape[1:3]
+    return f"{'receptive field' if result.field == 'exact' else '90 % of the gradient'}, {height}×{width} px"
 
 
 def _draw_images(ax: Axes, result: UnitPatches) -> None:
@@ -99,16 +106,18 @@ def _draw_images(ax: Axes, result: UnitPatches) -> None:
         short_name(name, 18) if label is None else short_label(label, 18)
         for name, label in zip(result.names, result.labels, strict=True)
     ]
-    size, columns = _draw_sheet(ax, magnify(images, 96), names[: len(images)])
+    size, columns = draw_sheet(ax, magnify(images, 96), names[: len(images)])
     for i, (top, left, bottom, right) in enumerate((result.boxes[:SHEET] * factor).tolist()):
         y, x = corner(i, columns, size, _GAP)
         outline(ax, (x + left, y + top, x + right, y + bottom))
     heading(ax, "in the images", "as the network saw them, with their labels or names")
 
 
-def _draw_sheet(ax: Axes, tiles: Array, lines: list[str]) -> tuple[tuple[int, int], int]:
+def draw_sheet(
+    ax: Axes, tiles: Array, lines: list[str], columns: int | None = None
+) -> tuple[tuple[int, int], int]:
     """Tiles with a line under each; returns their size with the line, and the number of columns."""
-    columns, band = columns_for(len(tiles), 4), round(0.13 * tiles.shape[2])
+    columns, band = columns or columns_for(len(tiles), 4), round(0.13 * tiles.shape[2])
     tiles = np.pad(tiles, ((0, 0), (0, band), (0, 0), (0, 0)), constant_values=255)
     show(ax, tile(tiles, columns, gap=_GAP), sharp=True)
     size = (tiles.shape[1], tiles.shape[2])
@@ -126,7 +135,12 @@ def compose_unit_patches(result: UnitPatches) -> Figure:
     _draw_images(right, result)
     for ax in (left, right):
         ax.set_anchor("NW")
-    words = {"top": "excites it most", "middle": "it responds to as to most images", "low": "excites it least"}
+    words = {
+        "top": "excites it most",
+        "middle": "it responds to as to most images",
+        "low": "excites it least",
+        "relevant": "it adds most to the score for",
+    }
     notes = cut_note(min(SHEET, len(result)), len(result), "patches")
     headline(figure, f"Unit: what {words[result.which]}", result, notes)
     return figure

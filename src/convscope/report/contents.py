@@ -26,6 +26,7 @@ from ..results import (
     FeatureMaps,
     Filters,
     Prediction,
+    UnitPage,
     Visualization,
 )
 from ..synthesis import visualize
@@ -58,6 +59,7 @@ class Contents:
     collection: Collection | None
     n_given: int
     seconds: float
+    units: tuple[UnitPage, ...] = ()
 
 
 def compose(
@@ -68,6 +70,7 @@ def compose(
     target: Target = None,
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
+    units: Sequence[UnitPage] = (),
     progress: StageProgress | None = None,
 ) -> Contents:
     """Run every method of the report; quick ones come first, so that a mistake in the call shows soon."""
@@ -120,6 +123,7 @@ def compose(
         collection=lying,
         n_given=n_given,
         seconds=time.perf_counter() - started,
+        units=tuple(units),
     )
 
 

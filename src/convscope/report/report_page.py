@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
-
-from PIL import Image
 
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
@@ -18,17 +14,15 @@ from .contents import IMAGES, Contents
 from .image_views import attribution_views, badge, kind_of, layer_views, method_view, photo_uri
 from .short_paths import without_folders
 from .templates import template
+from .unit_views import unit_views
 from .wording import caption, number
 
 View = dict[str, Any]
-
-_HEAD = 1 << 14  # characters of a data URI within which a picture says its size; 4 of them are 3 bytes
 
 
 def page(contents: Contents) -> str:
     """The whole page, as HTML."""
     return template("report.html.jinja").render(
-        size_of=_size_of,
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
         left_out=max(0, contents.n_given - IMAGES),
@@ -40,16 +34,12 @@ def page(contents: Contents) -> str:
         filters=_filters(contents),
         visualizations=[_visualization(v) for v in contents.visualizations],
         n_targets=contents.n_targets,
+        units=unit_views(contents.units),
+        is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
         collection=collection_view(contents.collection) if contents.collection else None,
     )
-
-
-def _size_of(uri: str) -> tuple[int, int]:
-    """The (width, height) of a picture in a data URI; with it the page does not jump while pictures load."""
-    start = uri.index(",") + 1
-    return Image.open(io.BytesIO(base64.b64decode(uri[start : start + _HEAD]))).size
 
 
 def _facts(contents: Contents) -> list[tuple[str, str]]:

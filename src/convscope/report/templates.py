@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from PIL import Image
 
 from ..outputs import GENERATOR
 from ..render.style import capital, in_words
+
+_HEAD = 1 << 14  # characters of a data URI within which a picture says its size; 4 of them are 3 bytes
 
 
 def template(name: str) -> Template:
@@ -20,5 +25,12 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.globals["generator"] = GENERATOR  # lets `outputs` recognize a file that it may replace
+    environment.globals["size_of"] = _size_of
     environment.filters["method"] = lambda name: capital(in_words(name))
     return environment.get_template(name)
+
+
+def _size_of(uri: str) -> tuple[int, int]:
+    """The (width, height) of a picture in a data URI; with it the page does not jump while pictures load."""
+    start = uri.index(",") + 1
+    return Image.open(io.BytesIO(base64.b64decode(uri[start : start + _HEAD]))).size

@@ -16,6 +16,7 @@ from ..images import ImageSet, load_images
 from ..models import Model, are_tensors, as_model
 from ..outputs import check_output, replace_file
 from ..progress import StageProgress
+from ..results import UnitPage
 from ..store.keys import path_of
 from ..targets import Target
 from .collection import open_collection
@@ -33,6 +34,7 @@ def report(
     target: Target = None,
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
+    units: Sequence[UnitPage] = (),
     progress: StageProgress | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -56,6 +58,8 @@ def report(
         methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, saliency, integrated gradients
             and Grad-CAM. A method that does not fit the network is left out, and the report says why. Each map is
             measured by deletion and insertion, beside a random map.
+        units: pages of `convscope.unit`; each has its place, ``#unit-LAYER-CHANNEL``, with links between nearest
+            channels.
         progress: called with (stage, done, total); a stage is "occlusion", "embed" and so on. Other functions do
             not pass a stage, as they run one method only.
         overwrite: also replace a file that convscope did not write, but never an input, such as one of the images
@@ -87,6 +91,7 @@ def report(
         target=target,
         layer=layer,
         methods=methods,
+        units=units,
         progress=progress,
     )
     replace_file(output, [page(contents)], inputs=_inputs(images, collection), overwrite=overwrite)

@@ -10,6 +10,7 @@ from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
+from .unit_pages import UnitPage, unit_anchor
 from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
 from .visualizations import Judgment, Visualization
 
@@ -47,6 +48,7 @@ __all__ = [
     "SanityCheck",
     "Summary",
     "TrainingStrip",
+    "UnitPage",
     "UnitPatches",
     "UnitScan",
     "Visualization",
@@ -54,5 +56,6 @@ __all__ = [
     "in_units",
     "plain_values",
     "probabilities",
+    "unit_anchor",
     "versions",
 ]

@@ -1,6 +1,7 @@
 """Results on disk: their arrays as arrays.npz, everything else as manifest.json.
 
-A field whose metadata says ``{"saved": False}`` is not written and is read back as its default.
+A field whose metadata says ``{"saved": False}`` is not written and is read back as its default. A field that is a
+result itself goes into a folder with its name.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def write(result: Any, directory: Path) -> None:
     """Write a result's arrays.npz and manifest.json into a directory."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     values: dict[str, Any] = {}
+    parts: list[str] = []
     for f in fields(result):
         if not f.metadata.get("saved", True):
             continue
@@ -55,6 +57,10 @@ def write(result: Any, directory: Path) -> None:
             arrays[f.name] = value
         elif isinstance(value, Mapping):
             arrays |= {f"{f.name}{_KEY}{key}": array for key, array in value.items()}
+        elif hasattr(value, "provenance"):
+            parts.append(f.name)
+            (directory / f.name).mkdir()
+            write(value, directory / f.name)
         elif f.name != "provenance":
             values[f.name] = value
     np.savez_compressed(directory / "arrays.npz", **arrays)  # type: ignore[arg-type]
@@ -63,6 +69,7 @@ def write(result: Any, directory: Path) -> None:
         "kind": type(result).__name__,
         "module": _room(type(result).__module__),
         "values": values,
+        "parts": parts,
         "provenance": asdict(result.provenance),
     }
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
@@ -97,6 +104,8 @@ def read(kind: type[Kind], directory: str | Path) -> Kind:
                 values.setdefault(name, {})[inner] = array
             else:
                 values[name] = array
+        for name in {f.name for f in fields(found)} & {*manifest.get("parts", ())}:  # type: ignore[arg-type]
+            values[name] = read(kind.__mro__[-2], directory / name)  # any kind of result: the base of all
         return found(provenance=Provenance(**_tuples(manifest["provenance"])), **values)
     except FileNotFoundError as error:
         raise OutputError(f"{directory}: not a saved result ({Path(error.filename).name} is missing)") from error

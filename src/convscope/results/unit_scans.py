@@ -155,7 +155,7 @@ class UnitScan(Result):
         found = []
         for image, place, value in list(every)[:k]:
             position = tuple(int(at) for at in np.unravel_index(place, sides)) if sides else ()
-            box = self._box(layer, position)
+            box = self.box(layer, position)
             found.append(Patch(self.names[image], self.image_labels[image], value, position, box))
         return found
 
@@ -210,7 +210,8 @@ class UnitScan(Result):
         images, places = tables[which]
         return images[layer][channel], places[layer][channel]
 
-    def _box(self, layer: str, position: tuple[int, ...]) -> tuple[int, ...] | None:
+    def box(self, layer: str, position: Sequence[int]) -> tuple[int, ...] | None:
+        """What a place of a layer's map depends on, as in `Patch`."""
         pixels, size = self.pixels[layer].tolist(), self.input_shape[1:]
         if not pixels:
             return None
@@ -261,13 +262,14 @@ class UnitPatches(Result):
 
     ``images`` (K, H, W, 3) uint8 as the network saw them. ``boxes`` (K, 4) int64: (top, left, bottom, right) in
     pixels of these. ``field`` is "exact", the receptive field, or "effective", where that is the whole image: the
-    rectangle that holds at least 90 % of the sum of the value's |gradient|. ``values`` (K,) are the peaks,
-    ``positions`` (K, 2) their (row, column) in the map, or (K, 0) in a vector layer.
+    rectangle that holds at least 90 % of the sum of the value's |gradient|. ``values`` (K,) are the peaks, or the
+    channel's relevance in "relevant" images; ``positions`` (K, 2) the (row, column) of the peaks in the map, or
+    (K, 0) in a vector layer.
     """
 
     layer: str
     channel: int
-    which: Which
+    which: Which | Literal["relevant"]
     field: Literal["exact", "effective"]
     names: tuple[str, ...]
     labels: tuple[str | None, ...]

@@ -3,6 +3,7 @@
 from .concept_vectors import concept_derivatives, concept_scores, concept_vector
 from .concepts import concepts
 from .scan import scan
+from .unit import unit
 from .unit_patches import unit_patches
 
-__all__ = ["concept_derivatives", "concept_scores", "concept_vector", "concepts", "scan", "unit_patches"]
+__all__ = ["concept_derivatives", "concept_scores", "concept_vector", "concepts", "scan", "unit", "unit_patches"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from ..errors import ImageError, ModelError
 from ..execution import check_differentiable, differentiable, run_to
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Layer, Model, as_maps, as_model
-from ..models.inputs import Inputs
 from ..results import Array, Patch, UnitPatches, UnitScan, Which
 
 _OUTSIDE = 0.025  # of the sum of |gradient|, beyond each side of an effective field: at least 90 % lies inside
@@ -69,15 +68,32 @@ def unit_patches(
     """
     started = time.perf_counter()
     model = as_model(model)
+    check_scan(model, scan)
+    patches = scan.patches(layer, channel, k, which=which)
+    parameters = {"layer": layer, "channel": channel, "k": k, "which": which}
+    return cut_patches(model, scan, patches, parameters, images, started)
+
+
+def check_scan(model: Model, scan: UnitScan) -> None:
+    """An error unless the scan is of this network, and of pictures."""
     if len(scan.input_shape) != 3:
         raise ImageError(f"patches are cut out of pictures; this scan is of inputs {scan.input_shape}")
-    patches = scan.patches(layer, channel, k, which=which)
-    if (
-        model.provenance("unit_patches", {}, started).model["weights_sha256"]
-        != scan.provenance.model["weights_sha256"]
-    ):
+    weights = model.provenance("unit_patches", {}, 0.0).model["weights_sha256"]
+    if weights != scan.provenance.model["weights_sha256"]:
         raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
-    inputs = _inputs(model, scan, [patch.name for patch in patches], images)
+
+
+def cut_patches(
+    model: Model,
+    scan: UnitScan,
+    patches: Sequence[Patch],
+    parameters: Mapping[str, Any],
+    images: Any,
+    started: float,
+) -> UnitPatches:
+    """Patches of the scan with their pixels; ``parameters`` are those of the call, as for `unit_patches`."""
+    layer, channel, which = parameters["layer"], parameters["channel"], parameters["which"]
+    inputs = model.inputs(images_of(model, scan, [patch.name for patch in patches], images))
     found = model.checked(tuple(scan.input_shape)).find(layer)
     whole = (0, 0, *scan.input_shape[1:])
     is_exact = any(last - first < side for (first, last, _), side in zip(found.pixels, whole[2:], strict=False))
@@ -103,29 +119,24 @@ def unit_patches(
         positions=np.array([patch.position for patch in patches], np.int64).reshape(len(patches), n_sides),
         boxes=np.array(boxes, np.int64),
         images=np.concatenate(pixels),
-        provenance=model.provenance(
-            "unit_patches",
-            {"layer": layer, "channel": channel, "k": k, "which": which},
-            started,
-            notes=[*inputs.notes, *notes],
-        ),
+        provenance=model.provenance("unit_patches", parameters, started, notes=[*inputs.notes, *notes]),
     )
 
 
-def _inputs(model: Model, scan: UnitScan, names: Sequence[str], images: Any) -> Inputs:
-    """The images of these names, in their order."""
+def images_of(model: Model, scan: UnitScan, names: Sequence[str], images: Any) -> ImageSet | torch.Tensor:
+    """The scan's images of these names, in their order; ``images`` are those that were scanned, or None."""
     if isinstance(images, torch.Tensor):
         known = {name: i for i, name in enumerate(model.inputs(images).names)}
         _check_known(names, known)
-        return model.inputs(images[[known[name] for name in names]])
+        return images[[known[name] for name in names]]
     if images is not None:
         sources = {source.name: source for source in load_images(images).sources}
         _check_known(names, sources)
-        return model.inputs(ImageSet([sources[name] for name in names]))
+        return ImageSet([sources[name] for name in names])
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
         raise ImageError(f"{missing[0]}: no such file; give the scanned images as images=")
-    return model.inputs(ImageSet([ImageSource(name, Path(name)) for name in names]))
+    return ImageSet([ImageSource(name, Path(name)) for name in names])
 
 
 def _check_known(names: Sequence[str], known: Any) -> None:

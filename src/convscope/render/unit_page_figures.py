@@ -1,0 +1,189 @@
+"""A page about one channel: patches, where it fires, what it tells apart, what is like it, and a made picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..results import Array, UnitPage, UnitPatches
+from .filter_figures import filter_tiles
+from .grids import magnify, tile
+from .overlays import spotlight
+from .style import (
+    ACCENT,
+    INK,
+    SOFT,
+    WRONG,
+    decimal,
+    drawable,
+    fold,
+    heading,
+    headline,
+    new_figure,
+    plain_axes,
+    short_label,
+    short_name,
+    show,
+    text,
+)
+from .unit_figures import draw_sheet, patch_field, patch_tiles
+
+TILES, ROW, BARS = 8, 4, 6  # images of the sheets, in a row of them, and bars
+
+
+def draw_unit_page(ax: Axes, result: UnitPage) -> None:
+    """The images that excite the channel most, dimmed but where it fires."""
+    _draw_lit(ax, result, "top")
+    heading(ax, f"{result.layer}, channel {result.channel}", "its highest images, lit where it fires; peaks below")
+
+
+def compose_unit_page(result: UnitPage) -> Figure:
+    """Patches, images and a picture above; the middle and the lowest patches beside relevance; charts below."""
+    figure = new_figure(13.0, 10.2)
+    grid = figure.add_gridspec(4, 3, width_ratios=(4, 4, 2.3), height_ratios=(2.4, 1.3, 1.3, 1.7))
+    _draw_top(figure.add_subplot(grid[0, 0]), result)
+    ax = figure.add_subplot(grid[0, 1])
+    _draw_lit(ax, result, "top")
+    heading(ax, "In their images", "lit where it is higher than anywhere in half of the images")
+    _draw_made(figure.add_subplot(grid[0, 2]), result)
+    _draw_row(figure.add_subplot(grid[1, 0]), result.middle, "Middle images")
+    _draw_row(figure.add_subplot(grid[2, 0]), result.low, "Lowest images")
+    _draw_relevant(figure.add_subplot(grid[1:3, 1]), result)
+    _draw_filter(figure.add_subplot(grid[1:3, 2]), result)
+    _draw_histogram(figure.add_subplot(grid[3, 0]), result)
+    charts = grid[3, 1:].subgridspec(1, 2)
+    _draw_labels(figure.add_subplot(charts[0]), result)
+    _draw_nearest(figure.add_subplot(charts[1]), result)
+    for ax in figure.axes:
+        ax.set_anchor("NW")
+    title = f"Unit: {result.layer}, channel {result.channel}, {result.rarity}"
+    headline(figure, title, result)
+    return figure
+
+
+def lit_images(result: UnitPage, kind: str, n: int = TILES) -> Array:
+    """The first images of "top" or "relevant", dimmed but where the channel fires: (n, H, W, 3) uint8."""
+    of = result.top if kind == "top" else result.relevant
+    assert of is not None
+    return spotlight(of.images[:n], result.firing[kind][:n], result.threshold)
+
+
+def picture_tile(result: UnitPage) -> Array | None:
+    """The channel's filter as a picture (1, h, w, 3), or a row of gray ones, one for each input channel."""
+    if result.filters is None:
+        return None
+    _, tiles = filter_tiles(result.filters)
+    return tile(magnify(tiles, 96), len(tiles), gap=6)
+
+
+def unit_image_names(of: UnitPatches) -> list[str]:
+    """What stands under each image: its label, or else its name."""
+    pairs = zip(of.names, of.labels, strict=True)
+    return [short_name(name, 18) if label is None else short_label(label, 18) for name, label in pairs]
+
+
+def _captions(of: UnitPatches) -> list[str]:
+    pairs = zip(unit_image_names(of), of.values.tolist(), strict=True)
+    return [f"{name}: {value:#.3g}" for name, value in pairs]
+
+
+def _draw_top(ax: Axes, result: UnitPage) -> None:
+    tiles = magnify(patch_tiles(result.top)[:TILES], 224)
+    draw_sheet(ax, tiles, _captions(result.top)[:TILES], ROW)
+    heading(ax, "What excites it most", f"{patch_field(result.top)}; peaks below")
+
+
+def _draw_lit(ax: Axes, result: UnitPage, kind: str) -> None:
+    of = result.top if kind == "top" else result.relevant
+    assert of is not None
+    draw_sheet(ax, lit_images(result, kind), _captions(of)[:TILES], ROW)
+
+
+def _draw_row(ax: Axes, of: UnitPatches, title: str) -> None:
+    draw_sheet(ax, magnify(patch_tiles(of)[:ROW], 224), _captions(of)[:ROW], ROW)
+    heading(ax, title)
+
+
+def _draw_relevant(ax: Axes, result: UnitPage) -> None:
+    if result.relevant is None:
+        _say(ax, "Where the network uses it", _reason(result, "relevance"))
+        return
+    _draw_lit(ax, result, "relevant")
+    heading(ax, "Where the network uses it", "where it carries most of the class score, by LRP; how much, below")
+
+
+def _draw_made(ax: Axes, result: UnitPage) -> None:
+    if result.visualization is None:
+        _say(ax, "A picture made for it", _reason(result, "picture"))
+        return
+    show(ax, result.visualization.image)
+    heading(ax, "A picture made for it", f"mean over its places {decimal(result.visualization.scores[-1])}")
+
+
+def _draw_filter(ax: Axes, result: UnitPage) -> None:
+    picture = picture_tile(result)
+    if picture is None:
+        ax.set_axis_off()
+        return
+    show(ax, picture, sharp=True)
+    heading(ax, "Its weights", "middle gray is zero")
+
+
+def _reason(result: UnitPage, what: str) -> str:
+    """Why there is no relevance or picture."""
+    reasons = [line.partition(": ")[2] for line in result.left_out if line.startswith(f"{what}: ")]
+    return f"Does not fit: {reasons[0]}." if reasons else "Not asked for."
+
+
+def _say(ax: Axes, title: str, words: str) -> None:
+    ax.set_axis_off()
+    heading(ax, title)
+    ax.text(0, 0.95, fold(words, 40), va="top", transform=ax.transAxes, **text(size=8, color=SOFT))
+
+
+def _draw_histogram(ax: Axes, result: UnitPage) -> None:
+    edges = result.edges
+    ax.bar(edges[:-1], result.histogram, width=np.diff(edges), align="edge", color=ACCENT, alpha=0.75)
+    ax.axvline(result.threshold, color=INK, linewidth=1)
+    plain_axes(ax, grid="y")
+    ax.set_xlabel("peak in an image", **text(size=7.5, color=SOFT))
+    heading(ax, "Its peaks", "images by peak; the line is the median, above which a place is lit")
+
+
+def _draw_labels(ax: Axes, result: UnitPage) -> None:
+    known = [i for i in range(len(result.labels)) if not np.isnan(result.areas[i])]
+    if not known:
+        _say(ax, "Labels", "the images have fewer than two labels")
+        return
+    values = [float(result.areas[i]) for i in known[:BARS]]
+    _bars(ax, [short_label(result.labels[i], 20) for i in known[:BARS]], [v - 0.5 for v in values], values)
+    ax.set_xlim(min(-0.02, *(v - 0.5 for v in values)), 0.5)
+    ticks = np.array([0, 0.25, 0.5])
+    ax.set_xticks(ticks, [f"{tick + 0.5:.2f}" for tick in ticks])
+    heading(ax, "Labels it tells from the others", f"AUROC of its peaks, 0.5 is chance; of {len(known)} labels")
+
+
+def _draw_nearest(ax: Axes, result: UnitPage) -> None:
+    if not result.nearest:
+        _say(ax, "Nearest channels", "none, as it is constant")
+        return
+    values = [pair.r for pair in result.nearest[:BARS]]
+    _bars(ax, [f"channel {pair.b}" for pair in result.nearest[:BARS]], values, values)
+    ax.set_xlim(min(-0.02, *(1.15 * value for value in values)), 1)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    heading(ax, "Nearest channels", "correlation r over places of the images")
+
+
+def _bars(ax: Axes, names: list[str], lengths: list[float], values: list[float]) -> None:
+    places = range(len(names))
+    ax.barh(places, lengths, height=0.55, color=[ACCENT if one >= 0 else WRONG for one in lengths])
+    for place, length, value in zip(places, lengths, values, strict=True):
+        ax.annotate(
+            decimal(value), (max(length, 0), place), (4, 0), textcoords="offset points", va="center",
+            **text(size=7, color=SOFT),
+        )  # fmt: skip
+    plain_axes(ax, grid="x")
+    ax.set(ylim=(max(len(names), 3) - 0.5, -0.5), yticks=list(places))
+    ax.set_yticklabels([drawable(name) for name in names], parse_math=False)

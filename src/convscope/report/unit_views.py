@@ -1,0 +1,145 @@
+"""What the template shows of units: sheets of images, bars, a picture; and a page of units alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arguments import checks_arguments
+from ..outputs import check_output, replace_file
+from ..render import data_uri, image_uri, lit_images, patch_field, patch_tiles, picture_tile, unit_image_names
+from ..results import Array, Result, UnitPage, UnitPatches
+from .templates import template
+from .wording import caption, number
+
+View = dict[str, Any]
+
+TILE_PX = 224  # the longer side of a tile; more pixels would only make the file larger
+TILES, FEW = 8, 4  # images of a sheet
+_LABELS = 8
+
+
+@checks_arguments
+def write_unit_pages(pages: Sequence[UnitPage], output: str | Path, *, overwrite: bool = False) -> Path:
+    """Write one self-contained HTML file with a place for each unit, which links lead to: ``#unit-LAYER-CHANNEL``.
+
+    Raises:
+        OutputError: the output is a folder or a file that convscope did not write, or cannot be written.
+    """
+    inputs = [name for page in pages for name in page.top.names]
+    check_output(output, inputs=inputs, overwrite=overwrite)
+    title = f"Units of {pages[0].provenance.model.get('name', 'a network')}"
+    text = template("unit_sheet.html.jinja").render(title=title, units=unit_views(pages), is_alone=True)
+    replace_file(output, [text], inputs=inputs, overwrite=overwrite)
+    return Path(output)
+
+
+def unit_views(pages: Sequence[UnitPage]) -> list[View]:
+    """Everything that the section on units shows; channels with a page of their own are linked."""
+    anchors = {(page.layer, page.channel): page.anchor for page in pages}
+    return [_view(page, anchors) for page in pages]
+
+
+def _view(page: UnitPage, anchors: dict[tuple[str, int], str]) -> View:
+    made = page.visualization
+    filter_picture = picture_tile(page)
+    return {
+        "layer": page.layer,
+        "channel": page.channel,
+        "anchor": page.anchor,
+        "rarity": page.rarity,
+        "sheets": list(_sheets(page)),
+        "picture": made
+        and {
+            "uri": image_uri(made.image, "jpeg", at_most_px=512),
+            "note": f"mean over its places {number(float(made.scores[-1]), '.2f')}",
+        },
+        "filter": None if filter_picture is None else image_uri(filter_picture),
+        "labels": [
+            _bar(label, area, max(0.0, 2 * area - 1), ".2f")
+            for label, area in zip(page.labels, page.areas.tolist(), strict=True)
+            if not math.isnan(area)
+        ][:_LABELS],
+        "nearest": [
+            _bar(f"channel {pair.b}", pair.r, pair.r, ".2f", anchors.get((page.layer, pair.b)))
+            for pair in page.nearest
+        ],
+        "peaks": _peaks(page),
+        "parts": [
+            {"title": title, "text": repr(part), "uri": data_uri(part) if part.is_drawn else None}
+            for title, part in _parts(page)
+        ],
+        "left_out": page.left_out,
+        "caption": caption(page),
+    }
+
+
+def _parts(page: UnitPage) -> list[tuple[str, Result]]:
+    """What other functions say of the unit."""
+    given = (("What the network loses without it", page.necessity), ("Channels that feed it", page.feeds))
+    return [(title, part) for title, part in given if part is not None]
+
+
+def _sheets(page: UnitPage) -> list[View]:
+    field, median = patch_field(page.top), number(page.threshold)
+    sheets = [
+        _sheet("What excites it most", f"{field}; its peaks below", patch_tiles(page.top), page.top),
+        _sheet("In their images", f"lit where it is above {median}", lit_images(page, "top"), page.top),
+        _sheet("Middle images", "as it responds to most", patch_tiles(page.middle)[:FEW], page.middle),
+        _sheet("Lowest images", "as it responds to least", patch_tiles(page.low)[:FEW], page.low),
+    ]
+    if page.relevant is not None:
+        note = "where it carries most of the class score, by LRP; how much, below"
+        sheets.append(_sheet("Where the network uses it", note, lit_images(page, "relevant"), page.relevant))
+    return sheets
+
+
+def _sheet(title: str, note: str, tiles: Array, of: UnitPatches) -> View:
+    small = max(tiles.shape[1:3]) < TILE_PX // 2
+    names = unit_image_names(of)
+    return {
+        "title": title,
+        "note": note,
+        "is_sharp": small,
+        "tiles": [
+            {
+                "uri": image_uri(tile, "png" if small else "jpeg", at_most_px=TILE_PX),
+                "name": name,
+                "alt": name,
+                "value": number(float(value), "#.3g"),
+            }
+            for tile, name, value in zip(tiles[:TILES], names, of.values.tolist(), strict=False)
+        ],
+    }
+
+
+def _bar(name: str, value: float, length: float, spec: str, link: str | None = None) -> View:
+    return {
+        "name": name,
+        "value": number(value, spec),
+        "width": f"{100 * min(1.0, abs(length)):.1f}",
+        "is_negative": length < 0,
+        "link": link,
+    }
+
+
+def _peaks(page: UnitPage) -> View:
+    """A histogram as a path in a box of 100 x 30, and where the median is."""
+    low, high = float(page.edges[0]), float(page.edges[-1])
+    heights = 28 * page.histogram / max(1, page.histogram.max())
+    places = 100 * np.arange(len(heights) + 1) / len(heights)
+    steps = "".join(
+        f"V{30 - height:.1f}H{end:.1f}" for height, end in zip(heights.tolist(), places[1:].tolist(), strict=True)
+    )
+    at = 100 * (page.threshold - low) / (high - low) if high > low else 50.0
+    return {
+        "path": f"M0,30{steps}V30Z",
+        "low": number(low),
+        "high": number(high),
+        "median": number(page.threshold),
+        "at": f"{at:.1f}",
+    }

@@ -1,0 +1,101 @@
+"""Everything about one channel in one place: what excites it, where, what it tells apart, and what is like it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..texts import counted, printable
+from .base import Array, Result
+from .network_views import Filters
+from .unit_scans import ChannelPair, UnitPatches
+from .visualizations import Visualization
+
+_SHOWN = 4  # names, labels or channels in a repr
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class UnitPage(Result):
+    """What there is to know about one channel of a layer, from a scan of N images.
+
+    ``top``, ``middle`` and ``low`` are patches of the images with its highest, middle and lowest peaks, at most K
+    each. ``relevant`` are those of the images in which it carries most of the score (RelMax): its ``values`` are
+    the channel's relevance by LRP, in score units, and the patches lie where the channel peaks. ``firing`` has the
+    channel's maps (K, h, w) float32 in the images of "top" and "relevant"; (K, 0, 0) in a vector layer. It fires
+    where these are above ``threshold``, the median of its peaks: higher than anywhere in half of the images.
+
+    ``labels`` (L,) are in the order of their AUROC ``areas`` (L,), the highest first. ``histogram`` (B,) counts
+    the images by peak between ``edges`` (B + 1,). ``nearest`` are the channels whose maps correlate most with this
+    one, by |r|. ``silent_images`` and ``silent_places`` are the shares in which it is not above zero.
+
+    ``visualization`` is a picture made for the channel, ``filters`` (1, I, kH, kW) its weights in the first
+    convolution. ``necessity`` says what the network loses without the channel, ``feeds`` which channels it is made
+    of; `unit` leaves these two to ``dataclasses.replace``. ``left_out`` says what could not be made, and why.
+    """
+
+    layer: str
+    channel: int
+    n_images: int
+    top: UnitPatches
+    middle: UnitPatches
+    low: UnitPatches
+    firing: Mapping[str, Array]
+    threshold: float
+    labels: tuple[str, ...]
+    areas: Array
+    histogram: Array
+    edges: Array
+    nearest: tuple[ChannelPair, ...]
+    silent_images: float
+    silent_places: float
+    relevant: UnitPatches | None = None
+    visualization: Visualization | None = None
+    filters: Filters | None = None
+    necessity: Result | None = None
+    feeds: Result | None = None
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nearest", tuple(ChannelPair(*one) for one in self.nearest))  # as from a file
+
+    @property
+    def anchor(self) -> str:
+        """The name of its place in a report; what comes after the "#" of a link."""
+        return unit_anchor(self.layer, self.channel)
+
+    @property
+    def rarity(self) -> str:
+        """How often it is above zero, in words."""
+        if self.silent_images == 1:
+            return f"never above zero in {counted(self.n_images, 'image')}"
+        return (
+            f"above zero in {_share(1 - self.silent_images)} of {counted(self.n_images, 'image')}, "
+            f"{_share(1 - self.silent_places)} of all places"
+        )
+
+    def __repr__(self) -> str:
+        best = zip(self.top.names[:_SHOWN], self.top.values.tolist(), strict=False)
+        lines = [
+            f"UnitPage({self.layer}, channel {self.channel}: {self.rarity})",
+            "  highest: " + ", ".join(f"{name} ({value:.3g})" for name, value in best),
+        ]
+        known = [pair for pair in zip(self.labels, self.areas.tolist(), strict=True) if not np.isnan(pair[1])]
+        if known:
+            lines.append("  AUROC: " + ", ".join(f"{label} {area:.2f}" for label, area in known[:_SHOWN]))
+        if self.nearest:
+            near = [f"channel {pair.b} ({pair.r:.2f})" for pair in self.nearest[:_SHOWN]]
+            lines.append(f"  correlated: {', '.join(near)}")
+        lines += [f"  left out: {reason}" for reason in self.left_out]
+        return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
+
+
+def unit_anchor(layer: str, channel: int) -> str:
+    """The name of a unit's place in a report; an id has no blanks."""
+    return re.sub(r"\s", "_", f"unit-{layer}-{channel}")
+
+
+def _share(part: float) -> str:
+    return "less than 1%" if 0 < part < 0.01 else f"{part:.0%}"

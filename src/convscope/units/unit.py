@@ -1,0 +1,199 @@
+"""`unit`: everything about one channel, gathered from a scan, patches, relevance, weights and a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from ..activations import feature_maps, filters
+from ..arguments import checks_arguments
+from ..attribution.channel_relevance import channel_relevance
+from ..errors import LayerError, ModelError, NotPicturesError, ParameterError
+from ..models import Model, as_model
+from ..progress import StageProgress
+from ..results import (
+    Array,
+    ChannelPair,
+    ChannelRelevance,
+    Filters,
+    Patch,
+    UnitPage,
+    UnitPatches,
+    UnitScan,
+    Visualization,
+)
+from ..synthesis import visualize
+from .unit_patches import check_scan, cut_patches, images_of, unit_patches
+
+NEAREST = 6  # channels
+STEPS = 48  # of the picture: half of a picture's by itself, which shows a channel well enough
+_UNFIT = (LayerError, ModelError, NotPicturesError)  # a method does not fit the network
+
+
+@checks_arguments
+def unit(
+    model: Model | nn.Module,
+    layer: str,
+    channel: int,
+    *,
+    scan: UnitScan,
+    images: Any = None,
+    k: int = 8,
+    relevance: ChannelRelevance | bool = True,
+    picture: Visualization | bool = True,
+    progress: StageProgress | None = None,
+) -> UnitPage:
+    """Everything about one channel: what excites it, where, what it tells apart, and what is like it.
+
+    No single view of a channel can be trusted: the highest images show what it likes best, the middle ones what it
+    mostly sees, relevance where the network makes use of it, and the made picture what drives it beyond any image.
+
+    Args:
+        model: the network that was scanned.
+        layer: one of the scan's.
+        channel: from 0.
+        scan: of `convscope.scan`.
+        images: those that were scanned; by default they are opened by their names, which are paths.
+        k: patches of each kind, at most.
+        relevance: of this layer in the scan's images, from `channel_relevance`, which serves all its channels and
+            takes any target. True computes it for the predicted classes; False leaves it out.
+        picture: of this channel, from `visualize`; True makes one in 48 steps; False leaves it out.
+        progress: called with (stage, done, total); the stages are "relevance" and "picture".
+
+    Returns:
+        `UnitPage`. Its ``left_out`` says where LRP or the ascent do not fit the network, and why.
+
+    Raises:
+        ImageError: an image is not there any more, or the scan is not of pictures.
+        ModelError: another network was scanned.
+        LayerError: the scan does not have the layer.
+
+    Cost: of relevance, two forward passes and one backward pass for each image of the scan; of the picture, 48
+    steps of 4 views; else those of `unit_patches`, and a forward pass for at most 2 k images.
+
+    Example:
+        >>> import torch
+        >>> from convscope import scan
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(9, 3, 8, 8)
+        >>> page = unit(net, "1", 2, scan=scan(net, x, layers="1"), images=x, relevance=False, picture=False)
+        >>> page.top.names == tuple(scan(net, x, layers="1").top("1", 2, k=8))
+        True
+
+    References: relevance maximization: Achtibat et al. 2022, arXiv 2206.03208. Maps cut at a quantile: Bau et al.
+    2017, arXiv 1704.05796 (there of all places, here of the images' peaks).
+    """
+    started = time.perf_counter()
+    model = as_model(model)
+    check_scan(model, scan)
+    if isinstance(relevance, ChannelRelevance) and relevance.layer != layer:
+        raise ParameterError(f"relevance: it is of layer {relevance.layer}; expected that of {layer}")
+    stages = [partial(progress, name) if progress else None for name in ("relevance", "picture")]
+    whiches: tuple[Literal["top", "middle", "low"], ...] = ("top", "middle", "low")
+    top, middle, low = (
+        unit_patches(model, scan, layer, channel, images=images, k=k, which=which) for which in whiches
+    )
+    firing = {"top": _maps(model, scan, layer, channel, top.names, images)}
+    relevant, made, left_out = None, None, list[str]()
+    try:
+        if relevance is True:
+            relevance = _in_all(model, scan, layer, images, stages[0])
+        if isinstance(relevance, ChannelRelevance):
+            relevant, firing["relevant"] = _relevant(model, scan, channel, relevance, images, k)
+    except _UNFIT as error:
+        left_out.append(f"relevance: {error}")
+    try:
+        made = _picture(model, scan, layer, channel, stages[1]) if picture is True else picture or None
+    except _UNFIT as error:
+        left_out.append(f"picture: {error}")
+    areas = scan.auroc(layer)[channel]
+    order = np.argsort(-np.nan_to_num(areas, nan=-1), kind="stable")
+    return UnitPage(
+        layer=layer,
+        channel=channel,
+        n_images=len(scan),
+        top=top,
+        middle=middle,
+        low=low,
+        firing=firing,
+        threshold=float(np.median(scan.peaks[layer][:, channel])),
+        labels=tuple(scan.labels[i] for i in order),
+        areas=areas[order],
+        histogram=scan.histograms[layer][channel],
+        edges=scan.edges[layer][channel],
+        nearest=_nearest(scan, layer, channel),
+        silent_images=float(scan.silent_images[layer][channel]),
+        silent_places=float(scan.silent_places[layer][channel]),
+        relevant=relevant,
+        visualization=made,
+        filters=_filter(model, layer, channel),
+        left_out=tuple(left_out),
+        provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started),
+    )
+
+
+def shared_relevance(
+    model: Model, scan: UnitScan, layer: str, progress: StageProgress | None = None
+) -> ChannelRelevance | bool:
+    """The relevance of all channels of a layer, for pages of several; True where each page is to say why not."""
+    try:
+        return _in_all(model, scan, layer, None, partial(progress, "relevance") if progress else None)
+    except _UNFIT:
+        return True
+
+
+def _in_all(model: Model, scan: UnitScan, layer: str, images: Any, progress: Any) -> ChannelRelevance:
+    every = images_of(model, scan, scan.names, images)
+    return channel_relevance(model, every, layer=layer, progress=progress)
+
+
+def _maps(model: Model, scan: UnitScan, layer: str, channel: int, names: Sequence[str], images: Any) -> Array:
+    """The channel's maps (K, h, w) in images of the scan; (K, 0, 0) in a layer that has no places."""
+    values = feature_maps(model, images_of(model, scan, names, images), layer=layer).values[layer][:, channel]
+    return values.copy() if values.ndim == 3 else np.zeros((len(values), 0, 0), np.float32)
+
+
+def _relevant(
+    model: Model, scan: UnitScan, channel: int, relevance: ChannelRelevance, images: Any, k: int
+) -> tuple[UnitPatches, Array]:
+    """Patches where the channel peaks in the images in which it carries most of the score, and its maps there."""
+    started, layer = time.perf_counter(), relevance.layer
+    ranked = [(name, value) for name, value in relevance.top(channel, k) if value > 0]
+    if not ranked:
+        raise LayerError(f"channel {channel} adds to the score in none of the images")
+    maps = _maps(model, scan, layer, channel, [name for name, _ in ranked], images)
+    labels = dict(zip(scan.names, scan.image_labels, strict=True))
+    patches = []
+    for (name, value), one in zip(ranked, maps, strict=True):
+        position = tuple(int(at) for at in np.unravel_index(one.argmax(), one.shape)) if one.size else ()
+        patches.append(Patch(name, labels.get(name), value, position, scan.box(layer, position)))
+    parameters = {"layer": layer, "channel": channel, "k": k, "which": "relevant"}
+    return cut_patches(model, scan, patches, parameters, images, started), maps
+
+
+def _nearest(scan: UnitScan, layer: str, channel: int) -> tuple[ChannelPair, ...]:
+    """The channels with the highest |r|; none for a constant channel."""
+    r, covariances = scan.correlations(layer)[channel], scan.covariances[layer][channel]
+    order = np.argsort(-np.nan_to_num(np.abs(r)), kind="stable")
+    found = [int(i) for i in order if i != channel and not np.isnan(r[i])][:NEAREST]
+    return tuple(ChannelPair(channel, i, float(r[i]), float(covariances[i] / covariances[channel])) for i in found)
+
+
+def _picture(model: Model, scan: UnitScan, layer: str, channel: int, progress: Any) -> Visualization:
+    height, width = scan.input_shape[1:]
+    size_px = None if model.preprocessing else (height, width)
+    return visualize(model, channel, layer=layer, n_steps=STEPS, size_px=size_px, progress=progress)
+
+
+def _filter(model: Model, layer: str, channel: int) -> Filters | None:
+    """The channel's own filter, if the layer is the first convolution."""
+    try:
+        found = filters(model)
+    except LayerError:
+        return None  # a network without convolutions
+    return replace(found, values=found.values[[channel]]) if found.layer == layer else None
