@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from convscope import visualize
-from convscope.synthesis import ascent
+from convscope.synthesis import objective_network
 
 OPTIONS: dict[str, Any] = {"size_px": 12, "n_steps": 3, "start": "noise", "preset": "plain"}
 
@@ -36,7 +36,7 @@ def net() -> nn.Module:
 @pytest.mark.parametrize("layer", [None, "0", "1", "2", "3", "4"])
 def test_the_picture_is_that_of_the_network_as_it_is(layer: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = visualize(net(), target=1, layer=layer, **OPTIONS)
-    monkeypatch.setattr(ascent, "fused", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(objective_network, "fused", lambda *_, **__: nullcontext())
     plain = visualize(net(), target=1, layer=layer, **OPTIONS)
     assert_close(found.scores, plain.scores, rtol=1e-4, atol=1e-5)
     assert_close(found.input, plain.input, rtol=0, atol=1e-3)
@@ -50,7 +50,7 @@ def test_operations_that_give_another_score_are_not_used(monkeypatch: pytest.Mon
             out = func(*args, **(kwargs or {}))
             return out * 2 if func is torch.nn.functional.linear else out
 
-    monkeypatch.setattr(ascent, "fused", lambda *_, **__: Wrong())
+    monkeypatch.setattr(objective_network, "fused", lambda *_, **__: Wrong())
     assert_close(visualize(net(), target=1, **OPTIONS).scores, plain.scores, rtol=1e-4, atol=1e-5)
 
 
@@ -64,7 +64,7 @@ def test_a_picture_that_fused_operations_score_otherwise_has_a_note(monkeypatch:
 
     options: dict[str, Any] = {**OPTIONS, "start": "zero", "layer": "0"}
     assert not visualize(net(), target=1, **options).provenance.notes
-    monkeypatch.setattr(ascent, "fused", lambda *_, **__: WrongLater())
+    monkeypatch.setattr(objective_network, "fused", lambda *_, **__: WrongLater())
     found = visualize(net(), target=1, **options)
     assert [note for note in found.provenance.notes if "please report this" in note]
     own = net()[0](torch.from_numpy(found.input)[None])[0, 1].mean()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cosine_similarity
+from torch.testing import assert_close
 
 from convscope import Objective, TargetError, visualize, visualize_each
 from convscope.models import Model
+from convscope.synthesis import ascent
 from convscope.synthesis import objectives as o
 
 START = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
@@ -70,6 +75,19 @@ def test_pictures_of_one_batch_are_those_of_single_calls(tiny: Model) -> None:
         alone = visualize(tiny, channel, layer="0", n_steps=4, preset="plain")
         assert found.target == alone.target
         torch.testing.assert_close(found.input, alone.input, rtol=0, atol=1e-4)
+
+
+def test_a_picture_of_a_batch_is_that_of_a_call_with_its_seed_in_groups_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Softplus(), nn.Conv2d(4, 4, 3))  # smooth: no kinks
+    options: dict[str, Any] = {"layer": "2", "n_steps": 3, "size_px": 16}
+    alone = [visualize(net, i, seed=5 + i, **options) for i in range(3)]
+    for pixels in (1, 2 * 4 * 16**2):  # one picture at a time, then two
+        monkeypatch.setattr(ascent, "PIXELS_AT_ONCE", pixels)
+        for one, other in zip(visualize_each(net, [0, 1, 2], seed=5, **options), alone, strict=True):
+            assert_close(one.input, other.input, rtol=0, atol=1e-3)
+            assert_close(one.scores, other.scores, rtol=1e-3, atol=1e-5)
 
 
 def test_diversity_pushes_the_styles_of_a_batch_apart(tiny: Model) -> None:

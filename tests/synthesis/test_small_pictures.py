@@ -8,8 +8,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from convscope import visualize
+from convscope import Objective, visualize
 from convscope.models import Model
+from convscope.synthesis.objectives import channel
 from convscope.synthesis.presets import PresetName
 
 
@@ -34,3 +35,23 @@ def test_the_picture_of_every_digit_is_read_as_that_digit(digits: Model, preset:
     found = [visualize(digits, c, n_steps=48, preset=preset) for c in range(10)]
     assert [int(one.evidence[0].label.split()[-1]) for one in found] == list(range(10))
     assert all(one.scores[-1] > one.scores[0] and one.image.shape == (32, 32, 3) for one in found)
+
+
+@pytest.mark.parametrize(("target", "side"), [(3, 64), (None, 64), ((3, 1, 1), 128), (channel("1", 0), 128)])
+def test_pictures_for_early_layers_have_room_for_two_receptive_fields(target: object, side: int) -> None:
+    """Unless a place in the map is asked for, or the network takes inputs of one size only."""
+    stem = nn.Sequential(nn.Conv2d(3, 4, 7, stride=2), nn.Conv2d(4, 4, 3))
+    net = nn.Sequential(stem[0], nn.Sequential(OfOneSize(), stem[1]), nn.Flatten(), nn.Linear(4 * 59 * 59, 2))
+    model = Model(net, (128, 128), [0.5] * 3, [0.25] * 3)
+    layer = None if isinstance(target, Objective) else "0"
+    found = visualize(model, target, layer=layer, n_steps=1)  # type: ignore[arg-type]
+    assert found.image.shape == (side, side, 3)
+    assert found.input.shape == (3, side, side)
+    assert found.scores.shape == (2,)
+
+
+class OfOneSize(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2] != 61:
+            raise ValueError("for 61 pixels")
+        return x

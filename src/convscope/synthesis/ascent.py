@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ..checks import Pair
 from ..errors import ModelError
-from ..execution import check_differentiable, convolutions_of, fused
-from ..models import Layer, Model, gaussian_blur
+from ..execution import check_differentiable, in_batches
+from ..models import gaussian_blur
 from . import penalties
-from .objectives import Bound, seen_by
+from .objective_network import ALIKE, Network
 from .parameterizations import Parameterization
 from .presets import Recipe
 from .shut_units import Opened
@@ -27,54 +26,13 @@ FINAL_BLUR = 0.5
 # The smallest float16 number is 6e-8, and the gradient of a pixel is often smaller. So the score is multiplied by
 # this factor first, or by a smaller one if the gradient then overflows.
 SCALE, LEAST_SCALE = 2.0**10, 2.0**-14
-ALIKE = 1e-3  # of the score: how much float32 rounding in fused operations may change it
+# Pictures are climbed in groups. On a CPU 4 views of 224 x 224 pixels are fastest at once: the maps of more no
+# longer fit into the caches, and of fewer the calls cost more than the arithmetic.
+PIXELS_AT_ONCE, PIXELS_AT_ONCE_ELSEWHERE = 4 * 224**2, 64 * 224**2
 
 
 class DivergedError(Exception):
     """A score or a gradient became NaN or infinite after the first step."""
-
-
-class Network:
-    """A network as the ascent runs it: up to what the objectives read, and fused where that gives the same.
-
-    ``size`` (height, width) is that of a view; ``resized`` that to which the usual preprocessing
-    resizes first.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        layers: Mapping[str, Layer],
-        objectives: Sequence[Bound],
-        layout: torch.memory_format,
-        *,
-        reads_output: bool,
-    ) -> None:
-        self.model, self.objectives, self._layers = model, objectives, layers
-        self._layout, self._reads_output = layout, reads_output
-        self.fusing: AbstractContextManager[Any] = nullcontext()
-
-    def values(self, x: torch.Tensor, fusing: AbstractContextManager[Any] | None = None) -> torch.Tensor:
-        """The value of each view (B, n_views) of the pictures; by the network itself unless ``fusing`` is
-        given."""
-        # A copy, because the network's first operation may be in place.
-        x = x.to(self.model.dtype, copy=True, memory_format=self._layout)
-        n = len(x) // len(self.objectives)
-        with fusing or nullcontext():
-            seen = seen_by(self.model, self._layers, x, reads_output=self._reads_output)
-            each = [o.value(seen, slice(i * n, (i + 1) * n)) for i, o in enumerate(self.objectives)]
-            return torch.stack(each)
-
-    def fuse(self, x: torch.Tensor) -> None:
-        """Fuse the network's operations for views like these, if the values then stay the same."""
-        if self.model.dtype != torch.float32:
-            return
-        plain: list[torch.Tensor] = []
-        found = convolutions_of(self.model.module, lambda: plain.append(self.values(x)))
-        fusing = fused(found, gradients=True)
-        difference = (self.values(x, fusing) - plain[0]).detach().abs()
-        if (difference <= ALIKE * plain[0].detach().abs()).all():
-            self.fusing = fusing
 
 
 class Ascent:
@@ -94,19 +52,24 @@ class Ascent:
         free: torch.Tensor,
         recipe: Recipe,
         sizes: tuple[Pair, Pair] | None,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
         names: Sequence[str],
     ) -> None:
         self.free, self.recipe, self.scores = free.requires_grad_(), recipe, []
         self._network, self._make, self._sizes = network, parameterization, sizes
-        self._generator, self._names = generator, ", ".join(names)
+        self._generators, self._names = generators, ", ".join(names)
         self._half = network.model.dtype == torch.float16
         self._scale = SCALE if self._half else 1.0
-        kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.NAdam
-        self._optimizer = kind([self.free], lr=recipe.step_size, maximize=True)
-        with torch.no_grad():
-            self.start = self._checked(self.whole_values(self.pictures()))
-        network.fuse(self._views(self.pictures()))
+        self._optimizer: torch.optim.Optimizer
+        if recipe.optimizer == "adam":
+            self._optimizer = torch.optim.Adam([self.free], lr=recipe.step_size, maximize=True, fused=True)
+        else:
+            self._optimizer = torch.optim.NAdam([self.free], lr=recipe.step_size, maximize=True)
+        picture = self.whole(self.pictures(self.free[:1]))
+        self._size = (picture.shape[2], picture.shape[3])  # of views, too
+        first = network.fuse(picture)
+        self.start = self._checked(first if len(free) == 1 else self.whole_values(self.free, network.fusing))
+        self._last = self._best_value = self.start
         self.best, self.best_score, self.best_at = free.detach().clone(), self._penalized(self.start), 0
 
     scores: list[torch.Tensor]
@@ -119,23 +82,29 @@ class Ascent:
         """What the network sees of whole pictures after the usual preprocessing."""
         return pictures if self._sizes is None else as_seen(pictures, *self._sizes)
 
-    def whole_values(self, pictures: torch.Tensor, fusing: Any = None) -> torch.Tensor:
-        """(B,): S of whole pictures."""
-        return self._network.values(self.whole(pictures), fusing)[:, 0]
+    def whole_values(self, free: torch.Tensor, fusing: Any = None) -> torch.Tensor:
+        """(B,): S of the whole pictures of free variables."""
+        found: list[torch.Tensor] = []
+
+        def run(first: int, end: int) -> None:
+            rows = slice(first, end)
+            pictures = self.whole(self.pictures(free[rows]))
+            found.append(self._network.values(pictures, fusing, rows)[:, 0])
+
+        with torch.no_grad():
+            for _ in in_batches(len(free), self._group(1), run):
+                pass
+        return torch.cat(found)
 
     def step(self) -> None:
         """Take one step: the mean over the views, less the penalties, with its gradient at the free variables."""
         recipe, progress = self.recipe, len(self.scores) / self.recipe.n_steps
-        pictures = self.pictures()
-        seen = self._views(pictures)
-        values = self._network.values(seen, self._network.fusing).mean(dim=1)
-        check_differentiable(values, self._names)
-        self.scores.append(self._checked(values.detach()))
-        gradient = self._gradient((values - self._penalty(pictures)).sum())
-        shut = gradient.flatten(1).abs().amax(dim=1) == 0
-        if shut.any():
-            opened = self._network.values(self._views(self.pictures()), Opened()).mean(dim=1)
-            gradient = gradient + _column(shut, gradient) * self._gradient(opened.sum())
+        found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        group = self._group(recipe.n_views)
+        for _ in in_batches(len(self.free), group, lambda i, end: found.append(self._climbing(slice(i, end)))):
+            pass
+        values, gradient = (torch.cat(each) for each in zip(*found, strict=True))
+        self.scores.append(values)
         if recipe.is_normalized:
             gradient = gradient / _column(gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient)
         self.free.grad = gradient
@@ -146,29 +115,52 @@ class Ascent:
             if len(self.scores) % LOOK_EVERY == 0 or len(self.scores) == recipe.n_steps:
                 self.look()
 
+    def _climbing(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """The values of some pictures' views, (n,), and the gradients at their free variables."""
+        free = self.free[rows].detach().requires_grad_()
+        pictures = self.pictures(free)
+        values = self._network.values(self._views(pictures, rows), self._network.fusing, rows).mean(dim=1)
+        check_differentiable(values, self._names)
+        self._checked(values.detach())
+        gradient = self._gradient((values - self._penalty(pictures)).sum(), free)
+        shut = gradient.flatten(1).abs().amax(dim=1) == 0
+        if shut.any():
+            seen = self._views(self.pictures(free), rows)
+            opened = self._network.values(seen, Opened(), rows).mean(dim=1)
+            gradient = gradient + _column(shut, gradient) * self._gradient(opened.sum(), free)
+        return values.detach(), gradient
+
+    def _group(self, n_views: int) -> int:
+        """How many pictures the network takes at once."""
+        if any(one.compares for one in self._network.objectives):
+            return len(self.free)
+        height, width = self._size
+        at_once = PIXELS_AT_ONCE if self.free.device.type == "cpu" else PIXELS_AT_ONCE_ELSEWHERE
+        return max(1, at_once // (n_views * height * width))
+
     def look(self) -> None:
         """Score the whole pictures, and keep those that are better than before."""
         with torch.no_grad():
-            score = self._penalized(self._checked(self.whole_values(self.pictures(), self._network.fusing)))
+            self._last = self._checked(self.whole_values(self.free, self._network.fusing))
+            score = self._penalized(self._last)
             better = score > self.best_score
             if better.any():
                 self.best = torch.where(_column(better, self.free), self.free, self.best)
                 self.best_score = torch.where(better, score, self.best_score)
+                self._best_value = torch.where(better, self._last, self._best_value)
                 self.best_at = len(self.scores)
 
     @property
     def has_collapsed(self) -> bool:
-        """Whether no picture is better than the first one, and the last is worse."""
-        with torch.no_grad():
-            last = self.whole_values(self.pictures(), self._network.fusing)
-        return self.best_at == 0 and bool((last < self.start).all())
+        """Whether no picture is better than the first one, and the last that was scored is worse."""
+        return self.best_at == 0 and bool((self._last < self.start).all())
 
     def strayed(self, finals: torch.Tensor) -> list[str]:
         """A note where the steps climbed other scores than those of the network itself, of the finished pictures.
 
         What TorchScript reads of a fused convolution is not seen, and may differ for some values alone.
         """
-        climbed = self.whole_values(self.pictures(self.best), self._network.fusing)
+        climbed = self._best_value
         largest = torch.stack([finals.abs(), self.start.abs(), *(one.abs() for one in self.scores)]).amax()
         worst = int((climbed - finals).abs().argmax())
         if abs(float(climbed[worst] - finals[worst])) <= ALIKE * float(largest):
@@ -184,10 +176,12 @@ class Ascent:
         patience = self.recipe.patience
         return patience is not None and len(self.scores) - self.best_at >= max(patience, LOOK_EVERY)
 
-    def _views(self, pictures: torch.Tensor) -> torch.Tensor:
-        recipe, size = self.recipe, self._sizes[1] if self._sizes else tuple(pictures.shape[2:])
-        look = recipe.look(len(self.scores) / recipe.n_steps)
-        return views(pictures, recipe.n_views, (size[0], size[1]), look, self._generator)
+    def _views(self, pictures: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Random views of some pictures; each has random numbers of its own, so that groups make no difference."""
+        look = self.recipe.look(len(self.scores) / self.recipe.n_steps)
+        drawn = zip(pictures[:, None], self._generators[rows], strict=True)
+        each = [views(one, self.recipe.n_views, self._size, look, generator) for one, generator in drawn]
+        return each[0] if len(each) == 1 else torch.cat(each)
 
     def _penalty(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B,): the weighted sum of the penalties."""
@@ -201,12 +195,12 @@ class Ascent:
         with torch.no_grad():
             return scores - self._penalty(self.pictures())
 
-    def _gradient(self, value: torch.Tensor) -> torch.Tensor:
+    def _gradient(self, value: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
         """The gradient at the free variables, for float16 from the value times as large a factor as its range
         allows."""
         while True:
             is_last = not self._half or self._scale <= LEAST_SCALE
-            (gradient,) = torch.autograd.grad(value * self._scale, self.free, retain_graph=not is_last)
+            (gradient,) = torch.autograd.grad(value * self._scale, free, retain_graph=not is_last)
             if torch.isfinite(gradient).all():
                 return gradient / self._scale
             if is_last:

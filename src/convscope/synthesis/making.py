@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..checks import Pair, as_pair, unfit
 from ..errors import Interrupted, NotPicturesError, ParameterError
-from ..execution import OUTPUT, differentiable
+from ..execution import OUTPUT, differentiable, run_to
 from ..models import CONVOLUTIONS, Model, Structure
 from ..progress import Progress
-from ..results import Array, Visualization
+from ..results import Visualization
 from ..targets import describe, is_of_classes, note_on_scores
-from .ascent import Ascent, DivergedError, Network, climb
+from .ascent import Ascent, DivergedError, climb
 from .evidence import is_one_class, judgments, rival_of
+from .film import Film, Watching
+from .objective_network import Network
 from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
 from .photo_statistics import built_in
 from .presets import PresetName, Recipe, recipe_of
 from .remarks import remarks
 
-Watching: TypeAlias = Callable[[int, Any, float], None]  # steps done, picture (H, W, 3) uint8, score
-
 NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
 SMALL = 96  # pixels: a network with a smaller input may know things at one place and of one size only
+FIELDS, LEAST_PX, STEP_PX = 2, 64, 32  # of a picture for an early layer: receptive fields, pixels, its multiples
 SMALL_CROP = (0.85, 1.05)  # so that its views are of the whole picture
 RETRIES = 2
 
@@ -72,15 +74,41 @@ class Setting:
                 f"n_frames={asked.n_frames}: {recipe.n_steps} steps give {recipe.n_steps + 1} pictures"
             )
         self.recipe = recipe
+        self.structure: Structure = model.checked(self.seen, gradients=True)
+        objectives = [as_objective(target, asked.layer) for target in targets]
+        is_free = self.sizes is not None and given is None and asked.size_px is None
+        if is_free and (small := self._enough_for(objectives)):
+            self.sizes, (height, width), self.seen = (small, small), small, (channels, *small)
         canvas = Canvas((channels, height, width), known, built_in(channels), model.device)
         self.make = parameterization(recipe.domain, canvas, recipe.contrast)
         self.given, self.canvas = given, canvas
-        self.structure: Structure = model.checked(self.seen, gradients=True)
-        self.network, self.names = self._bound()
+        self.network, self.names = self._bound(objectives)
 
-    def _bound(self) -> tuple[Network, list[str]]:
+    def _enough_for(self, objectives: Sequence[Objective]) -> tuple[int, int] | None:
+        """The size of a picture in which an early layer sees all it can, if that is less than an input.
+
+        It has room for two receptive fields side by side. None if an objective asks for a place in the map or for
+        what depends on the whole image, or if the network takes no other size.
+        """
+        terms = [term for objective in objectives for _, term in objective.terms]
+        if not all(term.is_mean for term in terms):
+            return None
+        layers = [self.structure.find(name) for name in dict.fromkeys(term.layer for term in terms)]
+        fields = [layer.receptive_field for layer in layers if layer.held == "maps"]
+        largest = max((max(field) for field in fields if field is not None), default=0)
+        side = max(LEAST_PX, math.ceil(FIELDS * largest / STEP_PX) * STEP_PX)
+        if len(fields) < len(layers) or None in fields or side >= min(self.seen[1:]):
+            return None
+        zero = torch.zeros(1, self.seen[0], side, side, device=self.model.device, dtype=self.model.dtype)
+        try:
+            with torch.no_grad():
+                run_to(self.model.module, zero, [layer.name for layer in layers])
+        except Exception:  # of any kind: networks check their input's size in many ways
+            return None
+        return side, side
+
+    def _bound(self, objectives: Sequence[Objective]) -> tuple[Network, list[str]]:
         """The network with the objectives of all targets."""
-        objectives = [as_objective(target, self.asked.layer) for target in self.targets]
         names = dict.fromkeys(name for o in objectives for name in o.layers)
         reads_output = names.pop(OUTPUT, 0) is None
         layers = {name: self.structure.find(name) for name in names}
@@ -94,8 +122,8 @@ class Setting:
         network = Network(self.model, layers, found, layout, reads_output=reads_output)
         return network, [one.name for one in found]
 
-    def first(self, generator: torch.Generator) -> torch.Tensor:
-        """The free variables of the first pictures."""
+    def first(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """The free variables of the first pictures, each drawn by a generator of its own."""
         n, start = len(self.targets), self.asked.start
         if self.given is not None:
             free = self.make.inverse(self.given.expand(n, -1, -1, -1))
@@ -103,10 +131,11 @@ class Setting:
             zero = torch.zeros(n, *self.canvas.shape, dtype=torch.float32, device=self.model.device)
             free = self.make.inverse(zero)
         else:
-            free = self.make.start(n, generator)
+            free = torch.cat([self.make.start(1, generator) for generator in generators])
             if start == "noise" and self.recipe.domain == "pixels":
-                drawn = torch.randn(free.shape, generator=generator, dtype=torch.float32, device="cpu")
-                free = NOISE * drawn.to(free)
+                shape = free.shape[1:]
+                drawn = [torch.randn(shape, generator=g, dtype=torch.float32, device="cpu") for g in generators]
+                free = NOISE * torch.stack(drawn).to(free)
         kind = torch.promote_types(self.model.dtype, torch.float32)
         return free.to(kind if self.recipe.domain == "pixels" else torch.float32).contiguous().clone()
 
@@ -120,29 +149,6 @@ class Setting:
         return found
 
 
-class _Film:
-    """Pictures on the way, evenly spread over the steps, for those who asked for frames or watch."""
-
-    def __init__(self, setting: Setting, watch: Watching | None, progress: Progress | None) -> None:
-        n_steps, n_frames = setting.recipe.n_steps, setting.asked.n_frames
-        self._model, self._watch, self._progress = setting.model, watch, progress
-        self._wanted = set(np.linspace(n_steps, 0, n_frames).round().astype(int).tolist())
-        self.frames: list[Array] = []
-
-    def take(self, ascent: Ascent) -> None:
-        """Before each step, and after the last."""
-        done, total = len(ascent.scores), ascent.recipe.n_steps
-        if self._progress and done:
-            self._progress(done, total)
-        if (done in self._wanted and done < total) or self._watch:
-            with torch.no_grad():
-                picture = self._model.to_pixels(ascent.pictures())[0]
-            if done in self._wanted and done < total:
-                self.frames.append(picture)
-            if self._watch:
-                self._watch(done, picture, float((ascent.scores[-1] if done else ascent.start)[0]))
-
-
 def made(
     model: Model, targets: Sequence[Any], asked: Asked, watch: Watching | None, progress: Progress | None
 ) -> list[Visualization]:
@@ -151,10 +157,11 @@ def made(
     _check_makes_pictures(model)
     with differentiable(model.module):
         setting = Setting(model, targets, asked)
-        film = _Film(setting, watch, progress)
+        film = Film(model, setting.recipe.n_steps, asked.n_frames, watch, progress)
         ascent, stopped, notes = _climbed(setting, film)
+        finished = _finished(ascent)
         found = [
-            _result(setting, ascent, film, i, started, [*stopped, *setting.notes(), *notes])
+            _result(setting, ascent, finished, film, i, started, [*stopped, *setting.notes(), *notes])
             for i in range(len(targets))
         ]
     judges = [model, *([asked.judge] if asked.judge else [])]
@@ -178,14 +185,18 @@ def _check_makes_pictures(model: Model) -> None:
         )
 
 
-def _climbed(setting: Setting, film: _Film) -> tuple[Ascent, list[str], list[str]]:
+def _drawing(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _climbed(setting: Setting, film: Film) -> tuple[Ascent, list[str], list[str]]:
     """The finished ascent, a note if it was interrupted, and notes on ascents that failed before."""
     recipe, notes = setting.recipe, list[str]()
     for n_left in range(RETRIES, -1, -1):
-        generator = torch.Generator().manual_seed(setting.asked.seed)
-        free = setting.first(generator)
+        generators = [_drawing(setting.asked.seed + i) for i in range(len(setting.targets))]
+        free = setting.first(generators)
         film.frames.clear()
-        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generator, setting.names)
+        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generators, setting.names)
         try:
             climb(ascent, film.take)
             why = "the score fell" if ascent.has_collapsed else ""
@@ -203,17 +214,30 @@ def _climbed(setting: Setting, film: _Film) -> tuple[Ascent, list[str], list[str
     return ascent, [], notes
 
 
+class _Finished(NamedTuple):
+    """The best pictures (B, C, H, W), what the network sees of them, their scores (B,), and notes."""
+
+    pictures: torch.Tensor
+    seen: torch.Tensor
+    scores: torch.Tensor
+    notes: list[str]
+
+
+def _finished(ascent: Ascent) -> _Finished:
+    with torch.no_grad():
+        pictures = ascent.pictures(ascent.best)
+        scores = ascent.whole_values(ascent.best)
+        return _Finished(pictures, ascent.whole(pictures), scores, ascent.strayed(scores))
+
+
 def _result(
-    setting: Setting, ascent: Ascent, film: _Film, i: int, started: float, notes: Sequence[str]
-) -> Visualization:
+    setting: Setting, ascent: Ascent, finished: _Finished, film: Film, i: int, started: float,
+    notes: Sequence[str],
+) -> Visualization:  # fmt: skip
     """The best picture of a target, with notes on how far to trust it."""
     model, asked, target = setting.model, setting.asked, setting.targets[i]
-    with torch.no_grad():
-        picture = ascent.pictures(ascent.best)[i : i + 1]
-        seen = ascent.whole(picture)
-        finals = ascent.whole_values(ascent.pictures(ascent.best))
-        strayed = ascent.strayed(finals)
-    scores = [*(float(one[i]) for one in ascent.scores), float(finals[i])]
+    picture, seen = finished.pictures[i : i + 1], finished.seen[i : i + 1]
+    scores = [*(float(one[i]) for one in ascent.scores), float(finished.scores[i])]
     rival = rival_of(model, seen, target) if is_one_class(model, target, asked.layer) else None
     image = model.to_pixels(picture)[0]
     frames = [*film.frames, image] if asked.n_frames else []
@@ -240,7 +264,7 @@ def _result(
         provenance=model.provenance(
             "visualize", parameters, started,
             measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
-            notes=(*notes, *strayed, *own),
+            notes=(*notes, *finished.notes, *own),
         ),
     )  # fmt: skip
 

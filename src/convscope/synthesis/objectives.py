@@ -18,9 +18,8 @@ from torch.nn import functional
 
 from ..checks import InputShape, as_number
 from ..errors import TargetError
-from ..execution import OUTPUT, hooks, run_to
-from ..execution.capture import watch
-from ..models import Layer, Model, as_maps
+from ..execution import OUTPUT
+from ..models import Layer, Model
 from ..targets import Target, describe, n_classes_of, resolve
 
 
@@ -47,10 +46,16 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Term:
-    """One term: the ``layer`` that it reads, or `OUTPUT`; ``bind`` gives its name and its value."""
+    """One term: the ``layer`` that it reads, or `OUTPUT`; ``bind`` gives its name and its value.
+
+    ``is_mean``: whether it is a mean over the places of a map of any size; ``compares``: whether it also reads the
+    other pictures of the batch.
+    """
 
     layer: str
     bind: Callable[[Place], tuple[str, Value]]
+    is_mean: bool = False
+    compares: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def class_score(target: Target) -> Objective:
 
 def layer(name: str) -> Objective:
     """The mean of the squared activations of a layer, as in DeepDream."""
-    return _of_maps(name, lambda maps: maps.flatten(1).square().mean(dim=1), "")
+    return _of_maps(name, lambda maps: maps.flatten(1).square().mean(dim=1), "", is_mean=True)
 
 
 def channel(name: str, index: int) -> Objective:
@@ -105,7 +110,7 @@ def channel(name: str, index: int) -> Objective:
     def value(maps: torch.Tensor) -> torch.Tensor:
         return maps[:, index].flatten(1).mean(dim=1)
 
-    return _of_maps(name, value, f"channel {index}", (index,))
+    return _of_maps(name, value, f"channel {index}", (index,), is_mean=True)
 
 
 def unit(name: str, index: int, row: int, column: int) -> Objective:
@@ -123,7 +128,9 @@ def direction(name: str, vector: Any, cosine_power: float = 0.0) -> Objective:
     A plain dot product also grows with what is long, whatever its direction; the cosine holds it to the direction
     (Olah et al., 2018: The building blocks of interpretability).
     """
-    return _of_maps(name, lambda maps: _along(maps, _column(vector, maps), cosine_power), "direction")
+    return _of_maps(
+        name, lambda maps: _along(maps, _column(vector, maps), cosine_power), "direction", is_mean=True
+    )
 
 
 def caricature(name: str, activations: Any, cosine_power: float = 1.0) -> Objective:
@@ -170,7 +177,7 @@ def diversity(name: str) -> Objective:
 
         return f"{name}, diversity", value
 
-    return _one(name, bind)
+    return _one(name, bind, compares=True)
 
 
 def as_objective(target: Any, layer_name: str | None) -> Objective:
@@ -201,12 +208,19 @@ def full(values: torch.Tensor) -> torch.Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _one(name: str, bind: Callable[[Place], tuple[str, Value]]) -> Objective:
-    return Objective(((1.0, Term(name, bind)),))
+def _one(
+    name: str, bind: Callable[[Place], tuple[str, Value]], *, is_mean: bool = False, compares: bool = False
+) -> Objective:
+    return Objective(((1.0, Term(name, bind, is_mean, compares)),))
 
 
 def _of_maps(
-    name: str, value: Callable[[torch.Tensor], torch.Tensor], what: str, place: tuple[int, ...] = ()
+    name: str,
+    value: Callable[[torch.Tensor], torch.Tensor],
+    what: str,
+    place: tuple[int, ...] = (),
+    *,
+    is_mean: bool = False,
 ) -> Objective:
     """An objective of one layer's maps; ``place`` must lie inside of them."""
 
@@ -220,7 +234,7 @@ def _of_maps(
             full(seen.layers[name][rows])
         )
 
-    return _one(name, bind)
+    return _one(name, bind, is_mean=is_mean)
 
 
 def _along(maps: torch.Tensor, wanted: torch.Tensor, power: float) -> torch.Tensor:
@@ -248,10 +262,14 @@ def _reference(activations: Any, maps: torch.Tensor) -> torch.Tensor:
 
 
 class Bound(NamedTuple):
-    """An objective of a network: its name, and the function from what was seen of one picture to (n_views,)."""
+    """An objective of a network: its name, and the function from what was seen of one picture to (n_views,).
+
+    ``compares``: whether it also reads the other pictures.
+    """
 
     name: str
     value: Value
+    compares: bool = False
 
 
 def bound(
@@ -267,18 +285,5 @@ def bound(
         return torch.stack([factor * one(seen, rows) for factor, _, one in parts]).sum(dim=0)
 
     names = [name if factor == 1 else f"{factor:g} x {name}" for factor, name, _ in parts]
-    return Bound(" + ".join(names).replace("+ -", "- "), value)
-
-
-def seen_by(model: Model, layers: Mapping[str, Layer], x: torch.Tensor, *, reads_output: bool) -> Seen:
-    """What a network gives for views x, as far as it is needed: it stops at the deepest layer."""
-    if not reads_output:
-        found = run_to(model.module, x, [layer.name for layer in layers.values()])
-        output = None
-    else:
-        found = {}
-        with hooks() as attached:
-            for one in layers.values():
-                attached.append(watch(model.module, one.name, lambda name, t: found.update({name: t.clone()})))
-            output = model.module(x)
-    return Seen({asked: as_maps(found[one.name], one) for asked, one in layers.items()}, output, len(x))
+    compares = any(term.compares for _, term in objective.terms)
+    return Bound(" + ".join(names).replace("+ -", "- "), value, compares)

@@ -17,7 +17,8 @@ from ..progress import Progress
 from ..results import Visualization
 from ..targets import Several, Target, describe
 from .evidence import agreement
-from .making import Asked, Watching, made
+from .film import Watching
+from .making import Asked, made
 from .objectives import Objective
 from .presets import PresetName, Recipe
 
@@ -68,7 +69,8 @@ def visualize(
             amplitude of each frequency fixed to that of photos; "crisp" has stronger contrast and finer detail;
             "plain" is the formula alone. Or a `Recipe` of one's own.
         size_px: side of the picture, or (height, width). By default the size to which the network's preprocessing
-            resizes; with "plain" that of its input.
+            resizes; for whole channels of early layers twice their receptive field, and at least 64; with "plain"
+            that of the network's input.
         n_steps: number of ascent steps, by default the preset's.
         l2: lambda, the weight of the penalty, by default the preset's: 1e-5 for "plain", 0 for the others.
         start: "zero", "noise", or an image; by default zero for "plain", and faint noise for the others.
@@ -140,8 +142,10 @@ def visualize_each(
 ) -> list[Visualization]:
     """A picture for each target, all in one batch: see `visualize`.
 
-    Cost: that of as many calls, less what each call costs before its first step. Memory grows with the number of
-    targets.
+    The i-th picture is that of ``visualize`` with the seed ``seed`` + i.
+
+    Cost: that of as many calls, less what each call costs beside its arithmetic: little for deep layers, most of
+    it for early ones, whose pictures are small.
     """
     return made(
         as_model(model), targets, Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed), None, progress
