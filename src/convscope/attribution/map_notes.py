@@ -10,7 +10,7 @@ import torch
 
 from ..results import Array
 
-# Times the rounding of a score, below which differences of scores say little in half precision, and nothing at all:
+# Times the rounding of a score, below which differences of scores say little in half precision, and nothing in any:
 # two scores of the same image differ by as much if only the order of sums does.
 _MANY_ROUNDINGS, _FEW_ROUNDINGS = 200, 8
 
@@ -109,6 +109,6 @@ def note_on_rounding(dtype: torch.dtype, scores: torch.Tensor, values: torch.Ten
             "values are rounding; run the network in float32 (module.float())"
         )
     return (
-        f"scores up to {score[t]:.3g} differ by at most {most:.1g}, which is their rounding in {name}: nothing was "
-        "found beyond rounding, whatever the colors show"
+        f"scores up to {score[t]:.3g} differ by at most {most:.1g}, which is their rounding in {name}: nothing "
+        "was found beyond rounding, whatever the colors show"
     )
