@@ -10,7 +10,7 @@ import torch
 
 from ..results import Array
 
-# Times the rounding of a score, below which differences of scores say little in half precision, and nothing in any:
+# Times the rounding of a score, below which differences say little in half precision, and nothing in any:
 # two scores of the same image differ by as much if only the order of sums does.
 _MANY_ROUNDINGS, _FEW_ROUNDINGS = 200, 8
 
