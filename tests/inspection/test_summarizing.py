@@ -72,7 +72,8 @@ def test_a_dict_is_told_with_its_entries() -> None:
 # By the kind of network: the facts that a stranger needs.
 TOLD: dict[str, dict[str, str]] = {
     '`target="up"`': {
-        "output": "a single score, for one class or against it, or a value",
+        "output": "a single score, for one class or against it, read as a logit; if this is a value, say "
+        "regression=True",
         "target": 'the score; for a value "up", "down" or Towards(value)',
     },
     "signals (N, C, L)": {

@@ -45,21 +45,24 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
     return output
 
 
-def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
+def class_names(labels: Sequence[str] | None, n_classes: int, noun: str = "class") -> tuple[str, ...]:
     """The labels, or "class 0", "class 1", ...; `ModelError` if their number is not the network's.
+
+    The ``noun`` is "value" for a network that returns values.
 
     Labels () stand for a network without a classifier.
     """
     if labels is None:
-        return tuple(f"class {i}" for i in range(n_classes))
+        return tuple(f"{noun} {i}" for i in range(n_classes))
     if not labels:
         raise ModelError(
             f"the network has no classifier: its output is a feature vector of {n_classes} numbers. Use embed or "
             "neighbors, or give as target SimilarTo(image) or a callable that computes N scores from the output"
         )
     if len(labels) != n_classes:
-        one = "; a single score belongs to a single class: give one label" if n_classes == 1 else ""
-        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes{one}")
+        one = f"; a single score belongs to a single {noun}: give one label" if n_classes == 1 else ""
+        nouns = {"class": "classes"}.get(noun, f"{noun}s")
+        raise ModelError(f"{len(labels)} labels for a network with {n_classes} {nouns}{one}")
     return tuple(labels)
 
 
