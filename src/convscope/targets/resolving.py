@@ -95,14 +95,15 @@ def resolve(
         return _of_output(target, output, labels, n_batch, score, normalization, size)
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
-    every = class_names(labels, n_classes, "value" if normalization == "values" else "class")
+    noun = "value" if normalization == "values" else "class"
+    every = class_names(labels, n_classes, noun)
     chosen = _one_each(target, output, n_batch, positions, n_images)
     contrasts = [one for one in chosen if isinstance(one, Contrast)]
     if len(contrasts) not in (0, len(chosen)):
         raise TargetError("the list mixes contrasts and plain classes; give only one kind")
     classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
-    indices = [find_class(one, n_classes, labels) for one in classes]
-    others = [find_class(one.against, n_classes, labels) for one in contrasts]
+    indices = [find_class(one, n_classes, labels, noun) for one in classes]
+    others = [find_class(one.against, n_classes, labels, noun) for one in contrasts]
     normalization = normalization or ("softmax" if n_classes > 1 else "sigmoid")
     return Targets(
         torch.tensor(indices, device="cpu"),
