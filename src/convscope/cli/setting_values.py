@@ -141,6 +141,9 @@ KEYS = {
     "multilabel": Key(
         "--multilabel", bool, flag, "An image may show several classes, each with a probability of its own."
     ),
+    "regression": Key(
+        "--regression", bool, flag, "What it returns are values, such as an age, named by the labels; not classes."
+    ),
     "output": Key("--model-output", str, text, "Where the class scores are in what it returns, such as logits."),
     "device": Key("--device", str, text, "cuda, mps or cpu; by default the first that is available."),
     "trust_pickle": Key(

@@ -21,6 +21,7 @@ from .file_kinds import kind_of
 from .huggingface import from_folder
 from .importing import from_code
 from .model import Model
+from .predicting import check_meaning
 from .stated import Stated, settled
 
 # The command line reads both from this source, before torch is imported.
@@ -39,6 +40,7 @@ def load_model(
     std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
     multilabel: bool | None = None,
+    regression: bool | None = None,
     output: str | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
@@ -60,6 +62,7 @@ def load_model(
             network does not state them or its own do not apply; a note says which were replaced.
         labels: class names in order, if the network's own do not apply.
         multilabel: whether an image may show several classes, see `Model`, if the network does not say so itself.
+        regression: whether its outputs are values, not class scores, see `Model`, likewise.
         output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a file to run code: a pickled model always does, TorchScript and an exported program
@@ -74,6 +77,7 @@ def load_model(
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
+    check_meaning(multilabel, regression)
     source, _, architecture = str(name).partition(":")
     stated: Stated | None = None
     # Outside inference mode, so that gradients can pass through the weights later; seeded in a fork of the random
@@ -105,8 +109,9 @@ def load_model(
     model.notes += notes
     if labels is not None:
         model.labels = tuple(labels)
-    if multilabel is not None:
-        model.multilabel = multilabel
+    if multilabel is not None or regression is not None:
+        model.multilabel = bool(model.multilabel and not regression if multilabel is None else multilabel)
+        model.regression = bool(model.regression and not multilabel if regression is None else regression)
     if output is not None:
         model = model.choosing(output)
     move(model.module, device if device is not None else best_device())

@@ -24,7 +24,7 @@ from .channels_last import torch_module
 from .inputs import Batch, Inputs
 from .layers import Layer, Structure, first_convolution
 from .origin import provenance_of
-from .predicting import prediction_of
+from .predicting import check_meaning, normalization_of, prediction_of
 from .preprocessing import Preprocessing, shown_pixels
 from .several_inputs import Packing, SeveralInputs, are_tensors
 from .stated import settled
@@ -46,6 +46,7 @@ class Model:
         preprocessing: all three at once, with resizing and cropping; those given by themselves replace its own.
         multilabel: whether an image may show several classes, each with a probability by its own sigmoid, not by a
             softmax over all. A softmax or sigmoid inside the network is detected.
+        regression: whether the outputs are values in a unit of their own, named by ``labels``, not class scores.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
         inputs: of a network with several: tensors by the names of forward's parameters, or in their order, with a
@@ -56,7 +57,7 @@ class Model:
 
     Raises:
         ParameterError: of input_size, mean and std only some are given, or they do not match each other; inputs
-            that the network does not take.
+            that the network does not take; outputs that are said to be both labels and values.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -76,6 +77,7 @@ class Model:
         *,
         preprocessing: Preprocessing | None = None,
         multilabel: bool = False,
+        regression: bool = False,
         name: str | None = None,
         device: str | torch.device | None = None,
         inputs: Any = None,
@@ -90,7 +92,8 @@ class Model:
         # Notes are on the model's origin, for all results.
         self.preprocessing, self.notes = settled(self.name, preprocessing, input_size, mean, std)
         self.labels = None if labels is None else tuple(labels)
-        self.multilabel = multilabel
+        check_meaning(multilabel, regression)
+        self.multilabel, self.regression = multilabel, regression
         self.several = None if inputs is None else SeveralInputs.of(self.network, inputs, forward)
         # Of several inputs, those that the module is a function of.
         self.explained: tuple[str, ...] = () if self.several is None else (self.several.main,)
@@ -159,11 +162,8 @@ class Model:
 
     @checks_arguments
     def normalization(self, shape: InputShape, n_classes: int) -> Normalization:
-        """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W)."""
-        ends_in = self._known(shape).ends_in
-        if ends_in:
-            return "exp" if ends_in == "log_softmax" else "none"
-        return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
+        """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W); "values" do not."""
+        return normalization_of(self._known(shape).ends_in, n_classes, self.multilabel, self.regression)
 
     @checks_arguments
     def input_shape(self, input_size: Sides | None = None) -> InputShape:

@@ -3,7 +3,7 @@
 from .base import Array, Result
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters, Visualization
-from .predictions import Normalization, Prediction, probabilities
+from .predictions import Normalization, Prediction, Ranked, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
@@ -30,6 +30,7 @@ __all__ = [
     "Prediction",
     "Projection",
     "Provenance",
+    "Ranked",
     "Remark",
     "Result",
     "Retrieval",

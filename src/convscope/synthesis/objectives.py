@@ -76,8 +76,9 @@ def class_score(
         label = resolve(best, output, model.labels).names[0]
         return Rival(label, score, own, target_score, has_logits=normalization == "softmax")
 
-    is_class = chosen.indices is not None and chosen.against is None and not model.multilabel
-    return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if is_class else None)
+    is_class = chosen.indices is not None and chosen.against is None
+    has_rivals = is_class and not (model.multilabel or model.regression)
+    return Objective(chosen.names[0], lambda x: _full(chosen.of(run(x), 1)[0, 0]), rival if has_rivals else None)
 
 
 def activation(model: Model, layer: Layer, target: ObjectiveTarget, layout: torch.memory_format) -> Objective:

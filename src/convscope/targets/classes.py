@@ -15,6 +15,7 @@ from ..texts import counted
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
 OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
+_PLURALS = {"class": "classes", "value": "values"}
 
 
 def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
@@ -45,21 +46,23 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
     return output
 
 
-def class_names(labels: Sequence[str] | None, n_classes: int) -> tuple[str, ...]:
+def class_names(labels: Sequence[str] | None, n_classes: int, noun: str = "class") -> tuple[str, ...]:
     """The labels, or "class 0", "class 1", ...; `ModelError` if their number is not the network's.
+
+    The ``noun`` is "value" for a network that returns values.
 
     Labels () stand for a network without a classifier.
     """
     if labels is None:
-        return tuple(f"class {i}" for i in range(n_classes))
+        return tuple(f"{noun} {i}" for i in range(n_classes))
     if not labels:
         raise ModelError(
             f"the network has no classifier: its output is a feature vector of {n_classes} numbers. Use embed or "
             "neighbors, or give as target SimilarTo(image) or a callable that computes N scores from the output"
         )
     if len(labels) != n_classes:
-        one = "; a single score belongs to a single class: give one label" if n_classes == 1 else ""
-        raise ModelError(f"{len(labels)} labels for a network with {n_classes} classes{one}")
+        one = f"; a single score belongs to a single {noun}: give one label" if n_classes == 1 else ""
+        raise ModelError(f"{len(labels)} labels for a network with {n_classes} {_PLURALS[noun]}{one}")
     return tuple(labels)
 
 
@@ -78,10 +81,10 @@ def by_name(labels: Sequence[str]) -> dict[str, list[int]]:
     return parts | whole
 
 
-def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None) -> int:
+def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] | None, noun: str = "class") -> int:
     """The index of one class, given by index, by label, or by one of a label's comma-separated names.
 
-    ``n_classes`` is None if unknown.
+    ``n_classes`` is None if unknown; ``noun`` as in `class_names`.
     """
     if isinstance(target, bool | np.bool_):
         raise TargetError(f"target={target}: expected a class index or a label")
@@ -93,7 +96,9 @@ def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] |
         raise TargetError(f"target={target!r}: expected a class index or a label") from None
     if index != target or index < 0 or (n_classes is not None and index >= n_classes):
         there_are = (
-            "classes are 0, 1, ..." if n_classes is None else f"the network has classes 0 to {n_classes - 1}"
+            "classes are 0, 1, ..."
+            if n_classes is None
+            else f"the network has {_PLURALS[noun]} 0 to {n_classes - 1}"
         )
         raise TargetError(f"target={target}: {there_are}")
     return index
