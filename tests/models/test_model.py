@@ -95,11 +95,11 @@ def test_the_number_of_labels_has_to_be_that_of_the_classes() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"input_size": (8, 8)},
+        {"input_size": ()},
         {"mean": [0.5]},
         {"input_size": (8, 8), "mean": [0.5]},
         {"mean": [0.5], "std": [0.5]},
-        {"input_size": 8, "mean": [0.5], "std": [0.5]},
+        {"input_size": 8.5, "mean": [0.5], "std": [0.5]},
         {"input_size": (8, 8), "mean": 0.5, "std": 0.5},
         {"input_size": (8, 8, 3), "mean": [0.5], "std": [0.5]},
         {"input_size": (0, 8), "mean": [0.5], "std": [0.5]},
@@ -110,6 +110,18 @@ def test_the_number_of_labels_has_to_be_that_of_the_classes() -> None:
 def test_half_a_preprocessing_is_an_error(options: dict[str, object]) -> None:
     with pytest.raises(ParameterError):
         Model(linear(1), **options)
+
+
+def test_a_size_alone_is_enough_for_tensors_and_names_the_sides_that_a_network_has() -> None:
+    for conv, pool, size in ((nn.Conv1d, nn.AdaptiveAvgPool1d, (8,)), (nn.Conv3d, nn.AdaptiveAvgPool3d, (8,) * 3)):
+        net = nn.Sequential(conv(2, 4, 3), pool(1), nn.Flatten(), nn.Linear(4, 2))
+        for given in (8, size):
+            assert Model(net, input_size=given).input_shape() == Model(net).input_shape(given) == (2, *size)
+        assert Model(net, input_size=size).predict(torch.zeros(1, 2, *size)).scores.shape == (1, 2)
+        with pytest.raises(
+            ParameterError, match=r"\(length,\)" if len(size) == 1 else r"\(depth, height, width\)"
+        ):
+            Model(net).layers()
 
 
 @pytest.mark.parametrize("odd", [None, "resnet18", 3, lambda x: x, nn.Linear])

@@ -198,8 +198,12 @@ def first_convolution(module: nn.Module) -> nn.Conv2d | nn.Conv1d | nn.Conv3d | 
     return next((m for kind in CONVOLUTIONS for m in modules if isinstance(m, kind)), None)
 
 
-def sides_of(module: nn.Module, size: Sides) -> Sides:
-    """A size (height, width) as it is for pictures; a square one as the length of a signal, or a cube."""
+def n_sides_of(module: nn.Module) -> int:
+    """How many sides an input has by the first convolution: 1 of signals, 2 of pictures, 3 of volumes."""
     first = first_convolution(module)
-    n_sides = 2 if first is None else len(first.kernel_size)
-    return size if n_sides == 2 or len(set(size)) > 1 else size[:1] * n_sides
+    return 2 if first is None else len(first.kernel_size)
+
+
+def sides_of(module: nn.Module, size: int | Sides) -> Sides:
+    """A size of an input: one number as the length of a signal, a square picture or a cube; sides as they are."""
+    return (size,) * n_sides_of(module) if isinstance(size, int) else tuple(size)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import InputShape, Sides
+from ..checks import SIDES, InputShape, Sides
 from ..errors import ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of
@@ -22,7 +22,7 @@ from ..results import Array, Normalization, Prediction, Provenance, Summary
 from .adapted import Call, Choose, adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
-from .layers import Layer, Structure, first_convolution
+from .layers import Layer, Structure, first_convolution, n_sides_of, sides_of
 from .origin import provenance_of
 from .predicting import prediction_of
 from .preprocessing import Preprocessing, shown_pixels
@@ -39,8 +39,8 @@ class Model:
     Args:
         module: any ``nn.Module``, or Keras 3 model with the torch backend, from (N, C, H, W), (N, C, L) or
             (N, C, D, H, W) to class scores (N, K); see ``inputs``, ``output`` and ``forward`` for others.
-        input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
-            center. Without input_size, mean and std, only preprocessed tensors are accepted.
+        input_size: (height, width) of its input in pixels, to which images are resized and cropped at the center.
+            Without mean and std only preprocessed tensors are accepted, also of (length,) or (depth, height, width).
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order; () for a network whose output is a feature vector.
         preprocessing: all three at once, with resizing and cropping; those given by themselves replace its own.
@@ -55,8 +55,7 @@ class Model:
         forward: a function (module, x) -> output that runs the network; x is the dict or tuple of all ``inputs``.
 
     Raises:
-        ParameterError: of input_size, mean and std only some are given, or they do not match each other; inputs
-            that the network does not take.
+        ParameterError: mean or std without the other two, or not matching; inputs that the network does not take.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -69,7 +68,7 @@ class Model:
     def __init__(
         self,
         module: nn.Module,
-        input_size: tuple[int, int] | None = None,
+        input_size: int | Sides | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         labels: Sequence[str] | None = None,
@@ -88,7 +87,8 @@ class Model:
             move(self.network, device)
         self.name = name or type(module).__name__
         # Notes are on the model's origin, for all results.
-        self.preprocessing, self.notes = settled(self.name, preprocessing, input_size, mean, std)
+        size = self.known_size = None if input_size is None else sides_of(self.network, input_size)
+        self.preprocessing, self.notes = settled(self.name, preprocessing, size, mean, std)
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self.several = None if inputs is None else SeveralInputs.of(self.network, inputs, forward)
@@ -126,10 +126,10 @@ class Model:
         return getattr(self.module, "image_channels", None) if first is None else first.in_channels
 
     @checks_arguments
-    def layers(self, input_size: Sides | None = None) -> list[Layer]:
+    def layers(self, input_size: int | Sides | None = None) -> list[Layer]:
         """Every layer whose output is a feature map or a vector, in running order; found on noise, and cached.
 
-        ``input_size`` is needed only if the model has no preprocessing.
+        ``input_size`` is needed only if the model does not know it.
         """
         return list(self.structure(self.input_shape(input_size)).layers)
 
@@ -169,15 +169,16 @@ class Model:
         return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
 
     @checks_arguments
-    def input_shape(self, input_size: Sides | None = None) -> InputShape:
+    def input_shape(self, input_size: int | Sides | None = None) -> InputShape:
         """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
-        size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
+        size = input_size or (self.preprocessing.input_size if self.preprocessing else self.known_size)
         if size is None:
-            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
-        return (self.n_channels or 3, *size)
+            sides = SIDES[n_sides_of(self.module)][0]
+            raise ParameterError(f"the input size of this network is not known: give `input_size`, {sides}")
+        return (self.n_channels or 3, *sides_of(self.module, size))
 
     @checks_arguments
-    def summary(self, input_size: Sides | None = None, *, progress: Progress | None = None) -> Summary:
+    def summary(self, input_size: int | Sides | None = None, *, progress: Progress | None = None) -> Summary:
         """Layers, what was detected, and which methods fit, tried on noise in some 30 passes; see `Summary`."""
         summarized = importlib.import_module("convscope.inspection").summarized  # above this room, as methods are
         return summarized(self, self.input_shape(input_size), progress)  # type: ignore[no-any-return]
