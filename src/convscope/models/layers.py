@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from ..checks import Sides
-from ..errors import LayerError, ModelError
+from ..checks import SIDES, Sides
+from ..errors import LayerError, ModelError, ParameterError
 from ..execution.capture import OUTPUT
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv1d, nn.Conv3d)
@@ -204,6 +204,9 @@ def n_sides_of(module: nn.Module) -> int:
     return 2 if first is None else len(first.kernel_size)
 
 
-def sides_of(module: nn.Module, size: int | Sides) -> Sides:
+def sides_of(module: nn.Module, size: int | Sides | None) -> Sides:
     """A size of an input: one number as the length of a signal, a square picture or a cube; sides as they are."""
+    if size is None:
+        sides, _ = SIDES[n_sides_of(module)]
+        raise ParameterError(f"the input size of this network is not known: give `input_size`, {sides}")
     return (size,) * n_sides_of(module) if isinstance(size, int) else tuple(size)

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import SIDES, InputShape, Sides
-from ..errors import ParameterError
+from ..checks import InputShape, Sides
 from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of
 from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
@@ -40,7 +39,7 @@ class Model:
         module: any ``nn.Module``, or Keras 3 model with the torch backend, from (N, C, H, W), (N, C, L) or
             (N, C, D, H, W) to class scores (N, K); see ``inputs``, ``output`` and ``forward`` for others.
         input_size: (height, width) of its input in pixels, to which images are resized and cropped at the center.
-            Without mean and std only preprocessed tensors are accepted, also of (length,) or (depth, height, width).
+            Without mean and std, preprocessed tensors alone are accepted, also (length,), (depth, height, width).
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order; () for a network whose output is a feature vector.
         preprocessing: all three at once, with resizing and cropping; those given by themselves replace its own.
@@ -171,11 +170,8 @@ class Model:
     @checks_arguments
     def input_shape(self, input_size: int | Sides | None = None) -> InputShape:
         """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
-        size = input_size or (self.preprocessing.input_size if self.preprocessing else self.known_size)
-        if size is None:
-            sides = SIDES[n_sides_of(self.module)][0]
-            raise ParameterError(f"the input size of this network is not known: give `input_size`, {sides}")
-        return (self.n_channels or 3, *sides_of(self.module, size))
+        own = self.preprocessing.input_size if self.preprocessing else self.known_size
+        return (self.n_channels or 3, *sides_of(self.module, input_size or own))
 
     @checks_arguments
     def summary(self, input_size: int | Sides | None = None, *, progress: Progress | None = None) -> Summary:
@@ -186,7 +182,7 @@ class Model:
     def inputs(self, images: Any) -> Inputs:
         """The images of a call, see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed."""
         refuse_where_it_cannot_run(self.module)
-        return Inputs(images, None if self.packing else self.preprocessing)
+        return Inputs(images, None if self.packing else self.preprocessing, n_sides_of(self.module))
 
     @checks_arguments
     def around(self, network: nn.Module) -> Model:
