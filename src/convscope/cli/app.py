@@ -26,7 +26,7 @@ from .console import (
     staged_progress,
     table,
 )
-from .inspecting import as_data, print_origins, print_summary, summary_of
+from .inspecting import as_data, print_origins, print_summary
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
 from .options import AsJson, Images, Target, check_collection, checked, chosen_images, chosen_target
 from .ranking_text import in_words, table_of
@@ -251,7 +251,7 @@ def inspect(
     methods take by default. Methods are tried on noise, which takes about 30 passes of the network.
     """
     with progress_bar("inspect", "methods") as step:
-        found = summary_of(model, step)
+        found = model().summary(progress=step)
     if as_json:
         print_json(as_data(found, model.settings))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -10,12 +11,17 @@ import numpy as np
 import torch
 
 from ..errors import ModelError, TargetError
-from ..execution.output_parts import listed, scores_in
+from ..execution.output_parts import are_dicts_of_images, entries_of, listed, scores_in
 from ..texts import counted
+from .segmentations import is_of_instances
 
 # From the network's output for M inputs (one per image, or variants of a single image) to scores (M,).
 OutputScores: TypeAlias = Callable[[Any], torch.Tensor]
 _PLURALS = {"class": "classes", "value": "values"}
+
+
+_FOR_BOXES = "For a detector, give a Detection as target (`detections` lists those of an image). "
+_FOR_MAPS = "For a segmentation, give Region(class) or Region.at((row, column)) as target. "
 
 
 def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
@@ -25,10 +31,12 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
     """
     output = scores_in(returned)
     if output is None:
+        kind = type(returned).__name__
+        article = "an" if kind[:1] in "AEIOUaeiou" else "a"
         raise ModelError(
-            f"the network returns a {type(returned).__name__} in which nothing shows where the class scores "
-            f"(N, K) are; it holds {listed(returned)}. Name them, as in Model(network, output='logits'), or "
-            "give a callable as target, for a detector a Detection, for segmentation a Region"
+            f"the network returns {article} {kind} in which nothing shows where the class scores (N, K) are; it "
+            f"holds {listed(returned)}. {_targets_for(returned)}Name them, as in Model(network, output='logits'), "
+            "or give a callable as target"
         )
     if not output.is_floating_point():
         raise ModelError(f"the network returns {output.dtype}, not class scores in floating point; wrap it")
@@ -36,14 +44,22 @@ def class_scores(returned: object, n_batch: int | None = None) -> torch.Tensor:
         output = output[:, None]
     if output.ndim != 2:
         raise ModelError(
-            f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K); "
-            "for a detector, give a Detection as target (`detections` lists those of an image); for anything "
-            "else, a callable that computes N scores from it, or Model(network, output=CALLABLE) for class scores"
+            f"the network returns a tensor of shape {tuple(output.shape)}, not class scores (N, K). "
+            f"{_targets_for(returned) or _FOR_BOXES}For anything else, give a callable that computes N scores "
+            "from it, or Model(network, output=CALLABLE) for class scores"
         )
     if n_batch is not None and len(output) != n_batch:
         rows, images = counted(len(output), "row"), counted(n_batch, "image")
         raise ModelError(f"the network returns {rows} of scores for {images}")
     return output
+
+
+def _targets_for(returned: object) -> str:
+    """A sentence on the targets for segmentation maps or detections, where an output seems to hold some."""
+    if are_dicts_of_images(returned, {"boxes", "labels", "scores"}):
+        return f"{_FOR_BOXES}{_FOR_MAPS if is_of_instances(returned) else ''}"
+    maps = [part for _, part in entries_of(returned) if isinstance(part, torch.Tensor) and part.ndim == 4]
+    return _FOR_MAPS if maps else ""
 
 
 def class_names(labels: Sequence[str] | None, n_classes: int, noun: str = "class") -> tuple[str, ...]:
@@ -104,7 +120,18 @@ def find_class(target: int | str, n_classes: int | None, labels: Sequence[str] |
     return index
 
 
+_NUMBER = r"-?[\d.]+"
+_PLACE = re.compile(rf"(?P<name>.+) at \(?(?P<numbers>{_NUMBER}(?:, ?{_NUMBER}|(?:, ?{_NUMBER}){{3}}))\)?")
+
+
 def _find_label(target: str, labels: Sequence[str] | None) -> int:
+    if (place := _PLACE.fullmatch(target)) and target not in (labels or ()):
+        name, numbers = place["name"], place["numbers"]
+        what = f"{'Region.at' if numbers.count(',') == 1 else 'Detection'}(({numbers}), {name!r})"
+        raise TargetError(
+            f"target={target!r}: a string names a class alone; a box of a detector is a Detection, a pixel of a "
+            f"segmentation Region.at, here {what}"
+        )
     if not labels:
         raise TargetError(f"target={target!r}: this network has no labels; give a class index")
     wanted = target.strip().casefold()
