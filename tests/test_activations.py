@@ -28,7 +28,7 @@ def test_filters_of_a_grouped_convolution_have_the_channels_of_one_group() -> No
     assert filters(nn.Conv2d(4, 8, 3, groups=2)).values.shape == (8, 2, 3, 3)
 
 
-@pytest.mark.parametrize(("layer", "says"), [("1", "is a ReLU, not a convolution"), ("x", "'x' does not exist")])
+@pytest.mark.parametrize(("layer", "says"), [("1", "is a ReLU, not a Conv2d"), ("x", "'x' does not exist")])
 def test_filters_of_what_is_no_convolution_are_an_error(tiny: Model, layer: str, says: str) -> None:
     with pytest.raises(LayerError, match=f"{says}; convolutions: 0, 3"):
         filters(tiny, layer=layer)
@@ -37,6 +37,15 @@ def test_filters_of_what_is_no_convolution_are_an_error(tiny: Model, layer: str,
 def test_a_network_without_convolutions_has_no_filters() -> None:
     with pytest.raises(LayerError, match="no convolution"):
         filters(nn.Linear(3, 2))
+
+
+def test_filters_are_those_of_pictures_which_a_network_for_signals_is_told() -> None:
+    net = nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(LayerError, match=r"of a Conv2d, and .* has none; its first convolution, '0', is a Conv1d"):
+        filters(net)
+    both = nn.Sequential(nn.Conv1d(2, 4, 5), nn.Conv2d(1, 2, 3))
+    with pytest.raises(LayerError, match="layer '0' is a Conv1d, not a Conv2d; convolutions: 1"):
+        filters(both, layer="0")
 
 
 def test_feature_maps_are_what_a_plain_hook_sees(lite0: Model, cat: np.ndarray) -> None:

@@ -13,27 +13,27 @@ from .arguments import checks_arguments
 from .checks import InputShape
 from .errors import LayerError
 from .execution import evaluating, run_to
-from .models import Layer, Model, as_maps, as_model
+from .models import CONVOLUTIONS, Layer, Model, as_maps, as_model
 from .progress import Progress
 from .results import Array, FeatureMaps, Filters
 
 
 @checks_arguments
 def filters(model: Model | nn.Module, *, layer: str | None = None) -> Filters:
-    """The weights of a convolution.
+    """The weights of a two-dimensional convolution.
 
     In the first layer a filter is a small image of what it responds to: edges, colors, gratings. Deeper filters
     have one plane for each input channel and are hard to read; look at `feature_maps` instead.
 
     Args:
         model: a `Model` or a module.
-        layer: name of a convolution; by default the first one.
+        layer: name of a two-dimensional convolution; by default the first one.
 
     Returns:
         `Filters` with values (O, I, kH, kW), the raw weights; I is the number of input channels per group.
 
     Raises:
-        LayerError: there is no such layer, or it is not a convolution.
+        LayerError: there is no such layer, or it is not such a convolution.
 
     Cost: no forward pass.
 
@@ -45,16 +45,28 @@ def filters(model: Model | nn.Module, *, layer: str | None = None) -> Filters:
     model = as_model(model)
     convolutions = {name: m for name, m in model.module.named_modules() if isinstance(m, nn.Conv2d)}
     if not convolutions:
-        raise LayerError(f"{model.name} has no convolution, so there are no filters to show")
+        raise LayerError(_without_filters(model))
     name = next(iter(convolutions)) if layer is None else layer
     if name not in convolutions:
         known = dict(model.module.named_modules())
-        what = f"is a {type(known[name]).__name__}, not a convolution" if name in known else "does not exist"
+        what = f"is a {type(known[name]).__name__}, not a Conv2d" if name in known else "does not exist"
         raise LayerError(f"layer {name!r} {what}; convolutions: {', '.join(list(convolutions)[:12])}")
     return Filters(
         values=convolutions[name].weight.detach().float().cpu().numpy().copy(),
         layer=name,
         provenance=model.provenance("filters", {"layer": name}, started),
+    )
+
+
+def _without_filters(model: Model) -> str:
+    """Why there are no filters of a network, and what it has in their place."""
+    others = [(name, m) for name, m in model.module.named_modules() if isinstance(m, CONVOLUTIONS)]
+    if not others:
+        return f"{model.name} has no convolution, so there are no filters to show"
+    name, first = others[0]
+    return (
+        f"filters are pictures of the weights of a Conv2d, and {model.name} has none; its first convolution, "
+        f"{name!r}, is a {type(first).__name__}: read its weight, or look at feature_maps"
     )
 
 

@@ -80,7 +80,7 @@ CASES: list[tuple[str, int, str]] = [
     ("saliency {photo} --model shape_net.py:biuld", 1, "shape_net.py; did you mean build?"),
     ("saliency {photo} --model shap_net:build", 1, "'shap_net:build' (did you mean 'shape_net:build'?)"),
     ("saliency {photo} --model broken_net:build", 1, "cannot be imported: SyntaxError: "),
-    ("saliency {photo} --input-size 3x", 1, "error: --input-size 3x: expected pixels of the network's input"),
+    ("saliency {photo} --input-size 3x", 1, "error: --input-size 3x: expected sides of the network's input"),
     ("saliency {photo} --mean a", 1, "error: --mean a: expected a number for each channel"),
     ("saliency {photo} --labels no.txt", 1, "error: no.txt: no such file"),
     ("saliency {photo} --model hf:vit", 1, "error: vit: no such folder; 'hf:FOLDER' takes one on this machine"),

@@ -141,3 +141,33 @@ def test_one_number_is_the_size_of_all_sides_of_a_signal_or_a_volume(folder: Pat
     assert done.exit_code == 0, done.output
     assert told in done.stdout
     assert "lime, lrp: needs pictures (N, C, H, W)" in " ".join(done.stdout.split())
+
+
+def test_values_are_shown_as_values(folder: Path) -> None:
+    (folder / "own_shape_net.py").write_text(CODE.replace("nn.Linear(4, 2)", "nn.Linear(4, 1)"))
+    state = torch.load(folder / "best.pt")["state_dict"]
+    state["fc.weight"], state["fc.bias"] = torch.full((1, 4), 10.0), torch.tensor([2.5])
+    torch.save(state, folder / "best.pt")
+    described = SETTINGS.replace('["dark", "bright"]', '["age"]')
+    (folder / "convscope.toml").write_text(described)
+    assert "say regression=True" in typed("predict bright.png").stderr
+    (folder / "convscope.toml").write_text(described + "regression = true\n")
+    # By hand: in each of 4 channels, the ReLU of the gray of the pixel (the middle of the kernel) plus 1.
+    value = 4 * 10 * ((220 / 255 - 0.5) / 0.25 + 1) + 2.5
+    told = json.loads(typed("predict bright.png --json").stdout)["bright.png"]
+    assert told == [{"label": "age", "index": 0, "probability": None, "score": pytest.approx(value, rel=1e-5)}]
+    done = typed("predict bright.png")
+    assert f"{value:.4g}" in done.stdout
+    assert "age (0)" in done.stdout
+    assert "%" not in done.stdout
+    assert "probability" not in done.stdout
+    lines = [" ".join(line.split()) for line in typed("inspect").stdout.split("\n")]
+    assert any(line.startswith("output 1 value") for line in lines)
+    assert "regression True (convscope.toml)" in lines
+    done = typed("report bright.png --method occlusion --output page.html")
+    assert done.exit_code == 0, done.output
+    assert f"bright.png: age {value:.4g}" in done.stdout
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert f"<td>{value:.4g}" in page
+    assert "raises the explained value" in page
+    assert " %</td>" not in page

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from convscope import Contrast, Detection, ImageError
+from convscope import Contrast, Detection, ImageError, Region
 from convscope.cli.app import app
 from convscope.cli.options import chosen_target, preprocessed
 
@@ -70,6 +70,13 @@ def test_targets(text: str | None, target: object) -> None:
     assert chosen_target(text) == target
 
 
+def test_two_numbers_are_a_pixel_of_a_segmentation() -> None:
+    region = chosen_target("red square at 4,12")
+    assert isinstance(region, Region)
+    assert (region.target, region.point) == ("red square", (4, 12))
+    assert chosen_target("red square at -4,12") == "red square at -4,12"
+
+
 def test_a_detection_is_listed_and_explained(folder: Path) -> None:
     done = typed("detections", "a square.png", "-m", "odd_kinds.py:OneBox", *OPTIONS.split())
     assert done.exit_code == 0, done.output
@@ -103,7 +110,7 @@ def test_an_array_is_what_the_network_takes(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "tensors (N, 1, 48) are taken" in " ".join(done.stdout.split())
     done = typed("predict", "a square.png", "-m", "odd_kinds.py:signal", "--device", "cpu")
-    assert "give --input-size, --mean and --std, or a .npy file with a preprocessed tensor" in done.stderr
+    assert "takes signals (N, C, L), and was given what is read as pictures: give a .npy file with" in done.stderr
 
 
 def test_an_array_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ FLAGS = {
         ("k=0: expected a whole number, or None", "--k 0: expected a whole number"),
         ("give a class, a callable, or a layer", "give a class, or a layer"),
         ("shuffled=True", "shuffled=True"),
+        (
+            "k=2; return convscope.Model(net, weights=(1, 2), k=f(3)), or k=3",
+            "--k 2; return convscope.Model(net, weights=(1, 2), k=f(3)), or --k 3",
+        ),
         ("widen `k`, or `kk`", "widen --k, or `kk`"),
     ],
 )

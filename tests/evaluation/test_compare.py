@@ -30,6 +30,7 @@ from convscope import (
     saliency,
 )
 from convscope.evaluation import CURVES
+from convscope.evaluation.entries import entries_of
 from convscope.evaluation.intervals import is_better
 from convscope.evaluation.standings import standings_of, verdict_of
 from convscope.models import Model
@@ -51,6 +52,11 @@ FAIR = [0.3, 0.31, 0.3, 0.29]
 
 
 # The verdict
+
+
+def test_layers_are_for_methods_that_look_at_one() -> None:
+    with pytest.raises(ParameterError, match=r"none of the methods \(occlusion\) looks at a layer; .*grad_cam"):
+        entries_of(["occlusion"], ["0"], {})
 
 
 def test_one_image_gives_no_verdict() -> None:

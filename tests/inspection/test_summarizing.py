@@ -72,7 +72,8 @@ def test_a_dict_is_told_with_its_entries() -> None:
 # By the kind of network: the facts that a stranger needs.
 TOLD: dict[str, dict[str, str]] = {
     '`target="up"`': {
-        "output": "a single score, for one class or against it, or a value",
+        "output": "a single score, for one class or against it, read as a logit; if this is a value, say "
+        "regression=True",
         "target": 'the score; for a value "up", "down" or Towards(value)',
     },
     "signals (N, C, L)": {
@@ -159,3 +160,18 @@ def test_it_is_saved_and_read_back(tiny: Model, tmp_path: Path) -> None:
     assert isinstance(again, Summary)
     assert again.text() == found.text()
     assert again.rows == found.rows
+
+
+@pytest.mark.parametrize(
+    ("n_values", "output", "target"),
+    [
+        (1, "1 value", 'the value, "up"; or "down" or Towards(value)'),
+        (2, "2 values", "give an index or a label, which is up for that value, or Towards(value, column=...)"),
+    ],
+)
+def test_values_are_told_as_values(n_values: int, output: str, target: str) -> None:
+    found = facts(Model(tiny_network(n_classes=n_values), regression=True))
+    assert found["output"] == output
+    assert found["scores"] == "values in a unit of their own, as regression=True says; they have no probabilities"
+    assert found["labels"] == "none: values are named by their index"
+    assert found["target"] == target

@@ -88,7 +88,9 @@ def test_a_program_for_one_image_runs_image_by_image(tmp_path: Path) -> None:
     model = load_model(written(tmp_path / "one.pt2", net(), X[:1], any_number=False), device="cpu")
     found = model.predict(X)
     assert_allclose(found.scores, net()(X).detach().numpy(), rtol=1e-5, atol=1e-6)
-    assert any("one image at a time" in note for note in found.provenance.notes)
+    assert any(
+        "one image at a time (it was exported for a batch of one" in note for note in found.provenance.notes
+    )
 
 
 def test_a_program_for_several_images_is_refused(tmp_path: Path) -> None:

@@ -486,3 +486,11 @@ def test_without_transformers_the_error_says_what_to_install(vit: Path, monkeypa
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModelError, match=r"pip install 'convscope\[hf\]'"):
         load_model(f"hf:{vit}")
+
+
+def test_a_folder_says_whether_it_returns_values(tmp_path: Path) -> None:
+    net = strong(CLASSIFIERS["vit"]())
+    net.config.problem_type = "regression"
+    assert loaded(net, tmp_path).regression
+    by_caller = load_model(f"hf:{tmp_path}", multilabel=True, device="cpu")
+    assert (by_caller.multilabel, by_caller.regression) == (True, False)

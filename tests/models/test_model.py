@@ -52,6 +52,43 @@ def test_a_timm_module_brings_its_own_preprocessing() -> None:
     assert as_model(model) is model
 
 
+@pytest.mark.slow
+def test_a_timm_module_says_for_which_size_it_was_made() -> None:
+    import timm
+
+    model = as_model(timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=2, depth=1))
+    assert model.preprocessing is not None
+    assert (model.n_channels, model.preprocessing.input_size, model.preprocessing.resize_px[0]) == (
+        3,
+        (64, 64),
+        71,
+    )
+
+
+class _WithMeta(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, image: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
+        return self.fc(image.mean((2, 3)) + meta)
+
+
+def test_what_a_network_takes_is_said_where_it_was_given_something_else() -> None:
+    x = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(
+        ModelError, match=r"several inputs: give Model\(net, inputs=\{'image': ..., 'meta': ...\}\)"
+    ):
+        Model(_WithMeta()).predict(x)
+    with pytest.raises(ImageError, match=r"\['image', 'meta'\] are several .* give Model\(net, inputs="):
+        Model(_WithMeta()).predict({"image": x, "meta": x[:, :, 0, 0]})
+    with pytest.raises(ModelError, match=r"has 1 channel, as mean and std have values; .* takes 3 channels"):
+        Model(nn.Sequential(nn.Conv2d(3, 2, 3)), (8, 8), [0.45], [0.2]).layers()
+    signals = Model(nn.Sequential(nn.Conv1d(1, 2, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()))
+    with pytest.raises(ImageError, match=r"signals \(N, C, L\), .* tensor: torch.from_numpy\(array\)"):
+        signals.predict(np.zeros((1, 1, 8), np.float32))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_networks_of_another_precision_run_and_results_are_float32(dtype: torch.dtype) -> None:
     x = torch.randn(2, 3, 8, 8)
@@ -95,11 +132,11 @@ def test_the_number_of_labels_has_to_be_that_of_the_classes() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"input_size": (8, 8)},
+        {"input_size": ()},
         {"mean": [0.5]},
         {"input_size": (8, 8), "mean": [0.5]},
         {"mean": [0.5], "std": [0.5]},
-        {"input_size": 8, "mean": [0.5], "std": [0.5]},
+        {"input_size": 8.5, "mean": [0.5], "std": [0.5]},
         {"input_size": (8, 8), "mean": 0.5, "std": 0.5},
         {"input_size": (8, 8, 3), "mean": [0.5], "std": [0.5]},
         {"input_size": (0, 8), "mean": [0.5], "std": [0.5]},
@@ -110,6 +147,18 @@ def test_the_number_of_labels_has_to_be_that_of_the_classes() -> None:
 def test_half_a_preprocessing_is_an_error(options: dict[str, object]) -> None:
     with pytest.raises(ParameterError):
         Model(linear(1), **options)
+
+
+def test_a_size_alone_is_enough_for_tensors_and_names_the_sides_that_a_network_has() -> None:
+    for conv, pool, size in ((nn.Conv1d, nn.AdaptiveAvgPool1d, (8,)), (nn.Conv3d, nn.AdaptiveAvgPool3d, (8,) * 3)):
+        net = nn.Sequential(conv(2, 4, 3), pool(1), nn.Flatten(), nn.Linear(4, 2))
+        for given in (8, size):
+            assert Model(net, input_size=given).input_shape() == Model(net).input_shape(given) == (2, *size)
+        assert Model(net, input_size=size).predict(torch.zeros(1, 2, *size)).scores.shape == (1, 2)
+        with pytest.raises(
+            ParameterError, match=r"\(length,\)" if len(size) == 1 else r"\(depth, height, width\)"
+        ):
+            Model(net).layers()
 
 
 @pytest.mark.parametrize("odd", [None, "resnet18", 3, lambda x: x, nn.Linear])

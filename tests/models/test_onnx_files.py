@@ -74,6 +74,13 @@ def test_layers_have_the_names_of_tensors(file: Path) -> None:
     assert_allclose(cs.embed(model, X).vectors, net[:8](X).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_the_shape_in_the_file_is_the_input_size(tmp_path: Path) -> None:
+    model = load_model(written(tmp_path / "plain.onnx", linear_graph()), device="cpu")
+    assert model.preprocessing is None  # the file says nothing of mean and std
+    assert model.input_shape() == (3, 4, 4)
+    assert model.layers()
+
+
 def test_modules_that_give_something_else_are_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_modules.Clip, "forward", lambda self, x: x + 0.01)
     model = load_model(file, device="cpu")

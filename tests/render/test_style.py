@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope.render.style import decimal, drawable, short_label, short_name
+from convscope.render.style import decimal, drawable, fold, short_label, short_name
 
 
 def test_a_score_that_rounds_to_zero_has_no_sign() -> None:
@@ -23,3 +23,19 @@ def test_names_are_cut_and_made_drawable() -> None:
 
 def test_a_contrast_keeps_both_of_its_classes() -> None:
     assert short_label("tabby, tabby cat rather than lynx, catamount") == "tabby rather than lynx"
+
+
+def test_the_place_of_a_part_of_a_segmentation_map_stays_and_only_its_class_loses_synonyms() -> None:
+    for name in ("square at row 48, column 48", "car, where it is seen", "road in a region"):
+        assert short_label(name) == name
+    assert short_label("tabby, tabby cat at row 4, column 80") == "tabby at row 4, column 80"
+    assert short_label("tabby, tabby cat at (1, 2, 30, 40)") == "tabby"
+    assert short_label("square at row 48, column 48", 12) == "square"  # no room, and no half of a place
+
+
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
+    for width in range(20, 60):
+        lines = fold("grad_cam(target=cat) on net, 0.12 s. Above 95 % of 4 px each", width).split("\n")
+        assert all(len(line) <= width for line in lines)
+        assert not any(line.split(" ")[0].strip(".,") in {"s", "%", "px"} for line in lines)
+    assert fold("2 seconds, 3 s", 60) == "2 seconds, 3 s"

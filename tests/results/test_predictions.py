@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.render.results import provenance
@@ -28,3 +30,11 @@ def test_the_highest_classes_come_first_and_ties_in_their_own_order() -> None:
     assert len(prediction([[0, 1]]).top(9)[0]) == 2
     with pytest.raises(ParameterError, match="k=0"):
         prediction([[0, 1]]).top(0)
+
+
+def test_values_are_drawn_as_numbers_without_bars() -> None:
+    found = replace(prediction([[12.5, 5e6]]), normalization="values")
+    ax = found.plot()
+    assert {"12.5", "5e+06"} <= {text.get_text() for text in ax.texts}
+    assert not any("%" in text.get_text() or "score" in text.get_text() for text in ax.texts)
+    assert {bar.get_width() for bar in ax.patches} == {1}  # the lines under them

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,38 @@ def test_class_scores_are_a_matrix() -> None:
     for bad in ((OUTPUT, OUTPUT), {"a": OUTPUT, "b": OUTPUT}, OUTPUT[None], OUTPUT.int(), [OUTPUT], None):
         with pytest.raises(ModelError, match="class scores"):
             class_scores(bad)
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (
+            torch.zeros(2, 3, 4, 4),
+            r"give Region\(class\) or Region.at\(\(row, column\)\) as target\. For anything",
+        ),
+        (OrderedDict(out=torch.zeros(2, 3, 4, 4)), r"returns an OrderedDict .* give Region\(class\)"),
+        (
+            [dict.fromkeys(("boxes", "labels", "scores"), OUTPUT)],
+            r"give a Detection as target \(`detections` lists",
+        ),
+    ],
+)
+def test_maps_and_boxes_are_told_the_targets_that_they_have(returned: object, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        class_scores(returned)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("cross at 10,10,30,30", r"here Detection\(\(10,10,30,30\), 'cross'\)"),
+        ("tabby at 4, 8", r"here Region.at\(\(4, 8\), 'tabby'\)"),
+        ("tabby at 4, 8, 9", "no class has the label"),
+    ],
+)
+def test_a_place_in_a_label_names_the_target_that_has_one(target: str, says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        find_class(target, 2, ["tabby", "cross"])
 
 
 @pytest.mark.parametrize("name", ["logits", "cls_logits", "out"])

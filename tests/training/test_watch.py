@@ -34,6 +34,7 @@ from convscope import (
     occlusion,
     visualize,
 )
+from convscope.errors import NotPicturesError
 from convscope.models import Model
 from convscope.outputs import GENERATOR
 from convscope.training import kept_moments as moments
@@ -160,8 +161,7 @@ def test_the_strip_holds_what_the_methods_find_at_each_moment(
     ]
     one = Attribution.load(tmp_path / "w" / "step-00000003" / "maps")
     np.testing.assert_array_equal(one.values, strip.maps[1])
-    with Image.open(tmp_path / "w" / "step-00000003" / "class-1" / "picture.png") as picture:
-        assert picture.width > 100
+    assert not [*(tmp_path / "w").glob("step-*/*/picture.png")]  # drawing them took most of a look's time
     assert strip.provenance.parameters["method"] == "grad_cam"
     back = TrainingStrip.load(strip.save(tmp_path / "saved"))
     np.testing.assert_array_equal(back.maps, strip.maps)
@@ -294,10 +294,14 @@ def test_a_kill_in_the_middle_of_a_look_leaves_the_moments_before_it(x: torch.Te
     script = f"""
         import os, signal, torch
         from convscope import Watch, Filters
+        from convscope.results import files
         from tests.conftest import tiny_network
         watch = Watch(tiny_network(), torch.load({str(tmp_path / "x.pt")!r}), {str(tmp_path / "w")!r}, every=1)
         watch.step(0); watch.step(1)
-        Filters.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write = files.write
+        def killed(one, folder):
+            os.kill(os.getpid(), signal.SIGKILL) if isinstance(one, Filters) else write(one, folder)
+        files.write = killed
         watch.step(2)
     """
     root = str(Path(__file__).parents[2])
@@ -426,6 +430,52 @@ def test_too_many_images_and_no_moment_are_said(tiny: Model, tmp_path: Path) -> 
     assert repr(watch) == f"Watch(1 image by grad_cam, 0 moments in {tmp_path / 'w'})"
     with pytest.raises(OutputError, match="holds no moment yet"):
         watch.strip()
+
+
+@pytest.mark.parametrize("sides", [(40,), (6, 8, 8)], ids=["signals", "volumes"])
+def test_signals_and_volumes_are_refused_at_once(sides: tuple[int, ...], tmp_path: Path) -> None:
+    conv, pool = {1: (nn.Conv1d, nn.AdaptiveAvgPool1d), 3: (nn.Conv3d, nn.AdaptiveAvgPool3d)}[len(sides)]
+    net = nn.Sequential(conv(2, 4, 3), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(NotPicturesError, match=r"of images \(H, W\), .*: for signals and volumes, call grad_cam"):
+        Watch(net, torch.randn(1, 2, *sides), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+class WithMeta(nn.Module):
+    """A network of an image and three numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.head = nn.Linear(4 + 3, 2)
+
+    def forward(self, image: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.cat([self.features(image).mean(dim=(2, 3)), meta], dim=1))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_several_inputs_the_image_is_watched_with_its_own_row_of_others(
+    x: torch.Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(4)
+    meta = torch.randn(2, 3)
+    model = Model(WithMeta(), inputs={"image": x[:1], "meta": meta[:1]})
+    watch = Watch(model, {"image": x, "meta": meta}, tmp_path / "w", every=1, target=1)
+    given = meta.clone()
+    meta.zero_()  # the watch has its own
+    assert watch.step(0)
+    strip = watch.strip()
+    with torch.no_grad():
+        np.testing.assert_allclose(strip.scores[0], model.network(x, given)[:, 1].numpy(), rtol=1e-5)
+    for n in range(2):
+        alone = grad_cam(model, {"image": x[n : n + 1], "meta": given[n : n + 1]}, target=1)
+        np.testing.assert_array_equal(strip.maps[0, n], alone.values[0])
+    inputs = {"image": x[:1], "meta": given[:1]}
+    with pytest.raises(NotPicturesError, match=r"saliency explains image, meta together.*'grad_cam'"):
+        Watch(model, inputs, tmp_path / "other", method="saliency")
+    many = {"image": x[:1].expand(17, -1, -1, -1), "meta": given[:1].expand(17, -1)}
+    with pytest.raises(ParameterError, match="images: 17; at most 16"):
+        Watch(model, many, tmp_path / "other")
 
 
 # TensorBoard

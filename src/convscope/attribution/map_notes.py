@@ -10,7 +10,9 @@ import torch
 
 from ..results import Array
 
-_MANY_ROUNDINGS = 200  # times the rounding of a score: smaller differences of scores are hardly to be trusted
+# Times the rounding of a score, below which differences say little in half precision, and nothing in any:
+# two scores of the same image differ by as much if only the order of sums does.
+_MANY_ROUNDINGS, _FEW_ROUNDINGS = 200, 8
 
 
 def notes_on_inputs(explained: Sequence[str], of: Iterable[str]) -> list[str]:
@@ -84,15 +86,29 @@ def completeness_errors(values: torch.Tensor, change: torch.Tensor) -> list[floa
 
 
 def note_on_rounding(dtype: torch.dtype, scores: torch.Tensor, values: torch.Tensor) -> str | None:
-    """A note where differences of scores are hardly larger than the rounding of a score in half precision."""
-    if dtype not in (torch.float16, torch.bfloat16):
+    """A note where differences of scores are hardly larger than the rounding of a score.
+
+    Args:
+        dtype: of the network.
+        scores: (T,) or (M, T), that of each target, or all that were compared.
+        values: (M, T), the differences.
+    """
+    n_targets = values.shape[-1]
+    score = scores.detach().double().cpu().reshape(-1, n_targets).abs().amax(dim=0)
+    rounding = torch.finfo(dtype).eps * score
+    largest = values.detach().double().cpu().abs().amax(dim=0)
+    is_half = dtype in (torch.float16, torch.bfloat16)
+    within = (largest > 0) & (largest < (_MANY_ROUNDINGS if is_half else _FEW_ROUNDINGS) * rounding)
+    if not within.any():
         return None
-    rounding = torch.finfo(dtype).eps * float(scores.abs().max())
-    largest = float(values.abs().max())
-    if not 0 < largest < _MANY_ROUNDINGS * rounding:
-        return None
-    name = str(dtype).removeprefix("torch.")
+    t = int(within.int().argmax())  # the first of them
+    name, most = str(dtype).removeprefix("torch."), float(largest[t])
+    if is_half:
+        return (
+            f"scores in {name} are rounded to about {rounding[t]:.1g}, and the largest value is {most:.1g}: small "
+            "values are rounding; run the network in float32 (module.float())"
+        )
     return (
-        f"scores in {name} are rounded to about {rounding:.1g}, and the largest value is {largest:.1g}: small "
-        "values are rounding; run the network in float32 (module.float())"
+        f"scores up to {score[t]:.3g} differ by at most {most:.1g}, which is their rounding in {name}: nothing "
+        "was found beyond rounding, whatever the colors show"
     )

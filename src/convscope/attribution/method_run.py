@@ -248,9 +248,9 @@ class Run:
         """Record how far maps (T, ..., H, W) are from adding up to the ``change`` (T, ...) of the score."""
         self.measured.setdefault("completeness_error", []).extend(completeness_errors(values, change))
 
-    def note_on_rounding(self, image: ScoredImage, values: torch.Tensor) -> None:
-        """Note where values, differences of scores, are hardly larger than the rounding of a score."""
-        note = note_on_rounding(self.model.dtype, image.scores, values)
+    def note_on_rounding(self, scores: torch.Tensor, values: torch.Tensor) -> None:
+        """Note where values (M, T), differences of ``scores`` (T,) or (M, T), are hardly larger than rounding."""
+        note = note_on_rounding(self.model.dtype, scores, values)
         self.note(*([note] if note else []))
 
     @contextmanager

@@ -69,7 +69,7 @@ class Occluder:
     def remark(self, image: ScoredImage, masks: Masks, drops: torch.Tensor) -> None:
         """Note where drops (M, T) are rounding, or where their sign depends on the baseline."""
         self._check_signs(image, masks, drops)
-        self._run.note_on_rounding(image, drops)
+        self._run.note_on_rounding(image.scores, drops)
 
 
 def _sign_check(run: Run, baseline: Baseline, seed: int) -> Callable[[ScoredImage, Masks, torch.Tensor], None]:

@@ -124,7 +124,7 @@ def rise(
         scores = image.score_variants(n_masks, variants)
         finite(scores.flatten(), [image.name] * scores.numel())
         rises = scores - scores[0]  # so that those of a constant score are exactly zero
-        run.note_on_rounding(image, rises)
+        run.note_on_rounding(scores, rises)
         mean_scores.extend(scores.mean(dim=0).tolist())
         return _weighted_sum(rises - rises.mean(dim=0), masks) / (n_masks * keep)
 

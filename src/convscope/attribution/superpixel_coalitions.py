@@ -43,7 +43,7 @@ def superpixel_maps(
         coalitions = coalitions_of(int(numbered.max()) + 1)
         run.steps.each = len(coalitions)
         values = values_of(coalitions, score_coalitions(image, numbered, hide(image.x), coalitions))
-        run.note_on_rounding(image, values)
+        run.note_on_rounding(image.scores, values.T)
         return values[:, numbered]
 
     return run.by_image(maps_of)

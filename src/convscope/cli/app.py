@@ -26,9 +26,10 @@ from .console import (
     staged_progress,
     table,
 )
-from .inspecting import as_data, print_origins, print_summary, summary_of
+from .inspecting import as_data, print_origins, print_summary
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
 from .options import AsJson, Images, Target, check_collection, checked, chosen_images, chosen_target
+from .ranking_text import in_words, table_of
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -142,8 +143,8 @@ def report(
             overwrite=overwrite,
         )
     prediction = model().predict(looked_at[:IMAGES])
-    for name, ranked in zip(prediction.names, prediction.top(2), strict=True):
-        found = " or ".join(f"{r.label} ({r.probability:.0%})" for r in ranked)
+    for name, ranked in zip(prediction.names, prediction.top(5 if prediction.are_values else 2), strict=True):
+        found = in_words(ranked, are_values=prediction.are_values)
         out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
     out.print(f"report written to {escape(str(written))}", soft_wrap=True)
     notes(prediction.provenance)
@@ -155,10 +156,10 @@ def report(
 def predict(
     model: Network,
     images: Images,
-    top: Annotated[int, typer.Option(min=1, help="Classes to show for each image.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Classes, or values, to show for each image.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """The highest classes of each image, with probability and score."""
+    """The highest classes of each image, with probability and score; or its values."""
     looked_at = chosen_images(images)
     network = model()
     with progress_bar("predict") as step:
@@ -170,9 +171,7 @@ def predict(
         )
     for name, rows in zip(prediction.names, ranked, strict=True):
         if not as_json:
-            out.print(table(name, ("probability", "score", "class"), [
-                (f"{r.probability:.1%}", f"{r.score:.2f}", f"{r.label} ({r.index})") for r in rows
-            ]))  # fmt: skip
+            out.print(table_of(name, rows, are_values=prediction.are_values))
     notes(prediction.provenance)
 
 
@@ -262,7 +261,7 @@ def inspect(
     methods take by default. Methods are tried on noise, which takes about 30 passes of the network.
     """
     with progress_bar("inspect", "methods") as step:
-        found = summary_of(model, step)
+        found = model().summary(progress=step)
     if as_json:
         print_json(as_data(found, model.settings))
         return

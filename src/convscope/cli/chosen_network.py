@@ -40,15 +40,12 @@ class Network:
 
     def __call__(self) -> Any:
         if self._model is None:
-            self._model = self.load()
+            self._model = self._load()
         return self._model
 
-    def load(self, *, sized: bool = True) -> Any:
-        """Load it; not ``sized``: without an input size, which some networks have nowhere to keep."""
+    def _load(self) -> Any:
         self._announce()
         given = {key: value for key, (value, _) in self.settings.by_key.items()}
-        if not sized:
-            given.pop("input_size")
         source, random = given.pop("source"), given.pop("random_weights", False)
         from convscope.models import load_model
 

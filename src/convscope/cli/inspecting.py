@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from .chosen_network import Network
 from .console import escape, out
 from .phrasing import for_terminal
 from .setting_values import KEYS
 from .settings import Settings
 
 _LONGEST = 50  # characters of a value
-
-
-def summary_of(model: Network, progress: Callable[[int, int], None]) -> Any:
-    """The summary, for the input size that was given, which suffices even where the preprocessing is not known."""
-    given = model.settings
-    is_sized = given["input_size"] is not None
-    without_pixels = is_sized and given["mean"] is None and given["std"] is None
-    network = model.load(sized=not without_pixels)
-    from convscope.models import sides_of
-
-    size = sides_of(network.module, given["input_size"]) if is_sized else None
-    return network.summary(size, progress=progress)
 
 
 def print_summary(found: Any, *, every: bool) -> None:

@@ -43,7 +43,9 @@ Collection: TypeAlias = Annotated[
     str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
 ]
 _NUMBER = r"\s*-?\d+(?:\.\d*)?\s*"
-_DETECTION = re.compile(rf"(?P<name>.+?)\s+at\s+\(?(?P<box>{_NUMBER}(?:,{_NUMBER}){{3}})\)?\s*", re.IGNORECASE)
+_PLACE = re.compile(
+    rf"(?P<name>.+?)\s+at\s+\(?(?P<place>{_NUMBER}(?:,{_NUMBER}|(?:,{_NUMBER}){{3}}))\)?\s*", re.IGNORECASE
+)
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -107,12 +109,17 @@ def preprocessed(file: Path) -> Any:
 def chosen_target(text: str | None) -> Any:
     """What is typed as a target; None for the predicted class.
 
-    An index, (channel, row, column), a label, "A rather than B", or a detection, "A at LEFT,TOP,RIGHT,BOTTOM".
+    An index, (channel, row, column), a label, "A rather than B", a detection, "A at LEFT,TOP,RIGHT,BOTTOM", or
+    what is seen at a pixel of a segmentation, "A at ROW,COLUMN".
     """
-    if text is not None and (found := _DETECTION.fullmatch(text)):
-        from convscope.targets import Detection
+    if text is not None and (found := _PLACE.fullmatch(text)):
+        from convscope.targets import Detection, Region
 
-        return Detection([float(side) for side in found["box"].split(",")], _class(found["name"]))
+        sides, name = [float(side) for side in found["place"].split(",")], _class(found["name"])
+        if len(sides) == 4:
+            return Detection(sides, name)
+        if all(side == int(side) >= 0 for side in sides):
+            return Region.at((int(sides[0]), int(sides[1])), name)
     if text is not None and len(names := re.split(r"\s+rather than\s+", text, flags=re.IGNORECASE)) == 2:
         from convscope.targets import Contrast
 

@@ -13,9 +13,9 @@ from typer.models import ArgumentInfo, OptionInfo
 _SIDES = "32, or 32,16 for height and width"
 # Options whose docstrings offer what only Python can give. One name means the same in every command.
 HELP = {
-    "target": 'Class index or label, "A rather than B" for the difference of two classes, or "A at '
-    'LEFT,TOP,RIGHT,BOTTOM" for a box of a detector; by default the class that the network predicts. Give it once '
-    "for all images, or once for each.",
+    "target": 'Class index or label, "A rather than B" for the difference of two classes, "A at '
+    'LEFT,TOP,RIGHT,BOTTOM" for a box of a detector, or "A at ROW,COLUMN" for a region of a segmentation; by '
+    "default the class that the network predicts. Give it once for all images, or once for each.",
     "baseline": 'What stands for "nothing to see": mean, blur, noise, black, white, an image file, or a number '
     "from 0 (black) to 1 (white).",
     "shape": "What hides a part of the image: a rectangle, an ellipse inscribed in the window, or superpixels "
@@ -38,10 +38,13 @@ _SPOKEN = {
     "Model(network, output='logits')": "--model-output logits",
     "give a Detection as target (`detections` lists": 'give --target "CLASS at LEFT,TOP,RIGHT,BOTTOM" (`convscope '
     "detections` lists",
-    "a callable that computes N scores from it, or Model(network, output=CALLABLE) for class scores": "have your "
-    "own code return convscope.Model(network, output=CALLABLE), with a function to class scores",
+    "give Region(class) or Region.at((row, column)) as target": 'give --target "CLASS at ROW,COLUMN"',
+    "give a callable that computes N scores from it, or Model(network, output=CALLABLE) for class scores": "have "
+    "your own code return convscope.Model(network, output=CALLABLE), with a function to class scores",
+    ", or give a callable as target": "",
     " to load_model or Model, or pass a preprocessed tensor (N, C, H, W)": ", or a .npy file with a preprocessed "
     "tensor (N, C, H, W)",
+    "pass a preprocessed tensor": "give a .npy file with a preprocessed tensor",
     "input_size=(H, W), mean=[...] and std=[...]": "--input-size, --mean and --std",
     "prune(confirmed=True)": "--prune --yes",
     "summary.text(every=True)": "--all",
@@ -50,6 +53,8 @@ _SPOKEN = {
     ", a callable, or a layer": ", or a layer",
     ", or None": "",  # what None stands for is said by leaving the option out
 }
+
+_CALL = re.compile(r"(\b[A-Za-z_][\w.]*\((?:[^()]|\([^()]*\))*\))")  # of Python, which stays as it is
 
 
 def help_text(name: str, docstring: str) -> str:
@@ -98,6 +103,11 @@ def for_terminal(message: str, flags: Mapping[str, str]) -> str:
         message = message.replace(python, spoken)
     message = re.sub(r"\bload_model\(([^()]*)\)", _as_network, message)
     message = re.sub(r"(?<![\w.])(\w+)\(store(?:, ([^()]*))?\)", _as_command, message)
+    return "".join(part if at % 2 else _in_options(part, flags) for at, part in enumerate(_CALL.split(message)))
+
+
+def _in_options(message: str, flags: Mapping[str, str]) -> str:
+    """Text without calls of Python, with options in place of arguments."""
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True)) or "(?!)"
     message = re.sub(f"`({names})`", lambda found: flags[found[1]], message)
     given = r"=(?P<value>'[^']*'|[^\s,;:)`]*)"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checks import as_count, as_number, shown
+from ..checks import SIDES, as_count, as_number, shown
 from ..errors import ModelError, ParameterError
 from ..user_code import place_of
 from .networks import DEFAULT_MODEL, HUGGING_FACE, SUFFIXES
@@ -60,18 +60,19 @@ def file(given: Given) -> Path:
     return path
 
 
-def size(given: Given) -> tuple[int, int]:
-    """(height, width) in pixels from 224, "64,48", "64x48" or [64, 48]; one number for both."""
+def size(given: Given) -> int | tuple[int, ...]:
+    """Sides from 224, "64,48", "64x48" or [64, 48], one to three of them; one number, which is all, as it is."""
     value = given.value
     parts = value.replace("x", ",").split(",") if isinstance(value, str) else value
     sides = parts if isinstance(parts, list) else [parts]
     try:
-        numbers = [as_count(int(side) if isinstance(side, str) else side, "input_size") for side in sides]
-        height, width = numbers if len(numbers) == 2 else numbers * 2
+        numbers = tuple(as_count(int(side) if isinstance(side, str) else side, "input_size") for side in sides)
     except (TypeError, ValueError, ParameterError):
-        form = "64,48" if isinstance(value, str) else "[64, 48]"
-        raise given.unfit(f"pixels of the network's input, 224 or {form} (height, width)") from None
-    return height, width
+        numbers = ()
+    if len(numbers) not in SIDES:
+        forms = ("64,48", "16,64,48") if isinstance(value, str) else ("[64, 48]", "[16, 64, 48]")
+        raise given.unfit(f"sides of the network's input, 224, {forms[0]} (height, width) or {forms[1]}")
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def numbers(given: Given) -> tuple[float, ...]:
@@ -134,12 +135,17 @@ KEYS = {
         "--weights", Path, file, "File with your own weights (a state dict): .pt, .pth or .safetensors."
     ),
     "random_weights": Key("--random-weights", bool, flag, "Do not load the published weights."),
-    "input_size": Key("--input-size", str, size, "Size of its input in pixels: 224, or 64,48 (height, width)."),
+    "input_size": Key(
+        "--input-size", str, size, "Size of its input: 224, 64,48 (height, width), or 16,64,48 of a volume."
+    ),
     "mean": Key("--mean", str, numbers, "Mean of each channel, for pixels from 0 to 1: 0.485,0.456,0.406."),
     "std": Key("--std", str, numbers, "Standard deviation of each channel, likewise: 0.229,0.224,0.225."),
     "labels": Key("--labels", Path, labels, "Text file with one class name per line."),
     "multilabel": Key(
         "--multilabel", bool, flag, "An image may show several classes, each with a probability of its own."
+    ),
+    "regression": Key(
+        "--regression", bool, flag, "What it returns are values, such as an age, named by the labels; not classes."
     ),
     "output": Key("--model-output", str, text, "Where the class scores are in what it returns, such as logits."),
     "device": Key("--device", str, text, "cuda, mps or cpu; by default the first that is available."),

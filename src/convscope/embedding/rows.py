@@ -76,7 +76,7 @@ def _without_bad_vectors(
 
 def _predictions(features: Features | None, labels: Sequence[str]) -> tuple[list[str] | None, list[float] | None]:
     """Name and probability of the best class of each image, where the network gives class scores."""
-    if features is None or features.scores is None:
+    if features is None or features.scores is None or features.normalization == "values":
         return None, None
     best = features.scores.argmax(axis=1)
     found = probabilities(features.scores, features.normalization).max(axis=1)

@@ -28,9 +28,11 @@ def entries_of(
         return [Entry(key, key, options.get(key, {})) for key in keys]
     if methods in ("all", ["all"]):
         keys = [key for key in keys if looks_at_a_layer(key)]
-    if not layers or not any(map(looks_at_a_layer, keys)):
+    if not layers:
+        raise ParameterError("layers: expected at least one")
+    if not any(map(looks_at_a_layer, keys)):
         every = ", ".join(key for key in ATTRIBUTIONS if looks_at_a_layer(key))
-        raise ParameterError(f"layers: expected at least one, for a method that looks at a layer ({every})")
+        raise ParameterError(f"layers: none of the methods ({', '.join(keys)}) looks at a layer; {every} do")
     found = []
     for key in keys:
         given = options.get(key, {})

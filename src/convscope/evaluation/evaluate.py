@@ -65,7 +65,8 @@ def evaluate(
         regions: where the target is, for pointing and localization: masks (N, H, W) of booleans, or boxes
             (N, 4): left, top, right, bottom in pixels of the network's input.
         n_steps: steps of each deletion and insertion curve.
-        score: "probability", the default for classes, or "logit", the only one for other targets.
+        score: "probability", the default for classes, or "logit", the only one for values and other
+            targets.
         seed: of the random map, of ties between equal values, of the noise of ROAD and of max-sensitivity.
         progress: called with (scores done, scores in all).
 
@@ -103,7 +104,7 @@ def evaluate(
         model,
         images,
         target=target,
-        score=score or default_score(target, model.labels),
+        score=score or default_score(target, model),
         gradients="none",
         progress=progress,
     )
@@ -175,9 +176,10 @@ def check_call(target: Target, regions: Any, measures: Sequence[str] | None, n_s
         raise ParameterError("target: expected one for each image; evaluate the targets of Several one by one")
 
 
-def default_score(target: Target, labels: Sequence[str] | None) -> Score:
-    """Probabilities if the target is a class; other targets have scores of their own."""
-    return "probability" if is_of_classes(directed(target, labels)) else "logit"
+def default_score(target: Target, model: Model) -> Score:
+    """Probabilities if the target is a class; values and other targets have scores of their own."""
+    is_of_class = not model.regression and is_of_classes(directed(target, model.labels))
+    return "probability" if is_of_class else "logit"
 
 
 def _by_name(attributions: Any) -> dict[str, GivenMaps]:

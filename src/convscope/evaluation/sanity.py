@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..arguments import checks_arguments
@@ -18,7 +19,7 @@ from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import CHANGED, Array, Attribution, Provenance, SanityCheck
-from ..targets import find_class
+from ..targets import default_of_values, find_class
 from .map_similarity import have_changed, similarity, verdict_on
 from .shuffled_weights import each_shuffled, in_order, stages_of
 
@@ -174,6 +175,8 @@ def _class_asked(model: Model, image: Any, target: Any) -> tuple[int, int]:
     if len(prediction.names) != 1:
         raise ParameterError(f"sanity_check looks at one image; {len(prediction.names)} were given")
     n_classes = prediction.scores.shape[1]
+    if target is None and model.regression:
+        default_of_values(torch.from_numpy(prediction.scores))  # an error unless there is one value
     if target is None:
         return int(prediction.scores[0].argmax()), n_classes
     if isinstance(target, np.integer):

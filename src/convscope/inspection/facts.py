@@ -24,6 +24,7 @@ _ENDS = {
     "sigmoid": "ends in a sigmoid: scores are probabilities",
     "log_softmax": "ends in a log-softmax: scores are logarithms of probabilities",
 }
+_VALUES = "values in a unit of their own, as regression=True says; they have no probabilities"
 
 
 def facts_of(
@@ -35,10 +36,10 @@ def facts_of(
     if held := _held(model):
         yield "other inputs", held
     yield "preprocessing", _preprocessing(model, shape)
-    yield "output", _output(model, output, trials)
+    yield "output", _output(model, output, trials, structure.ends_in)
     if not trials.why or isinstance(trials.target, Region):
-        yield "scores", _ENDS[structure.ends_in]
-    yield "labels", _labels(model.labels)
+        yield "scores", _VALUES if model.regression else _ENDS[structure.ends_in]
+    yield "labels", _labels(model.labels, "values" if model.regression else "classes")
     yield "target", _target(model, output, trials)
     if tokens := _tokens(structure, calls):
         yield "tokens", tokens
@@ -73,25 +74,29 @@ def _preprocessing(model: Model, shape: Shape) -> str:
     return f"{how}; mean {mean}; std {std}"
 
 
-def _labels(labels: tuple[str, ...] | None) -> str:
+def _labels(labels: tuple[str, ...] | None, meant: str) -> str:
     if labels == ():
         return "none, as the network has no classes"
     if not labels:
-        return "none: classes are named by their index"
+        return f"none: {meant} are named by their index"
     return (
         f"{len(labels)}: {listed([label.partition(',')[0] for label in labels], _LABELS)}"  # the first of synonyms
     )
 
 
-def _output(model: Model, output: Any, trials: Trials) -> str:
+def _output(model: Model, output: Any, trials: Trials, ends_in: str) -> str:
     """What one input gives."""
     scores = None if trials.why else scores_in(output)
     if model.labels == () and (vector := scores_in(output)) is not None and vector.ndim == 2:
         meant = f"a feature vector of {counted(vector.shape[1], 'number')}"
     elif scores is None:
         return _in_words(output)
+    elif model.regression:
+        meant = counted(1 if scores.ndim == 1 else scores.shape[1], "value")
     elif scores.ndim == 1 or scores.shape[1] == 1:
-        meant = "a single score, for one class or against it, or a value"
+        meant = "a single score, for one class or against it"
+        if not ends_in:
+            meant += ", read as a logit; if this is a value, say regression=True"
     else:
         each = "classes, each right or not by itself" if model.multilabel else "classes"
         meant = f"scores of {scores.shape[1]} {each}"
@@ -128,7 +133,11 @@ def _target(model: Model, output: Any, trials: Trials) -> str:
     if not trials.why:
         scores = scores_in(output)
         if scores is not None and scores.ndim == 2 and scores.shape[1] > 1:
+            if model.regression:
+                return "give an index or a label, which is up for that value, or Towards(value, column=...)"
             return "the predicted class, unless another is given"
+        if model.regression:
+            return 'the value, "up"; or "down" or Towards(value)'
         return 'the score; for a value "up", "down" or Towards(value)'
     if model.labels == ():
         return "give SimilarTo(image) or SimilarTo(vector), as there are no classes"

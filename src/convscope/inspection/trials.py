@@ -69,10 +69,12 @@ def trials_of(model: Model, x: torch.Tensor, output: Any, progress: Progress | N
 
 
 def _target(model: Model, x: torch.Tensor, output: Any) -> tuple[Target, str]:
-    """The predicted class, a region or any score: the first that is a target for this network; and why so."""
+    """The predicted class, a value, a region or any score: the first that fits this network; and why so."""
     found = _tried(lambda: _score(model, x, None))
     if not found.error:
         return None, ""
+    if model.regression and not _tried(lambda: _score(model, x, 0)).error:
+        return 0, ""  # of several values
     main = main_output(output)
     if main is not None and main.ndim == 4:
         region = Region(0, torch.ones(main.shape[2:], dtype=torch.bool))

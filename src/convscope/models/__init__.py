@@ -23,17 +23,7 @@ from .bare_modules import as_model
 from .catalog import load_model
 from .detecting import detections
 from .inputs import Batch, Inputs, check_tensor, names_of, opened
-from .layers import (
-    CONVOLUTIONS,
-    NO_LAYERS,
-    PASSING,
-    Layer,
-    Structure,
-    as_maps,
-    from_maps,
-    of_last_kind,
-    sides_of,
-)
+from .layers import CONVOLUTIONS, NO_LAYERS, PASSING, Layer, Structure, as_maps, from_maps, of_last_kind
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing, are_tensors
@@ -66,5 +56,4 @@ __all__ = [
     "network_and_target",
     "of_last_kind",
     "opened",
-    "sides_of",
 ]

@@ -77,7 +77,8 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
         notes.append(f"{name} draws random numbers when it runs; a second run gave the same scores")
     if not all(bool(torch.isfinite(t).all()) for t in tensors_of(alone[0])):
         notes.append(f"{name} gives NaN or infinite scores for noise, so batches could not be checked")
-    why_alone = _why_alone(name, alone, _together(run, a, b))
+    why_one = next((why for m in module.modules() if (why := getattr(m, "why_one_image", ""))), "")
+    why_alone = _why_alone(name, alone, _together(run, a, b), why_one)
     outputs = [m for m in map(main_output, alone) if m is not None and m.is_floating_point()]
     if outputs and _in_unit_range(outputs):
         strong = (main_output(run(x)) for x in (10 * b, -10 * b, 10 * a))  # drives others out of [0, 1]
@@ -91,10 +92,14 @@ def behavior_of(module: nn.Module, a: torch.Tensor, b: torch.Tensor) -> Behavior
     )
 
 
-def _why_alone(name: str, alone: tuple[Any, Any], together: Any) -> str:
-    """Why a network has to be run on one image at a time; "" if an image gives the same in a batch."""
+def _why_alone(name: str, alone: tuple[Any, Any], together: Any, why_one: str) -> str:
+    """Why a network has to be run on one image at a time; "" if an image gives the same in a batch.
+
+    ``why_one`` is what is known of a network that takes no more.
+    """
     if isinstance(together, Exception):
-        return f"{name} accepts one image at a time ({_first_line(together)}), so it was run one image at a time"
+        why = why_one or _first_line(together)
+        return f"{name} accepts one image at a time ({why}), so it was run one image at a time"
     rows = _row(together, 0), _row(together, 1)
     if not any(True for _ in _triples(alone[0], rows[0], alone[1])):
         return f"{name} does not show which output belongs to which image, so it was run one image at a time"

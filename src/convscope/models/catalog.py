@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..arguments import checks_arguments
+from ..checks import Pair, Sides, as_pair
 from ..errors import ModelError
 from ..execution.interrupts import orderly_interrupts
 from ..execution.running import move
@@ -20,7 +21,9 @@ from .checkpoints import read_module
 from .file_kinds import kind_of
 from .huggingface import from_folder
 from .importing import from_code
+from .layers import sides_of
 from .model import Model
+from .predicting import check_meaning
 from .stated import Stated, settled
 
 # The command line reads both from this source, before torch is imported.
@@ -34,11 +37,12 @@ def load_model(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | Sides | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
     multilabel: bool | None = None,
+    regression: bool | None = None,
     output: str | None = None,
     device: str | torch.device | None = None,
     trust_pickle: bool = False,
@@ -57,9 +61,11 @@ def load_model(
             It may be part of a checkpoint, under any key and behind any prefix. The number of classes is read
             from it, except for code of your own, which has to build the network with the right one.
         input_size, mean, std: (height, width) in pixels, and one value per channel for pixels in [0, 1], where the
-            network does not state them or its own do not apply; a note says which were replaced.
+            network does not state them or its own do not apply; a note says which were replaced. input_size as
+            in `Model`.
         labels: class names in order, if the network's own do not apply.
         multilabel: whether an image may show several classes, see `Model`, if the network does not say so itself.
+        regression: whether its outputs are values, not class scores, see `Model`, likewise.
         output: which entry of what the network returns holds the class scores, such as "logits".
         device: "cuda", "mps" or "cpu"; by default the first of these that is available.
         trust_pickle: allow a file to run code: a pickled model always does, TorchScript and an exported program
@@ -68,12 +74,13 @@ def load_model(
     Raises:
         ModelError: the name is unknown, code of your own failed or made no network, or the weights do not fit,
             are not finite, or cannot be downloaded.
-        ParameterError: an argument has the wrong type, or input_size, mean and std are given only in part.
+        ParameterError: an argument has the wrong type, or mean or std is given without what else is not stated.
 
     Example:
         >>> load_model("torchvision:resnet18", pretrained=False, device="cpu")
         Model(torchvision:resnet18 (random weights), 224x224, 1000 labels, cpu)
     """
+    check_meaning(multilabel, regression)
     source, _, architecture = str(name).partition(":")
     stated: Stated | None = None
     # Outside inference mode, so that gradients can pass through the weights later; seeded in a fork of the random
@@ -88,7 +95,7 @@ def load_model(
         elif source == "hf" and architecture:
             if weights is not None or not pretrained:
                 raise ModelError(f"{name}: a folder has its own weights")
-            model = from_folder(architecture, input_size=input_size, mean=mean, std=std)
+            model = from_folder(architecture, input_size=_pair(input_size), mean=mean, std=std)
         elif (place := place_of(str(name))) is not None and is_there(place):
             model = from_code(place, weights)
         elif isinstance(name, Path) or Path(name).suffix in SUFFIXES or os.path.isfile(name):
@@ -96,17 +103,18 @@ def load_model(
                 raise ModelError(
                     f"weights={str(weights)!r}: {name} has its own weights; to load others, name an architecture"
                 )
-            model, stated = _from_file(Path(name), input_size, trust_pickle)
+            model, stated = _from_file(Path(name), _pair(input_size), trust_pickle)
         else:
             raise ModelError(_unknown(str(name)))
-    model.preprocessing, notes = settled(
-        model.name, model.preprocessing or stated, input_size=input_size, mean=mean, std=std
-    )
+    size = None if input_size is None else sides_of(model.module, input_size)
+    model.preprocessing, notes = settled(model.name, model.preprocessing or stated, size, mean, std)
+    model.known_size = size or (stated.input_size if stated else model.known_size)
     model.notes += notes
     if labels is not None:
         model.labels = tuple(labels)
-    if multilabel is not None:
-        model.multilabel = multilabel
+    if multilabel is not None or regression is not None:
+        model.multilabel = bool(model.multilabel and not regression if multilabel is None else multilabel)
+        model.regression = bool(model.regression and not multilabel if regression is None else regression)
     if output is not None:
         model = model.choosing(output)
     move(model.module, device if device is not None else best_device())
@@ -130,6 +138,11 @@ def _from_file(path: Path, input_size: tuple[int, int] | None, trust_pickle: boo
 
         return Model(read_scripted(path, trust_pickle=trust_pickle), name=path.name), None
     return as_model(read_module(path, trust_pickle=trust_pickle)), None
+
+
+def _pair(input_size: int | Sides | None) -> Pair | None:
+    """A size where only pictures can be meant."""
+    return None if input_size is None else as_pair(input_size, "input_size")
 
 
 def best_device() -> torch.device:

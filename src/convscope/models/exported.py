@@ -62,6 +62,8 @@ def read_exported(path: Path, *, trust_pickle: bool) -> tuple[Model, Stated]:
             "torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))"
         )
     module, note = _visible(program)
+    if sides[0] == 1:
+        module.why_one_image = "it was exported for a batch of one"  # type: ignore[assignment]
     model = Model(module, name=path.name)
     model.notes = (note,) if note else ()
     size = None if sides[2] is None or sides[3] is None else (sides[2], sides[3])

@@ -223,10 +223,14 @@ def _model(network: nn.Module, config: Any, preprocessing: Preprocessing, name: 
         raise ModelError(f"{name}: cannot be run on images {tuple(x.shape)} ({error})") from error
     if "logits" in output:
         n_classes = output["logits"].shape[1]
-        multilabel = config.problem_type == "multi_label_classification"
-        labels = _labels(config, n_classes)
         return Model(
-            network, labels=labels, preprocessing=preprocessing, multilabel=multilabel, name=name, output="logits"
+            network,
+            labels=_labels(config, n_classes),
+            preprocessing=preprocessing,
+            multilabel=config.problem_type == "multi_label_classification",
+            regression=config.problem_type == "regression",
+            name=name,
+            output="logits",
         )
     what, choose = _vector(network, output)
     model = Model(network, labels=(), preprocessing=preprocessing, name=name, output=choose)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..checks import InputShape
+from ..checks import InputShape, shown
 from ..errors import ImageError, NotPicturesError
 from ..images import ImageSet, Pixels, load_images, one_image
 from .preprocessing import Preprocessing
@@ -43,7 +44,7 @@ class Inputs:
     ``notes`` say how the others were found and opened.
     """
 
-    def __init__(self, images: Any, preprocessing: Preprocessing | None) -> None:
+    def __init__(self, images: Any, preprocessing: Preprocessing | None, n_sides: int = 2) -> None:
         self.skipped: list[str] = []
         self._preprocessing = preprocessing
         self._tensor: torch.Tensor | None = None
@@ -52,13 +53,12 @@ class Inputs:
             only = "this model has the preprocessing of pictures" if preprocessing else ""
             self._tensor = check_tensor(images, preprocessing.n_channels if preprocessing else None, pictures=only)
             self.names = names_of(images)
+        elif isinstance(images, Mapping):
+            raise ImageError(f"{shown(list(images))} are several inputs, and the model has one: {_SEVERAL}")
         else:
             self._set = load_images(images)
             if preprocessing is None:
-                raise ImageError(
-                    "the preprocessing of this network is not known: give input_size=(H, W), mean=[...] and "
-                    "std=[...] to load_model or Model, or pass a preprocessed tensor (N, C, H, W)"
-                )
+                raise ImageError(_how_to_give(images, n_sides))
             self.names = self._set.names
 
     def __len__(self) -> int:
@@ -148,6 +148,19 @@ class Inputs:
         )
 
 
+def _how_to_give(images: Any, n_sides: int) -> str:
+    """What to do where pictures are given to a network without preprocessing, or to one of signals or volumes."""
+    if n_sides == 2:
+        return (
+            "the preprocessing of this network is not known: give input_size=(H, W), mean=[...] and std=[...] to "
+            "load_model or Model, or pass a preprocessed tensor (N, C, H, W)"
+        )
+    what = {1: "signals (N, C, L)", 3: "volumes (N, C, D, H, W)"}[n_sides]
+    array = ": torch.from_numpy(array).float()" if isinstance(images, np.ndarray) else ""
+    return f"this network takes {what}, and was given what is read as pictures: pass a preprocessed tensor{array}"
+
+
+_SEVERAL = "give Model(net, inputs={'image': ..., 'meta': ...}), tensors by the names of forward's parameters"
 _ANY = "(N, C, H, W) of pictures, (N, C, L) of signals or (N, C, D, H, W) of volumes and video"
 _PICTURES_ONLY = {3: "signals (N, C, L) do", 5: "volumes and video (N, C, D, H, W) do"}
 ONE_PICTURE = "One picture (C, H, W) is x[None]"

@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from ..checks import Sides
-from ..errors import LayerError, ModelError
+from ..checks import SIDES, Sides
+from ..errors import LayerError, ModelError, ParameterError
 from ..execution.capture import OUTPUT
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv1d, nn.Conv3d)
@@ -201,11 +201,18 @@ def first_convolution(module: nn.Module) -> nn.Conv2d | nn.Conv1d | nn.Conv3d | 
     return next((m for kind in CONVOLUTIONS for m in modules if isinstance(m, kind)), None)
 
 
-def sides_of(module: nn.Module, size: Sides) -> Sides:
-    """A size (height, width) as it is for pictures; a square one as the length of a signal, or a cube."""
+def n_sides_of(module: nn.Module) -> int:
+    """How many sides an input has by the first convolution: 1 of signals, 2 of pictures, 3 of volumes."""
     first = first_convolution(module)
-    n_sides = 2 if first is None else len(first.kernel_size)
-    return size if n_sides == 2 or len(set(size)) > 1 else size[:1] * n_sides
+    return 2 if first is None else len(first.kernel_size)
+
+
+def sides_of(module: nn.Module, size: int | Sides | None) -> Sides:
+    """A size of an input: one number as the length of a signal, a square picture or a cube; sides as they are."""
+    if size is None:
+        sides, _ = SIDES[n_sides_of(module)]
+        raise ParameterError(f"the input size of this network is not known: give `input_size`, {sides}")
+    return (size,) * n_sides_of(module) if isinstance(size, int) else tuple(size)
 
 
 def from_maps(maps: torch.Tensor, layer: Layer, like: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,6 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..checks import InputShape, Sides
-from ..errors import ParameterError
 from ..execution.batching import fitting_batch
 from ..execution.digest import device_of, dtype_of
 from ..execution.running import check_weights, move, network_of, refuse_where_it_cannot_run
@@ -22,9 +21,9 @@ from ..results import Array, Normalization, Prediction, Provenance, Summary
 from .adapted import Call, Choose, adapted, chooser
 from .channels_last import torch_module
 from .inputs import Batch, Inputs
-from .layers import Layer, Structure, first_convolution
+from .layers import Layer, Structure, first_convolution, n_sides_of, sides_of
 from .origin import provenance_of
-from .predicting import prediction_of
+from .predicting import check_meaning, normalization_of, prediction_of
 from .preprocessing import Preprocessing, shown_pixels
 from .several_inputs import Packing, SeveralInputs, are_tensors
 from .stated import settled
@@ -39,13 +38,14 @@ class Model:
     Args:
         module: any ``nn.Module``, or Keras 3 model with the torch backend, from (N, C, H, W), (N, C, L) or
             (N, C, D, H, W) to class scores (N, K); see ``inputs``, ``output`` and ``forward`` for others.
-        input_size: (height, width) of its input in pixels. Images are resized to cover it and cropped at the
-            center. Without input_size, mean and std, only preprocessed tensors are accepted.
+        input_size: (height, width) of its input in pixels, to which images are resized and cropped at the center.
+            Without mean and std, preprocessed tensors alone are accepted, also (length,), (depth, height, width).
         mean, std: one value per channel, for pixel values in [0, 1]; their number is the number of channels.
         labels: names of the K classes, in order; () for a network whose output is a feature vector.
         preprocessing: all three at once, with resizing and cropping; those given by themselves replace its own.
         multilabel: whether an image may show several classes, each with a probability by its own sigmoid, not by a
             softmax over all. A softmax or sigmoid inside the network is detected.
+        regression: whether the outputs are values in a unit of their own, named by ``labels``, not class scores.
         name: the network's name in results; by default the class name of the module.
         device: "cpu", "cuda" or "mps", to which the module is moved; by default it stays where it is.
         inputs: of a network with several: tensors by the names of forward's parameters, or in their order, with a
@@ -55,8 +55,8 @@ class Model:
         forward: a function (module, x) -> output that runs the network; x is the dict or tuple of all ``inputs``.
 
     Raises:
-        ParameterError: of input_size, mean and std only some are given, or they do not match each other; inputs
-            that the network does not take.
+        ParameterError: mean or std without the other two, or not matching; inputs that the network does not
+            take; outputs that are said to be both labels and values.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
@@ -69,13 +69,14 @@ class Model:
     def __init__(
         self,
         module: nn.Module,
-        input_size: tuple[int, int] | None = None,
+        input_size: int | Sides | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         labels: Sequence[str] | None = None,
         *,
         preprocessing: Preprocessing | None = None,
         multilabel: bool = False,
+        regression: bool = False,
         name: str | None = None,
         device: str | torch.device | None = None,
         inputs: Any = None,
@@ -88,9 +89,11 @@ class Model:
             move(self.network, device)
         self.name = name or type(module).__name__
         # Notes are on the model's origin, for all results.
-        self.preprocessing, self.notes = settled(self.name, preprocessing, input_size, mean, std)
+        size = self.known_size = None if input_size is None else sides_of(self.network, input_size)
+        self.preprocessing, self.notes = settled(self.name, preprocessing, size, mean, std)
         self.labels = None if labels is None else tuple(labels)
-        self.multilabel = multilabel
+        check_meaning(multilabel, regression)
+        self.multilabel, self.regression = multilabel, regression
         self.several = None if inputs is None else SeveralInputs.of(self.network, inputs, forward)
         # Of several inputs, those that the module is a function of.
         self.explained: tuple[str, ...] = () if self.several is None else (self.several.main,)
@@ -126,7 +129,7 @@ class Model:
         return getattr(self.module, "image_channels", None) if first is None else first.in_channels
 
     @checks_arguments
-    def layers(self, input_size: Sides | None = None) -> list[Layer]:
+    def layers(self, input_size: int | Sides | None = None) -> list[Layer]:
         """Every layer with a feature map or a vector, in running order; ``input_size`` where none is stated."""
         return list(self.structure(self.input_shape(input_size)).layers)
 
@@ -159,24 +162,19 @@ class Model:
 
     @checks_arguments
     def normalization(self, shape: InputShape, n_classes: int) -> Normalization:
-        """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W)."""
-        ends_in = self._known(shape).ends_in
-        if ends_in:
-            return "exp" if ends_in == "log_softmax" else "none"
-        return "sigmoid" if self.multilabel or n_classes == 1 else "softmax"
+        """How scores of ``n_classes`` classes become probabilities, for inputs (C, H, W); "values" do not."""
+        return normalization_of(self._known(shape).ends_in, n_classes, self.multilabel, self.regression)
 
     @checks_arguments
-    def input_shape(self, input_size: Sides | None = None) -> InputShape:
+    def input_shape(self, input_size: int | Sides | None = None) -> InputShape:
         """(C, H, W) of an input, or (C, L), (C, D, H, W), for this size or for the model's own."""
-        size = input_size or (self.preprocessing.input_size if self.preprocessing else None)
-        if size is None and self.several is not None:
+        own = self.preprocessing.input_size if self.preprocessing else self.known_size
+        if input_size is None and own is None and self.several is not None:
             return self.several.shape(self.explained)
-        if size is None:
-            raise ParameterError("the input size of this network is not known: give `input_size`, (height, width)")
-        return (self.n_channels or 3, *size)
+        return (self.n_channels or 3, *sides_of(self.module, input_size or own))
 
     @checks_arguments
-    def summary(self, input_size: Sides | None = None, *, progress: Progress | None = None) -> Summary:
+    def summary(self, input_size: int | Sides | None = None, *, progress: Progress | None = None) -> Summary:
         """Layers, what was detected, and which methods fit, tried on noise in some 30 passes; see `Summary`."""
         summarized = importlib.import_module("convscope.inspection").summarized  # above this room, as methods are
         return summarized(self, self.input_shape(input_size), progress)  # type: ignore[no-any-return]
@@ -184,7 +182,7 @@ class Model:
     def inputs(self, images: Any) -> Inputs:
         """The images of a call, see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed."""
         refuse_where_it_cannot_run(self.module)
-        return Inputs(images, None if self.packing else self.preprocessing)
+        return Inputs(images, None if self.packing else self.preprocessing, n_sides_of(self.module))
 
     @checks_arguments
     def around(self, network: nn.Module) -> Model:

@@ -7,12 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ParameterError
 from ..execution.running import evaluating
 from ..progress import Progress
-from ..results import Array, Prediction
+from ..results import Array, Normalization, Prediction
 from ..targets.classes import class_names, class_scores
-from ..targets.resolved import note_on_scores
+from ..targets.resolved import note_on_scores, note_on_single_score
+from .behavior import EndsIn
 from .inputs import Inputs
+
+
+def normalization_of(ends_in: EndsIn, n_classes: int, multilabel: bool, regression: bool) -> Normalization:
+    """How scores of ``n_classes`` classes become probabilities, by the network's end and what is said of it."""
+    if regression:
+        return "values"
+    if ends_in:
+        return "exp" if ends_in == "log_softmax" else "none"
+    return "sigmoid" if multilabel or n_classes == 1 else "softmax"
+
+
+def check_meaning(multilabel: bool | None, regression: bool | None) -> None:
+    """`ParameterError` if the outputs are said to be both labels and values."""
+    if multilabel and regression:
+        raise ParameterError("multilabel=True and regression=True: the outputs are labels or values; say which")
 
 
 def prediction_of(model: Any, images: Any, progress: Progress | None) -> Prediction:
@@ -22,17 +39,19 @@ def prediction_of(model: Any, images: Any, progress: Progress | None) -> Predict
     bound = [each.bound(one) for each, one in calls]
     parts = [_scores(each, one, progress if len(calls) == 1 else None) for each, one in bound]
     scores, names, inputs = np.concatenate([part[0] for part in parts]), parts[0][1], parts[0][2]
-    normalization = model.normalization(inputs.shape, scores.shape[1])
+    n_classes = scores.shape[1]
+    normalization = model.normalization(inputs.shape, n_classes)
+    on_scores = (*note_on_scores(normalization), *note_on_single_score(normalization, n_classes))
     return Prediction(
         scores=scores,
-        labels=class_names(model.labels, scores.shape[1]),
+        labels=class_names(model.labels, n_classes, "value" if normalization == "values" else "class"),
         names=tuple(names) if len(parts) == 1 else tuple(f"image {i}" for i in range(len(parts))),
         normalization=normalization,
         provenance=model.provenance(
             "predict",
             {},
             started,
-            notes=(*note_on_scores(normalization), *inputs.notes),
+            notes=(*on_scores, *inputs.notes),
             skipped=inputs.skipped,
         ),
     )

@@ -221,7 +221,10 @@ def of_timm(module: nn.Module) -> Preprocessing | None:
         return None
     from timm.data import resolve_data_config
 
-    return from_timm(resolve_data_config({}, model=module))
+    # A network that was made for another size has it only there.
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    given = {} if size is None else {"input_size": (module.pretrained_cfg["input_size"][0], *size)}  # type: ignore[index]
+    return from_timm(resolve_data_config(given, model=module))
 
 
 def shown_pixels(x: torch.Tensor, preprocessing: Preprocessing | None) -> Array:

@@ -266,6 +266,15 @@ class _Call:
         return network(**given) if self.by_name else network(*given.values())
 
 
+def required_inputs(network: nn.Module) -> list[str]:
+    """The names of forward's parameters without a default; none if they cannot be seen."""
+    known = _parameters_of(network)
+    if not known:
+        return []
+    parameters = inspect.signature(network.forward).parameters
+    return [name for name in known if parameters[name].default is inspect.Parameter.empty]
+
+
 def _parameters_of(network: nn.Module) -> list[str] | None:
     """The names of forward's parameters; None if it takes others, or they cannot be seen."""
     try:

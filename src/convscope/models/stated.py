@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..checks import Sides
 from ..errors import ParameterError
+from ..texts import counted
 from .preprocessing import Preprocessing
 
 
@@ -28,16 +30,16 @@ class Stated:
 def settled(
     name: str,
     stated: Preprocessing | Stated | None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Sides | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> tuple[Preprocessing | None, tuple[str, ...]]:
     """The preprocessing by what is stated and what is given, which wins, and notes on the difference.
 
-    None if nothing is given and not everything is known.
+    None if not everything is known, and neither mean nor std is given.
 
     Raises:
-        ParameterError: something is given, but not all that is not stated, or it does not fit the network.
+        ParameterError: mean or std is given, but not all that is not stated, or it does not fit the network.
     """
     known = {key: getattr(stated, key, None) for key in ("input_size", "mean", "std")}
     given: dict[str, Any] = {"input_size": input_size, "mean": mean, "std": std}
@@ -45,12 +47,19 @@ def settled(
     if not given and isinstance(stated, Preprocessing):
         return stated, ()
     values = {**known, **given}
+    if "input_size" in given:
+        _check_size(name, stated, given["input_size"])
     missing = [f"{key}=" for key, value in values.items() if value is None]
-    if missing and given:
+    if missing and given.keys() - {"input_size"}:
         raise ParameterError(f"{name} does not state all of its preprocessing: give {' and '.join(missing)} too")
     if missing:
         return None, ()
-    _check(name, stated, values)
+    if len(values["input_size"]) != 2:
+        raise ParameterError(
+            f"input_size={values['input_size']}: mean and std prepare pictures, of (height, width); for signals "
+            "and volumes give input_size alone, and preprocessed tensors"
+        )
+    _check_channels(name, stated, values["mean"])
     notes = tuple(
         f"{key}={value}, as given, in place of {known[key]}, as {name} states"
         for key, value in given.items()
@@ -65,11 +74,15 @@ def settled(
     return Preprocessing(**values, resize_px=values["input_size"]), notes
 
 
-def _check(name: str, stated: Preprocessing | Stated | None, values: dict[str, Any]) -> None:
-    size, n_channels = values["input_size"], getattr(stated, "n_channels", None)
+def _check_size(name: str, stated: Preprocessing | Stated | None, size: Sides) -> None:
     if isinstance(stated, Stated) and stated.fixed_size and size != stated.input_size:
         raise ParameterError(
             f"input_size={size}: {name} takes images of {stated.input_size} (height, width) alone"
         )
-    if n_channels is not None and len(values["mean"]) != n_channels:
-        raise ParameterError(f"mean has {len(values['mean'])} values, but {name} takes {n_channels} channels")
+
+
+def _check_channels(name: str, stated: Preprocessing | Stated | None, mean: Sequence[float]) -> None:
+    n_channels = getattr(stated, "n_channels", None)
+    if n_channels is not None and len(mean) != n_channels:
+        values = counted(len(mean), "value")
+        raise ParameterError(f"mean has {values}, but {name} takes {counted(n_channels, 'channel')}")

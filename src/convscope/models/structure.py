@@ -20,12 +20,14 @@ from ..execution.digest import Fingerprint, device_of, dtype_of
 from ..execution.gradients import differentiable
 from ..execution.one_pass import OnePass, forget_chains, remember_chains
 from ..execution.running import evaluating, is_running, network_of, refuse_where_it_cannot_run
+from ..texts import counted
 from .adapted import Adapted
 from .behavior import behavior_of, is_alike, kept
 from .inputs import ONE_PICTURE
 from .layer_roles import candidates_of, detached, features_of, maps_of, output_of
-from .layers import Structure
+from .layers import Structure, first_convolution
 from .recording import Graph, Recorder, graph_of, recorded
+from .several_inputs import required_inputs
 
 # Cached while the module lives and stays unchanged, so that a bare module is not analyzed again in every call.
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, dict[InputShape, tuple[Fingerprint, Structure]]]
@@ -134,9 +136,26 @@ def _run(module: nn.Module, shape: InputShape, device: torch.device) -> Structur
     in_words = getattr(module.call, "in_words", None) if isinstance(module, Adapted) else None
     given = in_words(shape) if in_words else f"an input of shape {(1, *shape)}"
     text = f"{type(network_of(module)).__name__} cannot be run on {given}: {why}"
+    text += _what_it_takes(module, shape, failure)
     if len(shape) == 2 and any(isinstance(m, nn.Conv2d) for m in module.modules()):
         raise ImageError(f"{text}. {ONE_PICTURE}") from failure
     raise ModelError(text) from failure
+
+
+def _what_it_takes(module: nn.Module, shape: InputShape, failure: Exception | None) -> str:
+    """What may be wrong with an input on which a network cannot be run."""
+    first = first_convolution(module)
+    names = required_inputs(network_of(module))
+    if isinstance(failure, TypeError) and "missing" in str(failure) and len(names) > 1:
+        given = ", ".join(f"{name!r}: ..." for name in names)
+        return f". It has several inputs: give Model(net, inputs={{{given}}})"
+    if first is not None and first.in_channels != shape[0]:
+        channels = counted(shape[0], "channel")
+        return (
+            f". The input has {channels}, as mean and std have values; the first convolution takes "
+            f"{counted(first.in_channels, 'channel')}"
+        )
+    return ""
 
 
 def _why_not_a_batch(module: nn.Module, shape: InputShape, recorder: Recorder) -> str:

@@ -32,7 +32,7 @@ SHOWN = 2  # images
 
 
 def draw_comparison(ax: Axes, result: Comparison) -> None:
-    """Insertion minus deletion of every method, best first, with the seconds an image takes."""
+    """Insertion minus deletion of every method, best first, with the seconds that one image or signal takes."""
     names = [*result.ranking, *CONTROLS]
     at = [result.methods.index(name) for name in names]
     is_one = len(result.names) == 1  # no interval, and nothing to tie
@@ -44,8 +44,9 @@ def draw_comparison(ax: Axes, result: Comparison) -> None:
                 seconds, (1, place), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                 va="center", **text(size=7, color=SOFT),
             )  # fmt: skip
-    what = "one image" if is_one else "mean and 95 % interval; blue: not worse than the best"
-    heading(ax, "Insertion minus deletion", f"{what}; seconds an image")
+    one = CALLED[result.maps.ndim - 2]
+    what = f"one {one}" if is_one else "mean and 95 % interval; blue: not worse than the best"
+    heading(ax, "Insertion minus deletion", f"{what}; seconds for each {one}")
 
 
 def compose_comparison(result: Comparison) -> Figure:

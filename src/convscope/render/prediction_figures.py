@@ -1,4 +1,4 @@
-"""Predictions: the most probable classes as bars."""
+"""Predictions: the most probable classes as bars; values as numbers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ LIMIT = 12  # images
 
 
 def draw_prediction(ax: Axes, result: Prediction, *, n: int = 0, k: int = 5) -> None:
-    """The k most probable classes of one image, with probabilities and scores."""
+    """The k most probable classes of one image, with probabilities and scores; of values the first k."""
     (n,) = pick(n, len(result.scores), 1)
     ranked = result.top(k)[n]
     for place, entry in enumerate(ranked):
-        ax.barh(place, 1, height=0.34, color="#f0f0f2")
-        ax.barh(place, entry.probability, height=0.34, color=ACCENT)
+        ax.barh(place, 1, height=0.03 if result.are_values else 0.34, color="#f0f0f2")
+        if not result.are_values:  # which have no common scale
+            ax.barh(place, entry.probability, height=0.34, color=ACCENT)
         ax.text(0, place - 0.24, drawable(short_label(entry.label, 44)), va="bottom", **text(size=8))
         numbers = f"{entry.probability:.1%}   score {decimal(entry.score)}"
+        if result.are_values:
+            numbers = f"{entry.score:.6g}"
         ax.text(1, place - 0.24, numbers, va="bottom", ha="right", **text(size=7, color=SOFT))
     ax.set(xlim=(0, 1), ylim=(len(ranked) - 0.7, -0.75))
     ax.set_axis_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from functools import cache
@@ -131,10 +132,20 @@ def short_name(name: str, width: int = 30) -> str:
     return name if len(name) <= width else f"{name[:keep]}…{name[-keep:]}"
 
 
+# What the names of a `Detection` and of a `Region` add to that of the class.
+_PLACE = re.compile(r"(?P<box> at \(.*)|( at row \d+, column \d+|, where it is seen| in a region)$")
+
+
 def short_label(label: str, width: int = 34) -> str:
-    """The first synonym of an ImageNet label, of both of a contrast, of a box's class; a long one is cut."""
-    names = label.partition(" at (")[0].split(" rather than ")
+    """The first synonym of an ImageNet label, of both of a contrast; a long one is cut.
+
+    Of a part of a segmentation map, its place is added if there is room for it; a box is drawn, and left out.
+    """
+    place = _PLACE.search(label)
+    names = label[: place.start() if place else None].split(" rather than ")
     first = " rather than ".join(name.split(",")[0] for name in names)
+    if place and first and not place["box"] and len(first + place[0]) <= width:
+        return first + place[0]
     return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
 
 
@@ -158,9 +169,14 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_UNIT = re.compile(r"(\d) ((?:s|ms|px|%)(?!\w))")
+
+
 def fold(line: str, width: int) -> str:
-    """The text in lines of at most so many characters."""
-    return textwrap.fill(drawable(line), max(20, width))
+    """The text in lines of at most so many characters; a number and its unit stay on one line."""
+    held = _UNIT.sub(rf"\1{_NO_BREAK}\2", drawable(line))
+    return textwrap.fill(held, max(20, width)).replace(_NO_BREAK, " ")
 
 
 def drawable(line: str) -> str:

@@ -29,6 +29,7 @@ def page(contents: Contents) -> str:
         n_given=contents.n_given,
         skipped=_skipped(contents),
         images=[_image(contents, n) for n in range(len(contents.prediction.names))],
+        of_values=contents.prediction.are_values,
         prediction_caption=caption(contents.prediction),
         maps_caption=caption(contents.maps) if contents.maps else (),
         filters=_filters(contents),
@@ -86,9 +87,9 @@ def _image(contents: Contents, n: int) -> View:
     top = [
         {
             "label": entry.label,
-            "percent": number(100 * entry.probability, ".1f"),
+            "percent": None if contents.prediction.are_values else number(100 * entry.probability, ".1f"),
             "width": f"{100 * entry.probability:.2f}" if math.isfinite(entry.probability) else "0",
-            "score": number(entry.score, ".2f"),
+            "score": number(entry.score, ".6g" if contents.prediction.are_values else ".2f"),
         }
         for entry in contents.prediction.top(5)[n]
     ]

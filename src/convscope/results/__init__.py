@@ -4,7 +4,7 @@ from .base import Array, Result
 from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
-from .predictions import Normalization, Prediction, probabilities
+from .predictions import Normalization, Prediction, Ranked, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
 from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
@@ -42,6 +42,7 @@ __all__ = [
     "Prediction",
     "Projection",
     "Provenance",
+    "Ranked",
     "Remark",
     "Result",
     "Retrieval",

@@ -35,7 +35,7 @@ def is_one_class(model: Model, target: Any, layer: str | None) -> bool:
     """Whether a target is one of several classes, of which the network predicts one."""
     target = directed(target, model.labels)  # of regression: "up" is no class
     is_class = is_of_classes(target) and not isinstance(target, Contrast) and target is not None
-    return layer is None and is_class and not model.multilabel
+    return layer is None and is_class and not (model.multilabel or model.regression)
 
 
 def rival_of(model: Model, x: torch.Tensor, target: Any) -> Rival | None:

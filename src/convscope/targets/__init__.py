@@ -4,8 +4,8 @@ from .box import Detection
 from .classes import class_scores, find_class
 from .compound import Contrast, Several, boxes_of
 from .detector_forms import FORMS, detector_of, forms_of
-from .regression import Direction, Towards, directed
-from .resolved import Score, Targets, n_classes_of, note_on_scores, unit_of
+from .regression import Direction, Towards, default_of_values, directed
+from .resolved import Score, Targets, n_classes_of, note_on_scores, note_on_single_score, unit_of
 from .resolving import Target, describe, is_of_classes, resolve
 from .segmentations import is_of_instances
 from .segmented_region import Region
@@ -25,6 +25,7 @@ __all__ = [
     "Towards",
     "boxes_of",
     "class_scores",
+    "default_of_values",
     "describe",
     "detector_of",
     "directed",
@@ -34,6 +35,7 @@ __all__ = [
     "is_of_instances",
     "n_classes_of",
     "note_on_scores",
+    "note_on_single_score",
     "resolve",
     "unit_of",
 ]

@@ -11,6 +11,7 @@ import torch
 from ..arguments import checks_arguments
 from ..checks import as_count, as_number
 from ..errors import TargetError
+from .classes import class_scores
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ def _check_values(values: torch.Tensor) -> None:
     """`TargetError` unless these are values (N, K)."""
     if values.ndim != 2:
         raise TargetError(f"values of shape {tuple(values.shape)}; expected (N, K)")
+
+
+def default_of_values(output: Any) -> Direction:
+    """What a network of values is asked by default: its one value, upward; with several nothing is meant more."""
+    n_values = class_scores(output).shape[1]
+    if n_values == 1:
+        return Direction("up")
+    raise TargetError(
+        f"no target: the network returns {n_values} values, of which none is the predicted one: give an "
+        "index or a label, which is up for that value, or Towards(value, column=...)"
+    )
 
 
 def directed(target: Any, labels: Sequence[str] | None) -> Any:

@@ -62,6 +62,7 @@ _ON_SCORES: dict[Normalization, str] = {
     "exp": "the network ends in a log-softmax: its scores are the logarithms of probabilities",
     "none": "the scores lie from 0 to 1, as after a softmax or a sigmoid, and are taken for probabilities",
 }
+_MAY_BE_A_VALUE = "the only score is read as the logit of a class; if this is a value, say regression=True"
 
 
 def n_classes_of(output: Any) -> int:
@@ -76,8 +77,15 @@ def note_on_scores(normalization: Normalization) -> tuple[str, ...]:
     return (note,) if note else ()
 
 
+def note_on_single_score(normalization: Normalization, n_classes: int) -> tuple[str, ...]:
+    """A result's note that a network's only output, which nothing bounds, might as well be a value."""
+    return (_MAY_BE_A_VALUE,) if normalization == "sigmoid" and n_classes == 1 else ()
+
+
 def unit_of(score: Score, normalization: Normalization) -> str:
-    """The unit of a class score."""
+    """The unit of a class score, or of a value."""
+    if normalization == "values":
+        return "unit of the output"
     if score == "probability" or normalization == "none":
         return "probability"
     return "log-probability" if normalization == "exp" else "logit"

@@ -18,8 +18,8 @@ from .box import Detection, scores_at
 from .classes import OutputScores, class_names, class_scores, find_class
 from .compound import Contrast, Several, TargetObject, name_of
 from .detector_forms import detector_of
-from .regression import Direction, Towards, directed
-from .resolved import Score, SeveralTargets, Targets, note_on_scores
+from .regression import Direction, Towards, default_of_values, directed
+from .resolved import Score, SeveralTargets, Targets, note_on_scores, note_on_single_score
 from .segmentations import n_classes_in
 from .segmented_region import Region
 
@@ -64,7 +64,8 @@ def resolve(
 
     Args:
         target: class index, label or `Contrast`, one of these per image, `Several`, `Region`, `Detection`, a
-            callable (N, K) -> (N,), or None for the class with the highest score in each image.
+            callable (N, K) -> (N,), or None for the class with the highest score in each image; of values, for
+            "up" of the only one.
         output: the network's output for the batch, (N, K); anything that a callable takes.
         labels: names of the K classes, or None.
         n_batch: images in the batch; by default the length of the output.
@@ -72,12 +73,16 @@ def resolve(
         n_images: number of all images, the length that a list of targets must have.
         score: "logit" (before softmax) or "probability".
         normalization: how scores become probabilities; by default softmax, or sigmoid for a single class.
+            "values" have none.
         size: (height, width) of the network's input, which a `Detection` needs where boxes are shares of it.
     """
     if score not in ("logit", "probability"):
         raise ParameterError(f"score={score!r}: expected 'logit' or 'probability'")
     n_batch = len(output) if n_batch is None else n_batch
-    target = directed(target, labels)
+    if normalization == "values" and score == "probability":
+        raise ParameterError("score='probability' has no meaning for values (regression=True): leave score out")
+    asked = default_of_values(output) if target is None and normalization == "values" else target
+    target = directed(asked, labels)
     if isinstance(target, Several):
         options: dict[str, Any] = {
             "n_batch": n_batch, "score": score, "normalization": normalization, "size": size,
@@ -96,14 +101,15 @@ def resolve(
         )
     output = class_scores(output, n_batch)
     n_classes = output.shape[1]
-    every = class_names(labels, n_classes)
+    noun = "value" if normalization == "values" else "class"
+    every = class_names(labels, n_classes, noun)
     chosen = _one_each(target, output, n_batch, positions, n_images)
     contrasts = [one for one in chosen if isinstance(one, Contrast)]
     if len(contrasts) not in (0, len(chosen)):
         raise TargetError("the list mixes contrasts and plain classes; give only one kind")
     classes = [one.target if isinstance(one, Contrast) else one for one in chosen]
-    indices = [find_class(one, n_classes, labels) for one in classes]
-    others = [find_class(one.against, n_classes, labels) for one in contrasts]
+    indices = [find_class(one, n_classes, labels, noun) for one in classes]
+    others = [find_class(one.against, n_classes, labels, noun) for one in contrasts]
     normalization = normalization or ("softmax" if n_classes > 1 else "sigmoid")
     return Targets(
         torch.tensor(indices, device="cpu"),
@@ -114,7 +120,10 @@ def resolve(
         score,
         torch.tensor(others, device="cpu") if others else None,
         normalization,
-        note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else (),
+        (
+            *(note_on_scores(normalization) if normalization != "sigmoid" or score == "probability" else ()),
+            *(note_on_single_score(normalization, n_classes) if target is None else ()),
+        ),
     )
 
 

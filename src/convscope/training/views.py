@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..results import Array, Attribution, Filters, Visualization
+from ..results import Array, Attribution, Filters, Result, Visualization, files
 
 N_FILTERS = 16  # at most
 
@@ -18,6 +18,16 @@ class Views(NamedTuple):
     maps: Attribution
     filters: Filters | None
     pictures: tuple[Visualization, ...]
+
+
+def write(views: Views, moment: Path) -> None:
+    """Keep a moment in a new folder, without pictures, which would take more time than the look itself."""
+    results: dict[str, Result | None] = {"maps": views.maps, "filters": views.filters}
+    results |= {f"class-{c}": picture for c, picture in enumerate(views.pictures)}
+    for name, result in results.items():
+        if result is not None:
+            (moment / name).mkdir()
+            files.write(result, moment / name)
 
 
 def read(moment: Path) -> Views:

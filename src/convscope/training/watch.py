@@ -16,21 +16,21 @@ from torch import nn
 from ..activations import filters
 from ..arguments import checks_arguments
 from ..attribution import ATTRIBUTIONS
-from ..errors import ConvscopeError, LayerError, OutputError, ParameterError
+from ..errors import ConvscopeError, LayerError, NotPicturesError, OutputError, ParameterError
 from ..images import ImageSet, load_images
 from ..images.image_source import ImageSource
-from ..models import Model, as_model
+from ..models import Model, are_tensors, as_model
 from ..outputs import new_directory
 from ..registry import method_key
 from ..render import attribution_overlay, save_png
 from ..render.grids import columns_for, tile
 from ..render.strip_figures import filter_pictures
-from ..results import TrainingStrip
+from ..results import Attribution, TrainingStrip
 from ..synthesis import visualize
 from ..targets import Several, Target
 from ..texts import counted
 from .kept_moments import STRIP, folder_of, is_due, moments_in, remove, superfluous
-from .views import Views, is_alike, read, shown_filters
+from .views import Views, is_alike, read, shown_filters, write
 
 N_IMAGES, N_CLASSES = 16, 8  # at most
 ASCENT = 24  # steps to a class picture, of several views each: few, as the training waits
@@ -57,7 +57,8 @@ class Watch:
     Args:
         model: a `Model` or the module that is trained.
         images: at most 16 images; see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed. They
-            are read once.
+            are read once. Of a network with several inputs, the image or a dict of the inputs, for a method that
+            explains the image among them, as Grad-CAM does.
         output_dir: a new folder, or that of the run that goes on.
         every: steps between looks, at first.
         method: a name of `convscope.ATTRIBUTIONS`.
@@ -72,9 +73,10 @@ class Watch:
     Raises:
         OutputError: the folder holds something else, or cannot be written.
         ParameterError: too many images, or the folder holds a watch of other images, by another method.
+        NotPicturesError: an `ImageError`: maps of signals, of volumes, or of several inputs together.
         ImageError, LayerError, ModelError, TargetError: raised by the method, which runs once to see that it can.
 
-    Cost: of a look, that of the method on the images and about two seconds for the pictures. There are at most
+    Cost: of a look, that of the method on the images and about a second to draw the strip. There are at most
     ``n_moments`` looks until the strip is full, and half as many for each doubling of the steps.
 
     Example:
@@ -109,7 +111,7 @@ class Watch:
         self._output_dir, self._every, self._n_moments = Path(output_dir), every, n_moments
         self._options, self._target, self._classes = dict(options or {}), target, list(classes)
         taken = moments_in(self._output_dir)
-        self._images = _kept(images)
+        self._images = _kept(self._model, images)
         self._latest = -1  # the step of the latest look, or of the attempt
         self._since: int | None = None  # the first step of this run
         self._own: set[int] = set()  # the moments that this run has taken
@@ -171,11 +173,7 @@ class Watch:
         lost = {other for other in taken if self._is_lost(other)}
         remove(taken, lost.union(superfluous(step, taken.keys() - lost, self._every, self._n_moments)))
         with new_directory(folder_of(step, self._output_dir)) as partial:
-            views.maps.save(partial / "maps")
-            if views.filters is not None:
-                views.filters.save(partial / "filters")
-            for c, picture in enumerate(views.pictures):
-                picture.save(partial / f"class-{c}")
+            write(views, partial)
         self._own.add(step)
         strip = self.strip()
         place = save_png(strip, self._output_dir / STRIP)
@@ -232,6 +230,7 @@ class Watch:
 
     def _views(self, n_steps: int) -> Views:
         maps = ATTRIBUTIONS[self._method](self._model, self._images, target=self._target, **self._options)
+        _check_pictures(self._method, maps)
         try:
             first = filters(self._model)
         except LayerError:  # a network without convolutions
@@ -255,12 +254,35 @@ class Watch:
             self.writer.add_image(f"convscope/{name}", picture, step, dataformats="HWC")
 
 
-def _kept(images: Any) -> torch.Tensor | ImageSet:
+def _check_pictures(method: str, maps: Attribution) -> None:
+    """`NotPicturesError` for maps that a strip has no place for."""
+    if maps.given:
+        raise NotPicturesError(
+            f"{method} explains {', '.join(maps.given)} together, and a watch draws those of one image: choose "
+            "a method that explains the image alone, such as 'grad_cam' or 'occlusion', or give only the image"
+        )
+    if maps.values.ndim != 3:
+        raise NotPicturesError(
+            f"a watch draws the maps of images (H, W), and these have the shape {maps.values.shape[1:]}: for "
+            f"signals and volumes, call {method} in the loop now and then and save its result, which is drawn"
+        )
+
+
+def _kept(model: Model, images: Any) -> torch.Tensor | dict[str, torch.Tensor] | ImageSet:
     """The images in memory, so that they stay the same, and at hand, throughout the training."""
+    if model.several is not None and are_tensors(images):
+        inputs = {name: value.detach().clone() for name, value in model.several.named(images).items()}
+        _check_count(max(map(len, inputs.values())))
+        return inputs
     found = images.detach().clone() if isinstance(images, torch.Tensor) else load_images(images)
-    if getattr(found, "ndim", 1) and len(found) > N_IMAGES:  # a tensor without images is refused by the method
-        raise ParameterError(f"images: {len(found)}; at most {N_IMAGES} are watched")
+    if getattr(found, "ndim", 1):  # a tensor without images is refused by the method
+        _check_count(len(found))
     if isinstance(found, torch.Tensor):
         return found
     pixels = zip(found.sources, found, strict=True)
     return found.of([ImageSource(source.name, image, source.label) for source, image in pixels])
+
+
+def _check_count(n_images: int) -> None:
+    if n_images > N_IMAGES:
+        raise ParameterError(f"images: {n_images}; at most {N_IMAGES} are watched")
