@@ -70,7 +70,6 @@ def compose(
     target: Target = None,
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
-    units: Sequence[UnitPage] = (),
     progress: StageProgress | None = None,
 ) -> Contents:
     """Run every method of the report; quick ones come first, so that a mistake in the call shows soon."""
@@ -123,7 +122,6 @@ def compose(
         collection=lying,
         n_given=n_given,
         seconds=time.perf_counter() - started,
-        units=tuple(units),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,9 @@ def report(
         target=target,
         layer=layer,
         methods=methods,
-        units=units,
         progress=progress,
     )
+    contents = replace(contents, units=tuple(units))
     replace_file(output, [page(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
 
