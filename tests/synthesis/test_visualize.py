@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from tests.conftest import tiny_network
 from torch import nn
 
@@ -207,3 +208,22 @@ def test_weights_made_in_inference_mode_are_an_error() -> None:
 def test_numbers_of_another_kind_are_errors(tiny: Model, option: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=next(iter(option))):
         visualize(tiny, target=0, **option)
+
+
+def test_pictures_take_on_the_statistics_of_the_photos_given(tiny: Model) -> None:
+    """The mean color is theirs, as no step is taken; and with "maco" the amplitudes of frequencies are, too."""
+    photos = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 3)).astype(np.uint8)
+    photos[..., 2] //= 4  # hardly any blue
+    still = replace(PRESETS["maco"], step_size=0.0, contrast=None, n_steps=1)
+    found = visualize(tiny, 0, preset=still, photos=list(photos))
+    assert_allclose(found.image.mean(axis=(0, 1)), photos.mean(axis=(0, 1, 2)), atol=12)
+    built_in = visualize(tiny, 0, preset=still)
+
+    def high(image: np.ndarray) -> float:  # the share of the finest frequencies, which noise has as much of
+        power = np.abs(np.fft.fft2(image[..., 0].astype(float))) ** 2
+        power[0, 0] = 0.0
+        return float(power[5:12, 5:12].sum() / power.sum())
+
+    assert high(found.image) > 2 * high(built_in.image)
+    with pytest.raises(ParameterError, match="photos"):
+        visualize(tiny, 0, preset="plain", photos=list(photos))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ..checks import Pair, as_pair, unfit
 from ..errors import Interrupted, NotPicturesError, ParameterError
-from ..execution import OUTPUT, differentiable, run_to
+from ..execution import OUTPUT, differentiable
 from ..models import CONVOLUTIONS, Model, Structure
 from ..progress import Progress
 from ..results import Visualization
@@ -25,15 +25,16 @@ from .film import Film, Watching
 from .objective_network import Network
 from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
-from .photo_statistics import built_in
+from .photo_statistics import PhotoStatistics, built_in, measured
+from .picture_sizes import enough_for
 from .presets import PresetName, Recipe, recipe_of
 from .remarks import remarks
 
 NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
 SMALL = 96  # pixels: a network with a smaller input may know things at one place and of one size only
-FIELDS, LEAST_PX, STEP_PX = 2, 64, 32  # of a picture for an early layer: receptive fields, pixels, its multiples
 SMALL_CROP = (0.85, 1.05)  # so that its views are of the whole picture
 RETRIES = 2
+N_PHOTOS = 16  # read at once
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Asked:
     n_frames: int
     judge: Model | None
     seed: int
+    photos: Any = None
 
 
 class Setting:
@@ -77,35 +79,14 @@ class Setting:
         self.structure: Structure = model.checked(self.seen, gradients=True)
         objectives = [as_objective(target, asked.layer) for target in targets]
         is_free = self.sizes is not None and given is None and asked.size_px is None
-        if is_free and (small := self._enough_for(objectives)):
+        if is_free and (small := enough_for(model, self.structure, objectives, self.seen)):
             self.sizes, (height, width), self.seen = (small, small), small, (channels, *small)
         canvas = Canvas((channels, height, width), known, built_in(channels), model.device)
+        if asked.photos is not None:
+            canvas = replace(canvas, statistics=_measured(model, canvas, asked.photos, recipe))
         self.make = parameterization(recipe.domain, canvas, recipe.contrast)
         self.given, self.canvas = given, canvas
         self.network, self.names = self._bound(objectives)
-
-    def _enough_for(self, objectives: Sequence[Objective]) -> tuple[int, int] | None:
-        """The size of a picture in which an early layer sees all it can, if that is less than an input.
-
-        It has room for two receptive fields side by side. None if an objective asks for a place in the map or for
-        what depends on the whole image, or if the network takes no other size.
-        """
-        terms = [term for objective in objectives for _, term in objective.terms]
-        if not all(term.is_mean for term in terms):
-            return None
-        layers = [self.structure.find(name) for name in dict.fromkeys(term.layer for term in terms)]
-        fields = [layer.receptive_field for layer in layers if layer.held == "maps"]
-        largest = max((max(field) for field in fields if field is not None), default=0)
-        side = max(LEAST_PX, math.ceil(FIELDS * largest / STEP_PX) * STEP_PX)
-        if len(fields) < len(layers) or None in fields or side >= min(self.seen[1:]):
-            return None
-        zero = torch.zeros(1, self.seen[0], side, side, device=self.model.device, dtype=self.model.dtype)
-        try:
-            with torch.no_grad():
-                run_to(self.model.module, zero, [layer.name for layer in layers])
-        except Exception:  # of any kind: networks check their input's size in many ways
-            return None
-        return side, side
 
     def _bound(self, objectives: Sequence[Objective]) -> tuple[Network, list[str]]:
         """The network with the objectives of all targets."""
@@ -253,6 +234,7 @@ def _result(
         "size_px": asked.size_px,
         "n_frames": asked.n_frames or None,
         "seed": asked.seed,
+        **({} if asked.photos is None else {"photos": "given"}),
     }
     own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
     return Visualization(
@@ -267,6 +249,21 @@ def _result(
             notes=(*notes, *finished.notes, *own),
         ),
     )  # fmt: skip
+
+
+def _measured(model: Model, canvas: Canvas, photos: Any, recipe: Recipe) -> PhotoStatistics:
+    """The statistics of the user's images, at the size of the canvas."""
+    if recipe.domain == "pixels":
+        raise ParameterError("photos: a picture of free pixels has no statistics; take another preset")
+    inputs = model.inputs(photos)
+    inputs.need_pictures("visualize")
+
+    def batches() -> Iterator[torch.Tensor]:
+        for batch in inputs.batches(N_PHOTOS):
+            x = functional.interpolate(batch.x.float(), size=canvas.shape[1:], mode="bilinear", antialias=True)
+            yield canvas.to_unit(x.to(canvas.device)).cpu()
+
+    return measured(batches)
 
 
 def _given(model: Model, asked: Asked) -> torch.Tensor | None:

@@ -6,6 +6,7 @@ any number of channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,17 +45,29 @@ def built_in(n_channels: int) -> PhotoStatistics:
     return PhotoStatistics((0.4,) * n_channels, tuple(map(tuple, colors)))
 
 
-def measured(images: torch.Tensor) -> PhotoStatistics:
-    """The statistics of images (N, C, H, W) in [0, 1]."""
-    logits = images.double().clamp(LOWEST, HIGHEST).logit()
-    centered = logits - logits.mean(dim=(2, 3), keepdim=True)
-    channels = centered.transpose(0, 1).flatten(1)
-    variances, axes = torch.linalg.eigh(channels @ channels.T / channels.shape[1])
+def measured(batches: Callable[[], Iterable[torch.Tensor]]) -> PhotoStatistics:
+    """The statistics of images (N, C, H, W) in [0, 1], all of one size, which are read batch by batch, twice."""
+    n, zero = 0, torch.zeros((), dtype=torch.float64, device="cpu")
+    mean = covariance = magnitude = zero
+    for images in batches():
+        channels = _centered(images).transpose(0, 1).flatten(1)
+        covariance = covariance + channels @ channels.T
+        mean = mean + images.double().mean(dim=(2, 3)).sum(dim=0)
+        n += len(images)
+    variances, axes = torch.linalg.eigh(covariance / (n * images.shape[2] * images.shape[3]))
     # Rare axes get at least a thousandth of the variance, so that a picture can be taken apart again.
     colors = axes * variances.clamp_min(float(variances.max()) / 1000 or 1e-6).sqrt()
-    values = torch.einsum("cd,bdhw->bchw", torch.linalg.inv(colors), centered)
+    for images in batches():
+        values = torch.einsum("cd,bdhw->bchw", torch.linalg.inv(colors), _centered(images))
+        magnitude = magnitude + torch.fft.rfft2(values).abs().sum(dim=0)
     return PhotoStatistics(
-        tuple(images.double().mean(dim=(0, 2, 3)).clamp(LOWEST, HIGHEST).tolist()),
+        tuple((mean / n).clamp(LOWEST, HIGHEST).tolist()),
         tuple(map(tuple, colors.tolist())),
-        magnitude=torch.fft.rfft2(values).abs().mean(dim=0).float(),
+        magnitude=(magnitude / n).float(),
     )
+
+
+def _centered(images: torch.Tensor) -> torch.Tensor:
+    """Logits about the mean color of each image."""
+    logits = images.double().clamp(LOWEST, HIGHEST).logit()
+    return logits - logits.mean(dim=(2, 3), keepdim=True)

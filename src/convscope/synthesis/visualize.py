@@ -41,6 +41,7 @@ def visualize(
     l2: float | None = None,
     start: Start = None,
     n_frames: int = 0,
+    photos: Any = None,
     judge: Any = None,
     check_seeds: bool = False,
     seed: int = 0,
@@ -76,6 +77,9 @@ def visualize(
         start: "zero", "noise", or an image; by default zero for "plain", and faint noise for the others.
         n_frames: number of intermediate pictures to keep, evenly spread over the steps and ending with the
             finished one; at most n_steps + 1.
+        photos: images (see `convscope.load_images`) whose mean color, mixture of colors and, with "maco",
+            amplitude of each frequency the picture takes on; by default those of the sample photos. A few dozen
+            are enough.
         judge: another network, or its name, that is asked what it takes the picture for.
         check_seeds: make the picture with three more seeds as well, and report how far the four agree.
         seed: seed of all that is random.
@@ -117,7 +121,7 @@ def visualize(
         isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str))
     ):
         raise TargetError(f"target={describe(target)!r}: one picture has one target; see visualize_each")
-    asked = Asked(layer, preset, size_px, n_steps, l2, start, n_frames, judge, seed)
+    asked = Asked(layer, preset, size_px, n_steps, l2, start, n_frames, judge, seed, photos)
     (found,) = made(model, [target], asked, watch, progress)
     if check_seeds:
         others = [
@@ -137,6 +141,7 @@ def visualize_each(
     preset: PresetName | Recipe = "natural",
     size_px: int | Pair | None = None,
     n_steps: int | None = None,
+    photos: Any = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Visualization]:
@@ -147,6 +152,5 @@ def visualize_each(
     Cost: that of as many calls, less what each call costs beside its arithmetic: little for deep layers, most of
     it for early ones, whose pictures are small.
     """
-    return made(
-        as_model(model), targets, Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed), None, progress
-    )
+    asked = Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed, photos)
+    return made(as_model(model), targets, asked, None, progress)
