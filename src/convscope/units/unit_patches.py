@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ImageError, ModelError
+from ..errors import ImageError
 from ..execution import check_differentiable, differentiable, run_to
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Layer, Model, as_maps, as_model
 from ..models.inputs import Inputs
 from ..results import Array, Patch, UnitPatches, UnitScan, Which
+from .scanned_images import check_scanned
 
 _OUTSIDE = 0.025  # of the sum of |gradient|, beyond each side of an effective field: at least 90 % lies inside
 
@@ -72,11 +73,7 @@ def unit_patches(
     if len(scan.input_shape) != 3:
         raise ImageError(f"patches are cut out of pictures; this scan is of inputs {scan.input_shape}")
     patches = scan.patches(layer, channel, k, which=which)
-    if (
-        model.provenance("unit_patches", {}, started).model["weights_sha256"]
-        != scan.provenance.model["weights_sha256"]
-    ):
-        raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
+    check_scanned(model, scan)
     inputs = _inputs(model, scan, [patch.name for patch in patches], images)
     found = model.checked(tuple(scan.input_shape)).find(layer)
     whole = (0, 0, *scan.input_shape[1:])
