@@ -46,21 +46,22 @@ def draw_necessity(ax: Axes, result: Necessity, *, channel: int | None = None) -
 
 
 def compose_necessity(result: Necessity) -> Figure:
-    """The effects on scores, and how many images stay right."""
-    figure = new_figure(9.6, 3.9)
-    left, right = figure.subplots(1, 2)
-    draw_necessity(left, result)
-    if len(result.channels) > 1:
-        changes, names = result.accuracy_without - result.accuracy, [f"{c}" for c in result.channels]
-    else:
-        changes = (result.right_without[0] - result.right) / result.counts
-        names = [short_label(label, 26) for label in result.classes]
-    order = np.argsort(changes, kind="stable")[:BARS]
-    _bars(right, 100 * changes[order], [names[i] for i in order], wanted=-1)
+    """The effects on scores and, where any image changes, on how many stay right."""
+    is_one = len(result.channels) == 1
+    changes = (result.right_without - result.right)[0] / result.counts
+    if not is_one:
+        changes = result.accuracy_without - result.accuracy
+    figure = new_figure(9.6 if changes.any() else 5.4, 3.9)
+    axes = figure.subplots(1, 2 if changes.any() else 1, squeeze=False)[0]
+    draw_necessity(axes[0], result)
     what = "Accuracy" if result.by == "labels" else "Images with the same prediction"
-    heading(right, what, f"change in percentage points from {result.accuracy:.1%}")
-    shown = min(BARS, len(result.channels))
-    notes = cut_note(shown, len(result.channels), "channels") if len(result.channels) > 1 else []
+    if changes.any():
+        names = [short_label(label, 26) for label in result.classes] if is_one else list(map(str, result.channels))
+        order = [i for i in np.argsort(changes, kind="stable")[:BARS] if changes[i]]
+        _bars(axes[1], 100 * changes[order], [names[i] for i in order], wanted=-1)
+        heading(axes[1], what, f"change in percentage points; {result.accuracy:.0%} with all channels")
+    notes = [] if changes.any() else [f"{what}: unchanged, {result.accuracy:.0%}."]
+    notes += [] if is_one else cut_note(min(BARS, len(result.channels)), len(result.channels), "channels")
     images = counted(len(result.names), "image")
     headline(figure, f"Necessity: what {images} lose without channels of {result.layer}", result, notes)
     return figure
@@ -87,7 +88,7 @@ def compose_feeds(result: Feeds) -> Figure:
 
 
 def _bars(ax: Axes, values: Array, names: Sequence[str], *, wanted: int = 1) -> None:
-    """Horizontal bars, the first on top, each with its value; those of the other sign than ``wanted`` in orange."""
+    """Horizontal bars, the first on top, each with its value; orange where the sign is not the ``wanted`` one."""
     n = max(1, len(values))
     colors = [ACCENT if wanted * value >= 0 else WRONG for value in values]
     ax.barh(np.arange(len(values)), values, color=colors, height=0.62)

@@ -36,8 +36,8 @@ class Necessity(Result):
     """What a network loses in images without each of c channels of a layer, which are set to their means.
 
     ``channels`` (c,) int64; ``means`` (c,) float32 are the values they were set to. ``classes`` (L,) are those of
-    the images, in the network's order, ``by`` their "labels" or, where there are none, the network's "predictions",
-    and ``counts`` (L,) the numbers of their images. ``effects`` (c, L) float32 is how far the score of a class
+    the images, in the network's order, ``by`` their "labels" or, without any, by the network's "predictions", and
+    ``counts`` (L,) the numbers of their images. ``effects`` (c, L) float32 is how far the score of a class
     falls, the mean over its own images: above 0 where it needs the channel. ``right`` (L,) counts the images with
     their class on top, ``right_without`` (c, L) those without the channel. ``names`` (N,) are all images that
     could be read.
