@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from ..execution import evaluating, in_batches, kept_outputs
 from ..models import Batch, Layer, Model, as_maps, as_model
 from ..perturbation import finite
 from ..progress import Progress
-from ..results import Array, Necessity
+from ..results import Array, Necessity, Provenance
 from ..targets.classes import class_names, class_scores, find_class
 from ..texts import listed
 from .heads import Head, layer_to_cut
 from .layer_values import channels_of, mean_values
 from .losses import Losses
 from .scanned_images import ScannedImages
+
+By: TypeAlias = Literal["labels", "predictions"]
 
 
 @checks_arguments
@@ -87,7 +89,7 @@ def necessity(
     if labels is not None and len(labels) != len(given):
         raise ParameterError(f"labels: {len(labels)} for {len(given)} images; give one, or None, for each")
     codes, notes = _classes(labels, given.labels, model.labels)
-    by: Literal["labels", "predictions"] = "labels" if (codes >= 0).any() else "predictions"
+    by: By = "labels" if (codes >= 0).any() else "predictions"
     inputs = given.inputs(range(len(given)))
 
     def step(n_done: int) -> None:
@@ -102,20 +104,7 @@ def necessity(
             notes=(*inputs.notes, *notes, *further),
             skipped=inputs.skipped,
         )
-        classes, there = class_names(model.labels, len(sums.counts)), np.flatnonzero(sums.counts)
-        return Necessity(
-            layer=place.name,
-            channels=chosen,
-            means=means.astype(np.float32),
-            classes=tuple(classes[i] for i in there),
-            by=by,
-            counts=sums.counts[there],
-            effects=(sums.falls[:, there] / sums.counts[there]).astype(np.float32),
-            right=sums.right[there],
-            right_without=sums.right[there] - sums.lost[:, there],
-            names=sums.names,
-            provenance=about,
-        )
+        return _result(sums, place.name, chosen, means, model.labels, by, about)
 
     sums: Losses | None = None
     with evaluating(model.module):
@@ -135,6 +124,32 @@ def necessity(
     assert sums is not None
     step(2 * len(given))  # the last images may have been skipped
     return result(sums)
+
+
+def _result(
+    sums: Losses,
+    layer: str,
+    channels: Array,
+    means: Array,
+    labels: Sequence[str] | None,
+    by: By,
+    provenance: Provenance,
+) -> Necessity:
+    """Means over the images of each class of which there are any."""
+    classes, there = class_names(labels, len(sums.counts)), np.flatnonzero(sums.counts)
+    return Necessity(
+        layer=layer,
+        channels=channels,
+        means=means.astype(np.float32),
+        classes=tuple(classes[i] for i in there),
+        by=by,
+        counts=sums.counts[there],
+        effects=(sums.falls[:, there] / sums.counts[there]).astype(np.float32),
+        right=sums.right[there],
+        right_without=sums.right[there] - sums.lost[:, there],
+        names=sums.names,
+        provenance=provenance,
+    )
 
 
 class _Rest:
