@@ -9,15 +9,17 @@ from statistics import median
 Runs = dict[str, Callable[[], object]]
 
 
-def interleaved(runs: Runs, rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+def interleaved(
+    runs: Runs, rounds: int, *, warm_up: bool = True, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of every run in every round, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for counted in [False] * warm_up + [True] * rounds:
         for name, run in runs.items():
-            started = time.perf_counter()
+            started = clock()
             run()
             if counted:
-                times[name].append(time.perf_counter() - started)
+                times[name].append(clock() - started)
     return times
 
 

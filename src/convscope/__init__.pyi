@@ -63,9 +63,11 @@ from .results import ConceptVector as ConceptVector
 from .results import Duplicates as Duplicates
 from .results import Evaluation as Evaluation
 from .results import FeatureMaps as FeatureMaps
+from .results import Feeds as Feeds
 from .results import Filters as Filters
 from .results import Judgment as Judgment
 from .results import MaskStudy as MaskStudy
+from .results import Necessity as Necessity
 from .results import Neighbors as Neighbors
 from .results import Prediction as Prediction
 from .results import Projection as Projection
@@ -95,6 +97,8 @@ from .training import Watch as Watch
 from .training import lightning_callback as lightning_callback
 from .units import concept_vector as concept_vector
 from .units import concepts as concepts
+from .units import feeds as feeds
+from .units import necessity as necessity
 from .units import scan as scan
 from .units import unit as unit
 from .units import unit_patches as unit_patches

@@ -15,9 +15,11 @@ from convscope.results import (
     ConceptVector,
     Evaluation,
     FeatureMaps,
+    Feeds,
     Filters,
     Judgment,
     MaskStudy,
+    Necessity,
     Neighbors,
     Prediction,
     Projection,
@@ -275,6 +277,38 @@ def unit_scan(n_labels: int = 2, *, n_images: int = 12) -> UnitScan:
     )
 
 
+def necessity(n_channels: int = 3, n_classes: int = 2) -> Necessity:
+    """The second channel lowers the score of the first class."""
+    return Necessity(
+        layer="conv",
+        channels=np.arange(n_channels) + 2,
+        means=np.ones(n_channels, np.float32),
+        classes=tuple(f"class $_{i}" for i in range(n_classes)),
+        by="labels" if n_classes > 1 else "predictions",
+        counts=np.full(n_classes, 10),
+        effects=np.random.default_rng(13).normal(size=(n_channels, n_classes)).astype(np.float32),
+        right=np.full(n_classes, 8),
+        right_without=np.arange(n_channels * n_classes).reshape(n_channels, n_classes) % 10,
+        names=tuple(f"{i}.png" for i in range(20)),
+        provenance=provenance("necessity"),
+    )
+
+
+def feeds(n_channels: int = 2, n_sources: int = 12) -> Feeds:
+    rng = np.random.default_rng(14)
+    return Feeds(
+        layer="conv",
+        convolution="conv",
+        source="relu",
+        sources=("relu", "bn"),
+        channels=np.arange(n_channels),
+        weights=rng.normal(size=(n_channels, n_sources)) * (n_sources > 1),
+        means=rng.random(n_sources),
+        biases=rng.normal(size=n_channels),
+        provenance=provenance("feeds"),
+    )
+
+
 def unit_patches(n: int = 5) -> UnitPatches:
     return UnitPatches(
         layer="conv",
@@ -389,11 +423,18 @@ def every_kind() -> list[Result]:
         evaluation(),
         evaluation(n=1, steps=0),
         feature_maps(),
+        feeds(),
+        feeds(9),
+        feeds(1, 1),
         filters(),
         filters(1),
         filters(20, 40),
         mask_study(),
         mask_study(1),
+        necessity(),
+        necessity(1),
+        necessity(20, 9),
+        necessity(1, 1),
         neighbors(),
         neighbors(()),
         projection(),

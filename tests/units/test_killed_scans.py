@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tracemalloc
@@ -17,7 +16,8 @@ from torch import nn
 from convscope import UnitScan, scan
 from convscope.partial_files import partial_beside
 
-CHILD = """
+# Imports once, and then scans in a fork for each moment at which to be killed.
+PARENT = """
 import os, signal, sys
 import torch
 from torch import nn
@@ -25,42 +25,59 @@ from convscope import scan
 from convscope.units import scan_state
 
 scan_state.WRITE_IMAGES = 64  # a part for each turn
-place, nth, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-replace, n = os.replace, 0
+place, *moments = sys.argv[1:]
+replace = os.replace
 
-def replace_and_die(*args):
-    global n
-    n += 1
-    if n == nth and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*args)
-    if n == nth:
-        os.kill(os.getpid(), signal.SIGKILL)
+def killed_scan(nth, when):
+    n = 0
 
-os.replace = replace_and_die
-torch.manual_seed(0)
-net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU())
-x = torch.randn(300, 1, 8, 8)
-scan(net, x, layers=["1", "3"], labels=["a", "b", None] * 100, output=place)
+    def replace_and_die(*args):
+        nonlocal n
+        n += 1
+        if n == nth and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*args)
+        if n == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = replace_and_die
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU())
+    x = torch.randn(300, 1, 8, 8)
+    scan(net, x, layers=["1", "3"], labels=["a", "b", None] * 100, output=place)
+
+for moment in moments:
+    nth, when = moment.split()
+    pid = os.fork()
+    if pid == 0:
+        killed_scan(int(nth), when)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (moment, status)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_scan_that_was_killed_ten_times_is_equal_to_one_that_was_not(tmp_path: Path) -> None:
     """It is killed before and after files take their places: the parts, the sums, and the finished result."""
     place = tmp_path / "scan"
-    moments = [(1, "after"), (1, "before"), (1, "after"), (2, "before"), (2, "after"), (3, "after"), (6, "before")]
-    moments += [(1, "before"), (1, "after"), (2, "after")]
-    for nth, when in moments:
-        command = [sys.executable, "-c", CHILD, str(place), str(nth), when]
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
-        assert done.returncode == -signal.SIGKILL
+    moments = ["1 after", "1 before", "1 after", "2 before", "2 after", "3 after", "6 before"]
+    moments += ["1 before", "1 after", "2 after"]
+    command = [sys.executable, "-c", PARENT, str(place), *moments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU())
     x = torch.randn(300, 1, 8, 8)
     options = {"layers": ["1", "3"], "labels": ["a", "b", None] * 100}
-    scan(net, x, output=place, **options)
-    found, expected = UnitScan.load(place), scan(net, x, **options)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the forks
+    try:
+        scan(net, x, output=place, **options)
+        found, expected = UnitScan.load(place), scan(net, x, **options)
+    finally:
+        torch.set_num_threads(n_threads)
     assert found.names == expected.names
     for name, tables in vars(expected).items():
         if isinstance(tables, dict):

@@ -75,6 +75,23 @@ def test_what_is_said_of_each_channel_is_what_whole_maps_show(
     np.testing.assert_allclose(found.covariances[layer], np.cov(of_places.T, bias=True), rtol=1e-4, atol=1e-6)
 
 
+def test_a_convolution_is_read_as_it_is_and_its_batch_norm_may_be_folded_where_it_is_not() -> None:
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU()]
+    for norm in (parts[1], parts[4]):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(norm.weight)
+    module = nn.Sequential(*parts).eval()
+    for layers in (["0", "1", "5"], ["3", "4"], ["2"]):
+        found = scan_units(module, noise(9), layers=layers)
+        for layer in layers:
+            with torch.no_grad():
+                whole = module[: int(layer) + 1](noise(9)).flatten(2)
+            np.testing.assert_allclose(found.peaks[layer], whole.amax(dim=2), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(found.means[layer], whole.mean(dim=(0, 2)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("layer", ["0", "1", "4"])
 def test_orders_quantiles_and_histograms_are_those_of_the_peaks(
     found: UnitScan, maps: dict[str, np.ndarray], layer: str

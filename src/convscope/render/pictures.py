@@ -21,8 +21,10 @@ from ..results import (
     Concepts,
     Evaluation,
     FeatureMaps,
+    Feeds,
     Filters,
     MaskStudy,
+    Necessity,
     Neighbors,
     Prediction,
     Projection,
@@ -51,6 +53,7 @@ from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
+from .unit_cause_figures import compose_feeds, compose_necessity, draw_feeds, draw_necessity
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
 from .unit_page_figures import compose_unit_page, draw_unit_page
 from .visualization_figures import compose_visualization, draw_visualization
@@ -62,8 +65,10 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Concepts: (draw_concepts, compose_concepts),
     Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
+    Feeds: (draw_feeds, compose_feeds),
     Filters: (draw_filters, compose_filters),
     MaskStudy: (draw_mask_study, compose_mask_study),
+    Necessity: (draw_necessity, compose_necessity),
     Neighbors: (draw_neighbors, compose_neighbors),
     Prediction: (draw_prediction, compose_prediction),
     Projection: (draw_projection, compose_projection),

@@ -10,6 +10,7 @@ from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
+from .unit_causes import ClassEffect, Feed, Feeds, Necessity
 from .unit_pages import UnitPage, unit_anchor
 from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
 from .visualizations import Judgment, Visualization
@@ -24,6 +25,7 @@ __all__ = [
     "ChannelPair",
     "ChannelRelevance",
     "ChannelScore",
+    "ClassEffect",
     "Clusters",
     "Comparison",
     "ConceptVector",
@@ -32,10 +34,13 @@ __all__ = [
     "Evaluation",
     "Factoring",
     "FeatureMaps",
+    "Feed",
+    "Feeds",
     "Filters",
     "Judgment",
     "LayerRow",
     "MaskStudy",
+    "Necessity",
     "Neighbors",
     "Normalization",
     "Patch",

@@ -2,8 +2,20 @@
 
 from .concept_vectors import concept_derivatives, concept_scores, concept_vector
 from .concepts import concepts
+from .feeds import feeds
+from .necessity import necessity
 from .scan import scan
 from .unit import unit
 from .unit_patches import unit_patches
 
-__all__ = ["concept_derivatives", "concept_scores", "concept_vector", "concepts", "scan", "unit", "unit_patches"]
+__all__ = [
+    "concept_derivatives",
+    "concept_scores",
+    "concept_vector",
+    "concepts",
+    "feeds",
+    "necessity",
+    "scan",
+    "unit",
+    "unit_patches",
+]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import torch
 
 from ..checks import InputShape
@@ -11,6 +14,7 @@ from ..models import Layer, Model, from_maps
 from ..perturbation import EXACT, ROUGH
 from ..targets import Targets
 
+Read: TypeAlias = Callable[[Any, int], torch.Tensor]
 _AT_ONCE = 64  # maps; a head is short, and each batch runs what comes before it once
 
 
@@ -42,41 +46,61 @@ class Head:
         self._is_checked, self._repeats = False, False
         self.at_once = model.fitting_batch(shape, at_most=_AT_ONCE)
 
+    @property
+    def rows_along(self) -> int:
+        """The dimension of the layer's own output along which the images lie."""
+        return 1 if self._layer.held == "tokens first" else 0
+
     def scores(self, maps: torch.Tensor, like: torch.Tensor, targets: Targets) -> torch.Tensor:
         """The scores (M,) of maps (M, C, *sides), float64 on the CPU; ``like`` is the layer's output once."""
         found = torch.zeros(len(maps), dtype=torch.float64)
 
         def run(first: int, end: int) -> None:
-            found[first:end] = self._run(maps[first:end], like, targets).double().cpu()
+            own = from_maps(maps[first:end], self._layer, like)
+            found[first:end] = targets.of(self.outputs(own), end - first)[:, 0].double().cpu()
 
         for _ in in_batches(len(maps), self.at_once, run):
             pass
         return found
 
-    def check(self, maps: torch.Tensor, like: torch.Tensor, targets: Targets, score: float) -> None:
-        """`LayerError` unless maps (1, C, *sides) have the score of their image, whatever is in front."""
+    def outputs(self, own: torch.Tensor, images: torch.Tensor | None = None) -> Any:
+        """What the network returns for M rows of the layer's own output.
+
+        Noise is in front of the layer or, where something flows past it, the ``images`` (M, C, H, W) of the rows.
+        """
+        if images is None:
+            n_rows = own.shape[self.rows_along] if self._repeats else 1
+            images = self._noise.expand(n_rows, *self._noise.shape[1:])
+        with intercepted(self._model.module, self._layer.name, lambda _: own.clone()):
+            return self._model.module(images.clone())
+
+    def check(self, like: torch.Tensor, read: Read, scores: torch.Tensor) -> None:
+        """`LayerError` unless a layer's output settles the scores of its image, whatever is in front.
+
+        Args:
+            like: the layer's output for one image.
+            read: scores (M, T) from the network's output for M rows.
+            scores: (T,) those of the image.
+        """
         if self._is_checked:
             return
-        both = maps.expand(min(2, self.at_once), *maps.shape[1:])
+        n_rows = min(2, self.at_once)
+        both = torch.cat([like] * n_rows, dim=self.rows_along)
         try:
-            found = self._run(both, like, targets)
+            found = read(self.outputs(both), n_rows)
         except (RuntimeError, ConvscopeError):
             self._repeats = True
-            found = self._run(both, like, targets)
+            found = read(self.outputs(both), n_rows)
         is_exact = self._model.dtype in (torch.float32, torch.float64)
-        off = float((found.double().cpu() - score).abs().max())
-        elsewhere = float(self._run(torch.zeros_like(both), like, targets).abs().max())
-        if not off <= (EXACT if is_exact else ROUGH) * max(abs(score), elsewhere):
+        off = (found - scores).abs().max(dim=0).values
+        elsewhere = read(self.outputs(torch.zeros_like(both)), n_rows)
+        size = float(torch.cat([scores[None], elsewhere]).abs().max())
+        if not float(off.max()) <= (EXACT if is_exact else ROUGH) * size:
+            worst = int(off.argmax())
             raise LayerError(
                 f"the output of layer {self._layer.name!r} alone does not settle the score: with noise in front "
-                f"of it the score is {float(found[0]):.4g} and not {score:.4g}. Something flows past it, as "
-                "around a residual block; name a layer that everything passes, such as the end of a block"
+                f"of it the score is {float(found[0, worst]):.4g} and not {float(scores[worst]):.4g}. Something "
+                "flows past it, as around a residual block; name a layer that everything passes, such as the end "
+                "of a block"
             )
         self._is_checked = True
-
-    def _run(self, maps: torch.Tensor, like: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """The scores (M,) of one batch."""
-        noise = self._noise.expand(len(maps), *self._noise.shape[1:]) if self._repeats else self._noise
-        own = from_maps(maps, self._layer, like)
-        with intercepted(self._model.module, self._layer.name, lambda _: own.clone()):
-            return targets.of(self._model.module(noise.clone()), len(maps))[:, 0]

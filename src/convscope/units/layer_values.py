@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 
+from ..checks import as_array, unfit
 from ..errors import ModelError
 from ..execution import check_differentiable, differentiable, evaluating, kept_leaf, run_to
 from ..models import Inputs, Layer, Model, as_maps, network_and_target
@@ -48,6 +49,37 @@ def layer_values(
             names.extend(batch.names)
             step(len(batch.names))
     return LayerValues(np.concatenate(parts), tuple(positions), tuple(names))
+
+
+def channels_of(channels: Any, n: int, layer: str) -> Array:
+    """The numbers of some of a layer's n channels: of one, of several, or of all for None."""
+    if channels is None:
+        return np.arange(n)
+    expected = f"channels of layer {layer}: one or several whole numbers from 0 to {n - 1}"
+    given = as_array(channels, "channel", expected).reshape(-1)
+    if not len(given) or given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= n:
+        raise unfit(channels, "channel", expected)
+    return np.array(list(dict.fromkeys(given.tolist())))
+
+
+def mean_values(
+    model: Model,
+    inputs: Inputs,
+    name: str,
+    maps_of: Callable[[torch.Tensor], torch.Tensor],
+    step: Callable[[int], None],
+) -> Array:
+    """The mean (C,) of each channel over all places of all images, float64; ``maps_of`` gives (n, C, *sides)."""
+    sums, n_values = np.zeros(()), 0
+    for batch in model.batches(inputs):
+        maps = maps_of(run_to(model.module, batch.x, [name])[name])
+        values = maps.flatten(2) if maps.ndim > 2 else maps[:, :, None]
+        of_images = values.sum(dim=2, dtype=torch.float64)
+        finite(of_images.sum(dim=1), batch.names)
+        sums = sums + of_images.sum(dim=0).cpu().numpy()
+        n_values += len(values) * values.shape[2]
+        step(batch.positions[-1] + 1)
+    return np.asarray(sums / n_values)
 
 
 def layer_gradients(

@@ -95,7 +95,7 @@ def looked_at(
         targets = _resolved(model, inputs, target, output, batch.positions)
         score = float(targets.of(output, 1)[0, 0])
         maps = as_maps(like, layer)
-        head.check(maps, like, targets, score)
+        head.check(like, targets.of, torch.tensor([score], device=like.device))
         places = maps.shape[2:]
         activations = maps[0].flatten(1).T if places else maps
         coefficients = basis.coefficients(activations.double().cpu().numpy())

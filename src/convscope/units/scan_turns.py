@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import ImageError
-from ..execution import evaluating, read_at
+from ..execution import evaluating, folded_batch_norm, read_at
 from ..models import Layer, Model
 from ..progress import Progress
 from ..results import Array
@@ -42,7 +44,7 @@ def fill(state: ScanState, work: Work, todo: Sequence[int], progress: Progress |
     given = work.given
     size, n_done = _TURN if work.model.device.type == "cpu" else _TURN_ELSEWHERE, len(given) - len(todo)
     try:
-        with evaluating(work.model.module):
+        with evaluating(work.model.module), _folded(work):
             for first in range(0, len(todo), size):
                 numbers = todo[first : first + size]
                 _add(state, work, numbers, *_read(work, numbers))
@@ -52,16 +54,28 @@ def fill(state: ScanState, work: Work, todo: Sequence[int], progress: Progress |
         state.write()  # also on Ctrl-C
 
 
+def _folded(work: Work) -> AbstractContextManager[Any]:
+    """Batch norms folded into the convolutions before them, unless a layer that is read lies between."""
+    model = work.model
+    if model.dtype not in (torch.float32, torch.float64):  # the rounding of coarser weights would show
+        return nullcontext()
+    example = model.preparation(work.given.shape)(model.checked(work.given.shape).example)
+    return folded_batch_norm(model.module, lambda: _readings(work, example.clone()))
+
+
+def _readings(work: Work, x: torch.Tensor) -> dict[str, Reading]:
+    """What the layers give for a batch."""
+    by_name = {layer.name: layer for layer in work.layers}
+    return read_at(work.model.module, x, list(by_name), lambda name, tensor, _: read_layer(tensor, by_name[name]))
+
+
 def _read(work: Work, numbers: Sequence[int]) -> tuple[list[int], dict[str, Reading], dict[int, str]]:
     """Which of these images could be read, what the layers give for them, and why the others could not."""
-    by_name = {layer.name: layer for layer in work.layers}
     read, readings = list[int](), list[dict[str, Reading]]()
     inputs = work.given.inputs(numbers)
     try:
         for batch in work.model.batches(inputs):
-            readings.append(
-                read_at(work.model.module, batch.x, list(by_name), lambda name, x, _: read_layer(x, by_name[name]))
-            )
+            readings.append(_readings(work, batch.x))
             read += [numbers[i] for i in batch.positions]
     except ImageError:  # also where none of these can be read
         if not work.given.skips_errors:
@@ -72,7 +86,7 @@ def _read(work: Work, numbers: Sequence[int]) -> tuple[list[int], dict[str, Read
         return [], {}, errors
     joined = {
         name: Reading(*map(torch.cat, zip(*(reading[name] for reading in readings), strict=True)))
-        for name in by_name
+        for name in readings[0]
     }
     return read, joined, errors
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import torch
 
-from ..errors import ParameterError
+from ..errors import ModelError, ParameterError
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Model
 from ..models.inputs import Inputs
+from ..results import UnitScan
 from ..store import EmbeddingStore
 from ..store.keys import as_key, digest_of, key_of, path_of, stamp_of
 
@@ -83,6 +85,13 @@ class ScannedImages:
             else:
                 assert self._set is not None
                 yield stamp_of(self._set.sources[i].content) or ""
+
+
+def check_scanned(model: Model, scan: UnitScan) -> None:
+    """`ModelError` unless this is the network of the scan."""
+    own = model.provenance("scan", {}, time.perf_counter()).model["weights_sha256"]
+    if own != scan.provenance.model["weights_sha256"]:
+        raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
 
 
 def _set_of(images: Any) -> ImageSet:

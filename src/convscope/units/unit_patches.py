@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ImageError, ModelError
+from ..errors import ImageError
 from ..execution import check_differentiable, differentiable, run_to
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Layer, Model, as_maps, as_model
 from ..results import Array, Patch, UnitPatches, UnitScan, Which
+from .scanned_images import check_scanned
 
 _OUTSIDE = 0.025  # of the sum of |gradient|, beyond each side of an effective field: at least 90 % lies inside
 
@@ -78,9 +79,7 @@ def check_scan(model: Model, scan: UnitScan) -> None:
     """An error unless the scan is of this network, and of pictures."""
     if len(scan.input_shape) != 3:
         raise ImageError(f"patches are cut out of pictures; this scan is of inputs {scan.input_shape}")
-    weights = model.provenance("unit_patches", {}, 0.0).model["weights_sha256"]
-    if weights != scan.provenance.model["weights_sha256"]:
-        raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
+    check_scanned(model, scan)
 
 
 def cut_patches(

@@ -1,0 +1,95 @@
+"""`convscope scan`: what it prints, what it leaves, and a run that goes on; here and as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from convscope import UnitScan
+from convscope.cli.app import app
+
+PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+NETWORK = '''
+import torch
+from torch import nn
+
+def build():
+    """Channel 0 never fires; 1 and 2 are the brightness, the second twice; the last layer is never reached."""
+    conv = nn.Conv2d(1, 3, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([0.0, 1, 2])[:, None, None, None])
+        conv.bias.copy_(torch.tensor([-1.0, 0, 0]))
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(192, 2))
+'''
+OPTIONS = ["--model", "dim:build", "--input-size", "8", "--mean", "0", "--std", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a network of its own and labeled photos: two dark and two bright ones, and a broken one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "dim.py").write_text(NETWORK)
+    rng = np.random.default_rng(0)
+    for label, low in (("dark", 0), ("bright", 160)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(2):
+            pixels = rng.integers(low, low + 90, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG")
+    yield tmp_path
+    sys.modules.pop("dim", None)
+
+
+def invoke(*args: object) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in args], env=PLAIN, catch_exceptions=False)
+
+
+def test_a_scan_says_what_it_found_and_keeps_it(place: Path) -> None:
+    done = invoke("scan", "photos", "--layer", "1", "--output", "units", "-k", "3", "--json", *OPTIONS)
+    assert done.exit_code == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["scan"], shown["images"]) == ("units", 4)
+    (layer,) = shown["layers"]
+    assert (layer["layer"], layer["channels"], layer["dead"], layer["n_duplicates"]) == ("1", 3, [0], 1)
+    assert (layer["duplicates"][0]["a"], layer["duplicates"][0]["b"]) == (1, 2)
+    assert {one["label"]: one["auroc"] for one in layer["selective"]}["bright"] == 1
+    kept = UnitScan.load("units")
+    assert kept.high["1"].shape == (3, 3)
+    assert [Path(name).parent.name for name in kept.top("1", 1, 2)] == ["bright", "bright"]
+    again = invoke("scan", "photos", "--layer", "1", "--output", "units", *OPTIONS)
+    words = " ".join(again.stdout.split())
+    assert "4 images: units" in words
+    assert "broken.png" in " ".join(again.stderr.split())
+
+
+def test_mistakes_are_answered_without_a_traceback(place: Path) -> None:
+    assert "no layer '9'" in invoke("scan", "photos", "--layer", "9", "--output", "units", *OPTIONS).stderr
+    (place / "full").mkdir()
+    (place / "full" / "note.txt").write_text("mine")
+    refused = invoke("scan", "photos", "--output", "full", *OPTIONS)
+    assert refused.exit_code == 1
+    assert "full" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_as_a_process_a_scan_goes_on_with_further_images(place: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "convscope", "scan", "photos", "--layer", "1", "-o", "units"]
+    environment = os.environ | PLAIN | {"PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
+    for n in (4, 5):
+        done = subprocess.run([*command, *OPTIONS], capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert f"{n} images: units" in " ".join(done.stdout.split())
+        Image.new("L", (8, 8), 255).save(place / "photos" / "bright" / "new.png")
+    assert Path(UnitScan.load("units").top("1", 1, 1)[0]).name == "new.png"
