@@ -54,15 +54,23 @@ class Network:
         self._layout, self._reads_output = layout, reads_output
         self.fusing: AbstractContextManager[Any] = nullcontext()
 
-    def values(self, x: torch.Tensor, fusing: AbstractContextManager[Any] | None = None) -> torch.Tensor:
-        """The value of each view (B, n_views) of the pictures; by the network itself unless ``fusing`` is
-        given."""
+    def values(
+        self,
+        x: torch.Tensor,
+        fusing: AbstractContextManager[Any] | None = None,
+        which: Sequence[int] | None = None,
+    ) -> torch.Tensor:
+        """The value of each view (B, n_views) of the pictures; by the network itself unless ``fusing`` is given.
+
+        ``which``: the numbers of the pictures, where these are not all.
+        """
+        objectives = self.objectives if which is None else [self.objectives[i] for i in which]
         # A copy, because the network's first operation may be in place.
         x = x.to(self.model.dtype, copy=True, memory_format=self._layout)
-        n = len(x) // len(self.objectives)
+        n = len(x) // len(objectives)
         with fusing or nullcontext():
             seen = seen_by(self.model, self._layers, x, reads_output=self._reads_output)
-            each = [o.value(seen, slice(i * n, (i + 1) * n)) for i, o in enumerate(self.objectives)]
+            each = [o.value(seen, slice(i * n, (i + 1) * n)) for i, o in enumerate(objectives)]
             return torch.stack(each)
 
     def fuse(self, x: torch.Tensor) -> None:
@@ -73,7 +81,7 @@ class Network:
         found = convolutions_of(self.model.module, lambda: plain.append(self.values(x)))
         fusing = fused(found, gradients=True)
         difference = (self.values(x, fusing) - plain[0]).detach().abs()
-        if (difference <= ALIKE * plain[0].detach().abs()).all():
+        if (difference <= ALIKE * plain[0].detach().abs().amax()).all():  # one of many may be near zero
             self.fusing = fusing
 
 
@@ -84,7 +92,8 @@ class Ascent:
     epsilon is zero, and the first step would be 0 / 0.
 
     ``start`` (B,) are the scores of the first pictures, seen whole; ``scores`` those of the views at each step;
-    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores.
+    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores. After each step
+    ``keep`` says which allowed free variables are nearest.
     """
 
     def __init__(
@@ -96,10 +105,11 @@ class Ascent:
         sizes: tuple[Pair, Pair] | None,
         generator: torch.Generator,
         names: Sequence[str],
+        keep: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.free, self.recipe, self.scores = free.requires_grad_(), recipe, []
         self._network, self._make, self._sizes = network, parameterization, sizes
-        self._generator, self._names = generator, ", ".join(names)
+        self._generator, self._names, self._keep = generator, ", ".join(names), keep
         self._half = network.model.dtype == torch.float16
         self._scale = SCALE if self._half else 1.0
         kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.NAdam
@@ -134,8 +144,9 @@ class Ascent:
         gradient = self._gradient((values - self._penalty(pictures)).sum())
         shut = gradient.flatten(1).abs().amax(dim=1) == 0
         if shut.any():
-            opened = self._network.values(self._views(self.pictures()), Opened()).mean(dim=1)
-            gradient = gradient + _column(shut, gradient) * self._gradient(opened.sum())
+            which = shut.nonzero()[:, 0]
+            opened = self._network.values(self._views(self.pictures()[which]), Opened(), which.tolist())
+            gradient = gradient + self._gradient(opened.mean(dim=1).sum())  # zero for all others
         if recipe.is_normalized:
             gradient = gradient / _column(gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient)
         self.free.grad = gradient
@@ -233,6 +244,8 @@ class Ascent:
                 self.free.copy_(penalties.clear_small(self.free, recipe.clear))
         if self._make.limits is not None:
             self.free.clamp_(*self._make.limits)
+        if self._keep is not None:
+            self.free.copy_(self._keep(self.free))
 
 
 def climb(ascent: Ascent, each: Callable[[Ascent], None]) -> None:

@@ -30,6 +30,18 @@ class Seen(NamedTuple):
     layers: Mapping[str, torch.Tensor]
     output: Any
     n: int
+    parts: dict[str, tuple[torch.Tensor, ...]]
+
+    def of(self, name: str, rows: slice) -> torch.Tensor:
+        """A layer's values for the rows of one picture, of which all pictures have equally many.
+
+        They are split at once: the gradient of a slice is as large as all rows, and that for each picture.
+        """
+        n = rows.stop - rows.start
+        if name not in self.parts:
+            self.parts[name] = torch.split(self.layers[name], n)
+        part: torch.Tensor = self.parts[name][rows.start // n]
+        return part
 
 
 # From what was seen and the rows of one picture, the value of each row.
@@ -216,9 +228,7 @@ def _of_maps(
         if len(place) > len(layer.shape) or not all(0 <= i < n for i, n in zip(place, layer.shape, strict=False)):
             shown = place[0] if len(place) == 1 else place
             raise TargetError(f"target={shown!r}: layer {layer.name} has the shape {layer.shape}")
-        return f"{layer.name}, {what}" if what else layer.name, lambda seen, rows: value(
-            full(seen.layers[name][rows])
-        )
+        return f"{layer.name}, {what}" if what else layer.name, lambda seen, rows: value(full(seen.of(name, rows)))
 
     return _one(name, bind)
 
@@ -281,4 +291,4 @@ def seen_by(model: Model, layers: Mapping[str, Layer], x: torch.Tensor, *, reads
             for one in layers.values():
                 attached.append(watch(model.module, one.name, lambda name, t: found.update({name: t.clone()})))
             output = model.module(x)
-    return Seen({asked: as_maps(found[one.name], one) for asked, one in layers.items()}, output, len(x))
+    return Seen({asked: as_maps(found[one.name], one) for asked, one in layers.items()}, output, len(x), {})
