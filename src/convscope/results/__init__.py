@@ -11,13 +11,14 @@ from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
 from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
-from .visualizations import Judgment, Visualization
+from .visualizations import Atlas, Inversion, Judgment, Visualization
 
 __all__ = [
     "CHANGED",
     "CONTROLS",
     "SAME",
     "Array",
+    "Atlas",
     "Attribution",
     "ChannelOrder",
     "ChannelPair",
@@ -32,6 +33,7 @@ __all__ = [
     "Factoring",
     "FeatureMaps",
     "Filters",
+    "Inversion",
     "Judgment",
     "LayerRow",
     "MaskStudy",

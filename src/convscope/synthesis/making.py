@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..progress import Progress
 from ..results import Array, Visualization
 from ..targets import describe, is_of_classes, note_on_scores
 from .ascent import Ascent, DivergedError, Network, climb
+from .closeness import Near, kept_near
 from .evidence import is_one_class, judgments, rival_of
 from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
@@ -47,6 +48,8 @@ class Asked:
     n_frames: int
     judge: Model | None
     seed: int
+    is_whole: bool = False  # whether the picture is the network's input itself, which no preprocessing crops
+    near: Near | None = None
 
 
 class Setting:
@@ -57,7 +60,8 @@ class Setting:
         recipe = recipe_of(asked.preset, asked.n_steps, {} if asked.l2 is None else {"l2": asked.l2})
         given = _given(model, asked)
         known = model.preprocessing
-        self.sizes = None if known is None or recipe.domain == "pixels" else (known.resize_px, known.input_size)
+        is_input = known is None or recipe.domain == "pixels" or asked.is_whole
+        self.sizes = None if known is None or is_input else (known.resize_px, known.input_size)
         size = (given.shape[2], given.shape[3]) if given is not None else None
         if size is None and asked.size_px is not None:
             size = as_pair(asked.size_px, "size_px")
@@ -110,6 +114,10 @@ class Setting:
         kind = torch.promote_types(self.model.dtype, torch.float32)
         return free.to(kind if self.recipe.domain == "pixels" else torch.float32).contiguous().clone()
 
+    def keep(self, first: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What keeps the free variables near the first ones, if that was asked for."""
+        return None if self.asked.near is None else kept_near(self.model, self.asked.near, self.make, first)
+
     def notes(self) -> list[str]:
         """What the reader of the result should know before anything has run."""
         found: list[str] = []
@@ -153,8 +161,9 @@ def made(
         setting = Setting(model, targets, asked)
         film = _Film(setting, watch, progress)
         ascent, stopped, notes = _climbed(setting, film)
+        finished = _finished(ascent)
         found = [
-            _result(setting, ascent, film, i, started, [*stopped, *setting.notes(), *notes])
+            _result(setting, ascent, finished, film, i, started, [*stopped, *setting.notes(), *notes])
             for i in range(len(targets))
         ]
     judges = [model, *([asked.judge] if asked.judge else [])]
@@ -185,7 +194,8 @@ def _climbed(setting: Setting, film: _Film) -> tuple[Ascent, list[str], list[str
         generator = torch.Generator().manual_seed(setting.asked.seed)
         free = setting.first(generator)
         film.frames.clear()
-        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generator, setting.names)
+        keep = setting.keep(free)
+        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generator, setting.names, keep)
         try:
             climb(ascent, film.take)
             why = "the score fell" if ascent.has_collapsed else ""
@@ -203,17 +213,30 @@ def _climbed(setting: Setting, film: _Film) -> tuple[Ascent, list[str], list[str
     return ascent, [], notes
 
 
+class _Finished(NamedTuple):
+    """The best pictures (B, C, H, W), what the network sees of them, their scores (B,), and notes."""
+
+    pictures: torch.Tensor
+    seen: torch.Tensor
+    scores: torch.Tensor
+    notes: list[str]
+
+
+def _finished(ascent: Ascent) -> _Finished:
+    with torch.no_grad():
+        pictures = ascent.pictures(ascent.best)
+        scores = ascent.whole_values(pictures)
+        return _Finished(pictures, ascent.whole(pictures), scores, ascent.strayed(scores))
+
+
 def _result(
-    setting: Setting, ascent: Ascent, film: _Film, i: int, started: float, notes: Sequence[str]
-) -> Visualization:
+    setting: Setting, ascent: Ascent, finished: _Finished, film: _Film, i: int, started: float,
+    notes: Sequence[str],
+) -> Visualization:  # fmt: skip
     """The best picture of a target, with notes on how far to trust it."""
     model, asked, target = setting.model, setting.asked, setting.targets[i]
-    with torch.no_grad():
-        picture = ascent.pictures(ascent.best)[i : i + 1]
-        seen = ascent.whole(picture)
-        finals = ascent.whole_values(ascent.pictures(ascent.best))
-        strayed = ascent.strayed(finals)
-    scores = [*(float(one[i]) for one in ascent.scores), float(finals[i])]
+    picture, seen = finished.pictures[i : i + 1], finished.seen[i : i + 1]
+    scores = [*(float(one[i]) for one in ascent.scores), float(finished.scores[i])]
     rival = rival_of(model, seen, target) if is_one_class(model, target, asked.layer) else None
     image = model.to_pixels(picture)[0]
     frames = [*film.frames, image] if asked.n_frames else []
@@ -240,7 +263,7 @@ def _result(
         provenance=model.provenance(
             "visualize", parameters, started,
             measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
-            notes=(*notes, *strayed, *own),
+            notes=(*notes, *finished.notes, *own),
         ),
     )  # fmt: skip
 
@@ -254,9 +277,14 @@ def _given(model: Model, asked: Asked) -> torch.Tensor | None:
         raise ParameterError("size_px: a picture that starts from an image has the size of that image")
     if isinstance(start, str) and not os.path.exists(start):
         raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
-    inputs = model.inputs(start)
+    return one_input(model, start, "start")
+
+
+def one_input(model: Model, image: Any, name: str) -> torch.Tensor:
+    """One image as a network takes it, (1, C, H, W) in at least float32."""
+    inputs = model.inputs(image)
     inputs.need_pictures("visualize")
     if len(inputs) != 1:
-        raise ParameterError(f"start: {len(inputs)} images; expected one")
+        raise ParameterError(f"{name}: {len(inputs)} images; expected one")
     x: torch.Tensor = next(inputs.batches(1)).x
     return x.to(model.device, torch.promote_types(model.dtype, torch.float32))

@@ -1,8 +1,9 @@
 """Units: what channels and directions of a layer respond to, in images of your own."""
 
+from .atlas import atlas
 from .concept_vectors import concept_derivatives, concept_scores, concept_vector
 from .concepts import concepts
 from .scan import scan
 from .unit_patches import unit_patches
 
-__all__ = ["concept_derivatives", "concept_scores", "concept_vector", "concepts", "scan", "unit_patches"]
+__all__ = ["atlas", "concept_derivatives", "concept_scores", "concept_vector", "concepts", "scan", "unit_patches"]
