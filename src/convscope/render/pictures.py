@@ -16,12 +16,14 @@ from ..errors import ParameterError
 from ..outputs import GENERATOR, check_output, replace_file
 from ..results import (
     Array,
+    Atlas,
     Attribution,
     Comparison,
     Concepts,
     Evaluation,
     FeatureMaps,
     Filters,
+    Inversion,
     MaskStudy,
     Neighbors,
     Prediction,
@@ -50,17 +52,20 @@ from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
+from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
 from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
 PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
+    Atlas: (draw_atlas, compose_atlas),
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
     Concepts: (draw_concepts, compose_concepts),
     Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Filters: (draw_filters, compose_filters),
+    Inversion: (draw_inversion, compose_inversion),
     MaskStudy: (draw_mask_study, compose_mask_study),
     Neighbors: (draw_neighbors, compose_neighbors),
     Prediction: (draw_prediction, compose_prediction),

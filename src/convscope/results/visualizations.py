@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ..arguments import checks_arguments
+from ..errors import ParameterError
+from ..outputs import check_output, replace_file
 from .base import Array, Result
+from .films import check_film, film
 
 
 class Judgment(NamedTuple):
@@ -69,6 +74,26 @@ class Visualization(Result):
             words.append(f"seeds agree to {self.agreement:.2f} (cosine)")
         return "; ".join(words)
 
+    @checks_arguments
+    def save_film(self, path: str | Path, *, fps: float = 12.0, overwrite: bool = False) -> Path:
+        """Write the frames as a film, whole or not at all: .gif, .webp, or .mp4 (with ``convscope[video]``).
+
+        Args:
+            path: a new file; its name says the kind.
+            fps: frames a second.
+            overwrite: replace a file that is there.
+
+        Raises:
+            ParameterError: another kind of file, or a result without frames.
+            OutputError: the file is there already, or cannot be written.
+        """
+        kind = check_film(path)
+        if not len(self.frames):
+            raise ParameterError("this result has no frames: make it with n_frames=24, say")
+        check_output(path, overwrite=overwrite)
+        replace_file(path, [film(self.frames, kind, fps)], overwrite=overwrite)
+        return Path(path)
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Inversion(Result):
@@ -93,8 +118,8 @@ class Inversion(Result):
 class Atlas(Result):
     """A picture for each of K channels of a layer, which has ``n_channels``.
 
-    ``channels`` (K,) are their numbers, ``images`` (K, H, W, 3) uint8 the pictures, and ``scores`` (K,) the mean of
-    each channel's map for its picture.
+    ``channels`` (K,) are their numbers, ``images`` (K, H, W, 3) uint8 the pictures, and ``scores`` (K,) the mean
+    of each channel's map for its picture.
     """
 
     layer: str

@@ -75,7 +75,8 @@ def accentuate(
         LayerError: no such layer.
         Interrupted: on Ctrl-C, with the best picture so far.
 
-    Cost: one forward and one backward pass per step and crop, of which there are 4, and one pass to the early layer.
+    Cost: one forward and one backward pass per step and crop, of which there are 4, and one pass to the early
+    layer.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
@@ -109,7 +110,7 @@ def _predicted(model: Model, photo: torch.Tensor) -> int:
 
 
 def _early(model: Model, photo: torch.Tensor) -> str | None:
-    """The last layer at the first resolution, or the first of those evenly spaced; None, for pixels, without any."""
+    """The last layer at the first resolution, or the first of those evenly spaced; None, for pixels, if none."""
     stages = model.checked(tuple(photo.shape[1:])).stages
     return stages[0].name if stages else None
 

@@ -39,9 +39,9 @@ def deep_dream(
 
         I* = argmax over I of the mean of a(I)^2, a few steps from the image, first small and then larger
 
-    The image is made small first; then what the ascent changed is enlarged, by 1.4 each time, and added to
-    the image at the next size, up to that of the network's input. So patterns of several sizes appear. The network has
-    to take inputs of any size, unless ``n_octaves`` is 1.
+    The image is made small first; then what the ascent changed is enlarged, by 1.4 each time, and added to the
+    image at the next size, up to that of the network's input. So patterns of several sizes appear. The network
+    has to take inputs of any size, unless ``n_octaves`` is 1.
 
     Args:
         model: a `Model` or a module.

@@ -42,7 +42,7 @@ def atlas(
     model: Model | nn.Module,
     layer: str,
     *,
-    channels: Sequence[int] | None = None,
+    channels: Sequence[Any] | None = None,  # whole numbers from 0, which `_chosen` checks
     output: str | Path | None = None,
     n_batch: int = 8,
     preset: PresetName | Recipe = "natural",
@@ -57,8 +57,8 @@ def atlas(
         model: a `Model` or a module.
         layer: name of the layer.
         channels: their numbers, from 0; by default all.
-        output: a folder for the atlas, which `Atlas.load` reads. Every channel's picture is written there once it is
-            finished; a run that was killed goes on where it was.
+        output: a folder for the atlas, which `Atlas.load` reads. Every channel's picture is written there once it
+            is finished; a run that was killed goes on where it was.
         n_batch: channels that are made at the same time.
         preset: see `visualize`.
         size_px: side of a picture, or (height, width); see `visualize`.
