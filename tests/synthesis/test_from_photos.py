@@ -75,8 +75,8 @@ def test_an_invertible_layer_gives_the_image_back() -> None:
     net = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.Flatten(), nn.Linear(768, 2))
     nn.init.orthogonal_(net[0].weight)
     model, x = Model(net, (16, 16), MEAN, STD), photo()
-    preset = replace(INVERTED, total_variation=0.0)
-    found = invert(model, x, "0", preset=preset, n_steps=300)
+    recipe = replace(INVERTED, total_variation=0.0)
+    found = invert(model, x, "0", recipe=recipe, n_steps=300)
     gone = float((x - _input_of(found)).norm() / x.norm())
     assert found.errors[0] < 0.02
     assert found.distances[0] == pytest.approx(found.errors[0], rel=1e-3)

@@ -31,11 +31,9 @@ def atlas(
         str | None, typer.Option(help="Channels, such as 0-31 or 3,7,12-15; by default all.")
     ] = None,
     n_batch: Annotated[int, typer.Option("--n-batch", min=1, help="Channels made at the same time.")] = 8,
-    preset: Annotated[str, typer.Option(help="natural, maco, crisp or plain; see `visualize`.")] = "natural",
-    size_px: Annotated[int | None, typer.Option("--size-px", min=1, help="Side of a picture in pixels.")] = None,
-    n_steps: Annotated[
-        int | None, typer.Option("--n-steps", min=1, help="Steps, by default the preset's.")
-    ] = None,
+    preset: Annotated[str, typer.Option(help="Kind of picture: natural, maco, crisp or plain.")] = "natural",
+    size_px: Annotated[int | None, typer.Option("--size-px", min=1, help="Side of a picture.")] = None,
+    n_steps: Annotated[int | None, typer.Option("--n-steps", min=1, help="By default the preset's.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -36,6 +36,7 @@ from .phrasing import for_terminal, help_text, in_commands
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.
 LOOKS = ("filters", "feature_maps", "visualize", "accentuate", "invert", "deep_dream")
+_ONLY_IN_PYTHON = ("model", "progress", "watch", "recipe")
 FILM_FRAMES = 24  # of a film whose --n-frames is not said
 
 
@@ -48,10 +49,14 @@ def build(function: str) -> Callable[..., None]:
     """The command for a function of the library, with the signature that the command line reads."""
     about = declared.function(function)
     command, help_of = command_name(function), argument_help(about.doc)
-    takes = {name: p for name, p in about.parameters.items() if name not in ("model", "progress", "watch")}
+    takes = {name: p for name, p in about.parameters.items() if name not in _ONLY_IN_PYTHON}
     argument = next((name for name in ("images", "image", "target") if name in takes), None)  # what it looks at
     options = [
-        _option(p, help_text(name, help_of.get(name, "")), several=argument == "images" and _is_list(p.annotation))
+        _option(
+            p,
+            help_text(name, help_of.get(name, "")),
+            several=(argument == "images" or name == "layers") and _is_list(p.annotation),
+        )
         for name, p in takes.items()
         if name != argument
     ]

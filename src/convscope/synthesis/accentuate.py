@@ -34,7 +34,7 @@ def accentuate(
     layer: str | None = None,
     distance: float = 0.2,
     near_layer: str | None = None,
-    preset: Recipe | None = None,
+    recipe: Recipe | None = None,
     n_steps: int | None = None,
     n_frames: int = 0,
     seed: int = 0,
@@ -59,7 +59,7 @@ def accentuate(
         layer: name of the layer whose activation is made stronger.
         distance: how far the early layer's values may go, as a share of their norm; 0.1 is hardly seen.
         near_layer: the early layer, by default the last one at the first resolution.
-        preset: a `Recipe` of one's own.
+        recipe: a `Recipe` of one's own.
         n_steps: number of ascent steps, by default 64.
         n_frames: number of intermediate pictures to keep.
         seed: seed of the random crops.
@@ -93,10 +93,8 @@ def accentuate(
     if target is None and layer is None:
         target = _predicted(model, photo)
     near = Near(near_layer or _early(model, photo), distance)
-    recipe = preset or ACCENTED
-    if preset is None and min(photo.shape[2:]) < SMALL:
-        recipe = replace(recipe, crop=SMALL_CROP)
-    asked = Asked(layer, recipe, None, n_steps, None, photo, n_frames, None, seed, is_whole=True, near=near)
+    steps = recipe or (replace(ACCENTED, crop=SMALL_CROP) if min(photo.shape[2:]) < SMALL else ACCENTED)
+    asked = Asked(layer, steps, None, n_steps, None, photo, n_frames, None, seed, is_whole=True, near=near)
     try:
         (found,) = made(model, [target], asked, watch, progress)
     except Interrupted as error:

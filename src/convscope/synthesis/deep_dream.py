@@ -30,7 +30,7 @@ def deep_dream(
     layer: str | None = None,
     *,
     n_octaves: int = 3,
-    preset: Recipe | None = None,
+    recipe: Recipe | None = None,
     n_steps: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -48,7 +48,7 @@ def deep_dream(
         image: one image: a path, an array, or a preprocessed tensor (1, C, H, W).
         layer: name of the layer, by default the last one at the last resolution but one.
         n_octaves: the number of sizes.
-        preset: a `Recipe` of one's own, for each size.
+        recipe: a `Recipe` of one's own, for each size.
         n_steps: number of steps at each size, by default 12.
         seed: seed of the random shifts.
         progress: called with (steps done, steps in total).
@@ -76,7 +76,7 @@ def deep_dream(
     if layer is None and not stages:
         raise LayerError("no layer was named, and the network has no maps: give the name of a layer")
     name = layer or stages[-2:][0].name
-    recipe = recipe_of(preset or DREAM, n_steps)
+    recipe = recipe_of(recipe or DREAM, n_steps)
     sizes = [_size(photo, OCTAVE**-i) for i in range(n_octaves)][::-1]
     change = torch.zeros_like(photo)
     parameters = {"layer": name, "n_octaves": n_octaves, "n_steps": recipe.n_steps, "seed": seed}

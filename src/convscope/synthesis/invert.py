@@ -34,7 +34,7 @@ def invert(
     image: Any,
     layers: str | Sequence[str] | None = None,
     *,
-    preset: Recipe | None = None,
+    recipe: Recipe | None = None,
     n_steps: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -53,7 +53,7 @@ def invert(
         image: one image: a path, an array, or a preprocessed tensor (1, C, H, W).
         layers: one or several names from `Model.layers`; by default the last map at each resolution, or of tokens
             four evenly spaced ones.
-        preset: a `Recipe` of one's own; ``total_variation`` is w.
+        recipe: a `Recipe` of one's own; ``total_variation`` is w.
         n_steps: number of steps for each layer, by default 200.
         seed: seed of the noise.
         progress: called with (steps done, steps in total).
@@ -85,7 +85,7 @@ def invert(
     chosen = structure.stages if names is None else [structure.find(name) for name in dict.fromkeys(names)]
     if not chosen:
         raise LayerError("no layer was named, and the network has no maps: give the names of layers")
-    recipe = recipe_of(preset or INVERTED, n_steps)
+    recipe = recipe_of(recipe or INVERTED, n_steps)
     found: list[Visualization] = []
     for i, layer in enumerate(chosen):
         objective = difference(layer.name, _values(model, layer, x))
