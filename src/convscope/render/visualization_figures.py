@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Visualization
-from ..texts import printable
 from .style import ACCENT, LINE, SOFT, decimal, heading, headline, new_figure, plain_axes, short_label, show, text
 
 FRAMES = 6
@@ -44,7 +41,7 @@ def compose_visualization(result: Visualization) -> Figure:
     if has_original:
         before = figure.add_subplot(upper[0])
         show(before, result.original)
-        heading(before, "what it is made from", " ")
+        heading(before, "original", " ")
     draw_visualization(figure.add_subplot(upper[-2]), result)
     draw_scores(figure.add_subplot(upper[-1]), result)
     if has_frames:
@@ -52,11 +49,9 @@ def compose_visualization(result: Visualization) -> Figure:
         chosen = np.linspace(0, len(result.frames) - 1, FRAMES).round().astype(int)
         for place, i in enumerate(np.unique(chosen)):
             _draw_frame(figure.add_subplot(lower[place]), result, int(i))
-    title = "Visualization: an input that the target likes"
-    headline(figure, "An image, changed toward what the target likes" if has_original else title, result)
-    if result.trust:
-        words = textwrap.fill(printable(result.trust), 110)
-        figure.text(0.02, 0.015, words, va="bottom", **text(size=7.5, color=SOFT))
+    changed = "An image, changed toward what the target likes"
+    title = changed if has_original else "Visualization: an input that the target likes"
+    headline(figure, title, result, [result.trust] if result.trust else [])
     return figure
 
 
