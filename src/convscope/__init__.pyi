@@ -54,6 +54,7 @@ from .models import Preprocessing as Preprocessing
 from .models import detections as detections
 from .models import load_model as load_model
 from .report import report as report
+from .results import Atlas as Atlas
 from .results import Attribution as Attribution
 from .results import ChannelRelevance as ChannelRelevance
 from .results import Clusters as Clusters
@@ -65,6 +66,7 @@ from .results import Evaluation as Evaluation
 from .results import FeatureMaps as FeatureMaps
 from .results import Feeds as Feeds
 from .results import Filters as Filters
+from .results import Inversion as Inversion
 from .results import Judgment as Judgment
 from .results import MaskStudy as MaskStudy
 from .results import Necessity as Necessity
@@ -85,6 +87,9 @@ from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
 from .synthesis import Objective as Objective
 from .synthesis import Recipe as Recipe
+from .synthesis import accentuate as accentuate
+from .synthesis import deep_dream as deep_dream
+from .synthesis import invert as invert
 from .synthesis import visualize as visualize
 from .synthesis import visualize_each as visualize_each
 from .targets import Contrast as Contrast
@@ -95,6 +100,7 @@ from .targets import SimilarTo as SimilarTo
 from .targets import Towards as Towards
 from .training import Watch as Watch
 from .training import lightning_callback as lightning_callback
+from .units import atlas as atlas
 from .units import concept_vector as concept_vector
 from .units import concepts as concepts
 from .units import feeds as feeds

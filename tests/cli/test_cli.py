@@ -323,6 +323,34 @@ def test_visualize_a_channel(here: Path) -> None:
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
+def test_what_starts_from_a_photo(photos: Path, here: Path) -> None:
+    photo = photos / "cup" / "one.jpg"
+    done = invoke("accentuate", photo, "--target", "3", "--n-steps", "3", "--film", "a.gif", "--n-frames", "2",
+        "--json", *SMALL)  # fmt: skip
+    assert json.loads(done.stdout)["original"]["shape"][2] == 3
+    assert (here / "a.gif").read_bytes()[:6] == b"GIF89a"
+    done = invoke("invert", photo, "--layers", "conv1", "--layers", "stage2", "--n-steps", "1", "--json", *SMALL)
+    assert json.loads(done.stdout)["layers"] == ["conv1", "stage2"]
+    done = invoke("deep-dream", photo, "--layer", "stage2", "--n-octaves", "1", "--n-steps", "1", "--json", *SMALL)
+    assert json.loads(done.stdout)["provenance"]["method"] == "deep_dream"
+
+
+def test_a_film_that_cannot_be_written_is_refused_before_the_work(here: Path) -> None:
+    done = invoke("visualize", "3", "--film", "a.avi", *SMALL)
+    assert done.exit_code == 1
+    assert "a film is a file that ends in .gif, .webp, .mp4" in words(done.stderr)
+
+
+def test_an_atlas_goes_on_in_its_folder(here: Path) -> None:
+    options = ["conv1", "--channels", "0-1,5", "--n-steps", "1", "--size-px", "32", "-o", "atlas", *SMALL]
+    done = invoke("atlas", *options, "--json")
+    assert json.loads(done.stdout)["channels"]["shape"] == [3]
+    assert "(3,)" in words(invoke("atlas", *options).stdout)
+    refused = invoke("atlas", *options, "--seed", "1")
+    assert "holds an atlas with another seed" in words(refused.stderr)
+    assert invoke("atlas", "conv1", "--channels", "0-", "-o", "b", *SMALL).exit_code == 2
+
+
 def test_a_picture_that_the_network_takes_for_another_class_is_said_to_be_so(photos: Path, here: Path) -> None:
     """After one small step from a photo two classes have nearly one picture, which cannot be of both."""
     options = ["--start", photos / "cup" / "one.jpg", "--preset", "plain", "--n-steps", "1", *SMALL]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from convscope.results import (
+    Atlas,
     Attribution,
     ChannelPair,
     ChannelRelevance,
@@ -17,6 +19,7 @@ from convscope.results import (
     FeatureMaps,
     Feeds,
     Filters,
+    Inversion,
     Judgment,
     MaskStudy,
     Necessity,
@@ -133,6 +136,35 @@ def visualization(frames: int = 0) -> Visualization:
         target="cat",
         evidence=(Judgment("net_$", "cat", 0.9, 0.9), Judgment("judge", "dog", 0.5, 0.25)),
         provenance=provenance("visualize"),
+    )
+
+
+def accentuated() -> Visualization:
+    return dataclasses.replace(visualization(), original=photos(2)[1])
+
+
+def inversion() -> Inversion:
+    rng = np.random.default_rng(5)
+    return Inversion(
+        layers=("stem", "blocks.$1_0"),
+        images=photos(2),
+        original=photos(3)[2],
+        errors=np.array([0.01, 0.4], np.float32),
+        distances=np.array([0.1, 1.2], np.float32),
+        curves=rng.random((2, 5)).astype(np.float32),
+        name="folder/<b>$\\bad_0$ 猫.png",
+        provenance=provenance("invert"),
+    )
+
+
+def atlas(n: int = 5) -> Atlas:
+    return Atlas(
+        layer="blocks.$1_0",
+        channels=np.arange(n) * 3,
+        images=photos(n),
+        scores=np.ones(n, np.float32),
+        n_channels=999,
+        provenance=provenance("atlas"),
     )
 
 
@@ -454,4 +486,8 @@ def every_kind() -> list[Result]:
         training_strip(1, 1, 0, 0),
         visualization(),
         visualization(9),
+        accentuated(),
+        inversion(),
+        atlas(),
+        atlas(40),
     ]

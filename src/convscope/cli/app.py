@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from ..registry import method_keys
 from ..texts import printable
-from . import embedding, explore, scanning, stores, trust
+from . import depicting, embedding, explore, scanning, stores, trust
 from .chosen_network import Network, with_network
 from .console import (
     escape,
@@ -276,6 +276,7 @@ for functions, panel in ((LOOKS, LOOK), (ATTRIBUTIONS, PIXELS)):
 
 for group, panel in (
     (trust, TRUST),
+    (depicting, LOOK),
     (scanning, COLLECTIONS),
     (embedding, COLLECTIONS),
     (explore, COLLECTIONS),

@@ -10,6 +10,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,12 +19,25 @@ from .. import declared
 from ..registry import declared_methods
 from .chosen_network import Network, with_network
 from .console import free_output, progress_bar, reporting, save, saving_partial, show
-from .options import AsJson, Images, Output, checked, chosen_images, chosen_target, parameter, set_parameters
+from .options import (
+    AsJson,
+    Film,
+    Images,
+    Output,
+    checked,
+    chosen_images,
+    chosen_target,
+    free_film,
+    parameter,
+    set_parameters,
+)
 from .phrasing import for_terminal, help_text, in_commands
 
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.
-LOOKS = ("filters", "feature_maps", "visualize")
+LOOKS = ("filters", "feature_maps", "visualize", "accentuate", "invert", "deep_dream")
+_ONLY_IN_PYTHON = ("model", "progress", "watch", "recipe")
+FILM_FRAMES = 24  # of a film whose --n-frames is not said
 
 
 def command_name(function: str) -> str:
@@ -35,10 +49,14 @@ def build(function: str) -> Callable[..., None]:
     """The command for a function of the library, with the signature that the command line reads."""
     about = declared.function(function)
     command, help_of = command_name(function), argument_help(about.doc)
-    takes = {name: p for name, p in about.parameters.items() if name not in ("model", "progress", "watch")}
-    argument = next((name for name in ("images", "target") if name in takes), None)  # what it looks at
+    takes = {name: p for name, p in about.parameters.items() if name not in _ONLY_IN_PYTHON}
+    argument = next((name for name in ("images", "image", "target") if name in takes), None)  # what it looks at
     options = [
-        _option(p, help_text(name, help_of.get(name, "")), several=argument == "images" and _is_list(p.annotation))
+        _option(
+            p,
+            help_text(name, help_of.get(name, "")),
+            several=(argument == "images" or name == "layers") and _is_list(p.annotation),
+        )
         for name, p in takes.items()
         if name != argument
     ]
@@ -46,7 +64,12 @@ def build(function: str) -> Callable[..., None]:
 
     def run(model: Network, output: Any, as_json: bool, **given: Any) -> None:
         asked: dict[str, Any] = {"images": chosen_images(given["images"])} if "images" in given else {}
+        if "image" in given:
+            asked["image"] = chosen_images([given["image"]])
         place = free_output(output, command)
+        if film := given.pop("film", None):
+            free_film(film)
+            given["n_frames"] = given["n_frames"] or FILM_FRAMES
         chosen = {p.name: _value(p.name, given[p.name]) for p in options if given[p.name] is not None}
         asked |= checked(function, **{name: value for name, value in chosen.items() if name != "target"})
         if "target" in given:
@@ -59,16 +82,25 @@ def build(function: str) -> Callable[..., None]:
         else:
             with saving_partial(place, as_json), progress_bar(command, counted[1] if counted else "") as step:
                 result = method(network, progress=step, **asked)
+        if film:
+            result.save_film(film)
         show(result, save(result, place), as_json)
 
+    films = [parameter("film", Film, None)] if "n_frames" in takes else []
     shared = [parameter("output", Output, None), parameter("as_json", AsJson, False)]
-    set_parameters(run, [*(_ARGUMENTS[name] for name in takes if name == argument), *options, *shared])
+    argued = [_ARGUMENTS[name] for name in takes if name == argument]
+    set_parameters(run, [*argued, *options, *films, *shared])
     run.__doc__ = description(about.doc, {p.name: "--" + command_name(p.name) for p in options})
     return reporting(with_network(run))
 
 
 _ARGUMENTS: dict[str, inspect.Parameter] = {
     "images": parameter("images", Images, inspect.Parameter.empty),
+    "image": parameter(
+        "image",
+        Annotated[Path, typer.Argument(help="One image file.", show_default=False)],
+        inspect.Parameter.empty,
+    ),
     "target": parameter(
         "target",
         Annotated[
@@ -91,7 +123,9 @@ def description(doc: str, flags: Mapping[str, str]) -> str:
 
 def example(function: str) -> str:
     """A line to copy, at the end of the help."""
-    sample = {"filters": "", "visualize": " espresso"}.get(function, " photo.jpg")
+    sample = {"filters": "", "visualize": " espresso", "accentuate": " photo.jpg --target tiger"}.get(
+        function, " photo.jpg"
+    )
     command = command_name(function)
     return f"Example: convscope {command}{sample} --output out/{command}"
 

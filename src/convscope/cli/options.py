@@ -36,6 +36,9 @@ Output = Annotated[
         show_default=False,
     ),
 ]
+Film: TypeAlias = Annotated[
+    Path | None, typer.Option(help="New film of the frames: .gif, .webp, or .mp4 (with convscope\\[video]).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --store`: a folder or an address.")]
@@ -90,6 +93,15 @@ def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:
         path = paths[0]
         return preprocessed(path) if path.suffix == ".npy" else load_images(path, at_least=at_least)
     return load_images(paths, on_error="skip", at_least=at_least)
+
+
+def free_film(place: Path) -> None:
+    """Refuse a film that could not be written, before the work for it."""
+    from convscope.outputs import check_output
+    from convscope.results.films import check_film
+
+    check_film(place)
+    check_output(place)
 
 
 def preprocessed(file: Path) -> Any:

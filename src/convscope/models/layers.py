@@ -15,6 +15,7 @@ from ..checks import SIDES, Sides
 from ..errors import LayerError, ModelError, ParameterError
 from ..execution.capture import OUTPUT
 
+STAGES = 4  # of a network whose maps all have one resolution
 CONVOLUTIONS = (nn.Conv2d, nn.Conv1d, nn.Conv3d)
 PASSING = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode they return their input
 # The layout of a module's output: (N, C, H, W), (N, H, W, C), (N, T, C), (T, N, C), or (N, D).
@@ -92,6 +93,15 @@ class Structure:
     @property
     def last_spatial(self) -> Layer | None:
         return self.maps[-1] if self.maps else None
+
+    @property
+    def stages(self) -> tuple[Layer, ...]:
+        """The last map at each resolution; where all have the same, as tokens do, four evenly spaced ones."""
+        by_size = {layer.shape[1:]: layer for layer in self.maps}
+        if len(by_size) > 1:
+            return tuple(by_size.values())
+        ends = [len(self.maps) * i // STAGES for i in range(1, STAGES + 1)]
+        return tuple(self.maps[end - 1] for end in ends if end)
 
     @property
     def patch(self) -> tuple[int, int]:

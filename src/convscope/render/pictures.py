@@ -16,6 +16,7 @@ from ..errors import ParameterError
 from ..outputs import GENERATOR, check_output, replace_file
 from ..results import (
     Array,
+    Atlas,
     Attribution,
     Comparison,
     Concepts,
@@ -23,6 +24,7 @@ from ..results import (
     FeatureMaps,
     Feeds,
     Filters,
+    Inversion,
     MaskStudy,
     Necessity,
     Neighbors,
@@ -53,6 +55,7 @@ from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
+from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
 from .unit_cause_figures import compose_feeds, compose_necessity, draw_feeds, draw_necessity
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
 from .unit_page_figures import compose_unit_page, draw_unit_page
@@ -60,6 +63,7 @@ from .visualization_figures import compose_visualization, draw_visualization
 
 # kind of result -> (draws its main panel into axes, composes the whole figure)
 PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] = {
+    Atlas: (draw_atlas, compose_atlas),
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
     Concepts: (draw_concepts, compose_concepts),
@@ -67,6 +71,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Feeds: (draw_feeds, compose_feeds),
     Filters: (draw_filters, compose_filters),
+    Inversion: (draw_inversion, compose_inversion),
     MaskStudy: (draw_mask_study, compose_mask_study),
     Necessity: (draw_necessity, compose_necessity),
     Neighbors: (draw_neighbors, compose_neighbors),

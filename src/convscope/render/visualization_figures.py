@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Visualization
-from ..texts import printable
 from .style import ACCENT, LINE, SOFT, decimal, heading, headline, new_figure, plain_axes, short_label, show, text
 
 FRAMES = 6
@@ -36,21 +33,25 @@ def draw_scores(ax: Axes, result: Visualization) -> None:
 
 def compose_visualization(result: Visualization) -> Figure:
     """The picture, the curve beside it, and below, if frames were kept, the way to it."""
-    has_frames = len(result.frames) > 0
-    figure = new_figure(7.6, 6.0 if has_frames else 4.4)
+    has_frames, has_original = len(result.frames) > 0, result.original.size > 0
+    figure = new_figure(7.6 + 3.4 * has_original, 6.0 if has_frames else 4.4)
     parts = figure.add_gridspec(1 + has_frames, 1, height_ratios=[3.6, 1.2][: 1 + has_frames])
-    upper = parts[0].subgridspec(1, 2, width_ratios=[3.6, 3.2], wspace=0.12)
-    draw_visualization(figure.add_subplot(upper[0]), result)
-    draw_scores(figure.add_subplot(upper[1]), result)
+    widths = [3.6] * has_original + [3.6, 3.2]
+    upper = parts[0].subgridspec(1, len(widths), width_ratios=widths, wspace=0.12)
+    if has_original:
+        before = figure.add_subplot(upper[0])
+        show(before, result.original)
+        heading(before, "original", " ")
+    draw_visualization(figure.add_subplot(upper[-2]), result)
+    draw_scores(figure.add_subplot(upper[-1]), result)
     if has_frames:
         lower = parts[1].subgridspec(1, FRAMES)
         chosen = np.linspace(0, len(result.frames) - 1, FRAMES).round().astype(int)
         for place, i in enumerate(np.unique(chosen)):
             _draw_frame(figure.add_subplot(lower[place]), result, int(i))
-    headline(figure, "Visualization: an input that the target likes", result)
-    if result.trust:
-        words = textwrap.fill(printable(result.trust), 110)
-        figure.text(0.02, 0.015, words, va="bottom", **text(size=7.5, color=SOFT))
+    changed = "An image, changed toward what the target likes"
+    title = changed if has_original else "Visualization: an input that the target likes"
+    headline(figure, title, result, [result.trust] if result.trust else [])
     return figure
 
 

@@ -13,13 +13,14 @@ from .trust_measures import CONTROLS, Comparison, Evaluation
 from .unit_causes import ClassEffect, Feed, Feeds, Necessity
 from .unit_pages import UnitPage, unit_anchor
 from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
-from .visualizations import Judgment, Visualization
+from .visualizations import Atlas, Inversion, Judgment, Visualization
 
 __all__ = [
     "CHANGED",
     "CONTROLS",
     "SAME",
     "Array",
+    "Atlas",
     "Attribution",
     "ChannelOrder",
     "ChannelPair",
@@ -37,6 +38,7 @@ __all__ = [
     "Feed",
     "Feeds",
     "Filters",
+    "Inversion",
     "Judgment",
     "LayerRow",
     "MaskStudy",

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from ..arguments import checks_arguments
+from ..errors import ParameterError
+from ..outputs import check_output, replace_file
 from .base import Array, Result
+from .films import check_film, film
 
 
 class Judgment(NamedTuple):
@@ -43,7 +50,8 @@ class Visualization(Result):
     the score of ``input``. ``frames`` (F, H, W, 3) uint8 are pictures on the way there; F = 0 unless they were
     asked for. ``evidence`` is what networks take ``image`` for, once it is rounded to 8 bits: the network itself
     first, then the judge. ``agreement`` is the mean cosine between the embeddings of the pictures of several
-    seeds; NaN unless it was asked for.
+    seeds; NaN unless it was asked for. ``original`` (H, W, 3) uint8 is the photo that the picture was made from,
+    (0, 0, 3) for one that was made from nothing.
     """
 
     image: Array
@@ -53,6 +61,7 @@ class Visualization(Result):
     target: str
     evidence: tuple[Judgment, ...] = ()
     agreement: float = math.nan
+    original: Array = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", tuple(Judgment(*one) for one in self.evidence))  # as read from a file
@@ -64,3 +73,57 @@ class Visualization(Result):
         if not math.isnan(self.agreement):
             words.append(f"seeds agree to {self.agreement:.2f} (cosine)")
         return "; ".join(words)
+
+    @checks_arguments
+    def save_film(self, path: str | Path, *, fps: float = 12.0, overwrite: bool = False) -> Path:
+        """Write the frames as a film, whole or not at all: .gif, .webp, or .mp4 (with ``convscope[video]``).
+
+        Args:
+            path: a new file; its name says the kind.
+            fps: frames a second.
+            overwrite: replace a file that is there.
+
+        Raises:
+            ParameterError: another kind of file, or a result without frames.
+            OutputError: the file is there already, or cannot be written.
+        """
+        kind = check_film(path)
+        if not len(self.frames):
+            raise ParameterError("this result has no frames: make it with n_frames=24, say")
+        check_output(path, overwrite=overwrite)
+        replace_file(path, [film(self.frames, kind, fps)], overwrite=overwrite)
+        return Path(path)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Inversion(Result):
+    """What is left of an image at L layers: pictures made from nothing but what the layer gives for it.
+
+    ``images`` (L, H, W, 3) uint8 are these pictures, ``original`` (H, W, 3) uint8 is the image as the network saw
+    it. ``errors`` (L,) are ||a - a0|| / ||a0|| of the layer's values for picture and image, 0 for the same;
+    ``distances`` (L,) are the same ratio of the network's inputs themselves, in which zero is the mean image.
+    ``curves`` (L, steps + 1) are the errors before each step, and of the finished picture.
+    """
+
+    layers: tuple[str, ...]
+    images: Array
+    original: Array
+    errors: Array
+    distances: Array
+    curves: Array
+    name: str
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Atlas(Result):
+    """A picture for each of K channels of a layer, which has ``n_channels``.
+
+    ``channels`` (K,) are their numbers, ``images`` (K, H, W, 3) uint8 the pictures, and ``scores`` (K,) the mean
+    of each channel's map for its picture.
+    """
+
+    layer: str
+    channels: Array
+    images: Array
+    scores: Array
+    n_channels: int

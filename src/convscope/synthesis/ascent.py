@@ -42,7 +42,8 @@ class Ascent:
     epsilon is zero, and the first step would be 0 / 0.
 
     ``start`` (B,) are the scores of the first pictures, seen whole; ``scores`` those of the views at each step;
-    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores.
+    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores. After each step
+    ``keep`` says which allowed free variables are nearest.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Ascent:
         sizes: tuple[Pair, Pair] | None,
         generators: Sequence[torch.Generator],
         names: Sequence[str],
+        keep: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.free, self.recipe, self.scores = free.requires_grad_(), recipe, []
         self._network, self._make, self._sizes = network, parameterization, sizes
-        self._generators, self._names = generators, ", ".join(names)
+        self._generators, self._names, self._keep = generators, ", ".join(names), keep
         self._half = network.model.dtype == torch.float16
         self._scale = SCALE if self._half else 1.0
         self._optimizer: torch.optim.Optimizer
@@ -227,6 +229,8 @@ class Ascent:
                 self.free.copy_(penalties.clear_small(self.free, recipe.clear))
         if self._make.limits is not None:
             self.free.clamp_(*self._make.limits)
+        if self._keep is not None:
+            self.free.copy_(self._keep(self.free))
 
 
 def climb(ascent: Ascent, each: Callable[[Ascent], None]) -> None:

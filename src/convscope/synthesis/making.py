@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from ..progress import Progress
 from ..results import Visualization
 from ..targets import describe, is_of_classes, note_on_scores
 from .ascent import Ascent, DivergedError, climb
+from .closeness import Near, kept_near
 from .evidence import is_one_class, judgments, rival_of
 from .film import Film, Watching
 from .objective_network import Network
@@ -51,6 +52,8 @@ class Asked:
     judge: Model | None
     seed: int
     photos: Any = None
+    is_whole: bool = False  # whether the picture is the network's input itself, which no preprocessing crops
+    near: Near | None = None
 
 
 class Setting:
@@ -61,7 +64,8 @@ class Setting:
         recipe = recipe_of(asked.preset, asked.n_steps, {} if asked.l2 is None else {"l2": asked.l2})
         given = _given(model, asked)
         known = model.preprocessing
-        self.sizes = None if known is None or recipe.domain == "pixels" else (known.resize_px, known.input_size)
+        is_input = known is None or recipe.domain == "pixels" or asked.is_whole
+        self.sizes = None if known is None or is_input else (known.resize_px, known.input_size)
         size = (given.shape[2], given.shape[3]) if given is not None else None
         if size is None and asked.size_px is not None:
             size = as_pair(asked.size_px, "size_px")
@@ -120,6 +124,10 @@ class Setting:
         kind = torch.promote_types(self.model.dtype, torch.float32)
         return free.to(kind if self.recipe.domain == "pixels" else torch.float32).contiguous().clone()
 
+    def keep(self, first: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What keeps the free variables near the first ones, if that was asked for."""
+        return None if self.asked.near is None else kept_near(self.model, self.asked.near, self.make, first)
+
     def notes(self) -> list[str]:
         """What the reader of the result should know before anything has run."""
         found: list[str] = []
@@ -177,7 +185,10 @@ def _climbed(setting: Setting, film: Film) -> tuple[Ascent, list[str], list[str]
         generators = [_drawing(setting.asked.seed + i) for i in range(len(setting.targets))]
         free = setting.first(generators)
         film.frames.clear()
-        ascent = Ascent(setting.network, setting.make, free, recipe, setting.sizes, generators, setting.names)
+        keep = setting.keep(free)
+        ascent = Ascent(
+            setting.network, setting.make, free, recipe, setting.sizes, generators, setting.names, keep
+        )
         try:
             climb(ascent, film.take)
             why = "the score fell" if ascent.has_collapsed else ""
@@ -275,9 +286,14 @@ def _given(model: Model, asked: Asked) -> torch.Tensor | None:
         raise ParameterError("size_px: a picture that starts from an image has the size of that image")
     if isinstance(start, str) and not os.path.exists(start):
         raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
-    inputs = model.inputs(start)
+    return one_input(model, start, "start")
+
+
+def one_input(model: Model, image: Any, name: str) -> torch.Tensor:
+    """One image as a network takes it, (1, C, H, W) in at least float32."""
+    inputs = model.inputs(image)
     inputs.need_pictures("visualize")
     if len(inputs) != 1:
-        raise ParameterError(f"start: {len(inputs)} images; expected one")
+        raise ParameterError(f"{name}: {len(inputs)} images; expected one")
     x: torch.Tensor = next(inputs.batches(1)).x
     return x.to(model.device, torch.promote_types(model.dtype, torch.float32))

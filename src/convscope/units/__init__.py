@@ -1,5 +1,6 @@
 """Units: what channels and directions of a layer respond to, in images of your own."""
 
+from .atlas import atlas
 from .concept_vectors import concept_derivatives, concept_scores, concept_vector
 from .concepts import concepts
 from .feeds import feeds
@@ -9,6 +10,7 @@ from .unit import unit
 from .unit_patches import unit_patches
 
 __all__ = [
+    "atlas",
     "concept_derivatives",
     "concept_scores",
     "concept_vector",

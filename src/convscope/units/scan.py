@@ -114,11 +114,7 @@ def chosen_layers(model: Model, shape: tuple[int, ...], layers: str | Sequence[s
         if not names:
             raise LayerError("no layer was named: give one name, several, or None for one of each resolution")
         return [structure.find(name) for name in names]
-    by_size = {layer.shape[1:]: layer for layer in structure.maps}
-    if len(by_size) > 1:
-        return list(by_size.values())[-_STAGES:]
-    maps = structure.maps or (model.feature_layer(shape),)
-    return [maps[len(maps) * i // _STAGES - 1] for i in range(1, _STAGES + 1) if len(maps) * i // _STAGES]
+    return list(structure.stages[-_STAGES:] or (model.feature_layer(shape),))
 
 
 def _about(model: Model, given: ScannedImages, layers: list[Layer], started: float) -> dict[str, Any]:

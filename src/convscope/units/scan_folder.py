@@ -1,4 +1,4 @@
-"""The folder of a scan: its parts, the lock of the run that writes them, and the finished result."""
+"""The folder of a scan or an atlas: its parts, the lock of the run that writes them, and the finished result."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from ..errors import OutputError
 from ..outputs import check_directory
 from ..partial_files import partial_beside
-from ..results import UnitScan
+from ..results import Result
 
 _PARTS, _LOCK = "parts", "run.lock"
 
 
 @contextmanager
 def scan_folder(output: Path) -> Iterator[Path]:
-    """The folder of the parts of a scan, for one run at a time.
+    """The folder of the parts of what is made in several runs, for one run at a time.
 
     Raises:
-        OutputError: the output holds anything but a scan, cannot be written, or another run is writing it.
+        OutputError: the output holds anything but such parts, cannot be written, or another run is writing it.
     """
     from filelock import FileLock, Timeout
 
@@ -32,12 +32,12 @@ def scan_folder(output: Path) -> Iterator[Path]:
         with FileLock(parts / _LOCK, timeout=0):
             yield parts
     except Timeout:
-        raise OutputError(f"{output}: another run is writing this scan; wait for it, or choose another") from None
+        raise OutputError(f"{output}: another run is writing it; wait for it, or choose another") from None
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
 
 
-def publish(result: UnitScan, output: Path) -> None:
+def publish(result: Result, output: Path) -> None:
     """Put a result into its folder, in place of that of an earlier run.
 
     The manifest goes first and comes last, so that a run that is killed leaves a folder that is no saved result
