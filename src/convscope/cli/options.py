@@ -115,11 +115,11 @@ def chosen_target(text: str | None) -> Any:
     if text is not None and (found := _PLACE.fullmatch(text)):
         from convscope.targets import Detection, Region
 
-        numbers, name = [float(number) for number in found["place"].split(",")], _class(found["name"])
-        if len(numbers) == 4:
-            return Detection(numbers, name)
-        if all(number == int(number) >= 0 for number in numbers):
-            return Region.at((int(numbers[0]), int(numbers[1])), name)
+        place, name = [float(number) for number in found["place"].split(",")], _class(found["name"])
+        if len(place) == 4:
+            return Detection(place, name)
+        if all(number == int(number) >= 0 for number in place):
+            return Region.at((int(place[0]), int(place[1])), name)
     if text is not None and len(names := re.split(r"\s+rather than\s+", text, flags=re.IGNORECASE)) == 2:
         from convscope.targets import Contrast
 
