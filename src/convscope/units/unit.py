@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -27,6 +27,7 @@ from ..results import (
     UnitPatches,
     UnitScan,
     Visualization,
+    Which,
 )
 from ..synthesis import visualize
 from .unit_patches import check_scan, cut_patches, images_of, unit_patches
@@ -34,6 +35,8 @@ from .unit_patches import check_scan, cut_patches, images_of, unit_patches
 NEAREST = 6  # channels
 STEPS = 48  # of the picture: half of a picture's by itself, which shows a channel well enough
 _UNFIT = (LayerError, ModelError, NotPicturesError)  # a method does not fit the network
+
+_WHICH: tuple[Which, ...] = ("top", "middle", "low")
 
 
 @checks_arguments
@@ -94,9 +97,8 @@ def unit(
     if isinstance(relevance, ChannelRelevance) and relevance.layer != layer:
         raise ParameterError(f"relevance: it is of layer {relevance.layer}; expected that of {layer}")
     stages = [partial(progress, name) if progress else None for name in ("relevance", "picture")]
-    whiches: tuple[Literal["top", "middle", "low"], ...] = ("top", "middle", "low")
     top, middle, low = (
-        unit_patches(model, scan, layer, channel, images=images, k=k, which=which) for which in whiches
+        unit_patches(model, scan, layer, channel, images=images, k=k, which=which) for which in _WHICH
     )
     firing = {"top": _maps(model, scan, layer, channel, top.names, images)}
     relevant, made, left_out = None, None, list[str]()
@@ -111,6 +113,7 @@ def unit(
         made = _picture(model, scan, layer, channel, stages[1]) if picture is True else picture or None
     except _UNFIT as error:
         left_out.append(f"picture: {error}")
+    notes = [*top.provenance.notes, *(f"picture: {note}" for note in (made.provenance.notes if made else ()))]
     areas = scan.auroc(layer)[channel]
     order = np.argsort(-np.nan_to_num(areas, nan=-1), kind="stable")
     return UnitPage(
@@ -133,7 +136,7 @@ def unit(
         visualization=made,
         filters=_filter(model, layer, channel),
         left_out=tuple(left_out),
-        provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started),
+        provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started, notes=notes),
     )
 
 
