@@ -88,6 +88,7 @@ def test_a_picture_of_a_batch_is_that_of_a_call_with_its_seed_in_groups_of_any_s
         for one, other in zip(visualize_each(net, [0, 1, 2], seed=5, **options), alone, strict=True):
             assert_close(one.input, other.input, rtol=0, atol=1e-3)
             assert_close(one.scores, other.scores, rtol=1e-3, atol=1e-5)
+            assert one.provenance.parameters == other.provenance.parameters
 
 
 def test_diversity_pushes_the_styles_of_a_batch_apart(tiny: Model) -> None:

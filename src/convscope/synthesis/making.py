@@ -17,7 +17,7 @@ from ..errors import Interrupted, NotPicturesError, ParameterError
 from ..execution import OUTPUT, differentiable
 from ..models import CONVOLUTIONS, Model, Structure
 from ..progress import Progress
-from ..results import Visualization
+from ..results import Provenance, Visualization, plain_values
 from ..targets import describe, is_of_classes, note_on_scores
 from .ascent import Ascent, DivergedError, climb
 from .closeness import Near, kept_near
@@ -149,8 +149,10 @@ def made(
         film = Film(model, setting.recipe.n_steps, asked.n_frames, watch, progress)
         ascent, stopped, notes = _climbed(setting, film)
         finished = _finished(ascent)
+        chosen = {} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)}
+        origin = model.provenance("visualize", {}, started, measured=chosen)
         found = [
-            _result(setting, ascent, finished, film, i, started, [*stopped, *setting.notes(), *notes])
+            _result(setting, ascent, finished, film, i, origin, [*stopped, *setting.notes(), *notes])
             for i in range(len(targets))
         ]
     judges = [model, *([asked.judge] if asked.judge else [])]
@@ -223,7 +225,7 @@ def _finished(ascent: Ascent) -> _Finished:
 
 
 def _result(
-    setting: Setting, ascent: Ascent, finished: _Finished, film: Film, i: int, started: float,
+    setting: Setting, ascent: Ascent, finished: _Finished, film: Film, i: int, origin: Provenance,
     notes: Sequence[str],
 ) -> Visualization:  # fmt: skip
     """The best picture of a target, with notes on how far to trust it."""
@@ -244,7 +246,7 @@ def _result(
         else "image",
         "size_px": asked.size_px,
         "n_frames": asked.n_frames or None,
-        "seed": asked.seed,
+        "seed": asked.seed + i,
         **({} if asked.photos is None else {"photos": "given"}),
     }
     own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
@@ -254,12 +256,12 @@ def _result(
         scores=np.array(scores, np.float32),
         frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
         target=setting.names[i],
-        provenance=model.provenance(
-            "visualize", parameters, started,
-            measured={} if isinstance(asked.preset, str) else {"recipe": asdict(ascent.recipe)},
-            notes=(*notes, *finished.notes, *own),
+        provenance=replace(
+            origin,
+            parameters={name: plain_values(value) for name, value in parameters.items()},
+            notes=tuple(dict.fromkeys((*origin.notes, *notes, *finished.notes, *own))),
         ),
-    )  # fmt: skip
+    )
 
 
 def _measured(model: Model, canvas: Canvas, photos: Any, recipe: Recipe) -> PhotoStatistics:
