@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 
 from ..checks import Pair, as_pair, unfit
-from ..errors import Interrupted, NotPicturesError, ParameterError
+from ..errors import Interrupted, ParameterError
 from ..execution import OUTPUT, differentiable
-from ..models import CONVOLUTIONS, Model, Structure
+from ..models import Model, Structure
 from ..progress import Progress
 from ..results import Provenance, Visualization, plain_values
 from ..targets import describe, is_of_classes, note_on_scores
@@ -27,7 +27,7 @@ from .objective_network import Network
 from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
 from .photo_statistics import PhotoStatistics, built_in, measured
-from .picture_sizes import enough_for
+from .picture_sizes import check_makes_pictures, enough_for
 from .presets import PresetName, Recipe, recipe_of
 from .remarks import remarks
 
@@ -143,7 +143,7 @@ def made(
 ) -> list[Visualization]:
     """A picture for each target."""
     started = time.perf_counter()
-    _check_makes_pictures(model)
+    check_makes_pictures(model)
     with differentiable(model.module):
         setting = Setting(model, targets, asked)
         film = Film(model, setting.recipe.n_steps, asked.n_frames, watch, progress)
@@ -164,20 +164,6 @@ def made(
     if stopped:
         raise Interrupted(found[0] if len(found) == 1 else found)
     return found
-
-
-def _check_makes_pictures(model: Model) -> None:
-    """`NotPicturesError` for a network whose convolutions are all for signals or volumes."""
-    kinds = {type(m).__name__ for m in model.module.modules() if isinstance(m, CONVOLUTIONS)}
-    if kinds and not any("2d" in kind for kind in kinds):
-        raise NotPicturesError(
-            f"visualize makes pictures (C, H, W), and this network has {', '.join(sorted(kinds))} alone: "
-            "feature_maps and the attribution methods take signals and volumes"
-        )
-
-
-def _drawing(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def _climbed(setting: Setting, film: Film) -> tuple[Ascent, list[str], list[str]]:

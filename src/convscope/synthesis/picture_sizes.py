@@ -1,4 +1,4 @@
-"""How large a picture has to be: no larger than what is asked for can see."""
+"""What pictures a network takes: whether any, and how large they have to be for what is asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from ..checks import InputShape
+from ..errors import NotPicturesError
 from ..execution import run_to
-from ..models import Model, Structure
+from ..models import CONVOLUTIONS, Model, Structure
 from .objectives import Objective
 
 FIELDS = 2  # receptive fields side by side
@@ -40,3 +41,17 @@ def enough_for(
     except Exception:  # of any kind: networks check their input's size in many ways
         return None
     return side, side
+
+
+def check_makes_pictures(model: Model) -> None:
+    """`NotPicturesError` for a network whose convolutions are all for signals or volumes."""
+    kinds = {type(m).__name__ for m in model.module.modules() if isinstance(m, CONVOLUTIONS)}
+    if kinds and not any("2d" in kind for kind in kinds):
+        raise NotPicturesError(
+            f"visualize makes pictures (C, H, W), and this network has {', '.join(sorted(kinds))} alone: "
+            "feature_maps and the attribution methods take signals and volumes"
+        )
+
+
+def _drawing(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
