@@ -166,6 +166,10 @@ def made(
     return found
 
 
+def _drawing(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def _climbed(setting: Setting, film: Film) -> tuple[Ascent, list[str], list[str]]:
     """The finished ascent, a note if it was interrupted, and notes on ascents that failed before."""
     recipe, notes = setting.recipe, list[str]()

@@ -51,7 +51,3 @@ def check_makes_pictures(model: Model) -> None:
             f"visualize makes pictures (C, H, W), and this network has {', '.join(sorted(kinds))} alone: "
             "feature_maps and the attribution methods take signals and volumes"
         )
-
-
-def _drawing(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
