@@ -29,11 +29,13 @@ from torchvision.models import resnet18, resnet50
 
 from convscope import Model, load_model, visualize, visualize_each
 from convscope.samples import sample_photos
-from convscope.synthesis import PRESETS
+from convscope.synthesis import PRESETS, Recipe
 from interleaved import HEADER, interleaved, row
 from synthesis_peers import has_horama, horama, lite2, lucent, pictures_of_horama, pictures_of_lucent
 
 SHORT = 8  # steps
+# As Lucent's default: one view of the whole picture, a little moved, turned and scaled.
+ONE_VIEW = Recipe(contrast=None, n_views=1, crop=(0.85, 1.05), jitter=0.06, rotate=8.0, noise=0.0)
 Making = Callable[[int, float], np.ndarray]  # from a class and seconds to a picture (H, W, 3) uint8
 
 
@@ -67,7 +69,7 @@ def steps(options: argparse.Namespace) -> None:
         peer = lucent(model.module, objective)
 
         def own(n: int, model: Model = model, ours: dict = ours) -> object:
-            return visualize(model, size_px=128, preset=replace(PRESETS["crisp"], n_steps=n), **ours)
+            return visualize(model, size_px=128, preset=replace(ONE_VIEW, n_steps=n), **ours)
 
         print(row(what, a_step({"ours": own, "lucent": peer}, options), "ours", "lucent", target), flush=True)
 
@@ -88,16 +90,17 @@ def maco(options: argparse.Namespace) -> None:
 
 
 def batch(options: argparse.Namespace) -> None:
-    """32 channels of an early layer in one batch against 32 runs, and of a deeper one."""
+    """32 channels of a layer in one batch against 32 runs, whose pictures have the size of its field."""
     model, channels = network(resnet18), list(range(32))
-    for layer, preset in (("conv1", "natural"), ("layer1", "crisp"), ("layer1", "natural"), ("layer2", "natural")):
+    for layer, preset in (("conv1", "natural"), ("conv1", ONE_VIEW), ("layer1", "natural"), ("layer1", ONE_VIEW)):
         few = {"layer": layer, "preset": preset, "n_steps": SHORT}
         runs = {
             "batch": partial(visualize_each, model, channels, **few),
             "single": lambda few=few: [visualize(model, c, **few) for c in channels],
         }
         side = visualize(model, 0, **{**few, "n_steps": 1}).image.shape[0]
-        what = f"32 of {layer}, {preset}, {side} px, {SHORT} steps"
+        views = PRESETS["natural"].n_views if preset == "natural" else 1
+        what = f"32 of {layer}, {side} px, {views} views, {SHORT} steps"
         print(
             row(what, interleaved(runs, min(options.rounds, 2), warm_up=False), "batch", "single", 0.35),
             flush=True,

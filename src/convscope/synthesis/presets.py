@@ -93,8 +93,9 @@ PRESETS: dict[PresetName, Recipe] = {
     # The same amplitude at every frequency as in photos: only where things are is free.
     "maco": Recipe(domain="maco", n_steps=128, optimizer="nadam", step_size=0.3,
         crop=(0.25, 0.6), crop_end=(0.1, 0.5)),
-    # Strong contrast and fine detail: the whole picture, a little moved and turned, in each step.
-    "crisp": Recipe(contrast=None, n_views=1, n_steps=256, crop=(0.85, 1.05), jitter=0.06, rotate=8.0, noise=0.0),
+    # More contrast, and few things that are whole: most of the picture, a little moved and turned, in each view.
+    "crisp": Recipe(contrast=1.4, n_views=2, n_steps=128, step_size=0.06, crop=(0.6, 1.05), jitter=0.03,
+        rotate=5.0, noise=0.03, total_variation=2e-5),
     # I* = argmax S(I) - l2 * ||I||^2 from the zero image, and nothing else.
     "plain": Recipe(
         domain="pixels", n_steps=256, n_views=1, step_size=0.2, is_annealed=False, contrast=None, crop=(1.0, 1.0),

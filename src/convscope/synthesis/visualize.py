@@ -67,8 +67,8 @@ def visualize(
             ``layer``, a channel, (channel, row, column) for one unit, or None for the whole layer.
         layer: name of the layer whose activation is maximized; the forward pass stops there.
         preset: "natural" has the colors, the contrast and the mixture of coarse and fine of photos; "maco" has the
-            amplitude of each frequency fixed to that of photos; "crisp" has stronger contrast and finer detail;
-            "plain" is the formula alone. Or a `Recipe` of one's own.
+            amplitude of each frequency fixed to that of photos; "crisp" has more contrast, and fewer, whole
+            things; "plain" is the formula alone. Or a `Recipe` of one's own.
         size_px: side of the picture, or (height, width). By default the size to which the network's preprocessing
             resizes; for whole channels of early layers twice their receptive field, and at least 64; with "plain"
             that of the network's input.
