@@ -50,6 +50,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "max_overlap": (0, 1),
     "min_correlation": (0, 1),
     "min_score": (0, 1),
+    "n_batch": (1, 10_000),
     "n_clusters": (1, 1_000_000),
     "n_components": (1, 100_000),
     "n_concepts": (1, 10_000),
@@ -66,7 +67,9 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_thumbnails": (0, _MOST),
     "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),
+    "n_views": (1, 10_000),
     "noise": (0, 1000),
+    "patience": (1, _MOST),
     "recall": (math.nextafter(0, 1), 1),
     "resize_px": (1, 100_000),
     "seed": (0, 2**32 - 1),  # what NumPy's older generators take, as scikit-learn has them

@@ -452,6 +452,7 @@ def test_layers_as_json() -> None:
         "kind": "Conv2d",
         "shape": [24, 112, 112],
         "receptive_field": [3, 3],
+        "pixels": [[-1, 2, 2], [-1, 2, 2]],
         "held": "maps",
     }
 

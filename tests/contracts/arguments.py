@@ -31,6 +31,7 @@ NOT_FOR_USERS = {
     *(("ImageSet.remark", name) for name in ("text", "name")),  # for those who open images
     ("ImageSet.__getitem__", "index"),  # as of a list
     ("ImageSet.of", "sources"),
+    *((f"Recipe.{name}", "progress") for name in ("look", "rate")),  # for an ascent
 }
 
 
@@ -123,7 +124,7 @@ def places() -> list[Place]:
     for name, function, owner in _functions():
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name not in ("self", "cls") and parameter.kind is not parameter.VAR_KEYWORD:
-                takes_functions = re.search("Callable|Progress|Target", str(parameter.annotation)) is not None
+                takes_functions = re.search("Callable|Progress|Target|Watching", str(parameter.annotation)) is not None
                 if (name, parameter.name) not in NOT_FOR_USERS:
                     found.append(Place(name, function, owner, parameter, takes_functions))
     for kind, drawings in PICTURES.items():  # the options that Result.plot and the like pass on

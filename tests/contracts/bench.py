@@ -151,6 +151,8 @@ class Bench:
             return convscope.Detection((0, 0, 8, 8), 1)
         if owner is convscope.Towards:
             return convscope.Towards(3.2)
+        if owner in (convscope.Objective, convscope.Recipe):
+            return convscope.Recipe() if owner is convscope.Recipe else convscope.Objective(())
         return self.results[owner]
 
     def _valid(self, parameter: str, name: str) -> Any:
@@ -195,7 +197,7 @@ class Bench:
             "n_probes": lambda: 1,
             "k": lambda: 2,
             "make": lambda: lambda: 1,
-            "layer": lambda: "conv" if name.startswith("FeatureMaps") else "4",
+            "layer": lambda: "conv" if name.startswith(("FeatureMaps", "UnitScan")) else "4",
             "kind": lambda: "insertion",
             "method": lambda: "lime",
             "measure": lambda: "sparseness",
@@ -218,6 +220,16 @@ class Bench:
             "step": lambda: 3,
             "watch": self.watch,
             "point": lambda: (1, 1),
+            "scan": lambda: convscope.scan(self.model(name), self.x, layers=["4"]),
+            "label": lambda: "label 0",
+            "a": lambda: "label 0",
+            "b": lambda: "label 1",
+            "position": lambda: (0, 0),
+            "path": lambda: self.new(".gif"),
+            "name": lambda: "image",
+            "network": tiny_network,
+            "terms": tuple,
+            "progress": lambda: 0.5,
         }
         if parameter not in makers:
             raise AssertionError(f"{name}: write a valid {parameter} into {__file__}")

@@ -298,7 +298,7 @@ def test_a_layer_that_a_method_cannot_use_is_left_out_and_one_that_is_not_there_
     ):
         with pytest.raises(error, match=says):
             compare(tiny, x, "grad_cam", layers=layers, **FEW)
-    with pytest.raises(ParameterError, match=r"for a method that looks at a layer .*grad_cam"):
+    with pytest.raises(ParameterError, match=r"none of the methods \(saliency\) looks at a layer; .*grad_cam"):
         compare(tiny, x, "saliency", layers=["4"], **FEW)
     with pytest.raises(ParameterError, match="grad_cam has a layer there"):
         compare(tiny, x, "grad_cam", layers=["4"], options={"grad_cam": {"layer": "0"}}, **FEW)

@@ -146,7 +146,7 @@ def test_a_network_without_labels_names_classes_by_number(x: torch.Tensor) -> No
         (Contrast("a", None), "expected a class index or a label"),  # type: ignore[arg-type]
         (Contrast(Contrast(0, 1), 2), "expected a class index or a label"),  # type: ignore[arg-type]
         ([Contrast(0, 1)], "1 target for 2 images"),
-        ([Region(0), Region(1)], "expected a class index or a label"),
+        ([Region(0), Region(1)], "a Region holds for all of them"),
         ([Several(0), Several(1)], "expected a class index or a label"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..checks import InputShape
-from ..errors import ImageError, ModelError
+from ..errors import ConvscopeError, ImageError, ModelError
 from ..execution.autograd import cut_off
 from ..execution.capture import main_output, tensors_of
 from ..execution.digest import Fingerprint, device_of, dtype_of
@@ -132,14 +132,18 @@ def _run(module: nn.Module, shape: InputShape, device: torch.device) -> Structur
             why_no_gradients=_why_no_gradients(module),
             notes=behavior.notes,
         )
+    raise _cannot_run(module, shape, failure) from failure
+
+
+def _cannot_run(module: nn.Module, shape: InputShape, failure: Exception | None) -> ConvscopeError:
     why = str(failure) or type(failure).__name__
     in_words = getattr(module.call, "in_words", None) if isinstance(module, Adapted) else None
     given = in_words(shape) if in_words else f"an input of shape {(1, *shape)}"
     text = f"{type(network_of(module)).__name__} cannot be run on {given}: {why}"
     text += _what_it_takes(module, shape, failure)
     if len(shape) == 2 and any(isinstance(m, nn.Conv2d) for m in module.modules()):
-        raise ImageError(f"{text}. {ONE_PICTURE}") from failure
-    raise ModelError(text) from failure
+        return ImageError(f"{text}. {ONE_PICTURE}")
+    return ModelError(text)
 
 
 def _what_it_takes(module: nn.Module, shape: InputShape, failure: Exception | None) -> str:
@@ -208,7 +212,9 @@ def _gradient(module: nn.Module, image: torch.Tensor) -> torch.Tensor | None:
     try:
         with differentiable(module):
             output = main_output(module(leaf.clone()))
-            return None if output is None else torch.autograd.grad(output.flatten()[0], leaf, allow_unused=True)[0]
+            if output is None or not output.numel():
+                return None
+            return torch.autograd.grad(output.flatten()[0], leaf, allow_unused=True)[0]
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:  # as from a quantized network, or one without gradients

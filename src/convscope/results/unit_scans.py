@@ -104,6 +104,7 @@ class UnitScan(Result):
         """3 / N: a channel found dead is above zero in at most this share of such images, at 95 % confidence."""
         return 3 / len(self)
 
+    @checks_arguments
     def n_channels(self, layer: str) -> int:
         """C of a layer."""
         return len(self._of(layer, self.means))
@@ -129,7 +130,7 @@ class UnitScan(Result):
         ``scale`` below 0 one is the negative of the other.
         """
         r, covariances = self.correlations(layer), self._of(layer, self.covariances)
-        first, second = np.nonzero(np.triu(np.nan_to_num(np.abs(r)) >= min_correlation, 1))
+        first, second = np.nonzero(np.triu(np.isfinite(r) & (np.abs(r) >= min_correlation), 1))
         pairs = [
             ChannelPair(int(a), int(b), float(r[a, b]), float(covariances[a, b] / covariances[a, a]))
             for a, b in zip(first, second, strict=True)
@@ -210,11 +211,14 @@ class UnitScan(Result):
         images, places = tables[which]
         return images[layer][channel], places[layer][channel]
 
-    def box(self, layer: str, position: Sequence[int]) -> tuple[int, ...] | None:
+    @checks_arguments
+    def box(self, layer: str, position: tuple[int, ...]) -> tuple[int, ...] | None:
         """What a place of a layer's map depends on, as in `Patch`."""
-        pixels, size = self.pixels[layer].tolist(), self.input_shape[1:]
+        pixels, size = self._of(layer, self.pixels).tolist(), self.input_shape[1:]
         if not pixels:
             return None
+        if len(position) != len(pixels):
+            raise ParameterError(f"position={position}: a place of layer {layer} has {len(pixels)} numbers")
         places = list(zip(pixels, position, size, strict=True))
         starts = [max(0, math.floor(first + at * step)) for (first, _, step), at, _ in places]
         ends = [min(side, math.ceil(last + at * step)) for (_, last, step), at, side in places]
@@ -224,7 +228,10 @@ class UnitScan(Result):
         if isinstance(images, str):
             code = self._code(images)
             return np.array([label == self.labels[code] for label in self.image_labels])
-        mask = np.asarray(images)
+        try:
+            mask = np.asarray(images)
+        except (TypeError, ValueError, RuntimeError):  # as of lists of several lengths
+            mask = np.zeros(0)
         if mask.dtype != bool or mask.shape != (len(self),) or not mask.any():
             raise ParameterError(
                 f"{name}: expected one of {listed(self.labels, 12) or 'no labels'}, or a mask of bools, "

@@ -12,7 +12,7 @@ from torch import nn
 from ..arguments import checks_arguments
 from ..errors import Interrupted
 from ..execution import evaluating
-from ..models import Model, as_model
+from ..models import Model, Structure, as_model
 from ..progress import Progress
 from ..results import Visualization
 from ..targets import class_scores
@@ -91,9 +91,10 @@ def accentuate(
     started = time.perf_counter()
     model = as_model(model)
     photo = one_input(model, image, "image")
+    structure = model.checked(tuple(photo.shape[1:]), gradients=True)
     if target is None and layer is None:
         target = _predicted(model, photo)
-    near = Near(near_layer or _early(model, photo), distance)
+    near = Near(structure.find(near_layer).name if near_layer else _early(structure), distance)
     steps = recipe or (replace(ACCENTED, crop=SMALL_CROP) if min(photo.shape[2:]) < SMALL else ACCENTED)
     asked = Asked(layer, steps, None, n_steps, None, photo, n_frames, None, seed, is_whole=True, near=near)
     try:
@@ -108,10 +109,9 @@ def _predicted(model: Model, photo: torch.Tensor) -> int:
         return int(class_scores(model.module(photo.to(model.dtype, copy=True)), 1).argmax())
 
 
-def _early(model: Model, photo: torch.Tensor) -> str | None:
+def _early(structure: Structure) -> str | None:
     """The last layer at the first resolution, or the first of those evenly spaced; None, for pixels, if none."""
-    stages = model.checked(tuple(photo.shape[1:])).stages
-    return stages[0].name if stages else None
+    return structure.stages[0].name if structure.stages else None
 
 
 def _beside(

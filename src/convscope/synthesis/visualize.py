@@ -133,6 +133,7 @@ def visualize(
     return found
 
 
+@checks_arguments
 def visualize_each(
     model: Model | nn.Module,
     targets: Sequence[VisualizeTarget],

@@ -32,7 +32,8 @@ class ScannedImages:
         self._model = model
         self._tensor = images if isinstance(images, torch.Tensor) else None
         self._set = None if self._tensor is not None else _set_of(images)
-        inputs = self.inputs(range(len(images if self._set is None else self._set)))
+        # A tensor as a whole, of which the model checks the shape.
+        inputs = model.inputs(images) if self._set is None else self.inputs(range(len(self._set)))
         self.names, self.shape = inputs.names, inputs.shape
         own = (None,) * len(self.names) if self._set is None else self._set.labels
         if labels is not None and len(labels) != len(self.names):
