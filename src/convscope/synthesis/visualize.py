@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Pair
+from ..checks import Pair, shown
 from ..errors import TargetError
 from ..models import Model, as_model, load_model
 from ..progress import Progress
@@ -154,4 +154,6 @@ def visualize_each(
     it for early ones, whose pictures are small.
     """
     asked = Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed, photos)
+    if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
+        raise TargetError(f"targets={shown(targets)}: expected a list of targets, one a picture")
     return made(as_model(model), targets, asked, None, progress)
