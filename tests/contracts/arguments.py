@@ -124,7 +124,8 @@ def places() -> list[Place]:
     for name, function, owner in _functions():
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name not in ("self", "cls") and parameter.kind is not parameter.VAR_KEYWORD:
-                takes_functions = re.search("Callable|Progress|Target|Watching", str(parameter.annotation)) is not None
+                kinds = "Callable|Progress|Target|Watching"
+                takes_functions = re.search(kinds, str(parameter.annotation)) is not None
                 if (name, parameter.name) not in NOT_FOR_USERS:
                     found.append(Place(name, function, owner, parameter, takes_functions))
     for kind, drawings in PICTURES.items():  # the options that Result.plot and the like pass on
