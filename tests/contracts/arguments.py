@@ -106,7 +106,7 @@ def _functions() -> Iterator[tuple[str, Function, type | None]]:
         if not inspect.isclass(thing) or issubclass(thing, BaseException):
             continue
         # Results are made by methods, not by hand.
-        if not issubclass(thing, Result | Provenance | Layer):
+        if not issubclass(thing, Result | Provenance | Layer | convscope.Judgment):
             yield name, thing.__init__, thing
         for key in dir(thing):
             found = inspect.getattr_static(thing, key)

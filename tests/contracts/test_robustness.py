@@ -86,7 +86,7 @@ def test_an_image_of_one_pixel_gives_a_result_or_says_that_there_is_no_map(metho
 
 
 @pytest.mark.parametrize("method", FOR_CONVOLUTIONS)
-@pytest.mark.parametrize("side", [32, 1024])
+@pytest.mark.parametrize("side", [32, 512])
 @pytest.mark.slow
 def test_small_and_large_images(method: Method, side: int) -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 3, stride=4), nn.ReLU(), nn.Conv2d(2, 2, 3, stride=4), nn.ReLU(),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..checks import as_choice, as_count, as_number, unfit
+from ..checks import as_choice, as_count, as_items, as_number, unfit
 from ..errors import ParameterError
 from .parameterizations import Domain
 from .transforms import Look
 
 PresetName: TypeAlias = Literal["natural", "maco", "crisp", "plain"]
 Optimizer: TypeAlias = Literal["adam", "nadam"]
+
+_SHARES = "(least, most), shares of the picture's side"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,12 @@ class Recipe:
         for name in ("step_size", "l2", "l1", "total_variation", "blur", "clear", "noise", "jitter", "rotate"):
             if as_number(getattr(self, name), name) < 0:
                 raise unfit(getattr(self, name), name, "a number of at least 0")
-        for name in ("crop", "crop_end"):
-            given = getattr(self, name)
-            if given is not None and not (len(given) == 2 and 0 < given[0] <= given[1] < math.inf):
-                raise unfit(given, name, "(least, most), shares of the picture's side")
+        for name in ("crop",) if self.crop_end is None else ("crop", "crop_end"):
+            given = as_items(getattr(self, name), name, _SHARES)
+            shares = tuple(as_number(share, name) for share in given)
+            if not (len(shares) == 2 and 0 < shares[0] <= shares[1]):
+                raise unfit(getattr(self, name), name, _SHARES)
+            object.__setattr__(self, name, shares)
         if (self.blur or self.clear) and self.domain != "pixels":
             raise ParameterError(f"blur and clear act on pixels, not in the domain {self.domain!r}")
 
