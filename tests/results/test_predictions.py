@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from tests.render.results import provenance
 
 from convscope import ParameterError, Prediction
@@ -34,7 +35,7 @@ def test_the_highest_classes_come_first_and_ties_in_their_own_order() -> None:
 
 def test_values_are_drawn_as_numbers_without_bars() -> None:
     found = replace(prediction([[12.5, 5e6]]), normalization="values")
-    ax = found.plot()
+    ax = found.plot(Figure().subplots())  # of which pyplot does not know, so that it needs no closing
     assert {"12.5", "5e+06"} <= {text.get_text() for text in ax.texts}
     assert not any("%" in text.get_text() or "score" in text.get_text() for text in ax.texts)
     assert {bar.get_width() for bar in ax.patches} == {1}  # the lines under them
