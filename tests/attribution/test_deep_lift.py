@@ -149,6 +149,7 @@ def test_it_adds_up_where_captum_has_no_rule(baseline: Any) -> None:
     assert found.provenance.notes == ()
 
 
+@pytest.mark.slow
 def test_it_adds_up_on_a_real_network(lite0: Model, cat: np.ndarray) -> None:
     found = deep_lift(lite0, cat, baseline="blur")
     assert max(found.provenance.measured["completeness_error"]) < 1e-4

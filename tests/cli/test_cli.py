@@ -323,6 +323,7 @@ def test_visualize_a_channel(here: Path) -> None:
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
 
 
+@pytest.mark.slow
 def test_what_starts_from_a_photo(photos: Path, here: Path) -> None:
     photo = photos / "cup" / "one.jpg"
     done = invoke("accentuate", photo, "--target", "3", "--n-steps", "3", "--film", "a.gif", "--n-frames", "2",

@@ -246,6 +246,7 @@ def test_several_labels_have_probabilities_of_their_own() -> None:
     assert_close(torch.from_numpy(found.scores), expected[:, 2], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_store_takes_the_probability_that_the_network_says(tmp_path: object) -> None:
     net, x = Ends(4, softmax), torch.randn(3, 3, 9, 9)
     model = cs.Model(net, input_size=(9, 9), mean=[0.5] * 3, std=[0.5] * 3)

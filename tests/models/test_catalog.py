@@ -46,6 +46,7 @@ def reference_lite1() -> nn.Module:
 @pytest.mark.parametrize(
     ("name", "reference"), [("efficientnet-lite0", reference_lite0), ("efficientnet-lite1", reference_lite1)]
 )
+@pytest.mark.slow
 def test_its_scores_are_those_of_the_published_implementation(
     cat: np.ndarray, coffee: np.ndarray, name: str, reference: Callable[[], nn.Module]
 ) -> None:

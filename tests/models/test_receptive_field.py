@@ -41,6 +41,7 @@ def test_they_are_those_of_araujo_norris_and_sim(network: str, size: int, layer:
 
 
 @pytest.mark.parametrize(("network", "by_hand"), [("resnet18", 435), ("resnet50", 427)])
+@pytest.mark.slow
 def test_residual_networks_follow_their_longest_path(network: str, by_hand: int) -> None:
     """7x7/2 and 3x3/2 see 11 pixels, 4 apart; then come 4, 4, 4, 4 or 3, 4, 6, 3 convolutions of 3x3.
 
@@ -50,6 +51,7 @@ def test_residual_networks_follow_their_longest_path(network: str, by_hand: int)
 
 
 @pytest.mark.parametrize("network", ["alexnet", "resnet18"])
+@pytest.mark.slow
 def test_a_vector_depends_on_the_whole_image(network: str) -> None:
     layers = layers_of(on_meta(network), 224)
     assert list(layers.values())[-1].receptive_field is None
@@ -128,6 +130,7 @@ blocks = st.one_of(
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.lists(blocks, min_size=1, max_size=3))
+@pytest.mark.slow
 def test_they_are_what_a_poisoned_pixel_shows(parts: list[nn.Module]) -> None:
     size = 128
     module = nn.Sequential(conv((1, 1)), *parts).eval()
