@@ -5,15 +5,16 @@ Everything is written under a hidden name beside its place and moved there at th
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .errors import OutputError
 from .partial_files import partial_beside
@@ -113,6 +114,24 @@ def replace_file(
         file.flush()
         os.fsync(file.fileno())
         _move(partial, place)
+
+
+def check_options(folder: Path, about: Mapping[str, Any], kind: str) -> None:
+    """`OutputError` if a folder of unfinished work, such as "a scan", is one with other options; an empty one gets
+    these."""
+    file, about = folder / "about.json", json.loads(json.dumps(about))
+    if not file.exists():
+        replace_file(file, [json.dumps(about)])
+        return
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file}: cannot be read ({error}); choose another output") from error
+    differ = [name for name in about if not isinstance(known, dict) or known.get(name) != about[name]]
+    if differ:
+        raise OutputError(
+            f"{folder.parent}: holds {kind} with another {' and '.join(differ)}; choose another output"
+        )
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from ..arguments import checks_arguments
 from ..checks import Pair, as_count, as_pair
 from ..errors import Interrupted, OutputError, ParameterError
 from ..models import Layer, Model, as_model
-from ..outputs import replace_file
+from ..outputs import check_options, replace_file
 from ..progress import Progress
 from ..results import Array, Atlas
 from ..synthesis import Recipe, visualize_each
@@ -102,7 +101,9 @@ def atlas(
     with scan_folder(Path(output)) if output is not None else nullcontext() as parts:
         if parts is not None:
             network = model.provenance("atlas", {}, started).model["weights_sha256"]
-            _check_same(parts, {"network": network, **options, "n_batch": n_batch, "channels": chosen})
+            check_options(
+                parts, {"network": network, **options, "n_batch": n_batch, "channels": chosen}, "an atlas"
+            )
             tiles = {c: tile for c in chosen if (tile := _kept(parts, c)) is not None}
         try:
             for first in range(0, len(chosen), n_batch):
@@ -164,23 +165,6 @@ def _kept(parts: Path, channel: int) -> _Tile | None:
             return _Tile(np.asarray(picture.convert("RGB")), float(about["start"]), float(about["score"]))
     except (OSError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError) as error:
         raise OutputError(f"{file}: cannot be read ({error}); remove it, or choose another output") from error
-
-
-def _check_same(parts: Path, about: dict[str, Any]) -> None:
-    """`OutputError` if the folder holds the tiles of other options; an empty one gets these."""
-    file, about = parts / "about.json", json.loads(json.dumps(about))
-    if not file.exists():
-        replace_file(file, [json.dumps(about)])
-        return
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{file}: cannot be read ({error}); choose another output") from error
-    differ = [name for name in about if not isinstance(known, dict) or known.get(name) != about[name]]
-    if differ:
-        raise OutputError(
-            f"{parts.parent}: holds an atlas with another {' and '.join(differ)}; choose another output"
-        )
 
 
 def _result(

@@ -8,7 +8,6 @@ any moment leaves some whole parts behind, and sums that match them. A part that
 from __future__ import annotations
 
 import io
-import json
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import OutputError
-from ..outputs import replace_file
+from ..outputs import check_options, replace_file
 from ..results import Array
 from .channel_readings import Moments
 
@@ -55,7 +54,7 @@ class ScanState:
 
     def __init__(self, folder: Path, about: Mapping[str, Any], layers: Sequence[str]) -> None:
         self._folder, self._layers = folder, tuple(layers)
-        self._check(json.loads(json.dumps(about)))
+        check_options(self._folder, about, "a scan")
         moments = self._read("moments.npz") or {}
         self._n_parts = int(moments.pop("n_parts", 0))
         split = {name: name.partition(":") for name in moments}
@@ -119,21 +118,6 @@ class ScanState:
         for key, stamp, error in zip(keys, stamps, errors, strict=True):
             self.images[key] = Seen(-1 if error else self.n_rows, stamp, error)
             self.n_rows += not error
-
-    def _check(self, about: dict[str, Any]) -> None:
-        file = self._folder / "about.json"
-        if not file.exists():
-            replace_file(file, [json.dumps(about)])
-            return
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{file}: cannot be read ({error}); scan into a new output") from error
-        if known != about:
-            differ = [name for name in about if not isinstance(known, dict) or known.get(name) != about[name]]
-            raise OutputError(
-                f"{self._folder.parent}: holds a scan with another {' and '.join(differ)}; choose another output"
-            )
 
     def _read(self, name: str, wanted: Sequence[str] | None = None) -> dict[str, Array] | None:
         file = self._folder / name
