@@ -102,12 +102,12 @@ def horama(
 
 
 def in_seconds(run: Callable[[int], np.ndarray], seconds: float, most: int) -> np.ndarray:
-    """The picture, rounded to 8 bits, after as many steps as fit into this time."""
-    started = time.perf_counter()
+    """The picture, rounded to 8 bits, after as many steps as fit into this time of the processors."""
+    started = time.process_time()
     run(1)
-    once = time.perf_counter() - started
+    once = time.process_time() - started
     run(1 + TRIAL)
-    a_step = max(1e-3, (time.perf_counter() - started - 2 * once) / TRIAL)
+    a_step = max(1e-3, (time.process_time() - started - 2 * once) / TRIAL)
     picture = run(int(min(most, max(1, seconds / a_step))))
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
