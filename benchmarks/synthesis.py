@@ -42,8 +42,21 @@ Making = Callable[[int, float], np.ndarray]  # from a class and seconds to a pic
 
 
 def network(kind: Callable[[], torch.nn.Module]) -> Model:
+    """Random weights, with the means and variances of its batch norms measured on photos.
+
+    Without them, the activations of ResNet50 grow from block to block, and the ascent fails and starts again.
+    """
     torch.manual_seed(0)
-    return Model(kind().eval(), (224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    module = kind()
+    model = Model(module.eval(), (224, 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    x = torch.cat([batch.x for batch in model.batches(model.inputs(list(sample_photos().values())))])
+    with torch.no_grad():
+        for norm in module.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.momentum = None  # the mean over all batches
+        module.train()(x)
+    module.eval()
+    return model
 
 
 def a_step(runs: dict[str, Callable[[int], object]], options: argparse.Namespace) -> dict[str, list[float]]:
@@ -135,8 +148,9 @@ def classes(options: argparse.Namespace) -> None:
     own = load_model()
     judges = {"lite0": own, "lite1": load_model("efficientnet-lite1"), "lite2": lite2(own)}
     makings: dict[str, Making] = {"convscope": lambda c, _: visualize(own, c).image}
-    makings["Lucent"] = pictures_of_lucent(own)
-    if has_horama():
+    if not options.alone:
+        makings["Lucent"] = pictures_of_lucent(own)
+    if has_horama() and not options.alone:
         makings["Horama"] = pictures_of_horama(own)
     drawn = np.random.default_rng(options.seed).permutation(1000)[: options.classes].tolist()
     right = {name: {judge: list[bool]() for judge in judges} for name in makings}
@@ -181,6 +195,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="draws the classes")
     parser.add_argument("--minutes", type=float, default=45, help="after which no further class begins")
+    parser.add_argument("--alone", action="store_true", help="pictures of classes without the peers'")
     parser.add_argument("--pictures", type=Path, help="a folder for the pictures of the classes")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
