@@ -239,7 +239,7 @@ def _result(
         "seed": asked.seed + i,
         **({} if asked.photos is None else {"photos": "given"}),
     }
-    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
+    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe, asked.near)
     return Visualization(
         image=image,
         input=seen[0].float().cpu().contiguous().numpy(),

@@ -157,6 +157,8 @@ def _check_unchanged(
     every, rows = scan.peaks[layer.name], {name: i for i, name in enumerate(scan.names)}
     share = _ALIKE if model.dtype in (torch.float32, torch.float64) else _ALIKE_IN_HALF
     off = share * np.abs(every[:, channel]).max() + _ROUNDING * np.abs(every).max()
+    if strange := [patch.name for patch in patches if patch.name not in rows]:
+        raise ImageError(f"{strange[0]!r} was not scanned; give what is of the scan's images")
     for patch, own in zip(patches, maps, strict=True):
         now, then = float(own[(channel, *patch.position)]), float(every[rows[patch.name], channel])
         if not abs(now - then) <= off:
