@@ -101,10 +101,7 @@ class UnitScan(Result):
 
     @property
     def dead_rate(self) -> float:
-        """3 / N: a channel found dead is above zero in at most this share of such images, at 95 % confidence.
-
-        1 for up to three images, which say nothing.
-        """
+        """3 / N: a channel found dead is above zero in at most this share of such images, at 95 % confidence."""
         return min(1.0, 3 / len(self))
 
     @checks_arguments

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .closeness import Near
 from .evidence import Rival
 from .presets import Recipe
 
 
 def remarks(
-    start: float, scores: Sequence[float], rival: Rival | None, recipe: Recipe, near: Near | None = None
+    start: float, scores: Sequence[float], rival: Rival | None, recipe: Recipe, distance: float | None = None
 ) -> list[str]:
     """One sentence for each way in which the ascent failed.
 
@@ -19,10 +18,10 @@ def remarks(
         scores: the scores at the steps, and of the finished picture.
         rival: the class that the network predicts for the finished picture, if it is not the target.
         recipe: that of the ascent, some of which may be the cause.
-        near: how near to a photo it had to stay, which is a cause before all others.
+        distance: how near to a photo it had to stay, which is a cause before all others.
     """
     final = scores[-1]
-    advice = _milder(recipe) if near is None else f"a larger distance (it was {near.distance:g})"
+    advice = _milder(recipe) if distance is None else f"a larger distance (it was {distance:g})"
     if len({start, *scores}) == 1:  # a dead unit, or a score that depends on nothing
         return [f"the score stayed at {final:.4g}: from this start no pixel changes it; try another start"]
     found = []
