@@ -130,7 +130,7 @@ def check_options(folder: Path, about: Mapping[str, Any], kind: str) -> None:
     differ = [name for name in about if not isinstance(known, dict) or known.get(name) != about[name]]
     if differ:
         raise OutputError(
-            f"{folder.parent}: holds {kind} with another {' and '.join(differ)}; choose another output"
+            f"{folder.parent}: holds {kind} that differs in {' and '.join(differ)}; choose another output"
         )
 
 

@@ -348,7 +348,7 @@ def test_an_atlas_goes_on_in_its_folder(here: Path) -> None:
     assert json.loads(done.stdout)["channels"]["shape"] == [3]
     assert "(3,)" in words(invoke("atlas", *options).stdout)
     refused = invoke("atlas", *options, "--seed", "1")
-    assert "holds an atlas with another seed" in words(refused.stderr)
+    assert "holds an atlas that differs in seed" in words(refused.stderr)
     assert invoke("atlas", "conv1", "--channels", "0-", "-o", "b", *SMALL).exit_code == 2
 
 

@@ -117,7 +117,9 @@ class Steep(nn.Module):
         return Endless.apply(self.weight * x).mean(dim=(1, 2, 3))[:, None].repeat(1, 2)
 
 
-@pytest.mark.parametrize(("dtype", "advice"), [(torch.float16, "half precision"), (torch.float32, "step_size")])
+@pytest.mark.parametrize(
+    ("dtype", "advice"), [(torch.float16, "half precision"), (torch.float32, "before any step")]
+)
 def test_a_gradient_that_is_no_number_is_an_error(dtype: torch.dtype, advice: str) -> None:
     with pytest.raises(ModelError, match=f"the gradient is NaN or infinite.*{advice}"):
         visualize(Steep().to(dtype), target=1, size_px=4, n_steps=1, preset="plain")

@@ -69,6 +69,15 @@ def test_terms_of_the_output_and_of_layers_mix(tiny: Model) -> None:
     assert found == pytest.approx(float(score + 2 * maps[3].mean()), abs=1e-5)
 
 
+def test_a_channel_of_a_vector_layer_is_a_value() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+    made = visualize(net, 2, layer="1", size_px=4, n_steps=2)
+    with torch.no_grad():
+        assert float(net(torch.from_numpy(made.input)[None])[0, 2]) == pytest.approx(
+            float(made.scores[-1]), rel=1e-4
+        )
+
+
 def test_pictures_of_one_batch_are_those_of_single_calls(tiny: Model) -> None:
     many = visualize_each(tiny, [0, 2], layer="0", n_steps=4, preset="plain")
     for channel, found in zip([0, 2], many, strict=True):

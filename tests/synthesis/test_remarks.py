@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from convscope import Contrast, visualize
+from convscope import Contrast, accentuate, visualize
 from convscope.models import Model
 from convscope.synthesis import PRESETS
 
@@ -66,6 +66,13 @@ def test_the_log_probability_that_a_remark_proposes_finds_a_picture_of_the_targe
     found = visualize(model, target=lambda output: output.log_softmax(1)[:, 0], n_steps=8, **PLAIN)
     with torch.no_grad():
         assert int(model.module(torch.tensor(found.input)[None]).argmax()) == 0
+
+
+def test_near_to_a_photo_the_advice_is_to_go_farther() -> None:
+    weights = torch.randn(3, 8, 8)
+    model = linear(weights, 3 * weights)
+    notes = accentuate(model, weights[None], 0, distance=0.1, near_layer="0", n_steps=2).provenance.notes
+    assert any("try a larger distance (it was 0.1)" in note for note in notes)
 
 
 @pytest.mark.parametrize("target", [lambda output: output[:, 0], Contrast(0, 1)])

@@ -62,7 +62,7 @@ def test_an_atlas_in_two_runs_is_the_same_as_in_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [{"n_steps": 4}, {"seed": 1}, {"channels": [0, 1]}, {"n_batch": 3}])
 def test_other_options_are_refused(other: dict[str, object], tmp_path: Path) -> None:
     atlas(network(), "1", output=tmp_path / "a", **FEW)
-    with pytest.raises(OutputError, match=f"holds an atlas with another {next(iter(other))}; choose another"):
+    with pytest.raises(OutputError, match=f"holds an atlas that differs in {next(iter(other))}; choose another"):
         atlas(network(), "1", output=tmp_path / "a", **{**FEW, **other})
 
 

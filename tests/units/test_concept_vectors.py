@@ -158,11 +158,35 @@ def test_tokens_are_averaged_over_patches() -> None:
     assert any("positives and negatives" in note for note in found.provenance.notes)
 
 
+def test_shared_examples_and_derivatives_of_zero_are_told() -> None:
+    yes, no, _ = examples(n=4)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    net(yes)
+    nn.init.zeros_(net[3].weight)
+    found = concept_vector(net, yes, torch.cat([no, yes[:3]]), layer="1", target=1, images=yes, n_random=3)
+    notes = " ".join(found.provenance.notes)
+    assert "3 positives of 4 are to this layer the same as a negative" in notes
+    assert "does not change along the concept in 4 images of 4" in notes
+    others = concept_vector(net, yes, no, layer="1", n_random=3)
+    assert not others.provenance.notes
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
         ({"positives": torch.randn(1, 3, 16, 16)}, ParameterError, "positives: 1 image"),
         ({"positives": torch.ones(3, 3, 16, 16), "negatives": torch.ones(3, 3, 16, 16)}, ParameterError, "same"),
+        # The means differ by rounding alone.
+        (
+            {"positives": examples()[0].flip(0), "negatives": examples()[0]},
+            ParameterError,
+            "no direction leads there",
+        ),
+        (
+            {"method": "logistic", "positives": torch.ones(3, 3, 16, 16), "negatives": torch.ones(3, 3, 16, 16)},
+            ParameterError,
+            "no direction leads there",
+        ),
         ({"layer": "x"}, LayerError, "no layer 'x'"),
         ({"method": "svm"}, ParameterError, "method='svm'"),
         ({"places": "all"}, ParameterError, "places='all'"),

@@ -226,6 +226,12 @@ def test_errors_say_what_is_wrong(options: dict[str, Any], error: type[Exception
         concepts(planted(), patches(3), **given)
 
 
+def test_crops_that_are_all_alike_hold_no_concepts() -> None:
+    for value, n in ((0.0, 0), (1.0, 1)):
+        with pytest.raises(ParameterError, match=f"crops have only {n} different activation"):
+            concepts(planted(), torch.full((3, *patches(1).shape[1:]), value), layer="0", n_concepts=2)
+
+
 @pytest.mark.slow
 def test_a_cats_face_is_taken_apart(lite0: Model, cat: np.ndarray, tmp_path: Path) -> None:
     """Views of one cat: the concepts agree over seeds, and those of the face carry its score."""

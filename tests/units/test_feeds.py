@@ -101,6 +101,25 @@ def test_with_zeros_around_it_holds_inside_of_the_borders() -> None:
     assert any("borders" in note for note in found.provenance.notes)
 
 
+@pytest.mark.parametrize(
+    ("second", "is_exact"),
+    [
+        (nn.Conv2d(3, 4, 1), True),
+        (nn.Conv2d(3, 4, 1, stride=2), False),
+        (nn.Conv2d(3, 4, 1, padding=1), False),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 1)), False),
+    ],
+    ids=["1x1", "stride", "padding", "padded before"],
+)
+def test_a_note_says_where_means_are_not_exact(second: nn.Module, is_exact: bool) -> None:
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), second).eval()
+    found = feeds(module, noise(2), layer="1")
+    with torch.no_grad():
+        plain = module(noise(2)).mean(dim=(0, 2, 3)).numpy()
+    assert any("borders and strides" in note for note in found.provenance.notes) == (not is_exact)
+    assert np.allclose(found.contributions.sum(axis=1) + found.biases, plain, rtol=1e-4, atol=1e-5) == is_exact
+
+
 def test_the_largest_come_first_with_their_signs() -> None:
     module = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 1, 1), nn.ReLU())
     with torch.no_grad():

@@ -138,6 +138,12 @@ def test_many_labels_have_the_same_auroc_by_sums_of_sorted_ranks() -> None:
         np.testing.assert_allclose(found.auroc("1")[:, i], expected, rtol=0, atol=1e-12)
 
 
+def test_few_layers_and_few_images() -> None:
+    found = scan_units(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()), torch.randn(2, 3, 8, 8))
+    assert found.layers == ("0", "1")  # each once, where all maps have the same size
+    assert found.dead_rate == 1
+
+
 def test_planted_dead_and_duplicate_channels_are_found(found: UnitScan) -> None:
     x = noise(70)
     x[5, 0, 2:5, 3:6] += PATCH  # so that the detector fires

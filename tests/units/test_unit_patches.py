@@ -64,6 +64,10 @@ def test_files_are_opened_by_their_names(tmp_path: Path) -> None:
     found = scan(model, tmp_path, layers="1")
     patches = unit_patches(model, found, "1", 0, k=2)
     np.testing.assert_array_equal(patches.pixels[0][..., 0], PATCH)
+    # The image is another one by now, and so is the patch.
+    Image.fromarray(255 - pictures[int(Path(patches.names[0]).stem)]).save(patches.names[0])
+    with pytest.raises(ImageError, match="where the scan found"):
+        unit_patches(model, found, "1", 0, k=2)
     Path(patches.names[0]).unlink()
     with pytest.raises(ImageError, match="give the scanned images"):
         unit_patches(model, found, "1", 0, k=2)

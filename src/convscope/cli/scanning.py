@@ -15,6 +15,7 @@ from .options import AsJson, Images, checked, chosen_images
 
 commands = typer.Typer()
 _PAIRS = 20  # duplicates in JSON, of each layer
+_NAMED = 6  # dead channels or pairs in the table, likewise
 
 ImagesOrUnits: TypeAlias = Annotated[
     list[Path] | None,
@@ -152,24 +153,31 @@ def _show(found: Any, place: str, layers: Any, as_json: bool) -> None:
     if as_json:
         print_json({"scan": place, "images": len(found), "layers": [_facts(found, name) for name in layers]})
         return
-    table = Table("layer", "channels", "dead", "duplicates", "most selective")
+    table = Table("layer", "channels", "dead", "duplicates", "tell a label best (AUROC)")
     for facts in (_facts(found, name) for name in layers):
-        best = ", ".join(f"{one['channel']} {one['label']}" for one in facts["selective"][:3])
+        pairs = [f"{pair['a']} and {pair['b']}" for pair in facts["duplicates"]]
+        best = [f"{one['channel']} for {one['label']} ({one['auroc']:.2f})" for one in facts["selective"][:3]]
         table.add_row(
             escape(facts["layer"]),
             str(facts["channels"]),
-            str(len(facts["dead"])),
-            str(facts["n_duplicates"]),
-            escape(best),
+            _counted(len(facts["dead"]), [str(channel) for channel in facts["dead"]]),
+            _counted(facts["n_duplicates"], pairs),
+            "\n".join(map(escape, best)),
         )
     out.print(table)
     out.print(f"{len(found)} images: {escape(place)}", highlight=False, soft_wrap=True)
+
+
+def _counted(n: int, found: list[str]) -> str:
+    """How many channels or pairs, and the first of them."""
+    return f"{n}: {', '.join(found[:_NAMED])}{', ...' if n > _NAMED else ''}" if n else "0"
 
 
 def _facts(found: Any, layer: str) -> dict[str, Any]:
     """What is said of a layer, as JSON holds it."""
     pairs = found.duplicates(layer)
     best = [(label, one) for label in found.labels for one in found.selective(layer, label, k=1)]
+    best = [(label, one) for label, one in best if one.auroc > 0.5]  # not NaN either, as of a single label
     best.sort(key=lambda pair: -pair[1].auroc)
     return {
         "layer": layer,

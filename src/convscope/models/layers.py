@@ -101,7 +101,7 @@ class Structure:
         if len(by_size) > 1:
             return tuple(by_size.values())
         ends = [len(self.maps) * i // STAGES for i in range(1, STAGES + 1)]
-        return tuple(self.maps[end - 1] for end in ends if end)
+        return tuple(self.maps[end - 1] for end in dict.fromkeys(ends) if end)
 
     @property
     def patch(self) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class UnitScan(Result):
     @property
     def dead_rate(self) -> float:
         """3 / N: a channel found dead is above zero in at most this share of such images, at 95 % confidence."""
-        return 3 / len(self)
+        return min(1.0, 3 / len(self))
 
     @checks_arguments
     def n_channels(self, layer: str) -> int:

@@ -218,6 +218,8 @@ class Ascent:
         """`DivergedError` once a step was taken; before that no smaller step would help."""
         if len(self.scores) > 1 and not self._half:
             return DivergedError(what)
+        if not self.scores and not self._half:
+            return ModelError(f"{self._names}: {what} before any step; look for NaN in the network's weights")
         return ModelError(f"{self._names}: {what}; {advice(self._network.model.dtype)}")
 
     def _keep_to_pixels(self, progress: float) -> None:

@@ -239,7 +239,8 @@ def _result(
         "seed": asked.seed + i,
         **({} if asked.photos is None else {"photos": "given"}),
     }
-    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe)
+    distance = asked.near.distance if asked.near else None
+    own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe, distance)
     return Visualization(
         image=image,
         input=seen[0].float().cpu().contiguous().numpy(),

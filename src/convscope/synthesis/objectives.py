@@ -108,7 +108,7 @@ def channel(name: str, index: int) -> Objective:
     """The mean of a channel over its map."""
 
     def value(maps: torch.Tensor) -> torch.Tensor:
-        return maps[:, index].flatten(1).mean(dim=1)
+        return maps[:, index].reshape(len(maps), -1).mean(dim=1)  # of a vector layer, the value itself
 
     return _of_maps(name, value, f"channel {index}", (index,), is_mean=True)
 

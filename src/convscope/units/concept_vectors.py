@@ -17,6 +17,7 @@ from ..models import Inputs, Layer, Model, as_model
 from ..progress import Progress
 from ..results import Array, ConceptVector
 from ..targets import Target, describe
+from ..texts import counted
 from .heads import layer_to_cut
 from .layer_values import Places, layer_gradients, layer_values
 from .separating import Samples, Separation, permutation_p, separated
@@ -105,6 +106,10 @@ def concept_vector(
     samples = Samples.of(*(found.values for found in values))
     separation = separated(samples, method, n_random, n_folds, seed)
     gradients = [layer_gradients(model, inputs, place, places, target, samples.axes, step) for inputs in looked]
+    projected = [g.values for g in gradients]
+    along = np.concatenate(projected) if projected else np.zeros((0, 0, len(samples.axes)))
+    tested = _tested(separation, along)
+    found = [*_cautions(samples, tested["derivatives"]), *(note for g in gradients for note in g.notes)]
     about = model.provenance(
         "concept_vector",
         {
@@ -113,10 +118,9 @@ def concept_vector(
         },
         started,
         measured={"n_positives": len(values[0].values), "n_negatives": len(values[1].values)},
-        notes=_notes(yes, no, looked, images is None and asked, [note for g in gradients for note in g.notes]),
+        notes=_notes(yes, no, looked, images is None and asked, found),
         skipped=(*yes.skipped, *no.skipped, *(looked[0].skipped if images is not None else ())),
     )  # fmt: skip
-    projected = [g.values for g in gradients]
     return ConceptVector(
         vector=separation.vector,
         offset=separation.offset,
@@ -125,7 +129,7 @@ def concept_vector(
         accuracy=separation.accuracy,
         random_accuracy=separation.random_accuracy,
         accuracy_p=permutation_p(separation.accuracy, separation.random_accuracy, two_sided=False),
-        **_tested(separation, np.concatenate(projected) if projected else np.zeros((0, 0, samples.axes.shape[0]))),
+        **tested,
         targets=gradients[0].targets if gradients else (),
         names=tuple(name for g in gradients for name in g.names),
         model=model,
@@ -141,6 +145,22 @@ def _tested(separation: Separation, gradients: Array) -> dict[str, Array]:
     others = np.stack([(gradients @ w > 0).mean(axis=0) if n_targets else tcav for w in separation.random_weights])
     p = [permutation_p(tcav[t], others[:, t], two_sided=True) for t in range(n_targets)]
     return {"derivatives": derivatives, "tcav": tcav, "random_tcav": others, "tcav_p": np.asarray(p)}
+
+
+def _cautions(samples: Samples, derivatives: Array) -> list[str]:
+    """What speaks against the direction, or against its derivatives (N, T)."""
+    found = []
+    if n_shared := samples.n_shared:
+        found.append(
+            f"{counted(n_shared, 'positive')} of {int(samples.is_positive.sum())} are to this layer the same as a "
+            "negative: is an image among both?"
+        )
+    if n_flat := int((derivatives == 0).any(axis=1).sum()):
+        found.append(
+            f"the score does not change along the concept in {counted(n_flat, 'image')} of {len(derivatives)}, "
+            "which count as not positive in the TCAV score"
+        )
+    return found
 
 
 def _notes(yes: Inputs, no: Inputs, looked: list[Inputs], are_examples: bool, found: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from ..targets import Several, Target, describe, directed
 from ..texts import counted
 from .collected import Collected
 from .crops import Crops, best_crops, crop_activations, crop_side
-from .factorization import Factors, factorized, relative_error
+from .factorization import Factors, different, factorized, relative_error
 from .heads import layer_to_cut
 from .looking import Basis, Seen, encoded, looked_at
 
@@ -82,7 +82,8 @@ def concepts(
     Raises:
         LayerError: no such layer, or something flows past it.
         TargetError: the target is not a class of the network, or several at once.
-        ParameterError: more concepts than channels or crops; a dictionary that does not fit the layer.
+        ParameterError: more concepts than channels, or than crops that differ; a dictionary that does not fit the
+            layer.
         ImageError: signals or volumes.
         Interrupted: on Ctrl-C, with the images looked at so far.
 
@@ -159,6 +160,12 @@ def _factors(
             raise ParameterError(
                 f"n_concepts={n_concepts}: there are only {n_crops} crops of images and {n_channels} channels; "
                 "give more images, or ask for fewer concepts"
+            )
+        if (n_different := different(activations)) < n_concepts:
+            raise ParameterError(
+                f"n_concepts={n_concepts}: the {len(activations)} crops have only "
+                f"{counted(n_different, 'different activation')} other than zero; give other images or another "
+                "layer, or ask for fewer concepts"
             )
         factors = factorized(activations, n_concepts, seed)
         return factors, Basis(factors.basis, np.arange(n_concepts), n_concepts)

@@ -17,6 +17,7 @@ N_SEEDS = 4
 _STEPS = 300
 _TOLERANCE = 1e-4  # of the error, between two steps of the semi-NMF
 _TINY = 1e-12
+_SAME = 1e-6  # of the largest: what float32 rounding may make of no difference
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,16 @@ def factorized(activations: Array, n_concepts: int, seed: int, *, n_seeds: int =
     u, w, done = made[best]
     others = [other for n, (_, other, _) in enumerate(made) if n != best]
     return Factors(u, w, errors[best], stability(w, others), kind, done)
+
+
+def different(activations: Array) -> int:
+    """How many activations (M, C) differ from each other and from zero, by their places on a random line."""
+    rows = activations[activations.any(axis=1)].astype(np.float64)
+    if not len(rows):
+        return 0
+    line = np.random.default_rng(0).standard_normal(rows.shape[1])
+    least = _SAME * np.linalg.norm(rows, axis=1).max() * np.linalg.norm(line)
+    return 1 + int((np.diff(np.sort(rows @ line)) > least).sum())
 
 
 def relative_error(activations: Array, u: Array, w: Array) -> float:

@@ -38,8 +38,8 @@ def feeds(
         contribution_s = (sum over the kernel of w_s) * scale * mean of a_s
 
     with the scale of the batch norm right behind the convolution. Contributions and ``biases`` add up to the
-    channel's mean before its activation; for kernels larger than 1 x 1 up to the borders, where part of a kernel
-    lies outside, and to strides that leave places out.
+    channel's mean before its activation, up to borders, where part of a kernel lies outside, and to strides that
+    leave places out.
 
     Args:
         model: a `Model` or a module.
@@ -84,7 +84,7 @@ def feeds(
     wiring = wiring_of(model, shape, layer)
     name = model.checked(shape).find(layer).name
     chosen = channels_of(channel, len(wiring.weights), name)
-    notes = ["kernels larger than 1 x 1: borders and strides are not counted"] if wiring.has_kernel else []
+    notes = [] if wiring.is_exact else ["borders and strides of the convolution are not counted"]
     scanned = next((each for each in wiring.same if isinstance(images, UnitScan) and each in images.layers), None)
     if scanned is not None:
         means = np.asarray(images.means[scanned], np.float64)

@@ -173,7 +173,8 @@ def _result(
     names = tuple(layer.name for layer in layers)
     if n_others := state.n_rows - len(used):
         notes += (
-            f"the covariances also count {counted(n_others, 'image')} of earlier runs, removed or changed since",
+            f"correlations also count {counted(n_others, 'image')} of earlier runs, removed or changed since: for "
+            "duplicates and nearest channels of these images alone, scan into a new output",
         )
     return UnitScan(
         names=tuple(given.names[i] for i, _ in used),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from ..errors import ParameterError
 from ..results import Array
+
+_SAME = 1e-6  # of the largest value: what float32 rounding may make of none
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,25 @@ class Samples:
 
     @classmethod
     def of(cls, positives: Array, negatives: Array) -> Samples:
+        """Of vectors (n, D) of each kind; `ParameterError` if there are too few, or both have the same mean."""
         for name, group in (("positives", positives), ("negatives", negatives)):
             if len(group) < 2:
                 raise ParameterError(f"{name}: {len(group)} image; a direction takes two of each kind at least")
         every = np.concatenate([positives, negatives]).astype(np.float64)
+        gap, size = positives.mean(axis=0) - negatives.mean(axis=0), float(np.abs(every).max())
+        if not np.abs(gap).max() > _SAME * size:
+            raise ParameterError("positives and negatives are the same to this layer: no direction leads there")
         mean = every.mean(axis=0)
         u, sizes, axes = np.linalg.svd(every - mean, full_matrices=False)
-        kept = sizes > 1e-7 * float(np.abs(every).max())
+        kept = sizes > 1e-7 * size
         labels = np.arange(len(every)) < len(positives)
         return cls(mean, axes[kept], u[:, kept] * sizes[kept], labels)
+
+    @property
+    def n_shared(self) -> int:
+        """How many positives are the same as a negative."""
+        apart = cdist(self.coordinates[self.is_positive], self.coordinates[~self.is_positive])
+        return int((apart.min(axis=1) <= _SAME * apart.max()).sum())
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,6 @@ def separated(samples: Samples, method: str, n_random: int, n_folds: int, seed: 
         return *direction(x, labels, method), held_out_accuracy(x, labels, method, folds)
 
     weights, offset, accuracy = both(labels)
-    if not weights.any():
-        raise ParameterError("positives and negatives are the same to this layer: no direction leads there")
     others = [both(rng.permutation(labels)) for _ in range(n_random)]
     vector = weights @ samples.axes
     return Separation(

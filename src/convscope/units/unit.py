@@ -73,7 +73,7 @@ def unit(
         `UnitPage`. Its ``left_out`` says where LRP or the ascent do not fit the network, and why.
 
     Raises:
-        ImageError: an image is not there any more, or the scan is not of pictures.
+        ImageError: an image is not there any more or has changed since, or the scan is not of pictures.
         ModelError: another network was scanned.
         LayerError: the scan does not have the layer.
 

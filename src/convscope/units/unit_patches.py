@@ -13,13 +13,15 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..errors import ImageError
-from ..execution import check_differentiable, differentiable, run_to
+from ..execution import check_differentiable, differentiable, evaluating, run_to
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Layer, Model, as_maps, as_model
 from ..results import Array, Patch, UnitPatches, UnitScan, Which
 from .scanned_images import check_scanned
 
 _OUTSIDE = 0.025  # of the sum of |gradient|, beyond each side of an effective field: at least 90 % lies inside
+_ALIKE, _ALIKE_IN_HALF = 0.02, 0.08  # of the channel's largest peak: how far that of an unchanged image may be off
+_ROUNDING = 1e-5  # of the layer's largest peak, likewise
 
 _FLAT = "the gradient of some peaks is zero, as where ReLU6 is at 6: their boxes are by all channels at that place"
 
@@ -54,10 +56,11 @@ def unit_patches(
         `UnitPatches`.
 
     Raises:
-        ImageError: an image is not there any more, or the scan is not of pictures.
+        ImageError: an image is not there any more or has changed since, or the scan is not of pictures.
         ModelError: another network was scanned.
 
-    Cost: k images are opened; for effective fields, one forward and backward pass for each.
+    Cost: one forward pass for each of k images, up to the layer; for effective fields another one and a backward
+    pass.
 
     Example:
         >>> from convscope import scan
@@ -100,6 +103,7 @@ def cut_patches(
     for batch in model.batches(inputs, backward=not is_exact):
         pixels.append(model.to_pixels(batch.x))  # before the run, which may change them in place
         here = [patches[i] for i in batch.positions]
+        _check_unchanged(model, scan, batch.x, found, channel, here)
         if is_exact:
             boxes += [patch.box or whole for patch in here]
         else:
@@ -142,6 +146,27 @@ def _check_known(names: Sequence[str], known: Any) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         raise ImageError(f"{missing[0]!r} was scanned but is not among the given images; give those of the scan")
+
+
+def _check_unchanged(
+    model: Model, scan: UnitScan, x: torch.Tensor, layer: Layer, channel: int, patches: Sequence[Patch]
+) -> None:
+    """`ImageError` unless the channel is in each image what the scan found: it may be another one by now."""
+    with evaluating(model.module):
+        maps = as_maps(run_to(model.module, x.clone(), [layer.name])[layer.name], layer).float().cpu().numpy()
+    every, rows = scan.peaks[layer.name], {name: i for i, name in enumerate(scan.names)}
+    share = _ALIKE if model.dtype in (torch.float32, torch.float64) else _ALIKE_IN_HALF
+    off = share * np.abs(every[:, channel]).max() + _ROUNDING * np.abs(every).max()
+    if strange := [patch.name for patch in patches if patch.name not in rows]:
+        raise ImageError(f"{strange[0]!r} was not scanned; give what is of the scan's images")
+    for patch, own in zip(patches, maps, strict=True):
+        now, then = float(own[(channel, *patch.position)]), float(every[rows[patch.name], channel])
+        if not abs(now - then) <= off:
+            raise ImageError(
+                f"{patch.name}: channel {channel} of layer {layer.name} is {now:.4g} where the scan found "
+                f"{then:.4g}. The image has changed since, or another one has its name: scan again, or give the "
+                "scanned images"
+            )
 
 
 def _effective(

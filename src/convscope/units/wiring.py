@@ -63,7 +63,7 @@ class Wiring:
 
     ``convolution`` is the name of its module, or of its function outside of one. ``source`` is the layer it
     reads, ``read`` a name at which its tensor can be captured, ``sources`` all layers with these channels,
-    ``same`` those with the very tensor that is read. ``has_kernel``: whether it looks at several places.
+    ``same`` those with the very tensor that is read. ``is_exact``: whether it looks at each place once.
     """
 
     convolution: str
@@ -73,7 +73,7 @@ class Wiring:
     same: tuple[str, ...]
     weights: torch.Tensor
     biases: torch.Tensor
-    has_kernel: bool
+    is_exact: bool
 
 
 def wiring_of(model: Model, shape: InputShape, layer: str) -> Wiring:
@@ -110,8 +110,19 @@ def wiring_of(model: Model, shape: InputShape, layer: str) -> Wiring:
     weights, biases = _folded(path)
     return Wiring(
         by_name, sources[0], (*same, *entries)[0], sources, same, weights, biases,
-        math.prod(convolution.given["weight"].shape[2:]) > 1,
+        read is padded and _looks_once(convolution.given),
     )  # fmt: skip
+
+
+def _looks_once(given: dict[str, Any]) -> bool:
+    """Whether a convolution looks at each place of its input once: 1 x 1, without a stride or a border."""
+    kernel, stride = given["weight"].shape[2:], torch.as_tensor(given.get("stride", 1))
+    padding = given.get("padding", 0)
+    return (
+        math.prod(kernel) == 1
+        and bool((stride == 1).all())
+        and (isinstance(padding, str) or not torch.as_tensor(padding).any())
+    )
 
 
 def _why_not(layer: str, step: Step, outputs: dict[str, Step]) -> str:
