@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import re
@@ -19,6 +18,14 @@ from tests.report.test_map_page import EVIL, some_points
 
 from convscope.render.colors import CLASS_COLORS
 from convscope.report.map_page import map_page
+
+FIELD = "document.querySelector('input[type=search]')"
+SUSPECT = "Suspect: neighbors disagree"
+# Keeps a file that the page would hand to the reader.
+KEEP_FILES = (
+    "URL.createObjectURL = blob => { window.made = blob.text(); return '#' };"
+    "HTMLAnchorElement.prototype.click = () => 0"
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +88,7 @@ def test_ten_thousand_points_in_a_browser(browser: Chromium, tmp_path: Path) -> 
     browser.settle()
     assert "5,000 of 10,000 images shown" in browser.run("document.querySelector('.status').textContent")
     browser.run("document.querySelector('.legend button').click()")
-    browser.run(
-        "(q => { q.value = '/9999.'; q.dispatchEvent(new Event('input')) })(document.querySelector('input[type=search]'))"
-    )
+    browser.run(f"(q => {{ q.value = '/9999.'; q.dispatchEvent(new Event('input')) }})({FIELD})")
     browser.wait("document.querySelectorAll('.found button').length === 1")
     assert browser.complaints() == []
 
@@ -95,7 +100,7 @@ def text_of(browser: Chromium, selector: str) -> str:
 def look_for(browser: Chromium, query: str) -> str:
     """Type into the search; what it says that it has found."""
     enter = "q.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'}))"
-    browser.run(f"(q => {{ q.value = {json.dumps(query)}; {enter} }})(document.querySelector('input[type=search]'))")
+    browser.run(f"(q => {{ q.value = {json.dumps(query)}; {enter} }})({FIELD})")
     return text_of(browser, ".found > p") if query else ""
 
 
@@ -158,12 +163,19 @@ def test_a_search_finds_what_is_shown_and_nothing_else(browser: Chromium, tmp_pa
 def test_only_what_can_be_judged_is_called_wrong(browser: Chromium, tmp_path: Path) -> None:
     titles = "[...document.querySelectorAll('.modes option')].map(b => b.innerText)"
     browser.open(map_page(some_points(predicted=("desk",) * 8), tmp_path / "a.html"), "#color=neighbors&point=0")
-    assert browser.run(titles) == ["Label", "Prediction", "Suspect: neighbors disagree", "Cluster", "Probability"]
+    assert browser.run(titles) == ["Label", "Prediction", SUSPECT, "Cluster", "Probability"]
     assert legend(browser) == {"most nearest have another label": "8"}
     assert "≠ desk" not in text_of(browser, ".card")
     some = some_points(labels=("cat", "dog", "my mug", None) * 2, predicted=("cat",) * 4 + ("dog",) * 3 + ("cow",))
     browser.open(map_page(some, tmp_path / "b.html"), "#color=error&point=4")
-    assert browser.run(titles) == ["Label", "Prediction", "Error", "Suspect: neighbors disagree", "Cluster", "Probability"]
+    assert browser.run(titles) == [
+        "Label",
+        "Prediction",
+        "Error",
+        "Suspect: neighbors disagree",
+        "Cluster",
+        "Probability",
+    ]
     assert legend(browser) == {
         "wrong: predicted ≠ label": "2",
         "right": "2",
@@ -174,17 +186,14 @@ def test_only_what_can_be_judged_is_called_wrong(browser: Chromium, tmp_path: Pa
     assert browser.complaints() == []
 
 
-# The pages hand their files to this in place of the reader.
-KEEP_FILES = "URL.createObjectURL = blob => { window.made = blob.text(); return '#' }; HTMLAnchorElement.prototype.click = () => 0"
-
-
 @pytest.mark.slow
 def test_a_selection_is_shown_counted_and_taken_along(browser: Chromium, tmp_path: Path) -> None:
     n = 100
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])[np.arange(n) % 4] + np.linspace(0, 0.1, n)[:, None]
     names = ("=evil().jpg", 'a "b", c.jpg', *(f"trip/{i}.jpg" for i in range(2, n)))
     page = map_page(
-        some_points(n, coordinates=corners, names=names, columns={"width": np.arange(n) * 1.0}), tmp_path / "map.html"
+        some_points(n, coordinates=corners, names=names, columns={"width": np.arange(n) * 1.0}),
+        tmp_path / "map.html",
     )
     browser.open(page)
     left, top, width, height = browser.run(
@@ -217,8 +226,8 @@ def test_a_selection_is_shown_counted_and_taken_along(browser: Chromium, tmp_pat
 @pytest.mark.slow
 def test_numbers_filters_and_keys(browser: Chromium, tmp_path: Path) -> None:
     labels = tuple(f"class {i:02d}" for i in range(42))
-    points = some_points(42, labels=labels, coordinates=np.arange(84).reshape(42, 2) % 7, neighbors=None, scores=None)
-    points = dataclasses.replace(points, columns={"width": np.append(np.arange(41.0), np.nan)})
+    width = np.append(np.arange(41.0), np.nan)
+    points = some_points(42, labels=labels, coordinates=np.arange(84).reshape(42, 2) % 7, columns={"width": width})
     browser.open(map_page(points, tmp_path / "map.html"))
     assert list(legend(browser)) == [*labels[:40], "2 others"]
     colors = "[...document.querySelectorAll('.legend .swatch')].map(s => s.style.background)"

@@ -54,6 +54,13 @@ class Page(HTMLParser):
     def array(self, name: str, kind: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(self.scripts[f"data-{name}"]), dtype=kind)
 
+    def column(self, name: str) -> np.ndarray | None:
+        """The codes or numbers of a column."""
+        for i, about in enumerate(json.loads(self.scripts["data-texts"])["columns"]):
+            if about["id"] == name:
+                return self.array(f"column-{i}", "<i4" if "values" in about else "<f4")
+        return None
+
 
 def tile(color: tuple[int, int, int]) -> bytes:
     file = io.BytesIO()
