@@ -34,6 +34,7 @@ export interface Plot {
   paint: (legend: Legend, isShown: Uint8Array, isFiltered: boolean, theme: Theme) => Promise<void>;
   move: (view: View) => void;
   drawn: () => number;
+  settled: () => Promise<void>;
   stop: () => void;
 }
 
@@ -100,7 +101,7 @@ export async function createPlot(canvas: HTMLCanvasElement, places: Float32Array
     plot.view([s, 0, 0, 0, 0, s, 0, 0, 0, 0, s, 0, -view.state.x * s, -view.state.y * s, 0, 1]);
   }
 
-  return { paint, move, drawn: () => drawn, stop: () => plot.destroy() };
+  return { paint, move, drawn: () => drawn, settled: () => busy, stop: () => plot.destroy() };
 }
 
 /** The shown point nearest to a place on the screen, within `reach` pixels; -1 for none. */
