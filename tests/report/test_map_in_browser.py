@@ -73,7 +73,7 @@ def test_ten_thousand_points_in_a_browser(browser: Chromium, tmp_path: Path) -> 
     assert browser.run("convscopeMap.view.set(0, 0, 1); convscopeMap.view.state.zoom") == 1
     browser.call("Input.dispatchMouseEvent", type="mouseWheel", deltaX=0, deltaY=-200, **middle)
     browser.wait("convscopeMap.view.state.zoom > 1.3")
-    browser.run("document.querySelector('.surface').focus()")
+    browser.run("convscopeMap.choose(-1); document.querySelector('.surface').focus()")
     browser.call("Input.dispatchKeyEvent", type="keyDown", key="0")
     browser.wait("convscopeMap.view.state.zoom === 1")
     browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
@@ -88,7 +88,9 @@ def test_ten_thousand_points_in_a_browser(browser: Chromium, tmp_path: Path) -> 
     browser.settle()
     assert "5,000 of 10,000 images shown" in browser.run("document.querySelector('.status').textContent")
     browser.run("document.querySelector('.legend button').click()")
-    browser.run(f"(q => {{ q.value = '/9999.'; q.dispatchEvent(new Event('input', {bubbles: true})) }})({FIELD})")
+    browser.run(
+        f"(q => {{ q.value = '/9999.'; q.dispatchEvent(new Event('input', {{bubbles: true}})) }})({FIELD})"
+    )
     browser.wait("document.querySelectorAll('.found button').length === 1")
     assert browser.complaints() == []
 
