@@ -26,6 +26,7 @@ export interface MapData {
   ramp: string[]; // colors of numbers, from low to high
   other: string; // the color of the others
   notes: string[]; // shown below the legend
+  hasThumbnails: boolean; // of any point
   thumbnail: (i: number) => string | null; // an address, such as a data URI
   picture?: (i: number) => string | null; // a larger one, for the card
 }

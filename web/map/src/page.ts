@@ -30,6 +30,7 @@ function pictures(offsets: Uint32Array | null, text: string | null): (i: number)
 function readPage(): MapData {
   const { names, columns, ...rest } = JSON.parse(take("texts")!);
   const neighbors = array("neighbors", Int32Array);
+  const offsets = array("offsets", Uint32Array);
   return {
     ...rest,
     notes: JSON.parse(take("notes")!),
@@ -45,7 +46,8 @@ function readPage(): MapData {
     neighbors,
     k: neighbors ? neighbors.length / names.length : 0,
     scores: array("scores", Float32Array),
-    thumbnail: pictures(array("offsets", Uint32Array), take("pictures")),
+    hasThumbnails: offsets !== null,
+    thumbnail: pictures(offsets, take("pictures")),
     picture: pictures(array("larger-offsets", Uint32Array), take("larger")),
   };
 }
