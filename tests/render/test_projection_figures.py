@@ -6,16 +6,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from convscope.render import plot
-from convscope.render.projection_figures import PALETTE, label_styles, place_beside, round_robin
+from convscope.render.colors import CLASS_COLORS, OTHER, class_colors
+from convscope.render.projection_figures import label_styles, place_beside, round_robin
 
 from .results import projection
 
 
 def test_labels_are_told_apart_by_color_and_then_by_shape() -> None:
-    styles = label_styles([f"label {i:02d}" for i in range(30)] + [None])
-    distinct = list(styles.values())[: 4 * len(PALETTE)]
-    assert len(set(distinct)) == 4 * len(PALETTE)
-    assert styles["label 29"] == styles["label 28"]
+    names = [f"label {i:02d}" for i in range(43)]
+    styles = label_styles([*names, *names[3:], None])
+    assert {name for name, style in styles.items() if style == (OTHER, "o")} == set(names[:3]), "the rarest"
+    assert len(set(styles.values()) - {(OTHER, "o")}) == len(CLASS_COLORS) == 40
+    assert styles["label 03"] == (CLASS_COLORS[0], "o")
+
+
+def test_a_class_has_one_color_as_a_label_and_as_a_prediction() -> None:
+    colors = class_colors(["b", "a", None], ["cow", "a", "ox", "ox"])
+    assert colors == dict(zip(["a", "b", "ox", "cow"], CLASS_COLORS, strict=False))
 
 
 def test_thumbnails_cover_neither_points_nor_one_another() -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,21 @@ class Chromium:
             self.call(
                 "Input.dispatchMouseEvent", type=kind, x=x + step, y=y, button="left", buttons=1, clickCount=1
             )
+
+    def trace(self, places: Sequence[tuple[float, float]]) -> None:
+        """Drag from place to place."""
+        for i, (x, y) in enumerate(places):
+            self._mouse("mousePressed" if i == 0 else "mouseMoved", x, y)
+        self._mouse("mouseReleased", *places[-1])
+        self.settle()
+
+    def _mouse(self, kind: str, x: float, y: float) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def press(self, key: str) -> None:
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        self.settle()
 
     def pinch(self, x: float, y: float) -> None:
         """Two fingers that go apart to twice their distance."""

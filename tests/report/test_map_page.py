@@ -54,6 +54,13 @@ class Page(HTMLParser):
     def array(self, name: str, kind: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(self.scripts[f"data-{name}"]), dtype=kind)
 
+    def column(self, name: str) -> np.ndarray | None:
+        """The codes or numbers of a column."""
+        for i, about in enumerate(json.loads(self.scripts["data-texts"])["columns"]):
+            if about["id"] == name:
+                return self.array(f"column-{i}", "<i4" if "values" in about else "<f4")
+        return None
+
 
 def tile(color: tuple[int, int, int]) -> bytes:
     file = io.BytesIO()
@@ -81,16 +88,23 @@ def some_points(n: int = 8, **changes: Any) -> MapData:
 
 
 def test_what_the_file_holds(tmp_path: Path) -> None:
-    points = some_points(labels=(None, "cat", "dog", "cat", None, "cat", "dog", "cat"))
+    width = np.array([1, 2, 3, 4, 5, 6, 7, np.nan])
+    points = some_points(labels=(None, "cat", "dog", "cat", None, "cat", "dog", "cat"), columns={"width": width})
     page = Page(map_page(points, tmp_path / "new" / "map.html"))
     texts = json.loads(page.scripts["data-texts"])
-    assert texts == {"names": list(points.names), "words": ["cat", "dog"]}
+    assert texts["names"] == list(points.names)
+    columns = {one["id"]: (i, one.get("values")) for i, one in enumerate(texts["columns"])}
+    assert {name: values for name, (_, values) in columns.items() if name in ("label", "width", "cluster")} == {
+        "label": ["cat", "dog"],
+        "cluster": ["cluster 0", "cluster 1", "added after clustering"],
+        "width": None,
+    }
     np.testing.assert_array_equal(page.array("coordinates", "<f4").reshape(-1, 2), points.coordinates)
-    np.testing.assert_array_equal(page.array("labels", "<i4"), [-1, 0, 1, 0, -1, 0, 1, 0])
+    np.testing.assert_array_equal(page.column("label"), [-1, 0, 1, 0, -1, 0, 1, 0])
     np.testing.assert_array_equal(page.array("neighbors", "<i4").reshape(8, 3), points.neighbors)
-    np.testing.assert_array_equal(page.array("clusters", "<i4"), points.clusters)
-    np.testing.assert_array_equal(page.array("verdicts", "i1"), [-1, 1, 0, 1, -1, 1, 0, 1])
-    assert "data-disagreement" not in page.scripts, "predictions are judged"
+    np.testing.assert_array_equal(page.column("cluster"), points.clusters)
+    np.testing.assert_array_equal(page.column("error"), [-1, 1, 0, 1, -1, 1, 0, 1])
+    np.testing.assert_array_equal(page.column("width"), width)
     np.testing.assert_allclose(page.array("scores", "<f4").reshape(8, 3), points.scores, rtol=1e-6)
     offsets = page.array("offsets", "<u4")
     pictures = page.scripts["data-pictures"]
@@ -101,15 +115,15 @@ def test_what_the_file_holds(tmp_path: Path) -> None:
 def test_what_is_not_given_is_not_there(tmp_path: Path) -> None:
     points = MapData(coordinates=np.zeros((2, 2)), names=("a", "b"), labels=(None, None))
     page = Page(map_page(points, tmp_path / "map.html"))
-    assert set(page.scripts) == {"data-texts", "data-coordinates", "data-labels", "main"}
+    assert set(page.scripts) == {"data-texts", "data-coordinates", "data-notes", "main"}
 
 
 def test_without_predictions_to_judge_by_there_are_the_neighbors(tmp_path: Path) -> None:
     page = Page(map_page(some_points(predicted=("desk",) * 8), tmp_path / "map.html"))
-    assert "data-verdicts" not in page.scripts
-    np.testing.assert_allclose(page.array("disagreement", "<f4"), np.full(8, 2 / 3), rtol=1e-6)
+    assert page.column("error") is None
+    np.testing.assert_array_equal(page.column("neighbors"), np.full(8, 1), "two of three have another label")
     page = Page(map_page(some_points(predicted=(), labels=(None,) * 8), tmp_path / "map.html"))
-    assert not {"data-verdicts", "data-disagreement"} & set(page.scripts)
+    assert page.column("error") is page.column("neighbors") is None
 
 
 def test_a_page_without_neighbors_promises_none(tmp_path: Path) -> None:
@@ -133,7 +147,8 @@ def test_texts_from_outside_stay_texts(tmp_path: Path) -> None:
     page = Page(map_page(points, tmp_path / "map.html"))
     texts = json.loads(page.scripts["data-texts"])
     assert texts["names"] == list(ODD)
-    assert [texts["words"][code] if code >= 0 else None for code in page.array("labels", "<i4")] == list(odd)
+    values = texts["columns"][0]["values"]
+    assert [values[code] if code >= 0 else None for code in page.column("label")] == list(odd)
     assert "alert(1)" not in page.scripts["main"]
     assert not any("onload" in attributes for _, attributes in page.tags)
     clean = Page(
@@ -153,7 +168,7 @@ def test_only_our_script_may_run_and_nothing_is_loaded(tmp_path: Path) -> None:
     assert not any({"src", "href", "srcset"} & set(attributes) for _, attributes in page.tags)
     license_texts = re.match(r"/\*!.*?\*/", page.scripts["main"], re.DOTALL)
     assert license_texts is not None
-    for name in ("regl-scatterplot", "regl", "pub-sub-es", "gl-matrix", "earcut", "kdbush"):
+    for name in ("regl-scatterplot", "regl", "pub-sub-es", "gl-matrix", "earcut", "kdbush", "svelte"):
         assert f"{name} " in license_texts[0]
     assert "Fritz Lekschas" in license_texts[0]
     rest = page.raw.replace(license_texts[0], "")
@@ -171,7 +186,7 @@ def test_above_the_budget_pictures_are_left_out(tmp_path: Path) -> None:
     points = some_points(400)
     whole = map_page(points, tmp_path / "whole.html")
     assert "left out" not in whole.read_text()
-    budget = 500_000
+    budget = 600_000
     part = map_page(points, tmp_path / "part.html", byte_budget=budget)
     assert part.stat().st_size < budget < whole.stat().st_size
     page = Page(part)
@@ -196,6 +211,8 @@ def test_above_the_budget_pictures_are_left_out(tmp_path: Path) -> None:
         ({"neighbors": np.full((8, 3), 8)}, "largest is 8"),
         ({"scores": np.zeros((8, 2))}, "scores"),
         ({"neighbors": None}, "give both"),
+        ({"columns": {"width": np.zeros(7)}}, "the column 'width' must have"),
+        ({"columns": {"label": np.zeros(8)}}, "another title"),
     ],
 )
 def test_parts_that_do_not_fit(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

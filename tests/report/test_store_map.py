@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_no_path_of_this_machine_is_in_the_file(tiny: Model, tmp_path: Path, fol
     assert str(tmp_path) not in text
     assert "home-of-mine" not in text
     assert "cat/1.png" in text
+    assert 'id="data-larger"' in text, "the card's pictures"
     assert "Left out: 1 that could not be read." in text
 
 
@@ -97,6 +99,9 @@ def test_images_whose_file_is_gone_are_left_out_and_said(
     store.add_columns(pa.table({"path": gone, "gone": pa.array([True, True])}))
     page.store_map(store, projection, tmp_path / "map.html")
     (found,) = shown
+    assert not found.columns.keys() & {"id", "gone", "pca_x", "stamp"}
+    np.testing.assert_array_equal(found.columns["width"], np.full(10, 20))
+    assert [Image.open(io.BytesIO(one)).size for one in found.pictures] == [(20, 20)] * 10
     assert sorted(found.names) == sorted(
         f"{'cat' if i % 2 else 'dog'}/{i}.png" for i in range(12) if i not in (1, 2)
     )
@@ -139,6 +144,6 @@ def test_what_is_only_rounded_to_always_says_so() -> None:
 def test_folders_that_are_no_classes_are_not_called_wrong(tiny: Model, tmp_path: Path, folder: Path) -> None:
     store = embed(tiny, folder, store=tmp_path / "s.lance")  # of the classes a, b, c
     text = page.store_map(store, project(store), tmp_path / "map.html").read_text(encoding="utf-8")
-    assert 'id="data-predicted"' in text
-    assert 'id="data-verdicts"' not in text
-    assert 'id="data-disagreement"' in text
+    assert '"id":"predicted"' in text
+    assert '"id":"error"' not in text
+    assert '"id":"neighbors"' in text

@@ -7,6 +7,8 @@ the last two dark is zero, and equal steps of the value look equally far apart.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -20,6 +22,19 @@ from ..results import Array
 SIGNED = "RdBu_r"
 IMPORTANCE = "inferno"
 ACTIVATION = "viridis"
+
+# The colors of classes, in pictures and pages alike, on white and on the dark ground of a page. The first six are
+# Okabe and Ito's without yellow (too pale on white) and black (the ink of the text). The others were chosen one by
+# one, each the farthest (in OKLab) from those before, from both grounds and from the gray of the others, for usual
+# sight and for simulated protanopia, deuteranopia and tritanopia (Machado et al. 2009). Nobody tells forty colors
+# apart at a glance: pictures vary the shape as well, and in pages a click on a class shows it alone.
+CLASS_COLORS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#783c3c", "#0000c3", "#a5e1a5", "#a54bff",
+    "#b41e78", "#5a0f87", "#e1d200", "#00e1ff", "#692de1", "#8787f0", "#965a3c", "#87c378", "#78005a", "#c32db4",
+    "#a50000", "#006978", "#f0a5c3", "#693c96", "#f01ed2", "#d21e00", "#f0783c", "#ff78d2", "#a56996", "#4bb469",
+    "#2d3c69", "#5ae178", "#785a96", "#b4694b", "#78000f", "#ffb4f0", "#1e78e1", "#962d5a", "#5a2d3c", "#960fc3",
+)  # fmt: skip
+OTHER = "#a0a0a6"  # what has no class, and classes for which no color is left
 
 # In a map of gradients a few pixels can be ten times as strong as all others and would leave the rest black. Where
 # the maximum exceeds this percentile by more than this factor, the percentile is the limit.
@@ -96,6 +111,27 @@ def _limit(values: Array) -> float:
     if largest < np.finfo(np.float32).tiny:
         return 1.0
     return usual if usual > 0 and largest > STANDS_OUT * usual else largest
+
+
+def class_colors(labels: Sequence[str | None], more: Sequence[str | None] = ()) -> dict[str, str]:
+    """The color of each class, by the order of the names; of the 40 most frequent where there are more.
+
+    Args:
+        labels: one for each image, None for none.
+        more: further names, such as predictions. Those that are no label get the colors that are left, the most
+            frequent first, so that a class has one color in both.
+    """
+    most = sorted(name for name, _ in by_frequency(labels)[: len(CLASS_COLORS)])
+    colors = dict(zip(most, CLASS_COLORS, strict=False))
+    known = set(labels)
+    rest = [name for name, _ in by_frequency(more) if name not in known]
+    return colors | dict(zip(rest, CLASS_COLORS[len(colors) :], strict=False))
+
+
+def by_frequency(names: Iterable[str | None]) -> list[tuple[str, int]]:
+    """Names with their counts, the most frequent first, equally frequent ones by name."""
+    counts = Counter(name for name in names if name is not None)
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def zero_centered(values: Array, limit: Array | float) -> Array:

@@ -10,21 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ..results import Array, Projection
+from .colors import OTHER, class_colors
 from .style import LINE, SOFT, drawable, headline, new_figure, plain_axes, short_label, text
 
 THUMBNAIL_PT = 30.0
 CANDIDATES = 200  # points that may get a thumbnail; there is no room for more
-# Okabe and Ito's colors without yellow (too pale on white) and black (the ink of the text).
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-MARKERS = ("o", "s", "^", "D")
-OTHER = "#a0a0a6"
+MARKERS = ("o", "s", "^", "D", "v")
+PER_MARKER = 8  # colors with one shape
+MOST_IN_COLUMN = 24  # entries of the legend
 
 
 def label_styles(labels: Sequence[str | None]) -> dict[str, tuple[str, str]]:
     """The color and marker of each label; where these run out, labels share a gray circle."""
-    names = sorted({label for label in labels if label is not None})
-    styles = [(color, marker) for marker in MARKERS for color in PALETTE]
-    return {name: styles[i] if i < len(styles) else (OTHER, "o") for i, name in enumerate(names)}
+    colors = class_colors(labels)
+    styles = {name: (color, MARKERS[i // PER_MARKER]) for i, (name, color) in enumerate(colors.items())}
+    return dict.fromkeys(sorted({one for one in labels if one is not None}), (OTHER, "o")) | styles
 
 
 def draw_projection(ax: Axes, result: Projection, *, thumbnails: bool = True) -> None:
@@ -50,7 +50,13 @@ def draw_projection(ax: Axes, result: Projection, *, thumbnails: bool = True) ->
     ax.set_aspect("equal", adjustable="datalim")
     if set(groups) != {"no label"}:
         legend = ax.legend(
-            loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8, handletextpad=0.2
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1),
+            frameon=False,
+            handletextpad=0.2,
+            fontsize=8 if len(groups) <= MOST_IN_COLUMN else 7,
+            ncols=-(-len(groups) // MOST_IN_COLUMN),
+            columnspacing=0.8,
         )
         for entry in legend.get_texts():
             entry.set_parse_math(False)

@@ -25,7 +25,10 @@ class MapData:
         probability: (N,) probabilities of the predicted labels, in [0, 1], NaN for none; or None.
         clusters: (N,) int, -1 for no cluster, -2 for an image added after the clusters were made; or None.
         representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom; or None.
+        columns: title -> what else is known of the N images: numbers, NaN for none, or texts, None for none. The
+            page colors and filters by them.
         thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None for an image without one; or empty.
+        pictures: N larger JPEG files, for the image that a reader opens; or empty, which shows thumbnails.
         neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
             fewer; or None. A point that is its own neighbor is not shown as one.
         scores: (N, K) float: the similarity or distance of each neighbor; or None.
@@ -42,7 +45,9 @@ class MapData:
     probability: Array | None = None
     clusters: Array | None = None
     representatives: Array | None = None
+    columns: Mapping[str, Array] = field(default_factory=dict)
     thumbnails: Sequence[bytes | None] = ()
+    pictures: Sequence[bytes | None] = ()
     neighbors: Array | None = None
     scores: Array | None = None
     metric: Metric = "cosine"
@@ -65,16 +70,24 @@ def check_map(points: MapData) -> None:
         raise ParameterError(f"{n_lost} of {n} points have coordinates that are not finite; leave them out")
     if len(points.labels) != n:
         raise ParameterError(f"there are {n} names and {len(points.labels)} labels; use None for no label")
-    optional = {"predicted": points.predicted, "thumbnails": points.thumbnails}
+    optional = {"predicted": points.predicted, "thumbnails": points.thumbnails, "pictures": points.pictures}
     for name, sequence in optional.items():
         if len(sequence) not in (0, n):
             raise ParameterError(f"there are {n} names and {len(sequence)} in {name}; give one for each, or none")
-    for name, array in {"probability": points.probability, "clusters": points.clusters}.items():
+    arrays = {"probability": points.probability, "clusters": points.clusters}
+    for name, array in {
+        **arrays,
+        **{f"the column {title!r}": one for title, one in points.columns.items()},
+    }.items():
         if array is not None and np.shape(array) != (n,):
             raise ParameterError(f"{name} must have the shape ({n},); it has {np.shape(array)}")
     rows = points.representatives
     if rows is not None and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n):
         raise ParameterError(f"representatives are rows from 0 to {n - 1}; they are {rows.min()} to {rows.max()}")
+    reserved = {"name", "x", "y", "label", "predicted", "error", "neighbors", "cluster", "probability"}
+    taken = sorted(reserved & set(points.columns))
+    if taken:
+        raise ParameterError(f"the page has columns {', '.join(taken)} of its own; give these another title")
     _check_neighbors(points, n)
 
 

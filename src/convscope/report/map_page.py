@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 from ..checks import which_is_nearer
 from ..outputs import check_output, replace_file
+from ..render.colors import ACTIVATION, OTHER, Scale
 from ..results import Array
-from .label_checks import disagreement, verdicts
+from .map_columns import columns_of
 from .map_data import MapData, check_map
 from .templates import template
 
@@ -81,7 +82,7 @@ def map_page(
         ParameterError: the parts of ``points`` do not fit together.
         OutputError: the output exists and convscope did not write it, or it cannot be written.
 
-    Cost: per point about 75 bytes for K = 10, plus its name and 4/3 of its thumbnail.
+    Cost: per point about 110 bytes for K = 8, plus its name and 4/3 of its pictures.
     """
     check_map(points)
     output = Path(output)
@@ -89,16 +90,22 @@ def map_page(
     blocks = dict(_blocks(points))
     fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # for the rest of the page
     room = byte_budget - sum(map(len, blocks.values())) - fixed
-    pictures, offsets, n_left_out = _pictures(points.thumbnails, room, seed)
-    if pictures:
-        blocks["offsets"] = _base64(offsets, "<u4")
-        blocks["pictures"] = pictures
-    pieces = _pieces(points, blocks, n_left_out, byte_budget, seed)
-    replace_file(output, pieces, inputs=inputs, overwrite=overwrite)
+    n_left_out = []
+    for name, offsets, given in (
+        ("pictures", "offsets", points.thumbnails),
+        ("larger", "larger-offsets", points.pictures),
+    ):
+        text, starts, left_out = _pictures(given, room, seed)
+        n_left_out.append(left_out)
+        if text:
+            blocks |= {name: text, offsets: _base64(starts, "<u4")}
+            room -= len(text) + len(blocks[offsets])
+    blocks["notes"] = _json(list(_notes(points, n_left_out[0], byte_budget, seed)))
+    replace_file(output, _pieces(points, blocks), inputs=inputs, overwrite=overwrite)
     return output
 
 
-def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget: int, seed: int) -> Iterator[str]:
+def _pieces(points: MapData, blocks: Mapping[str, str]) -> Iterator[str]:
     """The page, piece by piece."""
     script = SCRIPT.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -106,13 +113,6 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
         title=points.title,
         subtitle=points.subtitle,
         facts=[(name, text, _meaning(name, points.meanings)) for name, text in points.facts.items()],
-        count=len(points.names),
-        n_nearest=0 if points.neighbors is None else points.neighbors.shape[1],
-        measure=f"{points.metric}, {which_is_nearer(points.metric)}" if points.scores is not None else "",
-        n_left_out=n_left_out,
-        n_pictured=sum(one is not None for one in points.thumbnails) - n_left_out,
-        budget=f"{budget / 1e6:.0f}",
-        seed=seed,
         # Not escaped, as it is ours. The page's policy lets only the script with this hash run.
         script=Markup(script),
         digest=digest,
@@ -121,33 +121,44 @@ def _pieces(points: MapData, blocks: Mapping[str, str], n_left_out: int, budget:
     )
 
 
+def _notes(points: MapData, n_left_out: int, budget: int, seed: int) -> Iterator[str]:
+    """What the page says below its legend."""
+    if points.neighbors is not None:
+        nearest = "Click a point to see its nearest images in the vectors, wherever they lie here."
+    else:
+        nearest = "Which images are nearest in the vectors is not in this file."
+    yield f"A map flattens the vectors and distorts them. {nearest}"
+    if n_left_out:
+        n_pictured = sum(one is not None for one in points.thumbnails) - n_left_out
+        yield (
+            f"The pictures of {n_pictured} images are in this file. Those of {n_left_out} others, chosen at "
+            f"random (seed {seed}), are left out to keep it near {budget / 1e6:.0f} MB."
+        )
+
+
 def _blocks(points: MapData) -> Iterator[tuple[str, str]]:
     """The data as text of `<script>` elements: JSON without `<`, `>`, `&`, and little-endian arrays in base64."""
-    words = sorted({word for word in (*points.labels, *points.predicted) if word is not None})
-    places = {word: place for place, word in enumerate(words)}
-
-    def codes(values: Sequence[str | None]) -> str:
-        return _base64(np.array([-1 if word is None else places[word] for word in values]), "<i4")
-
-    texts = {"names": list(points.names), "words": words}
-    yield "texts", str(htmlsafe_json_dumps(texts, separators=(",", ":")))
-    yield "coordinates", _base64(points.coordinates, "<f4")
-    yield "labels", codes(points.labels)
-    if points.predicted:
-        yield "predicted", codes(points.predicted)
-    judged = verdicts(points.labels, points.predicted) if points.predicted else None
-    arrays = {
-        "verdicts": (judged, "i1"),
-        "disagreement": (disagreement(points.labels, points.neighbors) if judged is None else None, "<f4"),
-        "probability": (points.probability, "<f4"),
-        "clusters": (points.clusters, "<i4"),
-        "representatives": (points.representatives, "<i4"),
-        "neighbors": (points.neighbors, "<i4"),
-        "scores": (points.scores, "<f4"),
+    columns = list(columns_of(points))
+    texts = {
+        "names": points.names,
+        "columns": [column.about() for column in columns],
+        "measure": f"{points.metric}, {which_is_nearer(points.metric)}" if points.scores is not None else "",
+        "ramp": Scale(0, 1, ACTIVATION).gradient(),
+        "other": OTHER,
     }
-    for name, (array, kind) in arrays.items():
-        if array is not None:
-            yield name, _base64(array, kind)
+    yield "texts", _json(texts)
+    yield "coordinates", _base64(points.coordinates, "<f4")
+    for place, column in enumerate(columns):
+        kind = "<f4" if column.codes is None else "<i4"
+        yield f"column-{place}", _base64(column.numbers if column.codes is None else column.codes, kind)
+    arrays = {"representatives": "<i4", "neighbors": "<i4", "scores": "<f4"}
+    for name, kind in arrays.items():
+        if getattr(points, name) is not None:
+            yield name, _base64(getattr(points, name), kind)
+
+
+def _json(value: Any) -> str:
+    return str(htmlsafe_json_dumps(value, separators=(",", ":")))
 
 
 def _base64(array: Any, kind: str) -> str:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..embedding.nearest import nearest
-from ..errors import StoreError
+from ..errors import ConvscopeError, StoreError
+from ..images import ImageSource, open_image
 from ..results import Array, Projection
 from ..store import EmbeddingStore
 from ..store.keys import path_of
 from ..store.schema import GONE
+from .map_columns import CAME_LATER, NO_CLUSTER
 from .map_data import MapData
 from .map_page import map_page
+from .projection_map import facts_of, plane, title_of
 from .short_paths import without_common_folder
 from .wording import share
 
 NEIGHBORS = 8
 _MOST_EXACT = 30_000  # points for which neighbors are searched, which then takes some seconds
-_TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _COLUMNS = ("path", "label", "predicted", "probability", "thumbnail", "cluster")
-_NO_CLUSTER, _CAME_LATER = -1, -2
+# Columns that the page shows in another way, or that are of no use to a reader.
+_NOT_SHOWN = frozenset({*_COLUMNS, "id", "vector", "error", "stamp", GONE})
+_PLACE = re.compile(r"(pca|tsne|umap)_[xyz]")  # of a point on a map
+_LARGER_PX = 256
+_MOST_LARGER, _MOST_READ = 1000, 500_000_000  # images, and their pixels, which are read for larger pictures
 
 
 def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
@@ -50,7 +59,8 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
 
 
 def _page(store: EmbeddingStore, projection: Projection) -> MapData:
-    columns = [name for name in _COLUMNS if name in store.schema.names]
+    more = _more_columns(store)
+    columns = [*(name for name in _COLUMNS if name in store.schema.names), *more]
     batches = list(store.batches(columns, store.in_use(), row_ids=True))
     rows = {name: [v for batch in batches for v in batch[name].to_pylist()] for name in (*columns, "_rowid")}
     place = {name: i for i, name in enumerate(projection.names)}
@@ -65,20 +75,61 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     probability = rows["probability"]
     has_predictions = any(p is not None for p in rows["predicted"])
     return MapData(
-        coordinates=_plane(coordinates),
+        coordinates=plane(coordinates),
         names=without_common_folder(rows["path"]),
         labels=tuple(rows["label"]),
         predicted=tuple(rows["predicted"]) if has_predictions else (),
         probability=np.array([np.nan if p is None else p for p in probability]) if has_predictions else None,
         clusters=clusters,
         representatives=_representatives(store, rows["path"], clusters),
+        columns={name: _values(rows[name]) for name in more},
         thumbnails=rows["thumbnail"],
+        pictures=_larger(rows),
         neighbors=neighbors,
         scores=scores,
-        title=f"{len(coordinates):,} images by {_TITLES[str(projection.provenance.parameters['method'])]}",
+        title=title_of(projection, len(coordinates)),
         subtitle=f"{store.origin.describe()}. {left_out}".removesuffix(". "),
-        facts=_facts(projection) | _cluster_facts(store, clusters),
+        facts=facts_of(projection) | _cluster_facts(store, clusters),
     )
+
+
+def _more_columns(store: EmbeddingStore) -> list[str]:
+    """The columns of numbers and texts that convscope or the user has added, such as the width."""
+    import pyarrow.types as kinds
+
+    fitting = (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_string, kinds.is_large_string)
+    shown = [each for each in store.schema if each.name not in _NOT_SHOWN and not _PLACE.fullmatch(each.name)]
+    return [each.name for each in shown if any(fits(each.type) for fits in fitting)]
+
+
+def _values(values: list[Any]) -> Array:
+    """Numbers with NaN for none, or texts with None; yes and no are texts."""
+    if any(isinstance(value, str | bool) for value in values):
+        return np.array([{True: "yes", False: "no"}.get(value, value) for value in values], object)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _larger(rows: dict[str, list[Any]]) -> list[bytes | None]:
+    """Pictures of at most 256 pixels, where the files are there; empty where reading them would take long."""
+    n_pixels = sum(
+        (width or 0) * (height or 0) for width, height in zip(rows["width"], rows["height"], strict=True)
+    )
+    if len(rows["path"]) > _MOST_LARGER or n_pixels > _MOST_READ:
+        return []
+    return [_larger_of(Path(path_of(name))) for name in rows["path"]]
+
+
+def _larger_of(path: Path) -> bytes | None:
+    if not path.is_absolute() or not path.is_file():  # rows of given vectors have names only
+        return None
+    try:
+        pixels = open_image(ImageSource(path.name, path), at_least=_LARGER_PX)
+    except ConvscopeError:  # it was an image when the store was filled
+        return None
+    picture, data = Image.fromarray(pixels), io.BytesIO()
+    picture.thumbnail((_LARGER_PX, _LARGER_PX))
+    picture.save(data, "JPEG", quality=85)
+    return data.getvalue()
 
 
 def _left_out(store: EmbeddingStore, n_new: int) -> str:
@@ -90,15 +141,8 @@ def _left_out(store: EmbeddingStore, n_new: int) -> str:
     return f"Left out: {', '.join(said)}." if said else ""
 
 
-def _plane(coordinates: Array) -> Array:
-    """The first two dimensions; if there is only one, the second is zero."""
-    flat = np.zeros((len(coordinates), 2), np.float32)
-    flat[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
-    return flat
-
-
 def _clusters(members: list[Any] | None) -> Array | None:
-    return None if members is None else np.array([_CAME_LATER if m is None else m for m in members], np.int32)
+    return None if members is None else np.array([CAME_LATER if m is None else m for m in members], np.int32)
 
 
 def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | None) -> Array | None:
@@ -106,7 +150,7 @@ def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | 
     kept = store.fits.recall("clusters")
     if kept is None or clusters is None:
         return None
-    row_of = {path: i for i, path in enumerate(paths) if clusters[i] > _NO_CLUSTER}
+    row_of = {path: i for i, path in enumerate(paths) if clusters[i] > NO_CLUSTER}
     return np.array([row_of[path] for path in kept[0]["representatives"] if path in row_of], np.int32)
 
 
@@ -126,28 +170,12 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
     return found, scores
 
 
-def _facts(projection: Projection) -> dict[str, str]:
-    facts = {}
-    n_dims = projection.coordinates.shape[1]
-    where = "" if n_dims <= 2 else f" in all {n_dims} dimensions"  # the page shows two of them
-    ratios = projection.explained_variance_ratio[:2]
-    if np.isfinite(ratios).all():
-        facts["Variance kept"] = share(float(ratios.sum()), ".1%")
-    if np.isfinite(projection.trustworthiness):
-        facts[f"Trustworthiness{where}"] = share(projection.trustworthiness, ".2f")
-        facts[f"Neighbors kept{where}"] = share(projection.neighbors_kept, ".0%")
-    measured = projection.provenance.measured
-    if "components_for_90%" in measured:
-        facts["Components for 90 %"] = str(measured["components_for_90%"])
-    return facts
-
-
 def _cluster_facts(store: EmbeddingStore, clusters: Array | None) -> dict[str, str]:
     kept = store.fits.recall("clusters")
     if kept is None or clusters is None:
         return {}
     about = kept[0]
-    n_later = int((clusters == _CAME_LATER).sum())
+    n_later = int((clusters == CAME_LATER).sum())
     later = f", without {n_later:,} that came later" if n_later else ""
     facts = {"Clusters": f"{len(about['representatives'])} by {about['method']}{later}"}
     if about["agreement"] is not None:

@@ -64,7 +64,11 @@ class Result:
             write(self, partial)
             if self.is_drawn:
                 renderer().save_png(self, partial / "picture.png")
+            self._save_more(partial)
         return Path(directory)
+
+    def _save_more(self, directory: Path) -> None:
+        """What else a kind of result is saved with: nothing, as a rule."""
 
     @classmethod
     @checks_arguments

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ..texts import listed, printable
 from .base import Array, Result
+from .renderer import map_pages
 
 _SHOWN = 3  # queries, neighbors and pairs in a repr
 _SHOWN_CLUSTERS = 10
@@ -142,6 +144,7 @@ class Projection(Result):
 
     ``trustworthiness`` in [0, 1]: 1 where images that are near on the map are near in the vectors, too.
     ``neighbors_kept`` in [0, 1]: the share of an image's nearest in the vectors that are its nearest on the map.
+    With thumbnails, ``save`` also writes map.html, a page to explore, of about 20 MB at most.
     """
 
     coordinates: Array
@@ -159,6 +162,10 @@ class Projection(Result):
         if np.isfinite(self.explained_variance_ratio).all():
             lines.append(f"  variance kept {self.explained_variance_ratio.sum():.1%}")
         return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+    def _save_more(self, directory: Path) -> None:
+        if len(self.names) and len(self.thumbnails) == len(self.names):
+            map_pages().projection_map(self, directory / "map.html")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
