@@ -28,6 +28,7 @@ _MOST = 2**31 - 1
 # The least and the greatest value of an option, by its name, which means the same everywhere. The upper bounds lie
 # beyond what anybody needs: a digit too many must not run for years or ask for terabytes.
 BOUNDS: dict[str, tuple[float, float]] = {
+    "alpha": (0, 1),
     "at_least": (1, 100_000),
     "at_most": (1, _MOST),
     "background": (0, 255),

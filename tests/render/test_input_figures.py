@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from convscope import ParameterError
 from convscope.render import figure, plot
-from convscope.render.overlays import map_overlay, map_scale
+from convscope.render.overlays import map_scale, overlay
 from convscope.render.vector_figures import BARS
 from convscope.results import Attribution
 
@@ -89,10 +89,8 @@ def test_each_input_is_drawn_as_what_it_is() -> None:
 def test_a_map_that_is_not_grainy_lies_over_its_photo() -> None:
     found = of_inputs("photo", "meta", n=1)
     found.inputs["photo"][:] = np.linspace(0, 1, 16)
-    shown = panels(figure(found))["photo"].images[0].get_array()
-    np.testing.assert_array_equal(
-        shown, map_overlay(found.given["photo"][0], found.of_input("photo").values[0], signed=True)
-    )
+    shown, values = panels(figure(found))["photo"].images[0].get_array(), found.of_input("photo").values[0]
+    np.testing.assert_array_equal(shown, overlay(found.given["photo"][0], values, map_scale(values, signed=True)))
 
 
 def test_sums_are_told_where_the_method_adds_up() -> None:

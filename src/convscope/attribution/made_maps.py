@@ -12,6 +12,8 @@ from ..checks import Sides
 from ..errors import ModelError
 from ..models import Model
 from ..results import Array
+from ..results.predictions import known_labels
+from .scored import ScoredBatch
 
 Names: TypeAlias = Sequence[str]
 
@@ -23,6 +25,7 @@ class _Made(NamedTuple):
     scores: Array
     images: Array
     names: Names
+    labels: Sequence[str | None]
     targets: Names
     inputs: dict[str, Array]
     given: dict[str, Array]
@@ -46,16 +49,9 @@ class MadeMaps:
     def __len__(self) -> int:
         return sum(len(made.values) for made in self._made)
 
-    def add(
-        self,
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        x: torch.Tensor,
-        pixels: Array,
-        names: Names,
-        targets: Names,
-    ) -> None:
-        """Take in maps (T, n, *sides) of n images, preprocessed as ``x`` (n, C, *sides) and as ``pixels``."""
+    def add(self, maps: torch.Tensor, batch: ScoredBatch) -> None:
+        """Take in maps (T, n, *sides) of the n images of a batch."""
+        names, targets = batch.names, batch.targets.names
         expected = (len(targets) // len(names), len(names), *self._sides)
         if maps.shape != expected:
             raise ValueError(f"{self._method} made maps {tuple(maps.shape)}; expected {expected}")
@@ -68,17 +64,19 @@ class MadeMaps:
         if packing is not None:
             packed = maps[:, :, None]  # a channel, as the packed inputs have
             inputs = {name: _flat(part) for name, part in packing.unpack(packed).items()}
-            shown = packing.shown(x, self._model.preprocessing)
+            shown = packing.shown(batch.x, self._model.preprocessing)
             given = {name: values.repeat(n_each, axis=0) for name, values in shown.items()}
             picture = packing.as_picture(packed)
             maps = picture.sum(dim=2) if self._signed else picture.amax(dim=2)
-        images = pixels if n_each == 1 else pixels.repeat(n_each, axis=0)
+        images = batch.pixels if n_each == 1 else batch.pixels.repeat(n_each, axis=0)
         each = [name for name in names for _ in range(n_each)]
-        self._made.append(_Made(_flat(maps), as_array(scores.flatten()), images, each, targets, inputs, given))
+        labels = [label for label in batch.labels for _ in range(n_each)]
+        scores = as_array(batch.scores.flatten())
+        self._made.append(_Made(_flat(maps), scores, images, each, labels, targets, inputs, given))
 
     def fields(self) -> dict[str, Any]:
         """The fields of an `Attribution` that hold maps, and what they are of."""
-        values, scores, images, names, targets, inputs, given = zip(*self._made, strict=True)
+        values, scores, images, names, labels, targets, inputs, given = zip(*self._made, strict=True)
         return {
             "values": np.concatenate(values),
             "inputs": {name: np.concatenate([made[name] for made in inputs]) for name in inputs[0]},
@@ -87,6 +85,7 @@ class MadeMaps:
             "scores": np.concatenate(scores),
             "images": np.concatenate(images),
             "names": tuple(name for made in names for name in made),
+            "true_labels": known_labels(label for made in labels for label in made),
         }
 
 

@@ -125,7 +125,7 @@ class Run:
         """
 
         def add(batch: ScoredBatch) -> None:
-            self._made.add(maps_of(batch), batch.scores, batch.x, batch.pixels, batch.names, batch.targets.names)
+            self._made.add(maps_of(batch), batch)
 
         with self._kept_on_interrupt():
             self.each_batch(add, keeping=keeping, folds=folds)
@@ -152,9 +152,7 @@ class Run:
         """
 
         def add(image: ScoredImage) -> None:
-            values = maps_of(image)[:, None]
-            x, pixels = image.x[None], image.pixels[None]
-            self._made.add(values, image.scores, x, pixels, [image.name], image.targets.names)
+            self._made.add(maps_of(image)[:, None], image.as_batch)
 
         with self._kept_on_interrupt():
             self.each(add, fuse=fuse)
@@ -183,7 +181,9 @@ class Run:
         with keeping(leaf) if keeping else nullcontext() as kept, folding:
             found = self._pass(batch, leaf)
         pixels = self.model.to_pixels(batch.x)
-        return ScoredBatch(self.model, batch.x, pixels, batch.names, found.targets, found.scores, leaf, kept)
+        return ScoredBatch(
+            self.model, batch.x, pixels, batch.names, batch.labels, found.targets, found.scores, leaf, kept
+        )
 
     def _score_image(self, batch: Batch, fuse: bool) -> ScoredImage:
         """Run the network on a single image, and see what can be fused for its variants."""
@@ -196,6 +196,7 @@ class Run:
             x=batch.x[0],
             pixels=self.model.to_pixels(batch.x)[0],
             name=batch.names[0],
+            label=batch.labels[0],
             position=batch.positions[0],
             targets=found.targets,
             scores=found.scores[0].detach(),

@@ -27,6 +27,7 @@ class ScoredBatch:
         x: (n, C, H, W), the images; or signals (n, C, L), volumes (n, C, D, H, W).
         pixels: (n, H, W, 3) uint8, the images as `Model.to_pixels` shows them.
         names: of the images, n.
+        labels: that they came with, n; None where there is none.
         targets: whose scores they are.
         scores: (n, T), with the graph of the pass that made them where the run takes gradients.
         leaf: ``x`` as it went into that pass; it takes a gradient where the run asks for gradients at the image.
@@ -37,6 +38,7 @@ class ScoredBatch:
     x: torch.Tensor
     pixels: Array
     names: tuple[str, ...]
+    labels: tuple[str | None, ...]
     targets: Targets
     scores: torch.Tensor
     leaf: torch.Tensor
@@ -62,6 +64,7 @@ class ScoredImage:
         x: (C, H, W), the image; or a signal (C, L), a volume (C, D, H, W).
         pixels: (H, W, 3) uint8, the image as `Model.to_pixels` shows it.
         name: of the image.
+        label: that it came with, or None.
         position: its place among all images of the call.
         targets: whose scores they are.
         scores: (T,).
@@ -74,12 +77,19 @@ class ScoredImage:
     x: torch.Tensor
     pixels: Array
     name: str
+    label: str | None
     position: int
     targets: Targets
     scores: torch.Tensor
     rows_independent: bool
     fusing: AbstractContextManager[Any]
     advance: Callable[[int], None]
+
+    @property
+    def as_batch(self) -> ScoredBatch:
+        """The image alone as a batch, with its scores, which have no graph."""
+        x, pixels, scores = self.x[None], self.pixels[None], self.scores[None]
+        return ScoredBatch(self.model, x, pixels, (self.name,), (self.label,), self.targets, scores, x)
 
     @property
     def shape(self) -> InputShape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ..errors import ParameterError
 from ..execution.running import evaluating
 from ..progress import Progress
 from ..results import Array, Normalization, Prediction
+from ..results.predictions import known_labels
 from ..targets.classes import class_names, class_scores
 from ..targets.resolved import note_on_scores, note_on_single_score
 from .behavior import EndsIn
@@ -38,15 +39,16 @@ def prediction_of(model: Any, images: Any, progress: Progress | None) -> Predict
     calls = model.row_by_row(images) or [(model, images)]
     bound = [each.bound(one) for each, one in calls]
     parts = [_scores(each, one, progress if len(calls) == 1 else None) for each, one in bound]
-    scores, names, inputs = np.concatenate([part[0] for part in parts]), parts[0][1], parts[0][2]
+    scores, inputs = np.concatenate([part.scores for part in parts]), parts[0].inputs
     n_classes = scores.shape[1]
     normalization = model.normalization(inputs.shape, n_classes)
     on_scores = (*note_on_scores(normalization), *note_on_single_score(normalization, n_classes))
     return Prediction(
         scores=scores,
         labels=class_names(model.labels, n_classes, "value" if normalization == "values" else "class"),
-        names=tuple(names) if len(parts) == 1 else tuple(f"image {i}" for i in range(len(parts))),
+        names=tuple(parts[0].names) if len(parts) == 1 else tuple(f"image {i}" for i in range(len(parts))),
         normalization=normalization,
+        true_labels=known_labels(parts[0].labels) if len(parts) == 1 else (),
         provenance=model.provenance(
             "predict",
             {},
@@ -57,18 +59,28 @@ def prediction_of(model: Any, images: Any, progress: Progress | None) -> Predict
     )
 
 
-def _scores(model: Any, images: Any, progress: Progress | None) -> tuple[Array, list[str], Inputs]:
-    """The class scores of the images of one call, as far as they could be read, and their names."""
+class _Scored(NamedTuple):
+    """The class scores of the images of one call, as far as they could be read, with their names and labels."""
+
+    scores: Array
+    names: list[str]
+    labels: list[str | None]
+    inputs: Inputs
+
+
+def _scores(model: Any, images: Any, progress: Progress | None) -> _Scored:
     inputs = model.inputs(images)
     model.checked(inputs.shape)
     scores: list[Array] = []
     names: list[str] = []
+    labels: list[str | None] = []
     with evaluating(model.module):
         for batch in model.batches(inputs):
             scores.append(class_scores(model.module(batch.x), len(batch.x)).float().cpu().clone().numpy())
             names.extend(batch.names)
+            labels.extend(batch.labels)
             if progress:
                 progress(batch.positions[-1] + 1, len(inputs))
     if progress and inputs.skipped:
         progress(len(inputs), len(inputs))  # the last images may have been skipped
-    return np.concatenate(scores), names, inputs
+    return _Scored(np.concatenate(scores), names, labels, inputs)

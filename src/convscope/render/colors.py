@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Colormap
 
+from ..errors import ParameterError
 from ..results import Array
 
 SIGNED = "RdBu_r"
@@ -81,6 +83,14 @@ class Scale:
 def color_map(name: str) -> Colormap:
     """A color map with an odd number of colors, so that zero on a signed scale gets exactly the middle one."""
     return colormaps[name].resampled(257)
+
+
+def known_color_map(name: str) -> str:
+    """The name, if matplotlib has a color map of that name."""
+    if name not in colormaps:
+        near = get_close_matches(name, list(colormaps), 3, 0.5) or [SIGNED, IMPORTANCE, ACTIVATION]
+        raise ParameterError(f"cmap={name!r}: matplotlib has no such color map; for example {', '.join(near)}")
+    return name
 
 
 def fit_scale(values: Array, map_name: str, *, signed: bool | None = None) -> Scale:

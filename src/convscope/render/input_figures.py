@@ -59,7 +59,8 @@ def _widths(part: Attribution) -> list[float]:
 def _draw_input(ax: Axes, part: Attribution, n: int, title: str, before: str = "") -> None:
     """The map of one input, and above it what its values add up to, or their range."""
     values = part.values[n]
-    draw_map(ax, part, n, by_itself=part.images.ndim == 4 and part.values.ndim == 3 and is_grainy(values))
+    is_picture = part.images.ndim == 4 and part.values.ndim == 3
+    draw_map(ax, part, n, alpha=1.0 if is_picture and is_grainy(values) else None)
     is_complete = "completeness_error" in part.provenance.measured  # so that sums mean something
     total = f"adds up to {values.sum():+.3g}" if is_complete else f"{values.min():.3g} to {values.max():.3g}"
     heading(ax, title, before + total)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..results import Array, Attribution
-from .colors import IMPORTANCE, Scale, fit_scale
+from .colors import IMPORTANCE, Scale, fit_scale, known_color_map
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -39,14 +41,15 @@ def map_scale(values: Array, *, signed: bool) -> Scale:
     return fit_scale(values, IMPORTANCE, signed=True if signed else None)
 
 
-def attribution_scale(result: Attribution, n: int) -> Scale:
-    """The scale of map n of an attribution; each has its own."""
-    return map_scale(result.values[n], signed=result.signed)
+def attribution_scale(result: Attribution, n: int, cmap: str | None = None) -> Scale:
+    """The scale of map n of an attribution; each has its own. ``cmap`` replaces its color map."""
+    scale = map_scale(result.values[n], signed=result.signed)
+    return scale if cmap is None else replace(scale, map_name=known_color_map(cmap))
 
 
-def map_overlay(photo: Array, values: Array, *, signed: bool) -> Array:
-    """A map (H, W) over its photo, on a scale of its own: uint8 (H, W, 3)."""
-    return overlay(photo, values, map_scale(values, signed=signed))
+def blend(photo: Array, colors: Array, alpha: float) -> Array:
+    """A share ``alpha`` of a map's colors (H, W, 3) and the rest of the photo, uint8."""
+    return np.asarray(np.rint(alpha * colors + (1 - alpha) * np.asarray(photo, np.float64)), np.uint8)
 
 
 def enlarge(values: Array, size: tuple[int, int]) -> Array:

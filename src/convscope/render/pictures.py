@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ from .projection_figures import compose_projection, draw_projection
 from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
-from .style import new_figure
+from .style import new_figure, replace_title
 from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
 from .unit_cause_figures import compose_feeds, compose_necessity, draw_feeds, draw_necessity
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
@@ -89,33 +89,39 @@ DPI = 150
 
 
 @checks_arguments
-def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
+def plot(result: Result, ax: Axes | None = None, *, title: str | None = None, **options: Any) -> Axes:
     """Draw the main panel of a result into axes, by default of a new pyplot figure. Never calls show.
 
     Args:
         result: any result.
         ax: matplotlib axes to draw into.
+        title: in place of the one that says what is drawn.
         **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
-            ``as_video`` (attributions of volumes: frames in place of planes);
+            ``as_video`` (attributions of volumes: frames in place of planes); ``cmap``, ``alpha`` (attributions);
             ``layer`` (feature maps, scans); ``by``, ``channels``, ``channel`` (feature maps); ``scale``,
             ``tiles`` (filters); ``k`` (predictions); ``thumbnails`` (projections).
 
     Returns:
         The axes.
     """
-    draw = checks_arguments(_find(result)[0])
     if ax is not None:
-        draw(ax, result, **options)
+        _draw(result, ax, title, options)
         return ax
     from matplotlib import pyplot
 
     new, ax = pyplot.subplots(layout="constrained")
     try:
-        draw(ax, result, **options)
+        _draw(result, ax, title, options)
     except BaseException:
         pyplot.close(new)  # an empty one would show up among the caller's
         raise
     return ax
+
+
+def _draw(result: Result, ax: Axes, title: str | None, options: Mapping[str, Any]) -> None:
+    checks_arguments(_find(result)[0])(ax, result, **options)
+    if title is not None:
+        replace_title(ax, title)
 
 
 def figure(result: Result, **options: Any) -> Figure:

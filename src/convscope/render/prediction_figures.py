@@ -41,7 +41,8 @@ def draw_prediction(ax: Axes, result: Prediction, *, n: int = 0, k: int = 5) -> 
         ax.text(1, place - 0.24, numbers, va="bottom", ha="right", **text(size=7, color=SOFT))
     ax.set(xlim=(0, 1), ylim=(len(ranked) - 0.7, -0.75))
     ax.set_axis_off()
-    heading(ax, short_name(result.names[n], 40))
+    label = result.true_labels[n] if result.true_labels else None
+    heading(ax, short_name(result.names[n], 40), f"label {short_label(label)}" if label else "")
 
 
 def compose_prediction(result: Prediction, *, n: int | Sequence[int] | None = None, k: int = 5) -> Figure:

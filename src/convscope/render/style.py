@@ -15,6 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import ParameterError
@@ -38,6 +39,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+NEARLY_WHITE = 244
 _REMARKS = 4  # notes of a result that stand below its picture
 
 
@@ -54,20 +56,43 @@ def headline(figure: Figure, title: str, result: Result, notes: Sequence[str] = 
     figure.supxlabel(lines, x=0.015, ha="left", linespacing=1.4, **text(size=7, color=SOFT))
 
 
+_NOTE_POINTS = 17  # from the axes to a title with a note below it
+
+
 def heading(ax: Axes, title: str, note: str = "") -> None:
     """A title aligned left, with a quieter second line."""
-    ax.set_title(drawable(title), loc="left", pad=17 if note else 6, **text(size=9))
+    above = ax.set_title(drawable(title), loc="left", pad=_NOTE_POINTS if note else 6, **text(size=9))
+    _keep_inside(ax, above)
     if note:
-        ax.annotate(
+        below = ax.annotate(
             drawable(note), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
             **text(size=7.5, color=SOFT),
         )  # fmt: skip
+        _keep_inside(ax, below)
+
+
+def replace_title(ax: Axes, title: str) -> None:
+    """Another title than that of `heading`, above the same note."""
+    has_note = any(isinstance(one, Annotation) for one in ax.texts)
+    ax.set_title(drawable(title), loc="left", pad=_NOTE_POINTS if has_note else 6, **text(size=9))
 
 
 def show(ax: Axes, image: Array, *, sharp: bool = False) -> None:
-    """A picture without ticks or frame; ``sharp`` shows pixels as squares instead of smoothing them."""
+    """A picture without ticks; ``sharp`` shows pixels as squares instead of smoothing them.
+
+    One that ends in white has a hairline around it, or it would have no end on a white page.
+    """
     ax.imshow(image, interpolation="nearest" if sharp else "antialiased")
     ax.set_axis_off()
+    if is_white_around(image):
+        height, width = image.shape[:2]
+        ax.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=LINE, linewidth=0.8))
+
+
+def is_white_around(image: Array) -> bool:
+    """Whether at least half of one side of a picture uint8 (H, W, 3) is about white."""
+    sides = (image[0], image[-1], image[:, 0], image[:, -1])
+    return any((side.reshape(len(side), -1).min(axis=1) > NEARLY_WHITE).mean() >= 0.5 for side in sides)
 
 
 def frame(ax: Axes) -> None:
@@ -87,8 +112,18 @@ def outline(ax: Axes, box: Sequence[float]) -> None:
 
 
 def color_bar(ax: Axes, scale: Scale, label: str, *, width: float = 0.04) -> None:
-    """A color bar as high as the picture, with an arrow where values were clipped; ``width`` is a share of it."""
-    place = ax.inset_axes((1 + 0.75 * width, 0, width, 1))
+    """A color bar as high as the picture, with an arrow where values were clipped; ``width`` is a share of it.
+
+    It lies to the right of the axes, where a layout engine makes room for it. Without one it would cover the axes
+    beside it, so it gets a part of its own axes.
+    """
+    left, height = 1 + 0.75 * width, 1.0
+    if not _makes_room(ax):
+        taken = min(0.4, _BAR_POINTS / _width_in_points(ax))
+        first, last = ax.get_xlim()
+        ax.set_xlim(first, first + (last - first) / (1 - taken))
+        left, width = (1 - taken) * left, (1 - taken) * width
+    place = ax.inset_axes((left, 0, width, height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.map)
     bar = ax.figure.colorbar(mappable, cax=place, extend=scale.extend, extendfrac=0.04)
     bar.outline.set(edgecolor=LINE, linewidth=0.5)  # or a pale end would vanish on white
@@ -97,6 +132,34 @@ def color_bar(ax: Axes, scale: Scale, label: str, *, width: float = 0.04) -> Non
     place.tick_params(labelsize=7, labelcolor=SOFT, color=LINE, length=2, labelfontfamily=FONT)
     place.yaxis.get_offset_text().set(size=7, color=SOFT)
     place.set_ylabel(fold(label, 34), **text(size=7.5, color=SOFT))
+
+
+_BAR_POINTS = 46  # of a color bar with its numbers and its label
+
+
+def _makes_room(ax: Axes) -> bool:
+    """Whether a layout engine makes room for what lies beside these axes."""
+    figure = ax.get_figure(root=True)
+    return figure is not None and figure.get_layout_engine() is not None
+
+
+def _width_in_points(ax: Axes) -> float:
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    ax.apply_aspect()
+    return 72 * float(ax.get_window_extent().width) / figure.dpi
+
+
+def _keep_inside(ax: Axes, line: Text) -> None:
+    """Cut a line above axes that would run into the axes beside them, where no layout engine keeps them apart."""
+    figure, full = ax.get_figure(root=True), line.get_text()
+    if figure is None or _makes_room(ax) or len(figure.axes) < 2:
+        return
+    room = _width_in_points(ax) * figure.dpi / 72
+    for length in range(len(full) - 1, 3, -1):
+        if line.get_window_extent().width <= room:
+            break
+        line.set_text(full[:length].rstrip() + "…")
 
 
 def plain_labels(ax: Axes) -> None:

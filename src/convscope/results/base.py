@@ -46,12 +46,27 @@ class Result:
         alt = html.escape(repr(self), quote=True)
         if not self.is_drawn:
             return f"<pre>{alt}</pre>"
-        picture, caption = renderer().data_uri(self), html.escape(self.provenance.caption)
-        return f'<figure><img src="{picture}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+        return f'<figure><img src="{renderer().data_uri(self)}" alt="{alt}"></figure>'
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw into matplotlib axes (by default a new figure) and return them; never calls show."""
-        return renderer().plot(self, ax, **options)
+    def plot(self, ax: Any = None, *, title: str | None = None, **options: Any) -> Any:
+        """Draw the main panel into matplotlib axes, by default of a new figure; never calls show.
+
+        Args:
+            ax: matplotlib axes. In a grid of `plt.subplots` nothing runs into the axes beside them.
+            title: in place of the one that says what is drawn: the method and the target of a map.
+            **options: of an `Attribution` ``n``, the image, ``cmap``, a color map of matplotlib, ``alpha``, how
+                opaque the map is, in [0, 1], and ``as_video``, a volume as frames; of `FeatureMaps` ``n``,
+                ``layer``, ``by``, ``channels``, ``channel``; of `Filters` ``scale`` and ``tiles``; of a
+                `Prediction` ``n`` and ``k``; of `Neighbors` ``n``, the queries; of a `Projection` ``thumbnails``;
+                of a `UnitScan` ``layer``; of `Necessity` and `Feeds` ``channel``.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ParameterError: an option that this kind of result does not have, or one out of range.
+        """
+        return renderer().plot(self, ax, title=title, **options)
 
     @checks_arguments
     def save(self, directory: str | Path) -> Path:

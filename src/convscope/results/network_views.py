@@ -81,7 +81,8 @@ class Attribution(Result):
     the first image among them. ``given`` has what the network saw of each, as ``images`` has it, and of
     vectors the values; `of_input` gives the map of one as a result of its own.
     ``boxes`` has for each map the (left, top, right, bottom) of its `Detection`, in pixels, or None; it is empty
-    where no target has a box.
+    where no target has a box. ``true_labels`` are the labels that the images came with, such as those of their
+    class folders, or None; it is empty where no image has one.
     """
 
     values: Array
@@ -95,6 +96,7 @@ class Attribution(Result):
     inputs: Mapping[str, Array] = field(default_factory=dict)
     given: Mapping[str, Array] = field(default_factory=dict)
     boxes: tuple[tuple[float, ...] | None, ...] = ()
+    true_labels: tuple[str | None, ...] = ()
 
     @checks_arguments
     def of_input(self, name: str) -> Attribution:
@@ -136,6 +138,7 @@ class Attribution(Result):
             scores=np.concatenate([part.scores for part in parts]),
             images=np.concatenate([part.images for part in parts]),
             names=tuple(f"image {i}" for i, part in enumerate(parts) for _ in part.names),
+            true_labels=(),
             provenance=replace(
                 first.provenance,
                 parameters={**first.provenance.parameters, "target": target},

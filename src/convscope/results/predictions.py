@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -30,6 +31,12 @@ def probabilities(scores: Any, normalization: Normalization) -> Any:
     return np.exp(values) if normalization == "exp" else values
 
 
+def known_labels(labels: Iterable[str | None]) -> tuple[str | None, ...]:
+    """The labels of images as a result keeps them: none at all where no image has one."""
+    every = tuple(labels)
+    return every if any(label is not None for label in every) else ()
+
+
 class Ranked(NamedTuple):
     """One class of a prediction; its place in the list is its rank. A value's probability is NaN."""
 
@@ -45,13 +52,15 @@ class Prediction(Result):
 
     ``names`` are those of the images. ``normalization`` says how scores become probabilities: by "softmax"; by the
     "sigmoid" of each class, as for a single score; by "exp" where the network ends in a log-softmax; by "none"
-    where it ends in a softmax or a sigmoid itself; "values" have none.
+    where it ends in a softmax or a sigmoid itself; "values" have none. ``true_labels`` are the labels that the
+    images came with, such as those of their class folders, or None; it is empty where no image has one.
     """
 
     scores: Array
     labels: tuple[str, ...]
     names: tuple[str, ...]
     normalization: Normalization = "softmax"
+    true_labels: tuple[str | None, ...] = ()
 
     @property
     def are_values(self) -> bool:
