@@ -85,6 +85,7 @@ from .results import UnitScan as UnitScan
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
+from .store import export as export
 from .synthesis import Objective as Objective
 from .synthesis import Recipe as Recipe
 from .synthesis import accentuate as accentuate
