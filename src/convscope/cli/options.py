@@ -15,7 +15,7 @@ from .. import declared
 from ..arguments import kind_of
 from ..checks import HIGHER_IS_NEARER, Metric, Runner, which_is_nearer
 from ..errors import ImageError, StoreError
-from .console import err
+from .console import Quiet, err
 from .phrasing import HELP
 
 RunBy: TypeAlias = Annotated[
@@ -102,7 +102,8 @@ def opened_store(place: str, where: str | None) -> Any:
         return store
     part = store.where(where)
     about = f"--where: {part.n_vectors} of {store.n_vectors} images; what is found is not kept in the store"
-    err.print(f"note: {about}", highlight=False, soft_wrap=True)
+    if not Quiet.is_on:
+        err.print(f"note: {about}", highlight=False, soft_wrap=True)
     return part
 
 

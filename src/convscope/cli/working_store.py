@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import LISTED, err, escape, out, print_json, reporting, table
+from .console import LISTED, err, escape, out, print_json, reporting
 from .listing import AsCsv, Rows, free_csv, write_csv
 from .options import AsJson, Store, Where, check_store
 
@@ -50,7 +50,8 @@ def ls(
     if csv is not None:
         out.print(f"{n} rows written to {escape(str(csv))}", highlight=False, soft_wrap=True)
         return
-    out.print(table(store, tuple(names), [tuple(map(_cell, row.values())) for row in _first(opened, names)]))
+    for line in _aligned(names, _first(opened, names)):
+        out.print(line, highlight=False, soft_wrap=True)
     if n > LISTED:
         out.print(f"and {n - LISTED} rows more; --json and --csv list them all", highlight=False)
     out.print(_summed(opened, n), highlight=False, soft_wrap=True)
@@ -82,6 +83,14 @@ def _first(store: Any, names: list[str]) -> list[dict[str, Any]]:
         if len(found) == LISTED:
             break
     return found
+
+
+def _aligned(names: list[str], rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each row, with the path last, as a long one must stay whole to be copied."""
+    order = [*(name for name in names if name != "path"), *(["path"] if "path" in names else [])]
+    cells = [order, *([escape(_cell(row[name])) for name in order] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
 
 def _cell(value: Any) -> str:
