@@ -94,8 +94,7 @@ def compare_stores(
                 f"{n} images are in both: expected more than k={k}, and at least 3; ask for fewer neighbors, or "
                 "embed the same images"
             )
-        rng = np.random.default_rng(seed)
-        queries = np.sort(rng.choice(n, _SAMPLE, replace=False)) if n > _MANY else np.arange(n)
+        queries = _queries(n, seed)
         near = [
             _neighbors(vectors, queries, k, metric, part_of(progress, i, 2))
             for i, vectors in enumerate(images.vectors)
@@ -177,6 +176,13 @@ def _both(a: Source, b: Source) -> _Images:
         vectors=vectors,
         notes=notes,
     )
+
+
+def _queries(n: int, seed: int) -> Array:
+    """The images (Q,) whose neighbors are compared: all, or some drawn ones of many."""
+    if n <= _MANY:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, _SAMPLE, replace=False))
 
 
 def _at(source: Source, places: Array) -> tuple[Array, Array]:

@@ -51,7 +51,7 @@ def draw_store_comparison(ax: Axes, result: StoreComparison) -> None:
             ax.scatter(x[i], y[i], s=70, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=3)
             near, style = (x[i], y[i]), text(size=7, weight="bold")
             ax.annotate(str(number), near, (5, 4), textcoords="offset points", zorder=4, **style)
-        title = f"{'ab'[which]}: {short_label(encoder, 52)}"
+        title = f"{'ab'[which]}: {short_label(encoder, 64)}"
         ax.text(which * (2 + 2 * _GAP) - 1, 1.1, drawable(title), va="bottom", **text(size=8))
     ax.plot([1 + _GAP] * 2, [-1.05, 1.05], color=LINE, linewidth=0.8)
     ax.set(xlim=(-1.06, 3.06 + 2 * _GAP), ylim=(-1.08, 1.25), aspect="equal")
@@ -114,9 +114,9 @@ def draw_changed(ax: Axes, result: StoreComparison) -> None:
     """An image in each row, with its neighbors in the first embedding and in the second; framed if only in one."""
     columns = min(COLUMNS, result.neighbors_a.shape[1])
     places = {int(image): t for t, image in enumerate(result.shown)}
-    height, width = 1.5 if result.thumbnails.size else 0.5, 1.06 * columns + 0.35
+    height, width = 1.62 if result.thumbnails.size else 0.62, 1.06 * columns + 0.35
     for row, q in enumerate(result.changed[: n_rows(result)]):
-        top, image = (row + 1) * height - 1.5, int(result.queries[q])
+        top, image = (row + 1) * height - 1.62, int(result.queries[q])
         _tile(ax, result, places, image, (0, top), INK)
         ax.text(0, top + 1.35, f"{row + 1}: shares {result.shared[q]:.0%}", va="top", **text(size=7))
         lists = (result.neighbors_a[q], result.neighbors_b[q])
@@ -146,8 +146,8 @@ def _tile(
     """An image with its label and its name below."""
     if result.thumbnails.size:
         draw_tile(ax, *place, thumbnail(result.thumbnails, places[image]), frame)
-    label, name = result.labels[image], short_name(result.names[image], 14)
-    write_under(ax, *place, short_label(label, 14) if label else name, name if label else "", color)
+    label, name = result.labels[image], short_name(result.names[image], 11)
+    write_under(ax, *place, short_label(label, 12) if label else name, name if label else "", color)
 
 
 def compose_store_comparison(result: StoreComparison) -> Figure:
