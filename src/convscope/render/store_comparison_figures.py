@@ -146,7 +146,7 @@ def _tile(
     """An image with its label and its name below."""
     if result.thumbnails.size:
         draw_tile(ax, *place, thumbnail(result.thumbnails, places[image]), frame)
-    label, name = result.labels[image], short_name(result.names[image], 11)
+    label, name = result.labels[image], short_name(result.names[image], 13)
     write_under(ax, *place, short_label(label, 12) if label else name, name if label else "", color)
 
 
