@@ -26,6 +26,7 @@ from .attribution import vargrad as vargrad
 from .datasets import attribute_dataset as attribute_dataset
 from .embedding import Embeddings as Embeddings
 from .embedding import cluster as cluster
+from .embedding import compare_stores as compare_stores
 from .embedding import duplicates as duplicates
 from .embedding import embed as embed
 from .embedding import index as index
@@ -77,6 +78,7 @@ from .results import Provenance as Provenance
 from .results import Result as Result
 from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
+from .results import StoreComparison as StoreComparison
 from .results import Summary as Summary
 from .results import TrainingStrip as TrainingStrip
 from .results import UnitPage as UnitPage
@@ -85,6 +87,7 @@ from .results import UnitScan as UnitScan
 from .results import Visualization as Visualization
 from .samples import write_samples as write_samples
 from .store import EmbeddingStore as EmbeddingStore
+from .store import export as export
 from .synthesis import Objective as Objective
 from .synthesis import Recipe as Recipe
 from .synthesis import accentuate as accentuate

@@ -114,7 +114,7 @@ def kind_of(hint: Any, name: str) -> Kind | None:
     if hint in (bool, int, float, str, Path):
         return simple[hint]
     origin, args = get_origin(hint), get_args(hint)
-    if hint in (Any, object):
+    if hint in (Any, object) or getattr(hint, "_is_protocol", False):
         return None
     if origin is Literal:
         return Kind(choices_in_words(args), lambda value: as_choice(value, name, args))

@@ -107,12 +107,19 @@ def replace_file(
 
     Text is written as UTF-8; bytes of a file's name that are no text are escaped, as in ``\\udcff``.
     """
-    place = check_output(output, inputs=inputs, overwrite=overwrite)  # again: one may have appeared
-    with _explained(output), partial_beside(place, is_folder=False) as partial, partial.open("wb") as file:
+    with new_file(output, inputs=inputs, overwrite=overwrite) as partial, partial.open("wb") as file:
         for piece in pieces:
             file.write(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece)
-        file.flush()
-        os.fsync(file.fileno())
+
+
+@contextmanager
+def new_file(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: bool = False) -> Iterator[Path]:
+    """Give a hidden file to write; it takes its place on success and vanishes on failure. See `check_output`."""
+    place = check_output(output, inputs=inputs, overwrite=overwrite)  # again: one may have appeared
+    with _explained(output), partial_beside(place, is_folder=False) as partial:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         _move(partial, place)
 
 
@@ -145,7 +152,7 @@ def new_directory(directory: AnyPath) -> Iterator[Path]:
     with _explained(directory), partial_beside(place, is_folder=True) as partial:
         yield partial
         for file in partial.rglob("*"):
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
         _move(partial, place)

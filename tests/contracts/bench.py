@@ -185,10 +185,13 @@ class Bench:
             "vectors": lambda: np.random.default_rng(0).random((3, 6), np.float32),
             "query": lambda: self.embeddings.names[0],
             "where": lambda: "label = 'a'",
+            "condition": lambda: "label = 'a'",
+            "decision": lambda: "keep",
             "columns": lambda: ["path"],
             "row_ids": lambda: np.array([0]),
             "rows": lambda: np.array([0]) if name.endswith(("take", "_of")) else self.store(name).to_arrow(),
             "names": lambda: ["image 0"],
+            "labels": lambda: {self.store(name).names[0]: "a"},
             "made": lambda: self.embeddings.made,
             "about": lambda: {"a": 1},
             "database": lambda: self.store(name)._database,
@@ -231,13 +234,15 @@ class Bench:
             "terms": tuple,
             "progress": lambda: 0.5,
         }
+        if name == "compare_stores" and parameter in ("a", "b"):
+            return self.embeddings
         if parameter not in makers:
             raise AssertionError(f"{name}: write a valid {parameter} into {__file__}")
         return makers[parameter]()
 
     def _output(self, name: str) -> Any:
-        if name == "report":
-            return self.new(".html")
+        if name in ("report", "export"):
+            return self.new(".html" if name == "report" else ".csv")
         if name == "Region.bound":
             return torch.rand(1, 3, 16, 16)
         return [{"boxes": torch.tensor([[0.0, 0, 8, 8]]), "labels": torch.tensor([0]), "scores": torch.ones(1)}]

@@ -30,6 +30,7 @@ from convscope.results import (
     Result,
     Retrieval,
     SanityCheck,
+    StoreComparison,
     TrainingStrip,
     UnitPage,
     UnitPatches,
@@ -112,6 +113,32 @@ def retrieval() -> Retrieval:
         labels=("$a_", "$a_", "b, bee", "b, bee"),
         thumbnails=photos(4),
         provenance=provenance("evaluate_retrieval"),
+    )
+
+
+def store_comparison(n_pictures: int = 5) -> StoreComparison:
+    """Five images of two classes and one without a label, two neighbors of each."""
+    rng = np.random.default_rng(11)
+    return StoreComparison(
+        encoders=("<b>$a_", "b, 猫"),
+        names=tuple(f"<b>$bad_{i} 猫.png" for i in range(5)),
+        labels=("$a_", "$a_", "b, bee", "b, bee", None),
+        queries=np.arange(5),
+        neighbors_a=np.array([[1, 2], [0, 3], [3, 4], [2, 1], [0, 2]]),
+        neighbors_b=np.array([[3, 2], [0, 3], [0, 1], [2, 4], [3, 2]]),
+        shared=np.array([0.5, 1, 0, 0.5, 0.5], np.float32),
+        chance=0.5,
+        classes=("$a_", "b, bee"),
+        voted=np.array([[0, 0, 1, 1, 0], [1, 0, 0, 1, 1]]),
+        cka=0.7,
+        cka_unbiased=-0.1,
+        coordinates=rng.normal(size=(2, 5, 2)),
+        disparity=0.4,
+        changed=np.array([2, 0]),
+        shown=np.arange(5),
+        thumbnails=photos(5)[:n_pictures],
+        metric="cosine",
+        provenance=provenance("compare_stores", method="pca"),
     )
 
 
@@ -474,6 +501,8 @@ def every_kind() -> list[Result]:
         projection(4, 3),
         prediction(),
         retrieval(),
+        store_comparison(),
+        store_comparison(0),
         sanity_check(),
         sanity_check(1, 0),
         unit_page(),

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from ..registry import method_keys
 from ..texts import printable
-from . import depicting, embedding, explore, scanning, stores, trust
+from . import depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
 from .chosen_network import Network, with_network
 from .console import (
     escape,
@@ -281,6 +281,8 @@ for group, panel in (
     (embedding, COLLECTIONS),
     (explore, COLLECTIONS),
     (stores, COLLECTIONS),
+    (two_stores, COLLECTIONS),
+    (working_store, COLLECTIONS),
 ):
     for command in group.commands.registered_commands:
         command.rich_help_panel = panel

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import itertools
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich import markup
@@ -38,6 +41,9 @@ out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+_QUIET = Annotated[
+    bool, typer.Option("--quiet", help="No progress and no notes; results, skipped images and errors are printed.")
+]
 LISTED = 20  # lines of a list, or rows of a table, that a terminal shows
 
 
@@ -50,7 +56,8 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     """An error of the library ends a command with its message and no traceback, in the terminal's words."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, quiet: bool = False, **kwargs: Any) -> None:
+        Quiet.is_on = quiet
         try:
             command(*args, **kwargs)
         except ConvscopeError as error:
@@ -67,6 +74,10 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     run.__doc__ = unwrapped(command.__doc__ or "")
+    own = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_QUIET)
+    run.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
     return run
 
 
@@ -81,12 +92,11 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with a count, a rate and the time left; where that is no terminal, one line."""
+    """A bar on standard error with a count, a rate and the time left; lines of a log where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, transient=True, disable=_has_no_bars()) as bar, _logged() as log:
         task = bar.add_task(what, total=None, unit=unit)
-        if not err.is_terminal:
-            err.print(f"{what} ...", highlight=False)
+        log(what)
 
         def step(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
@@ -96,19 +106,55 @@ def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int
 
 @contextmanager
 def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """The same for work in named stages: a bar for each stage, or a line where that is no terminal."""
+    """The same for work in named stages: a bar, or a line of a log, for each stage."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, disable=_has_no_bars()) as bar, _logged() as log:
         tasks: dict[str, Any] = {}
 
         def step(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
-                if not err.is_terminal:
-                    err.print(f"{stage} ...", highlight=False)
+                log(stage)
             bar.update(tasks[stage], completed=done, total=total)
 
         yield step
+
+
+class Quiet:
+    """Whether --quiet was given: no progress and no notes; results, skipped images and errors are printed."""
+
+    is_on = False
+
+
+def _has_no_bars() -> bool:
+    return Quiet.is_on or not err.is_terminal
+
+
+@contextmanager
+def _logged() -> Iterator[Callable[[str], None]]:
+    """Gives what writes a line, with the time, when a stage begins; the end of the last one says how long it took.
+
+    Only where standard error is no terminal, as of cron or a container, whose logs would keep a bar's every step.
+    """
+    began: list[tuple[str, float]] = []
+
+    def log(stage: str) -> None:
+        end()
+        if not (err.is_terminal or Quiet.is_on):
+            began.append((stage, time.perf_counter()))
+            _log_line(f"{stage} ...")
+
+    def end() -> None:
+        if began:
+            stage, started = began.pop()
+            _log_line(f"{stage} done in {time.perf_counter() - started:.1f} s")
+
+    yield log
+    end()
+
+
+def _log_line(line: str) -> None:
+    err.print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def free_output(chosen: Path | None, command: str, csv_file: Path | None = None) -> Path:
@@ -176,10 +222,10 @@ def show_place(saved: Path) -> None:
 
 def notes(provenance: Any) -> None:
     """What was measured, remarks and skipped images, on standard error."""
-    if provenance.measured:
+    if provenance.measured and not Quiet.is_on:
         about = ", ".join(f"{name} {value}" for name, value in provenance.measured.items())
         err.print(f"measured: {escape(about)}", highlight=False, soft_wrap=True)
-    for note in provenance.notes:
+    for note in () if Quiet.is_on else provenance.notes:
         err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     skipped(provenance)
 

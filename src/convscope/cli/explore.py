@@ -27,7 +27,18 @@ from .console import (
 )
 from .embedding import embedded
 from .listing import AsCsv, and_more, free_csv, tell
-from .options import Address, AsJson, Collection, Output, RunBy, WhatIsNear, check_collection, checked
+from .options import (
+    Address,
+    AsJson,
+    Collection,
+    Output,
+    RunBy,
+    WhatIsNear,
+    Where,
+    check_collection,
+    checked,
+    opened_store,
+)
 
 commands = typer.Typer()
 
@@ -50,10 +61,7 @@ def neighbors(
     space: Annotated[
         Literal["feature", "pixel"], typer.Option(help="Vectors of the network, or raw pixels.")
     ] = "feature",
-    where: Annotated[
-        str | None,
-        typer.Option(help="Condition on a store's rows: \"label = 'cat' AND predicted != label\"."),
-    ] = None,
+    where: Where = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Ask the index made by `index`: faster, and not exact.")
     ] = False,
@@ -96,6 +104,7 @@ def project(
     ] = "pca",
     n_components: Annotated[int, typer.Option("--n-components", min=1, help="Dimensions to keep.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of what is random in tsne and umap.")] = 0,
+    where: Where = None,
     runner: RunBy = "local",
     address: Address = None,
     output: Output = None,
@@ -108,17 +117,18 @@ def project(
     options = checked(
         "project", method=method, n_components=n_components, seed=seed, runner=runner, address=address
     )
-    from convscope import EmbeddingStore
     from convscope.embedding import project as project_vectors
     from convscope.store import is_store
 
     if not is_store(collection):
+        if where:
+            raise typer.BadParameter("--where asks a store; make one with `embed --store`")
         projection = project_vectors(_collection(Path(collection), model), **options)
         _show_map(projection, save(projection, place), as_json, csv)
         return
     from convscope.report.store_map import store_map
 
-    store = EmbeddingStore.open(collection)
+    store = opened_store(collection, where)
     projection = project_vectors(store, **options)
     saved = save(projection, place)
     store_map(store, projection, saved / "map.html")

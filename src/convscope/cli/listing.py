@@ -81,12 +81,25 @@ def _retrieval(result: Any) -> Rows:
     return Rows(("path", "label", "share", "rank", "other", "other_label"), values)
 
 
+def _store_comparison(result: Any) -> Rows:
+    """The images, those first whose neighbors changed most, with the labels that either list votes for."""
+    classes = (*result.classes, None)  # -1 is none
+    order = sorted(range(len(result.queries)), key=lambda q: (float(result.shared[q]), q))
+    order = [*result.changed.tolist(), *(q for q in order if q not in set(result.changed.tolist()))]
+    values = [
+        (result.names[i], result.labels[i], float(result.shared[q]), *(classes[v] for v in result.voted[:, q]))
+        for q, i in ((q, int(result.queries[q])) for q in order)
+    ]
+    return Rows(("path", "label", "shared", "voted_a", "voted_b"), values)
+
+
 _ROWS: dict[str, Callable[[Any], Rows]] = {
     "Clusters": _clusters,
     "Duplicates": _duplicates,
     "Neighbors": _neighbors,
     "Projection": _projection,
     "Retrieval": _retrieval,
+    "StoreComparison": _store_comparison,
 }
 
 
@@ -97,6 +110,10 @@ _ABOUT: dict[str, tuple[str, ...]] = {
     "Neighbors": ("metric", "space"),
     "Projection": ("explained_variance_ratio", "trustworthiness", "neighbors_kept"),
     "Retrieval": ("k", "metric"),
+    "StoreComparison": (
+        *("encoders", "metric", "chance", "jaccard", "cka", "cka_unbiased", "disparity"),
+        *("classes", "class_shared", "accuracies", "confusions"),
+    ),
 }
 
 

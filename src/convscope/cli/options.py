@@ -15,6 +15,7 @@ from .. import declared
 from ..arguments import kind_of
 from ..checks import HIGHER_IS_NEARER, Metric, Runner, which_is_nearer
 from ..errors import ImageError, StoreError
+from .console import Quiet, err
 from .phrasing import HELP
 
 RunBy: TypeAlias = Annotated[
@@ -42,6 +43,13 @@ Film: TypeAlias = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Images = Annotated[list[Path], typer.Argument(help="Image files or folders.", show_default=False)]
 Store: TypeAlias = Annotated[str, typer.Argument(help="A store made by `embed --store`: a folder or an address.")]
+Where: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Only rows of the store for which this holds: \"label = 'cat' AND predicted != label\".",
+        show_default=False,
+    ),
+]
 Collection: TypeAlias = Annotated[
     str, typer.Argument(help="A store, a folder written by `embed`, or a folder of images.")
 ]
@@ -83,6 +91,20 @@ def check_store(place: str) -> None:
     """`StoreError` for a folder that is not there; what is in it, and what an address has, is seen later."""
     if "://" not in place and not os.path.lexists(place):
         raise StoreError(f"{place}: no store there; `convscope embed photos/ --store {place}` makes one")
+
+
+def opened_store(place: str, where: str | None) -> Any:
+    """A store, or the part of it for which a condition holds, of which it says how large it is."""
+    from convscope import EmbeddingStore
+
+    store = EmbeddingStore.open(place)
+    if where is None:
+        return store
+    part = store.where(where)
+    about = f"--where: {part.n_vectors} of {store.n_vectors} images; what is found is not kept in the store"
+    if not Quiet.is_on:
+        err.print(f"note: {about}", highlight=False, soft_wrap=True)
+    return part
 
 
 def chosen_images(paths: list[Path], at_least: int | None = None) -> Any:

@@ -32,9 +32,11 @@ from .options import (
     RunBy,
     Store,
     WhatIsNear,
+    Where,
     check_store,
     checked,
     chosen_images,
+    opened_store,
 )
 
 commands = typer.Typer()
@@ -86,6 +88,7 @@ def duplicates(
         int,
         typer.Option(min=1, help="Pairs to keep at most: so many of equal images, and as many of others."),
     ] = 1000,
+    where: Where = None,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
@@ -94,11 +97,10 @@ def duplicates(
     check_store(store)
     place, csv = free_output(output, "duplicates", csv), free_csv(csv)
     options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
-    from convscope import EmbeddingStore
     from convscope import duplicates as find
 
     with progress_bar("duplicates") as step:
-        found = find(EmbeddingStore.open(store), progress=step, **options)
+        found = find(opened_store(store, where), progress=step, **options)
     if not as_json:
         _tell(found)
     saved = save(found, place)
@@ -134,6 +136,7 @@ def evaluate_retrieval(
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbors that vote.")] = 5,
     metric: WhatIsNear = "cosine",
     worst: Annotated[int, typer.Option(min=1, help="Queries to keep whose neighbors agree the least.")] = 8,
+    where: Where = None,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
@@ -142,10 +145,9 @@ def evaluate_retrieval(
     check_store(store)
     place, csv = free_output(output, "retrieval", csv), free_csv(csv)
     options = checked("evaluate_retrieval", k=k, metric=metric, worst=worst)
-    from convscope import EmbeddingStore
     from convscope import evaluate_retrieval as evaluate
 
-    found = evaluate(EmbeddingStore.open(store), **options)
+    found = evaluate(opened_store(store, where), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
@@ -163,7 +165,7 @@ def attribute_dataset(
     model: Network,
     store: Store,
     method: Annotated[str, typer.Option(help="The attribution method.")] = "saliency",
-    where: Annotated[str | None, typer.Option(help="Condition on the rows: \"label = 'cat'\".")] = None,
+    where: Where = None,
     runner: RunBy = "local",
     address: Address = None,
     as_json: AsJson = False,
@@ -241,20 +243,20 @@ def cluster(
         int | None, typer.Option("--n-clusters", min=1, help="For kmeans: how many groups.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of kmeans.")] = 0,
+    where: Where = None,
     output: Output = None,
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """Groups of similar images, written into the store and shown on its map from then on."""
+    """Groups of similar images, written into the store and shown on its map from then on; not of a part of it."""
     check_store(store)
     place, csv = free_output(output, "cluster", csv), free_csv(csv)
     if (method == "kmeans") != (n_clusters is not None):
         raise typer.BadParameter("--method kmeans and --n-clusters belong together")
     options = checked("cluster", method=method, n_clusters=n_clusters, seed=seed)
-    from convscope import EmbeddingStore
     from convscope import cluster as find
 
-    found = find(EmbeddingStore.open(store), **options)
+    found = find(opened_store(store, where), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):
         show_text(found)

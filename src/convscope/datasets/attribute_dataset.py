@@ -21,7 +21,8 @@ from ..models import Model, as_model
 from ..progress import Progress
 from ..registry import method_key
 from ..results import Attribution
-from ..store import EmbeddingStore
+from ..store import EmbeddingStore, StoredRows
+from ..store.conditions import both
 from ..store.keys import has_changed, path_of
 from .map_summary import centers, focus, map_thumbnail
 
@@ -34,7 +35,7 @@ _BLOCK = 32  # images that are attributed and written together; a run that is ki
 @checks_arguments
 def attribute_dataset(
     model: Model | nn.Module,
-    store: EmbeddingStore,
+    store: StoredRows,
     *,
     method: str = "saliency",
     where: str | None = None,
@@ -42,7 +43,7 @@ def attribute_dataset(
     address: str | None = None,
     progress: Progress | None = None,
     **options: Any,
-) -> EmbeddingStore:
+) -> StoredRows:
     """Make an attribution for every image of a store, and write a summary of it into the image's row.
 
     With the method "saliency" a row gets ``saliency_target``, the class that is explained; ``saliency_score``;
@@ -54,7 +55,7 @@ def attribute_dataset(
 
     Args:
         model: the network to explain; if a network made the store, that one.
-        store: the store, whose image files are read again.
+        store: the store, whose image files are read again; or a part of it, by ``store.where(...)``.
         method: a key of `convscope.ATTRIBUTIONS`.
         where: a condition on the rows; see `convscope.neighbors`.
         runner: "ray" for the workers of a Ray cluster; see `convscope.embed`.
@@ -63,7 +64,7 @@ def attribute_dataset(
         options: of the method.
 
     Returns:
-        The store.
+        The store, or the part of it.
 
     Raises:
         StoreError: another network made the store.
@@ -76,6 +77,8 @@ def attribute_dataset(
     model = as_model(model)
     check_model(store, model)
     work = _Work(model, method, options)
+    given, where = store, both(store.condition, where)
+    store = EmbeddingStore(given.table)  # as a whole: other rows may hold what other options made
     store.check(where)
     chosen = store.in_use(where)
     total = store.count(chosen)
@@ -95,7 +98,7 @@ def attribute_dataset(
         if progress:
             progress(done, total)
     store.compact()
-    return store
+    return given
 
 
 def _forget_others(store: EmbeddingStore, model: Model, method: str, options: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ Each question is a function that takes `Embeddings` in memory or an `EmbeddingSt
 """
 
 from .clusters import cluster
+from .compare_stores import compare_stores
 from .duplicates import duplicates
 from .embed import embed
 from .embeddings import Embeddings
@@ -15,6 +16,7 @@ from .projection import project
 __all__ = [
     "Embeddings",
     "cluster",
+    "compare_stores",
     "duplicates",
     "embed",
     "index",

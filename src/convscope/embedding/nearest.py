@@ -10,8 +10,9 @@ from ..checks import Metric
 from ..errors import ParameterError, StoreError
 from ..progress import Progress
 from ..results import Array
-from ..store import EmbeddingStore
+from ..store import StoredRows
 from ..store.blocks import Block, squares_of
+from ..store.conditions import both
 from .nearness import as_scores, closeness, pair_costs
 from .source import Source, is_stored
 
@@ -86,7 +87,7 @@ def nearest_by_index(
 
 
 def nearest_in_parts(
-    store: EmbeddingStore,
+    store: StoredRows,
     queries: Array,
     k: int,
     metric: Metric,
@@ -99,7 +100,7 @@ def nearest_in_parts(
     found = []
     for first in range(0, len(queries), _QUERIES):
         picked = store.table.search_index(
-            queries[first : first + _QUERIES], _CANDIDATES * k + 1, metric, n_probes, where
+            queries[first : first + _QUERIES], _CANDIDATES * k + 1, metric, n_probes, both(store.condition, where)
         )
         different = np.unique(np.concatenate(picked))
         vectors = store.vectors_of(different)

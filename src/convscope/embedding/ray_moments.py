@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import StoreError
 from ..results import Array
-from ..store import EmbeddingStore
+from ..store import EmbeddingStore, StoredRows
 from ..store.lance import is_local
 from .distributed import on_ray
 from .moments import Moments, moments_of
@@ -21,7 +21,7 @@ _FEWEST_PARTS = 16  # ... or a share of them all, so that no worker waits long f
 _BLOCK_ROWS = 2048  # of a part, read at once
 
 
-def moments_by_ray(store: EmbeddingStore, address: str | None = None) -> Moments:
+def moments_by_ray(store: StoredRows, address: str | None = None) -> Moments:
     """The moments of all vectors of a store, each part summed by a worker of a Ray cluster and added up here.
 
     Every worker opens the store, and has memory for D x D numbers and some thousand vectors.

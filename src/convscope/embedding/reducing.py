@@ -40,7 +40,7 @@ def vectors_in(source: Any) -> Source:
         vectors=points,
         names=tuple(f"vector {i}" for i in range(len(points))),
         labels=(None,) * len(points),
-        thumbnails=np.zeros((0, 0, 0, 3), np.uint8),
+        thumbnails=np.zeros((len(points), 0, 0, 3), np.uint8),
         layer="",
         provenance=Provenance("embed", {}, {"name": "an array of vectors"}, "cpu", versions, 0.0),
     )

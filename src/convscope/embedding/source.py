@@ -10,13 +10,13 @@ import numpy as np
 
 from ..checks import unfit
 from ..results import Array, Provenance
-from ..store import Block, EmbeddingStore, Space, Taken
+from ..store import Block, Space, StoredRows, Taken
 
 MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
 
 class Source(Protocol):
-    """What `Embeddings` and an `EmbeddingStore` have in common, which is all that a question needs.
+    """What `Embeddings`, an `EmbeddingStore` and a part of one have in common, which is all that a question needs.
 
     `blocks` and `find` give row numbers, which `take` and `vectors_of` take. In a store a row's number is not its
     position.
@@ -92,7 +92,7 @@ class Source(Protocol):
 
 
 def is_source(value: object) -> TypeGuard[Source]:
-    """Whether a value is `Embeddings`, an `EmbeddingStore`, or anything else that can be asked."""
+    """Whether a value is `Embeddings`, an `EmbeddingStore`, a part of one, or anything else that can be asked."""
     return hasattr(value, "blocks") and hasattr(value, "take")
 
 
@@ -103,7 +103,7 @@ def as_source(value: object) -> Source:
     return value
 
 
-def is_stored(source: Source) -> TypeGuard[EmbeddingStore]:
+def is_stored(source: Source) -> TypeGuard[StoredRows]:
     """Whether the vectors are on disk, where an index and the workers of a Ray cluster can reach them."""
     return source.held is None
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..checks import Metric
 from ..embedding.nearness import all_costs
+from ..embedding.voting import voted_for
 from ..results import Array
 
 _QUERIES, _ROWS = 128, 4096  # at once
@@ -64,9 +65,3 @@ def _costs_to_all(points: Array, rows: Array, metric: Metric) -> Array:
 
 def _as_floats(values: Array) -> Array:
     return values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
-
-
-def voted_for(codes: Array) -> Array:
-    """The most frequent class (q,) in each row (q, k), nearest first; a tie goes to the nearest."""
-    n_alike = (codes[:, :, None] == codes[:, None, :]).sum(axis=2)
-    return np.asarray(np.take_along_axis(codes, n_alike.argmax(axis=1)[:, None], 1)[:, 0])

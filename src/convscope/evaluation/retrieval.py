@@ -27,10 +27,11 @@ from ..checks import Metric
 from ..embedding.copies import copies_of
 from ..embedding.neighbors import NO_LABELS
 from ..embedding.source import Source, as_source, rows_at
+from ..embedding.voting import voted_for
 from ..errors import ParameterError
 from ..results import Array, Retrieval
 from ..store.thumbnails import THUMBNAIL_PX
-from .ranking import Rankings, ranked_by, voted_for
+from .ranking import Rankings, ranked_by
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
 _ROWS = 4096  # of a store whose thumbnails are read at once

@@ -33,6 +33,7 @@ from ..results import (
     Result,
     Retrieval,
     SanityCheck,
+    StoreComparison,
     TrainingStrip,
     UnitPage,
     UnitPatches,
@@ -53,6 +54,7 @@ from .prediction_figures import compose_prediction, draw_prediction
 from .projection_figures import compose_projection, draw_projection
 from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
+from .store_comparison_figures import compose_store_comparison, draw_store_comparison
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure, replace_title
 from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
@@ -79,6 +81,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Projection: (draw_projection, compose_projection),
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
+    StoreComparison: (draw_store_comparison, compose_store_comparison),
     TrainingStrip: (draw_training_strip, compose_training_strip),
     UnitPage: (draw_unit_page, compose_unit_page),
     UnitPatches: (draw_unit_patches, compose_unit_patches),

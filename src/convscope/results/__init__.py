@@ -6,6 +6,7 @@ from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retr
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
 from .predictions import Normalization, Prediction, Ranked, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
+from .store_comparisons import ConfusionChange, StoreComparison
 from .summaries import LayerRow, Summary
 from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
@@ -31,6 +32,7 @@ __all__ = [
     "Comparison",
     "ConceptVector",
     "Concepts",
+    "ConfusionChange",
     "Duplicates",
     "Evaluation",
     "Factoring",
@@ -54,6 +56,7 @@ __all__ = [
     "Result",
     "Retrieval",
     "SanityCheck",
+    "StoreComparison",
     "Summary",
     "TrainingStrip",
     "UnitPage",

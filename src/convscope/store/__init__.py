@@ -2,7 +2,20 @@
 
 from .blocks import Block, Space, Taken
 from .embedding_store import EmbeddingStore
+from .exporting import Exported, export
 from .lance import is_store
 from .schema import Origin, VectorType
+from .stored_rows import StoredRows
 
-__all__ = ["Block", "EmbeddingStore", "Origin", "Space", "Taken", "VectorType", "is_store"]
+__all__ = [
+    "Block",
+    "EmbeddingStore",
+    "Exported",
+    "Origin",
+    "Space",
+    "StoredRows",
+    "Taken",
+    "VectorType",
+    "export",
+    "is_store",
+]

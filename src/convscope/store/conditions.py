@@ -32,6 +32,11 @@ def in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[first : first + _NAMED] for first in range(0, len(names), _NAMED))
 
 
+def both(one: str | None, other: str | None) -> str | None:
+    """A condition that holds where two do; None holds everywhere."""
+    return f"({one}) AND ({other})" if one and other else one or other
+
+
 def in_use(columns: Sequence[str], where: str | None) -> str:
     """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
 

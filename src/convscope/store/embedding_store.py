@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..arguments import checks_arguments
-from ..errors import ParameterError
-from ..results import Array, Provenance
-from ..texts import counted
-from .blocks import Block, Blocks, Space, Taken, row_numbers, rows_named
-from .conditions import in_use
-from .fits import Fits
+from .decisions import Decision, check_decision, check_label, decided, paths_named
 from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
 from .presence import missing_rows, remembered_folders
-from .schema import GONE, Origin, VectorType, check_vector_type, origin_of, schema_of
+from .schema import Origin, VectorType, check_vector_type, schema_of
+from .stored_rows import StoredRows
 from .writing import Columns, columns_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 
-class EmbeddingStore:
+class EmbeddingStore(StoredRows):
     """Vectors, labels, predictions and thumbnails of images: a LanceDB folder, or an object store's address.
 
     ``convscope.embed(model, images, store=place)`` makes a store, `open` opens it again. Every row is one image:
@@ -47,17 +40,9 @@ class EmbeddingStore:
         4
     """
 
-    model = None  # a store knows no network: who asks for images gives it along
-    held = None  # rows are read when they are needed
-
     @checks_arguments
     def __init__(self, table: LanceTable) -> None:
-        self.table = table
-        self.place = table.place
-        self.origin = origin_of(table.schema, table.place)
-        self.n_dims = int(table.schema.field("vector").type.list_size)
-        self.fits = Fits(table.database, table.place)
-        self._blocks = Blocks(table, self.n_dims)
+        super().__init__(table)
         self.changes: Any = None  # `account.StoreChanges`
 
     @classmethod
@@ -110,84 +95,6 @@ class EmbeddingStore:
         store.compact()
         return store
 
-    def __repr__(self) -> str:
-        about = f"{counted(len(self), 'image')}, {self.n_dims} values of {self.origin.describe()}"
-        return f"EmbeddingStore({self.place}: {about})"
-
-    def __len__(self) -> int:
-        """The number of rows, also of images that could not be read and of files that are gone."""
-        return self.table.count()
-
-    @property
-    def made(self) -> Provenance:
-        """``origin`` in the form of a result's provenance."""
-        of = self.origin
-        return Provenance("embed", {"layer": of.layer}, of.model, "cpu", of.versions, 0.0)
-
-    @checks_arguments
-    def check_comparable(self, made: Provenance) -> None:
-        """Raise `StoreError` for vectors of another network, layer or preprocessing."""
-        self.origin.check(Origin(made.model, made.parameters.get("layer", ""), self.origin.precision), self.place)
-
-    @property
-    def n_vectors(self) -> int:
-        """The number of images that take part in answers: they have a vector, and their file is not gone."""
-        return self.count(self.in_use())
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The paths of the images that take part in answers; read anew each time, as are labels and ids."""
-        return self._column("path")
-
-    @property
-    def labels(self) -> tuple[str | None, ...]:
-        return self._column("label")
-
-    @property
-    def ids(self) -> tuple[str | None, ...]:
-        """Hashes of the contents of their files."""
-        return self._column("id")
-
-    @property
-    def rows(self) -> Array:
-        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
-        return self.table.row_ids(self.in_use()).astype("int64")
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self.table.schema
-
-    def _column(self, name: str) -> tuple[Any, ...]:
-        return tuple(value for b in self.batches([name], self.in_use()) for value in b[name].to_pylist())
-
-    def reading(self) -> AbstractContextManager[None]:
-        """A context in which everything is read from one version of the rows, even if others write meanwhile."""
-        return self.table.reading()
-
-    @checks_arguments
-    def blocks(self, space: Space = "feature", where: str | None = None) -> Iterator[Block]:
-        """The images that take part in answers, some thousands at a time, in the order of `names`.
-
-        In "feature" space their vectors, in "pixel" space the values of their thumbnails in [0, 1]. Vectors
-        that take less than a quarter of the free memory stay there for the next time.
-        """
-        return self._blocks.read(space, where)
-
-    @checks_arguments
-    def vectors_of(self, rows: Array, space: Space = "feature") -> Array:
-        """Vectors, or pixels, (n, D) float32 of rows, by the numbers that `blocks` gives."""
-        return self._blocks.of(row_numbers(rows), space)
-
-    @checks_arguments
-    def take(self, rows: Array, *, n_thumbnails: int | None = None) -> Taken:
-        """Names, labels and, of the first rows or of all, thumbnails, by the numbers that `blocks` gives."""
-        return self._blocks.take(row_numbers(rows), n_thumbnails)
-
-    @checks_arguments
-    def find(self, names: Sequence[str]) -> Array | None:
-        """The row numbers (n,) of paths or ids, in order; None where any of them has no row with a vector."""
-        return rows_named(self.table, names)
-
     @checks_arguments
     def remember(
         self, kind: str, about: Mapping[str, Any], data: bytes = b"", columns: Columns | None = None
@@ -201,66 +108,50 @@ class EmbeddingStore:
             self.add_columns(columns_of(self.names, columns, self.schema), only=True)
         self.fits.remember(kind, about, data)
 
-    def recall(self, kind: str) -> tuple[dict[str, Any], bytes] | None:
-        """What `remember` kept, or None."""
-        return self.fits.recall(kind)
-
-    # --- rows as a table -----------------------------------------------------------------------------------------
-
-    @checks_arguments
-    def count(self, where: str | None = None) -> int:
-        """The number of rows for which a condition holds, like "label = 'cat' AND predicted != label"."""
-        return self.table.count(where)
-
-    @checks_arguments
-    def check(self, where: str | None) -> None:
-        """Raise `ParameterError` for a condition that cannot be read."""
-        if where is not None:
-            self.count(where)
-
-    @checks_arguments
-    def in_use(self, where: str | None = None) -> str:
-        """A condition for the rows that take part in answers: they have a vector, and their file is not gone.
-
-        A condition that names the column ``gone`` decides itself about rows whose file is gone.
-        """
-        return in_use(self.schema.names, where)
-
-    def unread(self) -> dict[str, str]:
-        """Path -> why there is no vector, of files that are not gone."""
-        still_there = f" AND {GONE} IS NOT TRUE" if GONE in self.schema.names else ""
-        return self.by_path("error", f"error IS NOT NULL{still_there}")
-
-    @checks_arguments
-    def batches(
-        self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows for which a condition holds, a thousand at a time; ``row_ids`` adds the column _rowid."""
-        return self.table.scan(columns, where, row_ids=row_ids)
-
-    @checks_arguments
-    def to_arrow(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
-        """The rows as an Arrow table: all columns, or those named."""
-        return self.table.to_arrow(columns, where)
-
-    @checks_arguments
-    def to_pandas(self, columns: Sequence[str] | None = None, where: str | None = None) -> pd.DataFrame:
-        """The rows as a pandas data frame, which has to be installed."""
-        if importlib.util.find_spec("pandas") is None:
-            raise ParameterError("to_pandas needs pandas: pip install pandas; to_arrow works without it")
-        return self.to_arrow(columns, where).to_pandas()
-
-    @checks_arguments
-    def by_path(self, column: str, where: str | None = None) -> dict[str, Any]:
-        """The values of a column, such as "label", by path."""
-        rows = self.table.to_arrow(["path", column], where)
-        return dict(zip(rows["path"].to_pylist(), rows[column].to_pylist(), strict=True))
-
     # --- writing ---------------------------------------------------------------------------------------------
 
     def write(self, rows: pa.Table) -> None:
         """Add rows, in place of those of the same paths; columns that they lack become null."""
         self.table.write(rows)
+
+    @checks_arguments
+    def set_labels(self, labels: Mapping[str, str | None]) -> int:
+        """Give rows another label, or none, by their paths, and return their number; files stay where they are.
+
+        A later run of `embed` keeps these labels; only a table, which states labels, changes them.
+
+        Raises:
+            ParameterError: what is no label, or a path that has no row; nothing was changed then.
+        """
+        import pyarrow as pa
+
+        for label in labels.values():
+            check_label(label)
+        found = {path: labels[name] for name, path in paths_named(self.table, list(labels)).items()}
+        if found:
+            self.add_columns(pa.table({"path": list(found), "label": pa.array(list(found.values()), pa.string())}))
+        return len(found)
+
+    @checks_arguments
+    def decide(self, names: Sequence[str], decision: Decision | None, *, label: str | None = None) -> int:
+        """Record what is to become of some images, with the time, and return their number.
+
+        The columns ``decision``, ``decided_label`` and ``decided_at`` (UTC) hold it. Only `convscope.export` acts
+        on it: files and labels stay as they are. A file with new content loses the decision on the old one.
+
+        Args:
+            names: paths of rows.
+            decision: "keep", "relabel" or "drop"; None takes a decision back.
+            label: for "relabel", and only there.
+
+        Raises:
+            ParameterError: a label missing or not wanted, or a path that has no row; nothing was changed then.
+        """
+        check_decision(decision, label)
+        paths = list(dict.fromkeys(paths_named(self.table, names).values()))
+        if paths:
+            self.add_columns(decided(paths, decision, label))
+        return len(paths)
 
     @checks_arguments
     def delete(self, where: str) -> int:

@@ -15,7 +15,7 @@ from ..images import ImageSet, ImageSource, load_images
 from ..models import Model
 from ..models.inputs import Inputs
 from ..results import UnitScan
-from ..store import EmbeddingStore
+from ..store import StoredRows
 from ..store.keys import as_key, digest_of, key_of, path_of, stamp_of
 
 
@@ -97,7 +97,7 @@ def check_scanned(model: Model, scan: UnitScan) -> None:
 
 def _set_of(images: Any) -> ImageSet:
     """The images; those of a store by its rows, with the labels that it has."""
-    if not isinstance(images, EmbeddingStore):
+    if not isinstance(images, StoredRows):
         return load_images(images)
     rows = zip(images.names, images.labels, strict=True)
     return ImageSet([ImageSource(name, Path(path_of(name)), label) for name, label in rows], skip_errors=True)
