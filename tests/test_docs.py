@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -117,6 +118,13 @@ def test_the_reader_of_ones_own_detector_reads_it() -> None:
     assert_close(torch.tensor(found.scores), expected[None])
 
 
+@functools.cache
+def help_of(command: str) -> str:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0, command
+    return shown.output
+
+
 @pages
 def test_an_example_for_the_terminal_has_options_that_exist(page: Path) -> None:
     for code in blocks(page, "sh", ""):
@@ -124,7 +132,6 @@ def test_an_example_for_the_terminal_has_options_that_exist(page: Path) -> None:
             words = shlex.split(line, comments=True)
             if words[:1] != ["convscope"]:
                 continue
-            shown = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-            assert shown.exit_code == 0, words
+            shown = help_of(words[1])
             for option in (word for word in words[2:] if word.startswith("--")):
-                assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), f"{words[1]} has no {option}"
+                assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"{words[1]} has no {option}"

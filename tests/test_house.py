@@ -16,6 +16,8 @@ import pytest
 
 import convscope
 
+pytestmark = pytest.mark.same_everywhere
+
 LINES, BODY = 300, 50  # of a file, and of a function without its docstring
 
 

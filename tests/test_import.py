@@ -9,6 +9,8 @@ import pytest
 
 import convscope
 
+pytestmark = pytest.mark.same_everywhere
+
 HEAVY = ("torch", "torchvision", "timm", "matplotlib", "numpy", "PIL", "sklearn", "skimage", "typer", "rich")
 
 

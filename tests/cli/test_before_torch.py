@@ -26,6 +26,8 @@ import json, sys
 from typer.testing import CliRunner
 from convscope.cli.app import app
 
+pytestmark = pytest.mark.same_everywhere
+
 for typed in json.load(sys.stdin):
     done = CliRunner().invoke(app, typed, env={"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"})
     print(json.dumps([done.exit_code, done.output, [m for m in ("torch", "timm", "lancedb") if m in sys.modules]]))

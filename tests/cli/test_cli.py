@@ -90,6 +90,7 @@ def photos(tmp_path: Path, cat: np.ndarray, coffee: np.ndarray) -> Path:
     return folder
 
 
+@pytest.mark.same_everywhere
 def test_every_registered_method_is_a_command_and_help_lists_them_under_headings() -> None:
     shown = words(invoke("--help").stdout)
     headings = [
@@ -110,6 +111,7 @@ def test_every_registered_method_is_a_command_and_help_lists_them_under_headings
 
 
 @pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
+@pytest.mark.same_everywhere
 def test_every_option_has_the_help_of_its_docstring(name: str) -> None:
     command = command_name(name)
     done = invoke(command, "--help")
@@ -131,6 +133,7 @@ OF_PYTHON = re.compile(
 
 
 @pytest.mark.parametrize("name", typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+@pytest.mark.same_everywhere
 def test_the_help_of_an_option_is_a_sentence_for_a_terminal(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     for parameter in command.params:
@@ -471,6 +474,7 @@ def test_layers_as_json() -> None:
         (["neighbors", "{photo}", "0"], 1, "no row is left to be a neighbor"),
     ],
 )
+@pytest.mark.same_everywhere
 def test_errors_are_one_message_and_an_exit_code(
     arguments: list[str], code: int, message: str, photos: Path, here: Path
 ) -> None:
@@ -484,6 +488,7 @@ def test_errors_are_one_message_and_an_exit_code(
     ("arguments", "code", "message"),
     [(["predict", "no/such.jpg"], 1, "no/such.jpg: no such file or folder"), (["nonsense"], 2, "nonsense")],
 )
+@pytest.mark.same_everywhere
 def test_a_process_that_fails_leaves_no_traceback(
     arguments: list[str], code: int, message: str, tmp_path: Path
 ) -> None:
@@ -601,6 +606,7 @@ def test_every_command_that_takes_a_store_and_a_network_is_checked() -> None:
 
 
 @pytest.mark.parametrize("command", [name for name, given in WITH_A_NETWORK.items() if given])
+@pytest.mark.same_everywhere
 def test_a_store_of_another_network_is_refused(command: str, photos: Path, here: Path) -> None:
     invoke("embed", photos / "cat", "--store", "s.lance")
     assert invoke("project", "s.lance", "-o", "map").exit_code == 0
@@ -615,6 +621,7 @@ def test_a_store_of_another_network_is_refused(command: str, photos: Path, here:
     assert EmbeddingStore.open("s.lance").to_arrow().equals(before)
 
 
+@pytest.mark.same_everywhere
 def test_saved_vectors_of_another_network_are_refused(photos: Path, here: Path) -> None:
     invoke("embed", photos / "cat", "-o", "vectors")
     Image.open(photos / "cup" / "one.jpg").save("new.jpg")
@@ -634,6 +641,7 @@ def test_vectors_that_were_brought_along_place_no_image(photos: Path, here: Path
         assert "holds vectors that were brought along" in words(done.stderr)
 
 
+@pytest.mark.same_everywhere
 def test_what_a_store_refuses(photos: Path, here: Path) -> None:
     invoke("embed", photos / "cat", "--store", "s.lance")
     cat = photos / "cat" / "one.jpg"

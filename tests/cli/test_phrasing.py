@@ -7,6 +7,8 @@ import pytest
 from convscope.cli.phrasing import flags_of, for_terminal, help_text, unwrapped
 from convscope.cli.stores import cluster, duplicates
 
+pytestmark = pytest.mark.same_everywhere
+
 FLAGS = {
     "n_clusters": "--n-clusters",
     "method": "--method",

@@ -16,6 +16,8 @@ from convscope.errors import ConvscopeError, ModelError, ParameterError
 from convscope.models import load_model
 from convscope.user_code import Place
 
+pytestmark = pytest.mark.same_everywhere
+
 FILE = """
 [model]
 source = "nets.shapes:build"

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from convscope.cli.app import app
 from convscope.cli.console import reporting
 
+pytestmark = pytest.mark.same_everywhere
+
 SMALL = ["--model", "torchvision:shufflenet_v2_x0_5", "--random-weights", "--device", "cpu"]
 ODD = "\x1b[2J\udcff\r\n[red]:cat:\u202egpj.jpg"
 SHOWN = r"\x1b[2J\udcff\r\n[red]:cat:\u202egpj.jpg"

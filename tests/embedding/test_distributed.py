@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import os
-import signal
+import logging
 import threading
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ with_ray = [
     pytest.mark.slow,
     pytest.mark.skipif(not HAS_RAY, reason="convscope[ray] is not installed"),
     pytest.mark.filterwarnings("ignore"),  # of Ray's own
+    pytest.mark.usefixtures("cluster"),
 ]
 
 
@@ -58,6 +61,18 @@ def assert_same_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]
     assert found == expected
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray, started once for all tests: that a call starts and stops its own is tested with `attribute_dataset`."""
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in the tests
+        ray.init(num_cpus=2, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
 def in_ray(test: Any) -> Any:
     for mark in with_ray:
         test = mark(test)
@@ -83,16 +98,21 @@ def test_a_worker_that_is_killed_costs_no_rows(
 ) -> None:
     import psutil
 
+    def cmdline(process: psutil.Process) -> list[str]:
+        with contextlib.suppress(psutil.Error):
+            return process.cmdline()
+        return []
+
     monkeypatch.setattr(ray_filling, "_BLOCK", 5)
     killed: list[int] = []
 
     def kill_one() -> None:
         while not killed:
-            for process in psutil.process_iter(["pid", "cmdline"]):
-                if "MapWorker" in " ".join(process.info["cmdline"] or ()):
+            for process in psutil.Process().children(recursive=True):  # not those of other tests
+                if "MapWorker" in " ".join(cmdline(process)):
                     time.sleep(1)
-                    os.kill(process.info["pid"], signal.SIGKILL)
-                    killed.append(process.info["pid"])
+                    process.kill()
+                    killed.append(process.pid)
                     return
             time.sleep(0.05)
 

@@ -73,26 +73,14 @@ def assert_same(module: nn.Module, size: tuple[int, int], seed: int, at_once: in
     torch.testing.assert_close(found.double(), exact, atol=2e-5 * span + of_whole, rtol=0)
 
 
-any_network = given(
+@pytest.mark.slow
+@given(
     names=st.lists(st.sampled_from(sorted(LAYERS)), max_size=9),
     head=st.sampled_from(sorted(HEADS)),
     size=st.tuples(st.integers(6, 24), st.integers(6, 24)),
     seed=st.integers(0, 10**6),
     at_once=st.integers(1, 9),
 )
-
-
-@pytest.mark.slow
-@any_network
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=10)
-def test_a_few_random_networks(
-    names: list[str], head: str, size: tuple[int, int], seed: int, at_once: int
-) -> None:
-    assert_same(network(names, head, size, seed), size, seed, at_once)
-
-
-@pytest.mark.slow
-@any_network
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_random_networks(names: list[str], head: str, size: tuple[int, int], seed: int, at_once: int) -> None:
     assert_same(network(names, head, size, seed), size, seed, at_once)

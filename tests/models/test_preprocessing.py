@@ -13,9 +13,10 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torch.testing import assert_close
 from torchvision import models as torchvision_models
+from torchvision.transforms.functional import gaussian_blur as blurred_at_once
 
 from convscope import ImageError, Model, ParameterError, Preprocessing
-from convscope.models.preprocessing import from_timm, from_torchvision
+from convscope.models.preprocessing import from_timm, from_torchvision, gaussian_blur
 
 # Wide, tall, smaller than any crop, a single pixel, one row, and sides whose ratio has to be rounded.
 SIZES = [(300, 451), (451, 300), (40, 31), (1, 1), (1, 7), (333, 334)]
@@ -167,3 +168,13 @@ def test_impossible_options_are_errors(options: dict[str, object]) -> None:
     good = {"input_size": (4, 4), "mean": (0.5,) * 3, "std": (0.5,) * 3, "resize_px": (4, 4)}
     with pytest.raises(ParameterError):
         Preprocessing(**{**good, **options})
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 60), (2, 3, 30, 9), (1, 1, 1)])
+@pytest.mark.parametrize("sigma", [0.5, 4.0])
+def test_a_blur_along_one_side_after_the_other_is_that_of_torchvision(
+    shape: tuple[int, ...], sigma: float
+) -> None:
+    x = torch.randn(shape)
+    side = 2 * min(round(3 * sigma + 0.1), min(shape[-2:]) - 1) + 1  # of its kernel
+    assert_close(gaussian_blur(x, sigma), blurred_at_once(x, [side, side], [sigma, sigma]), rtol=0, atol=1e-5)

@@ -162,8 +162,7 @@ def _to_unit_range(pixels: Pixels) -> Pixels:
 def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Blur (..., C, H, W) by a Gaussian of ``sigma`` pixels, mirrored at the border."""
     reach = min(math.ceil(3 * sigma), min(x.shape[-2:]) - 1)  # mirroring needs a larger image
-    blurred: torch.Tensor = geometry.gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
-    return blurred
+    return _blurred_along(_blurred_along(x, -1, sigma, reach), -2, sigma, reach)
 
 
 def blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -171,15 +170,18 @@ def blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
     if image.ndim == 3:
         return gaussian_blur(image, sigma)
     for axis in range(1, image.ndim):
-        length = image.shape[axis]
-        reach = min(math.ceil(3 * sigma), length - 1)
-        steps = torch.arange(-reach, reach + 1, device=image.device, dtype=torch.float32)
-        weights = torch.exp(-0.5 * (steps / sigma) ** 2)
-        weights = (weights / weights.sum()).to(image)
-        rows = image.movedim(axis, -1)
-        padded = functional.pad(rows.reshape(-1, 1, length), (reach, reach), mode="reflect")
-        image = functional.conv1d(padded, weights[None, None]).reshape(rows.shape).movedim(-1, axis)
+        image = _blurred_along(image, axis, sigma, min(math.ceil(3 * sigma), image.shape[axis] - 1))
     return image
+
+
+def _blurred_along(x: torch.Tensor, axis: int, sigma: float, reach: int) -> torch.Tensor:
+    """Blur along one side: a Gaussian is a product, so that one side after another takes far fewer steps."""
+    steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (steps / sigma) ** 2)
+    weights = (weights / weights.sum()).to(x)
+    rows = x.movedim(axis, -1)
+    padded = functional.pad(rows.reshape(-1, 1, rows.shape[-1]), (reach, reach), mode="reflect")
+    return functional.conv1d(padded, weights[None, None]).reshape(rows.shape).movedim(-1, axis).contiguous()
 
 
 def covering(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
