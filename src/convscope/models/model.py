@@ -213,6 +213,11 @@ class Model:
         """The same model with another ``output``: where in what the network returns its class scores are."""
         return self._with(self.network, self._call, chooser(output))
 
+    @checks_arguments
+    def of_network(self, network: nn.Module) -> Model:
+        """The same model of another network that is called alike, such as a changed copy of its own."""
+        return self._with(network, self._call, self._choose)
+
     def _of(self, several: SeveralInputs, names: tuple[str, ...]) -> Model:
         """The same model as a function of these inputs, the others held."""
         model = self._with(self.network, several.calling(names), self._choose)
