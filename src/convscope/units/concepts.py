@@ -65,7 +65,7 @@ def concepts(
             preprocessed.
         layer: whose activations; by default the last with places before pooling. Everything has to pass through
             it.
-        label: of labeled images, such as a folder of folders, only those with this label.
+        label: take only the images with this label, such as the name of their folder.
         target: whose score counts: class index, label, a list with one for each image, a callable from the output
             (N, K) to scores (N,), or None for the class of ``label``, if it names one, and else for that predicted
             for each image.
