@@ -25,6 +25,7 @@ from convscope import (
 )
 from convscope import scan as scan_units
 from convscope.embedding.distributed import ray_running
+from convscope.units.channel_statistics import histograms
 
 DEAD, DETECTOR, COPY, NEGATIVE = 0, 1, 2, 3
 PATCH = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]])
@@ -101,7 +102,7 @@ def test_orders_quantiles_and_histograms_are_those_of_the_peaks(
     peaks = np.asarray(found.peaks[layer])
     np.testing.assert_array_equal(found.quantiles[layer], np.quantile(peaks, found.levels, axis=0).T)
     for channel, values in enumerate(peaks.T):
-        counts, edges = np.histogram(values, bins=found.histograms[layer].shape[1])
+        counts, edges = np.histogram(values.astype(np.float64), bins=found.histograms[layer].shape[1])
         np.testing.assert_array_equal(found.histograms[layer][channel], counts)
         np.testing.assert_array_equal(found.edges[layer][channel], edges)
         ordered = np.sort(values)
@@ -118,6 +119,15 @@ def test_orders_quantiles_and_histograms_are_those_of_the_peaks(
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "4"])
+def test_the_histogram_of_nearly_constant_and_of_huge_peaks_has_bins() -> None:
+    """With whole numbers as edges, where every value is on an edge, and where float32 has no room for 32 edges."""
+    rows = np.stack([np.arange(65) % 33, 1e6 + np.arange(65) % 2, np.full(65, 1e30), np.zeros(65)])
+    counts, edges = histograms(rows.astype(np.float32))
+    assert (np.diff(edges) > 0).all()
+    np.testing.assert_array_equal(counts[0], [2] * 31 + [3])
+    np.testing.assert_array_equal(counts[1:, [0, 16, 31]], [[33, 0, 32], [0, 65, 0], [0, 65, 0]])
+
+
 def test_auroc_is_that_of_scikit_learn_also_with_ties(found: UnitScan, layer: str) -> None:
     known = np.array([label is not None for label in LABELS])
     labels = np.array([str(label) for label in LABELS])[known]
