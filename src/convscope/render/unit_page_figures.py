@@ -28,7 +28,7 @@ from .style import (
     show,
     text,
 )
-from .unit_cause_figures import draw_feeds, draw_necessity
+from .unit_cause_figures import effect_bars, feed_bars
 from .unit_figures import draw_sheet, patch_field, patch_tiles
 
 TILES, ROW, BARS = 8, 4, 6  # images of the sheets, in a row of them, and bars
@@ -131,16 +131,16 @@ def _draw_made_from(ax: Axes, result: UnitPage) -> None:
     elif result.feeds is None:
         _say(ax, "Channels that feed it", _reason(result, "feeds"))
     else:
-        draw_feeds(ax, result.feeds)
+        feed_bars(ax, result.feeds, result.channel)
         heading(ax, "Channels that feed it", f"of {result.feeds.source}: weight × mean activation")
 
 
 def _draw_lost(ax: Axes, result: UnitPage) -> None:
     if result.necessity is None:
-        _say(ax, "What is lost without it", _reason(result, "necessity"))
+        _say(ax, "What scores lose without it", _reason(result, "necessity"))
         return
-    draw_necessity(ax, result.necessity)
-    heading(ax, "What is lost without it", f"score of a class; {result.necessity.kept(result.channel)}")
+    effect_bars(ax, result.necessity, result.channel, BARS)
+    heading(ax, "What scores lose without it", result.necessity.kept(result.channel))
 
 
 def _reason(result: UnitPage, what: str) -> str:
