@@ -111,3 +111,4 @@ from .units import necessity as necessity
 from .units import scan as scan
 from .units import unit as unit
 from .units import unit_patches as unit_patches
+from .units import with_dictionary as with_dictionary

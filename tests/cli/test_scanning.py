@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from convscope import UnitScan
+from convscope import Concepts, ConceptVector, UnitScan
 from convscope.cli.app import app
 
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
@@ -71,6 +71,23 @@ def test_a_scan_says_what_it_found_and_keeps_it(place: Path) -> None:
     words = " ".join(again.stdout.split())
     assert "4 images: units" in words
     assert "broken.png" in " ".join(again.stderr.split())
+
+
+def test_concepts_of_a_label_and_the_vector_of_a_concept_have_commands(place: Path) -> None:
+    done = invoke("concepts", "photos", "--label", "bright", "--layer", "1", "--target", "1", "--n-concepts", "2",
+                  "--crop-px", "4", "--n-designs", "4", "--output", "found", "--json", *OPTIONS)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert {Path(name).parent.name for name in json.loads(done.stdout)["names"]} == {"bright"}
+    assert Concepts.load("found").basis.shape == (2, 3)
+    done = invoke("concept-vector", "photos/bright", "photos/dark", "--layer", "1", "--n-random", "5",
+                  "--images", "photos/bright", "--target", "0", "--output", "vector", *OPTIONS)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    vector = ConceptVector.load("vector")
+    assert vector.accuracy == 1
+    assert {Path(name).parent.name for name in vector.names} == {"bright"}
+    assert "no image has it; there are bright, dark" in invoke(
+        "concepts", "photos", "--label", "Bright", "--layer", "1", *OPTIONS
+    ).stderr.replace("\n", " ")
 
 
 def test_mistakes_are_answered_without_a_traceback(place: Path) -> None:

@@ -231,6 +231,7 @@ class Bench:
             "path": lambda: self.new(".gif"),
             "name": lambda: "image",
             "network": tiny_network,
+            "dictionary": lambda: torch.rand(6, 3),
             "terms": tuple,
             "progress": lambda: 0.5,
         }

@@ -406,7 +406,8 @@ def unit_page(n: int = 5, *, is_bare: bool = False) -> UnitPage:
         silent_places=float(is_bare),
         relevant=None if is_bare else patches,
         visualization=None if is_bare else visualization(),
-        filters=None if is_bare else filters(4, count=1),
+        necessity=None if is_bare else dataclasses.replace(necessity(1), channels=np.array([0])),
+        feeds=None if is_bare else feeds(1),
         left_out=("relevance: $no_ rule",) if is_bare else (),
         provenance=scanned.provenance,
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.render import results
 from tests.report.made import Page
 from torch import nn
 
 from convscope import Model, OutputError, UnitPage, scan, unit
 from convscope.report import report
-from convscope.report.unit_views import write_unit_pages
+from convscope.report.unit_views import unit_views, write_unit_pages
 from convscope.results import unit_anchor
 
 EVIL = '<b>cat</b> & "dog"\''
@@ -66,17 +68,25 @@ def test_a_page_of_units_alone_has_their_anchors_and_links_and_nothing_from_outs
         write_unit_pages(pages, tmp_path / "other.html")
 
 
-def test_the_figures_that_are_not_given_are_not_shown_and_those_given_are(pages: list[UnitPage]) -> None:
-    from dataclasses import replace
-
-    from convscope.report.unit_views import unit_views
-
-    (view,) = unit_views([pages[1]])
-    assert view["picture"] is None
-    assert view["parts"] == []
-    (view,) = unit_views([replace(pages[1], necessity=pages[0].filters)])
-    assert [part["title"] for part in view["parts"]] == ["What the network loses without it"]
-    assert view["parts"][0]["uri"].startswith("data:image/png")
+def test_what_needs_a_unit_and_what_feeds_it_are_bars_and_sources_with_a_page_are_links(
+    pages: list[UnitPage],
+) -> None:
+    lost = pages[1].necessity
+    assert lost is not None
+    fed = replace(results.feeds(1, 3), channels=np.array([1]), sources=("x", "0"), means=np.array([0, 2.0, 1]))
+    fed = replace(fed, weights=np.array([[1.0, -1, 0.5]]))
+    before, page, _ = unit_views([pages[0], replace(pages[1], feeds=fed), pages[2]])
+    charts = {chart["title"]: chart for chart in page["charts"]}
+    falls = charts["What the network loses without it"]
+    assert [row["name"] for row in falls["rows"]] == [one.label for one in lost.top(1, 8)]
+    assert lost.kept(1) in falls["note"]
+    rows = charts["Channels that feed it"]["rows"]
+    assert [(row["name"], row["width"], row["is_negative"]) for row in rows] == [
+        ("channel 1", "100.0", True),
+        ("channel 2", "25.0", False),
+    ]
+    assert [row["link"] for row in rows] == ["unit-0-1", None]
+    assert "Channels that feed it" not in {chart["title"] for chart in before["charts"]}
 
 
 @pytest.mark.slow

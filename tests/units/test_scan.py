@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from convscope import (
     feature_maps,
 )
 from convscope import scan as scan_units
+from convscope.embedding.distributed import ray_running
+from convscope.units.channel_statistics import histograms
 
 DEAD, DETECTOR, COPY, NEGATIVE = 0, 1, 2, 3
 PATCH = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]])
@@ -99,7 +102,7 @@ def test_orders_quantiles_and_histograms_are_those_of_the_peaks(
     peaks = np.asarray(found.peaks[layer])
     np.testing.assert_array_equal(found.quantiles[layer], np.quantile(peaks, found.levels, axis=0).T)
     for channel, values in enumerate(peaks.T):
-        counts, edges = np.histogram(values, bins=found.histograms[layer].shape[1])
+        counts, edges = np.histogram(values.astype(np.float64), bins=found.histograms[layer].shape[1])
         np.testing.assert_array_equal(found.histograms[layer][channel], counts)
         np.testing.assert_array_equal(found.edges[layer][channel], edges)
         ordered = np.sort(values)
@@ -113,6 +116,15 @@ def test_orders_quantiles_and_histograms_are_those_of_the_peaks(
             images = chosen[layer][channel]
             there = maps[layer][images, channel, places[layer][channel]]
             np.testing.assert_allclose(there, values[images], rtol=1e-5, atol=1e-6)
+
+
+def test_the_histogram_of_nearly_constant_and_of_huge_peaks_has_bins() -> None:
+    """With whole numbers as edges, where every value is on an edge, and where float32 has no room for 32 edges."""
+    rows = np.stack([np.arange(65) % 33, 1e6 + np.arange(65) % 2, np.full(65, 1e30), np.zeros(65)])
+    counts, edges = histograms(rows.astype(np.float32))
+    assert (np.diff(edges) > 0).all()
+    np.testing.assert_array_equal(counts[0], [2] * 31 + [3])
+    np.testing.assert_array_equal(counts[1:, [0, 16, 31]], [[33, 0, 32], [0, 65, 0], [0, 65, 0]])
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "4"])
@@ -158,6 +170,7 @@ def test_planted_dead_and_duplicate_channels_are_found(found: UnitScan) -> None:
     assert pairs.keys() == {(DETECTOR, COPY), (DETECTOR, NEGATIVE), (COPY, NEGATIVE)}
     assert pairs[DETECTOR, NEGATIVE].r == pytest.approx(-1, abs=1e-5)
     assert pairs[DETECTOR, NEGATIVE].scale == pytest.approx(-1, rel=1e-4)
+    assert np.nanmax(np.abs(after.correlations("0"))) == 1
     assert "3 / n" in after.provenance.notes[-1]
 
 
@@ -390,3 +403,38 @@ def test_a_store_gives_its_images_and_labels(tmp_path: Path) -> None:
     assert set(found.names) == set(store.names)
     assert found.labels == ("cat", "dog")
     assert found.image_labels == store.labels
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="convscope[ray] is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_ray_finds_the_same(tmp_path: Path) -> None:
+    """The first turn has no image that can be read: the next one, too, is read here, and the last two by Ray."""
+    photos = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for i in range(230):
+        place = photos / "ab"[i % 2] / f"{i:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (i // 2 < 64 and i % 2 == 0) or i == 229:
+            place.write_bytes(b"\x89PNG")
+        else:
+            Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(place)
+    model = Model(planted(), input_size=(8, 8), mean=[0.5], std=[0.2])
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in Ray's workers
+    try:
+        expected = scan_units(model, photos, layers=["1", "4"])
+        with ray_running(None):  # for both
+            found = scan_units(model, photos, layers=["1", "4"], runner="ray", output=tmp_path / "scan")
+            with pytest.raises(ImageError, match=r"^\S+/229.png"):  # as it is raised here
+                scan_units(model, sorted(photos.glob("b/*.png")), layers="1", runner="ray")
+    finally:
+        torch.set_num_threads(n_threads)
+    assert len(found) == 165
+    assert found.provenance.skipped == expected.provenance.skipped
+    for name, tables in vars(expected).items():
+        if isinstance(tables, dict):
+            for layer, values in tables.items():
+                np.testing.assert_array_equal(getattr(found, name)[layer], values, err_msg=f"{name} {layer}")
+    with pytest.raises(ParameterError, match="belongs to runner"):
+        scan_units(model, photos, layers="1", address="here")

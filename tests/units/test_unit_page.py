@@ -16,10 +16,22 @@ from tests.units.test_unit_patches import PATCH, SIGNS, SIZE, photos
 from torch import nn
 from typer.testing import CliRunner
 
-from convscope import Model, ParameterError, UnitPage, UnitScan, channel_relevance, feature_maps, scan, unit
+from convscope import (
+    Model,
+    ParameterError,
+    UnitPage,
+    UnitScan,
+    channel_relevance,
+    feature_maps,
+    necessity,
+    scan,
+    unit,
+)
 from convscope.cli.app import app
+from convscope.units import page_parts
 
 DETECTOR, COPY = 0, 2
+FIRST = "convolution reads the network's input, not another layer"
 
 
 def detecting() -> Model:
@@ -61,7 +73,7 @@ def test_the_page_of_a_detector_shows_the_patch_its_label_and_its_copy(page: Uni
     assert page.nearest[0].b == COPY
     assert page.nearest[0].r == pytest.approx(1, abs=1e-4)  # from float32 covariances
     assert page.nearest[0].scale == pytest.approx(3, rel=1e-4)
-    assert page.left_out == ()
+    assert page.left_out == (f"feeds: layer '1': its {FIRST}",)
     assert page.visualization is not None
     assert "channel" in page.visualization.target
 
@@ -94,6 +106,35 @@ def test_relevant_images_are_those_of_channel_relevance(
         unit(detecting(), "0", COPY, scan=found, images=pictures, relevance=relevance)
 
 
+def test_what_needs_the_channel_and_what_feeds_it_are_of_few_images_of_the_scan(
+    page: UnitPage, found: UnitScan, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = necessity(detecting(), pictures, layer="1", channels=[DETECTOR], labels=list(found.image_labels))
+    assert page.necessity is not None
+    np.testing.assert_array_equal(page.necessity.effects, expected.effects)
+    np.testing.assert_array_equal(page.necessity.right_without, expected.right_without)
+    assert page.necessity.by == "labels"
+    monkeypatch.setattr(page_parts, "TRIED", 4)
+    options = {"scan": found, "images": pictures, "relevance": False, "picture": False, "k": 1}
+    ended = unit(detecting(), "4", 1, scan=scan(detecting(), pictures, layers=["3", "4"]), images=pictures, k=1,
+                 relevance=False, picture=False)  # fmt: skip
+    assert ended.feeds is not None
+    np.testing.assert_allclose(ended.feeds.means, found.means["3"], rtol=1e-6)
+    assert {one.channel for one in ended.feeds.top(1)} == {DETECTOR, COPY}
+    assert ended.feeds.provenance.notes == ("means of 30 images, from the scan",)
+    some = unit(detecting(), "3", COPY, **options)
+    few = [pictures[i] for i in (0, 10, 19, 29)]
+    assert some.necessity is not None
+    assert some.necessity.names == tuple(found.names[i] for i in (0, 10, 19, 29))
+    np.testing.assert_array_equal(
+        some.necessity.means, necessity(detecting(), few, layer="3", channels=[COPY]).means
+    )
+    given = unit(detecting(), "1", COPY, necessity=necessity(detecting(), few, layer="1"), feeds=False, **options)
+    assert given.necessity is not None
+    assert given.necessity.channels.tolist() == [COPY]
+    assert given.left_out == ()
+
+
 def test_the_first_convolution_has_its_weights_and_a_vector_layer_no_places(
     found: UnitScan, pictures: list[np.ndarray]
 ) -> None:
@@ -113,7 +154,10 @@ def test_what_does_not_fit_is_left_out_with_the_reason() -> None:
     x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     page = unit(net, "1", 0, scan=scan(net, x, layers="1"), images=x, picture=False)
     assert page.relevant is None
-    assert page.left_out == ("relevance: channel 0 adds to the score in none of the images",)
+    none = "relevance: channel 0 adds to the score in none of the images"
+    assert page.left_out == (f"feeds: layer '1': its {FIRST}", none)
+    assert page.necessity is not None
+    assert page.necessity.by == "predictions", "a tensor has no labels"
 
 
 def test_a_page_is_saved_with_all_that_is_in_it(page: UnitPage, tmp_path: Path) -> None:
@@ -150,9 +194,10 @@ def test_the_terminal_prints_a_scan_and_writes_pages(tmp_path: Path) -> None:
     before, layer = said["layers"]
     assert [(pair["a"], pair["b"]) for pair in before["duplicates"]] == [(DETECTOR, COPY)]
     assert {one["label"]: one["auroc"] for one in layer["selective"]}["with"] == 1
-    made = run("units", "scan", "--layer", "1", "--channel", "0", "--channel", "2", "--quick", *network)
+    made = run("units", "scan", "--channel", "1:0", "--channel", "1:2", "--quick", *network)
     assert made.returncode == 0, made.stderr
     assert "UnitPage(1, channel 0" in made.stdout
+    assert "left out" not in made.stdout
     assert 'href="#unit-1-2"' in (tmp_path / "out" / "units.html").read_text(encoding="utf-8")
     made = run("report", "--units", "scan", "--layer", "1", "--channel", "0", "--method", "saliency", *network)
     assert made.returncode == 0, made.stderr
@@ -163,6 +208,7 @@ def test_the_terminal_prints_a_scan_and_writes_pages(tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (["units", "scan", "--channel", "0"], "--channel is of a --layer"),
+        (["units", "scan", "--channel", "1:x"], "expected a channel, 12 or blocks.2:12"),
         (["units", "scan", "--layer", "1", "--channel", "9"], "layer 1 has 4 channels"),
         (["units", "scan", "--layer", "x"], "was not scanned"),
         (["units", "."], "not a saved result"),

@@ -35,8 +35,10 @@ from .phrasing import for_terminal, help_text, in_commands
 
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.
-LOOKS = ("filters", "feature_maps", "visualize", "accentuate", "invert", "deep_dream")
-_ONLY_IN_PYTHON = ("model", "progress", "watch", "recipe")
+LOOKS = (
+    "filters", "feature_maps", "visualize", "accentuate", "invert", "deep_dream", "concepts", "concept_vector"
+)  # fmt: skip
+_ONLY_IN_PYTHON = ("model", "progress", "watch", "recipe", "dictionary", "encoder")
 FILM_FRAMES = 24  # of a film whose --n-frames is not said
 
 
@@ -50,22 +52,21 @@ def build(function: str) -> Callable[..., None]:
     about = declared.function(function)
     command, help_of = command_name(function), argument_help(about.doc)
     takes = {name: p for name, p in about.parameters.items() if name not in _ONLY_IN_PYTHON}
-    argument = next((name for name in ("images", "image", "target") if name in takes), None)  # what it looks at
+    looked_at = [names for names in _LOOKED_AT if takes.keys() >= set(names)]
+    arguments = looked_at[0] if looked_at else ()
     options = [
         _option(
             p,
             help_text(name, help_of.get(name, "")),
-            several=(argument == "images" or name == "layers") and _is_list(p.annotation),
+            several=("images" in arguments or name == "layers") and _is_list(p.annotation),
         )
         for name, p in takes.items()
-        if name != argument
+        if name not in arguments
     ]
     counted = re.search(r"\((\w+) done", help_of.get("progress", ""))
 
     def run(model: Network, output: Any, as_json: bool, **given: Any) -> None:
-        asked: dict[str, Any] = {"images": chosen_images(given["images"])} if "images" in given else {}
-        if "image" in given:
-            asked["image"] = chosen_images([given["image"]])
+        asked: dict[str, Any] = {name: _seen(given[name]) for name in arguments if name != "target"}
         place = free_output(output, command)
         if film := given.pop("film", None):
             free_film(film)
@@ -88,13 +89,26 @@ def build(function: str) -> Callable[..., None]:
 
     films = [parameter("film", Film, None)] if "n_frames" in takes else []
     shared = [parameter("output", Output, None), parameter("as_json", AsJson, False)]
-    argued = [_ARGUMENTS[name] for name in takes if name == argument]
-    set_parameters(run, [*argued, *options, *films, *shared])
+    set_parameters(run, [*(_ARGUMENTS[name] for name in arguments), *options, *films, *shared])
     run.__doc__ = description(about.doc, {p.name: "--" + command_name(p.name) for p in options})
     return reporting(with_network(run))
 
 
+def _seen(paths: Path | list[Path]) -> Any:
+    """The images that a command is given."""
+    return chosen_images(paths if isinstance(paths, list) else [paths])
+
+
+_LOOKED_AT = (("positives", "negatives"), ("images",), ("image",), ("target",))  # the first that a function takes
 _ARGUMENTS: dict[str, inspect.Parameter] = {
+    **{
+        name: parameter(
+            name,
+            Annotated[Path, typer.Argument(help=f"A folder or a file of images {what}.", show_default=False)],
+            inspect.Parameter.empty,
+        )
+        for name, what in (("positives", "with the concept"), ("negatives", "without it, else alike"))
+    },
     "images": parameter("images", Images, inspect.Parameter.empty),
     "image": parameter(
         "image",
@@ -123,9 +137,13 @@ def description(doc: str, flags: Mapping[str, str]) -> str:
 
 def example(function: str) -> str:
     """A line to copy, at the end of the help."""
-    sample = {"filters": "", "visualize": " espresso", "accentuate": " photo.jpg --target tiger"}.get(
-        function, " photo.jpg"
-    )
+    sample = {
+        "filters": "",
+        "visualize": " espresso",
+        "accentuate": " photo.jpg --target tiger",
+        "concepts": " photos/ --label cat --layer bn2",
+        "concept_vector": " striped/ plain/ --layer blocks.4 --images zebras/ --target zebra",
+    }.get(function, " photo.jpg")
     command = command_name(function)
     return f"Example: convscope {command}{sample} --output out/{command}"
 
@@ -175,6 +193,7 @@ def _conditions(text: str) -> dict[str, list[int]]:
 # One meaning for one name, everywhere in the library: what the text of an option becomes.
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "target": chosen_target,
+    "images": lambda text: chosen_images([Path(text)]),
     "window": _pair,
     "windows": _window,
     "stride": _pair,

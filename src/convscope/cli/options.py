@@ -19,7 +19,8 @@ from .console import Quiet, err
 from .phrasing import HELP
 
 RunBy: TypeAlias = Annotated[
-    Runner, typer.Option("--runner", help="local, or ray: the workers of a Ray cluster, which can open the store.")
+    Runner,
+    typer.Option("--runner", help="local, or ray: the workers of a Ray cluster, which can open the files."),
 ]
 Address: TypeAlias = Annotated[
     str | None, typer.Option(help="Address of the Ray cluster; by default Ray runs on this machine.")

@@ -28,6 +28,7 @@ HELP = {
     "superpixel": f"About how large a superpixel is: {_SIDES}; by default 32, or a quarter of the input's side "
     "where that is less.",
     "size_px": f"Side of the picture: {_SIDES}; by default that of the network's input.",
+    "n_concepts": "How many concepts.",
     "preset": "What kind of picture: natural, maco, crisp or plain (the formula alone, from the zero image).",
     "judge": "Another network, by its name, that is asked what it takes the picture for.",
     "start": "What the ascent starts from: zero, noise, or an image file.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from ..outputs import check_output
 from .chosen_network import Network, with_network
 from .console import err, escape, notes, out, print_json, progress_bar, reporting, show_text, staged_progress
-from .options import AsJson, Images, checked, chosen_images
+from .options import Address, AsJson, Images, RunBy, checked, chosen_images
 
 commands = typer.Typer()
 _PAIRS = 20  # duplicates in JSON, of each layer
@@ -22,10 +23,16 @@ ImagesOrUnits: TypeAlias = Annotated[
     typer.Argument(help="Image files or folders; by default the highest image of each unit.", show_default=False),
 ]
 Channels: TypeAlias = Annotated[
-    list[int] | None, typer.Option("--channel", help="Channel; give it once for each.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        help="Channel of --layer, or LAYER:CHANNEL; give it once for each. Pages of one file link to each other.",
+        show_default=False,
+    ),
 ]
 UnitLayer: TypeAlias = Annotated[
-    str | None, typer.Option("--layer", help="Layer of the channels, one of the scan's.", show_default=False)
+    str | None,
+    typer.Option("--layer", help="Layer of the channels that name none, one of the scan's.", show_default=False),
 ]
 
 
@@ -49,11 +56,13 @@ def scan(
         typer.Option(help="Layer; give it once for each. By default one of each resolution."),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Images kept at each end of a channel.")] = 40,
+    runner: RunBy = "local",
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """What each channel of some layers responds to: images, labels, dead and duplicate channels."""
     chosen_images(images)  # for the error where one is not there
-    options = checked("scan", layers=layer, k=k)
+    options = checked("scan", layers=layer, k=k, runner=runner, address=address)
     from convscope import scan as scan_units
 
     network = model()
@@ -81,13 +90,16 @@ def units(
         Path, typer.Option("--output", "-o", help="The HTML file for channels; replaces an older one.")
     ] = Path("out/units.html"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="No relevance, which runs all images again, and no picture.")
+        bool,
+        typer.Option("--quick", help="Leave out relevance, necessity, feeds and the picture, which take time."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What a scan has found: dead and duplicate channels, the most selective ones; and pages of channels.
 
-    With --channel, a page of each: its images, where it fires, what it tells apart, what is like it.
+    With --channel, a page of each: its images, where it fires, what it tells apart, what is like it, what feeds
+    it, and what the network loses without it. Relevance runs all images of the scan again, necessity at most 48 of
+    them for each channel.
     """
     from convscope import UnitScan
 
@@ -111,7 +123,7 @@ def pages_of(
     model: Network,
     place: Path | None,
     layer: str | None,
-    channels: list[int] | None,
+    channels: list[str] | None,
     output: Path,
     *,
     overwrite: bool,
@@ -128,24 +140,32 @@ def pages_of(
 
 
 def unit_pages(
-    model: Network, found: Any, layer: str | None, channels: list[int], *, quick: bool = False
+    model: Network, found: Any, layer: str | None, channels: list[str], *, quick: bool = False
 ) -> list[Any]:
-    """A page for each channel of a layer; the relevance of all of them is computed once."""
-    if layer is None and len(found.layers) > 1:
-        raise typer.BadParameter(f"--channel is of a --layer; the scan has {', '.join(found.layers)}")
-    name = found.layers[0] if layer is None else layer
-    for one in channels:
-        found.top(name, one, 1)  # for its errors, before the network is loaded
+    """A page for each channel; what those of a layer have in common is computed once."""
+    units = [_unit(found, layer, one) for one in channels]
+    for name, channel in units:
+        found.top(name, channel, 1)  # for its errors, before the network is loaded
     from convscope import unit
-    from convscope.units.unit import shared_relevance
+    from convscope.units.page_parts import MAKERS, shared_parts
 
-    network = model()
+    network, given = model(), dict[str, dict[str, Any]]()
     with staged_progress() as step:
-        relevance = False if quick else shared_relevance(network, found, name, progress=step)
-        return [
-            unit(network, name, one, scan=found, relevance=relevance, picture=not quick, progress=step)
-            for one in channels
-        ]
+        for name in dict.fromkeys(name for name, _ in units):
+            own = [channel for other, channel in units if other == name]
+            quickly = dict.fromkeys(MAKERS, False) | {"picture": False}
+            given[name] = quickly if quick else shared_parts(network, found, name, own, step)
+        return [unit(network, name, one, scan=found, progress=step, **given[name]) for name, one in units]
+
+
+def _unit(found: Any, layer: str | None, text: str) -> tuple[str, int]:
+    """Layer and channel of what is typed for a channel."""
+    name, _, number = text.rpartition(":")
+    if not re.fullmatch(r"\d{1,9}", number):
+        raise typer.BadParameter(f"{text!r}: expected a channel, 12 or blocks.2:12", param_hint="'--channel'")
+    if not name and layer is None and len(found.layers) > 1:
+        raise typer.BadParameter(f"--channel is of a --layer; the scan has {', '.join(found.layers)}")
+    return name or layer or found.layers[0], int(number)
 
 
 def _show(found: Any, place: str, layers: Any, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ParameterError
+from ..errors import ConvscopeError, ParameterError
 
 
 @contextmanager
@@ -38,18 +38,27 @@ def ray_running(address: str | None) -> Iterator[int]:
 def on_ray(
     work: Callable[[Sequence[Any]], Any], items: Sequence[Any], n_at_once: int, address: str | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Run ``work`` on items, some at a time, on the workers of a Ray cluster: (how many, its result), in order."""
+    """Run ``work`` on items, some at a time, on the workers of a Ray cluster: (how many, its result), in order.
+
+    An error of the library is raised as it is here, without Ray's account of where it was.
+    """
     if not items:
         return
     with ray_running(address) as n_processors:
         import ray
+        from ray.exceptions import RayTaskError
         from ray.util import ActorPool
 
         n_workers = max(1, min(n_processors, -(-len(items) // n_at_once)))
         parts = [list(items[first : first + n_at_once]) for first in range(0, len(items), n_at_once)]
         actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Calling)
         pool = ActorPool([actor.remote(work) for _ in range(n_workers)])
-        yield from pool.map(lambda a, part: a.run.remote(part), parts)
+        try:
+            yield from pool.map(lambda a, part: a.run.remote(part), parts)
+        except RayTaskError as error:
+            if isinstance(error.cause, ConvscopeError):
+                raise error.cause from None
+            raise
 
 
 class _Calling:

@@ -88,15 +88,13 @@ class Model:
         if device is not None:
             move(self.network, device)
         self.name = name or type(module).__name__
-        # Notes are on the model's origin, for all results.
         size = self.known_size = None if input_size is None else sides_of(self.network, input_size)
         self.preprocessing, self.notes = settled(self.name, preprocessing, size, mean, std)
         self.labels = None if labels is None else tuple(labels)
         check_meaning(multilabel, regression)
         self.multilabel, self.regression = multilabel, regression
         self.several = None if inputs is None else SeveralInputs.of(self.network, inputs, forward)
-        # Of several inputs, those that the module is a function of.
-        self.explained: tuple[str, ...] = () if self.several is None else (self.several.main,)
+        self.explained: tuple[str, ...] = () if self.several is None else (self.several.main,)  # in the tensor
         self._call = forward if self.several is None else self.several.calling(self.explained)
         self._choose = chooser(output)
         self.module = adapted(self.network, self._call, self._choose)
@@ -212,6 +210,11 @@ class Model:
     def choosing(self, output: Any) -> Model:
         """The same model with another ``output``: where in what the network returns its class scores are."""
         return self._with(self.network, self._call, chooser(output))
+
+    @checks_arguments
+    def of_network(self, network: nn.Module) -> Model:
+        """The same model of another network that is called alike, such as a changed copy of its own."""
+        return self._with(network, self._call, self._choose)
 
     def _of(self, several: SeveralInputs, names: tuple[str, ...]) -> Model:
         """The same model as a function of these inputs, the others held."""

@@ -40,9 +40,14 @@ def draw_necessity(ax: Axes, result: Necessity, *, channel: int | None = None) -
         heading(ax, "Scores without each channel", "how far the class that changes most falls; orange: it rises")
         return
     channel = int(result.channels[0]) if channel is None else channel
-    top = result.top(channel, BARS)
-    _bars(ax, np.array([one.effect for one in top]), [short_label(one.label, 26) for one in top])
+    effect_bars(ax, result, channel)
     heading(ax, f"Scores without channel {channel}", "how far a class falls in its images; orange: it rises")
+
+
+def effect_bars(ax: Axes, result: Necessity, channel: int, n: int = BARS) -> None:
+    """The classes whose scores change most without a channel."""
+    top = result.top(channel, n)
+    _bars(ax, np.array([one.effect for one in top]), [short_label(one.label, 26) for one in top])
 
 
 def compose_necessity(result: Necessity) -> Figure:
@@ -70,10 +75,14 @@ def compose_necessity(result: Necessity) -> Figure:
 def draw_feeds(ax: Axes, result: Feeds, *, channel: int | None = None) -> None:
     """The channels of the layer before that add most to a channel, by default the first, or take from it."""
     channel = int(result.channels[0]) if channel is None else channel
-    top = result.top(channel, BARS)
-    names = [f"{feed.channel}" for feed in top]
-    _bars(ax, np.array([feed.contribution for feed in top]), names)
+    feed_bars(ax, result, channel)
     heading(ax, f"Channel {channel}", f"of {counted(len(result.means), 'channel')}: weight × mean activation")
+
+
+def feed_bars(ax: Axes, result: Feeds, channel: int) -> None:
+    """The channels of the layer before that add most to a channel or take most from it."""
+    top = result.top(channel, BARS)
+    _bars(ax, np.array([feed.contribution for feed in top]), [f"{feed.channel}" for feed in top])
 
 
 def compose_feeds(result: Feeds) -> Figure:

@@ -28,6 +28,7 @@ from .style import (
     show,
     text,
 )
+from .unit_cause_figures import effect_bars, feed_bars
 from .unit_figures import draw_sheet, patch_field, patch_tiles
 
 TILES, ROW, BARS = 8, 4, 6  # images of the sheets, in a row of them, and bars
@@ -40,7 +41,7 @@ def draw_unit_page(ax: Axes, result: UnitPage) -> None:
 
 
 def compose_unit_page(result: UnitPage) -> Figure:
-    """Patches, images and a picture above; the middle and the lowest patches beside relevance; charts below."""
+    """Patches, images and a picture; middle and lowest patches beside relevance and its sources; charts below."""
     figure = new_figure(13.0, 10.2)
     grid = figure.add_gridspec(4, 3, width_ratios=(4, 4, 2.3), height_ratios=(2.4, 1.3, 1.3, 1.7))
     _draw_top(figure.add_subplot(grid[0, 0]), result)
@@ -51,11 +52,10 @@ def compose_unit_page(result: UnitPage) -> Figure:
     _draw_row(figure.add_subplot(grid[1, 0]), result.middle, "Middle images")
     _draw_row(figure.add_subplot(grid[2, 0]), result.low, "Lowest images")
     _draw_relevant(figure.add_subplot(grid[1:3, 1]), result)
-    _draw_filter(figure.add_subplot(grid[1:3, 2]), result)
-    _draw_histogram(figure.add_subplot(grid[3, 0]), result)
-    charts = grid[3, 1:].subgridspec(1, 2)
-    _draw_labels(figure.add_subplot(charts[0]), result)
-    _draw_nearest(figure.add_subplot(charts[1]), result)
+    _draw_made_from(figure.add_subplot(grid[1:3, 2]), result)
+    charts = grid[3, :].subgridspec(1, 4)
+    for i, draw in enumerate((_draw_histogram, _draw_labels, _draw_nearest, _draw_lost)):
+        draw(figure.add_subplot(charts[i]), result)
     for ax in figure.axes:
         ax.set_anchor("NW")
     title = f"Unit: {result.layer}, channel {result.channel}, {result.rarity}"
@@ -122,17 +122,29 @@ def _draw_made(ax: Axes, result: UnitPage) -> None:
     heading(ax, "A picture made for it", f"mean over its places {decimal(result.visualization.scores[-1])}")
 
 
-def _draw_filter(ax: Axes, result: UnitPage) -> None:
+def _draw_made_from(ax: Axes, result: UnitPage) -> None:
+    """Its weights in the first convolution, elsewhere the channels that feed it."""
     picture = picture_tile(result)
-    if picture is None:
-        ax.set_axis_off()
+    if picture is not None:
+        show(ax, picture, sharp=True)
+        heading(ax, "Its weights", "middle gray is zero")
+    elif result.feeds is None:
+        _say(ax, "Channels that feed it", _reason(result, "feeds"))
+    else:
+        feed_bars(ax, result.feeds, result.channel)
+        heading(ax, "Channels that feed it", f"of {result.feeds.source}: weight × mean activation")
+
+
+def _draw_lost(ax: Axes, result: UnitPage) -> None:
+    if result.necessity is None:
+        _say(ax, "What scores lose without it", _reason(result, "necessity"))
         return
-    show(ax, picture, sharp=True)
-    heading(ax, "Its weights", "middle gray is zero")
+    effect_bars(ax, result.necessity, result.channel, BARS)
+    heading(ax, "What scores lose without it", result.necessity.kept(result.channel))
 
 
 def _reason(result: UnitPage, what: str) -> str:
-    """Why there is no relevance or picture."""
+    """Why a part is not there."""
     reasons = [line.partition(": ")[2] for line in result.left_out if line.startswith(f"{what}: ")]
     return f"Does not fit: {reasons[0]}." if reasons else "Not asked for."
 

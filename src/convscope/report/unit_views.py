@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..outputs import check_output, replace_file
-from ..render import data_uri, image_uri, lit_images, patch_field, patch_tiles, picture_tile, unit_image_names
-from ..results import Array, Result, UnitPage, UnitPatches
+from ..render import image_uri, lit_images, patch_field, patch_tiles, picture_tile, unit_image_names
+from ..results import Array, UnitPage, UnitPatches
+from ..texts import counted
 from .templates import template
 from .wording import caption, number
 
@@ -20,7 +21,7 @@ View = dict[str, Any]
 
 TILE_PX = 224  # the longer side of a tile; more pixels would only make the file larger
 TILES, FEW = 8, 4  # images of a sheet
-_LABELS = 8
+_ROWS = 8
 
 
 @checks_arguments
@@ -59,29 +60,55 @@ def _view(page: UnitPage, anchors: dict[tuple[str, int], str]) -> View:
             "note": f"mean over its places {number(float(made.scores[-1]), '.2f')}",
         },
         "filter": None if filter_picture is None else image_uri(filter_picture),
-        "labels": [
-            _bar(label, area, max(0.0, 2 * area - 1), ".2f")
-            for label, area in zip(page.labels, page.areas.tolist(), strict=True)
-            if not math.isnan(area)
-        ][:_LABELS],
-        "nearest": [
-            _bar(f"channel {pair.b}", pair.r, pair.r, ".2f", anchors.get((page.layer, pair.b)))
-            for pair in page.nearest
-        ],
+        "charts": [chart for chart in _charts(page, anchors) if chart["rows"]],
         "peaks": _peaks(page),
-        "parts": [
-            {"title": title, "text": repr(part), "uri": data_uri(part) if part.is_drawn else None}
-            for title, part in _parts(page)
-        ],
         "left_out": page.left_out,
         "caption": caption(page),
     }
 
 
-def _parts(page: UnitPage) -> list[tuple[str, Result]]:
-    """What other functions say of the unit."""
-    given = (("What the network loses without it", page.necessity), ("Channels that feed it", page.feeds))
-    return [(title, part) for title, part in given if part is not None]
+def _charts(page: UnitPage, anchors: dict[tuple[str, int], str]) -> Iterator[View]:
+    """Bars: labels, nearest channels, what needs the unit, what feeds it."""
+    areas = zip(page.labels, page.areas.tolist(), strict=True)
+    yield {
+        "title": "Labels by AUROC",
+        "note": "of its peaks; 0.5 is chance, where there is no bar",
+        "rows": [_bar(n, a, max(0.0, 2 * a - 1), ".2f") for n, a in areas if not math.isnan(a)][:_ROWS],
+    }
+    yield {
+        "title": "Nearest channels",
+        "note": "correlation over places of the images; orange is negative",
+        "rows": [
+            _bar(f"channel {pair.b}", pair.r, pair.r, ".2f", anchors.get((page.layer, pair.b)))
+            for pair in page.nearest
+        ],
+    }
+    if (lost := page.necessity) is not None:
+        changed = lost.top(page.channel, _ROWS)
+        most = max(abs(one.effect) for one in changed) or 1.0
+        yield {
+            "title": "What the network loses without it",
+            "note": f"how far the score of a class falls in its own images with this channel at its mean; orange "
+            f"rises. In {counted(len(lost.names), 'image')}: {lost.kept(page.channel)}",
+            "rows": [_bar(one.label, one.effect, one.effect / most, "+.3g") for one in changed],
+        }
+    if (fed := page.feeds) is not None:
+        sources = fed.top(page.channel, _ROWS)
+        most = max((abs(one.contribution) for one in sources), default=1.0)
+        yield {
+            "title": "Channels that feed it",
+            "note": f"of {fed.source}: weight × mean activation; orange takes from it",
+            "rows": [
+                _bar(
+                    f"channel {one.channel}",
+                    one.contribution,
+                    one.contribution / most,
+                    "+.3g",
+                    next((anchors[at] for layer in fed.sources if (at := (layer, one.channel)) in anchors), None),
+                )
+                for one in sources
+            ],
+        }
 
 
 def _sheets(page: UnitPage) -> list[View]:

@@ -76,16 +76,21 @@ class Necessity(Result):
         """Where a channel stands in ``channels``."""
         return _row_of(channel, self.channels, self.layer)
 
+    @checks_arguments
+    def kept(self, channel: int) -> str:
+        """What stays right without a channel, in words."""
+        what = "accuracy" if self.by == "labels" else "same prediction"
+        return f"{what} {self.accuracy:.1%} to {self.accuracy_without[self.row(channel)]:.1%}"
+
     def __repr__(self) -> str:
         n = counted(len(self.channels), "channel")
         lines = [f"Necessity({n} of {self.layer}, {counted(len(self.names), 'image')}, classes by {self.by})"]
         order = np.argsort(-np.abs(self.effects).max(axis=1), kind="stable")
-        kept = "accuracy" if self.by == "labels" else "same prediction"
         for row in order[:_SHOWN].tolist():
             first = self.top(self.channels[row], 1)[0]
             lines.append(
                 f"  without {self.channels[row]}: {first.label} {-first.effect:+.3g}, "
-                f"{kept} {self.accuracy:.1%} to {self.accuracy_without[row]:.1%}"
+                f"{self.kept(self.channels[row])}"
             )
         return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
 

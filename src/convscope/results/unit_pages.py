@@ -11,6 +11,7 @@ import numpy as np
 from ..texts import counted, printable
 from .base import Array, Result
 from .network_views import Filters
+from .unit_causes import Feeds, Necessity
 from .unit_scans import ChannelPair, UnitPatches
 from .visualizations import Visualization
 
@@ -33,7 +34,7 @@ class UnitPage(Result):
 
     ``visualization`` is a picture made for the channel, ``filters`` (1, I, kH, kW) its weights in the first
     convolution. ``necessity`` says what the network loses without the channel, ``feeds`` which channels it is made
-    of; `unit` leaves these two to ``dataclasses.replace``. ``left_out`` says what could not be made, and why.
+    of, both of this channel alone. ``left_out`` says what could not be made, and why.
     """
 
     layer: str
@@ -54,8 +55,8 @@ class UnitPage(Result):
     relevant: UnitPatches | None = None
     visualization: Visualization | None = None
     filters: Filters | None = None
-    necessity: Result | None = None
-    feeds: Result | None = None
+    necessity: Necessity | None = None
+    feeds: Feeds | None = None
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,6 +89,12 @@ class UnitPage(Result):
         if self.nearest:
             near = [f"channel {pair.b} ({pair.r:.2f})" for pair in self.nearest[:_SHOWN]]
             lines.append(f"  correlated: {', '.join(near)}")
+        if self.necessity is not None:
+            lost = [f"{one.label} {-one.effect:+.3g}" for one in self.necessity.top(self.channel, _SHOWN)]
+            lines.append(f"  without it: {', '.join(lost)}; {self.necessity.kept(self.channel)}")
+        if self.feeds is not None:
+            fed = [f"{one.channel} ({one.contribution:+.3g})" for one in self.feeds.top(self.channel, _SHOWN)]
+            lines.append(f"  fed by channels of {self.feeds.source}: {', '.join(fed) or 'none'}")
         lines += [f"  left out: {reason}" for reason in self.left_out]
         return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
 

@@ -120,7 +120,8 @@ class UnitScan(Result):
         covariances = self._of(layer, self.covariances).astype(np.float64)
         deviations = np.sqrt(np.diag(covariances))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(covariances / deviations[:, None] / deviations)
+            # Covariances in float32 may be a little larger than the variances allow.
+            return np.clip(covariances / deviations[:, None] / deviations, -1, 1)
 
     @checks_arguments
     def duplicates(self, layer: str, *, min_correlation: float = 0.999) -> list[ChannelPair]:

@@ -3,6 +3,7 @@
 from .atlas import atlas
 from .concept_vectors import concept_derivatives, concept_scores, concept_vector
 from .concepts import concepts
+from .dictionaries import with_dictionary
 from .feeds import feeds
 from .necessity import necessity
 from .scan import scan
@@ -20,4 +21,5 @@ __all__ = [
     "scan",
     "unit",
     "unit_patches",
+    "with_dictionary",
 ]

@@ -12,6 +12,7 @@ from ..models import Layer, as_maps
 from ..results import Array
 
 SAMPLED = 64  # places of a map, at most, whose values go into the covariances
+_SUMS = ("n", "gram", "sums")
 
 
 class Reading(NamedTuple):
@@ -60,20 +61,27 @@ class Moments:
     def __init__(self, state: dict[str, Array] | None = None) -> None:
         self._state = state or {}
 
-    def plus(self, samples: torch.Tensor) -> Moments:
-        """With (m, C) further values."""
-        state = self.state
-        shift = state.get("shift", samples.mean(dim=0).cpu().numpy())
+    def of(self, samples: torch.Tensor) -> Moments:
+        """Those of (m, C) further values alone, relative to the same."""
+        shift = self._state.get("shift")
+        shift = samples.mean(dim=0).cpu().numpy() if shift is None else shift
         centered = samples - torch.from_numpy(shift).to(samples.device)
         gram, sums = (centered.T @ centered).double().cpu().numpy(), centered.double().sum(dim=0).cpu().numpy()
-        return Moments(
-            {
-                "shift": shift,
-                "n": state.get("n", np.zeros((), np.int64)) + len(samples),
-                "gram": state.get("gram", 0.0) + gram,
-                "sums": state.get("sums", 0.0) + sums,
-            }
-        )
+        return Moments({"shift": shift, "n": np.array(len(samples)), "gram": gram, "sums": sums})
+
+    def plus(self, others: Moments) -> Moments:
+        """Together with what `of` gave."""
+        if not (self and others):
+            return self or others
+        return Moments(self._state | {name: self._state[name] + others._state[name] for name in _SUMS})
+
+    def relative(self) -> Moments:
+        """Without any value, but relative to the same."""
+        return Moments({"shift": self._state["shift"]}) if self else self
+
+    def __bool__(self) -> bool:
+        """Whether there were any values."""
+        return "n" in self._state
 
     @property
     def state(self) -> dict[str, Array]:

@@ -54,14 +54,33 @@ def _of_channels(peaks: Array, places: Array, codes: Array, n_labels: int, k: in
     for name, by in (("high", -peaks), ("low", peaks), ("middle", distances)):
         found[name] = np.argsort(by, axis=1, kind="stable")[:, :k].copy()  # not a view, which would keep all
         found[f"{name}_places"] = np.take_along_axis(places, found[name], axis=1)
-    histograms = [np.histogram(row, bins=BINS) for row in peaks]
+    counts, edges = histograms(peaks)
     return found | {
         "quantiles": np.quantile(peaks, LEVELS, axis=1).T,
-        "histograms": np.stack([counts for counts, _ in histograms]),
-        "edges": np.stack([edges for _, edges in histograms]),
+        "histograms": counts,
+        "edges": edges,
         "silent_images": (peaks <= 0).mean(axis=1),
         "areas": aurocs(peaks, codes, n_labels),
     }
+
+
+def histograms(values: Array) -> tuple[Array, Array]:
+    """Counts (c, BINS) and edges (c, BINS + 1) of values (c, N), for each row as `numpy.histogram` in float64.
+
+    In float32 the edges of a nearly constant row would fall together, which NumPy refuses.
+    """
+    values = values.astype(np.float64)
+    low, high = values.min(axis=1), values.max(axis=1)
+    half = np.where(low == high, np.maximum(0.5, 1e-6 * np.abs(low)), 0)  # a constant row is in the middle
+    edges = np.linspace(low - half, high + half, BINS + 1, axis=1)
+    share = (values - edges[:, :1]) / (edges[:, -1:] - edges[:, :1])
+    at = np.minimum((share * BINS).astype(np.int64), BINS - 1)
+    # Rounding may have put a value on an edge beside it; the last bin has both of its edges.
+    at -= values < np.take_along_axis(edges, at, axis=1)
+    at += (values >= np.take_along_axis(edges, at + 1, axis=1)) & (at < BINS - 1)
+    first = BINS * np.arange(len(values))[:, None]
+    counts = np.bincount((at + first).ravel(), minlength=BINS * len(values))
+    return counts.reshape(-1, BINS), edges
 
 
 def _means(

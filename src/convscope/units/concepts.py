@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import as_array, shown
 from ..errors import Interrupted, ParameterError, TargetError
 from ..execution import evaluating
 from ..models import Model, as_model, network_and_target
@@ -21,9 +19,11 @@ from ..targets import Several, Target, describe, directed
 from ..texts import counted
 from .collected import Collected
 from .crops import Crops, best_crops, crop_activations, crop_side
+from .dictionaries import checked_dictionary
 from .factorization import Factors, different, factorized, relative_error
 from .heads import layer_to_cut
 from .looking import Basis, Seen, encoded, looked_at
+from .scanned_images import classes_of, labeled
 
 _BEST = 6  # crops that are kept of each concept
 _STABLE = 0.8  # of the cosine with the concepts of other seeds
@@ -33,8 +33,9 @@ _STABLE = 0.8  # of the cosine with the concepts of other seeds
 def concepts(
     model: Model | nn.Module,
     images: Any,
-    *,
     layer: str | None = None,
+    *,
+    label: str | None = None,
     target: Target = None,
     n_concepts: int = 10,
     crop_px: int | None = None,
@@ -63,8 +64,11 @@ def concepts(
         images: of one class, some tens or more; see `convscope.load_images`. A tensor (N, C, H, W) is taken as
             preprocessed.
         layer: whose activations; by default the last with places before pooling. Everything has to pass through
-        it. target: whose score counts: class index, label, a list with one for each image, a callable from the
-            output (N, K) to scores (N,), or None for the class predicted for each image.
+            it.
+        label: take only the images with this label, such as the name of their folder.
+        target: whose score counts: class index, label, a list with one for each image, a callable from the output
+            (N, K) to scores (N,), or None for the class of ``label``, if it names one, and else for that predicted
+            for each image.
         n_concepts: K, or of a dictionary how many are shown: those with the highest mean coefficient in the crops.
         crop_px: side of the crops; by default 80 for an input of 224 pixels. They cover each image once.
         n_designs: random masks an image for the importance, times K + 2.
@@ -84,7 +88,7 @@ def concepts(
         TargetError: the target is not a class of the network, or several at once.
         ParameterError: more concepts than channels, or than crops that differ; a dictionary that does not fit the
             layer.
-        ImageError: signals or volumes.
+        ImageError: signals or volumes, or no image has the label.
         Interrupted: on Ctrl-C, with the images looked at so far.
 
     Cost: a forward pass for each crop (9 an image by default) up to the layer, the factorizations, and for each
@@ -104,13 +108,17 @@ def concepts(
     """
     started = time.perf_counter()
     model, images = as_model(model).bound(images)
+    if label is not None:
+        images = labeled(images, label)
+        code = int(classes_of(None, [label], model.labels)[0][0])
+        target = code if target is None and code >= 0 else target
     inputs = model.inputs(images)
     inputs.need_pictures("concepts")
     if isinstance(target, Several):
         raise TargetError("concepts are of one score: give one target at a time")
     model, aim = network_and_target(model, directed(target, model.labels), inputs.shape)
     place = layer_to_cut(model, inputs.shape, layer)
-    atoms = _checked_dictionary(dictionary, encoder, place.shape[0])
+    atoms = _atoms(dictionary, encoder, place.shape[0])
     side = crop_side(crop_px, (inputs.shape[1], inputs.shape[2]))
 
     def step(n_done: int) -> None:
@@ -178,19 +186,13 @@ def _factors(
     return Factors(own, basis.shown, error, unknown, "dictionary", converged=True), basis
 
 
-def _checked_dictionary(dictionary: Any, encoder: Any, n_channels: int) -> Array | None:
+def _atoms(dictionary: Any, encoder: Any, n_channels: int) -> Array | None:
     """The directions (D, C) of a dictionary (C, D)."""
     if dictionary is None:
         if encoder is not None:
             raise ParameterError("encoder: it gives coefficients of a dictionary; give dictionary=, too")
         return None
-    expected = f"an array ({n_channels}, D) of finite numbers, a column for each direction"
-    given = dictionary.detach().cpu() if isinstance(dictionary, torch.Tensor) else dictionary
-    values = as_array(given, "dictionary", expected)
-    fits = values.ndim == 2 and len(values) == n_channels and values.shape[1] and values.dtype.kind in "fiu"
-    if not fits or not np.isfinite(values).all():
-        raise ParameterError(f"dictionary={shown(dictionary)}: expected {expected}")
-    return np.asarray(values.T, np.float64)
+    return checked_dictionary(dictionary, n_channels).T
 
 
 def _notes(factors: Factors, seen: list[Seen], target: Target) -> list[str]:

@@ -18,12 +18,11 @@ from ..models import Batch, Layer, Model, as_maps, as_model
 from ..perturbation import finite
 from ..progress import Progress
 from ..results import Array, Necessity, Provenance
-from ..targets.classes import class_names, class_scores, find_class
-from ..texts import listed
+from ..targets.classes import class_names, class_scores
 from .heads import Head, layer_to_cut
 from .layer_values import channels_of, mean_values
 from .losses import Losses
-from .scanned_images import ScannedImages
+from .scanned_images import ScannedImages, classes_of
 
 By: TypeAlias = Literal["labels", "predictions"]
 
@@ -88,7 +87,7 @@ def necessity(
     chosen = channels_of(channels, place.shape[0], place.name)
     if labels is not None and len(labels) != len(given):
         raise ParameterError(f"labels: {len(labels)} for {len(given)} images; give one, or None, for each")
-    codes, notes = _classes(labels, given.labels, model.labels)
+    codes, notes = classes_of(labels, given.labels, model.labels)
     by: By = "labels" if (codes >= 0).any() else "predictions"
     inputs = given.inputs(range(len(given)))
 
@@ -204,21 +203,3 @@ class _Rest:
             self._needs_images = False
         except LayerError:
             self._needs_images = True
-
-
-def _classes(
-    labels: Sequence[str | int | None] | None, own: Sequence[str | None], known: Sequence[str] | None
-) -> tuple[Array, tuple[str, ...]]:
-    """The class of each image, or -1, and a note on labels that the images bring and that name no class."""
-    found, strange = list[int](), dict[str, None]()
-    for label in own if labels is None else labels:
-        try:
-            found.append(-1 if label is None else find_class(label, None, known))
-        except TargetError:
-            if labels is not None:
-                raise
-            found.append(-1)
-            strange[str(label)] = None
-    some = listed(list(strange), 5)
-    notes = (f"labels that name no class of the network, and do not count: {some}",) if strange else ()
-    return np.array(found), notes

@@ -13,7 +13,8 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..errors import ImageError, Interrupted, LayerError
+from ..checks import Runner, check_address
+from ..errors import ImageError, Interrupted, LayerError, ParameterError
 from ..models import Layer, Model, as_model
 from ..progress import Progress
 from ..results import UnitScan
@@ -37,6 +38,8 @@ def scan(
     k: int = 40,
     labels: Sequence[str | None] | None = None,
     output: str | Path | None = None,
+    runner: Runner = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> UnitScan:
     """What every channel of some layers responds to, in images of your own.
@@ -57,6 +60,9 @@ def scan(
         labels: one for each image, or None for an image without; by default those that the images bring.
         output: a folder for the scan, which `UnitScan.load` reads. What was computed is written every few seconds,
             and a run that was killed goes on where it was; so does one with further images.
+        runner: "ray" has the workers of a Ray cluster run the network, with the same result; they must be able to
+            read the files. Needs ``convscope[ray]``.
+        address: of the cluster; by default Ray is started on this machine.
         progress: called with (images done, images in all).
 
     Returns:
@@ -66,6 +72,7 @@ def scan(
         LayerError: there is no such layer.
         ImageError: an image that was named itself, not found in a folder, cannot be read; or none can.
         OutputError: the folder holds something else, or a scan of another network or of other layers.
+        ParameterError: Ray and a network that is not on the CPU, where its workers compute.
         Interrupted: Ctrl-C without an output; its ``result`` is the scan of the images done. An output keeps them.
 
     Cost: one forward pass an image, up to the deepest layer. Memory for a few batches, whatever the number of
@@ -83,7 +90,12 @@ def scan(
     and Whitney 1947. At most 3 / n for what never happened in n trials: Hanley and Lippman-Hand 1983.
     """
     started = time.perf_counter()
+    check_address(address, runner)
     model, images = as_model(model).bound(images)
+    if runner == "ray" and model.device.type != "cpu":
+        raise ParameterError(
+            f"runner='ray' computes on processors, and {model.name} is on {model.device}; move it"
+        )
     given = ScannedImages(model, images, labels)
     chosen = chosen_layers(model, given.shape, layers)
     about = _about(model, given, chosen, started)
@@ -93,7 +105,8 @@ def scan(
         seen = state.images
         todo = [i for i, key in enumerate(keys) if key not in seen or seen[key].stamp != stamps[i]]
         try:
-            fill(state, Work(model, given, chosen, keys, stamps), todo, progress)
+            work = Work(model, given, chosen, keys, stamps)
+            fill(state, work, todo, runner=runner, address=address, progress=progress)
         except KeyboardInterrupt as error:
             if output is None and state.n_rows:
                 note = f"interrupted after {state.n_rows} of {len(given)} images"

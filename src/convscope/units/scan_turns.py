@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..checks import Runner
+from ..embedding.distributed import on_ray
 from ..errors import ImageError
 from ..execution import evaluating, folded_batch_norm, read_at
 from ..models import Layer, Model
 from ..progress import Progress
 from ..results import Array
-from .channel_readings import Reading, read_layer
+from .channel_readings import Moments, Reading, read_layer
 from .scan_state import COLUMNS, Rows, ScanState
 from .scanned_images import ScannedImages
 
@@ -35,23 +37,65 @@ class Work:
     stamps: list[str]
 
 
-def fill(state: ScanState, work: Work, todo: Sequence[int], progress: Progress | None) -> None:
+class Turn(NamedTuple):
+    """What was read of some images, and the sums over these alone."""
+
+    rows: Rows
+    moments: dict[str, Moments]
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Work that is sent to another process; ``moments`` say what sums are relative to."""
+
+    work: Work
+    moments: dict[str, Moments]
+
+    def __call__(self, numbers: Sequence[int]) -> Turn:
+        with evaluating(self.work.model.module), _folded(self.work):
+            return _turn(self.work, numbers, self.moments)
+
+
+def fill(
+    state: ScanState,
+    work: Work,
+    todo: Sequence[int],
+    *,
+    runner: Runner,
+    address: str | None,
+    progress: Progress | None,
+) -> None:
     """Run the network on the images to do, a turn at a time.
 
     Batches begin anew in each turn, so that a run that goes on has the same batches as one that was never stopped,
     and thereby the same values.
     """
-    given = work.given
-    size, n_done = _TURN if work.model.device.type == "cpu" else _TURN_ELSEWHERE, len(given) - len(todo)
+    n_done = len(work.given) - len(todo)
     try:
-        with evaluating(work.model.module), _folded(work):
-            for first in range(0, len(todo), size):
-                numbers = todo[first : first + size]
-                _add(state, work, numbers, *_read(work, numbers))
+        with closing(_turns(state, work, todo, runner, address)) as turns:
+            for n, turn in turns:
+                sums = {name: moments.plus(turn.moments[name]) for name, moments in state.moments.items()}
+                state.add(turn.rows, sums)
+                n_done += n
                 if progress:
-                    progress(n_done + first + len(numbers), len(given))
+                    progress(n_done, len(work.given))
     finally:
         state.write()  # also on Ctrl-C
+
+
+def _turns(
+    state: ScanState, work: Work, todo: Sequence[int], runner: Runner, address: str | None
+) -> Generator[tuple[int, Turn]]:
+    """Turn after turn, with the number of images. By Ray, all after the first one that sums are relative to."""
+    size = _TURN if work.model.device.type == "cpu" else _TURN_ELSEWHERE
+    first = 0
+    with evaluating(work.model.module), _folded(work):
+        while first < len(todo) and (runner == "local" or not all(state.moments.values())):
+            numbers = todo[first : first + size]
+            yield len(numbers), _turn(work, numbers, state.moments)
+            first += size
+    relative_to = {name: moments.relative() for name, moments in state.moments.items()}
+    yield from on_ray(_Elsewhere(work, relative_to), todo[first:], size, address)
 
 
 def _folded(work: Work) -> AbstractContextManager[Any]:
@@ -80,7 +124,8 @@ def _read(work: Work, numbers: Sequence[int]) -> tuple[list[int], dict[str, Read
     except ImageError:  # also where none of these can be read
         if not work.given.skips_errors:
             raise
-    unread = [number for number in numbers if number not in set(read)]
+    seen = set(read)
+    unread = [number for number in numbers if number not in seen]
     errors = dict(zip(unread, inputs.skipped[len(work.given.unreadable) :], strict=True))
     if not readings:
         return [], {}, errors
@@ -91,22 +136,16 @@ def _read(work: Work, numbers: Sequence[int]) -> tuple[list[int], dict[str, Read
     return read, joined, errors
 
 
-def _add(
-    state: ScanState,
-    work: Work,
-    numbers: Sequence[int],
-    read: list[int],
-    found: dict[str, Reading],
-    errors: dict[int, str],
-) -> None:
-    """Keep what was read, but for images for which the network gives NaN or infinite values."""
+def _turn(work: Work, numbers: Sequence[int], before: Mapping[str, Moments]) -> Turn:
+    """Read some images, but for those for which the network gives NaN or infinite values."""
+    read, found, errors = _read(work, numbers)
     good = np.ones(len(read), bool)
     for reading in found.values():
         good &= (reading.peaks + reading.means).isfinite().all(dim=1).cpu().numpy()
     errors = errors | {
         n: f"{work.given.names[n]}: {_NOT_FINITE}" for n, is_good in zip(read, good, strict=True) if not is_good
     }
-    moments, values = state.moments, dict[tuple[str, str], Array]()
+    moments, values = dict.fromkeys(before, Moments()), dict[tuple[str, str], Array]()
     for layer in work.layers:
         for column in COLUMNS:
             table = np.empty((0, layer.shape[0]))
@@ -116,7 +155,7 @@ def _add(
         if good.any():
             samples = found[layer.name].samples
             kept = samples[torch.from_numpy(good).to(samples.device)].flatten(0, 1)
-            moments = moments | {layer.name: moments[layer.name].plus(kept)}
+            moments[layer.name] = before[layer.name].of(kept)
     ordered = [n for n in numbers if n not in errors] + list(errors)
     keys, stamps = [work.keys[n] for n in ordered], [work.stamps[n] for n in ordered]
-    state.add(Rows(keys, stamps, [errors.get(n, "") for n in ordered], values), moments)
+    return Turn(Rows(keys, stamps, [errors.get(n, "") for n in ordered], values), moments)

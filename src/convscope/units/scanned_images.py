@@ -8,15 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..errors import ModelError, ParameterError
+from ..errors import ImageError, ModelError, ParameterError, TargetError
 from ..images import ImageSet, ImageSource, load_images
 from ..models import Model
 from ..models.inputs import Inputs
-from ..results import UnitScan
+from ..results import Array, UnitScan
 from ..store import StoredRows
 from ..store.keys import as_key, digest_of, key_of, path_of, stamp_of
+from ..targets.classes import find_class
+from ..texts import listed
 
 
 class ScannedImages:
@@ -93,6 +96,36 @@ def check_scanned(model: Model, scan: UnitScan) -> None:
     own = model.provenance("scan", {}, time.perf_counter()).model["weights_sha256"]
     if own != scan.provenance.model["weights_sha256"]:
         raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
+
+
+def classes_of(
+    labels: Sequence[str | int | None] | None, own: Sequence[str | None], known: Sequence[str] | None
+) -> tuple[Array, tuple[str, ...]]:
+    """The class of each image, or -1, and a note on labels that the images bring and that name no class."""
+    found, strange = list[int](), dict[str, None]()
+    for label in own if labels is None else labels:
+        try:
+            found.append(-1 if label is None else find_class(label, None, known))
+        except TargetError:
+            if labels is not None:
+                raise
+            found.append(-1)
+            strange[str(label)] = None
+    some = listed(list(strange), 5)
+    notes = (f"labels that name no class of the network, and do not count: {some}",) if strange else ()
+    return np.array(found), notes
+
+
+def labeled(images: Any, label: str) -> ImageSet:
+    """Those of some images that have a label; `ImageError` if none has."""
+    if isinstance(images, torch.Tensor):
+        raise ImageError(f"label={label!r}: a tensor has no labels; give the images of one label alone")
+    every = _set_of(images)
+    chosen = [source for source in every.sources if source.label == label]
+    if not chosen:
+        known = listed(sorted({str(one) for one in every.labels if one is not None}), 12)
+        raise ImageError(f"label={label!r}: no image has it; there are {known or 'none'}")
+    return every.of(chosen)
 
 
 def _set_of(images: Any) -> ImageSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,16 +13,18 @@ from torch import nn
 
 from ..activations import feature_maps, filters
 from ..arguments import checks_arguments
-from ..attribution.channel_relevance import channel_relevance
-from ..errors import LayerError, ModelError, NotPicturesError, ParameterError
+from ..errors import LayerError, ParameterError
 from ..models import Model, as_model
-from ..progress import StageProgress
+from ..progress import Progress, StageProgress
 from ..results import (
     Array,
     ChannelPair,
     ChannelRelevance,
+    Feeds,
     Filters,
+    Necessity,
     Patch,
+    Result,
     UnitPage,
     UnitPatches,
     UnitScan,
@@ -30,12 +32,11 @@ from ..results import (
     Which,
 )
 from ..synthesis import visualize
+from .page_parts import MAKERS, attempted, feeds_alone, necessity_alone
 from .unit_patches import check_scan, cut_patches, images_of, unit_patches
 
 NEAREST = 6  # channels
 STEPS = 48  # of the picture: half of a picture's by itself, which shows a channel well enough
-_UNFIT = (LayerError, ModelError, NotPicturesError)  # a method does not fit the network
-
 _WHICH: tuple[Which, ...] = ("top", "middle", "low")
 
 
@@ -49,6 +50,8 @@ def unit(
     images: Any = None,
     k: int = 8,
     relevance: ChannelRelevance | bool = True,
+    necessity: Necessity | bool = True,
+    feeds: Feeds | bool = True,
     picture: Visualization | bool = True,
     progress: StageProgress | None = None,
 ) -> UnitPage:
@@ -66,25 +69,31 @@ def unit(
         k: patches of each kind, at most.
         relevance: of this layer in the scan's images, from `channel_relevance`, which serves all its channels and
             takes any target. True computes it for the predicted classes; False leaves it out.
+        necessity: of this channel, from `necessity`; True computes it in at most 48 of the images, evenly spaced,
+            by the scan's labels if they name classes; False leaves it out.
+        feeds: of this channel, from `feeds`; True computes them, from the scan if it has the layer before, else in
+            the same 48 images; False leaves them out. The first convolution has its weights in their place.
         picture: of this channel, from `visualize`; True makes one in 48 steps; False leaves it out.
-        progress: called with (stage, done, total); the stages are "relevance" and "picture".
+        progress: called with (stage, done, total); the stages are "relevance", "necessity", "feeds" and "picture".
 
     Returns:
-        `UnitPage`. Its ``left_out`` says where LRP or the ascent do not fit the network, and why.
+        `UnitPage`. Its ``left_out`` says what does not fit the network or the layer, and why.
 
     Raises:
         ImageError: an image is not there any more or has changed since, or the scan is not of pictures.
         ModelError: another network was scanned.
         LayerError: the scan does not have the layer.
 
-    Cost: of relevance, two forward passes and one backward pass for each image of the scan; of the picture, 48
-    steps of 4 views; else those of `unit_patches`, and a forward pass for at most 2 k images.
+    Cost: of relevance, two forward passes and one backward pass for each image of the scan; of necessity, at most
+    144 forward passes; of feeds none, or 48 up to the layer; of the picture, 48 steps of 4 views; else those of
+    `unit_patches`, and a forward pass for at most 2 k images.
 
     Example:
         >>> import torch
         >>> from convscope import scan
         >>> net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(9, 3, 8, 8)
-        >>> page = unit(net, "1", 2, scan=scan(net, x, layers="1"), images=x, relevance=False, picture=False)
+        >>> quick = {"relevance": False, "necessity": False, "feeds": False, "picture": False}
+        >>> page = unit(net, "1", 2, scan=scan(net, x, layers="1"), images=x, **quick)
         >>> page.top.names == tuple(scan(net, x, layers="1").top("1", 2, k=8))
         True
 
@@ -94,26 +103,24 @@ def unit(
     started = time.perf_counter()
     model = as_model(model)
     check_scan(model, scan)
-    if isinstance(relevance, ChannelRelevance) and relevance.layer != layer:
-        raise ParameterError(f"relevance: it is of layer {relevance.layer}; expected that of {layer}")
-    stages = [partial(progress, name) if progress else None for name in ("relevance", "picture")]
+    own_filter = _filter(model, layer, channel)
+    asked = {"relevance": relevance, "necessity": necessity, "feeds": feeds and own_filter is None}
+    for name, given in asked.items():
+        if isinstance(given, Result) and (found := given.layer) != layer:
+            raise ParameterError(f"{name}: it is of layer {found}; expected that of {layer}")
     top, middle, low = (
         unit_patches(model, scan, layer, channel, images=images, k=k, which=which) for which in _WHICH
     )
     firing = {"top": _maps(model, scan, layer, channel, top.names, images)}
-    relevant, made, left_out = None, None, list[str]()
-    try:
-        if relevance is True:
-            relevance = _in_all(model, scan, layer, images, stages[0])
-        if isinstance(relevance, ChannelRelevance):
-            relevant, firing["relevant"] = _relevant(model, scan, channel, relevance, images, k)
-    except _UNFIT as error:
-        left_out.append(f"relevance: {error}")
-    try:
-        made = _picture(model, scan, layer, channel, stages[1]) if picture is True else picture or None
-    except _UNFIT as error:
-        left_out.append(f"picture: {error}")
-    notes = [*top.provenance.notes, *(f"picture: {note}" for note in (made.provenance.notes if made else ()))]
+    parts, left_out = _parts(model, scan, layer, channel, images, asked | {"picture": picture}, progress)
+    relevant = None
+    if parts["relevance"]:
+        pick = partial(_relevant, model, scan, channel, parts["relevance"], images, k)
+        if picked := attempted(pick, left_out, "relevance"):
+            relevant, firing["relevant"] = picked
+    notes = dict.fromkeys(top.provenance.notes)
+    for name in ("necessity", "feeds", "picture"):
+        notes |= dict.fromkeys(f"{name}: {note}" for note in (parts[name].provenance.notes if parts[name] else ()))
     areas = scan.auroc(layer)[channel]
     order = np.argsort(-np.nan_to_num(areas, nan=-1), kind="stable")
     return UnitPage(
@@ -133,26 +140,34 @@ def unit(
         silent_images=float(scan.silent_images[layer][channel]),
         silent_places=float(scan.silent_places[layer][channel]),
         relevant=relevant,
-        visualization=made,
-        filters=_filter(model, layer, channel),
+        necessity=parts["necessity"] and necessity_alone(parts["necessity"], channel),
+        feeds=parts["feeds"] and feeds_alone(parts["feeds"], channel),
+        visualization=parts["picture"],
+        filters=own_filter,
         left_out=tuple(left_out),
-        provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started, notes=notes),
+        provenance=model.provenance("unit", {"layer": layer, "channel": channel, "k": k}, started, notes=[*notes]),
     )
 
 
-def shared_relevance(
-    model: Model, scan: UnitScan, layer: str, progress: StageProgress | None = None
-) -> ChannelRelevance | bool:
-    """The relevance of all channels of a layer, for pages of several; True where each page is to say why not."""
-    try:
-        return _in_all(model, scan, layer, None, partial(progress, "relevance") if progress else None)
-    except _UNFIT:
-        return True
-
-
-def _in_all(model: Model, scan: UnitScan, layer: str, images: Any, progress: Any) -> ChannelRelevance:
-    every = images_of(model, scan, scan.names, images)
-    return channel_relevance(model, every, layer=layer, progress=progress)
+def _parts(
+    model: Model,
+    scan: UnitScan,
+    layer: str,
+    channel: int,
+    images: Any,
+    asked: Mapping[str, Any],
+    progress: StageProgress | None,
+) -> tuple[dict[str, Any], list[str]]:
+    """What is asked for, made where it is True; None where it is False or does not fit, which is then said."""
+    parts, left_out = dict[str, Any](), list[str]()
+    for name, given in asked.items():
+        make = MAKERS.get(name, _picture)
+        step = partial(progress, name) if progress else None
+        if given is True:
+            parts[name] = attempted(partial(make, model, scan, layer, [channel], images, step), left_out, name)
+        else:
+            parts[name] = given or None
+    return parts, left_out
 
 
 def _maps(model: Model, scan: UnitScan, layer: str, channel: int, names: Sequence[str], images: Any) -> Array:
@@ -187,10 +202,12 @@ def _nearest(scan: UnitScan, layer: str, channel: int) -> tuple[ChannelPair, ...
     return tuple(ChannelPair(channel, i, float(r[i]), float(covariances[i] / covariances[channel])) for i in found)
 
 
-def _picture(model: Model, scan: UnitScan, layer: str, channel: int, progress: Any) -> Visualization:
+def _picture(
+    model: Model, scan: UnitScan, layer: str, channels: Sequence[int], _images: Any, progress: Progress | None
+) -> Visualization:
     height, width = scan.input_shape[1:]
     size_px = None if model.preprocessing else (height, width)
-    return visualize(model, channel, layer=layer, n_steps=STEPS, size_px=size_px, progress=progress)
+    return visualize(model, channels[0], layer=layer, n_steps=STEPS, size_px=size_px, progress=progress)
 
 
 def _filter(model: Model, layer: str, channel: int) -> Filters | None:
