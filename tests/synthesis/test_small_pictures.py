@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from convscope import Objective, visualize
+from convscope.checks import PresetName
 from convscope.models import Model
 from convscope.synthesis.objectives import channel
-from convscope.synthesis.presets import PresetName
 
 
 @pytest.fixture(scope="module")

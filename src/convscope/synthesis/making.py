@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..checks import Pair, as_pair, unfit
+from ..checks import Pair, PresetName, as_pair, unfit
 from ..errors import Interrupted, ParameterError
 from ..execution import OUTPUT, differentiable
 from ..models import Model, Structure
@@ -28,7 +28,7 @@ from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
 from .photo_statistics import PhotoStatistics, built_in, measured
 from .picture_sizes import check_makes_pictures, enough_for
-from .presets import PresetName, Recipe, recipe_of
+from .presets import Recipe, recipe_of
 from .remarks import remarks
 
 NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
@@ -75,10 +75,6 @@ class Setting:
         self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
         if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
             recipe = replace(recipe, crop=SMALL_CROP, crop_end=None)
-        if asked.n_frames > recipe.n_steps + 1:
-            raise ParameterError(
-                f"n_frames={asked.n_frames}: {recipe.n_steps} steps give {recipe.n_steps + 1} pictures"
-            )
         self.recipe = recipe
         self.structure: Structure = model.checked(self.seen, gradients=True)
         objectives = [as_objective(target, asked.layer) for target in targets]
