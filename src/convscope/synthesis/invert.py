@@ -89,7 +89,9 @@ def invert(
     found: list[Visualization] = []
     for i, layer in enumerate(chosen):
         objective = difference(layer.name, _values(model, layer, x))
-        asked = Asked(None, recipe, (x.shape[2], x.shape[3]), None, None, None, 0, None, seed, is_whole=True)
+        asked = Asked(
+            None, recipe, (x.shape[2], x.shape[3]), None, None, None, 0, None, seed, is_whole=True, opens=True
+        )
         try:
             found += made(model, [objective], asked, None, part_of(progress, i, len(chosen)))
         except Interrupted as error:

@@ -54,6 +54,7 @@ class Asked:
     photos: Any = None
     is_whole: bool = False  # whether the picture is the network's input itself, which no preprocessing crops
     near: Near | None = None
+    opens: bool = False  # whether each step opens units that are shut, not only where nothing else has a gradient
 
 
 class Setting:
@@ -100,7 +101,7 @@ class Setting:
                 output = self.model.module(zero)
         found = [bound(o, self.model, self.seen, layers, output) for o in objectives]
         layout = self.structure.memory_format
-        network = Network(self.model, layers, found, layout, reads_output=reads_output)
+        network = Network(self.model, layers, found, layout, reads_output=reads_output, opens=self.asked.opens)
         return network, [one.name for one in found]
 
     def first(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
