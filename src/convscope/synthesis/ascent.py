@@ -70,6 +70,7 @@ class Ascent:
         first = network.fuse(picture)
         self.start = self._checked(first if len(free) == 1 else self.whole_values(self.free, network.climbed))
         self._last = self._best_value = self.start
+        self._shut = torch.zeros(len(free), dtype=torch.bool, device=free.device)  # where a view had no gradient
         self.best, self.best_score, self.best_at = free.detach().clone(), self._penalized(self.start), 0
 
     scores: list[torch.Tensor]
@@ -121,9 +122,10 @@ class Ascent:
         pictures = self.pictures(free)
         seen = self._views(pictures, rows)
         values, pull = self._pull(seen, rows, self._network.climbed)
-        shut = ~pull.flatten(1).any(dim=1)
-        if shut.any():
+        self._shut[rows] |= ~pull.reshape(len(free), self.recipe.n_views, -1).any(dim=2).all(dim=1)
+        if self._shut[rows].any():  # and for the rest of the ascent, or one place that opens would be all there is
             opening = self._pull(seen, rows, self._network.opened)[1]
+            shut = self._shut[rows].repeat_interleave(self.recipe.n_views)
             pull = torch.where(_column(shut, pull), opening, pull)
         (gradient,) = torch.autograd.grad((seen * pull).sum() - self._penalty(pictures).sum(), free)
         if not torch.isfinite(gradient).all():
