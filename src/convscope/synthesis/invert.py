@@ -45,8 +45,9 @@ def invert(
 
     a0 = a(I0) are the values of the layer for the image, I the network's input, and TV the sum of the absolute
     differences between neighbors. The ascent starts from faint noise and changes Fourier coefficients, large
-    shapes first; a ReLU at the end of the layer passes on what would open units that are shut. Of all images that give the same values it finds one that is like photos; that the
-    picture lacks something is sure only where its error is near zero.
+    shapes first; a ReLU at the end of the layer passes on what would open units that are shut. Of all images that
+    give the same values it finds one that is like photos; that the picture lacks something is sure only where its
+    error is near zero.
 
     Args:
         model: a `Model` or a module.

@@ -72,6 +72,11 @@ class Setting:
             size = as_pair(asked.size_px, "size_px")
         if size is None and self.sizes is not None:
             size = self.sizes[0]
+        if size is None and given is None and model.known_size is None and model.several is None:
+            raise ParameterError(
+                "the input size of this network is not known: give `size_px`, the side of the picture in pixels, "
+                "or the network's `input_size`"
+            )
         channels, height, width = model.input_shape(size) if given is None else given.shape[1:]
         self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
         if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
@@ -132,6 +137,8 @@ class Setting:
             found.extend(note_on_scores(self.model.normalization(self.seen, 2)))
         if self.model.preprocessing is None and self.recipe.domain != "pixels":
             found.append("the network's preprocessing is not known: its input was taken to run from -2 to 2")
+        if self.seen[0] not in (1, 3):
+            found.append(f"the picture shows the mean of the {self.seen[0]} channels; `input` has each of them")
         return found
 
 

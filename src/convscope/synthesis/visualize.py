@@ -116,7 +116,8 @@ def visualize(
     model = as_model(model)
     judge = load_model(judge) if isinstance(judge, str) else None if judge is None else as_model(judge)
     if target is None and layer is None:
-        raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
+        what = "'up' or 'down', a value" if model.regression else "a class"
+        raise TargetError(f"nothing to maximize: give {what} (index or label), a callable, or a layer")
     if layer is None and (
         isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str))
     ):
