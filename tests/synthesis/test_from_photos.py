@@ -115,6 +115,9 @@ def test_the_errors_are_those_of_the_layer() -> None:
     with torch.no_grad():
         zero = model.module[:5](torch.zeros_like(x))
         wanted = model.module[:5](x)
+    assert found.provenance.notes[0].startswith(
+        f"4: the picture matches the layer with an error of {found.errors[0]:.0%}"
+    )
     faint = float((zero - wanted).norm() / wanted.norm())
     assert found.curves[0, 0] == pytest.approx(faint, rel=0.5)  # it starts near the mean color of photos
     assert invert(model, x, n_steps=1).layers == ("1", "4", "7")

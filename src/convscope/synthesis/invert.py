@@ -28,6 +28,9 @@ INVERTED = replace(
 )
 
 
+HIGH = 0.5  # of the layer's values: above this error a picture says little about the layer
+
+
 @checks_arguments
 def invert(
     model: Model | nn.Module,
@@ -120,7 +123,14 @@ def _inversion(
     for curve, one in zip(curves, found, strict=True):  # the last one is shorter after Ctrl-C
         curve[: len(one.scores)] = np.sqrt(-one.scores.clip(max=0))
     names = tuple(layer.name for layer in layers[: len(found)])
+    errors = np.array([np.sqrt(-min(0.0, float(one.scores[-1]))) for one in found], np.float32)
     notes = [f"{name}: {note}" for name, one in zip(names, found, strict=True) for note in one.provenance.notes]
+    notes += [
+        f"{name}: the picture matches the layer with an error of {error:.0%}, so what it lacks the layer may "
+        f"still keep: try more than {recipe.n_steps} steps"
+        for name, error in zip(names, errors, strict=True)
+        if error > HIGH
+    ]
     parameters = {
         "layers": names,
         "n_steps": recipe.n_steps,
@@ -131,7 +141,7 @@ def _inversion(
         layers=names,
         images=np.stack([one.image for one in found]),
         original=model.to_pixels(x)[0],
-        errors=np.array([np.sqrt(-min(0.0, float(one.scores[-1]))) for one in found], np.float32),
+        errors=errors,
         distances=relative_distance(inputs, x.cpu()).numpy(),
         curves=curves,
         name=model.inputs(image).names[0],
