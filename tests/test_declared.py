@@ -81,16 +81,16 @@ def test_names_are_followed_through_stubs_packages_and_aliases(package: Path) ->
     tone = Literal["red", "blue"]
     hints: dict[str, Any] = {name: p.annotation for name, p in found.parameters.items()}
     assert hints == {
-        "wall": Any,
+        "wall": object,
         "at": int | None,
         "tone": tone,
         "least": float,
         "places": list[tuple[int, str]] | Sequence[Path],
-        "on": typing.Union[Any, tone],  # noqa: UP007
+        "on": typing.Union[object, tone],  # noqa: UP007
         "odd": Any,
     }
     defaults = {name: p.default for name, p in found.parameters.items() if p.default is not p.empty}
-    assert defaults == {"at": None, "tone": "red", "least": -1.5, "places": (1, 2), "odd": Any}
+    assert defaults == {"at": None, "tone": "red", "least": -1.5, "places": (1, 2), "odd": object}
     assert [p.name for p in found.parameters.values() if p.kind is p.KEYWORD_ONLY] == list(hints)[2:]
 
 
@@ -101,7 +101,7 @@ def test_what_is_no_function_is_none(package: Path) -> None:
 
 
 def test_no_default_of_a_method_is_more_than_a_constant() -> None:
-    """What is not a number, a text, a tuple or a name of one is read as `Any`, which is no default."""
+    """What is not a number, a text, a tuple or a name of one is read as `object`, which is no default."""
     for name in (*declared_methods(), "filters", "feature_maps", "visualize"):
         for parameter in declared.function(name).parameters.values():
-            assert parameter.default is not Any, (name, parameter.name)
+            assert parameter.default is not object, (name, parameter.name)

@@ -20,6 +20,7 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network comp
 ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
 ClusterMethod: TypeAlias = Literal["hdbscan", "kmeans"]
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
+PresetName: TypeAlias = Literal["natural", "maco", "crisp", "plain"]  # of `synthesis.PRESETS`
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 
 _PIXELS = (1, 10_000)  # a side of what a network sees

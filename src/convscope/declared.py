@@ -1,7 +1,7 @@
 """What the package declares, read from its source text, for those who cannot wait until torch is imported.
 
 A function is found by its public name, and its annotations are followed to the numbers and choices that they stand
-for. As nothing is imported, every class, of this package and of others, is `Any`.
+for. As nothing is imported, every class, of this package and of others, is `object`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def value(name: str, module: str) -> Any:
         return _meaning(node.value, home)
     if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in sys.stdlib_module_names:
         return getattr(importlib.import_module(node.module), name)
-    return getattr(builtins, name, Any) if node is None else Any
+    return getattr(builtins, name, object) if node is None else object
 
 
 def _decorator(node: ast.expr, home: str) -> tuple[str, dict[str, Any]]:
@@ -100,8 +100,8 @@ def _meaning(node: ast.expr, home: str) -> Any:
             return typing.Union[_meaning(node.left, home), _meaning(node.right, home)]  # noqa: UP007
         case ast.Subscript():
             of = _meaning(node.value, home)
-            return Any if of is Any else of[_meaning(node.slice, home)]
-    return Any
+            return object if of is object else of[_meaning(node.slice, home)]
+    return object
 
 
 def _found(name: str, module: str) -> tuple[str, ast.stmt | None]:

@@ -322,17 +322,19 @@ def test_occlusion_says_which_engine_ran_and_counts_windows(photos: Path, here: 
 
 
 def test_visualize_a_channel(here: Path) -> None:
-    done = invoke("visualize", "3", "--layer", "conv1", "--n-steps", "2", "--size-px", "48", "--json", *SMALL)
+    few = ["--layer", "conv1", "--n-steps", "2", "--size-px", "48"]
+    done = invoke("visualize", "3", *few, "--film", "few.gif", "--json", *SMALL)
     assert json.loads(done.stdout)["target"] == "conv1, channel 3"
+    assert json.loads(done.stdout)["frames"]["shape"][0] == 3  # all there are
+    assert (here / "few.gif").read_bytes()[:6] == b"GIF89a"
 
 
 @pytest.mark.slow
 def test_what_starts_from_a_photo(photos: Path, here: Path) -> None:
     photo = photos / "cup" / "one.jpg"
-    done = invoke("accentuate", photo, "--target", "3", "--n-steps", "3", "--film", "a.gif", "--n-frames", "2",
-        "--json", *SMALL)  # fmt: skip
+    done = invoke("accentuate", photo, "--target", "3", "--n-steps", "3", "--n-frames", "2", "--json",
+        *SMALL)  # fmt: skip
     assert json.loads(done.stdout)["original"]["shape"][2] == 3
-    assert (here / "a.gif").read_bytes()[:6] == b"GIF89a"
     done = invoke("invert", photo, "--layers", "conv1", "--layers", "stage2", "--n-steps", "1", "--json", *SMALL)
     assert json.loads(done.stdout)["layers"] == ["conv1", "stage2"]
     done = invoke("deep-dream", photo, "--layer", "stage2", "--n-octaves", "1", "--n-steps", "1", "--json", *SMALL)

@@ -85,6 +85,16 @@ def test_an_invertible_layer_gives_the_image_back() -> None:
     assert found.curves[0, -1] == found.errors[0]
 
 
+def test_what_is_shut_at_the_start_is_found_again() -> None:
+    """Channels x - 0.5 and -x - 0.5 of each color, of which gray opens none: nothing there has a gradient."""
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1536, 2))
+    net[0].weight.data = torch.cat([torch.eye(3), -torch.eye(3)])[:, :, None, None]
+    nn.init.constant_(net[0].bias, -0.5)
+    found = invert(Model(net, (16, 16), MEAN, STD), photo(), "1", n_steps=60)
+    assert found.curves[0, 0] > 0.9
+    assert found.errors[0] < 0.1
+
+
 def _input_of(found: Inversion) -> torch.Tensor:
     """The picture of 8 bits as the network takes it."""
     pixels = torch.from_numpy(found.images[0]).permute(2, 0, 1)[None].float() / 255
@@ -105,6 +115,9 @@ def test_the_errors_are_those_of_the_layer() -> None:
     with torch.no_grad():
         zero = model.module[:5](torch.zeros_like(x))
         wanted = model.module[:5](x)
+    assert found.provenance.notes[0].startswith(
+        f"4: the picture matches the layer with an error of {found.errors[0]:.0%}"
+    )
     faint = float((zero - wanted).norm() / wanted.norm())
     assert found.curves[0, 0] == pytest.approx(faint, rel=0.5)  # it starts near the mean color of photos
     assert invert(model, x, n_steps=1).layers == ("1", "4", "7")

@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from convscope import Model, visualize
+from convscope.synthesis.shut_units import Opened
 
 
 def shut(inplace: bool) -> nn.Module:
@@ -26,6 +28,30 @@ def test_a_shut_relu_is_opened(inplace: bool) -> None:
     assert found.scores[0] == 0
     assert found.scores[-1] > 0.5
     assert found.provenance.notes == ()
+
+
+def test_only_the_last_relu_is_opened() -> None:
+    """relu(|x| - 0.5), where |x| is the sum of two ReLUs: opened as well, they would pass on 1 - 1 = 0."""
+    sides, unit = nn.Conv2d(3, 2, 1, bias=False), nn.Conv2d(2, 1, 1)
+    sides.weight.data = torch.tensor([1 / 3, -1 / 3])[:, None, None, None].expand(2, 3, 1, 1).clone()
+    unit.weight.data.fill_(1.0)
+    unit.bias.data.fill_(-0.5)
+    net = nn.Sequential(sides, nn.ReLU(), unit, nn.ReLU(True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = Model(net, (8, 8), [0.5] * 3, [0.25] * 3)
+    found = visualize(model, 0, layer="3", n_steps=20, preset="plain", start="noise")
+    assert found.scores[0] == 0
+    assert found.scores[-1] > 0.5
+
+
+@pytest.mark.parametrize(("gradient", "expected"), [(1.0, [1, 1, 1, 0, 0]), (-1.0, [0, 0, -1, -1, -1])])
+def test_what_is_shut_opens_only_toward_its_slope(gradient: float, expected: list[float]) -> None:
+    x = torch.tensor([-2.0, 0.0, 3.0, 6.0, 7.0], requires_grad=True)
+    with Opened(last=2):
+        out = functional.relu6(functional.relu6(100 * x).detach() * 0 + x)
+    assert out.tolist() == [0, 0, 3, 6, 6]
+    out.backward(torch.full((5,), gradient))
+    assert x.grad is not None
+    assert x.grad.tolist() == expected
 
 
 class Cliff(nn.Module):

@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from convscope import Objective, visualize
+from convscope import Objective, ParameterError, TargetError, visualize
+from convscope.checks import PresetName
 from convscope.models import Model
 from convscope.synthesis.objectives import channel
-from convscope.synthesis.presets import PresetName
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,16 @@ class OfOneSize(nn.Module):
         if x.shape[2] != 61:
             raise ValueError("for 61 pixels")
         return x
+
+
+def test_a_picture_of_other_than_three_channels_says_what_is_shown() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(72, 1))
+    model = Model(net, (8, 8), [0.5] * 4, [0.25] * 4, regression=True)
+    found = visualize(model, "up", n_steps=1)
+    assert found.image.shape == (8, 8, 3)
+    assert found.input.shape == (4, 8, 8)
+    assert "the picture shows the mean of the 4 channels; `input` has each of them" in found.provenance.notes
+    with pytest.raises(TargetError, match="give 'up' or 'down', a value"):
+        visualize(model)
+    with pytest.raises(ParameterError, match="the input size of this network is not known: give `size_px`"):
+        visualize(net, 0)

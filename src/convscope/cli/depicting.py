@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..checks import PresetName
 from .chosen_network import Network, with_network
 from .console import err, escape, notes, print_json, progress_bar, reporting, show_place, show_text, summary
 from .options import AsJson, Seed, checked
@@ -31,7 +32,7 @@ def atlas(
         str | None, typer.Option(help="Channels, such as 0-31 or 3,7,12-15; by default all.")
     ] = None,
     n_batch: Annotated[int, typer.Option("--n-batch", min=1, help="Channels made at the same time.")] = 8,
-    preset: Annotated[str, typer.Option(help="Kind of picture: natural, maco, crisp or plain.")] = "natural",
+    preset: Annotated[PresetName, typer.Option(help="What kind of picture.")] = "natural",
     size_px: Annotated[int | None, typer.Option("--size-px", min=1, help="Side of a picture.")] = None,
     n_steps: Annotated[int | None, typer.Option("--n-steps", min=1, help="By default the preset's.")] = None,
     seed: Seed = 0,

@@ -242,7 +242,7 @@ def _is_list(hint: Any) -> bool:
 
 
 def _choices(hint: Any) -> Any:
-    """The names that an annotation allows, where it is nothing but names (and arrays, not for a command line)."""
+    """The names that an annotation allows, where it is nothing but names (and objects, not for a command line)."""
     parts = (hint,) if typing.get_origin(hint) is Literal else typing.get_args(hint)
     names = [a for part in parts if typing.get_origin(part) is Literal for a in typing.get_args(part)]
     return Literal[tuple(names)] if names and Any not in parts and float not in parts else None

@@ -62,7 +62,7 @@ def accentuate(
         near_layer: the early layer, by default the last one at the first resolution.
         recipe: a `Recipe` of one's own.
         n_steps: number of ascent steps, by default 64.
-        n_frames: number of intermediate pictures to keep.
+        n_frames: number of pictures to keep on the way, as in `visualize`.
         seed: seed of the random crops.
         watch: called before each step and at the end with (steps done, picture (H, W, 3) uint8, score).
         progress: called with (steps done, steps in total).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -12,10 +11,9 @@ from ..errors import ModelError
 from ..execution import check_differentiable, in_batches
 from ..models import gaussian_blur
 from . import penalties
-from .objective_network import ALIKE, Network
+from .objective_network import ALIKE, Modes, Network
 from .parameterizations import Parameterization
 from .presets import Recipe
-from .shut_units import Opened
 from .transforms import as_seen, views
 
 LOOK_EVERY = 16  # steps: how often the whole picture is scored, of which the best is kept
@@ -70,8 +68,9 @@ class Ascent:
         picture = self.whole(self.pictures(self.free[:1]))
         self._size = (picture.shape[2], picture.shape[3])  # of views, too
         first = network.fuse(picture)
-        self.start = self._checked(first if len(free) == 1 else self.whole_values(self.free, network.fusing))
+        self.start = self._checked(first if len(free) == 1 else self.whole_values(self.free, network.climbed))
         self._last = self._best_value = self.start
+        self._shut = torch.zeros(len(free), dtype=torch.bool, device=free.device)  # where a view had no gradient
         self.best, self.best_score, self.best_at = free.detach().clone(), self._penalized(self.start), 0
 
     scores: list[torch.Tensor]
@@ -84,14 +83,14 @@ class Ascent:
         """What the network sees of whole pictures after the usual preprocessing."""
         return pictures if self._sizes is None else as_seen(pictures, *self._sizes)
 
-    def whole_values(self, free: torch.Tensor, fusing: Any = None) -> torch.Tensor:
+    def whole_values(self, free: torch.Tensor, modes: Modes = ()) -> torch.Tensor:
         """(B,): S of the whole pictures of free variables."""
         found: list[torch.Tensor] = []
 
         def run(first: int, end: int) -> None:
             rows = slice(first, end)
             pictures = self.whole(self.pictures(free[rows]))
-            found.append(self._network.values(pictures, fusing, rows)[:, 0])
+            found.append(self._network.values(pictures, modes, rows)[:, 0])
 
         with torch.no_grad():
             for _ in in_batches(len(free), self._group(1), run):
@@ -121,16 +120,24 @@ class Ascent:
         """The values of some pictures' views, (n,), and the gradients at their free variables."""
         free = self.free[rows].detach().requires_grad_()
         pictures = self.pictures(free)
-        values = self._network.values(self._views(pictures, rows), self._network.fusing, rows).mean(dim=1)
+        seen = self._views(pictures, rows)
+        values, pull = self._pull(seen, rows, self._network.climbed)
+        self._shut[rows] |= ~pull.reshape(len(free), self.recipe.n_views, -1).any(dim=2).all(dim=1)
+        if self._shut[rows].any():  # and for the rest of the ascent, or one place that opens would be all there is
+            opening = self._pull(seen, rows, self._network.opened)[1]
+            shut = self._shut[rows].repeat_interleave(self.recipe.n_views)
+            pull = torch.where(_column(shut, pull), opening, pull)
+        (gradient,) = torch.autograd.grad((seen * pull).sum() - self._penalty(pictures).sum(), free)
+        if not torch.isfinite(gradient).all():
+            raise self._failed("the gradient is NaN or infinite")
+        return values, gradient
+
+    def _pull(self, seen: torch.Tensor, rows: slice, modes: Modes) -> tuple[torch.Tensor, torch.Tensor]:
+        """The values of some pictures, (n,), the means over their views, and their gradients at the views."""
+        seen = seen.detach().requires_grad_()
+        values = self._network.values(seen, modes, rows).mean(dim=1)
         check_differentiable(values, self._names)
-        self._checked(values.detach())
-        gradient = self._gradient((values - self._penalty(pictures)).sum(), free)
-        shut = gradient.flatten(1).abs().amax(dim=1) == 0
-        if shut.any():
-            seen = self._views(self.pictures(free), rows)
-            opened = self._network.values(seen, Opened(), rows).mean(dim=1)
-            gradient = gradient + _column(shut, gradient) * self._gradient(opened.sum(), free)
-        return values.detach(), gradient
+        return self._checked(values.detach()), self._gradient(values.sum(), seen)
 
     def _group(self, n_views: int) -> int:
         """How many pictures the network takes at once."""
@@ -143,7 +150,7 @@ class Ascent:
     def look(self) -> None:
         """Score the whole pictures, and keep those that are better than before."""
         with torch.no_grad():
-            self._last = self._checked(self.whole_values(self.free, self._network.fusing))
+            self._last = self._checked(self.whole_values(self.free, self._network.climbed))
             score = self._penalized(self._last)
             better = score > self.best_score
             if better.any():
@@ -197,12 +204,11 @@ class Ascent:
         with torch.no_grad():
             return scores - self._penalty(self.pictures())
 
-    def _gradient(self, value: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
-        """The gradient at the free variables, for float16 from the value times as large a factor as its range
-        allows."""
+    def _gradient(self, value: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """The gradient at the views, for float16 from the value times as large a factor as its range allows."""
         while True:
             is_last = not self._half or self._scale <= LEAST_SCALE
-            (gradient,) = torch.autograd.grad(value * self._scale, free, retain_graph=not is_last)
+            (gradient,) = torch.autograd.grad(value * self._scale, seen, retain_graph=not is_last)
             if torch.isfinite(gradient).all():
                 return gradient / self._scale
             if is_last:

@@ -28,6 +28,9 @@ INVERTED = replace(
 )
 
 
+HIGH = 0.5  # of the layer's values: above this error a picture says little about the layer
+
+
 @checks_arguments
 def invert(
     model: Model | nn.Module,
@@ -45,8 +48,9 @@ def invert(
 
     a0 = a(I0) are the values of the layer for the image, I the network's input, and TV the sum of the absolute
     differences between neighbors. The ascent starts from faint noise and changes Fourier coefficients, large
-    shapes first. Of all images that give the same values it finds one that is like photos; that the
-    picture lacks something is sure only where its error is near zero.
+    shapes first; a ReLU at the end of the layer passes on what would open units that are shut. Of all images that
+    give the same values it finds one that is like photos; that the picture lacks something is sure only where its
+    error is near zero.
 
     Args:
         model: a `Model` or a module.
@@ -89,7 +93,9 @@ def invert(
     found: list[Visualization] = []
     for i, layer in enumerate(chosen):
         objective = difference(layer.name, _values(model, layer, x))
-        asked = Asked(None, recipe, (x.shape[2], x.shape[3]), None, None, None, 0, None, seed, is_whole=True)
+        asked = Asked(
+            None, recipe, (x.shape[2], x.shape[3]), None, None, None, 0, None, seed, is_whole=True, opens=True
+        )
         try:
             found += made(model, [objective], asked, None, part_of(progress, i, len(chosen)))
         except Interrupted as error:
@@ -117,7 +123,14 @@ def _inversion(
     for curve, one in zip(curves, found, strict=True):  # the last one is shorter after Ctrl-C
         curve[: len(one.scores)] = np.sqrt(-one.scores.clip(max=0))
     names = tuple(layer.name for layer in layers[: len(found)])
+    errors = np.array([np.sqrt(-min(0.0, float(one.scores[-1]))) for one in found], np.float32)
     notes = [f"{name}: {note}" for name, one in zip(names, found, strict=True) for note in one.provenance.notes]
+    notes += [
+        f"{name}: the picture matches the layer with an error of {error:.0%}, so what it lacks the layer may "
+        f"still keep: try more than {recipe.n_steps} steps"
+        for name, error in zip(names, errors, strict=True)
+        if error > HIGH
+    ]
     parameters = {
         "layers": names,
         "n_steps": recipe.n_steps,
@@ -128,7 +141,7 @@ def _inversion(
         layers=names,
         images=np.stack([one.image for one in found]),
         original=model.to_pixels(x)[0],
-        errors=np.array([np.sqrt(-min(0.0, float(one.scores[-1]))) for one in found], np.float32),
+        errors=errors,
         distances=relative_distance(inputs, x.cpu()).numpy(),
         curves=curves,
         name=model.inputs(image).names[0],

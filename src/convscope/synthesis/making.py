@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..checks import Pair, as_pair, unfit
+from ..checks import Pair, PresetName, as_pair, unfit
 from ..errors import Interrupted, ParameterError
 from ..execution import OUTPUT, differentiable
 from ..models import Model, Structure
@@ -28,7 +28,7 @@ from .objectives import Objective, as_objective, bound
 from .parameterizations import Canvas, parameterization
 from .photo_statistics import PhotoStatistics, built_in, measured
 from .picture_sizes import check_makes_pictures, enough_for
-from .presets import PresetName, Recipe, recipe_of
+from .presets import Recipe, recipe_of
 from .remarks import remarks
 
 NOISE = 0.1  # standard deviation of a noise start in pixels, in normalized units
@@ -54,6 +54,7 @@ class Asked:
     photos: Any = None
     is_whole: bool = False  # whether the picture is the network's input itself, which no preprocessing crops
     near: Near | None = None
+    opens: bool = False  # whether each step opens units that are shut, not only where nothing else has a gradient
 
 
 class Setting:
@@ -71,14 +72,15 @@ class Setting:
             size = as_pair(asked.size_px, "size_px")
         if size is None and self.sizes is not None:
             size = self.sizes[0]
+        if size is None and given is None and model.known_size is None and model.several is None:
+            raise ParameterError(
+                "the input size of this network is not known: give `size_px`, the side of the picture in pixels, "
+                "or the network's `input_size`"
+            )
         channels, height, width = model.input_shape(size) if given is None else given.shape[1:]
         self.seen: tuple[int, int, int] = (channels, *(self.sizes[1] if self.sizes else (height, width)))
         if isinstance(asked.preset, str) and recipe.domain != "pixels" and min(self.seen[1:]) < SMALL:
             recipe = replace(recipe, crop=SMALL_CROP, crop_end=None)
-        if asked.n_frames > recipe.n_steps + 1:
-            raise ParameterError(
-                f"n_frames={asked.n_frames}: {recipe.n_steps} steps give {recipe.n_steps + 1} pictures"
-            )
         self.recipe = recipe
         self.structure: Structure = model.checked(self.seen, gradients=True)
         objectives = [as_objective(target, asked.layer) for target in targets]
@@ -104,7 +106,7 @@ class Setting:
                 output = self.model.module(zero)
         found = [bound(o, self.model, self.seen, layers, output) for o in objectives]
         layout = self.structure.memory_format
-        network = Network(self.model, layers, found, layout, reads_output=reads_output)
+        network = Network(self.model, layers, found, layout, reads_output=reads_output, opens=self.asked.opens)
         return network, [one.name for one in found]
 
     def first(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
@@ -135,6 +137,8 @@ class Setting:
             found.extend(note_on_scores(self.model.normalization(self.seen, 2)))
         if self.model.preprocessing is None and self.recipe.domain != "pixels":
             found.append("the network's preprocessing is not known: its input was taken to run from -2 to 2")
+        if self.seen[0] not in (1, 3):
+            found.append(f"the picture shows the mean of the {self.seen[0]} channels; `input` has each of them")
         return found
 
 

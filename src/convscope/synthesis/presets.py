@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..checks import as_choice, as_count, as_items, as_number, unfit
+from ..checks import PresetName, as_choice, as_count, as_items, as_number, unfit
 from ..errors import ParameterError
 from .parameterizations import Domain
 from .transforms import Look
 
-PresetName: TypeAlias = Literal["natural", "maco", "crisp", "plain"]
 Optimizer: TypeAlias = Literal["adam", "nadam"]
 
 _SHARES = "(least, most), shares of the picture's side"
@@ -34,9 +33,8 @@ class Recipe:
         flip: whether half of the views are mirrored.
         noise: the standard deviation of noise on a view, in units of the network's input.
         l2, l1, total_variation: weights of the penalties, on the network's input.
-        blur, clear: only of pixels, every 4th step: the sigma in pixels of a blur that falls to 0.5, and the
-        share of
-            the smallest pixels that become zero.
+        blur, clear: only of pixels, every 4th step: the sigma in pixels of a blur that falls to 0.5, and the share
+            of the smallest pixels that become zero.
         is_normalized: whether each picture's gradient is divided by its norm.
         patience: the steps without a better picture after which the ascent ends; None for never.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Pair, shown
+from ..checks import Pair, PresetName, shown
 from ..errors import TargetError
 from ..models import Model, as_model, load_model
 from ..progress import Progress
@@ -20,7 +20,7 @@ from .evidence import agreement
 from .film import Watching
 from .making import Asked, made
 from .objectives import Objective
-from .presets import PresetName, Recipe
+from .presets import Recipe
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
 # A class, a callable or an objective without a layer; with one: None, a channel, or (channel, row, column).
@@ -75,8 +75,8 @@ def visualize(
         n_steps: number of ascent steps, by default the preset's.
         l2: lambda, the weight of the penalty, by default the preset's: 1e-5 for "plain", 0 for the others.
         start: "zero", "noise", or an image; by default zero for "plain", and faint noise for the others.
-        n_frames: number of intermediate pictures to keep, evenly spread over the steps and ending with the
-            finished one; at most n_steps + 1.
+        n_frames: number of pictures to keep on the way, evenly spread over the steps and ending with the finished
+            one; all there are, n_steps + 1, if that is fewer.
         photos: images (see `convscope.load_images`) whose mean color, mixture of colors and, with "maco",
             amplitude of each frequency the picture takes on; by default those of the sample photos. A few dozen
             are enough.
@@ -116,7 +116,8 @@ def visualize(
     model = as_model(model)
     judge = load_model(judge) if isinstance(judge, str) else None if judge is None else as_model(judge)
     if target is None and layer is None:
-        raise TargetError("nothing to maximize: give a class (index or label), a callable, or a layer")
+        what = "'up' or 'down', a value" if model.regression else "a class"
+        raise TargetError(f"nothing to maximize: give {what} (index or label), a callable, or a layer")
     if layer is None and (
         isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str))
     ):

@@ -16,14 +16,13 @@ from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from ..arguments import checks_arguments
-from ..checks import Pair, as_count, as_pair
+from ..checks import Pair, PresetName, as_count, as_pair
 from ..errors import Interrupted, OutputError, ParameterError
 from ..models import Layer, Model, as_model
 from ..outputs import check_options, replace_file
 from ..progress import Progress
 from ..results import Array, Atlas
 from ..synthesis import Recipe, visualize_each
-from ..synthesis.presets import PresetName
 from ..texts import counted, listed
 from .scan_folder import publish, scan_folder
 
