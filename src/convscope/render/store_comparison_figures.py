@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import StoreComparison
+from .colors import OTHER
 from .labeled_tiles import draw_tile, thumbnail, write_under
-from .projection_figures import OTHER, label_styles
+from .projection_figures import label_styles
 from .style import (
     ACCENT,
     INK,
