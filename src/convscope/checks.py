@@ -19,6 +19,8 @@ Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
 Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network computes
 ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
 ClusterMethod: TypeAlias = Literal["hdbscan", "kmeans"]
+SuspectKind: TypeAlias = Literal["label", "outlier", "uncertain"]
+Evidence: TypeAlias = Literal["both", "neighbors", "network"]  # against a label
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
 

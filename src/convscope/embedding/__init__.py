@@ -11,6 +11,7 @@ from .index import index
 from .neighbors import label_precision, neighbors
 from .placing import place
 from .projection import project
+from .suspects import suspects
 
 __all__ = [
     "Embeddings",
@@ -22,4 +23,5 @@ __all__ = [
     "neighbors",
     "place",
     "project",
+    "suspects",
 ]

@@ -13,9 +13,9 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from ..checks import which_is_nearer
+from ..embedding.label_checks import disagreement, verdicts
 from ..outputs import check_output, replace_file
 from ..results import Array
-from .label_checks import disagreement, verdicts
 from .map_data import MapData, check_map
 from .templates import template
 

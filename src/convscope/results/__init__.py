@@ -1,6 +1,7 @@
 """Results: what every method returns, and how it is saved and read back."""
 
 from .base import Array, Result
+from .collection_faults import Suspects
 from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
 from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
@@ -55,6 +56,7 @@ __all__ = [
     "Retrieval",
     "SanityCheck",
     "Summary",
+    "Suspects",
     "TrainingStrip",
     "UnitPage",
     "UnitPatches",

@@ -3,6 +3,6 @@
 from .blocks import Block, Space, Taken
 from .embedding_store import EmbeddingStore
 from .lance import is_store
-from .schema import Origin, VectorType
+from .schema import Column, Origin, VectorType
 
-__all__ = ["Block", "EmbeddingStore", "Origin", "Space", "Taken", "VectorType", "is_store"]
+__all__ = ["Block", "Column", "EmbeddingStore", "Origin", "Space", "Taken", "VectorType", "is_store"]

@@ -18,7 +18,7 @@ from .fits import Fits
 from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
 from .presence import missing_rows, remembered_folders
-from .schema import GONE, Origin, VectorType, check_vector_type, origin_of, schema_of
+from .schema import GONE, Column, Origin, VectorType, check_vector_type, origin_of, schema_of
 from .writing import Columns, columns_of
 
 if TYPE_CHECKING:
@@ -137,27 +137,28 @@ class EmbeddingStore:
     @property
     def names(self) -> tuple[str, ...]:
         """The paths of the images that take part in answers; read anew each time, as are labels and ids."""
-        return self._column("path")
+        return self.column("path")
 
     @property
     def labels(self) -> tuple[str | None, ...]:
-        return self._column("label")
+        return self.column("label")
 
     @property
-    def ids(self) -> tuple[str | None, ...]:
-        """Hashes of the contents of their files."""
-        return self._column("id")
+    def ids(self) -> tuple[str | None, ...]:  # hashes of the contents of their files
+        return self.column("id")
 
     @property
     def rows(self) -> Array:
-        """The row numbers (N,) int64 of the images that take part in answers, in the order of `names`."""
+        """Their row numbers (N,) int64, in the order of `names`."""
         return self.table.row_ids(self.in_use()).astype("int64")
 
     @property
     def schema(self) -> pa.Schema:
         return self.table.schema
 
-    def _column(self, name: str) -> tuple[Any, ...]:
+    @checks_arguments
+    def column(self, name: Column) -> tuple[Any, ...]:
+        """A column of the images that take part in answers, in the order of `names`."""
         return tuple(value for b in self.batches([name], self.in_use()) for value in b[name].to_pylist())
 
     def reading(self) -> AbstractContextManager[None]:
