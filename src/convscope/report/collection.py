@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, embed, neighbors
+from ..embedding import Embeddings, embed, neighbors, suspects
 from ..embedding.origins import check_model
 from ..embedding.projection import mapped
 from ..embedding.source import Source, is_source, is_stored
 from ..errors import ParameterError
 from ..images import ImageSet, load_images
 from ..models import Model, check_tensor
-from ..results import Array, Neighbors, Projection
+from ..results import Array, Neighbors, Projection, Suspects
 from ..results.files import is_saved
 from ..store import EmbeddingStore, Space, is_store
 from .labeled_rows import LabeledRows, labeled_rows
@@ -36,9 +36,10 @@ class Collection:
 
     ``nearest`` pairs the neighbors in feature space with those in pixel space: for the images of the report first,
     then for some of the collection's own. ``precision`` is the mean share of neighbors that have the query's
-    label, (feature space, pixel space); None without labels. ``rows`` are the labels and predictions of all images.
-    ``thumbnails`` are pictures (64, 64, 3) uint8 of the errors and of some images of each label, by name. ``skipped`` are
-    the images that could not be read, and why.
+    label, (feature space, pixel space); None without labels. ``rows`` are the labels and predictions of all
+    images. ``thumbnails`` are pictures (64, 64, 3) uint8 of the errors and of some images of each label, by name.
+    ``skipped`` are the images that could not be read, and why. ``suspects`` is None without labels that can be
+    doubted, ``left_out`` says why that is so where it is not plain.
     """
 
     rows: LabeledRows
@@ -47,6 +48,8 @@ class Collection:
     precision: tuple[float, float] | None
     thumbnails: Mapping[str, Array]
     skipped: tuple[str, ...]
+    suspects: Suspects | None
+    left_out: tuple[str, ...]
 
     @property
     def count(self) -> int:
@@ -122,6 +125,10 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
         precision = (float(agree[labeled].mean()), float(_agreement(source, labeled, "pixel").mean()))
     projection, _, _ = mapped(source)  # without keeping it: a report changes nothing in a store
     rows = labeled_rows(source, agree)
+    left_out: list[str] = []
+    doubted = None
+    if limits.n_suspects and len(set(labels) - {None}) > 1:
+        doubted = _asked(left_out, suspects, source, limit=limits.n_suspects)
     pictured = [*rows.errors[: limits.n_errors], *(i for one in rows.classes for i in one.examples)]
     return Collection(
         rows=rows,
@@ -129,8 +136,19 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
         projection=projection,
         precision=precision,
         thumbnails=_thumbnails(source, pictured),
+        suspects=doubted,
+        left_out=tuple(left_out),
         skipped=tuple(source.unread().values()) if is_stored(source) else source.made.skipped,
     )
+
+
+def _asked(left_out: list[str], question: Callable[..., Any], source: Source, **options: Any) -> Any:
+    """The answer, or None where the vectors do not allow the question; then ``left_out`` gets the reason."""
+    try:
+        return question(source, **options)
+    except ParameterError as error:  # such as vectors that are all equal
+        left_out.append(f"{question.__name__}: {error}")
+        return None
 
 
 def _thumbnails(source: Source, places: Sequence[int]) -> dict[str, Array]:

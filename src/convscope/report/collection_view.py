@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Array, Attribution, Neighbors
 from ..store.keys import path_of
 from .collection import Collection
+from .fault_views import suspect_views
 from .image_views import map_views, photo_uri
 from .labeled_rows import ClassRow, LabeledRows
-from .wording import caption, number, share
+from .limits import Limits
+from .wording import caption, number, share, short
 
 View = dict[str, Any]
 
@@ -21,12 +22,13 @@ MOST_IN_MATRIX = 20  # labels; of more the most frequent confusions alone are to
 CONFUSIONS = 12
 
 
-def collection_view(collection: Collection, errors: Attribution | None, n_errors: int) -> View:
+def collection_view(collection: Collection, errors: Attribution | None, limits: Limits) -> View:
     """Everything that the sections on a collection show."""
     feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
     rows = collection.rows
+    doubted = suspect_views(collection.suspects, limits.n_suspects) if collection.suspects else {}
     return {
         "count": collection.count,
         "k": feature.indices.shape[1],
@@ -42,18 +44,18 @@ def collection_view(collection: Collection, errors: Attribution | None, n_errors
         "accuracy": percent(rows.n_right / rows.n_judged) if rows.n_judged else None,
         "n_judged": rows.n_judged,
         "n_errors": len(rows.errors),
-        "errors": error_cards(collection, errors, n_errors),
+        "errors": error_cards(collection, errors, limits.n_errors),
         "errors_caption": caption(errors) if errors is not None else (),
         "classes": [_class(one, collection.thumbnails, rows) for one in rows.classes],
         "has_answers": any(one.answers for one in rows.classes),
         "has_agreement": any(math.isfinite(one.neighbors_agree) for one in rows.classes),
-        "confusions": [
-            {"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions[:CONFUSIONS]
-        ],
+        "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions[:CONFUSIONS]],
         "n_confusions": len(rows.confusions),
         "matrix": _matrix(rows),
         "suspects": (),
+        "left_out": collection.left_out,
         "duplicates": (),
+        **doubted,
     }
 
 
@@ -63,7 +65,7 @@ def percent(value: float) -> str:
 
 
 def error_cards(collection: Collection, errors: Attribution | None, n: int) -> list[View]:
-    """Each error with its label, its prediction, and a map of what speaks for the prediction where there is one."""
+    """Each error with its label, its prediction, and where there is one a map of what speaks for it."""
     rows = collection.rows
     place = {} if errors is None else {name: i for i, name in enumerate(errors.names)}
     cards = []
@@ -157,11 +159,6 @@ def _neighbor(result: Neighbors, one: Any) -> View:
 def _thumbnail(thumbnails: Mapping[str, Array], name: str) -> str | None:
     picture = thumbnails.get(name)
     return None if picture is None else image_uri(picture, "jpeg")
-
-
-def short(name: str) -> str:
-    """The name of a file without its folders."""
-    return PurePath(name).name or name
 
 
 def chunks(cards: Sequence[View], size: int) -> list[tuple[int, int, Sequence[View]]]:

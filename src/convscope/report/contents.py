@@ -50,10 +50,10 @@ EXAMPLES = 3  # images of the collection that are looked at in detail where no o
 class Contents:
     """All results of a report.
 
-    ``n_given`` images were given; those beyond ``limits`` are left out. Where none were, ``prediction`` is of examples
-    from the collection. ``labels`` are those of the images, by name. ``evidence`` measures the attributions, each
-    under the name of its method. ``left_out`` are the methods that do not fit the network, and why. ``errors`` are
-    maps of wrong predictions in the collection.
+    ``n_given`` images were given; those beyond ``limits`` are left out. Where none were, ``prediction`` is of
+    examples from the collection. ``labels`` are those of the images, by name. ``evidence`` measures the
+    attributions, each under the name of its method. ``left_out`` are the methods that do not fit the network, and
+    why. ``errors`` are maps of wrong predictions in the collection.
     """
 
     prediction: Prediction
@@ -150,7 +150,9 @@ def examples(rows: LabeledRows, limits: Limits) -> Any:
     return load_images([path_of(name) for name in list(chosen.values())[: min(EXAMPLES, limits.n_images)]])
 
 
-def _feature_maps(model: Model, shown: Any, layer: str | Sequence[str] | None, progress: Any) -> FeatureMaps | None:
+def _feature_maps(
+    model: Model, shown: Any, layer: str | Sequence[str] | None, progress: Any
+) -> FeatureMaps | None:
     whole, packed = model.together(shown)  # of several inputs, the network as a function of all of them
     shape = whole.inputs(packed).shape
     if layer is not None and len(shape) != 3:
@@ -165,9 +167,7 @@ def _evidence(
     if not explained or are_tensors(shown):
         return None
     measures = [*CURVES, "completeness_error"]
-    return evaluate(
-        model, shown, explained, target=target, measures=measures, n_steps=STEPS, progress=progress
-    )
+    return evaluate(model, shown, explained, target=target, measures=measures, n_steps=STEPS, progress=progress)
 
 
 def _liked(

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ..embedding.label_checks import RIGHT, WRONG, verdicts
 from ..embedding.source import Source, is_stored
 from ..results import Array
-from .label_checks import RIGHT, WRONG, verdicts
 
 EXAMPLES = 5  # pictures of each label
 
@@ -20,8 +20,8 @@ class ClassRow:
     """One label: how many images have it, how many predictions could be judged and are right.
 
     ``answers`` are the most frequent predictions, each with its count. ``neighbors_agree`` is the mean share of an
-    image's nearest that have the label, NaN where it was not measured. ``examples`` are positions of some of the images,
-    spread over all of the label, or over those that are predicted right.
+    image's nearest that have the label, NaN where it was not measured. ``examples`` are positions of some of the
+    images, spread over all of the label, or over those that are predicted right.
     """
 
     label: str

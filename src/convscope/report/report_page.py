@@ -11,16 +11,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..embedding.label_checks import NOT_JUDGED, RIGHT, WRONG, verdicts
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
-from .collection_view import chunks, collection_view, short
+from .collection_view import chunks, collection_view
 from .contents import Contents
 from .image_views import badge, kind_of, layer_views, map_views, method_view, photo_uri
-from .label_checks import NOT_JUDGED, RIGHT, WRONG, verdicts
 from .short_paths import without_folders
 from .templates import template
 from .unit_views import unit_views
-from .wording import caption, number
+from .wording import caption, number, short
 
 View = dict[str, Any]
 
@@ -50,7 +50,7 @@ def page(contents: Contents) -> str:
         is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
-        collection=collection_view(collection, contents.errors, contents.limits.n_errors) if collection else None,
+        collection=collection_view(collection, contents.errors, contents.limits) if collection else None,
         chunks=chunks,
     )
 

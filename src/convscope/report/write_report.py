@@ -49,26 +49,27 @@ def report(
 ) -> Path:
     """Look at a network from all sides and write the results into one HTML file.
 
-    The report shows the predictions, attribution maps and how good they are, feature maps, the first filters, and an
-    input that each class likes. With ``collection`` it shows how often the network is right, its errors with a map
-    of each, suspicious labels, duplicates, each class, the nearest neighbors and a map of all images. It is written for
-    readers who know nothing of networks: pictures come first, and "more" has the rest. The file is self-contained,
-    needs no connection, and follows the reader's light or dark mode.
+    The report shows the predictions, attribution maps and how good they are, feature maps, the first filters, and
+    an input that each class likes. With ``collection`` it shows how often the network is right, its errors with a
+    map of each, suspicious labels, duplicates, each class, the nearest neighbors and a map of all images. It is
+    written for readers who know nothing of networks: pictures come first, and "more" has the rest. The file is
+    self-contained, needs no connection, and follows the reader's light or dark mode.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed, also signals, volumes
-            and several inputs, of which there are no feature maps and no visualizations. None, with a collection of
-            files, chooses examples from it.
+            and several inputs, of which there are no feature maps and no visualizations. None, with a collection
+            of files, chooses examples from it.
         output: path of the HTML file. Its folder is created if needed; an older report is replaced.
         collection: where to look for neighbors: a folder or other images, or vectors that this network has made
-            before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read, and its vectors
-            and predictions are taken as they are. `Embeddings` know no predictions, so that nothing is said of
-            accuracy and errors.
+            before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read, and its
+            vectors and predictions are taken as they are. `Embeddings` know no predictions, so that nothing is
+            said of accuracy and errors.
         target: what the maps explain and what is visualized; by default the class predicted for each image.
         layer: the name or names of the layers whose feature maps are shown; by default one layer of each
             resolution, at most 4.
-        methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, Grad-CAM and saliency. A method that does not fit the network is left out, and the report says why. Each map is
+        methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, Grad-CAM and saliency. A method
+        that does not fit the network is left out, and the report says why. Each map is
             measured by deletion and insertion, beside a random map.
         units: pages of `convscope.unit`; each has its place, ``#unit-LAYER-CHANNEL``, with links between nearest
             channels.
@@ -86,7 +87,8 @@ def report(
         The path of the file.
 
     Raises:
-        ParameterError, StoreError: there are neither images nor a collection; the collection was embedded by another network, or has fewer than two images;
+        ParameterError, StoreError: there are neither images nor a collection; the collection was embedded by
+        another network, or has fewer than two images;
             raised before the long work starts.
         OutputError: the output is a folder or a file that convscope did not write, or cannot be written; raised
             before the long work starts.
