@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -112,12 +113,13 @@ def compose(
         wrong = [lying.rows.names[i] for i in lying.rows.errors[: limits.n_errors]]
         errors = error_maps(model, wrong, stage("errors"))
     explained, left_out = _explain(model, shown, names, target, stage)
+    evidence = _evidence(model, shown, explained, target, stage("evaluate"))
     liked, n_targets = _liked(model, shown, target, prediction, stage)
     return Contents(
         prediction=prediction,
-        labels={source.name: source.label for source in getattr(shown, "sources", ())},
+        labels=_labels(shown, lying),
         attributions=tuple(explained.values()),
-        evidence=_evidence(model, shown, explained, target, stage("evaluate")),
+        evidence=evidence,
         left_out=tuple(left_out),
         maps=maps,
         filters=_filters(model),
@@ -129,6 +131,15 @@ def compose(
         limits=limits,
         seconds=time.perf_counter() - started,
     )
+
+
+def _labels(shown: Any, lying: Collection | None) -> dict[str, str | None]:
+    """The labels of the images by name: their own, or those that the collection has for the same files."""
+    known = (
+        {} if lying is None else {path_of(a): b for a, b in zip(lying.rows.names, lying.rows.labels, strict=True)}
+    )
+    sources = getattr(shown, "sources", ())
+    return {one.name: known.get(os.path.abspath(one.name)) or one.label for one in sources}
 
 
 def examples(rows: LabeledRows, limits: Limits) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..outputs import GENERATOR
-from ..results import CONTROLS, Attribution, Evaluation, Neighbors, Prediction
+from ..results import CONTROLS, Attribution, Evaluation, Neighbors, Prediction, Suspects
 from .collection import Collection
 from .contents import Contents
 from .labeled_rows import LabeledRows
@@ -71,6 +71,7 @@ def _collection(collection: Collection) -> Row:
                     for one in rows.classes],
         "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions],
         "errors": [_row(rows, i) for i in rows.errors] if is_judged else None,
+        "suspects": _suspects(collection.suspects) if collection.suspects else None,
         "neighbors": [row for pair in collection.nearest for one in pair for row in _neighbors(one)],
         "projection": [
             {"name": name, "label": label, "at": place}
@@ -91,6 +92,15 @@ def _row(rows: LabeledRows, i: int) -> Row:
         "predicted": rows.predicted[i],
         "probability": float(rows.probability[i]),
     }
+
+
+def _suspects(found: Suspects) -> list[Row]:
+    return [
+        {"name": name, "label": label, "suggested": suggested, "score": float(score)}
+        for name, label, suggested, score in zip(
+            found.names, found.labels, found.suggested, found.scores, strict=True
+        )
+    ]
 
 
 def _neighbors(found: Neighbors) -> list[Row]:
