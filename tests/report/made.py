@@ -36,9 +36,8 @@ class Page(HTMLParser):
         assert self._open.pop() == tag, f"</{tag}> does not close what is open"
 
     def handle_data(self, data: str) -> None:
-        (self.style if "style" in self._open else self.script if "script" in self._open else self.text).append(
-            data
-        )
+        places = {"style": self.style, "script": self.script}
+        places.get(self._open[-1] if self._open else "", self.text).append(data)
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]

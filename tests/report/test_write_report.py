@@ -80,13 +80,8 @@ def test_it_follows_light_and_dark_and_fits_a_phone(made: tuple[Path, str, Any])
     ).groups()
     colors = set(re.findall(r"--\w+", light))
     assert set(re.findall(r"--\w+", dark)) == colors
-    assert set(re.findall(r"var\((--\w+)\)", style)) - colors == {
-        "--map",
-        "--photo",
-        "--gray",
-        "--ground",
-        "--shade",
-    }
+    of_maps = {"--map", "--photo", "--gray", "--ground", "--shade"}
+    assert set(re.findall(r"var\((--\w+)\)", style)) - colors == of_maps
 
 
 def test_headings_and_contents_belong_together(made: tuple[Path, str, Any]) -> None:

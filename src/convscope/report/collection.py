@@ -19,7 +19,7 @@ from ..embedding.source import Source, is_source, is_stored
 from ..errors import ParameterError
 from ..images import ImageSet, load_images
 from ..models import Model, check_tensor
-from ..results import Array, Neighbors, Projection, Suspects
+from ..results import Array, Duplicates, Neighbors, Projection, Suspects
 from ..results.files import is_saved
 from ..store import EmbeddingStore, Space, is_store
 from .labeled_rows import LabeledRows, labeled_rows
@@ -49,6 +49,7 @@ class Collection:
     thumbnails: Mapping[str, Array]
     skipped: tuple[str, ...]
     suspects: Suspects | None
+    duplicates: Duplicates | None
     left_out: tuple[str, ...]
 
     @property
@@ -137,6 +138,7 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
         precision=precision,
         thumbnails=_thumbnails(source, pictured),
         suspects=doubted,
+        duplicates=None,
         left_out=tuple(left_out),
         skipped=tuple(source.unread().values()) if is_stored(source) else source.made.skipped,
     )

@@ -10,7 +10,7 @@ from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Array, Attribution, Neighbors
 from ..store.keys import path_of
 from .collection import Collection
-from .fault_views import suspect_views
+from .fault_views import duplicate_views, suspect_views
 from .image_views import map_views, photo_uri
 from .labeled_rows import ClassRow, LabeledRows
 from .limits import Limits
@@ -55,6 +55,7 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
         "suspects": (),
         "left_out": collection.left_out,
         "duplicates": (),
+        **(duplicate_views(collection.duplicates, limits.n_duplicates) if collection.duplicates else {}),
         **doubted,
     }
 

@@ -135,9 +135,8 @@ def compose(
 
 def _labels(shown: Any, lying: Collection | None) -> dict[str, str | None]:
     """The labels of the images by name: their own, or those that the collection has for the same files."""
-    known = (
-        {} if lying is None else {path_of(a): b for a, b in zip(lying.rows.names, lying.rows.labels, strict=True)}
-    )
+    pairs = () if lying is None else zip(lying.rows.names, lying.rows.labels, strict=True)
+    known = {path_of(name): label for name, label in pairs}
     sources = getattr(shown, "sources", ())
     return {one.name: known.get(os.path.abspath(one.name)) or one.label for one in sources}
 

@@ -1,16 +1,17 @@
-"""What the template shows of doubtful labels, each with the images that speak against it."""
+"""What the template shows of faults: doubtful labels, with what speaks against them, and groups of duplicates."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..render import image_uri
-from ..results import Suspects
+from ..results import Duplicates, Suspects
 from .wording import caption, short
 
 View = dict[str, Any]
 
 NEAR = 5  # of the nearest images of each suspect
+COPIES = 6  # of each group of duplicates
 
 
 def suspect_views(found: Suspects, limit: int) -> View:
@@ -45,4 +46,32 @@ def _suspect(found: Suspects, i: int) -> View:
             }
             for j in near
         ],
+    }
+
+
+def duplicate_views(found: Duplicates, limit: int) -> View:
+    """The largest groups, at most ``limit``, the image to keep first in each, and how many groups there are."""
+    groups = list(zip(found.starts.tolist(), found.sizes.tolist(), strict=True))
+    return {
+        "duplicates": [_group(found, at, n) for at, n in groups[:limit]],
+        "n_groups": len(groups),
+        "duplicates_caption": caption(found),
+    }
+
+
+def _group(found: Duplicates, at: int, n: int) -> View:
+    shown = range(at, at + min(n, COPIES))
+    labels = set(found.labels[at : at + n]) - {None}
+    return {
+        "images": [
+            {
+                "name": short(found.names[i]),
+                "label": found.labels[i],
+                "uri": image_uri(found.thumbnails[i], "jpeg") if i < len(found.thumbnails) else None,
+            }
+            for i in shown
+        ],
+        "n_more": n - len(shown),
+        "is_copy": len({int(i) for i in found.content[at : at + n]}) == 1,
+        "has_labels": len(labels) > 1,
     }

@@ -72,6 +72,7 @@ def _collection(collection: Collection) -> Row:
         "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions],
         "errors": [_row(rows, i) for i in rows.errors] if is_judged else None,
         "suspects": _suspects(collection.suspects) if collection.suspects else None,
+        "duplicates": collection.duplicates.groups if collection.duplicates else None,
         "neighbors": [row for pair in collection.nearest for one in pair for row in _neighbors(one)],
         "projection": [
             {"name": name, "label": label, "at": place}
