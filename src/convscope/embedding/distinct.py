@@ -18,18 +18,18 @@ _QUERIES = 65_536  # whose neighbors are looked for while all vectors are read o
 
 @dataclass(frozen=True)
 class Near:
-    """The nearest others (G, K) of G different images, and the cosine similarities (G, K) float32."""
+    """The nearest others (G, K) of each of G images, as indices among them, and their cosines (G, K) float32."""
 
-    places: Array
+    others: Array
     similarity: Array
 
 
-def numbered_blocks(source: Source, places: Array) -> Iterator[Block]:
-    """The vectors at these places, in ascending order; the number of a row is its rank among them."""
+def placed_blocks(source: Source, places: Array) -> Iterator[Block]:
+    """The vectors at these places, in ascending order; the number of a row is its place in the source."""
     n = 0
     for block in blocks_at(source.blocks(), places):
         if len(block):
-            yield Block(np.arange(n, n + len(block)), block.vectors)
+            yield Block(places[n : n + len(block)], block.vectors)
             n += len(block)
 
 
@@ -51,9 +51,10 @@ def nearest_others(source: Source, places: Array, k: int, progress: Progress | N
     others, similarity = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
     parts = [np.arange(first, min(n, first + _QUERIES)) for first in range(0, n, _QUERIES)]
     for i, part in enumerate(parts):
-        queries = np.concatenate([block.vectors for block in numbered_blocks(source, places[part])])
+        queries = np.concatenate([block.vectors for block in placed_blocks(source, places[part])])
         step = part_of(progress, i, len(parts))
-        others[part], similarity[part] = nearest(
-            numbered_blocks(source, places), queries, k, "cosine", own=part, n_rows=n, progress=step
+        found, similarity[part] = nearest(
+            placed_blocks(source, places), queries, k, "cosine", own=places[part], n_rows=n, progress=step
         )
+        others[part] = np.searchsorted(places, found)
     return Near(others, similarity)

@@ -12,7 +12,7 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array
 from .copies import Copies, copies_of
-from .distinct import nearest_others, numbered_blocks
+from .distinct import nearest_others, placed_blocks
 from .label_checks import classes_meant
 from .nearest import nearest
 from .neighbors import NO_LABELS
@@ -151,11 +151,10 @@ def reasons(source: Source, found: Ranking, shown: Array, k: int) -> tuple[Array
     rows = source.rows
     queries = source.vectors_of(rows[shown])
     firsts = found.copies.first[found.voters]
-    own = np.searchsorted(found.voters, groups)
-    near, similarity = nearest(
-        numbered_blocks(source, firsts), queries, min(k, len(firsts) - 1), "cosine", own=own
+    own = found.copies.first[groups]
+    places, similarity = nearest(
+        placed_blocks(source, firsts), queries, min(k, len(firsts) - 1), "cosine", own=own
     )
-    places = firsts[near]
     return _with_copies(source, found, shown, places, similarity)
 
 

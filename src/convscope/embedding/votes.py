@@ -136,9 +136,9 @@ def _doubts(
 
 def _votes_of_neighbors(given: Ballots, near: Near, voters: Array, weights: Array, at: Array) -> Array:
     """V (n, C) of the voters with these indices."""
-    chosen, k = weights[at], near.places.shape[1]
+    chosen, k = weights[at], near.others.shape[1]
     start = np.arange(0, (len(at) + 1) * k, k)
-    table = csr_array((chosen.ravel(), near.places[at].ravel(), start), shape=(len(at), len(voters)))
+    table = csr_array((chosen.ravel(), near.others[at].ravel(), start), shape=(len(at), len(voters)))
     return np.asarray((table @ given.held[voters]).toarray() / chosen.sum(axis=1, keepdims=True))
 
 

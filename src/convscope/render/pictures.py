@@ -20,6 +20,7 @@ from ..results import (
     Attribution,
     Comparison,
     Concepts,
+    Duplicates,
     Evaluation,
     FeatureMaps,
     Feeds,
@@ -33,6 +34,7 @@ from ..results import (
     Result,
     Retrieval,
     SanityCheck,
+    Suspects,
     TrainingStrip,
     UnitPage,
     UnitPatches,
@@ -43,6 +45,7 @@ from .attribution_figures import compose_attribution, draw_attribution
 from .attribution_panels import draw_map
 from .comparison_figures import compose_comparison, draw_comparison
 from .concept_figures import compose_concepts, draw_concepts
+from .duplicate_figures import compose_duplicates, draw_duplicates
 from .evaluation_figures import compose_evaluation, draw_evaluation
 from .feature_map_figures import compose_feature_maps, draw_feature_maps
 from .filter_figures import compose_filters, draw_filters
@@ -55,6 +58,7 @@ from .retrieval_figures import compose_retrieval, draw_retrieval
 from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure
+from .suspect_figures import compose_suspects, draw_suspects
 from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
 from .unit_cause_figures import compose_feeds, compose_necessity, draw_feeds, draw_necessity
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
@@ -67,6 +71,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
     Concepts: (draw_concepts, compose_concepts),
+    Duplicates: (draw_duplicates, compose_duplicates),
     Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Feeds: (draw_feeds, compose_feeds),
@@ -79,6 +84,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Projection: (draw_projection, compose_projection),
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
+    Suspects: (draw_suspects, compose_suspects),
     TrainingStrip: (draw_training_strip, compose_training_strip),
     UnitPage: (draw_unit_page, compose_unit_page),
     UnitPatches: (draw_unit_patches, compose_unit_patches),
@@ -95,7 +101,8 @@ def plot(result: Result, ax: Axes | None = None, **options: Any) -> Axes:
     Args:
         result: any result.
         ax: matplotlib axes to draw into.
-        **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
+        **options: ``n``, the image (attributions, feature maps, predictions, strips), the images (suspects), the
+            queries (neighbors) or the groups (duplicates);
             ``as_video`` (attributions of volumes: frames in place of planes);
             ``layer`` (feature maps, scans); ``by``, ``channels``, ``channel`` (feature maps); ``scale``,
             ``tiles`` (filters); ``k`` (predictions); ``thumbnails`` (projections).

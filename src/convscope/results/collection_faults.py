@@ -1,13 +1,12 @@
-"""What may be wrong in a collection of images: labels, and images that stand apart."""
+"""What may be wrong in a collection of images: copies, labels, and images that stand apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 
-from ..texts import counted, printable
+from ..texts import counted, listed, printable
 from .base import Array, Result
 
 _SHOWN = 5  # images in a repr
@@ -16,6 +15,73 @@ _WHAT = {
     "outlier": "by how far they lie from all others",
     "uncertain": "by how undecided the network is",
 }
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Duplicates(Result):
+    """Images that are nearly the same: ``groups``, and ``pairs`` (P, 2) int64 into ``names``, nearest pair first.
+
+    ``names`` are those of all groups, the largest first, and in each the image to keep before the others;
+    ``sizes`` (G,) are the groups'. Images with the same ``content`` (M,) int64 are the same byte for byte; it is
+    the place of one of them in ``names``. ``n_pixels`` and ``n_bytes`` (M,) int64 are those of the files, 0 where
+    they are unknown. ``is_other`` (M,) bool: the image is of the collection that the source was compared with.
+
+    ``scores`` (P,) by ``metric``: a similarity (higher is nearer) or a euclidean distance (lower is nearer);
+    ``threshold`` is the score from which on a pair counts. ``is_copy`` (P,) bool: both files have the same
+    content. ``is_equal`` (P,) bool: both images are equal to the network, as copies are; of a group of equal
+    images, each is paired with the next one only. ``n_pairs`` is how many pairs were found, of which P are kept
+    here; ``n_equal`` of those found are pairs of equal images. All of them make the groups.
+    """
+
+    pairs: Array
+    scores: Array
+    is_copy: Array
+    n_pairs: int
+    metric: str
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+    is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
+    n_equal: int = 0
+    threshold: float = float("nan")
+    sizes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    content: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    n_pixels: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    n_bytes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    is_other: Array = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def starts(self) -> Array:
+        """The places (G,) of the images to keep, which begin the groups."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """The names of the images in each group, the one to keep first."""
+        return [list(self.names[at : at + n]) for at, n in zip(self.starts, self.sizes, strict=True)]
+
+    @property
+    def copies(self) -> list[list[str]]:
+        """The names of images with the same content, byte for byte: exact copies, apart from near ones."""
+        alike: dict[int, list[str]] = {}
+        for name, content in zip(self.names, self.content.tolist(), strict=True):
+            alike.setdefault(content, []).append(name)
+        return [names for names in alike.values() if len(names) > 1]
+
+    def __repr__(self) -> str:
+        beyond = "up to" if self.metric == "euclidean" else "at or above"
+        n_again = len(self.names) - len(self.sizes)
+        lines = [
+            f"Duplicates({counted(len(self.sizes), 'group')} of {counted(len(self.names), 'image')}, {n_again} "
+            f"besides those to keep; {self.n_pairs} pairs {beyond} {self.threshold:.6g} ({self.metric}), "
+            f"{self.n_equal} of them of equal images; {len(self)} kept)"
+        ]
+        for kept, *others in self.groups[:_SHOWN]:
+            lines.append(printable(f"  keep {kept}  like {listed(others, 3)}"))
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -32,8 +98,6 @@ class Suspects(Result):
     The reasons: ``near`` (L, K) int64 points into ``near_names``, ``near_labels`` and ``near_thumbnails``, nearest
     first; ``similarity`` (L, K) float32 is the cosine. ``thumbnails`` are of the first L.
     """
-
-    has_picture: ClassVar[bool] = False
 
     kind: str
     names: tuple[str, ...]
