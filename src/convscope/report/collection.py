@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, embed, neighbors, suspects
+from ..embedding import Embeddings, duplicates, embed, neighbors, suspects
 from ..embedding.origins import check_model
 from ..embedding.projection import mapped
 from ..embedding.source import Source, is_source, is_stored
@@ -138,7 +138,7 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
         precision=precision,
         thumbnails=_thumbnails(source, pictured),
         suspects=doubted,
-        duplicates=None,
+        duplicates=_asked(left_out, duplicates, source) if limits.n_duplicates else None,
         left_out=tuple(left_out),
         skipped=tuple(source.unread().values()) if is_stored(source) else source.made.skipped,
     )
