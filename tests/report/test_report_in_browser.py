@@ -60,7 +60,8 @@ def test_a_reader_finds_the_way_in_a_report(browser: Chromium, page: Path, width
 def _try_maps(browser: Chromium) -> None:
     """The slider and the switch of methods, on the examples."""
     browser.run("document.querySelector('nav a[href=\"#images\"]').click()")
-    shown = "[...document.querySelectorAll('#images .layer')].filter(one => one.offsetWidth).map(one => one.dataset.method)"
+    layers = "[...document.querySelectorAll('#images .layer')]"
+    shown = f"{layers}.filter(one => one.offsetWidth).map(one => one.dataset.method)"
     assert set(browser.run(shown)) == {"occlusion"}
     browser.run("document.querySelector('[data-choose=saliency]').click()")
     assert set(browser.run(shown)) == {"saliency"}
