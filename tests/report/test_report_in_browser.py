@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import tiny_network
 from tests.report.chromium import Chromium
 
 from convscope.embedding import embed
@@ -18,10 +19,11 @@ TOP_PX = {1280: 76, 390: 20}  # below the bar of links, or at the top of a phone
 MOST_PX = 5000  # of scrolling in a section
 
 
-@pytest.fixture
-def page(tiny: Model, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a store alone, whose labels are classes of the network, with more errors than a page of them shows."""
-    labels = tiny.labels or ()
+    labels, tmp_path = ["a", "b", "c"], tmp_path_factory.mktemp("report")
+    tiny = Model(tiny_network(), input_size=(16, 16), mean=[0.5] * 3, std=[0.25] * 3, labels=labels)
     for i in range(48):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         place = tmp_path / "all" / labels[i % len(labels)] / f"{i}.png"

@@ -146,17 +146,17 @@ def _labels(shown: Any, lying: Collection | None) -> dict[str, str | None]:
 def examples(rows: LabeledRows, limits: Limits) -> Any:
     """Images of a collection to look at in detail: of each of some labels the one whose prediction is surest.
 
-    Errors are left out where there are others, as they are shown by themselves.
+    Errors are left out unless there is nothing else, as they are shown by themselves.
 
     Raises:
         ImageError: no file of the collection is there any more.
     """
-    order = np.argsort(-np.nan_to_num(rows.probability, nan=-1.0), kind="stable")
+    order = np.argsort(-np.nan_to_num(rows.probability, nan=-1.0), kind="stable").tolist()
     wrong = set(rows.errors)
     chosen: dict[str | None, str] = {}
-    for i in sorted(order.tolist(), key=lambda i: i in wrong):
-        if readable([rows.names[i]]):
-            chosen.setdefault(rows.labels[i], rows.names[i])
+    for i in [i for i in order if i not in wrong] or order:
+        if rows.labels[i] not in chosen and readable([rows.names[i]]):
+            chosen[rows.labels[i]] = rows.names[i]
     if not chosen:
         raise ImageError("no file of the collection is there any more: give images to look at")
     return load_images([path_of(name) for name in list(chosen.values())[: min(EXAMPLES, limits.n_images)]])
