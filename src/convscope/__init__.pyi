@@ -33,6 +33,7 @@ from .embedding import index as index
 from .embedding import neighbors as neighbors
 from .embedding import place as place
 from .embedding import project as project
+from .embedding import suspects as suspects
 from .errors import ConvscopeError as ConvscopeError
 from .errors import ImageError as ImageError
 from .errors import Interrupted as Interrupted
@@ -80,6 +81,7 @@ from .results import Retrieval as Retrieval
 from .results import SanityCheck as SanityCheck
 from .results import StoreComparison as StoreComparison
 from .results import Summary as Summary
+from .results import Suspects as Suspects
 from .results import TrainingStrip as TrainingStrip
 from .results import UnitPage as UnitPage
 from .results import UnitPatches as UnitPatches

@@ -19,6 +19,8 @@ Runner: TypeAlias = Literal["local", "ray"]  # who works on a collection
 Precision: TypeAlias = Literal["float32", "bfloat16"]  # in which a network computes
 ProjectionMethod: TypeAlias = Literal["pca", "tsne", "umap"]
 ClusterMethod: TypeAlias = Literal["hdbscan", "kmeans"]
+SuspectKind: TypeAlias = Literal["label", "outlier", "uncertain"]
+Evidence: TypeAlias = Literal["both", "neighbors", "network"]  # against a label
 Metric: TypeAlias = Literal["cosine", "euclidean", "dot"]  # what near means
 PresetName: TypeAlias = Literal["natural", "maco", "crisp", "plain"]  # of `synthesis.PRESETS`
 HIGHER_IS_NEARER: dict[str, bool] = {"cosine": True, "euclidean": False, "dot": True}
@@ -58,14 +60,18 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_concepts": (1, 10_000),
     "n_designs": (2, 65_536),
     "n_dims": (1, _MOST),
+    "n_duplicates": (0, 1_000_000),
+    "n_errors": (0, 1_000_000),
     "n_folds": (2, 1_000),
     "n_frames": (0, 100_001),
+    "n_images": (1, 1_000_000),
     "n_moments": (2, 24),
     "n_octaves": (1, 100),
     "n_masks": (2, 100_000),
     "n_random": (1, 100_000),
     "n_samples": (1, 100_000),
     "n_stages": (1, 10_000),
+    "n_suspects": (0, 1_000_000),
     "n_thumbnails": (0, _MOST),
     "n_steps": (1, 100_000),
     "n_variants": (1, 10_000),

@@ -21,11 +21,12 @@ from .partial_files import partial_beside
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 GENERATOR = f"convscope {version('convscope')}"  # by which a file of ours is recognized, see `_OURS`
-# How our HTML and PNG files begin. Only the beginning counts: notes may quote a page further on.
+# How our HTML, PNG and JSON files begin. Only the beginning counts: notes may quote a page further on.
 _OURS = re.compile(
     rb'\s*<!doctype html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">\s*'
     rb'<meta name="generator" content="convscope[ "]'
-    rb"|\x89PNG\r\n\x1a\n.{,256}tEXtSoftware\0convscope ",
+    rb"|\x89PNG\r\n\x1a\n.{,256}tEXtSoftware\0convscope "
+    rb'|\{\s*"generator": "convscope ',
     re.DOTALL,
 )
 _HEAD = 1024  # bytes that hold this beginning

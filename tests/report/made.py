@@ -12,20 +12,21 @@ EVIL = "<script>alert(1)<&'.png".replace("/", "")
 
 
 class Page(HTMLParser):
-    """Every tag with its attributes, and the text outside of style."""
+    """Every tag with its attributes, and the text outside of style and script."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
         self.style: list[str] = []
+        self.script: list[str] = []
         self._open: list[str] = []
         self.raw = text
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta", "br", "polyline"):
+        if tag not in ("img", "meta", "br", "polyline", "input"):
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -35,7 +36,8 @@ class Page(HTMLParser):
         assert self._open.pop() == tag, f"</{tag}> does not close what is open"
 
     def handle_data(self, data: str) -> None:
-        (self.style if "style" in self._open else self.text).append(data)
+        places = {"style": self.style, "script": self.script}
+        places.get(self._open[-1] if self._open else "", self.text).append(data)
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]

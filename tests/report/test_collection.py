@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tests.report.made import EVIL, Page
+from tests.report.made import EVIL, Page, write_photo
 
 from convscope.embedding import embed
 from convscope.errors import (
@@ -157,3 +158,39 @@ def test_a_collection_of_another_network_is_refused_before_the_work(model: Model
             progress=lambda *call: calls.append(call),
         )
     assert calls == []
+
+
+def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: Path) -> None:
+    for i in range(15):
+        write_photo(tmp_path / "all" / "abc"[i % 3] / f"{i}.png", i % 14)  # the last is a copy of the first
+    store = embed(tiny, tmp_path / "all", store=tmp_path / "s")
+    (tmp_path / "all" / "b" / "4.png").unlink()
+    stages: set[str] = set()
+    output = report(
+        tiny, output=tmp_path / "r.html", collection=tmp_path / "s", n_errors=4, as_json=True,
+        progress=lambda stage, *_: stages.add(stage),
+    )  # fmt: skip
+    found, page = json.loads((tmp_path / "r.json").read_text()), Page(output.read_text(encoding="utf-8"))
+    rows = store.to_pandas(["path", "label", "predicted", "probability"])
+    wrong = rows[rows.label != rows.predicted].sort_values("probability", ascending=False, kind="stable")
+    assert "embed" not in stages
+    assert found["collection"]["accuracy"] == pytest.approx(1 - len(wrong) / 15)
+    assert [row["name"] for row in found["errors"]] == list(wrong.path)
+    assert [row["predicted"] for row in found["errors"]] == list(wrong.predicted)
+    counts = wrong.groupby(["label", "predicted"]).size()
+    assert {(r["label"], r["predicted"]): r["count"] for r in found["confusions"]} == counts.to_dict()
+    for row in found["classes"]:
+        of_class = rows[rows.label == row["label"]]
+        assert row["accuracy"] == pytest.approx((of_class.label == of_class.predicted).mean())
+    shown = [a for a in page.of("article") if a.get("class") == "of-error"]
+    assert len(shown) == min(4, len(wrong))
+    text = " ".join("".join(page.text).split())
+    assert f"{min(4, len(wrong))} of {len(wrong)} are shown" in text or len(wrong) <= 4
+    assert f"label {wrong.label.iloc[0]} network {wrong.predicted.iloc[0]}" in text
+    assert {Path(name).name for group in found["duplicates"] for name in group} >= {"0.png", "14.png"}
+    assert str(tmp_path) not in page.raw
+
+
+def test_a_report_of_nothing_is_refused(tiny: Model, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="needs images, or a collection"):
+        report(tiny, output=tmp_path / "r.html")

@@ -51,7 +51,7 @@ def test_a_report_of_tensors(shape: tuple[int, ...], tmp_path: Path) -> None:
         ("signal", "behind the signal") if len(shape) == 2 else ("volume", "three planes through its peak")
     )
     assert kinds(text) == [f"{what} 0, as the network saw it", f"saliency map of {what} 0 for class 1, {kind}"]
-    assert f">{what.capitalize()} <small>as the network saw it" in text
+    assert f">{what.capitalize()}, as the network saw it<" in text
     assert "Left out: lime: lime needs pictures" in text
     assert "Better than a random map" in text or "Not better than a random map" in text
     assert 'id="maps"' not in text
@@ -84,6 +84,6 @@ def test_a_report_of_several_inputs(tmp_path: Path) -> None:
     )
     assert of_image in kinds(text)
     assert kinds(text).index(of_meta) == kinds(text).index(of_image) + 1
-    assert kinds(text)[-1].startswith("grad_cam map of image 0 for class 1")
+    assert "grad_cam map of image 0 for class 1, over the photo" in kinds(text)
     assert "13 images were given; the first 12 are shown in detail" in text
     assert text.count('<article class="image">') == 12

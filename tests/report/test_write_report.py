@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 from dataclasses import replace
@@ -24,7 +26,7 @@ from convscope.models import Model
 from convscope.outputs import GENERATOR
 from convscope.render import save_png
 from convscope.report import report
-from convscope.report.contents import IMAGES, choose_layers
+from convscope.report.contents import choose_layers
 from convscope.report.image_views import badge
 from convscope.report.report_page import _curve
 from convscope.report.wording import number
@@ -38,7 +40,7 @@ def test_nothing_is_loaded_from_anywhere(made: tuple[Path, str, Any]) -> None:
     page = Page(made[1])
     assert "http" not in made[1].replace("http-equiv", "")
     for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object", "base")
+        assert tag not in ("link", "iframe", "object", "base")
         for name in ("src", "href", "srcset", "poster", "action", "data"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:image/", "#")), (tag, name, value[:60])
@@ -63,7 +65,8 @@ def test_names_and_labels_are_text_not_tags(made: tuple[Path, str, Any]) -> None
     for name in (EVIL, "<img src=x>.jpg", "<i>net</i>", "<u>"):
         assert name in text
     assert "<b>bold</b>" in text
-    assert not {"i", "u", "script"} & {tag for tag, _ in page.tags}
+    assert not {"i", "u"} & {tag for tag, _ in page.tags}
+    assert len(page.of("script")) == 1, "that of the page"
 
 
 def test_it_follows_light_and_dark_and_fits_a_phone(made: tuple[Path, str, Any]) -> None:
@@ -77,15 +80,21 @@ def test_it_follows_light_and_dark_and_fits_a_phone(made: tuple[Path, str, Any])
     ).groups()
     colors = set(re.findall(r"--\w+", light))
     assert set(re.findall(r"--\w+", dark)) == colors
-    assert set(re.findall(r"var\((--\w+)\)", style)) <= colors
+    of_maps = {"--map", "--photo", "--gray", "--ground", "--shade"}
+    assert set(re.findall(r"var\((--\w+)\)", style)) - colors == of_maps
 
 
 def test_headings_and_contents_belong_together(made: tuple[Path, str, Any]) -> None:
     page = Page(made[1])
     assert len(page.of("h1")) == 1
     sections = [section["id"] for section in page.of("section")]
-    assert sections == ["images", "maps", "filters", "visualizations", "neighbors", "projection"]
-    assert [link["href"] for link in page.of("a")] == [f"#{name}" for name in sections]
+    # Whether noise has near copies is a matter of rounding.
+    assert [one for one in sections if one != "duplicates"] == [
+        "images", "suspects", "classes", "neighbors", "projection", "maps", "filters", "visualizations",
+    ]  # fmt: skip
+    links = re.search(r"<nav.*?</nav>", made[1], re.DOTALL)
+    assert links is not None
+    assert re.findall(r'href="#(\w+)"', links[0]) == sections
 
 
 def test_every_figure_says_how_it_was_made(made: tuple[Path, str, Any]) -> None:
@@ -109,9 +118,8 @@ def test_every_map_has_a_line_of_evidence(made: tuple[Path, str, Any]) -> None:
     page = Page(made[1])
     badges = [p for p in page.of("p") if p.get("class", "").startswith("badge")]
     maps = [img for img in page.of("img") if " map of " in img.get("alt", "")]
-    assert len(badges) == len(maps) >= 8
+    assert len(badges) == len(maps) == 2 * 3
     assert len(re.findall(r"[Bb]etter than a random map", "".join(page.text))) == len(badges)
-    assert "completeness error" in "".join(page.text)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,7 @@ def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
 def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in made[2]))
     assert stages[:4] == ["predict", "feature maps", "embed", "occlusion"]
-    assert stages[4:8] == ["saliency", "integrated_gradients", "grad_cam", "evaluate"]
+    assert stages[4:7] == ["grad_cam", "saliency", "evaluate"]
     assert all(0 < done <= total for _, done, total in made[2])
 
 
@@ -255,10 +263,12 @@ def test_a_picture_of_ours_that_is_looked_at_is_kept(model: Model, tmp_path: Pat
         report(model, picture, output=picture)
 
 
-def test_no_script_may_run(made: tuple[Path, str, Any]) -> None:
+def test_no_script_but_our_own_may_run(made: tuple[Path, str, Any]) -> None:
     (policy,) = [str(a["content"]) for a in Page(made[1]).of("meta") if "http-equiv" in a]
-    assert policy.startswith("default-src 'none'; ")
-    assert "script-src" not in policy
+    script = re.search(r"<script>(.*)</script>", made[1], re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
     assert made[1].index("http-equiv") < made[1].index("<style>")
 
 
@@ -269,19 +279,19 @@ def test_a_folder_is_no_output(model: Model, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_images_are_cut_and_the_cut_is_told(model: Model, tmp_path: Path) -> None:
-    images = torch.zeros(IMAGES + 3, 3, 32, 32)
-    output = report(model, images, output=tmp_path / "report.html", target=[0] * (IMAGES + 3))
+    images = torch.zeros(15, 3, 32, 32)
+    output = report(model, images, output=tmp_path / "report.html", target=[0] * 15)
     page = Page(output.read_text(encoding="utf-8"))
-    assert f"the first {IMAGES} are shown in detail, 3 are left out" in "".join(page.text)
-    assert len([a for a in page.of("article") if a.get("class") == "image"]) == IMAGES
+    assert f"the first {12} are shown in detail, 3 are left out" in "".join(page.text)
+    assert len([a for a in page.of("article") if a.get("class") == "image"]) == 12
 
 
 @pytest.mark.parametrize(
     "kind", [torch.tensor, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (list, np.array))]
 )
 def test_targets_are_taken_as_arrays_and_a_layer_by_its_name(model: Model, tmp_path: Path, kind: Any) -> None:
-    images = torch.zeros(IMAGES + 1, 3, 32, 32)
-    targets = [0, 2] * (IMAGES // 2) + [1]
+    images = torch.zeros(13, 3, 32, 32)
+    targets = [0, 2] * 6 + [1]
     output = report(model, images, output=tmp_path / "report.html", target=kind(targets), layer="4")
     text = "".join(Page(output.read_text(encoding="utf-8")).text)
     assert re.search(r"feature_maps\(layer=\('4',\)\)", text)

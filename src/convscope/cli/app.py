@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..registry import method_keys
 from ..texts import printable
 from . import depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
 from .chosen_network import Network, with_network
@@ -23,13 +22,13 @@ from .console import (
     print_json,
     progress_bar,
     reporting,
-    staged_progress,
     table,
 )
 from .inspecting import as_data, print_origins, print_summary
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
-from .options import AsJson, Images, Target, check_collection, checked, chosen_images, chosen_target
-from .ranking_text import in_words, table_of
+from .options import AsJson, Images, checked, chosen_images
+from .page_command import report as write_report
+from .ranking_text import table_of
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -87,67 +86,10 @@ def _main(
     pass
 
 
-@app.command(
+app.command(
     rich_help_panel=START,
     epilog="Example: convscope report cat.jpg cup.jpg --collection photos/ --output out/report.html",
-)
-@reporting
-@with_network
-def report(
-    model: Network,
-    images: scanning.ImagesOrUnits = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file; replaces an older report.")
-    ] = Path("out/report.html"),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace even a file that convscope did not write.")
-    ] = False,
-    collection: Annotated[
-        str | None,
-        typer.Option(
-            help="For neighbors and a map: a store, a folder written by `embed`, or a folder of images "
-            "(first-level folders are labels)."
-        ),
-    ] = None,
-    target: Target = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Method to show, or all; give it once for each. By default four.")
-    ] = None,
-    units: Annotated[
-        Path | None, typer.Option(help="A folder written by `scan`, to show --channel of --layer.")
-    ] = None,
-    layer: scanning.UnitLayer = None,
-    channel: scanning.Channels = None,
-) -> None:
-    """Everything about a few images, and channels, in one self-contained HTML file."""
-    if not images and units is None:
-        raise typer.BadParameter("name images, or --units with --channel")
-    looked_at, methods = chosen_images(images) if images else None, method_keys(method) if method else None
-    if collection is not None:
-        check_collection(collection)
-    pages = scanning.pages_of(model, units, layer, channel, output, overwrite=overwrite)
-    looked_at = looked_at or chosen_images(list(dict.fromkeys(Path(page.top.names[0]) for page in pages)))
-    from convscope.report import report as write_report
-    from convscope.report.contents import IMAGES
-
-    with staged_progress() as step:
-        written = write_report(
-            model(),
-            looked_at,
-            output=output,
-            collection=collection,
-            target=chosen_target(target),
-            methods=methods,
-            units=pages,
-            progress=step,
-            overwrite=overwrite,
-        )
-    prediction = model().predict(looked_at[:IMAGES])
-    for name, ranked in zip(prediction.names, prediction.top(5 if prediction.are_values else 2), strict=True):
-        found = in_words(ranked, are_values=prediction.are_values)
-        out.print(escape(f"{name}: {found}"), highlight=False, soft_wrap=True)
-    out.print(f"report written to {escape(str(written))}", soft_wrap=True)
-    notes(prediction.provenance)
+)(write_report)
 
 
 @app.command(rich_help_panel=START, epilog="Example: convscope predict photos/ --top 3 --json")

@@ -12,6 +12,7 @@ from .index import index
 from .neighbors import label_precision, neighbors
 from .placing import place
 from .projection import project
+from .suspects import suspects
 
 __all__ = [
     "Embeddings",
@@ -24,4 +25,5 @@ __all__ = [
     "neighbors",
     "place",
     "project",
+    "suspects",
 ]

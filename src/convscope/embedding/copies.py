@@ -11,6 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..results import Array
+from ..store.keys import digest_of
+from .source import Source
 
 _DIGEST = 16  # bytes
 
@@ -31,6 +33,11 @@ class Copies:
     def n_again(self) -> int:
         """The number of rows that equal an earlier one."""
         return len(self.group) - len(self.first)
+
+    def apart(self, is_other: Array) -> Copies:
+        """The same groups, each cut into those on one side and those on the other (N,) bool."""
+        _, first, groups = np.unique(2 * self.group + is_other, return_index=True, return_inverse=True)
+        return _in_order(first, groups)
 
     @classmethod
     def all_of(cls, n: int) -> Copies:
@@ -53,7 +60,12 @@ def copies_of(blocks: Iterable[Array], ids: Sequence[str | None] = ()) -> Copies
     edges = coo_array((np.ones(len(rows), bool), (rows, others)), shape=(n, n))
     _, groups = connected_components(edges, directed=False)
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # groups in the order of their first rows
+    return _in_order(first, groups)
+
+
+def _in_order(first: Array, groups: Array) -> Copies:
+    """Groups in the order of their first rows."""
+    order = np.argsort(first)
     return Copies(first[order], np.argsort(order)[groups.reshape(-1)])
 
 
@@ -61,6 +73,15 @@ def numbered(ids: Sequence[str | None]) -> Array:
     """The first place (N,) of each id; where there is no id, its own place."""
     first: dict[str, int] = {}
     return np.array([i if one is None else first.setdefault(one, i) for i, one in enumerate(ids)], np.int64)
+
+
+def contents_of(source: Source) -> Sequence[str | None]:
+    """A text for the content of each image: its id, or for embeddings in memory a hash of vector and thumbnail."""
+    if source.held is None:
+        return source.ids
+    vectors = (vector for block in source.blocks() for vector in block.vectors)
+    both = zip(vectors, source.held.thumbnails, strict=True)
+    return [f"{digest_of(vector)}{digest_of(thumbnail)}" for vector, thumbnail in both]
 
 
 def _digests(blocks: Iterable[Array]) -> Iterable[bytes]:

@@ -1,10 +1,12 @@
-"""`duplicates`: pairs of images that are alike beyond a threshold: copies, crops, frames of one film."""
+"""`duplicates`: images that are alike beyond a threshold: copies, crops, frames of one film."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,14 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array, Duplicates
 from ..store import Block
-from ..store.keys import digest_of
-from .copies import Copies, copies_of, numbered
+from .copies import Copies, contents_of, copies_of, numbered
+from .distinct import placed_blocks
+from .duplicate_groups import grouped
+from .joined import against
+from .links import Links
 from .nearness import as_cost, as_scores, pair_costs
 from .pairs import Pairs, block_pairs, pairs_within
-from .source import Source, as_source
+from .source import MOST_THUMBNAILS, Source, as_source
 from .thresholds import check_known, usual_threshold
 
 
@@ -29,9 +34,10 @@ def duplicates(
     threshold: float | None = None,
     metric: Metric = "cosine",
     limit: int = 1000,
+    other: Any = None,
     progress: Progress | None = None,
 ) -> Duplicates:
-    """Pairs of images that are nearly the same to the network, nearest first, each pair once.
+    """Groups of images that are nearly the same to the network, and the pairs that make them, nearest first.
 
     The same picture in two files, or in the training set and the test set, makes a network look better than it
     is. Near copies do the same, and no checksum finds them.
@@ -40,6 +46,10 @@ def duplicates(
     n - 1 pairs, each with the next, and the first stands for all in the pairs with others. So 50 copies of one
     file are 49 pairs, not 1,225, and a near copy of it is one more.
 
+    Images that pairs connect, directly or through others, are a group. The first of each is the one to keep: the
+    largest in pixels, among equals the least compressed, with the most bytes per pixel, then the first by name.
+    Where sizes are unknown, as of embeddings in memory, it is the first of the source.
+
     Args:
         source: `Embeddings`, or an `EmbeddingStore`.
         threshold: pairs with a similarity of at least this ("cosine", in [-1, 1]; "dot", any), or a "euclidean"
@@ -47,17 +57,22 @@ def duplicates(
             nearest, which depends on the images; "dot" has no default.
         metric: "cosine", "euclidean" or "dot".
         limit: pairs to keep: so many of equal images, and as many of the others, the nearest. All of them are
-            counted.
+            counted, and all count for the groups.
+        other: what must not share images with the source, as a test set must not with the training set: a
+            collection of the same network, or a folder of the source's own images. Pairs are then those across; in
+            groups, copies on either side count too, and the one to keep is of the source.
         progress: called with (vectors compared, all).
 
     Returns:
-        `Duplicates`: ``pairs`` (P, 2) of rows in its ``names``, nearest first, ties by row, and ``scores`` (P,)
+        `Duplicates`: ``groups``, lists of names, the largest first, of equal ones that with the nearest pair.
+        ``pairs`` (P, 2) of rows in its ``names``, nearest first, ties by row, and ``scores`` (P,)
         float32. ``is_copy`` (P,): whether the content of the two files is the same, byte for byte, as their
         ``id`` says; `Embeddings` have no ids, so that equal vectors and thumbnails count there. Copies are always
         included, whatever the threshold. ``threshold`` is what was asked for, or found.
 
     Raises:
-        ParameterError: an option out of range, no threshold for "dot", NaN, or fewer than two vectors.
+        ParameterError: an option out of range, no threshold for "dot", NaN, fewer than two vectors, or a folder
+            with none or all of the images.
 
     Cost: N^2 / 2 * D multiplications in float32, and some in float64 to decide; memory for two blocks of 2048
     rows. A store that takes more than a quarter of the free memory is read once for every 65,536 rows. Finding a
@@ -73,22 +88,30 @@ def duplicates(
         >>> found = duplicates(made, threshold=0.99999)
         >>> [(found.names[a], found.names[b]) for a, b in found.pairs]
         [('image 0', 'image 2')]
+        >>> found.groups
+        [['image 0', 'image 2']]
     """
     started = time.perf_counter()
     _check(threshold, metric)
-    asked = as_source(source)
+    asked, is_other = against(as_source(source), other)
     with asked.reading():
-        found = _found(asked, threshold, metric, limit, progress)
-        made = _described(asked, found, metric)
+        found = _found(asked, is_other, threshold, metric, limit, progress)
+        made = _described(asked, found, is_other, metric)
     provenance = replace(
         asked.made,
         method="duplicates",
-        parameters={"threshold": threshold, "metric": metric, "limit": limit},
+        parameters={"threshold": threshold, "metric": metric, "limit": limit} | _about(other),
         seconds=time.perf_counter() - started,
         notes=_notes(found),
         skipped=(),
     )
     return replace(made, provenance=provenance)
+
+
+def _about(other: Any) -> dict[str, str]:
+    if other is None:
+        return {}
+    return {"other": str(other) if isinstance(other, str | Path) else getattr(other, "place", "embeddings")}
 
 
 def _check(threshold: float | None, metric: Metric) -> None:
@@ -104,12 +127,13 @@ def _check(threshold: float | None, metric: Metric) -> None:
 class _Found:
     """Pairs of places, of equal images and of others, and how many of either there are.
 
-    ``rows`` (N,) and ``ids`` (N,) are those of each place; ``how`` says how the threshold was found.
+    Of each place ``ids`` (N,), its group of equal images ``equal_to`` (N,), and the one of ``groups`` (N,) into
+    which pairs connect it. ``how`` says how the threshold was found.
     """
 
-    rows: Array
     ids: Sequence[str | None]
-    group: Array
+    equal_to: Array
+    groups: Array
     equal: Pairs
     others: Pairs
     n_equal: int
@@ -119,31 +143,45 @@ class _Found:
 
 
 def _found(
-    source: Source, threshold: float | None, metric: Metric, limit: int, progress: Progress | None
+    source: Source,
+    is_other: Array | None,
+    threshold: float | None,
+    metric: Metric,
+    limit: int,
+    progress: Progress | None,
 ) -> _Found:
-    rows = source.rows
-    if len(rows) < 2:
-        raise ParameterError(f"{len(rows)} vector(s): a pair takes two; embed more images")
-    ids = _contents(source)
+    n_all = len(source.rows)
+    if n_all < 2:
+        raise ParameterError(f"{n_all} vector(s): a pair takes two; embed more images")
+    ids = contents_of(source)
     copies = copies_of((block.vectors for block in source.blocks()), ids)
-    is_first = np.zeros(len(rows), bool)
-    is_first[copies.first] = True
+    here = copies if is_other is None else copies.apart(is_other)
 
     def different() -> Iterator[Block]:
         """The first vector of each group of equal ones; its row number is its position."""
-        first = 0
-        for block in source.blocks():
-            chosen = np.flatnonzero(is_first[first : first + len(block)])
-            yield Block(first + chosen, block.vectors[chosen])
-            first += len(block)
+        return placed_blocks(source, here.first)
 
-    how, n = None, len(copies.first)
+    def counts(a: Block, b: Block) -> Array | None:
+        """Which pairs count: of two sides those across, without equal images."""
+        if is_other is None:
+            return None
+        same = copies.group[a.rows][:, None] == copies.group[b.rows]
+        return np.asarray((is_other[a.rows][:, None] != is_other[b.rows]) & ~same)
+
+    how, n = None, len(here.first)
     if threshold is None:
         threshold, how = usual_threshold(different, n, metric)
-    others, n_others, to_itself = _compared(different, n, threshold, metric, limit, progress)
-    chained = _chains(copies, ids, to_itself, threshold, metric)
+    links = Links(n_all)
+    others, n_others, to_itself = _compared(different, n, threshold, metric, limit, counts, links, progress)
+    if is_other is None:
+        chained = _chains(copies, ids, to_itself, threshold, metric)
+    else:
+        chained = _across(copies, here, is_other, to_itself)
+        within = np.flatnonzero(here.first[here.group] != np.arange(n_all))
+        links.add(np.column_stack([within, here.first[here.group[within]]]))
+    links.add(chained.rows)
     equal = Pairs.none().with_nearest(chained, limit)
-    return _Found(rows, ids, copies.group, equal, others, len(chained), n_others, threshold, how)
+    return _Found(ids, copies.group, links.groups(), equal, others, len(chained), n_others, threshold, how)
 
 
 def _compared(
@@ -152,15 +190,23 @@ def _compared(
     threshold: float,
     metric: Metric,
     limit: int,
+    counts: Callable[[Block, Block], Array | None],
+    links: Links,
     progress: Progress | None,
 ) -> tuple[Pairs, int, Array]:
-    """The nearest pairs of n different vectors, how many are within the threshold, and each cost to itself."""
+    """The nearest pairs of n different vectors, how many are within the threshold, and each cost to itself.
+
+    All of those within are added to ``links``.
+    """
     nearest, n_within, share = Pairs.none(), 0, 0.0
     to_itself: list[Array] = []
     for a, b, same in block_pairs(different):
-        worst = float(nearest.costs[-1]) if len(nearest) == limit else np.inf
-        near, n_near = pairs_within(a, b, same, threshold, metric, limit, worst)
-        nearest, n_within = nearest.with_nearest(near, limit), n_within + n_near
+        counted = counts(a, b)
+        if counted is None or counted.any():
+            worst = float(nearest.costs[-1]) if len(nearest) == limit else np.inf
+            near, within = pairs_within(a, b, same, threshold, metric, limit, worst, counted)
+            nearest, n_within = nearest.with_nearest(near, limit), n_within + len(within)
+            links.add(within)
         if same:
             own = np.arange(len(a))
             to_itself.append(pair_costs(a.vectors, a.vectors, own, own, metric))
@@ -184,25 +230,32 @@ def _chains(
     return Pairs(np.sort(np.column_stack([one[kept], other[kept]]), axis=1), costs[kept])
 
 
-def _contents(source: Source) -> Sequence[str | None]:
-    """A text for the content of each image: its id, or for embeddings in memory a hash of vector and thumbnail."""
-    if source.held is None:
-        return source.ids
-    vectors = (vector for block in source.blocks() for vector in block.vectors)
-    both = zip(vectors, source.held.thumbnails, strict=True)
-    return [f"{digest_of(vector)}{digest_of(thumbnail)}" for vector, thumbnail in both]
+def _across(copies: Copies, here: Copies, is_other: Array, to_itself: Array) -> Pairs:
+    """Of equal images on two sides, the first of either."""
+    firsts = [np.full(len(copies.first), -1) for _ in range(2)]
+    for place in here.first[::-1]:
+        firsts[int(is_other[place])][copies.group[place]] = place
+    pairs = np.column_stack(firsts)
+    pairs = pairs[(pairs >= 0).all(axis=1)]
+    return Pairs(np.sort(pairs, axis=1), to_itself[here.group[pairs[:, 0]]])
 
 
-def _described(source: Source, found: _Found, metric: Metric) -> Duplicates:
-    """The pairs, with names, labels and thumbnails of their images."""
+def _described(source: Source, found: _Found, is_other: Array | None, metric: Metric) -> Duplicates:
+    """The groups and pairs, with names, labels and thumbnails of their images."""
     kept = found.equal.with_nearest(found.others, len(found.equal) + len(found.others))
-    places, pairs = np.unique(kept.rows, return_inverse=True)
-    taken = source.take(found.rows[places])
+    made = grouped(source, found.groups, kept, is_other)
+    place_of = np.full(len(found.ids), -1, np.int64)
+    place_of[made.places] = np.arange(len(made.places))
+    taken = source.take(source.rows[made.places], n_thumbnails=MOST_THUMBNAILS)
+    pairs = kept.rows.copy()
+    if is_other is not None:  # those of the source first
+        swapped = is_other[pairs[:, 0]]
+        pairs[swapped] = pairs[swapped, ::-1]
     return Duplicates(
-        pairs=pairs.reshape(-1, 2),
+        pairs=place_of[pairs],
         scores=as_scores(kept.costs, metric),
         is_copy=np.array([found.ids[a] is not None and found.ids[a] == found.ids[b] for a, b in kept.rows], bool),
-        is_equal=found.group[kept.rows[:, 0]] == found.group[kept.rows[:, 1]],
+        is_equal=found.equal_to[kept.rows[:, 0]] == found.equal_to[kept.rows[:, 1]],
         n_pairs=found.n_equal + found.n_others,
         n_equal=found.n_equal,
         metric=metric,
@@ -210,6 +263,11 @@ def _described(source: Source, found: _Found, metric: Metric) -> Duplicates:
         names=taken.names,
         labels=taken.labels,
         thumbnails=taken.thumbnails,
+        sizes=made.sizes,
+        content=place_of[numbered(found.ids)[made.places]],
+        n_pixels=made.n_pixels,
+        n_bytes=made.n_bytes,
+        is_other=np.zeros(len(made.places), bool) if is_other is None else is_other[made.places],
         provenance=source.made,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..models import Model
 from ..results import Array, Provenance, Result
-from ..store import Block, Space, Taken
+from ..store import Block, Column, Space, Taken
 from ..store.blocks import pixels, row_numbers
 
 _ROWS = 4096  # of a block, so that copies of it stay small
@@ -64,6 +64,11 @@ class Embeddings(Result):
     def ids(self) -> tuple[None, ...]:
         """Hashes of the images' contents, which embeddings in memory do not keep: all None."""
         return (None,) * len(self)
+
+    @checks_arguments
+    def column(self, name: Column) -> tuple[Any, ...]:
+        """Names ("path") or labels ("label"); all None for what only a store keeps."""
+        return {"path": self.names, "label": self.labels}.get(name, (None,) * len(self))
 
     def reading(self) -> AbstractContextManager[None]:
         """A context for reading one version of the rows; in memory there is only one."""

@@ -69,9 +69,16 @@ def _cut(blocks: Iterator[Block], after: int) -> Iterator[Block]:
 
 
 def pairs_within(
-    a: Block, b: Block, same: bool, threshold: float, metric: Metric, limit: int, worst: float
-) -> tuple[Pairs, int]:
-    """The nearest pairs of two blocks within a threshold, and how many there are.
+    a: Block,
+    b: Block,
+    same: bool,
+    threshold: float,
+    metric: Metric,
+    limit: int,
+    worst: float,
+    counts: Array | None = None,
+) -> tuple[Pairs, Array]:
+    """The nearest pairs of two blocks within a threshold, with their costs, and the rows (P, 2) of all of them.
 
     float32 picks the pairs; float64 decides on those whose rounding could matter, and orders them.
 
@@ -82,6 +89,7 @@ def pairs_within(
         metric: what near means.
         limit: pairs to keep.
         worst: the cost from which on a pair need not be kept, as there are enough better ones.
+        counts: (n, m) bool, which pairs count; by default all.
     """
     near, slack_of = closeness(a.vectors, b.vectors, (a.squares, b.squares), metric)
     if metric == "euclidean":
@@ -91,10 +99,12 @@ def pairs_within(
     may_be = near >= bound - slack
     if same:
         may_be[np.tril_indices(len(near))] = False
+    if counts is not None:
+        may_be &= counts
     i, j = np.nonzero(may_be)
     close = near[i, j]
     is_sure = close > bound + slack
-    n_sure, cut = int(is_sure.sum()), -np.inf
+    sure, cut = np.column_stack([a.rows[i[is_sure]], b.rows[j[is_sure]]]), -np.inf
     if len(close) > limit:  # those that cannot be among the nearest are only counted
         cut = np.partition(close, len(close) - limit)[len(close) - limit] - 2 * slack
     if np.isfinite(worst):
@@ -103,7 +113,6 @@ def pairs_within(
     i, j, is_sure = i[kept], j[kept], is_sure[kept]
     costs = pair_costs(a.vectors, b.vectors, i, j, metric)
     within = costs <= as_cost(threshold, metric)
-    n = n_sure + int((within & ~is_sure).sum())
-    i, j = i[within], j[within]
-    pairs = Pairs(np.column_stack([a.rows[i], b.rows[j]]), costs[within])
-    return Pairs.none().with_nearest(pairs, limit), n
+    rows = np.column_stack([a.rows[i], b.rows[j]])
+    pairs = Pairs(rows[within], costs[within])
+    return Pairs.none().with_nearest(pairs, limit), np.concatenate([sure, rows[within & ~is_sure]])

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import unfit
 from ..results import Array, Provenance
-from ..store import Block, Space, StoredRows, Taken
+from ..store import Block, Column, Space, StoredRows, Taken
 
 MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
@@ -36,6 +36,9 @@ class Source(Protocol):
     @property
     def rows(self) -> Array:
         """The row numbers (N,) of these images."""
+
+    def column(self, name: Column) -> tuple[Any, ...]:
+        """What a store says of these images, N values; all None where nothing is known, as in memory."""
 
     @property
     def n_vectors(self) -> int: ...

@@ -1,9 +1,10 @@
 """Draw results: the only place that turns numbers into colors."""
 
-from .attribution_panels import attribution_map, attribution_overlay, is_grainy
+from .attribution_panels import attribution_overlay
 from .colors import Scale
 from .feature_map_figures import channel_tiles, top_units
 from .filter_figures import filter_summary, filter_tiles, is_faint
+from .heat_layers import ground, layer_uri
 from .image_uris import image_uri
 from .map_panels import peak_depth
 from .neighbor_figures import neighbor_rows, query_label
@@ -14,7 +15,6 @@ from .unit_page_figures import lit_images, picture_tile, unit_image_names
 
 __all__ = [
     "Scale",
-    "attribution_map",
     "attribution_overlay",
     "attribution_scale",
     "channel_tiles",
@@ -22,10 +22,11 @@ __all__ = [
     "figure",
     "filter_summary",
     "filter_tiles",
+    "ground",
     "image_uri",
     "input_uri",
     "is_faint",
-    "is_grainy",
+    "layer_uri",
     "lit_images",
     "neighbor_rows",
     "panel_uri",

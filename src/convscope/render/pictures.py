@@ -20,6 +20,7 @@ from ..results import (
     Attribution,
     Comparison,
     Concepts,
+    Duplicates,
     Evaluation,
     FeatureMaps,
     Feeds,
@@ -34,6 +35,7 @@ from ..results import (
     Retrieval,
     SanityCheck,
     StoreComparison,
+    Suspects,
     TrainingStrip,
     UnitPage,
     UnitPatches,
@@ -44,6 +46,7 @@ from .attribution_figures import compose_attribution, draw_attribution
 from .attribution_panels import draw_map
 from .comparison_figures import compose_comparison, draw_comparison
 from .concept_figures import compose_concepts, draw_concepts
+from .duplicate_figures import compose_duplicates, draw_duplicates
 from .evaluation_figures import compose_evaluation, draw_evaluation
 from .feature_map_figures import compose_feature_maps, draw_feature_maps
 from .filter_figures import compose_filters, draw_filters
@@ -57,6 +60,7 @@ from .sanity_figures import compose_sanity_check, draw_sanity_check
 from .store_comparison_figures import compose_store_comparison, draw_store_comparison
 from .strip_figures import compose_training_strip, draw_training_strip
 from .style import new_figure, replace_title
+from .suspect_figures import compose_suspects, draw_suspects
 from .synthesis_figures import compose_atlas, compose_inversion, draw_atlas, draw_inversion
 from .unit_cause_figures import compose_feeds, compose_necessity, draw_feeds, draw_necessity
 from .unit_figures import compose_unit_patches, compose_unit_scan, draw_unit_patches, draw_unit_scan
@@ -69,6 +73,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Attribution: (draw_attribution, compose_attribution),
     Comparison: (draw_comparison, compose_comparison),
     Concepts: (draw_concepts, compose_concepts),
+    Duplicates: (draw_duplicates, compose_duplicates),
     Evaluation: (draw_evaluation, compose_evaluation),
     FeatureMaps: (draw_feature_maps, compose_feature_maps),
     Feeds: (draw_feeds, compose_feeds),
@@ -82,6 +87,7 @@ PICTURES: dict[type[Result], tuple[Callable[..., None], Callable[..., Figure]]] 
     Retrieval: (draw_retrieval, compose_retrieval),
     SanityCheck: (draw_sanity_check, compose_sanity_check),
     StoreComparison: (draw_store_comparison, compose_store_comparison),
+    Suspects: (draw_suspects, compose_suspects),
     TrainingStrip: (draw_training_strip, compose_training_strip),
     UnitPage: (draw_unit_page, compose_unit_page),
     UnitPatches: (draw_unit_patches, compose_unit_patches),
@@ -99,7 +105,8 @@ def plot(result: Result, ax: Axes | None = None, *, title: str | None = None, **
         result: any result.
         ax: matplotlib axes to draw into.
         title: in place of the one that says what is drawn.
-        **options: ``n``, the image (attributions, feature maps, predictions, strips) or the queries (neighbors);
+        **options: ``n``, the image (attributions, feature maps, predictions, strips), the images (suspects), the
+            queries (neighbors) or the groups (duplicates);
             ``as_video`` (attributions of volumes: frames in place of planes); ``cmap``, ``alpha`` (attributions);
             ``layer`` (feature maps, scans); ``by``, ``channels``, ``channel`` (feature maps); ``scale``,
             ``tiles`` (filters); ``k`` (predictions); ``thumbnails`` (projections).

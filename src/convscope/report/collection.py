@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,20 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embedding import Embeddings, embed, label_precision, neighbors
+from ..embedding import Embeddings, duplicates, embed, neighbors, suspects
 from ..embedding.origins import check_model
 from ..embedding.projection import mapped
 from ..embedding.source import Source, is_source, is_stored
 from ..errors import ParameterError
-from ..images import load_images
+from ..images import ImageSet, load_images
 from ..models import Model, check_tensor
-from ..results import Neighbors, Projection
+from ..results import Array, Duplicates, Neighbors, Projection, Suspects
 from ..results.files import is_saved
-from ..store import EmbeddingStore, is_store
+from ..store import EmbeddingStore, Space, is_store
+from .labeled_rows import LabeledRows, labeled_rows
+from .limits import Limits
 
 QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5
-MEASURED = 2000  # up to so many images, each is a query for the share of neighbors with the right label
+MEASURED = 4000  # up to so many images, each is a query for the share of neighbors with the right label
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,25 @@ class Collection:
 
     ``nearest`` pairs the neighbors in feature space with those in pixel space: for the images of the report first,
     then for some of the collection's own. ``precision`` is the mean share of neighbors that have the query's
-    label, (feature space, pixel space); None without labels. ``skipped`` are the images that could not be read,
-    and why.
+    label, (feature space, pixel space); None without labels. ``rows`` are the labels and predictions of all
+    images. ``thumbnails`` are pictures (64, 64, 3) uint8 of the errors and of some images of each label, by name.
+    ``skipped`` are the images that could not be read, and why. ``suspects`` is None without labels that can be
+    doubted, ``left_out`` says why that is so where it is not plain.
     """
 
-    count: int
+    rows: LabeledRows
     nearest: tuple[tuple[Neighbors, Neighbors], ...]
     projection: Projection
     precision: tuple[float, float] | None
+    thumbnails: Mapping[str, Array]
     skipped: tuple[str, ...]
+    suspects: Suspects | None
+    duplicates: Duplicates | None
+    left_out: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.rows.names)
 
 
 def open_collection(collection: Any, model: Model) -> Any:
@@ -76,36 +91,80 @@ def _check_number(n: int) -> None:
         raise ParameterError(f"a collection needs at least 2 images for neighbors and a map; it has {n}")
 
 
-def collect(model: Model, collection: Any, shown: Any, progress: Any) -> Collection:
-    """Find what is near the shown images, and near some of the images of a collection (see `open_collection`)."""
-    vectors = collection
-    if not is_source(vectors):
-        vectors = embed(model, collection, progress=progress)
-        _check_number(len(vectors))
-    with vectors.reading():
-        return _asked(model, vectors, shown)
+@contextmanager
+def vectors_of(model: Model, collection: Any, progress: Any) -> Iterator[Source]:
+    """The vectors of a collection (see `open_collection`), read from one version of it.
+
+    Images are embedded into a store that lasts as long as the context, as a store keeps predictions as well.
+    """
+    if is_source(collection):
+        with collection.reading():
+            yield collection
+        return
+    with tempfile.TemporaryDirectory(prefix="convscope-") as folder:
+        is_set = isinstance(collection, ImageSet) and model.several is None
+        store = Path(folder) / "store" if is_set else None
+        made: Any = embed(model, collection, store=store, progress=progress)
+        _check_number(made.n_vectors)
+        with made.reading():
+            yield made
 
 
-def _asked(model: Model, source: Source, shown: Any) -> Collection:
-    names, labels = source.names, source.labels
-    nearest = [_nearest(source, embed(model, shown, layer=source.made.parameters["layer"]))]
-    if n_own := max(QUERIES - len(nearest[0][0].query_names), 0):
-        places = np.unique(np.linspace(0, len(names) - 1, min(n_own, len(names))).round().astype(int))
-        nearest.append(_nearest(source, places))
-    precision = None
-    if len(names) <= MEASURED and len(set(labels) - {None}) > 1:
-        by_feature, by_pixel = (
-            label_precision(source, k=NEIGHBORS, space=space) for space in ("feature", "pixel")
-        )
-        precision = (by_feature, by_pixel)
+def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collection:
+    """Find what is near some of the images of a collection, and near the ``shown`` images, if there are any."""
+    nearest = []
+    if shown is not None:
+        nearest.append(_nearest(source, embed(model, shown, layer=source.made.parameters["layer"])))
+    n = source.n_vectors
+    if n_own := max(QUERIES - sum(len(one.query_names) for one, _ in nearest), 0):
+        nearest.append(_nearest(source, np.unique(np.linspace(0, n - 1, min(n_own, n)).round().astype(int))))
+    labels = source.labels
+    agree, precision = np.full(n, np.nan), None
+    labeled = np.flatnonzero([label is not None for label in labels])
+    if n <= MEASURED and len(set(labels) - {None}) > 1:
+        agree[labeled] = _agreement(source, labeled, "feature")
+        precision = (float(agree[labeled].mean()), float(_agreement(source, labeled, "pixel").mean()))
     projection, _, _ = mapped(source)  # without keeping it: a report changes nothing in a store
+    rows = labeled_rows(source, agree)
+    left_out: list[str] = []
+    doubted = None
+    if limits.n_suspects and len(set(labels) - {None}) > 1:
+        doubted = _asked(left_out, suspects, source, limit=limits.n_suspects)
+    pictured = [*rows.errors[: limits.n_errors], *(i for one in rows.classes for i in one.examples)]
     return Collection(
-        count=len(names),
+        rows=rows,
         nearest=tuple(nearest),
         projection=projection,
         precision=precision,
+        thumbnails=_thumbnails(source, pictured),
+        suspects=doubted,
+        duplicates=_asked(left_out, duplicates, source) if limits.n_duplicates else None,
+        left_out=tuple(left_out),
         skipped=tuple(source.unread().values()) if is_stored(source) else source.made.skipped,
     )
+
+
+def _asked(left_out: list[str], question: Callable[..., Any], source: Source, **options: Any) -> Any:
+    """The answer, or None where the vectors do not allow the question; then ``left_out`` gets the reason."""
+    try:
+        return question(source, **options)
+    except ParameterError as error:  # such as vectors that are all equal
+        left_out.append(f"{question.__name__}: {error}")
+        return None
+
+
+def _thumbnails(source: Source, places: Sequence[int]) -> dict[str, Array]:
+    """The pictures of images at some positions, by name."""
+    taken = source.take(source.rows[np.unique(np.array(places, np.int64))])
+    shown = zip(taken.names, taken.thumbnails, taken.has_thumbnail, strict=False)
+    return {name: picture for name, picture, has_one in shown if has_one}
+
+
+def _agreement(source: Source, labeled: Array, space: Space) -> Array:
+    """The share of the nearest of each labeled image that have its label."""
+    found = neighbors(source, labeled, k=NEIGHBORS, space=space)
+    own = np.array(found.query_labels, dtype=object)[:, None]
+    return np.asarray((np.array(found.labels, dtype=object)[found.indices] == own).mean(axis=1))
 
 
 def _nearest(source: Source, query: Any) -> tuple[Neighbors, Neighbors]:

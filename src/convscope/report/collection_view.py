@@ -1,35 +1,132 @@
-"""What the template shows of a collection: nearest images in both spaces, and the map of all images."""
+"""What the template shows of a collection: errors, class by class, nearest images in both spaces, and the map."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..render import data_uri, image_uri, neighbor_rows, query_label
-from ..results import Neighbors
+from ..results import Array, Attribution, Neighbors
+from ..store.keys import path_of
 from .collection import Collection
-from .wording import caption, number, share
+from .fault_views import duplicate_views, suspect_views
+from .image_views import map_views, photo_uri
+from .labeled_rows import ClassRow, LabeledRows
+from .limits import Limits
+from .wording import caption, number, share, short
 
 View = dict[str, Any]
 
+MOST_IN_MATRIX = 20  # labels; of more the most frequent confusions alone are told
+CONFUSIONS = 12
 
-def collection_view(collection: Collection) -> View:
+
+def collection_view(collection: Collection, errors: Attribution | None, limits: Limits) -> View:
     """Everything that the sections on a collection show."""
     feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
+    rows = collection.rows
+    doubted = suspect_views(collection.suspects, limits.n_suspects) if collection.suspects else {}
     return {
         "count": collection.count,
         "k": feature.indices.shape[1],
-        "has_labels": any(label is not None for label in projection.labels),
+        "has_labels": rows.has_labels,
         "metric": feature.metric,
-        "precision": [share(one, ".0%").replace("%", " %") for one in collection.precision or ()],
+        "precision": [percent(one) for one in collection.precision or ()],
         "queries": [query for pair in collection.nearest for query in _queries(*pair)],
         "captions": [*caption(feature), *caption(pixel)],
         "projection": data_uri(projection),
         "kept": number(100 * kept, ".1f"),
         "method": str(projection.provenance.parameters.get("method", "")),
         "projection_caption": caption(projection),
+        "accuracy": percent(rows.n_right / rows.n_judged) if rows.n_judged else None,
+        "n_judged": rows.n_judged,
+        "n_errors": len(rows.errors),
+        "errors": error_cards(collection, errors, limits.n_errors),
+        "errors_caption": caption(errors) if errors is not None else (),
+        "classes": [_class(one, collection.thumbnails, rows) for one in rows.classes],
+        "has_answers": any(one.answers for one in rows.classes),
+        "has_agreement": any(math.isfinite(one.neighbors_agree) for one in rows.classes),
+        "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions[:CONFUSIONS]],
+        "n_confusions": len(rows.confusions),
+        "matrix": _matrix(rows),
+        "suspects": (),
+        "left_out": collection.left_out,
+        "duplicates": (),
+        **(duplicate_views(collection.duplicates, limits.n_duplicates) if collection.duplicates else {}),
+        **doubted,
+    }
+
+
+def percent(value: float) -> str:
+    """A share in percent, as a sentence has it."""
+    return share(value, ".0%").replace("%", " %")
+
+
+def error_cards(collection: Collection, errors: Attribution | None, n: int) -> list[View]:
+    """Each error with its label, its prediction, and where there is one a map of what speaks for it."""
+    rows = collection.rows
+    place = {} if errors is None else {name: i for i, name in enumerate(errors.names)}
+    cards = []
+    for i in rows.errors[:n]:
+        name = rows.names[i]
+        at = place.get(path_of(name))
+        cards.append(
+            {
+                "name": short(name),
+                "label": rows.labels[i],
+                "predicted": rows.predicted[i],
+                "percent": number(100 * float(rows.probability[i]), ".0f"),
+                "photo": photo_uri(errors, at) if errors is not None and at is not None
+                else _thumbnail(collection.thumbnails, name),
+                "maps": map_views(errors, at) if errors is not None and at is not None else [],
+            }
+        )  # fmt: skip
+    return cards
+
+
+def _class(one: ClassRow, thumbnails: Mapping[str, Array], rows: LabeledRows) -> View:
+    pictures = [(short(rows.names[i]), _thumbnail(thumbnails, rows.names[i])) for i in one.examples]
+    return {
+        "label": one.label,
+        "count": one.count,
+        "pictures": [(name, uri) for name, uri in pictures if uri],
+        "n_judged": one.n_judged,
+        "right": percent(one.n_right / one.n_judged) if one.n_judged else None,
+        "width": f"{100 * one.n_right / one.n_judged:.1f}" if one.n_judged else "0",
+        "answers": [{"name": name, "count": count} for name, count in one.answers],
+        "agree": percent(one.neighbors_agree) if math.isfinite(one.neighbors_agree) else None,
+        "agree_width": f"{100 * one.neighbors_agree:.1f}" if math.isfinite(one.neighbors_agree) else "0",
+    }
+
+
+def _matrix(rows: LabeledRows) -> View | None:
+    """Labels by predictions as counts; predictions that are no label share the last column."""
+    labels = [one.label for one in sorted(rows.classes, key=lambda one: one.label) if one.n_judged]
+    if not 2 <= len(labels) <= MOST_IN_MATRIX:
+        return None
+    wrong = {(a, b): n for a, b, n in rows.confusions}
+    right = {one.label: one.n_right for one in rows.classes}
+    totals = {one.label: one.n_judged for one in rows.classes}
+    table = []
+    for label in labels:
+        counts = [right[label] if other == label else wrong.get((label, other), 0) for other in labels]
+        counts.append(totals[label] - sum(counts))
+        table.append(counts)
+    has_others = any(counts[-1] for counts in table)
+    columns = [*labels, "another class"] if has_others else labels
+    return {
+        "labels": labels,
+        "columns": columns,
+        "rows": [
+            [
+                {"count": n, "shade": f"{n / max(1, totals[label]):.2f}", "is_right": other == label}
+                for n, other in zip(counts, columns, strict=False)
+            ]
+            for label, counts in zip(labels, table, strict=True)
+        ],
     }
 
 
@@ -38,7 +135,7 @@ def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
     rows = [("feature space", feature, neighbor_rows(feature)), ("pixel space", pixel, neighbor_rows(pixel))]
     return [
         {
-            "name": _name(feature.query_names[q]),
+            "name": short(feature.query_names[q]),
             "label": query_label(feature, q) or "",
             "uri": image_uri(feature.query_thumbnails[q], "jpeg"),
             "spaces": [
@@ -52,13 +149,19 @@ def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
 
 def _neighbor(result: Neighbors, one: Any) -> View:
     return {
-        "name": one.label or _name(one.name),
+        "name": one.label or short(one.name),
         "score": number(one.score, ".3f"),
         "is_wrong": one.is_wrong,
         "uri": image_uri(result.thumbnails[one.row], "jpeg"),
-        "alt": f"{_name(one.name)}{', label ' + one.label if one.label else ''}",
+        "alt": f"{short(one.name)}{', label ' + one.label if one.label else ''}",
     }
 
 
-def _name(name: str) -> str:
-    return PurePath(name).name or name
+def _thumbnail(thumbnails: Mapping[str, Array], name: str) -> str | None:
+    picture = thumbnails.get(name)
+    return None if picture is None else image_uri(picture, "jpeg")
+
+
+def chunks(cards: Sequence[View], size: int) -> list[tuple[int, int, Sequence[View]]]:
+    """Cards in groups of a size, each with the numbers of its first and its last card, from 1."""
+    return [(i + 1, min(i + size, len(cards)), cards[i : i + size]) for i in range(0, len(cards), size)]

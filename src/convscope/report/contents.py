@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..checks import InputShape
-from ..errors import LayerError, ModelError, NotPicturesError, ParameterError
+from ..errors import ImageError, LayerError, ModelError, NotPicturesError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
 from ..models import Model, are_tensors, check_tensor
@@ -29,26 +31,36 @@ from ..results import (
     UnitPage,
     Visualization,
 )
+from ..store.keys import path_of
 from ..synthesis import visualize
+from ..synthesis.presets import PRESETS
 from ..targets import Detection, Region, Several, SimilarTo, Target
-from .collection import Collection, collect
+from .collection import Collection, collect, vectors_of
+from .error_maps import error_maps, readable
+from .labeled_rows import LabeledRows
+from .limits import Limits
 
-METHODS = ("occlusion", "saliency", "integrated_gradients", "grad_cam")  # unless others are asked for
-STEPS = 16  # on the deletion and insertion curves behind the badges
-IMAGES = 12  # at most, shown in detail; each costs an occlusion run
+METHODS = ("occlusion", "grad_cam", "saliency")  # unless others are asked for; the first is shown first
+STEPS = 6  # on the deletion and insertion curves behind the badges
+# A quarter of the usual passes for each picture that a class likes: half of the steps, with half of the views.
+QUICK_ASCENT = replace(PRESETS["natural"], n_steps=32, n_views=2)
 LAYERS = 4
 VISUALIZATIONS = 4
+EXAMPLES = 3  # images of the collection that are looked at in detail where no others are given
 
 
 @dataclass(frozen=True)
 class Contents:
     """All results of a report.
 
-    ``n_given`` images were given; those beyond `IMAGES` are left out. ``evidence`` measures the attributions, each
-    under the name of its method. ``left_out`` are the methods that do not fit the network, and why.
+    ``n_given`` images were given; those beyond ``limits`` are left out. Where none were, ``prediction`` is of
+    examples from the collection. ``labels`` are those of the images, by name. ``evidence`` measures the
+    attributions, each under the name of its method. ``left_out`` are the methods that do not fit the network, and
+    why. ``errors`` are maps of wrong predictions in the collection.
     """
 
     prediction: Prediction
+    labels: Mapping[str, str | None]
     attributions: tuple[Attribution, ...]
     evidence: Evaluation | None
     left_out: tuple[str, ...]
@@ -57,7 +69,9 @@ class Contents:
     visualizations: tuple[Visualization, ...]
     n_targets: int
     collection: Collection | None
+    errors: Attribution | None
     n_given: int
+    limits: Limits
     seconds: float
     units: tuple[UnitPage, ...] = ()
 
@@ -70,10 +84,12 @@ def compose(
     target: Target = None,
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
+    limits: Limits | None = None,
     progress: StageProgress | None = None,
 ) -> Contents:
     """Run every method of the report; quick ones come first, so that a mistake in the call shows soon."""
     started = time.perf_counter()
+    limits = limits or Limits()
 
     def stage(name: str) -> Any:
         return partial(progress, name) if progress else None
@@ -81,48 +97,105 @@ def compose(
     names = method_keys(METHODS if methods is None else methods)
     if isinstance(target, Several):
         raise ParameterError("a report explains one target per image: make a report for each target of Several")
-    shown, n_given = _first(images)
-    target = _first_targets(target)
-    prediction = model.predict(shown, progress=stage("predict"))
-    whole, packed = model.together(shown)  # of several inputs, the network as a function of all of them
-    shape = whole.inputs(packed).shape
-    is_picture = whole.packing is None and len(shape) == 3
-    if layer is not None and len(shape) != 3:
-        raise ParameterError("layer: feature maps of signals and volumes have no picture; leave it out")
-    chosen = choose_layers(whole, shape) if layer is None else layer
-    maps = feature_maps(model, shown, layer=chosen, progress=stage("feature maps")) if chosen else None
-    lying = None if collection is None else collect(model, collection, shown, stage("embed"))
+    with ExitStack() as stack:
+        lying, errors = None, None
+        if images is None:
+            source = stack.enter_context(vectors_of(model, collection, stage("embed")))
+            lying = collect(model, source, None, limits)
+            shown, n_given = examples(lying.rows, limits), 0
+        else:
+            shown, n_given = _first(images, limits.n_images)
+        target = _first_targets(target, limits.n_images)
+        prediction = model.predict(shown, progress=stage("predict"))
+        maps = _feature_maps(model, shown, layer, stage("feature maps"))
+        if collection is not None and lying is None:
+            source = stack.enter_context(vectors_of(model, collection, stage("embed")))
+            lying = collect(model, source, shown, limits)
+    if lying is not None:
+        wrong = [lying.rows.names[i] for i in lying.rows.errors[: limits.n_errors]]
+        errors = error_maps(model, wrong, stage("errors"))
     explained, left_out = _explain(model, shown, names, target, stage)
-    evidence = None
-    if explained and not are_tensors(shown):
-        evidence = evaluate(
-            model,
-            shown,
-            explained,
-            target=target,
-            measures=[*CURVES, "completeness_error"],
-            n_steps=STEPS,
-            progress=stage("evaluate"),
-        )
-    wanted = _distinct_targets(target, prediction) if is_picture else []
-    size_px = None if model.preprocessing else (shape[-2], shape[-1])
-    liked = tuple(
-        visualize(model, target=one, size_px=size_px, progress=stage(f"visualize {i + 1}"))
-        for i, one in enumerate(wanted[:VISUALIZATIONS])
-    )
+    evidence = _evidence(model, shown, explained, target, stage("evaluate"))
+    liked, n_targets = _liked(model, shown, target, prediction, stage)
     return Contents(
         prediction=prediction,
+        labels=_labels(shown, lying),
         attributions=tuple(explained.values()),
         evidence=evidence,
         left_out=tuple(left_out),
         maps=maps,
         filters=_filters(model),
         visualizations=liked,
-        n_targets=len(wanted),
+        n_targets=n_targets,
         collection=lying,
+        errors=errors,
         n_given=n_given,
+        limits=limits,
         seconds=time.perf_counter() - started,
     )
+
+
+def _labels(shown: Any, lying: Collection | None) -> dict[str, str | None]:
+    """The labels of the images by name: their own, or those that the collection has for the same files."""
+    pairs = () if lying is None else zip(lying.rows.names, lying.rows.labels, strict=True)
+    known = {path_of(name): label for name, label in pairs}
+    sources = getattr(shown, "sources", ())
+    return {one.name: known.get(os.path.abspath(one.name)) or one.label for one in sources}
+
+
+def examples(rows: LabeledRows, limits: Limits) -> Any:
+    """Images of a collection to look at in detail: of each of some labels the one whose prediction is surest.
+
+    Errors are left out unless there is nothing else, as they are shown by themselves.
+
+    Raises:
+        ImageError: no file of the collection is there any more.
+    """
+    order = np.argsort(-np.nan_to_num(rows.probability, nan=-1.0), kind="stable").tolist()
+    wrong = set(rows.errors)
+    chosen: dict[str | None, str] = {}
+    for i in [i for i in order if i not in wrong] or order:
+        if rows.labels[i] not in chosen and readable([rows.names[i]]):
+            chosen[rows.labels[i]] = rows.names[i]
+    if not chosen:
+        raise ImageError("no file of the collection is there any more: give images to look at")
+    return load_images([path_of(name) for name in list(chosen.values())[: min(EXAMPLES, limits.n_images)]])
+
+
+def _feature_maps(
+    model: Model, shown: Any, layer: str | Sequence[str] | None, progress: Any
+) -> FeatureMaps | None:
+    whole, packed = model.together(shown)  # of several inputs, the network as a function of all of them
+    shape = whole.inputs(packed).shape
+    if layer is not None and len(shape) != 3:
+        raise ParameterError("layer: feature maps of signals and volumes have no picture; leave it out")
+    chosen = choose_layers(whole, shape) if layer is None else layer
+    return feature_maps(model, shown, layer=chosen, progress=progress) if chosen else None
+
+
+def _evidence(
+    model: Model, shown: Any, explained: dict[str, Attribution], target: Target, progress: Any
+) -> Evaluation | None:
+    if not explained or are_tensors(shown):
+        return None
+    measures = [*CURVES, "completeness_error"]
+    return evaluate(model, shown, explained, target=target, measures=measures, n_steps=STEPS, progress=progress)
+
+
+def _liked(
+    model: Model, shown: Any, target: Target, prediction: Prediction, stage: Callable[[str], Any]
+) -> tuple[tuple[Visualization, ...], int]:
+    """A picture for each of the first targets, and how many targets there are."""
+    whole, packed = model.together(shown)
+    shape = whole.inputs(packed).shape
+    is_picture = whole.packing is None and len(shape) == 3
+    wanted = _distinct_targets(target, prediction) if is_picture else []
+    size_px = None if model.preprocessing else (shape[-2], shape[-1])
+    liked = (
+        visualize(model, target=one, size_px=size_px, preset=QUICK_ASCENT, progress=stage(f"visualize {i + 1}"))
+        for i, one in enumerate(wanted[:VISUALIZATIONS])
+    )
+    return tuple(liked), len(wanted)
 
 
 def _explain(
@@ -166,21 +239,21 @@ def choose_layers(model: Model, shape: InputShape) -> list[str]:
     return [names[i] for i in places]
 
 
-def _first(images: Any) -> tuple[Any, int]:
+def _first(images: Any, n: int) -> tuple[Any, int]:
     """The images to be shown in detail, and how many there are in all."""
     if are_tensors(images):
         values = dict(images) if isinstance(images, Mapping) else dict(enumerate(images))
-        first = {name: value[:IMAGES] for name, value in values.items()}
+        first = {name: value[:n] for name, value in values.items()}
         return first if isinstance(images, Mapping) else tuple(first.values()), max(map(len, values.values()))
     found = check_tensor(images, None) if isinstance(images, torch.Tensor) else load_images(images)
-    return found[:IMAGES], len(found)
+    return found[:n], len(found)
 
 
-def _first_targets(target: Any) -> Target:
+def _first_targets(target: Any, n: int) -> Target:
     """The targets of the images to be shown, as plain numbers and labels."""
     if isinstance(target, np.ndarray | np.generic | torch.Tensor):
         target = target.tolist()
-    return list(target)[:IMAGES] if isinstance(target, Sequence) and not isinstance(target, str) else target
+    return list(target)[:n] if isinstance(target, Sequence) and not isinstance(target, str) else target
 
 
 def _distinct_targets(target: Target, prediction: Prediction) -> list[Any]:

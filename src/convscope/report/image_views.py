@@ -9,13 +9,13 @@ from typing import Any
 from ..attribution import ATTRIBUTIONS
 from ..render import (
     Scale,
-    attribution_map,
     attribution_overlay,
     attribution_scale,
     channel_tiles,
+    ground,
     image_uri,
     input_uri,
-    is_grainy,
+    layer_uri,
     panel_uri,
     peak_depth,
     top_units,
@@ -35,40 +35,53 @@ def method_view(result: Attribution) -> View:
     """What a method does, in the first words of its docstring, and how to read its colors."""
     method = result.provenance.method
     summary, intuition = (inspect.getdoc(ATTRIBUTIONS[method]) or "").split("\n\n")[:2]
-    return {"name": method, "text": f"{summary} {intuition}", "is_signed": result.signed}
+    return {
+        "name": method,
+        "summary": summary.removesuffix("."),
+        "text": intuition,
+        "is_signed": result.signed,
+        "caption": caption(result),
+    }
 
 
-def attribution_views(result: Attribution, n: int) -> list[View]:
-    """The overlay; where that alone would be illegible, the map by itself comes before it.
+def map_views(result: Attribution, n: int) -> list[View]:
+    """The map of image n as a layer over its photo, with a color bar.
 
-    Of signals, volumes and vectors a panel with its own scale; of several inputs the same for each.
+    Of signals, volumes and vectors a panel with its own scale; of several inputs a panel for each.
     """
-    if result.given:
-        return [
-            view | {"kind": f"{name}, {view['kind']}"}
-            for name in result.given
-            for view in attribution_views(result.of_input(name), n)
-        ]
-    scale = attribution_scale(result, n)
     method = result.provenance.method
     about = {
         "method": method,
         "target": result.targets[n],
         "score": number(float(result.scores[n]), ".2f"),
+        "bar": None,
+        "layer": None,
+        "panel": None,
+    }
+    if result.given:
+        parts = ((name, result.of_input(name)) for name in result.given)
+        return [about | _panel(part, n, f"{name}, ") for name, part in parts]
+    if kind_of(result.images[n]) != "Photo":
+        return [about | _panel(result, n)]
+    scale = attribution_scale(result, n)
+    view = {
+        "kind": "over the photo",
         "bar": color_bar(scale, result.unit),
-        "caption": caption(result),
+        "layer": layer_uri(result.values[n], scale),
+        "ground": ground(scale),
         "is_zero": not result.values[n].any(),
     }
-    if (what := kind_of(result.images[n])) != "Photo":
-        return [{**about, "bar": None, "kind": _PANELS[what], "uri": panel_uri(result, n), "is_sharp": False}]
-    views = [
-        {**about, "kind": "over the photo", "uri": image_uri(attribution_overlay(result, n)), "is_sharp": False}
-    ]
-    if is_grainy(result.values[n]):
-        views.insert(
-            0, {**about, "kind": "by itself", "uri": image_uri(attribution_map(result, n)), "is_sharp": True}
-        )
-    return views
+    return [about | view]
+
+
+def _panel(result: Attribution, n: int, of: str = "") -> View:
+    what = kind_of(result.images[n])
+    is_photo = what == "Photo"
+    return {
+        "kind": f"{of}{'over the photo' if is_photo else _PANELS[what]}",
+        "panel": image_uri(attribution_overlay(result, n)) if is_photo else panel_uri(result, n),
+        "is_zero": not result.values[n].any(),
+    }
 
 
 def kind_of(image: Array) -> str:
@@ -130,7 +143,7 @@ def color_bar(scale: Scale, label: str) -> View:
 
 def layer_views(result: FeatureMaps, n: int) -> list[View]:
     """Each layer of image n: tiles of its most active channels, or the bars of a vector layer."""
-    n_tiles = 24 if len(result.images) <= 4 else 12  # fewer for many images, to keep the file small
+    n_tiles = 24 if len(result.images) <= 2 else 12  # fewer for many images, to keep the file small
     views = []
     for layer in result.layers:
         values = result.values[layer][n]

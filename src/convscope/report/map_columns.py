@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..embedding.label_checks import NOT_JUDGED, RIGHT, disagreement, verdicts
 from ..render.colors import CLASS_COLORS, OTHER, by_frequency, class_colors
 from ..render.style import PALE, WRONG
 from ..results import Array
-from .label_checks import NOT_JUDGED, RIGHT, disagreement, verdicts
 from .map_data import MapData
 
 NO_CLUSTER, CAME_LATER = -1, -2

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from datetime import datetime
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from ..embedding.label_checks import NOT_JUDGED, RIGHT, WRONG, verdicts
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
 from ..results import Visualization
-from .collection_view import collection_view
-from .contents import IMAGES, Contents
-from .image_views import attribution_views, badge, kind_of, layer_views, method_view, photo_uri
+from .collection_view import chunks, collection_view
+from .contents import Contents
+from .image_views import badge, kind_of, layer_views, map_views, method_view, photo_uri
 from .short_paths import without_folders
 from .templates import template
 from .unit_views import unit_views
-from .wording import caption, number
+from .wording import caption, number, short
 
 View = dict[str, Any]
 
 
 def page(contents: Contents) -> str:
     """The whole page, as HTML."""
+    script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
+    shown, judged = contents.prediction.names, _judged(contents)
+    collection = contents.collection
     return template("report.html.jinja").render(
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=_facts(contents),
         title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
-        left_out=max(0, contents.n_given - IMAGES),
+        left_out=max(0, contents.n_given - contents.limits.n_images),
         n_given=contents.n_given,
         skipped=_skipped(contents),
-        images=[_image(contents, n) for n in range(len(contents.prediction.names))],
+        images=[_image(contents, n, judged) for n in range(len(shown))],
+        are_examples=contents.n_given == 0,
         of_values=contents.prediction.are_values,
         prediction_caption=caption(contents.prediction),
         maps_caption=caption(contents.maps) if contents.maps else (),
@@ -39,8 +50,24 @@ def page(contents: Contents) -> str:
         is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
-        collection=collection_view(contents.collection) if contents.collection else None,
+        collection=collection_view(collection, contents.errors, contents.limits) if collection else None,
+        chunks=chunks,
     )
+
+
+def _judged(contents: Contents) -> list[int]:
+    """Whether each prediction is right, 1, or wrong, 0; -1 where labels are no classes."""
+    prediction = contents.prediction
+    labels = [contents.labels.get(name) for name in prediction.names]
+    if prediction.are_values:
+        return [NOT_JUDGED] * len(labels)
+    top: list[str | None] = [ranked[0].label for ranked in prediction.top(1)]
+    if contents.collection is not None:  # many images tell better than a few whether labels are classes
+        rows = contents.collection.rows
+        found = verdicts([*labels, *rows.labels], [*top, *rows.predicted])
+    else:
+        found = verdicts(labels, top)
+    return [NOT_JUDGED] * len(labels) if found is None else found[: len(labels)].tolist()
 
 
 def _facts(contents: Contents) -> list[tuple[str, str]]:
@@ -50,8 +77,9 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
         ("Network", str(origin.model.get("name"))),
         ("Weights", f"SHA-256 {str(origin.model.get('weights_sha256'))[:12]}"),
         ("Preprocessing", _preprocessing(origin.model.get("preprocessing"))),
-        ("Images", f"{len(contents.prediction.names)} shown of {contents.n_given} given"),
     ]
+    n_shown, n_given = len(contents.prediction.names), contents.n_given
+    facts.append(("Images", f"{n_shown} shown of {n_given} given" if n_given else f"{n_shown} examples"))
     if contents.collection is not None:
         facts.append(("Collection", f"{contents.collection.count} images"))
     return [
@@ -82,26 +110,29 @@ def _skipped(contents: Contents) -> list[str]:
     return without_folders(dict.fromkeys(found))
 
 
-def _image(contents: Contents, n: int) -> View:
+def _image(contents: Contents, n: int, judged: list[int]) -> View:
     name = contents.prediction.names[n]
+    are_values = contents.prediction.are_values
     top = [
         {
             "label": entry.label,
-            "percent": None if contents.prediction.are_values else number(100 * entry.probability, ".1f"),
+            "percent": None if are_values else number(100 * entry.probability, ".1f"),
             "width": f"{100 * entry.probability:.2f}" if math.isfinite(entry.probability) else "0",
-            "score": number(entry.score, ".6g" if contents.prediction.are_values else ".2f"),
+            "score": number(entry.score, ".6g" if are_values else ".2f"),
         }
         for entry in contents.prediction.top(5)[n]
     ]
     return {
-        "name": PurePath(name).name or name,
+        "name": short(name),
+        "label": contents.labels.get(name),
+        "verdict": {RIGHT: "right", WRONG: "wrong"}.get(judged[n], ""),
         "photo": photo_uri(contents.attributions[0], n),
         "is": kind_of(contents.attributions[0].images[n]),
         "top": top,
         "maps": [
             view | {"badge": badge(contents.evidence, result, n)}
             for result in contents.attributions
-            for view in attribution_views(result, n)
+            for view in map_views(result, n)
         ],
         "layers": layer_views(contents.maps, n) if contents.maps else [],
     }
@@ -125,7 +156,7 @@ def _visualization(result: Visualization) -> View:
     scores = [float(score) for score in result.scores if math.isfinite(score)]
     return {
         "target": result.target,
-        "uri": image_uri(result.image),
+        "uri": image_uri(result.image, "jpeg"),
         "first": number(scores[0], ".2f") if scores else "–",
         "last": number(scores[-1], ".2f") if scores else "–",
         "curve": _curve(scores),

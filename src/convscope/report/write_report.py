@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..arguments import checks_arguments
 from ..embedding.source import is_source, is_stored
+from ..errors import ParameterError
 from ..images import ImageSet, load_images
 from ..models import Model, are_tensors, as_model
 from ..outputs import check_output, replace_file
@@ -22,13 +23,15 @@ from ..store.keys import path_of
 from ..targets import Target
 from .collection import open_collection
 from .contents import compose
+from .limits import Limits
 from .report_page import page
+from .report_rows import rows_as_json
 
 
 @checks_arguments
 def report(
     model: Model | nn.Module,
-    images: Any,
+    images: Any = None,
     *,
     output: str | Path,
     collection: Any = None,
@@ -36,31 +39,45 @@ def report(
     layer: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
     units: Sequence[UnitPage] = (),
+    n_images: int = 12,
+    n_errors: int = 24,
+    n_suspects: int = 24,
+    n_duplicates: int = 12,
+    as_json: bool = False,
     progress: StageProgress | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Look at a network from all sides and write the results into one HTML file.
 
-    The report shows the predictions, attribution maps and how good they are, feature maps, the first filters, an
-    input that each class likes, and with ``collection`` the nearest neighbors and a map of that collection. The
-    file is self-contained, needs no connection, and follows the reader's light or dark mode.
+    The report shows the predictions, attribution maps and how good they are, feature maps, the first filters, and
+    an input that each class likes. With ``collection`` it shows how often the network is right, its errors with a
+    map of each, suspicious labels, duplicates, each class, the nearest neighbors and a map of all images. It is
+    written for readers who know nothing of networks: pictures come first, and "more" has the rest. The file is
+    self-contained, needs no connection, and follows the reader's light or dark mode.
 
     Args:
         model: a `Model` or a module.
         images: see `convscope.load_images`; a tensor (N, C, H, W) counts as preprocessed, also signals, volumes
-            and several inputs, of which there are no feature maps and no visualizations. The first 12 are shown in
-            detail, and the report says how many are left out.
+            and several inputs, of which there are no feature maps and no visualizations. None, with a collection
+            of files, chooses examples from it.
         output: path of the HTML file. Its folder is created if needed; an older report is replaced.
         collection: where to look for neighbors: a folder or other images, or vectors that this network has made
-            before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read.
+            before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read, and its
+            vectors and predictions are taken as they are. `Embeddings` know no predictions, so that nothing is
+            said of accuracy and errors.
         target: what the maps explain and what is visualized; by default the class predicted for each image.
         layer: the name or names of the layers whose feature maps are shown; by default one layer of each
             resolution, at most 4.
-        methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, saliency, integrated gradients
-            and Grad-CAM. A method that does not fit the network is left out, and the report says why. Each map is
+        methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, Grad-CAM and saliency. A method
+        that does not fit the network is left out, and the report says why. Each map is
             measured by deletion and insertion, beside a random map.
         units: pages of `convscope.unit`; each has its place, ``#unit-LAYER-CHANNEL``, with links between nearest
             channels.
+        n_images: the most images to show in detail; the report says how many are left out.
+        n_errors: the most wrong predictions to show, the most confident first.
+        n_suspects: the most suspicious labels to show, the most suspicious first.
+        n_duplicates: the most groups of duplicates to show.
+        as_json: also write the rows behind the page, all of them, to a file of the same name that ends in .json.
         progress: called with (stage, done, total); a stage is "occlusion", "embed" and so on. Other functions do
             not pass a stage, as they run one method only.
         overwrite: also replace a file that convscope did not write, but never an input, such as one of the images
@@ -70,21 +87,28 @@ def report(
         The path of the file.
 
     Raises:
-        ParameterError, StoreError: the collection was embedded by another network, or has fewer than two images;
+        ParameterError, StoreError: there are neither images nor a collection; the collection was embedded by
+        another network, or has fewer than two images;
             raised before the long work starts.
         OutputError: the output is a folder or a file that convscope did not write, or cannot be written; raised
             before the long work starts.
         ImageError, LayerError, TargetError: raised by the methods.
 
-    Cost: mostly occlusion, with 169 forward passes per image, and visualization, with 64 forward and backward
-        passes of 4 views per class.
+    Cost: an image takes about 169 forward passes for occlusion and 150 to measure its maps, a class 32 forward and
+        backward passes of 2 views for its picture, an error one forward and one backward pass. A folder of images
+        is embedded, one forward pass an image; vectors that are there already are not computed again.
     """
     output = Path(output)
     model = as_model(model)
-    if not isinstance(images, Tensor) and not (model.several is not None and are_tensors(images)):
+    if images is None and collection is None:
+        raise ParameterError("a report needs images, or a collection to choose examples from")
+    is_tensor = isinstance(images, Tensor) or (model.several is not None and are_tensors(images))
+    if images is not None and not is_tensor:
         images = load_images(images)
     collection = None if collection is None else open_collection(collection, model)
-    check_output(output, inputs=_inputs(images, collection), overwrite=overwrite)
+    pages = [output, output.with_suffix(".json")][: 1 + as_json]
+    for one in pages:
+        check_output(one, inputs=_inputs(images, collection), overwrite=overwrite)
     contents = compose(
         model,
         images,
@@ -92,10 +116,12 @@ def report(
         target=target,
         layer=layer,
         methods=methods,
+        limits=Limits(n_images, n_errors, n_suspects, n_duplicates),
         progress=progress,
     )
     contents = replace(contents, units=tuple(units))
-    replace_file(output, [page(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
+    for one, write in zip(pages, (page, rows_as_json), strict=False):
+        replace_file(one, [write(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
 
 

@@ -1,8 +1,9 @@
 """Results: what every method returns, and how it is saved and read back."""
 
 from .base import Array, Result
+from .collection_faults import Duplicates, Suspects
 from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
-from .image_collections import Clusters, Duplicates, Neighbors, Projection, Retrieval
+from .image_collections import Clusters, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
 from .predictions import Normalization, Prediction, Ranked, probabilities
 from .provenance import Provenance, Remark, plain_values, versions
@@ -58,6 +59,7 @@ __all__ = [
     "SanityCheck",
     "StoreComparison",
     "Summary",
+    "Suspects",
     "TrainingStrip",
     "UnitPage",
     "UnitPatches",

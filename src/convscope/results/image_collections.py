@@ -50,46 +50,6 @@ class Neighbors(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Duplicates(Result):
-    """Pairs of images that are nearly the same: ``pairs`` (P, 2) int64 into ``names``, nearest pair first.
-
-    ``scores`` (P,) by ``metric``: a similarity (higher is nearer) or a euclidean distance (lower is nearer);
-    ``threshold`` is the score from which on a pair counts. ``is_copy`` (P,) bool: both files have the same
-    content. ``is_equal`` (P,) bool: both images are equal to the network, as copies are; of a group of equal
-    images, each is paired with the next one only. ``n_pairs`` is how many pairs were found, of which P are kept
-    here; ``n_equal`` of those found are pairs of equal images.
-    """
-
-    has_picture: ClassVar[bool] = False
-
-    pairs: Array
-    scores: Array
-    is_copy: Array
-    n_pairs: int
-    metric: str
-    names: tuple[str, ...]
-    labels: tuple[str | None, ...]
-    thumbnails: Array
-    is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
-    n_equal: int = 0
-    threshold: float = float("nan")
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __repr__(self) -> str:
-        copies = int(self.is_copy.sum())
-        beyond = "up to" if self.metric == "euclidean" else "at or above"
-        lines = [
-            f"Duplicates({self.n_pairs} pairs {beyond} {self.threshold:.6g} ({self.metric}), {self.n_equal} of "
-            f"them of equal images; {len(self)} kept, {copies} of those exact copies)"
-        ]
-        for (a, b), score in zip(self.pairs[:_SHOWN], self.scores, strict=False):
-            lines.append(printable(f"  {score:.4f}  {self.names[a]}  {self.names[b]}"))
-        return "\n".join([*lines, f"  {self.provenance.caption}"])
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Retrieval(Result):
     """How often the nearest neighbors of a labeled image have its label: by features, by pixels, and by chance.
 

@@ -4,11 +4,12 @@ from .blocks import Block, Space, Taken
 from .embedding_store import EmbeddingStore
 from .exporting import Exported, export
 from .lance import is_store
-from .schema import Origin, VectorType
+from .schema import Column, Origin, VectorType
 from .stored_rows import StoredRows
 
 __all__ = [
     "Block",
+    "Column",
     "EmbeddingStore",
     "Exported",
     "Origin",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VectorType: TypeAlias = Literal["float32", "float16"]
+Column: TypeAlias = Literal["path", "id", "label", "predicted", "probability", "width", "height", "stamp"]
 
 _KEY = b"convscope"
 _FORMAT = 1

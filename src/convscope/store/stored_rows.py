@@ -15,7 +15,7 @@ from .blocks import Block, Blocks, Space, Taken, row_numbers, rows_named
 from .conditions import both, in_use
 from .fits import Fits
 from .lance_table import LanceTable
-from .schema import GONE, Origin, origin_of
+from .schema import GONE, Column, Origin, origin_of
 from .writing import Columns
 
 if TYPE_CHECKING:
@@ -83,16 +83,16 @@ class StoredRows:
     @property
     def names(self) -> tuple[str, ...]:
         """The paths of the images that take part in answers; read anew each time, as are labels and ids."""
-        return self._column("path")
+        return self.column("path")
 
     @property
     def labels(self) -> tuple[str | None, ...]:
-        return self._column("label")
+        return self.column("label")
 
     @property
     def ids(self) -> tuple[str | None, ...]:
         """Hashes of the contents of their files."""
-        return self._column("id")
+        return self.column("id")
 
     @property
     def rows(self) -> Array:
@@ -103,7 +103,9 @@ class StoredRows:
     def schema(self) -> pa.Schema:
         return self.table.schema
 
-    def _column(self, name: str) -> tuple[Any, ...]:
+    @checks_arguments
+    def column(self, name: Column) -> tuple[Any, ...]:
+        """A column of the images that take part in answers, in the order of `names`."""
         return tuple(value for b in self.batches([name], self.in_use()) for value in b[name].to_pylist())
 
     def reading(self) -> AbstractContextManager[None]:

@@ -1,8 +1,8 @@
-"""Which images a map marks as suspicious: wrong predictions, or neighbors with other labels."""
+"""Which labels can be judged by a network's predictions or by the neighbors, and what the verdict is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from ..targets.classes import by_name
 RIGHT, WRONG, NOT_JUDGED = 1, 0, -1
 
 
-def verdicts(labels: Sequence[str | None], predicted: Sequence[str | None]) -> Array | None:
-    """Judge each prediction by its label, provided that labels are classes of the network at all.
+def classes_meant(
+    labels: Sequence[str | None], predicted: Sequence[str | None]
+) -> Mapping[str, frozenset[str]] | None:
+    """The predicted classes that each label stands for, provided that labels are classes of the network at all.
 
     Labels are often names of folders, such as "holiday" and "work", which are no classes of any network: every
     prediction would be wrong. A store does not know the classes of its network, so they are inferred from the
@@ -22,22 +24,35 @@ def verdicts(labels: Sequence[str | None], predicted: Sequence[str | None]) -> A
         if it is predicted for some image, as the whole name of a class or as one of its comma-separated names, or
         if every prediction is one of the labels, as for a network that was trained on them.
 
-    Images with other labels are not judged. If fewer than half of the labels are classes, nothing is judged.
-
     Returns:
-        (N,) int8: 1 right, 0 wrong, -1 not judged; or None where nothing is judged.
+        Label -> names of classes, none where the class was never predicted; labels that are no classes are left
+        out. None if fewer than half of the labels are classes.
     """
     names = sorted({name for name in predicted if name is not None})
     index = by_name(names)
     meant = {label: set(index.get(label.strip().casefold(), ())) for label in set(labels) if label is not None}
     are_all_labels = len(set().union(*meant.values())) == len(names)
-    classes = {label for label, found in meant.items() if found or are_all_labels}
-    if not names or not meant or 2 * len(classes) < len(meant):
+    classes = {
+        label: frozenset(names[code] for code in found)
+        for label, found in meant.items()
+        if found or are_all_labels
+    }
+    return None if not names or not meant or 2 * len(classes) < len(meant) else classes
+
+
+def verdicts(labels: Sequence[str | None], predicted: Sequence[str | None]) -> Array | None:
+    """Judge each prediction by its label, where `classes_meant` says that the label is a class.
+
+    Returns:
+        (N,) int8: 1 right, 0 wrong, -1 not judged; or None where nothing is judged.
+    """
+    meant = classes_meant(labels, predicted)
+    if meant is None:
         return None
-    code_of = {name: code for code, name in enumerate(names)}
+    classes = [None if label is None else meant.get(label) for label in labels]
     found = [
-        NOT_JUDGED if name is None or label not in classes else RIGHT if code_of[name] in meant[label] else WRONG
-        for label, name in zip(labels, predicted, strict=True)
+        NOT_JUDGED if name is None or names is None else RIGHT if name in names else WRONG
+        for names, name in zip(classes, predicted, strict=True)
     ]
     return np.array(found, np.int8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convscope.report.label_checks import disagreement, verdicts
+from convscope.embedding.label_checks import disagreement, verdicts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""What the neighbors and the network say about the label of an image, as shares of a vote.
+
+With the nearest different images j = 1..K of an image, their labels y_j and weights w_j,
+
+    V(c) = sum of w_j over the neighbors with label c / sum of all w_j
+    N(c) = p, the probability of the predicted class, if c is that class, else 0
+    P(c) = V(c), N(c), or their mean
+    doubt = (1 - P(own label) + max of P(c) over the other labels c) / 2
+
+The doubt is 0 if everything speaks for the label, 1 if everything speaks for another one, 1/2 where they balance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from ..results import Array
+from .copies import Copies
+from .distinct import Near
+
+_CELLS = 1 << 22  # of a dense table of votes at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Of n images: the doubt (n,) in their labels, and the index (n,) of the class that has the most votes.
+
+    ``by_neighbors`` and ``by_network`` are the doubts by either alone, NaN where it says nothing.
+    """
+
+    scores: Array
+    favored: Array
+    by_neighbors: Array
+    by_network: Array
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """Who votes for what: ``labels`` (C,) first the labels, then classes of the network that are no label.
+
+    ``codes`` (N,) is each image's label, -1 without one. ``held`` (G, C) are the labels' shares in each group of
+    copies. ``network`` (N, C) has the probability of the predicted class.
+    """
+
+    labels: Sequence[str]
+    codes: Array
+    held: csr_array
+    network: csr_array
+
+
+def ballots(
+    labels: Sequence[str | None],
+    copies: Copies,
+    predicted: Sequence[str | None],
+    probability: Array,
+    meant: Mapping[str, frozenset[str]] | None,
+) -> Ballots:
+    """Count the labels of each group of copies, and match predictions with labels (see `classes_meant`)."""
+    known = sorted({label for label in labels if label is not None})
+    meant = meant or {}
+    columns: dict[str, list[int]] = {}
+    for code, label in enumerate(known):
+        for name in meant.get(label, ()):
+            columns.setdefault(name, []).append(code)
+    judged = [
+        i
+        for i, (label, name) in enumerate(zip(labels, predicted, strict=True))
+        if name is not None and label in meant
+    ]
+    others = sorted({str(predicted[i]) for i in judged} - set(columns))
+    columns |= {name: [len(known) + i] for i, name in enumerate(others)}
+    cells = [(i, column) for i in judged for column in columns[str(predicted[i])]]
+    every = [*known, *others]
+    rows, places = np.array(cells, np.int64).reshape(-1, 2).T
+    code_of = {label: code for code, label in enumerate(known)}
+    codes = np.array([-1 if label is None else code_of[label] for label in labels], np.int64)
+    given = np.flatnonzero(codes >= 0)
+    group = copies.group[given]
+    n_given = np.bincount(group, minlength=len(copies.first))
+    shares = 1 / n_given[group]
+    return Ballots(
+        every,
+        codes,
+        csr_array((shares, (group, codes[given])), shape=(len(copies.first), len(every))),
+        csr_array((probability[rows], (rows, places)), shape=(len(labels), len(every))),
+    )
+
+
+def weights_of(near: Near) -> Array:
+    """The weight (G, K) of each neighbor's vote."""
+    return np.ones_like(near.similarity, np.float64)
+
+
+def doubts(given: Ballots, copies: Copies, near: Near, voters: Array, by: str) -> Doubts:
+    """The doubt in the label of each labeled image, in their order.
+
+    Args:
+        given: the ballots.
+        copies: which images are copies of each other.
+        near: the nearest of each voter, as indices into ``voters``.
+        voters: (V,) the groups that have a label, ascending.
+        by: "both", "neighbors" or "network".
+    """
+    images = np.flatnonzero(given.codes >= 0)
+    weights = weights_of(near)
+    n_rows = max(1, _CELLS // len(given.labels))
+    parts = [
+        _doubts(given, copies, near, voters, weights, images[first : first + n_rows], by)
+        for first in range(0, len(images), n_rows)
+    ]
+    return Doubts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Doubts.__annotations__))
+
+
+def _doubts(
+    given: Ballots, copies: Copies, near: Near, voters: Array, weights: Array, images: Array, by: str
+) -> Doubts:
+    """The same of some images."""
+    codes, group = given.codes[images], copies.group[images]
+    neighbors = _votes_of_neighbors(given, near, voters, weights, np.searchsorted(voters, group))
+    _add_copies(neighbors, given, group, codes, weights[np.searchsorted(voters, group)].sum(axis=1))
+    network = given.network[images].toarray()
+    is_judged = network.sum(axis=1) > 0
+    votes = {"neighbors": neighbors, "network": network}.get(by, neighbors)
+    if by == "both":
+        votes = np.where(is_judged[:, None], (neighbors + network) / 2, neighbors)
+    scores, favored = _against(votes, codes)
+    by_network = np.where(is_judged, _against(network, codes)[0], np.nan)
+    if by == "network":
+        scores = by_network
+    return Doubts(scores, favored, _against(neighbors, codes)[0], by_network)
+
+
+def _votes_of_neighbors(given: Ballots, near: Near, voters: Array, weights: Array, at: Array) -> Array:
+    """V (n, C) of the voters with these indices."""
+    chosen, k = weights[at], near.others.shape[1]
+    start = np.arange(0, (len(at) + 1) * k, k)
+    table = csr_array((chosen.ravel(), near.others[at].ravel(), start), shape=(len(at), len(voters)))
+    return np.asarray((table @ given.held[voters]).toarray() / chosen.sum(axis=1, keepdims=True))
+
+
+def _add_copies(votes: Array, given: Ballots, group: Array, codes: Array, total: Array) -> None:
+    """Let the copies of an image vote as one neighbor, but only those with another label.
+
+    A copy with the same label is no witness: it is the same picture. One with another label shows that either is
+    wrong.
+    """
+    rows = np.arange(len(codes))
+    own = np.asarray(given.held[group, codes]).ravel()
+    for i in rows[own < 1]:
+        shares = given.held[[group[i]]].toarray()[0]
+        shares[codes[i]] = 0
+        votes[i] = (votes[i] * total[i] + shares) / (total[i] + shares.sum())
+
+
+def _against(votes: Array, codes: Array) -> tuple[Array, Array]:
+    """How far votes (n, C) speak against labels (n,), and the class with the most votes, its own in a tie."""
+    rows = np.arange(len(codes))
+    own = votes[rows, codes]
+    others = votes.copy()
+    others[rows, codes] = -1
+    best = others.argmax(axis=1)
+    most = others[rows, best]
+    return (1 - own + most) / 2, np.where(most > own, best, codes)

@@ -1,0 +1,194 @@
+"""Rankings of images: by the doubt in their labels, by their distance from all others, by an undecided network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checks import Evidence, SuspectKind
+from ..errors import ParameterError
+from ..progress import Progress
+from ..results import Array
+from .copies import Copies, copies_of
+from .distinct import nearest_others, placed_blocks
+from .doubts import ballots, doubts
+from .label_checks import classes_meant
+from .nearest import nearest
+from .neighbors import NO_LABELS
+from .source import Source
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Images by how suspect they are: ``places`` (N,) in the source, the most suspect first, and their ``scores``.
+
+    ``suggested`` (N), ``by_neighbors`` and ``by_network`` (N,) are in the same order; ``predicted`` and
+    ``probability`` are of all images of the source. ``voters`` are the groups of copies that count as neighbors.
+    """
+
+    places: Array
+    scores: Array
+    suggested: Sequence[str | None]
+    by_neighbors: Array
+    by_network: Array
+    copies: Copies
+    voters: Array
+    predicted: Sequence[str | None]
+    probability: Array
+    notes: tuple[str, ...] = ()
+
+
+def ranked(source: Source, kind: SuspectKind, by: Evidence, k: int, progress: Progress | None) -> Ranking:
+    """All images that can be judged."""
+    if by != "both" and kind != "label":
+        raise ParameterError(f"by={by!r} belongs to kind='label'; leave it out for {kind!r}")
+    copies = copies_of((block.vectors for block in source.blocks()), source.ids)
+    predicted = source.column("predicted")
+    probability = np.array([np.nan if p is None else p for p in source.column("probability")], np.float64)
+    if kind == "label":
+        return _by_label(source, copies, predicted, probability, by, k, progress)
+    if kind == "outlier":
+        return _by_distance(source, copies, predicted, probability, k, progress)
+    return _by_probability(source, copies, predicted, probability)
+
+
+def _by_label(
+    source: Source,
+    copies: Copies,
+    predicted: Sequence[str | None],
+    probability: Array,
+    by: Evidence,
+    k: int,
+    progress: Progress | None,
+) -> Ranking:
+    labels = source.labels
+    images = np.flatnonzero([label is not None for label in labels])
+    n_labels = len({label for label in labels if label is not None})
+    if not n_labels:
+        raise ParameterError(f"{NO_LABELS}; kind='outlier' needs none")
+    if n_labels < 2:
+        raise ParameterError(
+            "all labels are the same, so that none can be suggested; kind='outlier' needs no label"
+        )
+    meant = classes_meant(labels, predicted)
+    if meant is None and by == "network":
+        raise ParameterError("by='network': the labels are no classes of the network; use by='neighbors'")
+    given = ballots(labels, copies, predicted, probability, meant if by != "neighbors" else None)
+    voters = np.unique(copies.group[images])
+    _check_number(len(voters), "labeled ")
+    near = nearest_others(source, copies.first[voters], k, progress)
+    found = doubts(given, copies, near, voters, by)
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[~np.isnan(found.scores[order])]
+    return Ranking(
+        images[order],
+        found.scores[order],
+        [given.labels[c] for c in found.favored[order]],
+        found.by_neighbors[order],
+        found.by_network[order],
+        copies,
+        voters,
+        predicted,
+        probability,
+        _notes_on_labels(labels, copies, by, meant is not None, any(name is not None for name in predicted)),
+    )
+
+
+def _by_distance(
+    source: Source,
+    copies: Copies,
+    predicted: Sequence[str | None],
+    probability: Array,
+    k: int,
+    progress: Progress | None,
+) -> Ranking:
+    n = len(copies.first)
+    _check_number(n)
+    near = nearest_others(source, copies.first, k, progress)
+    scores = (1 - near.similarity.astype(np.float64).mean(axis=1))[copies.group]
+    return _without_labels(np.argsort(-scores, kind="stable"), scores, copies, predicted, probability)
+
+
+def _by_probability(
+    source: Source, copies: Copies, predicted: Sequence[str | None], probability: Array
+) -> Ranking:
+    places = np.flatnonzero(np.isfinite(probability))
+    if not len(places):
+        raise ParameterError(
+            "kind='uncertain' needs the network's predictions, which a store of a classifier has: give embed a "
+            "`store`"
+        )
+    _check_number(len(copies.first))
+    scores = 1 - probability
+    order = places[np.argsort(-scores[places], kind="stable")]
+    return _without_labels(order, scores, copies, predicted, probability)
+
+
+def _without_labels(
+    order: Array, scores: Array, copies: Copies, predicted: Sequence[str | None], probability: Array
+) -> Ranking:
+    """A ranking that says nothing of labels."""
+    nothing = np.full(len(order), np.nan)
+    every = np.arange(len(copies.first))
+    return Ranking(
+        order, scores[order], [None] * len(order), nothing, nothing, copies, every, predicted, probability
+    )
+
+
+def _check_number(n: int, which: str = "") -> None:
+    if n < 2:
+        raise ParameterError(f"{n} different {which}image(s): neighbors take at least two; embed more images")
+
+
+def reasons(source: Source, found: Ranking, shown: Array, k: int) -> tuple[Array, Array]:
+    """The k nearest of the images at these places, as places (L, K), and their similarities (L, K) float32.
+
+    A copy with another label comes first.
+    """
+    groups = found.copies.group[shown]
+    rows = source.rows
+    queries = source.vectors_of(rows[shown])
+    firsts = found.copies.first[found.voters]
+    own = found.copies.first[groups]
+    places, similarity = nearest(
+        placed_blocks(source, firsts), queries, min(k, len(firsts) - 1), "cosine", own=own
+    )
+    return _with_copies(source, found, shown, places, similarity)
+
+
+def _with_copies(
+    source: Source, found: Ranking, shown: Array, places: Array, similarity: Array
+) -> tuple[Array, Array]:
+    """The same with a copy that has another label in front, where there is one."""
+    labels = source.labels
+    members: dict[int, list[int]] = {}
+    wanted = set(found.copies.group[shown].tolist())
+    for i, group in enumerate(found.copies.group.tolist()):
+        if group in wanted:
+            members.setdefault(group, []).append(i)
+    for row, i in enumerate(shown.tolist()):
+        for other in members[int(found.copies.group[i])]:
+            if labels[i] is not None and labels[other] not in (None, labels[i]):
+                places[row], similarity[row] = np.roll(places[row], 1), np.roll(similarity[row], 1)
+                places[row, 0], similarity[row, 0] = other, 1
+                break
+    return places, similarity
+
+
+def _notes_on_labels(
+    labels: Sequence[str | None], copies: Copies, by: Evidence, are_classes: bool, has_predictions: bool
+) -> tuple[str, ...]:
+    notes = []
+    if by == "both":
+        if are_classes:
+            notes.append("The labels are classes of the network: its predictions count as much as the neighbors.")
+        elif has_predictions:
+            notes.append("The labels are no classes of the network: the neighbors alone count.")
+    n = sum(label is None for label in labels)
+    if n:
+        notes.append(f"{n} of {len(labels)} images have no label and are left out.")
+    if copies.n_again:
+        notes.append(f"{copies.n_again} images equal an earlier one; copies count as one neighbor.")
+    return tuple(notes)

@@ -1,0 +1,126 @@
+"""Suspects: a contact sheet of images with their label, the suggested one, and the nearest others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..results import Suspects
+from .labeled_tiles import draw_tile, thumbnail
+from .style import (
+    ACCENT,
+    INK,
+    SOFT,
+    WRONG,
+    cut_note,
+    drawable,
+    headline,
+    new_figure,
+    pick,
+    short_label,
+    short_name,
+    text,
+)  # fmt: skip
+
+IMAGES, MOST = 12, 48
+COLUMNS = 3
+NEAREST = 3
+_GAP = 0.25  # between an image and its neighbors
+_WIDTH = 1 + _GAP + 0.76 * NEAREST + 0.35
+_HEIGHT = 1.55
+_TITLES = {
+    "label": "Labels to look at",
+    "outlier": "Images that lie apart from all others",
+    "uncertain": "Images that the network is least sure of",
+}
+
+
+def _chosen(result: Suspects, n: int | Sequence[int] | None) -> list[int]:
+    """The images that are drawn: of doubtful labels by default those for which another one is suggested."""
+    limit = max(COLUMNS, min(IMAGES, result.n_doubted)) if result.kind == "label" else IMAGES
+    return pick(n, len(result.near), limit)[:MOST]
+
+
+def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None = None) -> None:
+    """Each image with two lines below it, and smaller its nearest others with their labels."""
+    chosen = _chosen(result, n)
+    columns = min(COLUMNS, max(1, len(chosen)))
+    for place, i in enumerate(chosen):
+        left, top = (place % columns) * _WIDTH, (place // columns) * _HEIGHT
+        draw_tile(ax, left, top, thumbnail(result.thumbnails, i))
+        for line, (words, color, weight) in enumerate(_said(result, i)):
+            ax.text(
+                left,
+                top + 1.06 + 0.16 * line,
+                drawable(words),
+                va="top",
+                **text(size=7.5, color=color, weight=weight),
+            )
+        for rank, j in enumerate(result.near[i, :NEAREST]):
+            _draw_neighbor(ax, result, i, int(j), left + 1 + _GAP + 0.76 * rank, top)
+        name = drawable(short_name(result.names[i], 34))
+        ax.text(left + 1 + _GAP, top + 1, name, va="bottom", **text(size=6.5, color=SOFT))
+    rows = -(-len(chosen) // columns)
+    ax.set(
+        xlim=(-0.05, columns * _WIDTH - 0.3),
+        ylim=(max(rows, 1) * _HEIGHT - 0.05, -0.05),
+        aspect="equal",
+        anchor="NW",
+    )
+    ax.set_axis_off()
+
+
+def _draw_neighbor(ax: Axes, result: Suspects, i: int, j: int, left: float, top: float) -> None:
+    """A neighbor at 0.7 of the size; an orange frame where its label is not the image's."""
+    label, own = result.near_labels[j], result.labels[i]
+    differs = label is not None and own is not None and label != own
+    picture = thumbnail(result.near_thumbnails, j)
+    bottom, right = top + 0.7, left + 0.7
+    if picture is None:
+        ax.fill_between((left, right), bottom, top, color="#f0f0f2")
+    else:
+        ax.imshow(picture, extent=(left, right, bottom, top), interpolation="antialiased")
+    if differs:
+        x, y = (left, right, right, left, left), (top, top, bottom, bottom, top)
+        ax.plot(x, y, color=WRONG, linewidth=1.5, solid_joinstyle="miter")
+    words = short_label(label, 11) if label is not None else short_name(result.near_names[j], 11)
+    ax.text(left, top + 0.74, drawable(words), va="top", **text(size=6.5, color=WRONG if differs else SOFT))
+
+
+def _said(result: Suspects, i: int) -> list[tuple[str, str, str]]:
+    """The lines under an image: words, color and weight."""
+    label, other, score = result.labels[i], result.suggested[i], float(result.scores[i])
+    lines = [(short_label(label, 18) if label is not None else short_name(result.names[i], 18), INK, "normal")]
+    if result.kind == "outlier":
+        lines.append((f"distance {score:.2f}", SOFT, "normal"))
+    elif result.kind == "uncertain":
+        guess = result.predicted[i] if result.predicted else None
+        lines.append((f"{short_label(guess or '?', 12)} {1 - score:.0%}", SOFT, "normal"))
+    elif other is not None and other != label:
+        lines.append((f"→ {short_label(other, 16)}", ACCENT, "bold"))
+    else:
+        lines.append(("no other label", SOFT, "normal"))
+    return lines
+
+
+def compose_suspects(result: Suspects, *, n: int | Sequence[int] | None = None) -> Figure:
+    """The sheet with its headline."""
+    chosen = _chosen(result, n)
+    columns = min(COLUMNS, max(1, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure = new_figure(max(6.0, 1.02 * columns * _WIDTH + 0.2), 1.1 + 1.02 * rows * _HEIGHT)
+    draw_suspects(figure.subplots(), result, n=n)
+    notes = []
+    if result.kind == "label":
+        notes.append("Below each image: its label, and the label that the evidence favors.")
+    notes.append(f"Smaller: its {NEAREST} nearest; orange: their label is not the image's.")
+    if result.kind == "label":
+        notes.append(
+            f"{result.n_doubted} of {len(result)} images have another label suggested; {len(chosen)} are shown."
+        )
+    else:
+        notes += cut_note(len(chosen), len(result), "images")
+    headline(figure, _TITLES[result.kind], result, notes)
+    return figure

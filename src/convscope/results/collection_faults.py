@@ -1,0 +1,147 @@
+"""What may be wrong in a collection of images: copies, labels, and images that stand apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..texts import counted, listed, printable
+from .base import Array, Result
+
+_SHOWN = 5  # images in a repr
+_WHAT = {
+    "label": "by how doubtful their labels are",
+    "outlier": "by how far they lie from all others",
+    "uncertain": "by how undecided the network is",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Duplicates(Result):
+    """Images that are nearly the same: ``groups``, and ``pairs`` (P, 2) int64 into ``names``, nearest pair first.
+
+    ``names`` are those of all groups, the largest first, and in each the image to keep before the others;
+    ``sizes`` (G,) are the groups'. Images with the same ``content`` (M,) int64 are the same byte for byte; it is
+    the place of one of them in ``names``. ``n_pixels`` and ``n_bytes`` (M,) int64 are those of the files, 0 where
+    they are unknown. ``is_other`` (M,) bool: the image is of the collection that the source was compared with.
+
+    ``scores`` (P,) by ``metric``: a similarity (higher is nearer) or a euclidean distance (lower is nearer);
+    ``threshold`` is the score from which on a pair counts. ``is_copy`` (P,) bool: both files have the same
+    content. ``is_equal`` (P,) bool: both images are equal to the network, as copies are; of a group of equal
+    images, each is paired with the next one only. ``n_pairs`` is how many pairs were found, of which P are kept
+    here; ``n_equal`` of those found are pairs of equal images. All of them make the groups.
+    """
+
+    pairs: Array
+    scores: Array
+    is_copy: Array
+    n_pairs: int
+    metric: str
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    thumbnails: Array
+    is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
+    n_equal: int = 0
+    threshold: float = float("nan")
+    sizes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    content: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    n_pixels: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    n_bytes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    is_other: Array = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def starts(self) -> Array:
+        """The places (G,) of the images to keep, which begin the groups."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """The names of the images in each group, the one to keep first."""
+        return [list(self.names[at : at + n]) for at, n in zip(self.starts, self.sizes, strict=True)]
+
+    @property
+    def copies(self) -> list[list[str]]:
+        """The names of images with the same content, byte for byte: exact copies, apart from near ones."""
+        alike: dict[int, list[str]] = {}
+        for name, content in zip(self.names, self.content.tolist(), strict=True):
+            alike.setdefault(content, []).append(name)
+        return [names for names in alike.values() if len(names) > 1]
+
+    def __repr__(self) -> str:
+        beyond = "up to" if self.metric == "euclidean" else "at or above"
+        n_again = len(self.names) - len(self.sizes)
+        lines = [
+            f"Duplicates({counted(len(self.sizes), 'group')} of {counted(len(self.names), 'image')}, {n_again} "
+            f"besides those to keep; {self.n_pairs} pairs {beyond} {self.threshold:.6g} ({self.metric}), "
+            f"{self.n_equal} of them of equal images; {len(self)} kept)"
+        ]
+        for kept, *others in self.groups[:_SHOWN]:
+            lines.append(printable(f"  keep {kept}  like {listed(others, 3)}"))
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Suspects(Result):
+    """N images ranked by how suspect they are, the most suspect first, and the reasons for the first L of them.
+
+    ``kind`` says what is suspected: "label", "outlier" or "uncertain"; `convscope.suspects` defines the ``scores``
+    (N,) float32 of each. ``names`` and ``labels`` (N) are the images', and ``suggested`` (N) are the labels that
+    the evidence favors: the image's own where it does not speak for another, None without any evidence.
+
+    ``by_neighbors`` and ``by_network`` (N,) float32 in [0, 1] are the two kinds of evidence against a label, NaN
+    where there is none. ``predicted`` (N) is what the network takes the image for, with ``probability`` (N,).
+
+    The reasons: ``near`` (L, K) int64 points into ``near_names``, ``near_labels`` and ``near_thumbnails``, nearest
+    first; ``similarity`` (L, K) float32 is the cosine. ``thumbnails`` are of the first L.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    suggested: tuple[str | None, ...]
+    scores: Array
+    near: Array
+    similarity: Array
+    near_names: tuple[str, ...]
+    near_labels: tuple[str | None, ...]
+    thumbnails: Array
+    near_thumbnails: Array
+    by_neighbors: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    by_network: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    predicted: tuple[str | None, ...] = ()
+    probability: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def n_doubted(self) -> int:
+        """How many images have a label that the evidence speaks against."""
+        pairs = zip(self.labels, self.suggested, strict=True)
+        return sum(label is not None and other is not None and label != other for label, other in pairs)
+
+    def reason(self, i: int) -> str:
+        """Why the i-th image, of the first L, stands where it does, in words."""
+        labels = [self.near_labels[j] for j in self.near[i]]
+        parts = []
+        labeled = [label for label in labels if label is not None]
+        if self.kind == "outlier":
+            parts.append(f"nearest at a cosine of {self.similarity[i, 0]:.2f}")
+        elif labeled and (favored := self.suggested[i]) is not None:
+            parts.append(f"{labeled.count(favored)} of {len(labels)} neighbors are {favored}")
+        if self.predicted and (name := self.predicted[i]) is not None and self.kind != "outlier":
+            parts.append(f"the network says {name} ({self.probability[i]:.0%})")
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        doubt = f"; the evidence speaks for another label in {self.n_doubted}" if self.kind == "label" else ""
+        lines = [f"Suspects({counted(len(self), 'image')} ranked {_WHAT[self.kind]}{doubt})"]
+        for i in range(min(_SHOWN, len(self.near))):
+            label, other = self.labels[i], self.suggested[i]
+            said = f"{label or 'no label'}" + (f" -> {other}" if other is not None and other != label else "")
+            lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self.reason(i)}"))
+        return "\n".join([*lines, f"  {self.provenance.caption}"])
