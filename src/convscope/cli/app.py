@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from ..registry import method_keys
 from ..texts import printable
-from . import depicting, embedding, explore, scanning, stores, trust
+from . import cleaning, depicting, embedding, explore, scanning, stores, trust
 from .chosen_network import Network, with_network
 from .console import (
     escape,
@@ -280,6 +280,7 @@ for group, panel in (
     (scanning, COLLECTIONS),
     (embedding, COLLECTIONS),
     (explore, COLLECTIONS),
+    (cleaning, COLLECTIONS),
     (stores, COLLECTIONS),
 ):
     for command in group.commands.registered_commands:
