@@ -62,6 +62,8 @@ CASES: list[tuple[str, int, str]] = [
     ("neighbors no 0", 1, "error: no: no such file or folder"),
     ("project no", 1, "error: no: no such file or folder"),
     ("duplicates no.lance", 1, "error: no.lance: no store there; `convscope embed photos/ --store no.lance`"),
+    ("suspects no", 1, "error: no: no such file or folder"),
+    ("suspects no --kind odd", 2, "'odd' is not one of 'label', 'outlier', 'uncertain'"),
     ("index no.lance", 1, "error: no.lance: no store there"),
     ("place no.lance {photo}", 1, "error: no.lance: no store there"),
     ("evaluate-retrieval no.lance", 1, "error: no.lance: no store there"),

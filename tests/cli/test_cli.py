@@ -37,7 +37,7 @@ from convscope import (
     declared,
     embed,
 )
-from convscope.cli import console, embedding, explore, stores
+from convscope.cli import cleaning, console, embedding, explore, stores
 from convscope.cli.app import app
 from convscope.cli.methods import LOOKS, argument_help, command_name
 from convscope.cli.options import chosen_target
@@ -162,10 +162,11 @@ def test_the_arguments_of_a_docstring_are_found() -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        cleaning.duplicates,
+        cleaning.suspects,
         embedding.embed,
         stores.attribute_dataset,
         stores.cluster,
-        stores.duplicates,
         stores.evaluate_retrieval,
         explore.project,
     ],
@@ -596,6 +597,7 @@ WITH_A_NETWORK = {
     "neighbors": ["s.lance", "new.jpg"],
     "place": ["s.lance", "new.jpg"],
     "project": None,  # of a store it runs no network
+    "suspects": None,  # neither does this
     "report": None,  # takes a folder of images, and no store
 }
 

@@ -35,13 +35,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
     return EmbeddingStore.of_vectors("s.lance", points, labels=labels)
 
 
+SUSPECT_COLUMNS = ["rank", "path", "label", "suggested", "score", "by_neighbors", "by_network"]
+SUSPECT_COLUMNS += ["predicted", "probability", "reason", "nearest"]
 COMMANDS = {
     "cluster": (["cluster", "s.lance"], ["path", "label", "cluster"]),
     "project": (["project", "s.lance"], ["path", "label", "x", "y"]),
     "duplicates": (
         ["duplicates", "s.lance", "--threshold", "0.9"],
-        ["path", "label", "other", "other_label", "score", "is_copy"],
+        ["path", "label", "other", "other_label", "score", "is_copy", "group", "keep"],
     ),
+    "suspects": (["suspects", "s.lance"], SUSPECT_COLUMNS),
     "neighbors": (
         ["neighbors", "s.lance", "vector 3", "vector 4", "--k", 30],
         ["path", "label", "rank", "other", "other_label", "score"],

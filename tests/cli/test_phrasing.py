@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from convscope.cli.cleaning import duplicates
 from convscope.cli.phrasing import flags_of, for_terminal, help_text, unwrapped
-from convscope.cli.stores import cluster, duplicates
+from convscope.cli.stores import cluster
 
 pytestmark = pytest.mark.same_everywhere
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,78 @@ def test_what_cannot_be_asked(vectors: np.ndarray) -> None:
         duplicates(embeddings_of(vectors[:1]))
     with pytest.raises(ParameterError, match="NaN"):
         duplicates(embeddings_of(np.full((3, 2), np.nan, np.float32)))
+
+
+@pytest.mark.parametrize("n_kept", [1 << 20, 0])
+def test_groups_are_connected_by_all_pairs_not_only_the_kept(
+    vectors: np.ndarray, n_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.embedding.links._PAIRS", n_kept)
+    monkeypatch.setattr(pairs, "_ROWS", 7)
+    found = duplicates(embeddings_of(vectors), threshold=0.9, limit=2)
+    groups: list[set[int]] = [{i} for i in range(N)]
+    for a, b in expected(vectors, 0.9, "cosine"):
+        one, other = (next(g for g in groups if x in g) for x in (a, b))
+        if one is not other:
+            groups.remove(other)
+            one |= other
+    truth = {frozenset(f"image {i}" for i in group) for group in groups if len(group) > 1}
+    assert {frozenset(group) for group in found.groups} == truth
+    assert [len(group) for group in found.groups] == sorted(map(len, found.groups), reverse=True)
+    assert len(found) <= 4 < found.n_pairs
+
+
+def test_the_largest_and_then_the_least_compressed_is_kept(tmp_path: Path) -> None:
+    points = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 1, 2, 2]]
+    store = store_of(tmp_path / "s.lance", points, [*"abcdeffgh"])
+    sides = [10, 20, 20, 20, 5, 5, 5, None, None]
+    sizes = [900, 300, 500, 400, 70, 70, 70, None, None]
+    store.add_columns(
+        pa.table(
+            {
+                "path": list(store.names),
+                "width": pa.array(sides, pa.int32()),
+                "height": pa.array(sides, pa.int32()),
+                "stamp": [None if n is None else f"file of {n} bytes, changed 1, moved here 1" for n in sizes],
+            }
+        )
+    )
+    found = duplicates(store, threshold=0.99)
+    assert found.groups == [
+        ["image 2", "image 0", "image 1", "image 3"],  # as large as two others, with more bytes
+        ["image 4", "image 5", "image 6"],  # by name
+        ["image 7", "image 8"],  # nothing is known: the first
+    ]
+    assert found.copies == [["image 5", "image 6"]]
+    assert found.n_pixels[0] == 400
+
+
+def test_only_pairs_across_two_collections_count(vectors: np.ndarray, tmp_path: Path) -> None:
+    train, test = vectors[:50], np.concatenate([vectors[50:], vectors[3:4]])
+    first = embeddings_of(train)
+    second = embeddings_of(test)
+    found = duplicates(first, threshold=0.98, other=second)
+    unit = vectors.astype(float) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = np.argwhere(unit[:50] @ unit[50:].T >= 0.98)
+    half = [(int(found.is_other[a]), int(found.is_other[b])) for a, b in found.pairs]
+    assert set(half) == {(0, 1)}
+    named = [(found.names[a], found.names[b]) for a, b in found.pairs]
+    equal = {("image 3", "image 20")}  # 70 of all is 20 of the second, with its copies
+    assert {pair for pair, same in zip(named, found.is_equal, strict=True) if same} == equal
+    assert set(named) == {(f"image {a}", f"image {b}") for a, b in near if b != 30}  # 30 and 40 equal 20
+    at = next(group for group in found.groups if "image 20" in group)
+    assert at[0] == "image 3"
+    assert {"image 20", "image 30", "image 40"} <= set(at)  # the copies leak as well
+    as_stores = duplicates(
+        store_of(tmp_path / "a.lance", train, [f"{i:032x}" for i in range(50)]),
+        threshold=0.98,
+        other=store_of(tmp_path / "b.lance", test, [f"{i:032x}" for i in range(50, 91)]),
+    )
+    assert [set(group) for group in as_stores.groups] == [set(group) for group in found.groups]
+    folders = replace(
+        embeddings_of(vectors), names=tuple(str(tmp_path / ("a" if i < 50 else "b") / f"{i}") for i in range(N))
+    )
+    inside = duplicates(folders, threshold=0.98, other=tmp_path / "b")
+    assert inside.n_pairs == found.n_pairs
+    with pytest.raises(ParameterError, match="0 of 90 images are in that folder"):
+        duplicates(folders, other=tmp_path / "c")

@@ -15,6 +15,7 @@ from convscope.results import (
     Comparison,
     Concepts,
     ConceptVector,
+    Duplicates,
     Evaluation,
     FeatureMaps,
     Feeds,
@@ -31,6 +32,7 @@ from convscope.results import (
     Retrieval,
     SanityCheck,
     StoreComparison,
+    Suspects,
     TrainingStrip,
     UnitPage,
     UnitPatches,
@@ -90,6 +92,53 @@ def neighbors(query_labels: tuple[str | None, ...] = ("a", None)) -> Neighbors:
         thumbnails=photos(3),
         query_labels=query_labels,
         provenance=provenance("neighbors"),
+    )
+
+
+def suspects(kind: str = "label", n: int = 3) -> Suspects:
+    names = tuple(f"folder/<b>$bad_{i} 猫.png" for i in range(n))
+    return Suspects(
+        kind=kind,
+        names=names,
+        labels=("$a_", "b, bee", None)[:n],
+        suggested=("b, bee", "b, bee", None)[:n],
+        scores=np.linspace(0.9, 0.1, n, dtype=np.float32),
+        near=np.array([[1, 0]] * n),
+        similarity=np.full((n, 2), 0.5, np.float32),
+        near_names=("n0", "n1"),
+        near_labels=("$a_", "b, bee"),
+        thumbnails=photos(n),
+        near_thumbnails=photos(2),
+        by_neighbors=np.linspace(0.9, 0.1, n, dtype=np.float32),
+        by_network=np.full(n, np.nan, np.float32),
+        predicted=("tabby", None, "$x_")[:n],
+        probability=np.array([0.5, np.nan, 0.25], np.float32)[:n],
+        provenance=provenance("suspects"),
+    )
+
+
+def duplicates(sizes: tuple[int, ...] = (9, 2)) -> Duplicates:
+    """The first two of each group are the same file."""
+    n = sum(sizes)
+    starts = np.cumsum((0, *sizes))[:-1].astype(np.int64)
+    return Duplicates(
+        pairs=np.column_stack([starts, starts + 1]),
+        scores=np.ones(len(sizes), np.float32),
+        is_copy=np.ones(len(sizes), bool),
+        is_equal=np.ones(len(sizes), bool),
+        n_pairs=len(sizes),
+        n_equal=len(sizes),
+        metric="cosine",
+        threshold=0.9,
+        names=tuple(f"folder/<b>$bad_{i} 猫.png" for i in range(n)),
+        labels=("$a_",) * n,
+        thumbnails=photos(n),
+        sizes=np.array(sizes, np.int64),
+        content=np.array([i - (i - 1 in starts) for i in range(n)], np.int64),
+        n_pixels=np.arange(n, dtype=np.int64) * 300_000,
+        n_bytes=np.arange(n, dtype=np.int64) * 1000,
+        is_other=np.zeros(n, bool),
+        provenance=provenance("duplicates"),
     )
 
 
@@ -504,6 +553,10 @@ def every_kind() -> list[Result]:
         retrieval(),
         store_comparison(),
         store_comparison(0),
+        *(suspects(kind) for kind in ("label", "outlier", "uncertain")),
+        suspects(n=1),
+        duplicates(),
+        duplicates(()),
         sanity_check(),
         sanity_check(1, 0),
         unit_page(),

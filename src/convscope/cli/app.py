@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..texts import printable
-from . import depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
+from . import cleaning, depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
 from .chosen_network import Network, with_network
 from .console import (
     escape,
@@ -222,6 +222,7 @@ for group, panel in (
     (scanning, COLLECTIONS),
     (embedding, COLLECTIONS),
     (explore, COLLECTIONS),
+    (cleaning, COLLECTIONS),
     (stores, COLLECTIONS),
     (two_stores, COLLECTIONS),
     (working_store, COLLECTIONS),

@@ -22,6 +22,7 @@ from .console import (
     save,
     saving_partial,
     show,
+    skipped,
 )
 from .options import Address, AsJson, Images, Output, RunBy, checked, chosen_images
 
@@ -166,3 +167,15 @@ def embedded(
     at_least = max(model.preprocessing.resize_px) if reduced and model.preprocessing else None
     with progress_bar("embed") as step:
         return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
+
+
+def vectors_in(path: Path, model: Network) -> Any:
+    """Saved embeddings, or a folder of images embedded now."""
+    from convscope.embedding import Embeddings
+    from convscope.results.files import is_saved
+
+    if is_saved(path):
+        return Embeddings.load(path)
+    embeddings = embedded(model(), [path])
+    skipped(embeddings.provenance)
+    return embeddings

@@ -22,10 +22,9 @@ from .console import (
     save,
     show_place,
     show_text,
-    skipped,
     table,
 )
-from .embedding import embedded
+from .embedding import embedded, vectors_in
 from .listing import AsCsv, and_more, free_csv, tell
 from .options import (
     Address,
@@ -81,7 +80,7 @@ def neighbors(
     elif where or approximate:
         raise typer.BadParameter("--where and --approximate ask a store; make one with `embed --store`")
     else:
-        embeddings = _collection(Path(collection), model)
+        embeddings = vectors_in(Path(collection), model)
         found = nearest(embeddings, _queries(query, embeddings, model), **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):
@@ -123,7 +122,7 @@ def project(
     if not is_store(collection):
         if where:
             raise typer.BadParameter("--where asks a store; make one with `embed --store`")
-        projection = project_vectors(_collection(Path(collection), model), **options)
+        projection = project_vectors(vectors_in(Path(collection), model), **options)
         _show_map(projection, save(projection, place), as_json, csv)
         return
     from convscope.report.store_map import store_map
@@ -142,18 +141,6 @@ def _show_map(projection: Any, saved: Path, as_json: bool, csv: Path | None) -> 
         show_text(projection)
         show_place(saved)
     notes(projection.provenance)
-
-
-def _collection(path: Path, model: Network) -> Any:
-    """Saved embeddings, or a folder of images embedded now."""
-    from convscope.embedding import Embeddings
-    from convscope.results.files import is_saved
-
-    if is_saved(path):
-        return Embeddings.load(path)
-    embeddings = embedded(model(), [path])
-    skipped(embeddings.provenance)
-    return embeddings
 
 
 def _queries(query: list[str], embeddings: Any, model: Network) -> Any:

@@ -52,10 +52,44 @@ def _projection(result: Any) -> Rows:
 
 
 def _duplicates(result: Any) -> Rows:
+    import numpy as np
+
     pairs = zip(result.pairs.tolist(), result.scores.tolist(), result.is_copy.tolist(), strict=True)
     names, labels = result.names, result.labels
-    values = [(names[a], labels[a], names[b], labels[b], score, is_copy) for (a, b), score, is_copy in pairs]
-    return Rows(("path", "label", "other", "other_label", "score", "is_copy"), values)
+    group = np.repeat(np.arange(len(result.sizes)), result.sizes).tolist()
+    starts = result.starts.tolist()
+    values = [
+        (names[a], labels[a], names[b], labels[b], score, is_copy, group[a], names[starts[group[a]]])
+        for (a, b), score, is_copy in pairs
+    ]
+    return Rows(("path", "label", "other", "other_label", "score", "is_copy", "group", "keep"), values)
+
+
+def _suspects(result: Any) -> Rows:
+    """All images, the most suspect first; the neighbors of the first of them as one text each."""
+    every = zip(
+        result.names,
+        result.labels,
+        result.suggested,
+        result.scores.tolist(),
+        result.by_neighbors.tolist(),
+        result.by_network.tolist(),
+        result.predicted,
+        result.probability.tolist(),
+        strict=True,
+    )
+    near = [" | ".join(result.near_names[j] for j in row[:3]) for row in result.near.tolist()]
+    values = [
+        (
+            rank,
+            *row,
+            result.reason(rank - 1) if rank <= len(near) else None,
+            near[rank - 1] if rank <= len(near) else None,
+        )
+        for rank, row in enumerate(every, 1)
+    ]
+    columns = ("path", "label", "suggested", "score", "by_neighbors", "by_network", "predicted", "probability")
+    return Rows(("rank", *columns, "reason", "nearest"), values)
 
 
 def _neighbors(result: Any) -> Rows:
@@ -100,6 +134,7 @@ _ROWS: dict[str, Callable[[Any], Rows]] = {
     "Projection": _projection,
     "Retrieval": _retrieval,
     "StoreComparison": _store_comparison,
+    "Suspects": _suspects,
 }
 
 
@@ -114,6 +149,7 @@ _ABOUT: dict[str, tuple[str, ...]] = {
         *("encoders", "metric", "chance", "jaccard", "cka", "cka_unbiased", "disparity"),
         *("classes", "class_shared", "accuracies", "confusions"),
     ),
+    "Suspects": (),
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..checks import ClusterMethod, Metric, ProjectionMethod, which_is_nearer
+from ..checks import ClusterMethod, Metric, ProjectionMethod
 from ..registry import method_key
 from .chosen_network import Network, with_network
 from .console import (
@@ -69,64 +69,6 @@ def index(
         highlight=False,
         soft_wrap=True,
     )
-
-
-@commands.command(epilog="Example: convscope duplicates photos.lance --csv pairs.csv")
-@reporting
-def duplicates(
-    store: Store,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Score from which on two images are a pair (euclidean: up to which); by default found from the "
-            "scores of the nearest.",
-            show_default=False,
-        ),
-    ] = None,
-    metric: WhatIsNear = "cosine",
-    limit: Annotated[
-        int,
-        typer.Option(min=1, help="Pairs to keep at most: so many of equal images, and as many of others."),
-    ] = 1000,
-    where: Where = None,
-    output: Output = None,
-    as_json: AsJson = False,
-    csv: AsCsv = None,
-) -> None:
-    """Pairs of images in a store that are nearly the same; each equal image is paired with the next one."""
-    check_store(store)
-    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
-    options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
-    from convscope import duplicates as find
-
-    with progress_bar("duplicates") as step:
-        found = find(opened_store(store, where), progress=step, **options)
-    if not as_json:
-        _tell(found)
-    saved = save(found, place)
-    if tell(found, saved, as_json, csv):
-        show_place(saved)
-    notes(found.provenance)
-
-
-def _tell(found: Any) -> None:
-    """Print how many pairs there are, and the first of them."""
-    n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
-    n_others = n - found.n_equal
-    kept = "" if n == len(found) else f"; {len(found)} are kept"
-    out.print(
-        f"{n} pairs: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
-        f"{which_is_nearer(found.metric)}){kept}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for chosen, what in ((found.is_equal, "pairs of equal images"), (~found.is_equal, "pairs")):
-        every = zip(found.pairs[chosen], found.scores[chosen], found.is_copy[chosen], strict=True)
-        lines = [
-            f"{score:.4f}  {found.names[one]}  {found.names[other]}{'  the same file' if is_copy else ''}"
-            for (one, other), score, is_copy in every
-        ]
-        print_lines(lines, what)
 
 
 @commands.command(epilog="Example: convscope evaluate-retrieval photos.lance --k 5 --worst 50 --csv worst.csv")

@@ -1,0 +1,158 @@
+"""Commands that find what to clean up in a collection: doubtful labels, images that lie apart, copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..checks import Evidence, SuspectKind, which_is_nearer
+from .chosen_network import Network, with_network
+from .console import escape, free_output, notes, out, progress_bar, reporting, save, show_place, show_text
+from .embedding import vectors_in
+from .listing import AsCsv, free_csv, print_lines, tell
+from .options import (
+    AsJson,
+    Collection,
+    Output,
+    Store,
+    WhatIsNear,
+    Where,
+    check_collection,
+    check_store,
+    checked,
+    opened_store,
+)
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: convscope suspects photos.lance --csv suspects.csv")
+@reporting
+@with_network
+def suspects(
+    model: Network,
+    collection: Collection,
+    kind: Annotated[
+        SuspectKind,
+        typer.Option(
+            help="What is suspected: a label, an image that lies apart, or one the network cannot decide."
+        ),
+    ] = "label",
+    by: Annotated[
+        Evidence,
+        typer.Option(help="Evidence against a label; the network counts where the labels are its classes."),
+    ] = "both",
+    k: Annotated[
+        int, typer.Option("--k", "-k", min=1, help="Neighbors that vote, or whose nearness counts.")
+    ] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="Images to keep with their neighbors and pictures.")] = 200,
+    where: Where = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    csv: AsCsv = None,
+) -> None:
+    """Images to look at first: the label may be wrong, or they do not belong there. All are ranked."""
+    place, csv = free_output(output, "suspects", csv), free_csv(csv)
+    check_collection(collection)
+    options = checked("suspects", kind=kind, by=by, k=k, limit=limit)
+    from convscope import suspects as find
+    from convscope.report.fault_page import fault_page
+    from convscope.store import is_store
+
+    if where and not is_store(collection):
+        raise typer.BadParameter("--where asks a store; make one with `embed --store`")
+    source = opened_store(collection, where) if is_store(collection) else vectors_in(Path(collection), model)
+    with progress_bar("suspects") as step:
+        found = find(source, progress=step, **options)
+    saved = save(found, place)
+    page = fault_page(found, saved / "suspects.html")
+    if tell(found, saved, as_json, csv, n_doubted=found.n_doubted):
+        show_text(found)
+        _show_page(saved, page)
+    notes(found.provenance)
+
+
+@commands.command(epilog="Example: convscope duplicates train.lance --against test.lance --csv pairs.csv")
+@reporting
+def duplicates(
+    store: Store,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare only with another store, such as that of the test set, or with the images of the store "
+            "in this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Score from which on two images are a pair (euclidean: up to which); by default found from the "
+            "scores of the nearest.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: WhatIsNear = "cosine",
+    limit: Annotated[
+        int,
+        typer.Option(min=1, help="Pairs to keep at most: so many of equal images, and as many of others."),
+    ] = 1000,
+    where: Where = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    csv: AsCsv = None,
+) -> None:
+    """Groups of images in a store that are nearly the same, the one to keep first, and their pairs."""
+    check_store(store)
+    place, csv = free_output(output, "duplicates", csv), free_csv(csv)
+    options = checked("duplicates", threshold=threshold, metric=metric, limit=limit)
+    from convscope import EmbeddingStore
+    from convscope import duplicates as find
+    from convscope.report.fault_page import fault_page
+    from convscope.store import is_store
+
+    other = EmbeddingStore.open(against) if against is not None and is_store(against) else against
+    with progress_bar("duplicates") as step:
+        found = find(opened_store(store, where), other=other, progress=step, **options)
+    if not as_json:
+        _tell(found)
+    saved = save(found, place)
+    page = fault_page(found, saved / "duplicates.html")
+    if tell(found, saved, as_json, csv, groups=found.groups, copies=found.copies):
+        _show_page(saved, page)
+    notes(found.provenance)
+
+
+def _tell(found: Any) -> None:
+    """Print how many groups and pairs there are, and the first groups."""
+    n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
+    n_others = n - found.n_equal
+    kept = "" if n == len(found) else f"; {len(found)} are kept"
+    out.print(
+        f"{n} pairs: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
+        f"{which_is_nearer(found.metric)}){kept}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    n_again = len(found.names) - len(found.sizes)
+    out.print(
+        f"{len(found.sizes)} groups of {len(found.names)} images; {n_again} besides those to keep",
+        highlight=False,
+        soft_wrap=True,
+    )
+    contents = dict(zip(found.names, found.content.tolist(), strict=True))
+    lines = []
+    for first, *others in found.groups:
+        same = sum(contents[name] == contents[first] for name in others)
+        files = f" ({same} the same file)" if same else ""
+        lines.append(
+            f"keep {first}  like {others[0]}{f' and {len(others) - 1} more' if len(others) > 1 else ''}{files}"
+        )
+    print_lines(lines, "groups")
+
+
+def _show_page(saved: Path, page: Path) -> None:
+    show_place(saved)
+    out.print(f"open {escape(str(page))} in a browser", highlight=False, soft_wrap=True)

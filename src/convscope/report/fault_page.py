@@ -1,0 +1,131 @@
+"""A page of what may be wrong in a collection: suspects with their neighbors, or groups of near copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..outputs import check_output, replace_file
+from ..render import image_uri
+from ..results import Array, Duplicates, Suspects
+from .short_paths import without_common_folder
+from .templates import template
+from .wording import caption, number
+
+View = dict[str, Any]
+ROWS, TILES = 200, 6
+
+_TITLES = {
+    "label": "Labels to look at",
+    "outlier": "Images that lie apart",
+    "uncertain": "Images that the network is least sure of",
+}
+_LEADS = {
+    "label": "Left: the image, its label, and the label that the evidence favors. Right: the images that the "
+    "network finds most alike; an orange one has another label than the image. A doubt of 1 means that everything "
+    "speaks for another label; below 0.5 its own still leads.",
+    "outlier": "Left: the image, with its mean distance to its nearest. Right: those. An image that lies apart "
+    "may not belong here, or be the only one of its kind, which is then worth keeping.",
+    "uncertain": "Left: the image, and what the network takes it for. Right: the images that it finds most alike.",
+}
+
+
+def fault_page(found: Suspects | Duplicates, output: Path) -> Path:
+    """Write one self-contained HTML file, with names relative to the folder that all images share.
+
+    Raises:
+        OutputError: the output cannot be written.
+    """
+    check_output(output)
+    view = _of_suspects(found) if isinstance(found, Suspects) else _of_duplicates(found)
+    replace_file(output, [template("fault_page.html.jinja").render(**view, caption=caption(found))])
+    return output
+
+
+def _of_suspects(found: Suspects) -> View:
+    n = min(ROWS, len(found.near))
+    if found.kind == "label":
+        n = min(n, found.n_doubted)
+    names = without_common_folder([*found.names, *found.near_names])
+    near_names = names[len(found.names) :]
+    rows = []
+    for i in range(n):
+        label, other = found.labels[i], found.suggested[i]
+        tiles = [
+            {
+                "uri": _uri(found.near_thumbnails, j),
+                "name": found.near_labels[j] or near_names[j],
+                "note": number(float(found.similarity[i, place]), ".2f"),
+                "alt": near_names[j],
+                "is_wrong": None not in (label, found.near_labels[j]) and label != found.near_labels[j],
+            }
+            for place, j in enumerate(found.near[i, :TILES].tolist())
+        ]
+        rows.append(
+            {
+                "uri": _uri(found.thumbnails, i),
+                "name": names[i],
+                "label": label or "",
+                "other": other if other is not None and other != label else "",
+                "note": f"{_WORDS[found.kind]} {number(float(found.scores[i]), '.2f')}. {found.reason(i)}",
+                "tiles": tiles,
+            }
+        )
+    if found.kind == "label":
+        count = f"{found.n_doubted} of {len(found)} images have another label suggested; {n} are shown."
+    else:
+        count = f"The first {n} of {len(found)} images are shown."
+    return {"title": _TITLES[found.kind], "lead": _LEADS[found.kind], "count": count, "rows": rows}
+
+
+_WORDS = {"label": "Doubt", "outlier": "Distance", "uncertain": "Uncertainty"}
+
+
+def _of_duplicates(found: Duplicates) -> View:
+    names = without_common_folder(found.names)
+    rows = []
+    starts, sizes = found.starts.tolist(), found.sizes.tolist()
+    for start, size in list(zip(starts, sizes, strict=True))[:ROWS]:
+        tiles = [
+            {
+                "uri": _uri(found.thumbnails, at),
+                "name": names[at],
+                "note": "the same file" if found.content[at] == found.content[start] else _size(found, at),
+                "alt": names[at],
+                "is_wrong": False,
+            }
+            for at in range(start + 1, min(start + 1 + TILES, start + size))
+        ]
+        left_out = size - 1 - len(tiles)
+        more = f" and {left_out} more like it" if left_out else ""
+        rows.append(
+            {
+                "uri": _uri(found.thumbnails, start),
+                "name": names[start],
+                "label": found.labels[start] or "",
+                "other": "",
+                "note": f"Keep this one{more}. {_size(found, start)}" if not more else f"Keep this one;{more}.",
+                "tiles": tiles,
+            }
+        )
+    n_again = len(found.names) - len(found.sizes)
+    return {
+        "title": "Images that are nearly the same",
+        "lead": "Left: the image to keep, the largest of its group, then the least compressed. Right: the others, "
+        "which could go. The network cannot tell what matters to you: look before you delete.",
+        "count": f"{len(found.names)} images in {len(found.sizes)} groups, {n_again} besides those to keep; the "
+        f"first {len(rows)} groups are shown.",
+        "rows": rows,
+    }
+
+
+def _size(found: Duplicates, at: int) -> str:
+    """Megapixels and kilobytes, where they are known."""
+    if not found.n_pixels[at]:
+        return ""
+    size = f"{number(found.n_pixels[at] / 1e6, '.2g')} MP"
+    return f"{size}, {found.n_bytes[at] / 1000:,.0f} kB" if found.n_bytes[at] else size
+
+
+def _uri(thumbnails: Array, i: int) -> str | None:
+    return image_uri(thumbnails[i], "jpeg") if i < len(thumbnails) and thumbnails.shape[1] else None

@@ -1,0 +1,195 @@
+"""Doubtful labels, images that lie apart, and undecided predictions, against plain loops over all pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convscope.embedding import Embeddings, distinct, suspects
+from convscope.errors import ParameterError
+from convscope.results import Result
+
+from .conftest import make_embeddings
+
+N, K = 120, 7
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Predicted(Embeddings):
+    """Embeddings that know what the network predicts, as a store does."""
+
+    predicted: tuple[str | None, ...] = ()
+    probability: tuple[float | None, ...] = ()
+
+    def column(self, name: Any) -> tuple[Any, ...]:
+        return getattr(self, name) if name in ("predicted", "probability") else super().column(name)
+
+
+def predicted_of(made: Embeddings, predicted: list[str | None], probability: list[float | None]) -> Predicted:
+    given = {field.name: getattr(made, field.name) for field in fields(made)}
+    return Predicted(**given, predicted=tuple(predicted), probability=tuple(probability))
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Embeddings, set[str]]:
+    """Three groups, 9 wrong labels, three copies of image 0 of which one has another label, and four unlabeled."""
+    rng = np.random.default_rng(0)
+    true = np.arange(N) % 3
+    points = 2.5 * np.eye(3, 8)[true] + rng.normal(size=(N, 8)) * 0.6
+    points[[30, 60, 90]] = points[0]
+    labels = [f"label {c}" for c in true]
+    wrong = [*rng.choice(np.arange(1, 30), 8, replace=False).tolist(), 60]
+    for i in wrong:
+        labels[i] = f"label {(true[i] + 1) % 3}"
+    given: list[str | None] = [*labels]
+    given[100:104] = [None] * 4
+    return make_embeddings(points, tuple(given)), {f"image {i}" for i in wrong}
+
+
+def expected_doubts(made: Embeddings, k: int) -> dict[str, tuple[float, str]]:
+    """The doubt in each label, and the label with the most votes."""
+    vectors = made.vectors.astype(float)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = made.labels
+    known = sorted({label for label in labels if label is not None})
+    found = {}
+    for i, own in enumerate(labels):
+        if own is None:
+            continue
+        images: dict[bytes, list[int]] = {}  # the copies of each other image
+        for j in range(len(labels)):
+            if labels[j] is not None:
+                images.setdefault(made.vectors[j].tobytes(), []).append(j)
+        mine = images.pop(made.vectors[i].tobytes())
+        nearest = sorted(images.values(), key=lambda group: -float(unit[i] @ unit[group[0]]))[:k]
+        votes = dict.fromkeys(known, 0.0)
+        for group in nearest:
+            for j in group:
+                votes[str(labels[j])] += 1 / len(group)
+        for j in mine:  # a copy with the same label is no witness
+            if labels[j] != own:
+                votes[str(labels[j])] += 1 / len(mine)
+        total = sum(votes.values())
+        others = {label: votes[label] / total for label in known if label != own}
+        best = max(others, key=others.__getitem__)
+        mine_share = votes[own] / total
+        found[made.names[i]] = ((1 - mine_share + others[best]) / 2, best if others[best] > mine_share else own)
+    return found
+
+
+@pytest.mark.parametrize("queries", [65_536, 17])
+def test_doubts_are_the_votes_of_the_different_images_nearest(
+    planted: tuple[Embeddings, set[str]], queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distinct, "_QUERIES", queries)
+    made, wrong = planted
+    steps: list[tuple[int, int]] = []
+    found = suspects(made, k=K, limit=11, progress=lambda done, total: steps.append((done, total)))
+    expected = expected_doubts(made, K)
+    assert set(found.names) == set(expected)
+    np.testing.assert_allclose(found.scores, [expected[name][0] for name in found.names], rtol=1e-5, atol=1e-7)
+    assert list(found.suggested) == [expected[name][1] for name in found.names]
+    assert (np.diff(found.scores) <= 0).all()
+    assert set(found.names[: len(wrong)]) == wrong
+    assert steps[-1][0] == steps[-1][1]
+    assert found.near.shape == (11, K)
+    assert len(found.thumbnails) == 11
+    copy = found.names.index("image 60")
+    assert found.near_names[found.near[copy, 0]] in {"image 0", "image 30", "image 90"}, (
+        "a copy with another label"
+    )
+    assert "4 of 120 images have no label" in found.provenance.notes[0]
+
+
+def test_wrong_labels_of_copies_do_not_back_each_other() -> None:
+    rng = np.random.default_rng(1)
+    points = np.eye(2, 6)[np.repeat([0, 1], 20)] * 4 + rng.normal(size=(40, 6)) * 0.5
+    points[1:12] = points[0]
+    labels = ["a"] * 20 + ["b"] * 20
+    labels[:12] = ["b"] * 12  # one picture, twelve times under a wrong label
+    found = suspects(make_embeddings(points, tuple(labels)), k=5)
+    assert set(found.names[:12]) == {f"image {i}" for i in range(12)}
+    assert set(found.suggested[:12]) == {"a"}
+
+
+def test_predictions_count_where_the_labels_are_classes(planted: tuple[Embeddings, set[str]]) -> None:
+    made, _ = planted
+    labels = tuple({"label 0": "cat", "label 1": "dog", "label 2": "cow"}.get(str(x)) for x in made.labels)
+    names: list[str | None] = ["cat, kitty", "dog", "cow"] * (N // 3)
+    names[5] = "wolf"  # a class that is no label
+    source = predicted_of(replace(made, labels=labels), names, [0.8] * N)
+    network = suspects(source, by="network", k=K)
+    for name, label, score, other in zip(
+        network.names, network.labels, network.scores, network.suggested, strict=True
+    ):
+        i = int(name.split()[1])
+        right = str(names[i]).split(",")[0]
+        assert score == pytest.approx(0.1 if right == label else 0.9), name
+        assert other == right
+    neighbors = suspects(source, by="neighbors", k=K)
+    alone = dict(zip(neighbors.names, neighbors.scores.tolist(), strict=True))
+    both = suspects(source, k=K)
+    assert "its predictions count as much as the neighbors" in both.provenance.notes[0]
+    assert "the network says cat, kitty (80%)" in both.reason(both.names.index(both.names[0])) or both.predicted[0]
+    for name, score, by_neighbors, by_network, label, other in zip(
+        both.names, both.scores, both.by_neighbors, both.by_network, both.labels, both.suggested, strict=True
+    ):
+        assert by_neighbors == pytest.approx(alone[name], abs=1e-6)
+        assert score <= max(by_neighbors, by_network) + 1e-6
+        if other != label or by_network < 0.5:  # both speak of the same other label, or for this one
+            assert score >= min(by_neighbors, by_network) - 1e-6
+    odd = suspects(replace(made, labels=tuple(label and f"shelf {label}" for label in made.labels)), k=K)
+    assert np.isnan(odd.by_network).all()
+
+
+def test_images_far_from_all_others_come_first(planted: tuple[Embeddings, set[str]]) -> None:
+    made, _ = planted
+    vectors = made.vectors.copy()
+    vectors[50] = -vectors.mean(axis=0)
+    found = suspects(replace(made, vectors=vectors, labels=(None,) * N), kind="outlier", k=3)
+    assert found.names[0] == "image 50"
+    unit = vectors.astype(float) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    different = unit[[i for i in range(N) if i not in (30, 60, 90)]]
+    for name, score in zip(found.names, found.scores, strict=True):
+        cosines = np.sort(different @ unit[int(name.split()[1])])[::-1][1:4]  # without itself
+        assert score == pytest.approx(1 - cosines.mean(), abs=1e-6)
+    assert set(found.suggested) == {None}
+
+
+def test_the_least_probable_predictions_come_first(planted: tuple[Embeddings, set[str]], tmp_path: Path) -> None:
+    made, _ = planted
+    probability: list[float | None] = [float(p) for p in np.linspace(0.99, 0.2, N)]
+    probability[3] = None
+    source = predicted_of(made, ["x"] * N, probability)
+    found = suspects(source, kind="uncertain", limit=4)
+    assert found.names[:2] == (f"image {N - 1}", f"image {N - 2}")
+    assert len(found) == N - 1
+    assert found.scores[0] == pytest.approx(0.8)
+    found.save(tmp_path / "found")
+    loaded = Result.load(tmp_path / "found")
+    assert loaded.names == found.names
+    np.testing.assert_array_equal(loaded.near, found.near)
+
+
+def test_what_cannot_be_ranked(planted: tuple[Embeddings, set[str]]) -> None:
+    made, _ = planted
+    unlabeled = replace(made, labels=(None,) * N)
+    with pytest.raises(ParameterError, match=r"no image has a label.*kind='outlier' needs none"):
+        suspects(unlabeled)
+    with pytest.raises(ParameterError, match="all labels are the same"):
+        suspects(replace(made, labels=("a",) * N))
+    with pytest.raises(ParameterError, match="no classes of the network"):
+        suspects(made, by="network")
+    with pytest.raises(ParameterError, match="belongs to kind='label'"):
+        suspects(made, kind="outlier", by="network")
+    with pytest.raises(ParameterError, match="needs the network's predictions"):
+        suspects(made, kind="uncertain")
+    same = make_embeddings(np.ones((3, 2)), ("a", "b", "a"))
+    with pytest.raises(ParameterError, match="1 different labeled image"):
+        suspects(same)
+    with pytest.raises(ParameterError, match="NaN"):
+        suspects(make_embeddings(np.array([[np.nan, 1], [1, 2], [2, 1]]), ("a", "b", "a")))
