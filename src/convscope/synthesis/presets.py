@@ -40,8 +40,8 @@ class Recipe:
     """
 
     domain: Domain = "fourier"
-    n_steps: int = 64
-    n_views: int = 4
+    n_steps: int = 128
+    n_views: int = 2
     optimizer: Optimizer = "adam"
     step_size: float = 0.08
     is_annealed: bool = True
@@ -92,10 +92,10 @@ PRESETS: dict[PresetName, Recipe] = {
     # A picture with the colors, the contrast and the mixture of coarse and fine of a photo.
     "natural": Recipe(),
     # The same amplitude at every frequency as in photos: only where things are is free.
-    "maco": Recipe(domain="maco", n_steps=128, optimizer="nadam", step_size=0.3,
+    "maco": Recipe(domain="maco", n_views=4, optimizer="nadam", step_size=0.3,
         crop=(0.25, 0.6), crop_end=(0.1, 0.5)),
     # More contrast, and few things that are whole: most of the picture, a little moved and turned, in each view.
-    "crisp": Recipe(contrast=1.4, n_views=2, n_steps=128, step_size=0.06, crop=(0.6, 1.05), jitter=0.03,
+    "crisp": Recipe(contrast=1.4, step_size=0.06, crop=(0.6, 1.05), jitter=0.03,
         rotate=5.0, noise=0.03, total_variation=2e-5),
     # I* = argmax S(I) - l2 * ||I||^2 from the zero image, and nothing else.
     "plain": Recipe(
