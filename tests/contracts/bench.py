@@ -117,6 +117,8 @@ class Bench:
                 if place.parameter.name == "pretrained":  # which would be downloaded
                     continue
                 given = {"name": "torchvision:squeezenet1_1", "pretrained": False}[parameter.name]
+            elif place.name == "report" and parameter.name == "images":  # which it can do without
+                given = self._valid("images", place.name)
             elif parameter.name in QUICK and place.name != "report":
                 given = QUICK[parameter.name]
             else:
