@@ -46,7 +46,7 @@ def suspects(
     ] = "both",
     k: Annotated[
         int, typer.Option("--k", "-k", min=1, help="Neighbors that vote, or whose nearness counts.")
-    ] = 10,
+    ] = 20,
     limit: Annotated[int, typer.Option(min=1, help="Images to keep with their neighbors and pictures.")] = 200,
     where: Where = None,
     output: Output = None,

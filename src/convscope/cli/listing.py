@@ -67,27 +67,14 @@ def _duplicates(result: Any) -> Rows:
 
 def _suspects(result: Any) -> Rows:
     """All images, the most suspect first; the neighbors of the first of them as one text each."""
-    every = zip(
-        result.names,
-        result.labels,
-        result.suggested,
-        result.scores.tolist(),
-        result.by_neighbors.tolist(),
-        result.by_network.tolist(),
-        result.predicted,
-        result.probability.tolist(),
-        strict=True,
-    )
-    near = [" | ".join(result.near_names[j] for j in row[:3]) for row in result.near.tolist()]
-    values = [
-        (
-            rank,
-            *row,
-            result.reason(rank - 1) if rank <= len(near) else None,
-            near[rank - 1] if rank <= len(near) else None,
-        )
-        for rank, row in enumerate(every, 1)
-    ]
+    numbers = (result.scores, result.by_neighbors, result.by_network)
+    every = [result.names, result.labels, result.suggested, *(values.tolist() for values in numbers)]
+    every += [result.predicted, result.probability.tolist()]
+    reasons = result.reasons
+    near: list[str | None] = [" | ".join(result.near_names[j] for j in row[:3]) for row in result.near.tolist()]
+    reasons += (None,) * (len(result) - len(near))
+    near += [None] * (len(result) - len(near))
+    values = [(rank, *row) for rank, row in enumerate(zip(*every, reasons, near, strict=True), 1)]
     columns = ("path", "label", "suggested", "score", "by_neighbors", "by_network", "predicted", "probability")
     return Rows(("rank", *columns, "reason", "nearest"), values)
 

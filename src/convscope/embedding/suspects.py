@@ -21,7 +21,7 @@ def suspects(
     *,
     kind: SuspectKind = "label",
     by: Evidence = "both",
-    k: int = 10,
+    k: int = 20,
     limit: int = 200,
     progress: Progress | None = None,
 ) -> Suspects:
@@ -35,7 +35,7 @@ def suspects(
     Args:
         source: `Embeddings`, or an `EmbeddingStore`.
         kind: what is suspected, and what ``scores`` are. "label": the doubt in [0, 1] that the module `votes`
-            defines, above 1/2 where another label has more votes; images without a label are left out. "outlier":
+            defines, 1 where nothing speaks for the label; images without a label are left out. "outlier":
             1 minus the mean cosine similarity to the k nearest different images, in [0, 2]. "uncertain": 1 minus
             the probability of the predicted class, in [0, 1], of images with a prediction.
         by: the evidence against a label: the votes of the "neighbors", the prediction of the "network", or the
@@ -68,7 +68,7 @@ def suspects(
         ('image 2', 'blue', 'red')
 
     References: Wilson, Asymptotic Properties of Nearest Neighbor Rules Using Edited Data, 1972. Northcutt, Jiang
-    and Chuang, Confident Learning, 2021, arXiv:1911.00068 (the normalized margin).
+    and Chuang, Confident Learning, 2021, arXiv:1911.00068 (self-confidence).
     """
     started = time.perf_counter()
     asked = as_source(source)

@@ -80,7 +80,7 @@ def _by_label(
     _check_number(len(voters), "labeled ")
     near = nearest_others(source, copies.first[voters], k, progress)
     found = doubts(given, copies, near, voters, by)
-    order = np.argsort(-found.scores, kind="stable")
+    order = np.lexsort((-found.rival, -found.scores))
     order = order[~np.isnan(found.scores[order])]
     return Ranking(
         images[order],

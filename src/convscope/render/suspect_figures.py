@@ -61,7 +61,7 @@ def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None =
         for rank, j in enumerate(result.near[i, :NEAREST]):
             _draw_neighbor(ax, result, i, int(j), left + 1 + _GAP + 0.76 * rank, top)
         name = drawable(short_name(result.names[i], 34))
-        ax.text(left + 1 + _GAP, top + 1, name, va="bottom", **text(size=6.5, color=SOFT))
+        ax.text(left + 1 + _GAP, top + 1.06, name, va="top", **text(size=6.5, color=SOFT))
     rows = -(-len(chosen) // columns)
     ax.set(
         xlim=(-0.05, columns * _WIDTH - 0.3),

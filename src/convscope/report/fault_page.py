@@ -22,8 +22,8 @@ _TITLES = {
 }
 _LEADS = {
     "label": "Left: the image, its label, and the label that the evidence favors. Right: the images that the "
-    "network finds most alike; an orange one has another label than the image. A doubt of 1 means that everything "
-    "speaks for another label; below 0.5 its own still leads.",
+    "network finds most alike; an orange one has another label than the image. A doubt of 1 means that nothing "
+    "speaks for the label.",
     "outlier": "Left: the image, with its mean distance to its nearest. Right: those. An image that lies apart "
     "may not belong here, or be the only one of its kind, which is then worth keeping.",
     "uncertain": "Left: the image, and what the network takes it for. Right: the images that it finds most alike.",
@@ -48,7 +48,7 @@ def _of_suspects(found: Suspects) -> View:
         n = min(n, found.n_doubted)
     names = without_common_folder([*found.names, *found.near_names])
     near_names = names[len(found.names) :]
-    rows = []
+    rows, reasons = [], found.reasons
     for i in range(n):
         label, other = found.labels[i], found.suggested[i]
         tiles = [
@@ -67,7 +67,7 @@ def _of_suspects(found: Suspects) -> View:
                 "name": names[i],
                 "label": label or "",
                 "other": other if other is not None and other != label else "",
-                "note": f"{_WORDS[found.kind]} {number(float(found.scores[i]), '.2f')}. {found.reason(i)}",
+                "note": f"{_WORDS[found.kind]} {number(float(found.scores[i]), '.2f')}. {reasons[i]}",
                 "tiles": tiles,
             }
         )

@@ -124,8 +124,12 @@ class Suspects(Result):
         pairs = zip(self.labels, self.suggested, strict=True)
         return sum(label is not None and other is not None and label != other for label, other in pairs)
 
-    def reason(self, i: int) -> str:
-        """Why the i-th image, of the first L, stands where it does, in words."""
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each of the first L images stands where it does, in words."""
+        return tuple(self._reason(i) for i in range(len(self.near)))
+
+    def _reason(self, i: int) -> str:
         labels = [self.near_labels[j] for j in self.near[i]]
         parts = []
         labeled = [label for label in labels if label is not None]
@@ -143,5 +147,5 @@ class Suspects(Result):
         for i in range(min(_SHOWN, len(self.near))):
             label, other = self.labels[i], self.suggested[i]
             said = f"{label or 'no label'}" + (f" -> {other}" if other is not None and other != label else "")
-            lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self.reason(i)}"))
+            lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self._reason(i)}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
