@@ -22,7 +22,7 @@ def main(output: Path) -> None:
         "feature-maps": feature_maps(model, photo),
         "occlusion": occlusion(model, photo, target=best, window=64),
         "saliency": saliency(model, photo, target=best),
-        "visualization": visualize(model, target=best, n_steps=16),  # the default of 64 gives a clearer picture
+        "visualization": visualize(model, target=best, n_steps=16),  # the default gives a clearer picture
     }
     for name, result in results.items():
         print(result.save(output / name) / "picture.png")

@@ -35,7 +35,7 @@ def _suspect(found: Suspects, i: int) -> View:
         "name": short(found.names[i]),
         "label": found.labels[i],
         "suggested": found.suggested[i],
-        "reason": found.reason(i),
+        "reason": found.reasons[i],
         "uri": image_uri(found.thumbnails[i], "jpeg") if i < len(found.thumbnails) else None,
         "near": [
             {

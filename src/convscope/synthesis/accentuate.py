@@ -23,7 +23,7 @@ from .presets import PRESETS, Recipe
 from .visualize import VisualizeTarget
 
 # Crops as large as things in photos are, and steps small enough for the limit to be met on the way.
-ACCENTED = replace(PRESETS["natural"], contrast=None, crop=(0.5, 1.0), step_size=0.05)
+ACCENTED = replace(PRESETS["natural"], n_steps=64, n_views=4, contrast=None, crop=(0.5, 1.0), step_size=0.05)
 
 
 @checks_arguments

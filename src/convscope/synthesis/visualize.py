@@ -98,7 +98,7 @@ def visualize(
         ModelError: a score or a gradient is NaN or infinite, for example because float16 overflows in the network.
         Interrupted: on Ctrl-C, with the best picture so far.
 
-    Cost: one forward and one backward pass per step and view, up to the layer: 96 steps of 4 views for
+    Cost: one forward and one backward pass per step and view, up to the layer: 128 steps of 2 views for
     "natural". A network in half precision runs in half precision; the picture, its gradient and its scores are
     float32.
 
