@@ -156,7 +156,7 @@ def by_cleanlab(views: Planted, found: np.ndarray) -> np.ndarray:
 
     codes = np.unique(views.labels, return_inverse=True)[1]
     quality = get_label_quality_scores(codes, found)
-    is_issue = find_label_issues(codes, found)
+    is_issue = find_label_issues(codes, found, n_jobs=1)
     return np.lexsort((quality, ~is_issue))
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=3000)
     parser.add_argument("--networks", nargs="+", default=["efficientnet-lite0", "efficientnet-lite1"])
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.0133, 0.05, 0.1, 0.2])
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.0133, 0.05, 0.1, 0.2, 0.4])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="Folder for views and stores, used again by the next run.")
     given = parser.parse_args()
