@@ -29,8 +29,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 from convscope import Embeddings, EmbeddingStore, Model, Provenance, embed, load_model, suspects
 from convscope.samples import sample_photos
 
-RATES = (0.0133, 0.05, 0.1, 0.2)
-SEEDS = 3
 Ranking = Callable[["Planted", np.ndarray], np.ndarray]  # the order of images, the most suspect first
 
 
@@ -158,7 +156,7 @@ def by_cleanlab(views: Planted, found: np.ndarray) -> np.ndarray:
 
     codes = np.unique(views.labels, return_inverse=True)[1]
     quality = get_label_quality_scores(codes, found)
-    is_issue = find_label_issues(codes, found)
+    is_issue = find_label_issues(codes, found, n_jobs=1)
     return np.lexsort((quality, ~is_issue))
 
 
@@ -167,12 +165,12 @@ def by_probability(views: Planted, found: np.ndarray) -> np.ndarray:
     return np.argsort(found[np.arange(len(codes)), codes], kind="stable")
 
 
-def table(views: Planted, rankings: dict[str, Ranking], beside: bool) -> Iterator[str]:
+def table(views: Planted, rankings: dict[str, Ranking], beside: bool, given: Any) -> Iterator[str]:
     """A line for each rate and ranking: of the first n and 2 n, how many are wrong; means over seeds."""
-    for rate in RATES:
+    for rate in given.rates:
         hits: dict[str, list[tuple[float, float, float]]] = {name: [] for name in rankings}
         n = round(rate * len(views))
-        for seed in range(SEEDS):
+        for seed in range(given.seeds):
             planted, wrong = plant(views, rate, seed, beside)
             found = probabilities(planted)
             for name, ranking in rankings.items():
@@ -186,10 +184,10 @@ def table(views: Planted, rankings: dict[str, Ranking], beside: bool) -> Iterato
         yield f"{rate:6.1%} {n:5}  {'chance':34} {rate:6.1%} {2 * rate:6.1%}"
 
 
-def show(title: str, views: Planted, rankings: dict[str, Ranking], beside: bool = False) -> None:
-    print(f"\n{title}: {len(views)} views in {len(set(views.labels))} classes, {SEEDS} seeds")
+def show(title: str, views: Planted, rankings: dict[str, Ranking], given: Any, beside: bool = False) -> None:
+    print(f"\n{title}: {len(views)} views in {len(set(views.labels))} classes, {given.seeds} seeds")
     print(f"{'rate':>6} {'n':>5}  {'ranking':34} {'at n':>6} {'at 2n':>6} {'seconds':>8}")
-    for line in table(views, rankings, beside):
+    for line in table(views, rankings, beside, given):
         print(line, flush=True)
 
 
@@ -197,6 +195,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=3000)
     parser.add_argument("--networks", nargs="+", default=["efficientnet-lite0", "efficientnet-lite1"])
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.0133, 0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="Folder for views and stores, used again by the next run.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -212,11 +212,11 @@ def main() -> None:
         for name in given.networks:
             model = load_model(name)
             parts = embedded(model, folder / "views-False", folder / f"{name}-parts.lance")
-            show(f"{name}, wrong label: any other", parts, rankings)
-            show(f"{name}, wrong label: another region of the photo", parts, rankings, beside=True)
+            show(f"{name}, wrong label: any other", parts, rankings, given)
+            show(f"{name}, wrong label: another region of the photo", parts, rankings, given, beside=True)
             seen = named_as_seen(embedded(model, folder / "views-True", folder / f"{name}-whole.lance"), model)
             more = {"both": by_convscope(), "network": by_convscope(by="network")}
-            show(f"{name}, labels are its classes", seen, more | rankings)
+            show(f"{name}, labels are its classes", seen, more | rankings, given)
 
 
 if __name__ == "__main__":

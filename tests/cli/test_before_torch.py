@@ -21,12 +21,12 @@ from convscope.errors import ModelError
 from convscope.models import DEFAULT_MODEL
 from convscope.models.architectures import PACKAGED
 
+pytestmark = pytest.mark.same_everywhere
+
 TYPE_ALL = """
 import json, sys
 from typer.testing import CliRunner
 from convscope.cli.app import app
-
-pytestmark = pytest.mark.same_everywhere
 
 for typed in json.load(sys.stdin):
     done = CliRunner().invoke(app, typed, env={"COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"})

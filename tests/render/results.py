@@ -101,7 +101,7 @@ def suspects(kind: str = "label", n: int = 3) -> Suspects:
         kind=kind,
         names=names,
         labels=("$a_", "b, bee", None)[:n],
-        suggested=("b, bee", "b, bee", None)[:n],
+        suggested=("b, bee" if kind == "label" else None, None, None)[:n],
         scores=np.linspace(0.9, 0.1, n, dtype=np.float32),
         near=np.array([[1, 0]] * n),
         similarity=np.full((n, 2), 0.5, np.float32),

@@ -30,14 +30,14 @@ assert {"convscope.render", "matplotlib"} <= set(sys.modules)
 def test_the_renderer_is_asked_for_each_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
     module = ModuleType("sketch")
-    module.plot = lambda result, ax, **options: asked.append(("plot", ax, options))
+    module.plot = lambda result, ax, *, title, **options: asked.append(("plot", ax, title, options))
     module.data_uri = lambda result: asked.append(("data_uri",)) or "data:,"
     module.save_png = lambda result, path: asked.append(("save_png", path.name))
     monkeypatch.setitem(sys.modules, RENDERER, module)
     assert renderer() is module
     result = filters()
-    result.plot(None, tiles=3)
+    result.plot(None, title="mine", tiles=3)
     assert 'src="data:,"' in result._repr_html_()
     result.save(tmp_path / "saved")
-    assert asked == [("plot", None, {"tiles": 3}), ("data_uri",), ("save_png", "picture.png")]
+    assert asked == [("plot", None, "mine", {"tiles": 3}), ("data_uri",), ("save_png", "picture.png")]
     assert not (tmp_path / "saved" / "picture.png").exists()

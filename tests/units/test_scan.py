@@ -386,7 +386,7 @@ def test_new_and_changed_files_are_scanned_when_a_scan_goes_on(tmp_path: Path) -
 
 def test_another_network_or_other_layers_do_not_go_into_the_same_folder(tmp_path: Path) -> None:
     scan_units(planted(), noise(4), layers="1", output=tmp_path / "scan")
-    with pytest.raises(OutputError, match="another layers"):
+    with pytest.raises(OutputError, match="differs in layers"):
         scan_units(planted(), noise(4), layers="0", output=tmp_path / "scan")
     other = planted()
     nn.init.ones_(other[0].weight)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..checks import Evidence, SuspectKind, which_is_nearer
+from ..texts import counted
 from .chosen_network import Network, with_network
 from .console import escape, free_output, notes, out, progress_bar, reporting, save, show_place, show_text
 from .embedding import vectors_in
@@ -131,14 +132,14 @@ def _tell(found: Any) -> None:
     n_others = n - found.n_equal
     kept = "" if n == len(found) else f"; {len(found)} are kept"
     out.print(
-        f"{n} pairs: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
+        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
         f"{which_is_nearer(found.metric)}){kept}",
         highlight=False,
         soft_wrap=True,
     )
     n_again = len(found.names) - len(found.sizes)
     out.print(
-        f"{len(found.sizes)} groups of {len(found.names)} images; {n_again} besides those to keep",
+        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; {n_again} besides those to keep",
         highlight=False,
         soft_wrap=True,
     )

@@ -195,7 +195,7 @@ def export(
     output: Annotated[Path, typer.Argument(help="New file, or new folder of links and labels.")],
     format: Annotated[
         Literal["csv", "parquet", "imagefolder", "coco", "fiftyone"],
-        typer.Option(help="csv or parquet: a file; the others: a folder with links to the images."),
+        typer.Option(help="A file (csv, parquet), or a folder with links to the images (the others)."),
     ] = "csv",
     where: Where = None,
     as_json: AsJson = False,

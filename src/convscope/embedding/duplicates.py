@@ -109,9 +109,10 @@ def duplicates(
 
 
 def _about(other: Any) -> dict[str, str]:
+    """The name of the other side; its folder stays private, as results are sent around."""
     if other is None:
         return {}
-    return {"other": str(other) if isinstance(other, str | Path) else getattr(other, "place", "embeddings")}
+    return {"other": Path(other if isinstance(other, str | Path) else getattr(other, "place", "embeddings")).name}
 
 
 def _check(threshold: float | None, metric: Metric) -> None:

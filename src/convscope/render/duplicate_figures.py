@@ -44,7 +44,8 @@ def draw_duplicates(ax: Axes, result: Duplicates, *, n: int | Sequence[int] | No
                 **text(size=7.5, color=SOFT),
             )
     if not chosen:
-        ax.text(0.02, 0.3, "no two images are nearly the same", va="center", **text(size=9, color=SOFT))
+        ax.fill_between((0, 4), 0.6, 0, color="#f0f0f2")
+        ax.text(0.15, 0.3, "no two images are nearly the same", va="center", **text(size=9, color=SOFT))
     columns = max((min(int(result.sizes[g]), COLUMNS + 1) for g in chosen), default=4)
     ax.set(
         xlim=(-0.05, columns * _WIDTH + 0.3),

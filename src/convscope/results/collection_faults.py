@@ -10,6 +10,7 @@ from ..texts import counted, listed, printable
 from .base import Array, Result
 
 _SHOWN = 5  # images in a repr
+_NEAREST = 5  # neighbors of a reason in words
 _WHAT = {
     "label": "by how doubtful their labels are",
     "outlier": "by how far they lie from all others",
@@ -130,13 +131,13 @@ class Suspects(Result):
         return tuple(self._reason(i) for i in range(len(self.near)))
 
     def _reason(self, i: int) -> str:
-        labels = [self.near_labels[j] for j in self.near[i]]
+        labels = [self.near_labels[j] for j in self.near[i, :_NEAREST]]
         parts = []
         labeled = [label for label in labels if label is not None]
         if self.kind == "outlier":
             parts.append(f"nearest at a cosine of {self.similarity[i, 0]:.2f}")
         elif labeled and (favored := self.suggested[i]) is not None:
-            parts.append(f"{labeled.count(favored)} of {len(labels)} neighbors are {favored}")
+            parts.append(f"{labeled.count(favored)} of its {len(labels)} nearest are {favored}")
         if self.predicted and (name := self.predicted[i]) is not None and self.kind != "outlier":
             parts.append(f"the network says {name} ({self.probability[i]:.0%})")
         return ", ".join(parts)

@@ -124,7 +124,7 @@ class Projection(Result):
         return "\n".join([*lines, f"  {self.provenance.caption}"])
 
     def _save_more(self, directory: Path) -> None:
-        if len(self.names) and len(self.thumbnails) == len(self.names):
+        if self.thumbnails.size and len(self.thumbnails) == len(self.names):
             map_pages().projection_map(self, directory / "map.html")
 
 

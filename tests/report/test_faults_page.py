@@ -1,0 +1,35 @@
+"""The page of suspects and near copies: what is on it, that names do no harm, and that it loads nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from tests.render.results import duplicates, suspects
+
+from convscope.errors import OutputError
+from convscope.report.faults_page import faults_page
+
+
+@pytest.mark.parametrize("kind", ["label", "outlier", "uncertain"])
+def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
+    text = faults_page(suspects(kind), tmp_path / "page.html").read_text()
+    assert "<b>$bad" not in text, "a name is no markup"
+    assert "&lt;b&gt;$bad_0" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count('<div class="fault">') == (1 if kind == "label" else 3)  # one label has another suggested
+    assert ('<strong class="wrong">b, bee</strong>' in text) == (kind == "label")
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(OutputError):
+        faults_page(suspects(kind), tmp_path / "mine.html")
+
+
+def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) -> None:
+    found = duplicates()
+    hidden = dataclasses.replace(found, names=tuple(f"/home/me/photos/{i}/a.jpg" for i in range(len(found.names))))
+    text = faults_page(hidden, tmp_path / "page.html").read_text()
+    assert "/home/me" not in text
+    assert text.count('<div class="fault">') == 2
+    assert "Keep this one; and 2 more like it" in text  # of nine, six are shown beside it
+    assert text.count("the same file") == 2
