@@ -390,7 +390,7 @@ def test_another_network_or_other_layers_do_not_go_into_the_same_folder(tmp_path
         scan_units(planted(), noise(4), layers="0", output=tmp_path / "scan")
     other = planted()
     nn.init.ones_(other[0].weight)
-    with pytest.raises(OutputError, match="another network"):
+    with pytest.raises(OutputError, match="differs in network"):
         scan_units(other, noise(4), layers="1", output=tmp_path / "scan")
 
 

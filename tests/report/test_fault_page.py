@@ -9,12 +9,12 @@ import pytest
 from tests.render.results import duplicates, suspects
 
 from convscope.errors import OutputError
-from convscope.report.faults_page import faults_page
+from convscope.report.fault_page import fault_page
 
 
 @pytest.mark.parametrize("kind", ["label", "outlier", "uncertain"])
 def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
-    text = faults_page(suspects(kind), tmp_path / "page.html").read_text()
+    text = fault_page(suspects(kind), tmp_path / "page.html").read_text()
     assert "<b>$bad" not in text, "a name is no markup"
     assert "&lt;b&gt;$bad_0" in text
     assert "http" not in text.replace("http-equiv", "")
@@ -22,13 +22,13 @@ def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
     assert ('<strong class="wrong">b, bee</strong>' in text) == (kind == "label")
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(OutputError):
-        faults_page(suspects(kind), tmp_path / "mine.html")
+        fault_page(suspects(kind), tmp_path / "mine.html")
 
 
 def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) -> None:
     found = duplicates()
     hidden = dataclasses.replace(found, names=tuple(f"/home/me/photos/{i}/a.jpg" for i in range(len(found.names))))
-    text = faults_page(hidden, tmp_path / "page.html").read_text()
+    text = fault_page(hidden, tmp_path / "page.html").read_text()
     assert "/home/me" not in text
     assert text.count('<div class="fault">') == 2
     assert "Keep this one; and 2 more like it" in text  # of nine, six are shown beside it
