@@ -118,14 +118,15 @@ def _tell(found: Any) -> None:
     n_others = n - found.n_equal
     kept = "" if n == len(found) else f"; {len(found)} are kept"
     out.print(
-        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} ({found.metric}, "
-        f"{which_is_nearer(found.metric)}){kept}",
+        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} "
+        f"({found.metric}, {which_is_nearer(found.metric)}){kept}",
         highlight=False,
         soft_wrap=True,
     )
     n_again = len(found.names) - len(found.sizes)
     out.print(
-        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; {n_again} besides those to keep",
+        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; {n_again} besides those to "
+        "keep",
         highlight=False,
         soft_wrap=True,
     )
