@@ -125,8 +125,8 @@ def _tell(found: Any) -> None:
     )
     n_again = len(found.names) - len(found.sizes)
     out.print(
-        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; {n_again} besides those to "
-        "keep",
+        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; {n_again} besides those "
+        "to keep",
         highlight=False,
         soft_wrap=True,
     )
