@@ -33,5 +33,5 @@ def test_the_notebook_runs_and_shows_a_picture_of_each_result(tmp_path: Path) ->
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [data for output in outputs if (data := output.get("data"))]
     pages = [data["text/html"] for data in shown if "<img" in data.get("text/html", "")]
-    assert len(pages) + sum("image/png" in data for data in shown) == 10
+    assert len(pages) + sum("image/png" in data for data in shown) == 11
     assert not any("figcaption" in page for page in pages)
