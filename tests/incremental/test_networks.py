@@ -24,7 +24,7 @@ OTHERS = [
 
 def built(name: str) -> tuple[nn.Module, int]:
     torch.manual_seed(0)
-    # Windows of 7 fit no smaller image; of fewer pixels the scores of random weights are little more than rounding.
+    # Windows of 7 fit no smaller image; of fewer pixels the scores of random weights are mostly rounding.
     size = 224 if "swin" in name or name == "efficientnet_b0" else 160
     if name.startswith("timm:"):
         of_one_size = {"img_size": size} if "swin" in name or "vit" in name else {}
