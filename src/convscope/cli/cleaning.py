@@ -11,7 +11,7 @@ from ..checks import Evidence, SuspectKind, which_is_nearer
 from ..texts import counted
 from .chosen_network import Network, with_network
 from .console import escape, free_output, notes, out, progress_bar, reporting, save, show_place, show_text
-from .embedding import vectors_in
+from .embedding import source_in
 from .listing import AsCsv, free_csv, print_lines, tell
 from .options import (
     AsJson,
@@ -60,11 +60,8 @@ def suspects(
     options = checked("suspects", kind=kind, by=by, k=k, limit=limit)
     from convscope import suspects as find
     from convscope.report.fault_page import fault_page
-    from convscope.store import is_store
 
-    if where and not is_store(collection):
-        raise typer.BadParameter("--where asks a store; make one with `embed --store`")
-    source = opened_store(collection, where) if is_store(collection) else vectors_in(Path(collection), model)
+    source = source_in(collection, model, where)
     with progress_bar("suspects") as step:
         found = find(source, progress=step, **options)
     saved = save(found, place)
@@ -133,8 +130,7 @@ def _tell(found: Any) -> None:
     kept = "" if n == len(found) else f"; {len(found)} are kept"
     out.print(
         f"{counted(n, 'pair')}: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} "
-        f"({found.metric}, "
-        f"{which_is_nearer(found.metric)}){kept}",
+        f"({found.metric}, {which_is_nearer(found.metric)}){kept}",
         highlight=False,
         soft_wrap=True,
     )

@@ -24,7 +24,7 @@ from .console import (
     show,
     skipped,
 )
-from .options import Address, AsJson, Images, Output, RunBy, checked, chosen_images
+from .options import Address, AsJson, Images, Output, RunBy, checked, chosen_images, opened_store
 
 commands = typer.Typer()
 
@@ -167,6 +167,17 @@ def embedded(
     at_least = max(model.preprocessing.resize_px) if reduced and model.preprocessing else None
     with progress_bar("embed") as step:
         return embed_images(model, chosen_images(images, at_least), layer=layer, progress=step, **options)
+
+
+def source_in(collection: str, model: Network, where: str | None) -> Any:
+    """A store, or the part of it for which a condition holds; saved embeddings; or a folder embedded now."""
+    from convscope.store import is_store
+
+    if is_store(collection):
+        return opened_store(collection, where)
+    if where is not None:
+        raise typer.BadParameter("--where asks a store; make one with `embed --store`")
+    return vectors_in(Path(collection), model)
 
 
 def vectors_in(path: Path, model: Network) -> Any:

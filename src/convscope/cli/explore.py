@@ -24,7 +24,7 @@ from .console import (
     show_text,
     table,
 )
-from .embedding import embedded, vectors_in
+from .embedding import embedded, source_in, vectors_in
 from .listing import AsCsv, and_more, free_csv, tell
 from .options import (
     Address,
@@ -36,7 +36,6 @@ from .options import (
     Where,
     check_collection,
     checked,
-    opened_store,
 )
 
 commands = typer.Typer()
@@ -119,27 +118,19 @@ def project(
     from convscope.embedding import project as project_vectors
     from convscope.store import is_store
 
-    if not is_store(collection):
-        if where:
-            raise typer.BadParameter("--where asks a store; make one with `embed --store`")
-        projection = project_vectors(vectors_in(Path(collection), model), **options)
-        _show_map(projection, save(projection, place), as_json, csv)
-        return
-    from convscope.report.store_map import store_map
-
-    store = opened_store(collection, where)
-    projection = project_vectors(store, **options)
+    source = source_in(collection, model, where)
+    projection = project_vectors(source, **options)
     saved = save(projection, place)
-    store_map(store, projection, saved / "map.html")
-    _show_map(projection, saved, as_json, csv)
-    if not as_json:
-        out.print(f"open {escape(str(saved / 'map.html'))} in a browser", highlight=False, soft_wrap=True)
+    page = saved / "map.html"
+    if is_store(collection):
+        from convscope.report.store_map import store_map
 
-
-def _show_map(projection: Any, saved: Path, as_json: bool, csv: Path | None) -> None:
+        store_map(source, projection, page)  # knows more than the projection: neighbors, predictions, columns
     if tell(projection, saved, as_json, csv):
         show_text(projection)
         show_place(saved)
+        if page.exists():
+            out.print(f"open {escape(str(page))} in a browser", highlight=False, soft_wrap=True)
     notes(projection.provenance)
 
 

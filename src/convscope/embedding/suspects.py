@@ -34,7 +34,7 @@ def suspects(
 
     Args:
         source: `Embeddings`, or an `EmbeddingStore`.
-        kind: what is suspected, and what ``scores`` are. "label": the doubt in [0, 1] that the module `votes`
+        kind: what is suspected, and what ``scores`` are. "label": the doubt in [0, 1] that the module `doubts`
             defines, 1 where nothing speaks for the label; images without a label are left out. "outlier":
             1 minus the mean cosine similarity to the k nearest different images, in [0, 2]. "uncertain": 1 minus
             the probability of the predicted class, in [0, 1], of images with a prediction.

@@ -43,7 +43,7 @@ from .limits import Limits
 METHODS = ("occlusion", "grad_cam", "saliency")  # unless others are asked for; the first is shown first
 STEPS = 6  # on the deletion and insertion curves behind the badges
 # A quarter of the usual passes for each picture that a class likes: half of the steps, with half of the views.
-QUICK_ASCENT = replace(PRESETS["natural"], n_steps=32, n_views=2)
+QUICK_ASCENT = replace(PRESETS["natural"], n_steps=28)
 LAYERS = 4
 VISUALIZATIONS = 4
 EXAMPLES = 3  # images of the collection that are looked at in detail where no others are given
