@@ -44,3 +44,21 @@ def test_gradients_are_those_of_autograd(
     is_shuffled = stride > 1 and channels <= transposed.FEW_CHANNELS
     assert (found._shuffled is not None) == is_shuffled
     assert_close(found(gradient, None, x.shape), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("groups", "dilation", "stride"), [(1, 2, (1, 1)), (4, 1, (2, 2)), (8, 2, (3, 1))])
+def test_weights_packed_for_one_size_serve_every_other(
+    groups: int, dilation: int, stride: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(16, 8 // groups, 3, 3, generator=generator)
+    options = {"stride": stride, "padding": 1, "dilation": dilation, "groups": groups}
+    border = (1, 1)
+    forward = Convolution(weight, None, stride, border, border, (dilation, dilation), groups, None)
+    found = Transposed(forward, weight)
+    for shape in ((1, 8, 9, 12), (3, 8, 30, 7), (2, 8, 10, 11)):
+        x = torch.randn(shape, generator=generator, requires_grad=True)
+        out = functional.conv2d(x, weight, **options)
+        gradient = torch.randn(out.shape, generator=generator)
+        (expected,) = torch.autograd.grad(out, x, gradient)
+        assert_close(found(gradient, None, x.shape), expected, rtol=1e-5, atol=1e-4)

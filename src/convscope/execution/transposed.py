@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from ..checks import Pair
 from .kernels import Convolution, Then, aten, evened
 
 FEW_CHANNELS, LARGE_KERNEL = 4, 4  # measured with 3 channels on one core: 7 x 7 with stride 2, 4 x 4 with 4
@@ -21,11 +22,12 @@ def before_activation(gradient: torch.Tensor, out: torch.Tensor, then: Then) -> 
 class Transposed:
     """Computes the gradient at a convolution's input from that at its output, or at its activation's output.
 
-    With a stride of 1 this is itself a convolution: in each group, input and output channels are swapped, and the
-    kernel is flipped. With a stride s, pixels whose places are alike modulo s see the same part of the kernel:
-    this is a convolution to s * s times as many channels, whose output is shuffled. On a CPU that takes less than
-    half the time of oneDNN's backward pass where the input has few channels and the kernel is large, as in first
-    layers.
+    oneDNN does it with weights that are packed once; autograd packs them at every call, which takes longer than
+    the arithmetic where maps are small and weights are many.
+
+    Where the input has few channels and the kernel is large, as in first layers, there is a way that takes less
+    than half of oneDNN's time: with a stride s, pixels whose places are alike modulo s see the same part of the
+    kernel, so this is a convolution to s * s times as many channels, whose output is shuffled.
 
     Args:
         forward: the convolution; its activation, if any, is a ReLU or a hardtanh.
@@ -33,24 +35,8 @@ class Transposed:
     """
 
     def __init__(self, forward: Convolution, weight: torch.Tensor) -> None:
-        self._forward, self._weight = forward, weight
-        reach = [d * (k - 1) for d, k in zip(forward.dilation, forward.kernel, strict=True)]
-        before, after = (
-            (reach[0] - border[0], reach[1] - border[1]) for border in (forward.before, forward.after)
-        )
-        self._transposed: Convolution | None = None
-        if forward.stride == (1, 1) and min(*before, *after) >= 0:
-            each = (
-                weight.reshape(forward.groups, -1, *weight.shape[1:])
-                .transpose(1, 2)
-                .flatten(0, 1)
-                .flip(2, 3)
-                .contiguous()
-            )
-            self._transposed = Convolution(
-                each, None, (1, 1), before, after, forward.dilation, forward.groups, None
-            )
-
+        self._forward = forward
+        self._weight, self._is_packed = weight, False
         stride = forward.stride[0]
         self._shuffled: Convolution | None = None
         if (
@@ -70,8 +56,6 @@ class Transposed:
         forward = self._forward
         if out is not None:
             gradient = before_activation(gradient, out, forward.then)
-        if self._transposed is not None:
-            return self._transposed.whole(gradient)
         if self._shuffled is not None:
             found = functional.pixel_shuffle(self._shuffled.whole(gradient), forward.stride[0])
             (top, left), (height, width) = forward.before, size[2:]
@@ -84,22 +68,27 @@ class Transposed:
         bottom, right = height - top - gradient.shape[2], width - left - gradient.shape[3]
         if any((top, bottom, left, right)):  # rows and columns that were cut off have zero gradient
             gradient = functional.pad(gradient, (left, right, top, bottom))
-        layout = torch.channels_last
-        given = torch.empty(size, dtype=gradient.dtype, device=gradient.device, memory_format=layout)  # never read
-        gradients: tuple[torch.Tensor, ...] = aten.convolution_backward(
-            gradient,
-            given,
-            self._weight,
-            None,
-            forward.stride,
-            padding,
-            forward.dilation,
-            False,
-            (0, 0),
-            forward.groups,
-            (True, False, False),
+        return self._one_pass(gradient, padding, (size[2], size[3]))
+
+    def _one_pass(self, gradient: torch.Tensor, padding: Pair, size: Pair) -> torch.Tensor:
+        """oneDNN's transposed convolution, which gives maps of this size."""
+        forward = self._forward
+        seen = (
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(
+                gradient.shape[2:], forward.stride, padding, forward.dilation, forward.kernel, strict=True
+            )
         )
-        return gradients[0]
+        beyond = [n - m for n, m in zip(size, seen, strict=True)]  # which no output has seen
+        around = (padding, beyond, forward.stride, forward.dilation, forward.groups)
+        onednn = torch.ops.mkldnn
+        if not self._is_packed:
+            self._weight = onednn._reorder_convolution_transpose_weight(self._weight, *around, [*gradient.shape])
+            self._is_packed = True
+        found: torch.Tensor = onednn._convolution_transpose_pointwise(
+            gradient, self._weight, None, *around, "none", [], None
+        )
+        return found
 
 
 def _by_phase(weight: torch.Tensor, stride: int) -> tuple[torch.Tensor, tuple[int, int]]:

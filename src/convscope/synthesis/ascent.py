@@ -108,7 +108,7 @@ class Ascent:
         self.scores.append(values)
         if recipe.is_normalized:
             gradient = gradient / _column(gradient.flatten(1).norm(dim=1).clamp_min(1e-12), gradient)
-        self.free.grad = gradient
+        self.free.grad = gradient.contiguous()  # as the free variables are: the fused Adam reads memory as it lies
         self._optimizer.param_groups[0]["lr"] = recipe.rate(progress)
         self._optimizer.step()
         with torch.no_grad():
@@ -122,13 +122,16 @@ class Ascent:
         pictures = self.pictures(free)
         seen = self._views(pictures, rows)
         values, pull = self._pull(seen, rows, self._network.climbed)
-        self._shut[rows] |= ~pull.reshape(len(free), self.recipe.n_views, -1).any(dim=2).all(dim=1)
+        self._shut[rows] |= pull.abs().amax(dim=(1, 2, 3)).reshape(len(free), -1).amax(dim=1) == 0
         if self._shut[rows].any():  # and for the rest of the ascent, or one place that opens would be all there is
             opening = self._pull(seen, rows, self._network.opened)[1]
             shut = self._shut[rows].repeat_interleave(self.recipe.n_views)
             pull = torch.where(_column(shut, pull), opening, pull)
-        (gradient,) = torch.autograd.grad((seen * pull).sum() - self._penalty(pictures).sum(), free)
-        if not torch.isfinite(gradient).all():
+        ends, pulls = [seen], [pull]
+        if (penalty := self._penalty(pictures)).requires_grad:
+            ends, pulls = [seen, penalty], [pull, torch.full_like(penalty, -1)]
+        (gradient,) = torch.autograd.grad(ends, free, pulls)
+        if not _is_finite(gradient):
             raise self._failed("the gradient is NaN or infinite")
         return values, gradient
 
@@ -186,11 +189,9 @@ class Ascent:
         return patience is not None and len(self.scores) - self.best_at >= max(patience, LOOK_EVERY)
 
     def _views(self, pictures: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Random views of some pictures; each has random numbers of its own, so that groups make no difference."""
+        """Random views of some pictures."""
         look = self.recipe.look(len(self.scores) / self.recipe.n_steps)
-        drawn = zip(pictures[:, None], self._generators[rows], strict=True)
-        each = [views(one, self.recipe.n_views, self._size, look, generator) for one, generator in drawn]
-        return each[0] if len(each) == 1 else torch.cat(each)
+        return views(pictures, self.recipe.n_views, self._size, look, self._generators[rows])
 
     def _penalty(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B,): the weighted sum of the penalties."""
@@ -209,8 +210,8 @@ class Ascent:
         while True:
             is_last = not self._half or self._scale <= LEAST_SCALE
             (gradient,) = torch.autograd.grad(value * self._scale, seen, retain_graph=not is_last)
-            if torch.isfinite(gradient).all():
-                return gradient / self._scale
+            if _is_finite(gradient):
+                return gradient if self._scale == 1 else gradient / self._scale
             if is_last:
                 raise self._failed("the gradient is NaN or infinite")
             self._scale /= 16
@@ -257,6 +258,11 @@ def advice(dtype: torch.dtype) -> str:
             "(module.float()) or bfloat16"
         )
     return "a smaller step_size may help"
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite. A sum is far cheaper; if it overflows, each value is looked at."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

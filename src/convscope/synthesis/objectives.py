@@ -8,8 +8,8 @@ ascent climbs. A value is a number for each view, so that several pictures with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,12 +23,23 @@ from ..models import Layer, Model
 from ..targets import Target, describe, n_classes_of, resolve
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True)
+class Seen:
     """What the network gave for n views: ``layers`` by name, maps (n, C, H, W) or vectors; ``output`` as it is."""
 
     layers: Mapping[str, torch.Tensor]
     output: Any
     n: int
+    _parts: dict[tuple[str, int], Sequence[torch.Tensor]] = field(default_factory=dict)
+
+    def of_picture(self, layer: str, rows: slice) -> torch.Tensor:
+        """The rows of one picture of a layer, where all pictures have as many."""
+        # Split once: its backward pass joins gradients, where that of a slice makes zeros of the whole layer.
+        each = rows.stop - rows.start
+        if (parts := self._parts.get((layer, each))) is None:
+            parts = self._parts[layer, each] = torch.split(self.layers[layer], each)
+        found: torch.Tensor = parts[rows.start // each]
+        return found
 
 
 # From what was seen and the rows of one picture, the value of each row.
@@ -128,9 +139,11 @@ def direction(name: str, vector: Any, cosine_power: float = 0.0) -> Objective:
     A plain dot product also grows with what is long, whatever its direction; the cosine holds it to the direction
     (Olah et al., 2018: The building blocks of interpretability).
     """
-    return _of_maps(
-        name, lambda maps: _along(maps, _column(vector, maps), cosine_power), "direction", is_mean=True
-    )
+
+    def value(maps: torch.Tensor) -> torch.Tensor:
+        return _along(maps, _column(vector, maps), cosine_power)
+
+    return _of_maps(name, value, "direction", is_mean=True)
 
 
 def caricature(name: str, activations: Any, cosine_power: float = 1.0) -> Objective:
@@ -142,8 +155,7 @@ def caricature(name: str, activations: Any, cosine_power: float = 1.0) -> Object
 
 
 def difference(name: str, activations: Any) -> Objective:
-    """Minus the squared difference from an image's activations (C, H, W), as a share of their square; 0 at
-    best."""
+    """Minus the squared difference from an image's activations (C, H, W) as a share of their square; 0 at best."""
 
     def value(maps: torch.Tensor) -> torch.Tensor:
         wanted = _reference(activations, maps)
@@ -192,10 +204,8 @@ def as_objective(target: Any, layer_name: str | None) -> Objective:
     if target is None:
         return layer(layer_name)
     place = target if isinstance(target, tuple | list) else (target,)
-    if not all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in place) or len(place) not in (
-        1,
-        3,
-    ):
+    are_numbers = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in place)
+    if not are_numbers or len(place) not in (1, 3):
         raise TargetError(
             f"target={describe(target)!r} in layer {layer_name}: expected a channel, or "
             "(channel, row, column) of a map"
@@ -231,7 +241,7 @@ def _of_maps(
             shown = place[0] if len(place) == 1 else place
             raise TargetError(f"target={shown!r}: layer {layer.name} has the shape {layer.shape}")
         return f"{layer.name}, {what}" if what else layer.name, lambda seen, rows: value(
-            full(seen.layers[name][rows])
+            full(seen.of_picture(name, rows))
         )
 
     return _one(name, bind, is_mean=is_mean)

@@ -6,6 +6,7 @@ All views of a step are one affine map of coordinates and one sampling, for any 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,34 +38,51 @@ class Look(NamedTuple):
 
 
 def views(
-    pictures: torch.Tensor, n_views: int, size: Pair, look: Look, generator: torch.Generator
+    pictures: torch.Tensor, n_views: int, size: Pair, look: Look, generators: Sequence[torch.Generator]
 ) -> torch.Tensor:
     """Random views of pictures (B, C, H, W) as (B * n_views, C, *size), those of the first picture first.
 
-    Beyond its border a picture is 0, the mean.
+    Each picture has random numbers of its own, so that those of the others make no difference. Beyond its border
+    a picture is 0, the mean.
     """
     if look.moves or tuple(pictures.shape[2:]) != size:
         least, most = look.crop
         if most * min(pictures.shape[2] / size[0], pictures.shape[3] / size[1]) > SHRUNK:
-            pictures, least, most = _one_scale(pictures, size, (least, most), generator)
-        maps = _affine(len(pictures) * n_views, (least, most), look, generator).to(pictures)
-        grid = functional.affine_grid(maps, [len(maps), pictures.shape[1], *size], align_corners=False)
-        seen = functional.grid_sample(pictures.repeat_interleave(n_views, dim=0), grid, align_corners=False)
+            seen = torch.cat(
+                [
+                    _sampled(smaller, n_views, size, look._replace(crop=crop), [generator])
+                    for one, generator in zip(torch.split(pictures, 1), generators, strict=True)
+                    for smaller, crop in [_one_scale(one, size, (least, most), generator)]
+                ]
+            )
+        else:
+            seen = _sampled(pictures, n_views, size, look, generators)
     else:
         seen = pictures.repeat_interleave(n_views, dim=0) if n_views > 1 else pictures
     if look.noise:
-        noise = torch.randn(seen.shape, generator=generator, dtype=torch.float32, device="cpu")
-        seen = seen + look.noise * noise.to(seen)
+        shape = (n_views, *seen.shape[1:])
+        noise = [torch.randn(shape, generator=one, dtype=torch.float32, device="cpu") for one in generators]
+        seen = seen + look.noise * torch.cat(noise).to(seen)
     return seen
 
 
-def _affine(n: int, crop: tuple[float, float], look: Look, generator: torch.Generator) -> torch.Tensor:
-    """Maps (n, 2, 3) from a view's coordinates to the picture's; both run from -1 to 1."""
-    least, most = crop
-    drawn = torch.rand(n, 6, generator=generator, dtype=torch.float32, device="cpu")
+def _sampled(
+    pictures: torch.Tensor, n_views: int, size: Pair, look: Look, generators: Sequence[torch.Generator]
+) -> torch.Tensor:
+    """Views of pictures at one scale."""
+    maps = _affine(n_views, look, generators).to(pictures)
+    grid = functional.affine_grid(maps, [len(maps), pictures.shape[1], *size], align_corners=False)
+    return functional.grid_sample(pictures.repeat_interleave(n_views, dim=0), grid, align_corners=False)
+
+
+def _affine(n_views: int, look: Look, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Maps (B * n_views, 2, 3) from a view's coordinates to the picture's; both run from -1 to 1."""
+    least, most = look.crop
+    each = [torch.rand(n_views, 6, generator=one, dtype=torch.float32, device="cpu") for one in generators]
+    drawn = torch.cat(each)
     side = least + (most - least) * drawn[:, 0]
     angle = math.radians(look.rotate) * (2 * drawn[:, 1] - 1)
-    mirrored = torch.where(drawn[:, 2] < 0.5, -1.0, 1.0) if look.flip else torch.ones(n, device="cpu")
+    mirrored = torch.where(drawn[:, 2] < 0.5, -1.0, 1.0) if look.flip else torch.ones_like(side)
     # A crop lies anywhere inside of the picture; a jitter then moves it further.
     reach = (1 - side).clamp_min(0)[:, None] + 2 * look.jitter
     shift = (2 * drawn[:, 4:] - 1) * reach
@@ -74,15 +92,15 @@ def _affine(n: int, crop: tuple[float, float], look: Look, generator: torch.Gene
 
 
 def _one_scale(
-    pictures: torch.Tensor, size: Pair, crop: tuple[float, float], generator: torch.Generator
-) -> tuple[torch.Tensor, float, float]:
-    """Either a smaller copy of the pictures, for whole views, or the pictures with views that need no copy."""
-    (least, most), factor = crop, min(pictures.shape[2] / size[0], pictures.shape[3] / size[1])
+    picture: torch.Tensor, size: Pair, crop: tuple[float, float], generator: torch.Generator
+) -> tuple[torch.Tensor, tuple[float, float]]:
+    """Either a smaller copy of a picture, for whole views, or the picture with views that need no copy."""
+    (least, most), factor = crop, min(picture.shape[2] / size[0], picture.shape[3] / size[1])
     if least * factor < SHRUNK and torch.rand((), generator=generator, device="cpu") < 0.5:
-        return pictures, least, SHRUNK / factor
-    shrunk = [round(side / (most * factor)) for side in pictures.shape[2:]]
-    smaller = functional.interpolate(pictures, size=shrunk, mode="bilinear", antialias=True)
-    return smaller, max(least, min(most, SHRUNK / factor)), most
+        return picture, (least, SHRUNK / factor)
+    shrunk = [round(side / (most * factor)) for side in picture.shape[2:]]
+    smaller = functional.interpolate(picture, size=shrunk, mode="bilinear", antialias=True)
+    return smaller, (max(least, min(most, SHRUNK / factor)), most)
 
 
 def as_seen(pictures: torch.Tensor, resized: Pair, size: Pair) -> torch.Tensor:
