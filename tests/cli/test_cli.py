@@ -300,7 +300,7 @@ def test_contrasts_may_be_one_an_image(photos: Path, here: Path) -> None:
     found = json.loads(invoke("saliency", *images, *targets, "-o", "s", "--json", *SMALL).stdout)
     assert found["targets"] == ["tabby rather than lynx", "espresso rather than cup"]
     mixed = invoke("saliency", *images, "--target", "281", *targets[2:], "-o", "m", *SMALL)
-    assert mixed.exit_code == 1
+    assert mixed.exit_code == 2
     assert "mixes contrasts and plain classes" in words(mixed.stderr)
     assert '"A rather than B" for the difference of two classes' in words(invoke("saliency", "--help").stdout)
 
@@ -344,7 +344,7 @@ def test_what_starts_from_a_photo(photos: Path, here: Path) -> None:
 
 def test_a_film_that_cannot_be_written_is_refused_before_the_work(here: Path) -> None:
     done = invoke("visualize", "3", "--film", "a.avi", *SMALL)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "a film is a file that ends in .gif, .webp, .mp4" in words(done.stderr)
 
 
@@ -650,7 +650,7 @@ def test_what_a_store_refuses(photos: Path, here: Path) -> None:
     invoke("embed", photos / "cat", "--store", "s.lance")
     cat = photos / "cat" / "one.jpg"
     for arguments, code, message in (
-        (("neighbors", "s.lance", cat, "--where", "lable = 1"), 1, "lable"),
+        (("neighbors", "s.lance", cat, "--where", "lable = 1"), 2, "lable"),
         (("index", "s.lance"), 1, "an index pays from"),
         (("neighbors", "s.lance", cat, "--approximate"), 1, "has no index for 'cosine'"),
         (("embed", photos, "--store", "s.lance", "--output", "o"), 2, "--output belongs to a run without a store"),

@@ -128,7 +128,7 @@ def test_what_is_cut_is_said(store: EmbeddingStore) -> None:
         done = invoke(command, "s.lance", "-o", command)
         assert "3 of 60 vectors are equal to another one" in done.stderr
     refused = invoke("duplicates", "s.lance", "--metric", "dot", "-o", "d3")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "no threshold of its own" in refused.stderr
 
 

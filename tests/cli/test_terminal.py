@@ -18,7 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from convscope.cli.app import app
-from convscope.cli.console import reporting
+from convscope.cli.console import EXIT_CODES, reporting
+from convscope.errors import ImageError, LayerError, NotEmbeddedError, OutputError, ParameterError, TargetError
 
 pytestmark = pytest.mark.same_everywhere
 
@@ -115,6 +116,29 @@ def test_a_full_disk_behind_standard_output_is_one_message(capsys: pytest.Captur
         command()
     assert ended.value.exit_code == 1
     assert "error: standard output could not be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        *((mistake, 2) for mistake in (ParameterError, NotEmbeddedError, LayerError, TargetError)),
+        *((failure, 1) for failure in (ImageError, OutputError)),
+        (KeyboardInterrupt, 130),
+    ],
+)
+def test_a_mistake_in_the_command_has_the_exit_code_of_usage(error: type[BaseException], code: int) -> None:
+    @reporting
+    def command() -> None:
+        raise error("no")
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == code
+
+
+def test_the_page_on_servers_has_every_exit_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {0, *EXIT_CODES.values()}
 
 
 def test_a_report_replaces_no_photo_and_no_weights(photo: Path) -> None:

@@ -15,19 +15,12 @@ from typer.core import TyperGroup
 from ..texts import printable
 from . import cleaning, depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
 from .chosen_network import Network, with_network
-from .console import (
-    escape,
-    notes,
-    out,
-    print_json,
-    progress_bar,
-    reporting,
-    table,
-)
+from .console import escape, notes, out, print_json, reporting, table
 from .inspecting import as_data, print_origins, print_summary
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
 from .options import AsJson, Images, checked, chosen_images
 from .page_command import report as write_report
+from .progress_bars import progress_bar
 from .ranking_text import table_of
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it

@@ -10,7 +10,7 @@ import typer
 from ..checks import Evidence, SuspectKind, which_is_nearer
 from ..texts import counted
 from .chosen_network import Network, with_network
-from .console import escape, free_output, notes, out, progress_bar, reporting, save, show_place, show_text
+from .console import escape, free_output, notes, out, reporting, save, show_place, show_text
 from .embedding import source_in
 from .listing import AsCsv, free_csv, print_lines, tell
 from .options import (
@@ -25,6 +25,7 @@ from .options import (
     checked,
     opened_store,
 )
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 

@@ -1,4 +1,4 @@
-"""What commands have in common: progress bars, exit codes, where results go and how they are printed."""
+"""What commands have in common: exit codes, where results go and how they are printed."""
 
 from __future__ import annotations
 
@@ -9,30 +9,18 @@ import itertools
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import markup
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
-from ..errors import ConvscopeError, Interrupted, OutputError
+from ..errors import ConvscopeError, Interrupted, LayerError, OutputError, ParameterError, TargetError
 from ..outputs import check_directory
 from ..texts import printable
 from .phrasing import flags_of, for_terminal, unwrapped
@@ -40,7 +28,15 @@ from .phrasing import flags_of, for_terminal, unwrapped
 out = Console(emoji=False)  # a file may be called a:cat:.jpg
 err = Console(stderr=True, emoji=False)
 
-EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+# The exit code of a command, by the first class that fits what ended it. Users read this table in docs/server.md.
+EXIT_CODES: Mapping[type[BaseException], int] = {
+    ParameterError: 2,  # a wrong value of an option is a mistake in what was typed, like an unknown option
+    LayerError: 2,
+    TargetError: 2,
+    ConvscopeError: 1,
+    OSError: 1,
+    KeyboardInterrupt: 130,
+}
 _QUIET = Annotated[
     bool, typer.Option("--quiet", help="No progress and no notes; results, skipped images and errors are printed.")
 ]
@@ -63,15 +59,15 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
         except ConvscopeError as error:
             message = for_terminal(str(error), flags_of(command))
             err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(EXIT_ERROR) from None
+            raise _exit_after(error) from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             err.print(f"[bold red]error:[/] standard output could not be written ({error.strerror})")
-            raise typer.Exit(EXIT_ERROR) from None
-        except KeyboardInterrupt:
+            raise _exit_after(error) from None
+        except KeyboardInterrupt as interrupt:
             err.print("interrupted")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise _exit_after(interrupt) from None
 
     run.__doc__ = unwrapped(command.__doc__ or "")
     own = inspect.signature(command, eval_str=True)
@@ -81,80 +77,14 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-class _Rate(ProgressColumn):
-    """Units a second, once there is something to divide."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        unit = task.fields.get("unit", "")
-        return Text(f"{speed:.0f} {unit}/s".replace(" /", "/") if speed else "", style="progress.data.speed")
-
-
-@contextmanager
-def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with a count, a rate and the time left; lines of a log where that is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=_has_no_bars()) as bar, _logged() as log:
-        task = bar.add_task(what, total=None, unit=unit)
-        log(what)
-
-        def step(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield step
-
-
-@contextmanager
-def staged_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """The same for work in named stages: a bar, or a line of a log, for each stage."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=_has_no_bars()) as bar, _logged() as log:
-        tasks: dict[str, Any] = {}
-
-        def step(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-                log(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield step
+def _exit_after(error: BaseException) -> typer.Exit:
+    return typer.Exit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
 
 
 class Quiet:
     """Whether --quiet was given: no progress and no notes; results, skipped images and errors are printed."""
 
     is_on = False
-
-
-def _has_no_bars() -> bool:
-    return Quiet.is_on or not err.is_terminal
-
-
-@contextmanager
-def _logged() -> Iterator[Callable[[str], None]]:
-    """Gives what writes a line, with the time, when a stage begins; the end of the last one says how long it took.
-
-    Only where standard error is no terminal, as of cron or a container, whose logs would keep a bar's every step.
-    """
-    began: list[tuple[str, float]] = []
-
-    def log(stage: str) -> None:
-        end()
-        if not (err.is_terminal or Quiet.is_on):
-            began.append((stage, time.perf_counter()))
-            _log_line(f"{stage} ...")
-
-    def end() -> None:
-        if began:
-            stage, started = began.pop()
-            _log_line(f"{stage} done in {time.perf_counter() - started:.1f} s")
-
-    yield log
-    end()
-
-
-def _log_line(line: str) -> None:
-    err.print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def free_output(chosen: Path | None, command: str, csv_file: Path | None = None) -> Path:
@@ -195,7 +125,7 @@ def saving_partial(place: Path, as_json: bool) -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         show(interrupted.result, save(interrupted.result, place), as_json)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise _exit_after(interrupted) from None
 
 
 def show(result: Any, saved: Path, as_json: bool) -> None:

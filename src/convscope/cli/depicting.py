@@ -10,8 +10,9 @@ import typer
 
 from ..checks import PresetName
 from .chosen_network import Network, with_network
-from .console import err, escape, notes, print_json, progress_bar, reporting, show_place, show_text, summary
+from .console import err, escape, notes, print_json, reporting, show_place, show_text, summary
 from .options import AsJson, Seed, checked
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 

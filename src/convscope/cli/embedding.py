@@ -17,7 +17,6 @@ from .console import (
     out,
     print_first,
     print_json,
-    progress_bar,
     reporting,
     save,
     saving_partial,
@@ -25,6 +24,7 @@ from .console import (
     skipped,
 )
 from .options import Address, AsJson, Images, Output, RunBy, checked, chosen_images, opened_store
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 

@@ -11,19 +11,7 @@ from rich.table import Table
 
 from ..checks import ProjectionMethod, which_is_nearer
 from .chosen_network import Network, with_network
-from .console import (
-    LISTED,
-    escape,
-    free_output,
-    notes,
-    out,
-    progress_bar,
-    reporting,
-    save,
-    show_place,
-    show_text,
-    table,
-)
+from .console import LISTED, escape, free_output, notes, out, reporting, save, show_place, show_text, table
 from .embedding import embedded, source_in, vectors_in
 from .listing import AsCsv, and_more, free_csv, tell
 from .options import (
@@ -37,6 +25,7 @@ from .options import (
     check_collection,
     checked,
 )
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 

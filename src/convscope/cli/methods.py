@@ -18,7 +18,7 @@ import typer
 from .. import declared
 from ..registry import declared_methods
 from .chosen_network import Network, with_network
-from .console import free_output, progress_bar, reporting, save, saving_partial, show
+from .console import free_output, reporting, save, saving_partial, show
 from .options import (
     AsJson,
     Film,
@@ -32,6 +32,7 @@ from .options import (
     set_parameters,
 )
 from .phrasing import for_terminal, help_text, in_commands
+from .progress_bars import progress_bar
 
 ATTRIBUTIONS = declared_methods()
 # Beside these, the functions (model, what it looks at, *, options) -> result.

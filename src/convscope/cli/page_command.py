@@ -10,8 +10,9 @@ import typer
 from ..registry import method_keys
 from . import scanning
 from .chosen_network import Network, with_network
-from .console import escape, notes, out, reporting, staged_progress
+from .console import escape, notes, out, reporting
 from .options import Target, check_collection, chosen_images, chosen_target
+from .progress_bars import staged_progress
 from .ranking_text import in_words
 
 

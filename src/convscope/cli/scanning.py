@@ -11,8 +11,9 @@ from rich.table import Table
 
 from ..outputs import check_output
 from .chosen_network import Network, with_network
-from .console import err, escape, notes, out, print_json, progress_bar, reporting, show_text, staged_progress
+from .console import err, escape, notes, out, print_json, reporting, show_text
 from .options import Address, AsJson, Images, RunBy, checked, chosen_images
+from .progress_bars import progress_bar, staged_progress
 
 commands = typer.Typer()
 _PAIRS = 20  # duplicates in JSON, of each layer

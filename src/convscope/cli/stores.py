@@ -9,19 +9,7 @@ import typer
 from ..checks import ClusterMethod, Metric, ProjectionMethod
 from ..registry import method_key
 from .chosen_network import Network, with_network
-from .console import (
-    free_output,
-    notes,
-    out,
-    print_json,
-    progress_bar,
-    reporting,
-    save,
-    show_place,
-    show_text,
-    skipped,
-    table,
-)
+from .console import free_output, notes, out, print_json, reporting, save, show_place, show_text, skipped, table
 from .embedding import embedded
 from .listing import AsCsv, class_rows, free_csv, print_lines, tell
 from .options import (
@@ -38,6 +26,7 @@ from .options import (
     chosen_images,
     opened_store,
 )
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 

@@ -13,9 +13,10 @@ from ..checks import as_choice, choices_in_words
 from ..errors import ParameterError
 from ..registry import method_key, method_keys
 from .chosen_network import Network, with_network
-from .console import free_output, progress_bar, reporting, save, saving_partial, show, staged_progress
+from .console import free_output, reporting, save, saving_partial, show
 from .methods import number_or_text
 from .options import AsJson, Images, Output, Seed, Target, checked, chosen_images, chosen_target
+from .progress_bars import progress_bar, staged_progress
 
 commands = typer.Typer()
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from ..checks import ProjectionMethod
-from .console import free_output, notes, progress_bar, reporting, save, show_place, show_text
+from .console import free_output, notes, reporting, save, show_place, show_text
 from .listing import AsCsv, free_csv, tell
 from .options import AsJson, Output, Seed, WhatIsNear, Where, check_store, checked, opened_store
+from .progress_bars import progress_bar
 
 commands = typer.Typer()
 _Other = Annotated[str, typer.Argument(help="A store of the same images by another network or layer.")]
