@@ -281,7 +281,7 @@ def test_only_pairs_across_two_collections_count(vectors: np.ndarray, tmp_path: 
     train, test = vectors[:50], np.concatenate([vectors[50:], vectors[3:4]])
     first = embeddings_of(train)
     second = embeddings_of(test)
-    found = duplicates(first, threshold=0.98, other=second)
+    found = duplicates(first, threshold=0.98, against=second)
     unit = vectors.astype(float) / np.linalg.norm(vectors, axis=1, keepdims=True)
     near = np.argwhere(unit[:50] @ unit[50:].T >= 0.98)
     half = [(int(found.is_other[a]), int(found.is_other[b])) for a, b in found.pairs]
@@ -296,13 +296,13 @@ def test_only_pairs_across_two_collections_count(vectors: np.ndarray, tmp_path: 
     as_stores = duplicates(
         store_of(tmp_path / "a.lance", train, [f"{i:032x}" for i in range(50)]),
         threshold=0.98,
-        other=store_of(tmp_path / "b.lance", test, [f"{i:032x}" for i in range(50, 91)]),
+        against=store_of(tmp_path / "b.lance", test, [f"{i:032x}" for i in range(50, 91)]),
     )
     assert [set(group) for group in as_stores.groups] == [set(group) for group in found.groups]
     folders = replace(
         embeddings_of(vectors), names=tuple(str(tmp_path / ("a" if i < 50 else "b") / f"{i}") for i in range(N))
     )
-    inside = duplicates(folders, threshold=0.98, other=tmp_path / "b")
+    inside = duplicates(folders, threshold=0.98, against=tmp_path / "b")
     assert inside.n_pairs == found.n_pairs
     with pytest.raises(ParameterError, match="0 of 90 images are in that folder"):
-        duplicates(folders, other=tmp_path / "c")
+        duplicates(folders, against=tmp_path / "c")

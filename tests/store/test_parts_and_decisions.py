@@ -18,11 +18,13 @@ from convscope import (
     OutputError,
     ParameterError,
     cluster,
+    compare_stores,
     duplicates,
     evaluate_retrieval,
     export,
     neighbors,
     project,
+    suspects,
 )
 from convscope.store.keys import as_key
 from convscope.store.link_names import FreeNames, safe_name
@@ -60,6 +62,19 @@ def test_every_question_takes_a_part_of_a_store(store: EmbeddingStore) -> None:
     assert set(duplicates(part, threshold=-1).names) == set(here)
     assert cluster(two, method="kmeans", n_clusters=2).names == two.names
     assert evaluate_retrieval(store.where("label IN ('cat', 'Cat')"), k=2).counts.tolist() == [1, 8]
+    asked = [
+        neighbors(part, query, where="path != 'v0'"), project(part), duplicates(part, threshold=-1),
+        cluster(two, method="kmeans", n_clusters=2), evaluate_retrieval(two, k=2), suspects(two, kind="outlier"),
+        compare_stores(two, part, k=2),
+    ]  # fmt: skip
+    of_part = "(label IS NOT NULL) AND (label = 'cat')"
+    assert [result.provenance.parameters["where"] for result in asked] == [
+        f"({of_part}) AND (path != 'v0')", of_part, of_part, *[two.condition] * 4,
+    ]  # fmt: skip
+    assert f"s.lance where {of_part}: " in asked[-1].encoders[1]
+    against = duplicates(store.where("label IS NULL"), threshold=-1, against=part).provenance.parameters
+    assert against["against"] == f"s.lance where {of_part}"
+    assert "where" not in duplicates(store).provenance.parameters
     assert not {"pca_x", "cluster"} & set(store.schema.names), "what is found in a part is not kept"
     with pytest.raises(ParameterError, match="no column 'lable'"):
         store.where("lable = 'cat'")

@@ -112,9 +112,9 @@ def duplicates(
     from convscope.report.fault_page import fault_page
     from convscope.store import is_store
 
-    other = EmbeddingStore.open(against) if against is not None and is_store(against) else against
+    other_side = EmbeddingStore.open(against) if against is not None and is_store(against) else against
     with progress_bar("duplicates") as step:
-        found = find(opened_store(store, where), other=other, progress=step, **options)
+        found = find(opened_store(store, where), against=other_side, progress=step, **options)
     if not as_json:
         _tell(found)
     saved = save(found, place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ..errors import ParameterError
 from ..results import Array, Clusters
 from .copies import Copies
 from .reducing import REDUCED, reduced, vectors_in
-from .source import Source
+from .source import Source, provenance_of
 
 _SMALLEST = 5  # images that make a group for HDBSCAN
 
@@ -78,13 +77,12 @@ def cluster(
             agreement=_agreement(members, labels),
             names=names,
             labels=labels,
-            provenance=replace(
-                given.made,
-                method="cluster",
-                parameters={"method": method, "n_clusters": n_clusters, "seed": seed},
-                seconds=time.perf_counter() - started,
+            provenance=provenance_of(
+                given,
+                "cluster",
+                {"method": method, "n_clusters": n_clusters, "seed": seed},
+                started,
                 notes=_notes(copies, n_clusters),
-                skipped=(),
             ),
         )
         _keep(given, found, method)

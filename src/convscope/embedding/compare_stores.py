@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from .moments import check_finite
 from .nearest import nearest
 from .projection import mapped
 from .reducing import vectors_in
-from .source import Source, as_source, is_stored, rows_at
+from .source import Source, as_source, is_stored, provenance_of, rows_at
 from .voting import voted_for
 
 _MANY, _SAMPLE = 20_000, 5_000  # from so many images on, so many of them are queries
@@ -125,13 +125,12 @@ def compare_stores(
         shown=shown,
         thumbnails=thumbnails,
         metric=metric,
-        provenance=replace(
-            first.made,
-            method="compare_stores",
-            parameters={"k": k, "metric": metric, "method": method, "worst": worst, "seed": seed},
-            seconds=time.perf_counter() - started,
+        provenance=provenance_of(
+            first,
+            "compare_stores",
+            {"k": k, "metric": metric, "method": method, "worst": worst, "seed": seed},
+            started,
             notes=(*images.notes, *_notes(images, len(queries))),
-            skipped=(),
         ),
     )
 
@@ -238,12 +237,15 @@ def _votes(labels: Sequence[str | None], near: Sequence[Array]) -> tuple[tuple[s
 
 
 def _described(source: Source) -> str:
-    """What made the vectors, and the name of the store that holds them."""
+    """What made the vectors, and the name of the store that holds them, with the condition of a part."""
     made = source.made
     weights, layer = str(made.model.get("weights_sha256") or "")[:8], made.parameters.get("layer")
     name = f"{made.model.get('name')}{f' ({weights})' if weights else ''}"
     about = f"{name} at {layer}" if layer else name
-    return f"{os.path.basename(source.place.rstrip('/'))}: {about}" if is_stored(source) else about
+    if not is_stored(source):
+        return about
+    part = f" where {source.condition}" if source.condition else ""
+    return f"{os.path.basename(source.place.rstrip('/'))}{part}: {about}"
 
 
 def _notes(images: _Images, n_queries: int) -> list[str]:

@@ -19,11 +19,11 @@ from ..store import Block
 from .copies import Copies, contents_of, copies_of, numbered
 from .distinct import placed_blocks
 from .duplicate_groups import grouped
-from .joined import against
+from .joined import two_sides
 from .links import Links
 from .nearness import as_cost, as_scores, pair_costs
 from .pairs import Pairs, block_pairs, pairs_within
-from .source import MOST_THUMBNAILS, Source, as_source
+from .source import MOST_THUMBNAILS, Source, as_source, provenance_of
 from .thresholds import check_known, usual_threshold
 
 
@@ -34,7 +34,7 @@ def duplicates(
     threshold: float | None = None,
     metric: Metric = "cosine",
     limit: int = 1000,
-    other: Any = None,
+    against: Any = None,
     progress: Progress | None = None,
 ) -> Duplicates:
     """Groups of images that are nearly the same to the network, and the pairs that make them, nearest first.
@@ -58,7 +58,7 @@ def duplicates(
         metric: "cosine", "euclidean" or "dot".
         limit: pairs to keep: so many of equal images, and as many of the others, the nearest. All of them are
             counted, and all count for the groups.
-        other: what must not share images with the source, as a test set must not with the training set: a
+        against: what must not share images with the source, as a test set must not with the training set: a
             collection of the same network, or a folder of the source's own images. Pairs are then those across; in
             groups, copies on either side count too, and the one to keep is of the source.
         progress: called with (vectors compared, all).
@@ -93,26 +93,20 @@ def duplicates(
     """
     started = time.perf_counter()
     _check(threshold, metric)
-    asked, is_other = against(as_source(source), other)
+    asked, is_other = two_sides(as_source(source), against)
     with asked.reading():
         found = _found(asked, is_other, threshold, metric, limit, progress)
         made = _described(asked, found, is_other, metric)
-    provenance = replace(
-        asked.made,
-        method="duplicates",
-        parameters={"threshold": threshold, "metric": metric, "limit": limit} | _about(other),
-        seconds=time.perf_counter() - started,
-        notes=_notes(found),
-        skipped=(),
-    )
-    return replace(made, provenance=provenance)
+    parameters = {"threshold": threshold, "metric": metric, "limit": limit, "against": _named(against)}
+    return replace(made, provenance=provenance_of(asked, "duplicates", parameters, started, notes=_notes(found)))
 
 
-def _about(other: Any) -> dict[str, str]:
+def _named(against: Any) -> str | None:
     """The name of the other side; its folder stays private, as results are sent around."""
-    if other is None:
-        return {}
-    return {"other": Path(other if isinstance(other, str | Path) else getattr(other, "place", "embeddings")).name}
+    if against is None or isinstance(against, str | Path):
+        return None if against is None else Path(against).name
+    name, condition = Path(getattr(against, "place", "embeddings")).name, getattr(against, "condition", None)
+    return f"{name} where {condition}" if condition else name
 
 
 def _check(threshold: float | None, metric: Metric) -> None:

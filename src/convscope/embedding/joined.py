@@ -90,25 +90,25 @@ class Joined:
         )
 
 
-def against(source: Source, other: object) -> tuple[Any, Array | None]:
+def two_sides(source: Source, against: object) -> tuple[Any, Array | None]:
     """What is compared, and which (N,) of its images are on the other side; None to compare all with all.
 
     Args:
         source: a collection.
-        other: another one, or a folder: its images are compared with the rest of the collection. Or None.
+        against: another one, or a folder: its images are compared with the rest of the collection. Or None.
     """
-    if other is None:
+    if against is None:
         return source, None
-    if is_source(other):
-        n, m = len(source.rows), len(other.rows)
-        return Joined(source, other), np.repeat([False, True], [n, m])
-    if not isinstance(other, str | Path):
-        raise unfit(other, "other", "Embeddings, an EmbeddingStore, or a folder of the source's own images")
-    folder = os.path.join(key_of(other), "")
+    if is_source(against):
+        n, m = len(source.rows), len(against.rows)
+        return Joined(source, against), np.repeat([False, True], [n, m])
+    if not isinstance(against, str | Path):
+        raise unfit(against, "against", "Embeddings, an EmbeddingStore, or a folder of the source's own images")
+    folder = os.path.join(key_of(against), "")
     is_inside = np.array([key_of(name).startswith(folder) for name in source.names], bool)
     if is_inside.all() or not is_inside.any():
         n = int(is_inside.sum())
         raise ParameterError(
-            f"other={str(other)!r}: {n} of {len(is_inside)} images are in that folder; expected a part of them"
+            f"against={str(against)!r}: {n} of {len(is_inside)} images are in that folder; expected a part of them"
         )
     return source, is_inside

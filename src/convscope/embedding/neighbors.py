@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..results import Array, Neighbors
 from ..store import Space, Taken
 from .nearest import check_size, nearest, nearest_by_index
 from .queries import Queries, queries_of
-from .source import MOST_THUMBNAILS, Source, as_source
+from .source import MOST_THUMBNAILS, Source, as_source, provenance_of
 
 NO_LABELS = "no image has a label; embed a folder whose subfolders are the labels"
 
@@ -102,12 +101,12 @@ def neighbors(
         query_labels=queries.labels,
         query_thumbnails=queries.thumbnails,
         thumbnails=found.thumbnails,
-        provenance=replace(
-            asked.made,
-            method="neighbors",
-            parameters={"layer": asked.made.parameters["layer"], "k": k, "metric": metric, "space": space}
+        provenance=provenance_of(
+            asked,
+            "neighbors",
+            {"layer": asked.made.parameters["layer"], "k": k, "metric": metric, "space": space}
             | {"where": where, "exact": exact},
-            seconds=time.perf_counter() - started,
+            started,
             notes=(*queries.notes, *_notes(found, queries)),
             skipped=queries.skipped,
         ),

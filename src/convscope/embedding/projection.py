@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +20,7 @@ from .placing import keep_map
 from .quality import NEAREST, points_to_check, trust
 from .ray_moments import moments_by_ray
 from .reducing import REDUCED, Reduced, reduced, vectors_at, vectors_in
-from .source import MOST_THUMBNAILS, Source, is_stored
+from .source import MOST_THUMBNAILS, Source, is_stored, provenance_of
 
 
 @checks_arguments
@@ -125,14 +124,13 @@ def mapped(
         names=tuple(source.names),
         labels=tuple(source.labels),
         thumbnails=_thumbnails(source),
-        provenance=replace(
-            source.made,
-            method="project",
-            parameters={"method": method, "n_components": n_components, "seed": seed},
-            seconds=time.perf_counter() - started,
+        provenance=provenance_of(
+            source,
+            "project",
+            {"method": method, "n_components": n_components, "seed": seed},
+            started,
             measured={f"components_for_{share:.0%}": found.components.n_for(share) for share in shares},
             notes=notes,
-            skipped=(),
         ),
     )
     return projection, found, placed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from ..checks import unfit
 from ..results import Array, Provenance
 from ..store import Block, Column, Space, StoredRows, Taken
+from ..store.conditions import both
 
 MOST_THUMBNAILS = 5000  # read from a store for one result: 60 MB
 
@@ -48,7 +51,7 @@ class Source(Protocol):
 
     @property
     def made(self) -> Provenance:
-        """The network and the layer that made the vectors."""
+        """The network and the layer that made the vectors, and of a part of a store its condition, ``where``."""
 
     @property
     def model(self) -> Any:
@@ -109,6 +112,39 @@ def as_source(value: object) -> Source:
 def is_stored(source: Source) -> TypeGuard[StoredRows]:
     """Whether the vectors are on disk, where an index and the workers of a Ray cluster can reach them."""
     return source.held is None
+
+
+def provenance_of(
+    source: Source,
+    method: str,
+    parameters: Mapping[str, Any],
+    started: float,
+    *,
+    notes: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
+    measured: Mapping[str, Any] | None = None,
+) -> Provenance:
+    """The provenance of an answer: what made the vectors, which part of them was asked, and how.
+
+    Args:
+        source: what was asked.
+        method: the question.
+        parameters: the options of the question; a condition ``where`` among them holds beside that of the source.
+        started: when the question was asked, by `time.perf_counter`.
+        notes: what the reader should know.
+        skipped: images of the question that could not be read; those of the source are not repeated.
+        measured: what was found out on the way.
+    """
+    where = both(source.made.parameters.get("where"), parameters.get("where"))
+    return replace(
+        source.made,
+        method=method,
+        parameters={**parameters, "where": where} if where else dict(parameters),
+        seconds=time.perf_counter() - started,
+        notes=notes,
+        skipped=skipped,
+        measured=measured or {},
+    )
 
 
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:

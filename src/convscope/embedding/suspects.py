@@ -11,7 +11,7 @@ from ..arguments import checks_arguments
 from ..checks import Evidence, SuspectKind
 from ..progress import Progress
 from ..results import Suspects
-from .source import Source, as_source
+from .source import Source, as_source, provenance_of
 from .suspicions import Ranking, ranked, reasons
 
 
@@ -75,15 +75,8 @@ def suspects(
     with asked.reading():
         ranking = ranked(asked, kind, by, k, progress)
         made = _described(asked, ranking, kind, k, limit)
-    provenance = replace(
-        asked.made,
-        method="suspects",
-        parameters={"kind": kind, "by": by, "k": k, "limit": limit},
-        seconds=time.perf_counter() - started,
-        notes=ranking.notes,
-        skipped=(),
-    )
-    return replace(made, provenance=provenance)
+    parameters = {"kind": kind, "by": by, "k": k, "limit": limit}
+    return replace(made, provenance=provenance_of(asked, "suspects", parameters, started, notes=ranking.notes))
 
 
 def _described(source: Source, found: Ranking, kind: SuspectKind, k: int, limit: int) -> Suspects:

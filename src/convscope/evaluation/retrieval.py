@@ -17,7 +17,7 @@ By chance, of a random ranking of the M others:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..arguments import checks_arguments
 from ..checks import Metric
 from ..embedding.copies import copies_of
 from ..embedding.neighbors import NO_LABELS
-from ..embedding.source import Source, as_source, rows_at
+from ..embedding.source import Source, as_source, provenance_of, rows_at
 from ..embedding.voting import voted_for
 from ..errors import ParameterError
 from ..results import Array, Retrieval
@@ -73,6 +73,7 @@ def evaluate_retrieval(
         >>> from torch import nn
         >>> from convscope import embed
         >>> made = embed(nn.Sequential(nn.Conv2d(3, 4, 8)), torch.rand(6, 3, 8, 8), layer="0")
+        >>> from dataclasses import replace
         >>> labeled = replace(made, labels=("a", "a", "a", "b", "b", "b"))
         >>> evaluate_retrieval(labeled, k=3).accuracy.shape
         (3, 2)
@@ -109,13 +110,12 @@ def evaluate_retrieval(
         confusion=_confusion(codes[queries], spaces["feature"].voted, len(classes)),
         k=k,
         metric=metric,
-        provenance=replace(
-            asked.made,
-            method="evaluate_retrieval",
-            parameters={"k": k, "metric": metric, "worst": worst, "seed": seed},
-            seconds=time.perf_counter() - started,
+        provenance=provenance_of(
+            asked,
+            "evaluate_retrieval",
+            {"k": k, "metric": metric, "worst": worst, "seed": seed},
+            started,
             notes=(*_notes(classes, codes, len(queries)), *_note_on_copies(images.vectors)),
-            skipped=(),
         ),
         **_worst(images, queries, spaces["feature"], worst),
     )

@@ -66,9 +66,9 @@ class StoredRows:
 
     @property
     def made(self) -> Provenance:
-        """``origin`` in the form of a result's provenance."""
-        of = self.origin
-        return Provenance("embed", {"layer": of.layer}, of.model, "cpu", of.versions, 0.0)
+        """``origin`` in the form of a result's provenance; of a part of the rows also its condition, ``where``."""
+        of, part = self.origin, {"where": self.condition} if self.condition else {}
+        return Provenance("embed", {"layer": of.layer} | part, of.model, "cpu", of.versions, 0.0)
 
     @checks_arguments
     def check_comparable(self, made: Provenance) -> None:
