@@ -14,7 +14,7 @@ import pytest
 import torch
 from tests.report.made import EVIL, Page, write_photo
 
-from convscope.embedding import embed
+from convscope.embedding import embed, project
 from convscope.errors import (
     ImageError,
     ParameterError,
@@ -23,6 +23,7 @@ from convscope.errors import (
 from convscope.models import Model
 from convscope.report import report
 from convscope.report.collection import QUERIES
+from convscope.report.map_page import is_map_of
 from convscope.store import EmbeddingStore
 
 
@@ -166,11 +167,12 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
     store = embed(tiny, tmp_path / "all", store=tmp_path / "s")
     (tmp_path / "all" / "b" / "4.png").unlink()
     stages: set[str] = set()
+    folder = project(store).save(tmp_path / "map")
     output = report(
-        tiny, output=tmp_path / "r.html", collection=tmp_path / "s", n_errors=4, as_json=True,
+        tiny, output=folder / "r.html", collection=tmp_path / "s", n_errors=4, as_json=True,
         progress=lambda stage, *_: stages.add(stage),
     )  # fmt: skip
-    found, page = json.loads((tmp_path / "r.json").read_text()), Page(output.read_text(encoding="utf-8"))
+    found, page = json.loads((folder / "r.json").read_text()), Page(output.read_text(encoding="utf-8"))
     rows = store.to_pandas(["path", "label", "predicted", "probability"])
     wrong = rows[rows.label != rows.predicted].sort_values("probability", ascending=False, kind="stable")
     assert "embed" not in stages
@@ -189,6 +191,11 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
     assert f"label {wrong.label.iloc[0]} network {wrong.predicted.iloc[0]}" in text
     assert {Path(name).name for group in found["duplicates"] for name in group} >= {"0.png", "14.png"}
     assert str(tmp_path) not in page.raw
+    assert [one["href"] for one in page.of("a") if one["href"][:1] != "#"] == ["map.html"]
+    named = [f"{'abc'[i % 3]}/{i}.png" for i in range(15)]
+    assert is_map_of(folder / "map.html", named)
+    assert not is_map_of(folder / "map.html", named[1:]), "a map of other images is not linked"
+    assert not is_map_of(folder / "absent.html", named)
 
 
 def test_a_report_of_nothing_is_refused(tiny: Model, tmp_path: Path) -> None:

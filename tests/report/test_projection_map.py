@@ -11,7 +11,7 @@ from tests.render.results import projection
 from tests.report.test_map_page import Page
 
 import convscope.render
-from convscope import Projection
+from convscope import EmbeddingStore, Projection, project
 from convscope.report import projection_map
 
 
@@ -30,6 +30,12 @@ def test_a_projection_is_saved_with_a_page(tmp_path: Path, monkeypatch: pytest.M
     small = made.save(tmp_path / "b") / "map.html"
     assert small.stat().st_size < projection_map.BYTE_BUDGET
     assert "others, chosen at random" in small.read_text()
+
+    points = np.random.default_rng(0).normal(size=(9, 4))
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points, names=names, labels=["a", "b", "c"] * 3)
+    whole = project(store.where("label != 'c'")).save(tmp_path / "of a store") / "map.html"
+    assert Page(whole).array("neighbors", "<i4").size, "a store knows which images are nearest"
+    assert Projection.load(whole.parent).store is None
 
     bare = dataclasses.replace(made, thumbnails=np.zeros((0, 64, 64, 3), np.uint8))
     assert not (bare.save(tmp_path / "c") / "map.html").exists()

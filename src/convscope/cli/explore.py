@@ -98,27 +98,20 @@ def project(
     as_json: AsJson = False,
     csv: AsCsv = None,
 ) -> None:
-    """A map of a collection, with how far it can be trusted; of a store also as a page to look around in."""
+    """A map of a collection, with how far it can be trusted, as a picture and as a page to look around in."""
     place, csv = free_output(output, "project", csv), free_csv(csv)
     check_collection(collection)
     options = checked(
         "project", method=method, n_components=n_components, seed=seed, runner=runner, address=address
     )
     from convscope.embedding import project as project_vectors
-    from convscope.store import is_store
 
-    source = source_in(collection, model, where)
-    projection = project_vectors(source, **options)
+    projection = project_vectors(source_in(collection, model, where), **options)
     saved = save(projection, place)
-    page = saved / "map.html"
-    if is_store(collection):
-        from convscope.report.store_map import store_map
-
-        store_map(source, projection, page)  # knows more than the projection: neighbors, predictions, columns
     if tell(projection, saved, as_json, csv):
         show_text(projection)
         show_place(saved)
-        if page.exists():
+        if (page := saved / "map.html").exists():
             out.print(f"open {escape(str(page))} in a browser", highlight=False, soft_wrap=True)
     notes(projection.provenance)
 

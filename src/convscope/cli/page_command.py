@@ -43,10 +43,10 @@ def report(
     ] = None,
     layer: scanning.UnitLayer = None,
     channel: scanning.Channels = None,
-    n_images: Annotated[int, typer.Option("--most-images", min=1, help="Images shown in detail.")] = 12,
-    n_errors: Annotated[int, typer.Option("--errors", min=0, help="Wrong predictions shown.")] = 24,
-    n_suspects: Annotated[int, typer.Option("--suspects", min=0, help="Suspicious labels shown.")] = 24,
-    n_duplicates: Annotated[int, typer.Option("--duplicates", min=0, help="Groups of duplicates shown.")] = 12,
+    n_images: Annotated[int, typer.Option("--n-images", min=1, help="Images shown in detail.")] = 12,
+    n_errors: Annotated[int, typer.Option("--n-errors", min=0, help="Wrong predictions shown.")] = 24,
+    n_suspects: Annotated[int, typer.Option("--n-suspects", min=0, help="Suspect labels shown.")] = 24,
+    n_duplicates: Annotated[int, typer.Option("--n-duplicates", min=0, help="Groups of duplicates shown.")] = 12,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the rows behind the page as JSON, and write them beside it.")
     ] = False,

@@ -124,6 +124,7 @@ def mapped(
         names=tuple(source.names),
         labels=tuple(source.labels),
         thumbnails=_thumbnails(source),
+        store=source if is_stored(source) else None,
         provenance=provenance_of(
             source,
             "project",

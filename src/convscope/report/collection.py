@@ -24,6 +24,7 @@ from ..results.files import is_saved
 from ..store import EmbeddingStore, Space, is_store
 from .labeled_rows import LabeledRows, labeled_rows
 from .limits import Limits
+from .short_paths import without_common_folder
 
 QUERIES = 5  # at least: the images of the report, and if they are fewer, images of the collection
 NEIGHBORS = 5
@@ -55,6 +56,11 @@ class Collection:
     @property
     def count(self) -> int:
         return len(self.rows.names)
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """The names of all images as a page shows them."""
+        return without_common_folder(self.projection.names)
 
 
 def open_collection(collection: Any, model: Model) -> Any:

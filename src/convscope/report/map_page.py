@@ -20,6 +20,7 @@ from .map_columns import columns_of
 from .map_data import MapData, check_map
 from .templates import template
 
+_HEAD = 1024  # bytes of the file that hold the names' digest
 HERE = Path(__file__).parent
 SCRIPT, STYLE = HERE / "assets" / "map.js", HERE / "assets" / "map.css"
 BYTE_BUDGET = 100_000_000
@@ -105,11 +106,27 @@ def map_page(
     return output
 
 
+def is_map_of(page: Path, names: Sequence[str]) -> bool:
+    """Whether a file is a map of these images, named relative to the folder that all share, and of no others."""
+    try:
+        if not page.is_file():  # reading a pipe never ends
+            return False
+        with page.open("rb") as file:
+            return f'<meta name="images" content="{_digest_of(names)}">'.encode() in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _digest_of(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "backslashreplace")).hexdigest()
+
+
 def _pieces(points: MapData, blocks: Mapping[str, str]) -> Iterator[str]:
     """The page, piece by piece."""
     script = SCRIPT.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return template("map.html.jinja").generate(
+        images=_digest_of(points.names),
         title=points.title,
         subtitle=points.subtitle,
         facts=[(name, text, _meaning(name, points.meanings)) for name, text in points.facts.items()],

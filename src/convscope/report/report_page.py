@@ -25,8 +25,8 @@ from .wording import caption, number, short
 View = dict[str, Any]
 
 
-def page(contents: Contents) -> str:
-    """The whole page, as HTML."""
+def page(contents: Contents, map_file: str | None = None) -> str:
+    """The whole page, as HTML; ``map_file`` is the name of a file beside it with the collection's map."""
     script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
     shown, judged = contents.prediction.names, _judged(contents)
     collection = contents.collection
@@ -51,6 +51,7 @@ def page(contents: Contents) -> str:
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
         collection=collection_view(collection, contents.errors, contents.limits) if collection else None,
+        map_file=map_file,
         chunks=chunks,
     )
 

@@ -14,13 +14,13 @@ from ..embedding.nearest import nearest
 from ..errors import ConvscopeError, StoreError
 from ..images import ImageSource, open_image
 from ..results import Array, Projection
-from ..store import EmbeddingStore
+from ..store import StoredRows
 from ..store.keys import path_of
 from ..store.schema import GONE
 from .map_columns import CAME_LATER, NO_CLUSTER
 from .map_data import MapData
 from .map_page import map_page
-from .projection_map import facts_of, plane, title_of
+from .projection_facts import facts_of, plane, title_of
 from .short_paths import without_common_folder
 from .wording import share
 
@@ -34,15 +34,15 @@ _LARGER_PX = 256
 _MOST_LARGER, _MOST_READ = 1000, 500_000_000  # images, and their pixels, which are read for larger pictures
 
 
-def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Path:
+def store_map(store: StoredRows, projection: Projection, output: Path) -> Path:
     """Write map.html for a projection of a store.
 
     Names are shown relative to the folder that all images share, which keeps the paths of this machine private.
     Images that could not be read, or whose files are gone, are left out, and the page says how many.
 
     Args:
-        store: the store that was projected; it gives thumbnails, predictions, clusters and neighbors. Above 30,000
-            points neighbors are left out, as every pair would have to be compared.
+        store: the store, or the part of one, that was projected; it gives thumbnails, predictions, clusters and
+            neighbors. Above 30,000 points neighbors are left out, as every pair would have to be compared.
         projection: the projection of the store.
         output: path of the HTML file; a page that convscope wrote there is replaced.
 
@@ -58,7 +58,7 @@ def store_map(store: EmbeddingStore, projection: Projection, output: Path) -> Pa
         return map_page(_page(store, projection), output, inputs=files)
 
 
-def _page(store: EmbeddingStore, projection: Projection) -> MapData:
+def _page(store: StoredRows, projection: Projection) -> MapData:
     more = _more_columns(store)
     columns = [*(name for name in _COLUMNS if name in store.schema.names), *more]
     batches = list(store.batches(columns, store.in_use(), row_ids=True))
@@ -93,7 +93,7 @@ def _page(store: EmbeddingStore, projection: Projection) -> MapData:
     )
 
 
-def _more_columns(store: EmbeddingStore) -> list[str]:
+def _more_columns(store: StoredRows) -> list[str]:
     """The columns of numbers and texts that convscope or the user has added, such as the width."""
     import pyarrow.types as kinds
 
@@ -132,7 +132,7 @@ def _larger_of(path: Path) -> bytes | None:
     return data.getvalue()
 
 
-def _left_out(store: EmbeddingStore, n_new: int) -> str:
+def _left_out(store: StoredRows, n_new: int) -> str:
     """A sentence on the rows of the store that are not on the map; empty where all of them are."""
     n_gone = store.count(GONE) if GONE in store.schema.names else 0
     n_unread = len(store) - store.count(store.in_use()) - n_gone
@@ -145,7 +145,7 @@ def _clusters(members: list[Any] | None) -> Array | None:
     return None if members is None else np.array([CAME_LATER if m is None else m for m in members], np.int32)
 
 
-def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | None) -> Array | None:
+def _representatives(store: StoredRows, paths: list[str], clusters: Array | None) -> Array | None:
     """The rows of the clusters' representatives, largest cluster first, without images that changed since."""
     kept = store.fits.recall("clusters")
     if kept is None or clusters is None:
@@ -154,7 +154,7 @@ def _representatives(store: EmbeddingStore, paths: list[str], clusters: Array | 
     return np.array([row_of[path] for path in kept[0]["representatives"] if path in row_of], np.int32)
 
 
-def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None, Array | None]:
+def _neighbors(store: StoredRows, row_ids: list[int]) -> tuple[Array | None, Array | None]:
     """The nearest of each as (N, K) positions in ``row_ids``, -1 for one not there, and cosine similarities."""
     if not 2 <= len(row_ids) <= _MOST_EXACT:
         return None, None
@@ -170,7 +170,7 @@ def _neighbors(store: EmbeddingStore, row_ids: list[int]) -> tuple[Array | None,
     return found, scores
 
 
-def _cluster_facts(store: EmbeddingStore, clusters: Array | None) -> dict[str, str]:
+def _cluster_facts(store: StoredRows, clusters: Array | None) -> dict[str, str]:
     kept = store.fits.recall("clusters")
     if kept is None or clusters is None:
         return {}

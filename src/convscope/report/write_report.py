@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from ..results import UnitPage
 from ..store.keys import path_of
 from ..targets import Target
 from .collection import open_collection
-from .contents import compose
+from .contents import Contents, compose
 from .limits import Limits
+from .map_page import is_map_of
 from .report_page import page
 from .report_rows import rows_as_json
+
+MAP_FILE = "map.html"  # as `Projection.save` calls it
 
 
 @checks_arguments
@@ -64,13 +68,14 @@ def report(
         collection: where to look for neighbors: a folder or other images, or vectors that this network has made
             before, as `Embeddings`, an `EmbeddingStore`, or the path of either. A store is only read, and its
             vectors and predictions are taken as they are. `Embeddings` know no predictions, so that nothing is
-            said of accuracy and errors.
+            said of accuracy and errors. If a map.html of the same images lies in the folder of the output, as
+            `convscope project` writes one, the report links to it.
         target: what the maps explain and what is visualized; by default the class predicted for each image.
         layer: the name or names of the layers whose feature maps are shown; by default one layer of each
             resolution, at most 4.
         methods: names of `convscope.ATTRIBUTIONS`, or "all"; by default occlusion, Grad-CAM and saliency. A method
-        that does not fit the network is left out, and the report says why. Each map is
-            measured by deletion and insertion, beside a random map.
+            that does not fit the network is left out, and the report says why. Each map is measured by deletion
+            and insertion, beside a random map.
         units: pages of `convscope.unit`; each has its place, ``#unit-LAYER-CHANNEL``, with links between nearest
             channels.
         n_images: the most images to show in detail; the report says how many are left out.
@@ -88,9 +93,8 @@ def report(
 
     Raises:
         ParameterError, StoreError: there are neither images nor a collection; the collection was embedded by
-        another network, or has fewer than two images;
-            raised before the long work starts.
-        OutputError: the output is a folder or a file that convscope did not write, or cannot be written; raised
+            another network, or has fewer than two images. Raised before the long work starts.
+        OutputError: the output is a folder or a file that convscope did not write, or cannot be written. Raised
             before the long work starts.
         ImageError, LayerError, TargetError: raised by the methods.
 
@@ -120,9 +124,18 @@ def report(
         progress=progress,
     )
     contents = replace(contents, units=tuple(units))
-    for one, write in zip(pages, (page, rows_as_json), strict=False):
+    writers = (partial(page, map_file=_map_beside(output, contents)), rows_as_json)
+    for one, write in zip(pages, writers, strict=False):
         replace_file(one, [write(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
+
+
+def _map_beside(output: Path, contents: Contents) -> str | None:
+    """The name of the map in the folder of the report, if it shows the images of the collection."""
+    beside = output.with_name(MAP_FILE)
+    if contents.collection is None or not is_map_of(beside, contents.collection.map_names):
+        return None
+    return beside.name
 
 
 def _inputs(*given: Any) -> Iterator[str]:

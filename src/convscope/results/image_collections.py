@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,7 +104,9 @@ class Projection(Result):
 
     ``trustworthiness`` in [0, 1]: 1 where images that are near on the map are near in the vectors, too.
     ``neighbors_kept`` in [0, 1]: the share of an image's nearest in the vectors that are its nearest on the map.
-    With thumbnails, ``save`` also writes map.html, a page to explore, of about 20 MB at most.
+    ``store`` is the `EmbeddingStore`, or the part of one, that was projected; it is not saved, and None after
+    `load`. With it ``save`` also writes map.html, a page to explore with all that the store knows, of about 100 MB
+    at most; without it, where there are thumbnails, one of about 20 MB at most.
     """
 
     coordinates: Array
@@ -114,6 +116,7 @@ class Projection(Result):
     thumbnails: Array = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     trustworthiness: float = float("nan")
     neighbors_kept: float = float("nan")
+    store: Any = field(default=None, metadata={"saved": False})
 
     def __repr__(self) -> str:
         lines = [f"Projection({len(self.names)} images in {self.coordinates.shape[1]} dimensions)"]
@@ -124,7 +127,8 @@ class Projection(Result):
         return "\n".join([*lines, f"  {self.provenance.caption}"])
 
     def _save_more(self, directory: Path) -> None:
-        if self.thumbnails.size and len(self.thumbnails) == len(self.names):
+        has_all_thumbnails = self.thumbnails.size and len(self.thumbnails) == len(self.names)
+        if self.store is not None or has_all_thumbnails:
             map_pages().projection_map(self, directory / "map.html")
 
 
