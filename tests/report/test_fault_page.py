@@ -25,11 +25,20 @@ def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
         fault_page(suspects(kind), tmp_path / "mine.html")
 
 
+def test_a_page_of_labels_shows_those_for_which_another_one_is_suggested(tmp_path: Path) -> None:
+    found = dataclasses.replace(suspects(), labels=("a", "b", "c"), suggested=("a", "dingo", "c"))
+    text = fault_page(found, tmp_path / "page.html").read_text()
+    assert text.count('<div class="fault">') == 1
+    assert "dingo" in text, "though it is not the most doubtful one"
+
+
 def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) -> None:
     found = duplicates()
-    hidden = dataclasses.replace(found, names=tuple(f"/home/me/photos/{i}/a.jpg" for i in range(len(found.names))))
+    names = tuple(f"/home/me/photos/{i}/a.jpg" for i in range(len(found.names)))
+    hidden = dataclasses.replace(found, names=names, n_pixels=found.n_pixels * 1000)
     text = fault_page(hidden, tmp_path / "page.html").read_text()
     assert "/home/me" not in text
     assert text.count('<div class="fault">') == 2
-    assert "Keep this one; and 2 more like it" in text  # of nine, six are shown beside it
+    assert "2 more are not shown" in text  # of nine, six are shown beside it
     assert text.count("the same file") == 2
+    assert "600 MP, 2 kB" in text

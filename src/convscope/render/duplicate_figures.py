@@ -58,11 +58,7 @@ def draw_duplicates(ax: Axes, result: Duplicates, *, n: int | Sequence[int] | No
 
 def _note(result: Duplicates, at: int, first: int) -> str:
     """What is said of an image beside its name."""
-    size = ""
-    if len(result.n_pixels) and result.n_pixels[at]:
-        size = f"{result.n_pixels[at] / 1e6:.2g} MP"
-        if result.n_bytes[at]:
-            size += f" · {result.n_bytes[at] / 1000:,.0f} kB"
+    size = result.size_of(at)
     if at == first:
         return f"keep: {size}" if size else "keep"
     return "the same file" if result.content[at] == result.content[first] else size or "nearly the same"

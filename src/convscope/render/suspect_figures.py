@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,7 +31,7 @@ NEAREST = 3
 _GAP = 0.25  # between an image and its neighbors
 _WIDTH = 1 + _GAP + 0.76 * NEAREST + 0.35
 _HEIGHT = 1.55
-_TITLES = {
+SUSPECT_TITLES = {
     "label": "Labels to look at",
     "outlier": "Images that lie apart from all others",
     "uncertain": "Images that the network is least sure of",
@@ -39,8 +40,11 @@ _TITLES = {
 
 def _chosen(result: Suspects, n: int | Sequence[int] | None) -> list[int]:
     """The images that are drawn: of doubtful labels by default those for which another one is suggested."""
-    limit = max(COLUMNS, min(IMAGES, result.n_doubted)) if result.kind == "label" else IMAGES
-    return pick(n, len(result.near), limit)[:MOST]
+    if n is None and result.kind == "label":
+        doubted = np.flatnonzero(result.is_doubted[: len(result.near)])
+        if len(doubted):
+            return [int(i) for i in doubted[:IMAGES]]
+    return pick(n, len(result.near), IMAGES if result.kind != "label" else COLUMNS)[:MOST]
 
 
 def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None = None) -> None:
@@ -74,8 +78,7 @@ def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None =
 
 def _draw_neighbor(ax: Axes, result: Suspects, i: int, j: int, left: float, top: float) -> None:
     """A neighbor at 0.7 of the size; an orange frame where its label is not the image's."""
-    label, own = result.near_labels[j], result.labels[i]
-    differs = label is not None and own is not None and label != own
+    label, differs = result.near_labels[j], result.has_other_label(i, j)
     picture = thumbnail(result.near_thumbnails, j)
     bottom, right = top + 0.7, left + 0.7
     if picture is None:
@@ -91,14 +94,14 @@ def _draw_neighbor(ax: Axes, result: Suspects, i: int, j: int, left: float, top:
 
 def _said(result: Suspects, i: int) -> list[tuple[str, str, str]]:
     """The lines under an image: words, color and weight."""
-    label, other, score = result.labels[i], result.suggested[i], float(result.scores[i])
+    label, score = result.labels[i], float(result.scores[i])
     lines = [(short_label(label, 18) if label is not None else short_name(result.names[i], 18), INK, "normal")]
     if result.kind == "outlier":
         lines.append((f"distance {score:.2f}", SOFT, "normal"))
     elif result.kind == "uncertain":
         guess = result.predicted[i] if result.predicted else None
         lines.append((f"{short_label(guess or '?', 12)} {1 - score:.0%}", SOFT, "normal"))
-    elif other is not None and other != label:
+    elif (other := result.suggested[i]) is not None and other != label:
         lines.append((f"→ {short_label(other, 16)}", ACCENT, "bold"))
     else:
         lines.append(("no other label", SOFT, "normal"))
@@ -122,5 +125,5 @@ def compose_suspects(result: Suspects, *, n: int | Sequence[int] | None = None) 
         )
     else:
         notes += cut_note(len(chosen), len(result), "images")
-    headline(figure, _TITLES[result.kind], result, notes)
+    headline(figure, SUSPECT_TITLES[result.kind], result, notes)
     return figure

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..outputs import check_output, replace_file
-from ..render import image_uri
-from ..results import Array, Duplicates, Suspects
+from ..render.suspect_figures import SUSPECT_TITLES
+from ..results import Duplicates, Suspects
+from .fault_views import thumbnail_uri
 from .short_paths import without_common_folder
 from .templates import template
 from .wording import caption, number
@@ -15,11 +18,7 @@ from .wording import caption, number
 View = dict[str, Any]
 ROWS, TILES = 200, 6
 
-_TITLES = {
-    "label": "Labels to look at",
-    "outlier": "Images that lie apart",
-    "uncertain": "Images that the network is least sure of",
-}
+_SCORES = {"label": "Doubt", "outlier": "Distance", "uncertain": "Uncertainty"}
 _LEADS = {
     "label": "Left: the image, its label, and the label that the evidence favors. Right: the images that the "
     "network finds most alike; an orange one has another label than the image. A doubt of 1 means that nothing "
@@ -43,42 +42,38 @@ def fault_page(found: Suspects | Duplicates, output: Path) -> Path:
 
 
 def _of_suspects(found: Suspects) -> View:
-    n = min(ROWS, len(found.near))
-    if found.kind == "label":
-        n = min(n, found.n_doubted)
+    shown = np.arange(len(found.near))
+    if found.kind == "label":  # images with little for any label stand between those with more for another one
+        shown = shown[found.is_doubted[: len(shown)]]
     names = without_common_folder([*found.names, *found.near_names])
     near_names = names[len(found.names) :]
     rows, reasons = [], found.reasons
-    for i in range(n):
-        label, other = found.labels[i], found.suggested[i]
+    for i in shown[:ROWS].tolist():
         tiles = [
             {
-                "uri": _uri(found.near_thumbnails, j),
+                "uri": thumbnail_uri(found.near_thumbnails, j),
                 "name": found.near_labels[j] or near_names[j],
                 "note": number(float(found.similarity[i, place]), ".2f"),
                 "alt": near_names[j],
-                "is_wrong": None not in (label, found.near_labels[j]) and label != found.near_labels[j],
+                "is_wrong": found.has_other_label(i, j),
             }
             for place, j in enumerate(found.near[i, :TILES].tolist())
         ]
         rows.append(
             {
-                "uri": _uri(found.thumbnails, i),
+                "uri": thumbnail_uri(found.thumbnails, i),
                 "name": names[i],
-                "label": label or "",
-                "other": other if other is not None and other != label else "",
-                "note": f"{_WORDS[found.kind]} {number(float(found.scores[i]), '.2f')}. {reasons[i]}",
+                "label": found.labels[i] or "",
+                "other": found.suggested[i] if found.is_doubted[i] else "",
+                "note": f"{_SCORES[found.kind]} {number(float(found.scores[i]), '.2f')}. {reasons[i]}",
                 "tiles": tiles,
             }
         )
     if found.kind == "label":
-        count = f"{found.n_doubted} of {len(found)} images have another label suggested; {n} are shown."
+        count = f"{found.n_doubted} of {len(found)} images have another label suggested; {len(rows)} are shown."
     else:
-        count = f"The first {n} of {len(found)} images are shown."
-    return {"title": _TITLES[found.kind], "lead": _LEADS[found.kind], "count": count, "rows": rows}
-
-
-_WORDS = {"label": "Doubt", "outlier": "Distance", "uncertain": "Uncertainty"}
+        count = f"The first {len(rows)} of {len(found)} images are shown."
+    return {"title": SUSPECT_TITLES[found.kind], "lead": _LEADS[found.kind], "count": count, "rows": rows}
 
 
 def _of_duplicates(found: Duplicates) -> View:
@@ -88,23 +83,23 @@ def _of_duplicates(found: Duplicates) -> View:
     for start, size in list(zip(starts, sizes, strict=True))[:ROWS]:
         tiles = [
             {
-                "uri": _uri(found.thumbnails, at),
+                "uri": thumbnail_uri(found.thumbnails, at),
                 "name": names[at],
-                "note": "the same file" if found.content[at] == found.content[start] else _size(found, at),
+                "note": "the same file" if found.content[at] == found.content[start] else found.size_of(at),
                 "alt": names[at],
                 "is_wrong": False,
             }
             for at in range(start + 1, min(start + 1 + TILES, start + size))
         ]
         left_out = size - 1 - len(tiles)
-        more = f" and {left_out} more like it" if left_out else ""
+        notes = ["Keep this one", found.size_of(start), f"{left_out} more are not shown" if left_out else ""]
         rows.append(
             {
-                "uri": _uri(found.thumbnails, start),
+                "uri": thumbnail_uri(found.thumbnails, start),
                 "name": names[start],
                 "label": found.labels[start] or "",
                 "other": "",
-                "note": f"Keep this one{more}. {_size(found, start)}" if not more else f"Keep this one;{more}.",
+                "note": "".join(f"{note}. " for note in notes if note).rstrip(),
                 "tiles": tiles,
             }
         )
@@ -117,15 +112,3 @@ def _of_duplicates(found: Duplicates) -> View:
         f"first {len(rows)} groups are shown.",
         "rows": rows,
     }
-
-
-def _size(found: Duplicates, at: int) -> str:
-    """Megapixels and kilobytes, where they are known."""
-    if not found.n_pixels[at]:
-        return ""
-    size = f"{number(found.n_pixels[at] / 1e6, '.2g')} MP"
-    return f"{size}, {found.n_bytes[at] / 1000:,.0f} kB" if found.n_bytes[at] else size
-
-
-def _uri(thumbnails: Array, i: int) -> str | None:
-    return image_uri(thumbnails[i], "jpeg") if i < len(thumbnails) and thumbnails.shape[1] else None

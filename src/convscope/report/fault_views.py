@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..render import image_uri
-from ..results import Duplicates, Suspects
+from ..render.labeled_tiles import thumbnail
+from ..results import Array, Duplicates, Suspects
 from .wording import caption, short
 
 View = dict[str, Any]
@@ -16,7 +19,7 @@ COPIES = 6  # of each group of duplicates
 
 def suspect_views(found: Suspects, limit: int) -> View:
     """The images whose label is doubted, at most ``limit``, and how many there are."""
-    doubted = [i for i in range(len(found.near)) if _is_doubted(found, i)][:limit]
+    doubted = np.flatnonzero(found.is_doubted[: len(found.near)])[:limit].tolist()
     return {
         "suspects": [_suspect(found, i) for i in doubted],
         "n_doubted": found.n_doubted,
@@ -25,26 +28,21 @@ def suspect_views(found: Suspects, limit: int) -> View:
     }
 
 
-def _is_doubted(found: Suspects, i: int) -> bool:
-    return found.suggested[i] is not None and found.suggested[i] != found.labels[i]
-
-
 def _suspect(found: Suspects, i: int) -> View:
-    near = [int(j) for j in found.near[i] if j >= 0][:NEAR]
     return {
         "name": short(found.names[i]),
         "label": found.labels[i],
         "suggested": found.suggested[i],
         "reason": found.reasons[i],
-        "uri": image_uri(found.thumbnails[i], "jpeg") if i < len(found.thumbnails) else None,
+        "uri": thumbnail_uri(found.thumbnails, i),
         "near": [
             {
                 "name": short(found.near_names[j]),
                 "label": found.near_labels[j],
-                "is_other": found.near_labels[j] != found.labels[i],
-                "uri": image_uri(found.near_thumbnails[j], "jpeg") if j < len(found.near_thumbnails) else None,
+                "is_other": found.has_other_label(i, j),
+                "uri": thumbnail_uri(found.near_thumbnails, j),
             }
-            for j in near
+            for j in found.near[i, :NEAR].tolist()
         ],
     }
 
@@ -67,11 +65,17 @@ def _group(found: Duplicates, at: int, n: int) -> View:
             {
                 "name": short(found.names[i]),
                 "label": found.labels[i],
-                "uri": image_uri(found.thumbnails[i], "jpeg") if i < len(found.thumbnails) else None,
+                "uri": thumbnail_uri(found.thumbnails, i),
             }
             for i in shown
         ],
         "n_more": n - len(shown),
         "is_copy": len({int(i) for i in found.content[at : at + n]}) == 1,
-        "has_labels": len(labels) > 1,
+        "are_labels_mixed": len(labels) > 1,
     }
+
+
+def thumbnail_uri(thumbnails: Array, i: int) -> str | None:
+    """Thumbnail i as a data URI, or None where there is none."""
+    picture = thumbnail(thumbnails, i)
+    return None if picture is None else image_uri(picture, "jpeg")

@@ -72,6 +72,14 @@ class Duplicates(Result):
             alike.setdefault(content, []).append(name)
         return [names for names in alike.values() if len(names) > 1]
 
+    def size_of(self, at: int) -> str:
+        """The size of the file at a place in ``names``, such as "12 MP, 3,400 kB"; empty where it is unknown."""
+        if at >= len(self.n_pixels) or not self.n_pixels[at]:
+            return ""
+        megapixels, kilobytes = self.n_pixels[at] / 1e6, self.n_bytes[at] / 1000
+        size = f"{megapixels:,.0f} MP" if megapixels >= 10 else f"{megapixels:.2g} MP"
+        return f"{size}, {kilobytes:,.0f} kB" if kilobytes else size
+
     def __repr__(self) -> str:
         beyond = "up to" if self.metric == "euclidean" else "at or above"
         n_again = len(self.names) - len(self.sizes)
@@ -120,10 +128,20 @@ class Suspects(Result):
         return len(self.names)
 
     @property
+    def is_doubted(self) -> Array:
+        """(N,) bool: the evidence favors another label than the image's."""
+        pairs = zip(self.labels, self.suggested, strict=True)
+        return np.array([None not in pair and pair[0] != pair[1] for pair in pairs], bool)
+
+    @property
     def n_doubted(self) -> int:
         """How many images have a label that the evidence speaks against."""
-        pairs = zip(self.labels, self.suggested, strict=True)
-        return sum(label is not None and other is not None and label != other for label, other in pairs)
+        return int(self.is_doubted.sum())
+
+    def has_other_label(self, i: int, j: int) -> bool:
+        """Whether image i and the one at j among the near ones have different labels; an unknown one is none."""
+        pair = self.labels[i], self.near_labels[j]
+        return None not in pair and pair[0] != pair[1]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -145,8 +163,8 @@ class Suspects(Result):
     def __repr__(self) -> str:
         doubt = f"; the evidence speaks for another label in {self.n_doubted}" if self.kind == "label" else ""
         lines = [f"Suspects({counted(len(self), 'image')} ranked {_WHAT[self.kind]}{doubt})"]
+        is_doubted = self.is_doubted
         for i in range(min(_SHOWN, len(self.near))):
-            label, other = self.labels[i], self.suggested[i]
-            said = f"{label or 'no label'}" + (f" -> {other}" if other is not None and other != label else "")
+            said = (self.labels[i] or "no label") + (f" -> {self.suggested[i]}" if is_doubted[i] else "")
             lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self._reason(i)}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
