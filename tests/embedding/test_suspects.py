@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convscope.embedding import Embeddings, distinct, suspects
+from convscope.embedding import Embeddings, nearest_others, suspects
 from convscope.errors import ParameterError
 from convscope.results import Result
 
@@ -89,7 +89,7 @@ def expected_doubts(made: Embeddings, k: int) -> dict[str, tuple[float, str]]:
 def test_doubts_are_the_votes_of_the_different_images_nearest(
     planted: tuple[Embeddings, set[str]], queries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distinct, "_QUERIES", queries)
+    monkeypatch.setattr(nearest_others, "_QUERIES", queries)
     made, wrong = planted
     steps: list[tuple[int, int]] = []
     found = suspects(made, k=K, limit=11, progress=lambda done, total: steps.append((done, total)))

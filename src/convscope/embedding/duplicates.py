@@ -17,10 +17,10 @@ from ..progress import Progress
 from ..results import Array, Duplicates
 from ..store import Block
 from .copies import Copies, contents_of, copies_of, numbered
-from .distinct import placed_blocks
 from .duplicate_groups import grouped
 from .joined import two_sides
 from .links import Links
+from .nearest_others import placed_blocks
 from .nearness import as_cost, as_scores, pair_costs
 from .pairs import Pairs, block_pairs, pairs_within
 from .source import MOST_THUMBNAILS, Source, as_source, provenance_of

@@ -147,6 +147,12 @@ def provenance_of(
     )
 
 
+def predictions_of(source: Source) -> tuple[tuple[str | None, ...], Array]:
+    """What the network takes each image for, N names, and the probabilities (N,); None and NaN where unknown."""
+    probability = [np.nan if share is None else share for share in source.column("probability")]
+    return source.column("predicted"), np.array(probability, np.float64)
+
+
 def blocks_at(blocks: Iterable[Block], places: Array) -> Iterator[Block]:
     """The rows at these positions, in ascending order, counted over all blocks."""
     first = 0

@@ -11,8 +11,8 @@ from ..arguments import checks_arguments
 from ..checks import Evidence, SuspectKind
 from ..progress import Progress
 from ..results import Suspects
-from .source import Source, as_source, provenance_of
-from .suspicions import Ranking, ranked, reasons
+from .source import Source, as_source, predictions_of, provenance_of
+from .suspect_ranking import Ranking, ranked, reasons
 
 
 @checks_arguments
@@ -30,14 +30,20 @@ def suspects(
     A label is doubtful if the images that the network finds most alike have another one, or if the network, where
     it knows the labels as classes, takes the image for something else. Every image is compared with all others,
     and has no say about itself. Copies of an image are one image: those with the same label do not back each
-    other, and those with another label speak against it.
+    other, and those with another label speak against it. With the k nearest j of an image, their labels y_j and
+    cosine similarities s_j, and a class c:
+
+        w_j = exp(-4 (2 - 2 s_j) / h^2),   h^2: the median of 2 - 2 s to the tenth nearest of all images
+        V(c) = sum of w_j over the neighbors with label c / sum of all w_j
+        N(c) = p, the probability of the predicted class, if c is that class, else 0
+        P(c) = (V(c) + N(c)) / 2, or either alone, see ``by``
 
     Args:
         source: `Embeddings`, or an `EmbeddingStore`.
-        kind: what is suspected, and what ``scores`` are. "label": the doubt in [0, 1] that the module `doubts`
-            defines, 1 where nothing speaks for the label; images without a label are left out. "outlier":
-            1 minus the mean cosine similarity to the k nearest different images, in [0, 2]. "uncertain": 1 minus
-            the probability of the predicted class, in [0, 1], of images with a prediction.
+        kind: what is suspected, and what ``scores`` are. "label": the doubt, 1 minus P(own label), in [0, 1];
+            images without a label are left out. "outlier": 1 minus the mean cosine similarity to the k nearest
+            different images, in [0, 2]. "uncertain": 1 minus the probability of the predicted class, in [0, 1], of
+            images with a prediction.
         by: the evidence against a label: the votes of the "neighbors", the prediction of the "network", or the
             mean of "both". The network has a say about labels that are its classes; elsewhere "both" means the
             neighbors.
@@ -84,6 +90,7 @@ def _described(source: Source, found: Ranking, kind: SuspectKind, k: int, limit:
     names, labels = source.names, source.labels
     shown = found.places[:limit]
     near, similarity = reasons(source, found, shown, k)
+    predicted, probability = predictions_of(source)
     places, at = np.unique(near, return_inverse=True)
     rows = source.rows
     taken = source.take(rows[shown])
@@ -102,7 +109,7 @@ def _described(source: Source, found: Ranking, kind: SuspectKind, k: int, limit:
         near_thumbnails=others.thumbnails,
         by_neighbors=found.by_neighbors.astype(np.float32),
         by_network=found.by_network.astype(np.float32),
-        predicted=tuple(found.predicted[i] for i in found.places),
-        probability=found.probability[found.places].astype(np.float32),
+        predicted=tuple(predicted[i] for i in found.places),
+        probability=probability[found.places].astype(np.float32),
         provenance=source.made,
     )

@@ -42,9 +42,9 @@ def fault_page(found: Suspects | Duplicates, output: Path) -> Path:
 
 
 def _of_suspects(found: Suspects) -> View:
-    shown = np.arange(len(found.near))
+    shown, is_doubted = np.arange(len(found.near)), found.is_doubted
     if found.kind == "label":  # images with little for any label stand between those with more for another one
-        shown = shown[found.is_doubted[: len(shown)]]
+        shown = shown[is_doubted[: len(shown)]]
     names = without_common_folder([*found.names, *found.near_names])
     near_names = names[len(found.names) :]
     rows, reasons = [], found.reasons
@@ -64,7 +64,7 @@ def _of_suspects(found: Suspects) -> View:
                 "uri": thumbnail_uri(found.thumbnails, i),
                 "name": names[i],
                 "label": found.labels[i] or "",
-                "other": found.suggested[i] if found.is_doubted[i] else "",
+                "other": found.suggested[i] if is_doubted[i] else "",
                 "note": f"{_SCORES[found.kind]} {number(float(found.scores[i]), '.2f')}. {reasons[i]}",
                 "tiles": tiles,
             }

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..embedding.label_checks import RIGHT, WRONG, verdicts
-from ..embedding.source import Source, is_stored
+from ..embedding.source import Source, predictions_of
 from ..results import Array
 
 EXAMPLES = 5  # pictures of each label
@@ -108,12 +108,6 @@ def _spread(places: Array) -> tuple[int, ...]:
 
 def labeled_rows(source: Source, neighbors_agree: Array) -> LabeledRows:
     """What a source knows; only a store knows predictions."""
-    names, labels = tuple(source.names), tuple(source.labels)
-    predicted: tuple[str | None, ...] = (None,) * len(names)
-    probability = np.full(len(names), np.nan)
-    if is_stored(source):
-        said, shares = source.by_path("predicted"), source.by_path("probability")
-        predicted = tuple(said.get(name) for name in names)
-        given = [shares.get(name) for name in names]
-        probability = np.array([np.nan if share is None else share for share in given], float)
-    return LabeledRows(names, labels, predicted, probability, verdicts(labels, predicted), neighbors_agree)
+    labels, (predicted, probability) = tuple(source.labels), predictions_of(source)
+    judged = verdicts(labels, predicted)
+    return LabeledRows(tuple(source.names), labels, predicted, probability, judged, neighbors_agree)

@@ -16,14 +16,15 @@ or equal weights found fewer wrong labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from ..checks import Evidence
 from ..results import Array
 from .copies import Copies
-from .distinct import Near
+from .nearest_others import Near
 
 _NEIGHBOR, _SHARPNESS = 10, 4
 _FARTHEST = 300.0  # beyond it a weight would be zero, and an image that lies far from all others had no votes
@@ -104,7 +105,7 @@ def weights_of(near: Near) -> Array:
     return np.asarray(np.exp(-np.minimum(_SHARPNESS * squared / (usual or 1.0), _FARTHEST)))
 
 
-def doubts(given: Ballots, copies: Copies, near: Near, voters: Array, by: str) -> Doubts:
+def doubts(given: Ballots, copies: Copies, near: Near, voters: Array, by: Evidence) -> Doubts:
     """The doubt in the label of each labeled image, in their order.
 
     Args:
@@ -121,11 +122,11 @@ def doubts(given: Ballots, copies: Copies, near: Near, voters: Array, by: str) -
         _doubts(given, copies, near, voters, weights, images[first : first + n_rows], by)
         for first in range(0, len(images), n_rows)
     ]
-    return Doubts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Doubts.__annotations__))
+    return Doubts(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Doubts)))
 
 
 def _doubts(
-    given: Ballots, copies: Copies, near: Near, voters: Array, weights: Array, images: Array, by: str
+    given: Ballots, copies: Copies, near: Near, voters: Array, weights: Array, images: Array, by: Evidence
 ) -> Doubts:
     """The same of some images."""
     codes, group = given.codes[images], copies.group[images]

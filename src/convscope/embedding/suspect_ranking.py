@@ -12,20 +12,20 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array
 from .copies import Copies, copies_of
-from .distinct import nearest_others, placed_blocks
-from .doubts import ballots, doubts
 from .label_checks import classes_meant
+from .label_doubts import ballots, doubts
 from .nearest import nearest
+from .nearest_others import nearest_others, placed_blocks
 from .neighbors import NO_LABELS
-from .source import Source
+from .source import Source, predictions_of
 
 
 @dataclass(frozen=True)
 class Ranking:
     """Images by how suspect they are: ``places`` (N,) in the source, the most suspect first, and their ``scores``.
 
-    ``suggested`` (N), ``by_neighbors`` and ``by_network`` (N,) are in the same order; ``predicted`` and
-    ``probability`` are of all images of the source. ``voters`` are the groups of copies that count as neighbors.
+    ``suggested`` (N), ``by_neighbors`` and ``by_network`` (N,) are in the same order. ``voters`` are the groups of
+    ``copies`` that count as neighbors.
     """
 
     places: Array
@@ -35,8 +35,6 @@ class Ranking:
     by_network: Array
     copies: Copies
     voters: Array
-    predicted: Sequence[str | None]
-    probability: Array
     notes: tuple[str, ...] = ()
 
 
@@ -45,25 +43,15 @@ def ranked(source: Source, kind: SuspectKind, by: Evidence, k: int, progress: Pr
     if by != "both" and kind != "label":
         raise ParameterError(f"by={by!r} belongs to kind='label'; leave it out for {kind!r}")
     copies = copies_of((block.vectors for block in source.blocks()), source.ids)
-    predicted = source.column("predicted")
-    probability = np.array([np.nan if p is None else p for p in source.column("probability")], np.float64)
     if kind == "label":
-        return _by_label(source, copies, predicted, probability, by, k, progress)
+        return _by_label(source, copies, by, k, progress)
     if kind == "outlier":
-        return _by_distance(source, copies, predicted, probability, k, progress)
-    return _by_probability(source, copies, predicted, probability)
+        return _by_distance(source, copies, k, progress)
+    return _by_probability(source, copies)
 
 
-def _by_label(
-    source: Source,
-    copies: Copies,
-    predicted: Sequence[str | None],
-    probability: Array,
-    by: Evidence,
-    k: int,
-    progress: Progress | None,
-) -> Ranking:
-    labels = source.labels
+def _by_label(source: Source, copies: Copies, by: Evidence, k: int, progress: Progress | None) -> Ranking:
+    labels, (predicted, probability) = source.labels, predictions_of(source)
     images = np.flatnonzero([label is not None for label in labels])
     n_labels = len({label for label in labels if label is not None})
     if not n_labels:
@@ -90,30 +78,20 @@ def _by_label(
         found.by_network[order],
         copies,
         voters,
-        predicted,
-        probability,
         _notes_on_labels(labels, copies, by, meant is not None, any(name is not None for name in predicted)),
     )
 
 
-def _by_distance(
-    source: Source,
-    copies: Copies,
-    predicted: Sequence[str | None],
-    probability: Array,
-    k: int,
-    progress: Progress | None,
-) -> Ranking:
+def _by_distance(source: Source, copies: Copies, k: int, progress: Progress | None) -> Ranking:
     n = len(copies.first)
     _check_number(n)
     near = nearest_others(source, copies.first, k, progress)
     scores = (1 - near.similarity.astype(np.float64).mean(axis=1))[copies.group]
-    return _without_labels(np.argsort(-scores, kind="stable"), scores, copies, predicted, probability)
+    return _without_labels(np.argsort(-scores, kind="stable"), scores, copies)
 
 
-def _by_probability(
-    source: Source, copies: Copies, predicted: Sequence[str | None], probability: Array
-) -> Ranking:
+def _by_probability(source: Source, copies: Copies) -> Ranking:
+    _, probability = predictions_of(source)
     places = np.flatnonzero(np.isfinite(probability))
     if not len(places):
         raise ParameterError(
@@ -123,18 +101,14 @@ def _by_probability(
     _check_number(len(copies.first))
     scores = 1 - probability
     order = places[np.argsort(-scores[places], kind="stable")]
-    return _without_labels(order, scores, copies, predicted, probability)
+    return _without_labels(order, scores, copies)
 
 
-def _without_labels(
-    order: Array, scores: Array, copies: Copies, predicted: Sequence[str | None], probability: Array
-) -> Ranking:
+def _without_labels(order: Array, scores: Array, copies: Copies) -> Ranking:
     """A ranking that says nothing of labels."""
     nothing = np.full(len(order), np.nan)
     every = np.arange(len(copies.first))
-    return Ranking(
-        order, scores[order], [None] * len(order), nothing, nothing, copies, every, predicted, probability
-    )
+    return Ranking(order, scores[order], [None] * len(order), nothing, nothing, copies, every)
 
 
 def _check_number(n: int, which: str = "") -> None:
