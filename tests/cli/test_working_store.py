@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_collection_is_listed_labeled_decided_on_and_exported(place: str) -> None:
     assert invoke("decide", place, "v0", "v2", "--drop").output == "2 rows: drop\n"
-    assert invoke("decide", place, "--where", "path = 'v1'", "--relabel", "wolf").output == "1 rows: relabel\n"
+    assert invoke("decide", place, "--where", "path = 'v1'", "--relabel", "wolf").output == "1 row: relabel\n"
     assert invoke("set-label", place, "v4", "v5", "tiger").exit_code == 0
     Path("labels.csv").write_text("path,label\nv6,lion\nv7,\n")
     assert invoke("set-label", place, "--table", "labels.csv").exit_code == 0

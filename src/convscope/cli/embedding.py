@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..checks import Precision
+from ..texts import counted
 from .chosen_network import Network, with_network
 from .console import (
     err,
@@ -123,13 +124,9 @@ def _into_store(
         counts = asdict(found) | {"pruned": n_pruned, "without_vector": store.count("error IS NOT NULL")}
         print_json({"store": place, "images": len(store)} | counts)
     elif n_pruned:
-        out.print(f"removed {_rows(n_pruned)} whose file is gone", highlight=False)
+        out.print(f"removed {counted(n_pruned, 'row')} whose file is gone", highlight=False)
     if found.failed == found.given:
         raise ImageError(f"none of the {found.given} images could be read")
-
-
-def _rows(n: int) -> str:
-    return "1 row" if n == 1 else f"{n} rows"
 
 
 def _tell_changes(place: str, store: Any, found: Any, prunes: bool) -> None:
@@ -142,12 +139,13 @@ def _tell_changes(place: str, store: Any, found: Any, prunes: bool) -> None:
     out.print(escape(store.origin.describe()), highlight=False, soft_wrap=True)
     if found.gone and not prunes:
         err.print(
-            f"files that are gone take part in no answer; --prune removes {_rows(found.gone)}", highlight=False
+            f"files that are gone take part in no answer; --prune removes {counted(found.gone, 'row')}",
+            highlight=False,
         )
     if found.out_of_reach:
         err.print(
-            f"out of reach: the files of {_rows(found.out_of_reach)} (a disk that is not connected, or no "
-            "permission); nothing was changed there",
+            f"out of reach: the files of {counted(found.out_of_reach, 'row')} (a disk that is not connected, or "
+            "no permission); nothing was changed there",
             highlight=False,
         )
     for note in found.notes:

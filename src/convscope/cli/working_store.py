@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import typer
 
+from ..checks import Decision, ExportFormat
+from ..texts import counted
 from .console import LISTED, err, escape, out, print_json, reporting
 from .listing import AsCsv, Rows, free_csv, write_csv
 from .options import AsJson, Store, Where, check_store
@@ -40,15 +42,14 @@ def ls(
     opened = opened.where(where) if where is not None else opened
     names = _columns(opened, columns)
     n = len(opened)
-    if as_json:
-        print_json({"store": store, "where": where, "n": n, "rows": opened.to_arrow(names).to_pylist()})
-    if csv is not None:
+    if as_json or csv is not None:
         rows = opened.to_arrow(names).to_pylist()
-        write_csv(csv, Rows(tuple(names), [tuple(row.values()) for row in rows]))
-    if as_json:
-        return
-    if csv is not None:
-        out.print(f"{n} rows written to {escape(str(csv))}", highlight=False, soft_wrap=True)
+        if csv is not None:
+            write_csv(csv, Rows(tuple(names), [tuple(row.values()) for row in rows]))
+        if as_json:
+            print_json({"store": store, "where": where, "n": n, "rows": rows})
+        else:
+            out.print(f"{counted(n, 'row')} written to {escape(str(csv))}", highlight=False, soft_wrap=True)
         return
     for line in _aligned(names, _first(opened, names)):
         out.print(line, highlight=False, soft_wrap=True)
@@ -103,9 +104,9 @@ def _summed(store: Any, n: int) -> str:
     if "gone" in store.schema.names:
         counts["whose file is gone"] = store.count("gone")
     if "decision" in store.schema.names:
-        for decision in ("keep", "relabel", "drop"):
+        for decision in get_args(Decision):
             counts[f"to {decision}"] = store.count(f"decision = '{decision}'")
-    return ", ".join([f"{n} rows", *(f"{count} {what}" for what, count in counts.items() if count)])
+    return ", ".join([counted(n, "row"), *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
 @commands.command(epilog="Example: convscope set-label photos.lance photos/1.jpg photos/2.jpg cat")
@@ -136,7 +137,7 @@ def set_label(
     else:
         *named, label = words
         n = opened.set_labels(dict.fromkeys(_chosen(opened, named, where), label))
-    out.print(f"{n} rows have the label now" if table is None else f"{n} rows have labels of {escape(str(table))}")
+    out.print(f"{counted(n, 'row')} labeled", highlight=False)
 
 
 def _stated(table: Path) -> dict[str, str | None]:
@@ -163,15 +164,15 @@ def decide(
 ) -> None:
     """Record what is to become of images, with the time; `ls` shows it, and only `export` acts on it."""
     check_store(store)
-    if drop + keep + undo + (relabel is not None) != 1:
+    told: dict[Decision | None, bool] = {"drop": drop, "keep": keep, "relabel": relabel is not None, None: undo}
+    if sum(told.values()) != 1:
         raise typer.BadParameter("give one of --drop, --keep, --relabel LABEL and --undo")
+    (decision,) = (one for one, is_told in told.items() if is_told)
     from convscope import EmbeddingStore
-    from convscope.store.decisions import Decision
 
-    decision: Decision | None = "relabel" if relabel is not None else "keep" if keep else "drop" if drop else None
     opened = EmbeddingStore.open(store)
     n = opened.decide(_chosen(opened, names or [], where), decision, label=relabel)
-    out.print(f"{n} rows: {'no decision' if decision is None else decision}", highlight=False)
+    out.print(f"{counted(n, 'row')}: {'no decision' if decision is None else decision}", highlight=False)
 
 
 def _chosen(store: Any, names: list[str], where: str | None) -> list[str]:
@@ -194,7 +195,7 @@ def export(
     store: Store,
     output: Annotated[Path, typer.Argument(help="New file, or new folder of links and labels.")],
     format: Annotated[
-        Literal["csv", "parquet", "imagefolder", "coco", "fiftyone"],
+        ExportFormat,
         typer.Option(help="A file (csv, parquet), or a folder with links to the images (the others)."),
     ] = "csv",
     where: Where = None,
@@ -212,7 +213,7 @@ def export(
     if as_json:
         print_json(asdict(found))
         return
-    done = f"{found.n_images} images written to {escape(str(output))}"
+    done = f"{counted(found.n_images, 'image')} written to {escape(str(output))}"
     counts = {"dropped": found.n_dropped, "relabeled": found.n_relabeled}
     told = [f"{n} {what}" for what, n in counts.items() if n]
     out.print(", ".join([done, *told]), highlight=False, soft_wrap=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-from ..checks import shown, unfit
+from ..checks import Decision, shown, unfit
 from ..errors import ParameterError
 from ..texts import listed
 from .conditions import in_parts, is_one_of
@@ -16,7 +16,6 @@ from .lance_table import LanceTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Decision: TypeAlias = Literal["keep", "relabel", "drop"]
 DECISION, DECIDED_LABEL, DECIDED_AT = "decision", "decided_label", "decided_at"  # columns, once there is one
 _NAMED = 3  # unknown paths that an error lists
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..arguments import checks_arguments
-from .decisions import Decision, check_decision, check_label, decided, paths_named
+from ..checks import Decision
+from .decisions import check_decision, check_label, decided, paths_named
 from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
 from .presence import missing_rows, remembered_folders

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..arguments import checks_arguments
-from ..checks import unfit
+from ..checks import ExportFormat, unfit
 from ..errors import ParameterError
 from ..outputs import GENERATOR, new_directory, new_file, replace_file
 from .decisions import DECIDED_LABEL, DECISION
@@ -24,7 +24,6 @@ from .stored_rows import StoredRows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ExportFormat: TypeAlias = Literal["csv", "parquet", "imagefolder", "coco", "fiftyone"]
 _TEXTS = ("string", "float", "double", "int32", "int64", "bool")  # types of columns that a CSV file has
 _NO_LABEL, _NO_FILE = "without a label", "without a file"
 
@@ -99,7 +98,7 @@ def export(store: StoredRows, output: str | Path, *, format: ExportFormat = "csv
         if not store.count(kept.condition):
             raise ParameterError(f"{store.place}: no image is left to be written")
         left_out, folders = _FORMATS[format](kept, Path(output))
-    n_images = kept.n_written - sum(left_out.values())
+    n_images = kept.n_rows - sum(left_out.values())
     return Exported(Path(output), n_images, kept.n_dropped, kept.n_relabeled, left_out, folders)
 
 
@@ -113,7 +112,7 @@ class _Kept:
         dropped = f"{DECISION} = 'drop'"
         self.condition = f"{used} AND ({DECISION} IS NULL OR NOT {dropped})" if self._has_decisions else used
         self.n_dropped = store.count(f"{used} AND {dropped}") if self._has_decisions else 0
-        self.n_written = self.n_relabeled = 0
+        self.n_rows = self.n_relabeled = 0
 
     def batches(self, columns: list[str]) -> Iterator[pa.Table]:
         """These columns, a thousand rows at a time."""
@@ -123,7 +122,7 @@ class _Kept:
         more = [name for name in (DECISION, DECIDED_LABEL) if self._has_decisions and name not in columns]
         for batch in self._store.batches([*columns, *more], self.condition):
             rows = pa.table(batch)
-            self.n_written += len(rows)
+            self.n_rows += len(rows)
             if self._has_decisions:
                 is_new = pc.fill_null(pc.equal(rows[DECISION], "relabel"), False)
                 self.n_relabeled += pc.sum(is_new).as_py() or 0

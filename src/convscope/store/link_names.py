@@ -41,20 +41,17 @@ class FreeNames:
 
     def free(self, name: str) -> str:
         stem, suffix = os.path.splitext(safe_name(name))
+        return self._numbered(stem) + suffix
+
+    def free_folder(self, name: str) -> str:
+        """The same for a folder, whose name has no suffix."""
+        return self._numbered(safe_name(name))
+
+    def _numbered(self, stem: str) -> str:
         key, found = _folded(stem), stem
         while _folded(found) in self._taken:
             self._tried[key] += 1
             found = f"{stem}-{self._tried[key] + 1}"
-        self._taken.add(_folded(found))
-        return found + suffix
-
-    def free_folder(self, name: str) -> str:
-        """The same for a folder, whose name has no suffix."""
-        made, number = safe_name(name), 1
-        found = made
-        while _folded(found) in self._taken:
-            number += 1
-            found = f"{made}-{number}"
         self._taken.add(_folded(found))
         return found
 
