@@ -99,8 +99,10 @@ def test_images_whose_file_is_gone_are_in_no_report(
     gone = [path for path in store.by_path("label") if path.endswith("/0.png")]
     store.add_columns(pa.table({"path": gone, "gone": [True]}))
     output = report(
-        model, np.zeros((9, 9, 3), np.uint8), output=tmp_path / "r.html", collection=store, methods="saliency"
-    )
+        model, np.zeros((9, 9, 3), np.uint8), output=tmp_path / "r.html", collection=store, methods="saliency",
+        as_json=True,
+    )  # fmt: skip
+    assert json.loads(output.with_suffix(".json").read_text())["duplicates"] == [], "none were found"
     page = Page(output.read_text(encoding="utf-8"))
     assert "5 images" in "".join(page.text)
     assert not [one["alt"] for one in page.of("img") if (one["alt"] or "").startswith(("0.png", "query 0.png"))]

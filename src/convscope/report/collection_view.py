@@ -28,7 +28,6 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
     rows = collection.rows
-    doubted = suspect_views(collection.suspects, limits.n_suspects) if collection.suspects else {}
     return {
         "count": collection.count,
         "k": feature.indices.shape[1],
@@ -52,11 +51,9 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
         "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions[:CONFUSIONS]],
         "n_confusions": len(rows.confusions),
         "matrix": _matrix(rows),
-        "suspects": (),
         "left_out": collection.left_out,
-        "duplicates": (),
-        **(duplicate_views(collection.duplicates, limits.n_duplicates) if collection.duplicates else {}),
-        **doubted,
+        **suspect_views(collection.suspects, limits.n_suspects),
+        **duplicate_views(collection.duplicates, limits.n_duplicates),
     }
 
 

@@ -17,8 +17,10 @@ NEAR = 5  # of the nearest images of each suspect
 COPIES = 6  # of each group of duplicates
 
 
-def suspect_views(found: Suspects, limit: int) -> View:
-    """The images whose label is doubted, at most ``limit``, and how many there are."""
+def suspect_views(found: Suspects | None, limit: int) -> View:
+    """The images whose label is doubted, at most ``limit``, and how many there are; none without an answer."""
+    if found is None:
+        return {"suspects": ()}
     doubted = np.flatnonzero(found.is_doubted[: len(found.near)])[:limit].tolist()
     return {
         "suspects": [_suspect(found, i) for i in doubted],
@@ -47,8 +49,10 @@ def _suspect(found: Suspects, i: int) -> View:
     }
 
 
-def duplicate_views(found: Duplicates, limit: int) -> View:
-    """The largest groups, at most ``limit``, the image to keep first in each, and how many groups there are."""
+def duplicate_views(found: Duplicates | None, limit: int) -> View:
+    """The largest groups, at most ``limit``, the image to keep first in each; none without an answer."""
+    if found is None:
+        return {"duplicates": ()}
     groups = list(zip(found.starts.tolist(), found.sizes.tolist(), strict=True))
     return {
         "duplicates": [_group(found, at, n) for at, n in groups[:limit]],

@@ -4,9 +4,14 @@
   const root = document.documentElement;
   root.classList.add("scripted");
 
+  // An address may be typed, or cut in two by a mail program.
+  const decoded = text => {
+    try { return decodeURIComponent(text); } catch { return text; }
+  };
+
   // A link to a collapsed section opens it before the browser goes there.
   const reveal = hash => {
-    const place = hash.length > 1 && document.getElementById(decodeURIComponent(hash.slice(1)));
+    const place = hash.length > 1 && document.getElementById(decoded(hash.slice(1)));
     if (!place) return null;
     const own = place.matches("section") ? place.querySelector("details") : null;
     if (own) own.open = true;

@@ -71,8 +71,8 @@ def _collection(collection: Collection) -> Row:
                     for one in rows.classes],
         "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions],
         "errors": [_row(rows, i) for i in rows.errors] if is_judged else None,
-        "suspects": _suspects(collection.suspects) if collection.suspects else None,
-        "duplicates": collection.duplicates.groups if collection.duplicates else None,
+        "suspects": _suspects(collection.suspects) if collection.suspects is not None else None,
+        "duplicates": collection.duplicates.groups if collection.duplicates is not None else None,
         "neighbors": [row for pair in collection.nearest for one in pair for row in _neighbors(one)],
         "projection": [
             {"name": name, "label": label, "at": place}
