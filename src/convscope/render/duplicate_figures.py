@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..results import Duplicates
 from .labeled_tiles import draw_tile, thumbnail
-from .style import ACCENT, INK, SOFT, cut_note, drawable, headline, new_figure, pick, short_name, text
+from .style import ACCENT, BLANK, INK, SOFT, cut_note, drawable, headline, new_figure, pick, short_name, text
 
 GROUPS, MOST = 8, 24
 COLUMNS = 7
@@ -18,6 +18,11 @@ _WIDTH, _HEIGHT = 1.12, 1.5
 
 def _chosen(result: Duplicates, n: int | Sequence[int] | None) -> list[int]:
     return pick(n, len(result.sizes), GROUPS)[:MOST]
+
+
+def _n_columns(result: Duplicates, chosen: list[int]) -> int:
+    """The most tiles in a row, of which the last may say how many more there are."""
+    return max((min(int(result.sizes[group]), COLUMNS + 1) for group in chosen), default=4)
 
 
 def draw_duplicates(ax: Axes, result: Duplicates, *, n: int | Sequence[int] | None = None) -> None:
@@ -44,9 +49,9 @@ def draw_duplicates(ax: Axes, result: Duplicates, *, n: int | Sequence[int] | No
                 **text(size=7.5, color=SOFT),
             )
     if not chosen:
-        ax.fill_between((0, 4), 0.6, 0, color="#f0f0f2")
+        ax.fill_between((0, 4), 0.6, 0, color=BLANK)
         ax.text(0.15, 0.3, "no two images are nearly the same", va="center", **text(size=9, color=SOFT))
-    columns = max((min(int(result.sizes[g]), COLUMNS + 1) for g in chosen), default=4)
+    columns = _n_columns(result, chosen)
     ax.set(
         xlim=(-0.05, columns * _WIDTH + 0.3),
         ylim=(max(len(chosen), 0.5) * _HEIGHT - 0.05, -0.05),
@@ -67,7 +72,7 @@ def _note(result: Duplicates, at: int, first: int) -> str:
 def compose_duplicates(result: Duplicates, *, n: int | Sequence[int] | None = None) -> Figure:
     """The rows with their headline."""
     chosen = _chosen(result, n)
-    columns = max((min(int(result.sizes[g]), COLUMNS + 1) for g in chosen), default=4)
+    columns = _n_columns(result, chosen)
     figure = new_figure(max(6.0, 1.15 * (columns * _WIDTH + 0.4)), 1.1 + 1.15 * _HEIGHT * max(len(chosen), 0.5))
     draw_duplicates(figure.subplots(), result, n=n)
     n_again = len(result.names) - len(result.sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from ..results import Array
-from .style import INK, SOFT, drawable, short_label, text
+from .style import BLANK, INK, SOFT, drawable, short_label, text
 
 
 def thumbnail(thumbnails: Array, i: int) -> Array | None:
@@ -13,16 +13,18 @@ def thumbnail(thumbnails: Array, i: int) -> Array | None:
     return thumbnails[i] if i < len(thumbnails) and thumbnails.shape[1] else None
 
 
-def draw_tile(ax: Axes, left: float, top: float, picture: Array | None, frame: str | None = None) -> None:
-    """A picture of side 1, or a gray square without one; ``frame`` is the color of its frame."""
-    box = (left, left + 1, top + 1, top)
+def draw_tile(
+    ax: Axes, left: float, top: float, picture: Array | None, frame: str | None = None, *, side: float = 1.0
+) -> None:
+    """A picture, or a gray square without one; ``frame`` is the color of its frame."""
+    right, bottom = left + side, top + side
     if picture is not None:
-        ax.imshow(picture, extent=box, interpolation="antialiased")
+        ax.imshow(picture, extent=(left, right, bottom, top), interpolation="antialiased")
     else:
-        ax.fill_between(box[:2], box[2], box[3], color="#f0f0f2")
+        ax.fill_between((left, right), bottom, top, color=BLANK)
     if frame is not None:
-        x, y = (box[0], box[1], box[1], box[0], box[0]), (top, top, top + 1, top + 1, top)
-        ax.plot(x, y, color=frame, linewidth=2, solid_joinstyle="miter")
+        x, y = (left, right, right, left, left), (top, top, bottom, bottom, top)
+        ax.plot(x, y, color=frame, linewidth=2 * side, solid_joinstyle="miter")
 
 
 def write_under(ax: Axes, left: float, top: float, name: str, note: str, color: str) -> None:

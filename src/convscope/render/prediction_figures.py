@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ..results import Prediction
 from .style import (
     ACCENT,
+    BLANK,
     SOFT,
     cut_note,
     decimal,
@@ -31,7 +32,7 @@ def draw_prediction(ax: Axes, result: Prediction, *, n: int = 0, k: int = 5) -> 
     (n,) = pick(n, len(result.scores), 1)
     ranked = result.top(k)[n]
     for place, entry in enumerate(ranked):
-        ax.barh(place, 1, height=0.03 if result.are_values else 0.34, color="#f0f0f2")
+        ax.barh(place, 1, height=0.03 if result.are_values else 0.34, color=BLANK)
         if not result.are_values:  # which have no common scale
             ax.barh(place, entry.probability, height=0.34, color=ACCENT)
         ax.text(0, place - 0.24, drawable(short_label(entry.label, 44)), va="bottom", **text(size=8))

@@ -25,6 +25,7 @@ from .colors import Scale
 INK, SOFT, LINE = "#1d1d1f", "#66666b", "#d8d8dc"
 ACCENT, WRONG = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion: color-blind readers tell them apart
 PALE = "#8fb8d3"  # of the accent
+BLANK = "#f0f0f2"  # where there is nothing to show
 # Okabe and Ito's colors without yellow, which is too pale on white, and black, the ink of the text.
 LINE_COLORS = (ACCENT, WRONG, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 FONT = "DejaVu Sans"  # ships with matplotlib, so pictures are the same on every machine

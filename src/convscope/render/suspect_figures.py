@@ -79,15 +79,7 @@ def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None =
 def _draw_neighbor(ax: Axes, result: Suspects, i: int, j: int, left: float, top: float) -> None:
     """A neighbor at 0.7 of the size; an orange frame where its label is not the image's."""
     label, differs = result.near_labels[j], result.has_other_label(i, j)
-    picture = thumbnail(result.near_thumbnails, j)
-    bottom, right = top + 0.7, left + 0.7
-    if picture is None:
-        ax.fill_between((left, right), bottom, top, color="#f0f0f2")
-    else:
-        ax.imshow(picture, extent=(left, right, bottom, top), interpolation="antialiased")
-    if differs:
-        x, y = (left, right, right, left, left), (top, top, bottom, bottom, top)
-        ax.plot(x, y, color=WRONG, linewidth=1.5, solid_joinstyle="miter")
+    draw_tile(ax, left, top, thumbnail(result.near_thumbnails, j), WRONG if differs else None, side=0.7)
     words = short_label(label, 11) if label is not None else short_name(result.near_names[j], 11)
     ax.text(left, top + 0.74, drawable(words), va="top", **text(size=6.5, color=WRONG if differs else SOFT))
 
