@@ -55,7 +55,7 @@ def report(
 
     The report shows the predictions, attribution maps and how good they are, feature maps, the first filters, and
     an input that each class likes. With ``collection`` it shows how often the network is right, its errors with a
-    map of each, suspicious labels, duplicates, each class, the nearest neighbors and a map of all images. It is
+    map of each, suspect labels, duplicates, each class, the nearest neighbors and a map of all images. It is
     written for readers who know nothing of networks: pictures come first, and "more" has the rest. The file is
     self-contained, needs no connection, and follows the reader's light or dark mode.
 
@@ -78,10 +78,10 @@ def report(
             and insertion, beside a random map.
         units: pages of `convscope.unit`; each has its place, ``#unit-LAYER-CHANNEL``, with links between nearest
             channels.
-        n_images: the most images to show in detail; the report says how many are left out.
-        n_errors: the most wrong predictions to show, the most confident first.
-        n_suspects: the most suspicious labels to show, the most suspicious first.
-        n_duplicates: the most groups of duplicates to show.
+        n_images: images to show in detail, at most; the report says how many are left out.
+        n_errors: wrong predictions to show, at most, the most confident first.
+        n_suspects: suspect labels to show, at most, the most doubtful first.
+        n_duplicates: groups of duplicates to show, at most, the largest first.
         as_json: also write the rows behind the page, all of them, to a file of the same name that ends in .json.
         progress: called with (stage, done, total); a stage is "occlusion", "embed" and so on. Other functions do
             not pass a stage, as they run one method only.

@@ -1,7 +1,7 @@
 // Where the map is looked at from: one scale and one center, moved by mouse, touch, pen and keys alike.
 
 export type Place = [x: number, y: number];
-export type PointerKind = "mouse" | "touch" | "pen" | string;
+export type PointerKind = string; // of a PointerEvent: "mouse", "touch", "pen" or what comes next
 export interface ViewState { x: number; y: number; zoom: number; width: number; height: number; base: number }
 
 export interface View {
