@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,10 @@ def report(
         progress=progress,
     )
     contents = replace(contents, units=tuple(units))
-    writers = (partial(page, map_file=_map_beside(output, contents)), rows_as_json)
+    writers: list[Callable[[Contents], str]] = [
+        partial(page, map_file=_map_beside(output, contents)),
+        rows_as_json,
+    ]
     for one, write in zip(pages, writers, strict=False):
         replace_file(one, [write(contents)], inputs=_inputs(images, collection), overwrite=overwrite)
     return output
