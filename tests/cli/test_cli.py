@@ -630,7 +630,7 @@ def test_saved_vectors_of_another_network_are_refused(photos: Path, here: Path) 
     invoke("embed", photos / "cat", "-o", "vectors")
     Image.open(photos / "cup" / "one.jpg").save("new.jpg")
     done = invoke("neighbors", "vectors", "new.jpg", *SMALL)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     said = words(done.stderr)
     assert "these by efficientnet-lite0" in said
     assert "give the network that made them" in said
