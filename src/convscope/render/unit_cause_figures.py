@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import Array, Feeds, Necessity
+from ..results import Feeds, Necessity
 from ..texts import counted
-from .style import (
-    ACCENT,
-    INK,
-    SOFT,
-    WRONG,
-    cut_note,
-    decimal,
-    drawable,
-    heading,
-    headline,
-    new_figure,
-    plain_axes,
-    short_label,
-    text,
-)
+from .bar_charts import draw_bars
+from .style import cut_note, heading, headline, new_figure, short_label
 
 BARS, PANELS = 8, 4
 
@@ -36,7 +21,7 @@ def draw_necessity(ax: Axes, result: Necessity, *, channel: int | None = None) -
         values = result.effects[np.arange(len(strongest)), strongest]
         order = np.argsort(-np.abs(values), kind="stable")[:BARS]
         names = [f"{result.channels[i]}: {short_label(result.classes[strongest[i]], 20)}" for i in order]
-        _bars(ax, values[order], names)
+        draw_bars(ax, names, values[order].tolist())
         heading(ax, "Scores without each channel", "how far the class that changes most falls; orange: it rises")
         return
     channel = int(result.channels[0]) if channel is None else channel
@@ -47,7 +32,7 @@ def draw_necessity(ax: Axes, result: Necessity, *, channel: int | None = None) -
 def effect_bars(ax: Axes, result: Necessity, channel: int, n: int = BARS) -> None:
     """The classes whose scores change most without a channel."""
     top = result.top(channel, n)
-    _bars(ax, np.array([one.effect for one in top]), [short_label(one.label, 26) for one in top])
+    draw_bars(ax, [short_label(one.label, 26) for one in top], [one.effect for one in top])
 
 
 def compose_necessity(result: Necessity) -> Figure:
@@ -63,7 +48,7 @@ def compose_necessity(result: Necessity) -> Figure:
     if changes.any():
         names = [short_label(label, 26) for label in result.classes] if is_one else list(map(str, result.channels))
         order = [i for i in np.argsort(changes, kind="stable")[:BARS] if changes[i]]
-        _bars(axes[1], 100 * changes[order], [names[i] for i in order], wanted=-1)
+        draw_bars(axes[1], [names[i] for i in order], (100 * changes[order]).tolist(), is_bad_below=False)
         heading(axes[1], what, f"change in percentage points; {result.accuracy:.0%} with all channels")
     notes = [] if changes.any() else [f"{what}: unchanged, {result.accuracy:.0%}."]
     notes += [] if is_one else cut_note(min(BARS, len(result.channels)), len(result.channels), "channels")
@@ -82,7 +67,7 @@ def draw_feeds(ax: Axes, result: Feeds, *, channel: int | None = None) -> None:
 def feed_bars(ax: Axes, result: Feeds, channel: int) -> None:
     """The channels of the layer before that add most to a channel or take most from it."""
     top = result.top(channel, BARS)
-    _bars(ax, np.array([feed.contribution for feed in top]), [f"{feed.channel}" for feed in top])
+    draw_bars(ax, [f"{feed.channel}" for feed in top], [feed.contribution for feed in top])
 
 
 def compose_feeds(result: Feeds) -> Figure:
@@ -94,22 +79,3 @@ def compose_feeds(result: Feeds) -> Figure:
     notes = cut_note(len(channels), len(result.channels), "channels")
     headline(figure, f"What feeds {result.layer}: channels of {result.source}", result, notes)
     return figure
-
-
-def _bars(ax: Axes, values: Array, names: Sequence[str], *, wanted: int = 1) -> None:
-    """Horizontal bars, the first on top, each with its value; orange where the sign is not the ``wanted`` one."""
-    n = max(1, len(values))
-    colors = [ACCENT if wanted * value >= 0 else WRONG for value in values]
-    ax.barh(np.arange(len(values)), values, color=colors, height=0.62)
-    ax.axvline(0, color=SOFT, linewidth=0.8)
-    ax.set(ylim=(max(n, 3) - 0.5, -0.5), yticks=range(len(values)))
-    ax.set_yticklabels([drawable(name) for name in names], **text(size=7.5, color=INK))
-    plain_axes(ax, grid="x")
-    low, high = (min(0.0, *values), max(0.0, *values)) if len(values) else (0.0, 0.0)
-    room = 0.22 * ((high - low) or 1.0)
-    ax.set_xlim(low - (room if low else 0), high + (room if high else 0) or 1)
-    for i, value in enumerate(values.tolist()):
-        ax.text(
-            value, i, f" {decimal(value)} ", va="center", ha="left" if value >= 0 else "right",
-            **text(size=7, color=SOFT),
-        )  # fmt: skip

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..results import Array, UnitPage, UnitPatches
+from .bar_charts import draw_bars
 from .filter_figures import filter_tiles
 from .grids import magnify, tile
 from .overlays import spotlight
@@ -15,9 +16,7 @@ from .style import (
     ACCENT,
     INK,
     SOFT,
-    WRONG,
     decimal,
-    drawable,
     fold,
     heading,
     headline,
@@ -169,11 +168,10 @@ def _draw_labels(ax: Axes, result: UnitPage) -> None:
     if not known:
         _say(ax, "Labels", "the images have fewer than two labels")
         return
-    values = [float(result.areas[i]) for i in known[:BARS]]
-    _bars(ax, [short_label(result.labels[i], 20) for i in known[:BARS]], [v - 0.5 for v in values], values)
-    ax.set_xlim(min(-0.02, *(v - 0.5 for v in values)), 0.5)
-    ticks = np.array([0, 0.25, 0.5])
-    ax.set_xticks(ticks, [f"{tick + 0.5:.2f}" for tick in ticks])
+    names = [short_label(result.labels[i], 20) for i in known[:BARS]]
+    draw_bars(ax, names, [float(result.areas[i]) for i in known[:BARS]], zero=0.5)
+    ax.set_xlim(right=1)
+    ax.set_xticks([0.5, 0.75, 1])
     heading(ax, "Labels it tells from the others", f"AUROC of its peaks, 0.5 is chance; of {len(known)} labels")
 
 
@@ -181,21 +179,8 @@ def _draw_nearest(ax: Axes, result: UnitPage) -> None:
     if not result.nearest:
         _say(ax, "Nearest channels", "none, as it is constant")
         return
-    values = [pair.r for pair in result.nearest[:BARS]]
-    _bars(ax, [f"channel {pair.b}" for pair in result.nearest[:BARS]], values, values)
-    ax.set_xlim(min(-0.02, *(1.15 * value for value in values)), 1)
+    nearest = result.nearest[:BARS]
+    draw_bars(ax, [f"channel {pair.b}" for pair in nearest], [pair.r for pair in nearest])
+    ax.set_xlim(right=1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     heading(ax, "Nearest channels", "correlation r over places of the images")
-
-
-def _bars(ax: Axes, names: list[str], lengths: list[float], values: list[float]) -> None:
-    places = range(len(names))
-    ax.barh(places, lengths, height=0.55, color=[ACCENT if one >= 0 else WRONG for one in lengths])
-    for place, length, value in zip(places, lengths, values, strict=True):
-        ax.annotate(
-            decimal(value), (max(length, 0), place), (4, 0), textcoords="offset points", va="center",
-            **text(size=7, color=SOFT),
-        )  # fmt: skip
-    plain_axes(ax, grid="x")
-    ax.set(ylim=(max(len(names), 3) - 0.5, -0.5), yticks=list(places))
-    ax.set_yticklabels([drawable(name) for name in names], parse_math=False)
