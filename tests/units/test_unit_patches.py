@@ -124,6 +124,24 @@ def test_where_the_field_is_the_whole_image_the_box_holds_nine_tenths_of_the_gra
             assert one_more.sum() > outside * (1 - 1e-5)
 
 
+@pytest.mark.parametrize("network", [nn.Conv2d(1, 2, 3), Excited(1e6)])
+def test_where_the_channel_is_zero_everywhere_the_patch_is_the_whole_image(network: nn.Module) -> None:
+    """Of a ReLU that is zero at all places the first one has the highest value, and says nothing."""
+    torch.manual_seed(0)
+    layer = network if isinstance(network, nn.Conv2d) else network.conv
+    x = torch.rand(4, 1, SIZE, SIZE)
+    x[:2] *= -1  # the channel is the darkness of the image
+    nn.init.constant_(layer.weight, -1)
+    nn.init.constant_(layer.bias, 0)
+    model = nn.Sequential(network, nn.ReLU())
+    patches = unit_patches(model, scan(model, x, layers="1"), "1", 1, images=x, k=4)
+    assert patches.field == ("exact" if layer is network else "effective")
+    assert patches.fires.tolist() == [True, True, False, False]
+    assert patches.boxes[2:].tolist() == [[0, 0, SIZE, SIZE]] * 2
+    assert all(box != [0, 0, SIZE, SIZE] for box in patches.boxes[:2].tolist())
+    assert not any("all channels" in note for note in patches.provenance.notes)
+
+
 def test_another_network_and_other_images_are_refused() -> None:
     x = torch.randn(4, 1, SIZE, SIZE)
     found = scan(detector(), x, layers="1")

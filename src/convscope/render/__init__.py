@@ -10,8 +10,8 @@ from .map_panels import peak_depth
 from .neighbor_figures import neighbor_rows, query_label
 from .overlays import attribution_scale
 from .pictures import data_uri, figure, input_uri, panel_uri, plot, save_png
-from .unit_figures import patch_field, patch_tiles
-from .unit_page_figures import lit_images, picture_tile, unit_image_names
+from .unit_figures import patch_field, patch_tiles, unit_image_names, where_silent
+from .unit_page_figures import lit_images, picture_tile
 
 __all__ = [
     "Scale",
@@ -39,4 +39,5 @@ __all__ = [
     "save_png",
     "top_units",
     "unit_image_names",
+    "where_silent",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageOps
 
 from ..errors import ParameterError
 from ..results import Array, UnitPatches, UnitScan
@@ -30,6 +31,7 @@ from .style import (
 LAYERS, NAMED, SHEET = 4, 4, 16  # layers, channels with a name in each, patches
 _GAP = 6  # pixels between tiles
 _EMPTY = 244  # gray behind a patch that the border of its image cuts
+_WHOLE_PX = 96  # the least longer side of a tile with a whole image on it
 
 
 def draw_unit_scan(ax: Axes, result: UnitScan, *, layer: str | None = None) -> None:
@@ -81,36 +83,67 @@ def draw_unit_patches(ax: Axes, result: UnitPatches) -> None:
 
 
 def patch_tiles(result: UnitPatches) -> Array:
-    """All patches on tiles of one size, (K, H, W, 3); what the border of an image cuts off is pale gray."""
-    patches = result.pixels
-    height, width = (max(patch.shape[axis] for patch in patches) for axis in (0, 1))
-    sheet = np.full((len(patches), height, width, 3), _EMPTY, np.uint8)
-    for canvas, patch, box in zip(sheet, patches, result.boxes.tolist(), strict=True):
+    """All patches on tiles of one size, (K, H, W, 3); what the border of an image cuts off is pale gray.
+
+    Where the channel fires nowhere, the whole image is on the tile, made smaller.
+    """
+    fires, patches = result.fires, result.pixels
+    sheet = np.full((len(patches), *_patch_size(result), 3), _EMPTY, np.uint8)
+    for i in np.flatnonzero(fires | ~fires.any()):
+        canvas, patch, box = sheet[i], patches[i], result.boxes[i]
         # What the border of the image cuts off is missing on that side.
-        top, left = (canvas.shape[i] - patch.shape[i] if box[i] == 0 else 0 for i in (0, 1))
+        top, left = (canvas.shape[axis] - patch.shape[axis] if box[axis] == 0 else 0 for axis in (0, 1))
         canvas[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+    if fires.any() and not fires.all():
+        sheet = magnify(sheet, _WHOLE_PX)
+        for i in np.flatnonzero(~fires):
+            small = ImageOps.contain(Image.fromarray(patches[i]), (sheet.shape[2], sheet.shape[1]))
+            top, left = (sheet.shape[1] - small.height) // 2, (sheet.shape[2] - small.width) // 2
+            sheet[i, top : top + small.height, left : left + small.width] = small
     return sheet
+
+
+def _patch_size(result: UnitPatches) -> tuple[int, int]:
+    """The largest (height, width) of a patch at a place where the channel fires, if there is any."""
+    shapes = np.array([patch.shape[:2] for patch in result.pixels])
+    height, width = (shapes[result.fires] if result.fires.any() else shapes).max(axis=0).tolist()
+    return height, width
 
 
 def patch_field(result: UnitPatches) -> str:
     """What the patches are, and their size."""
-    height, width = patch_tiles(result).shape[1:3]
-    return f"{'receptive field' if result.field == 'exact' else '90 % of the gradient'}, {height}×{width} px"
+    if not result.fires.any():
+        return where_silent(result)
+    height, width = _patch_size(result)
+    field = f"{'receptive field' if result.field == 'exact' else '90 % of the gradient'}, {height}×{width} px"
+    return "; ".join([field, *filter(None, [where_silent(result)])])
+
+
+def where_silent(result: UnitPatches) -> str:
+    """That the channel fires nowhere in the images, or in some of them; empty if it fires in each."""
+    if result.fires.all():
+        return ""
+    return (
+        "whole images where it fires nowhere" if result.fires.any() else "whole images: it fires nowhere in them"
+    )
 
 
 def _draw_images(ax: Axes, result: UnitPatches) -> None:
     """The images as the network saw them, with the patches outlined."""
     images = result.images[:SHEET]
     factor = max(1, -(-96 // max(images.shape[1:3])))
-    names = [
-        short_name(name, 18) if label is None else short_label(label, 18)
-        for name, label in zip(result.names, result.labels, strict=True)
-    ]
-    size, columns = draw_sheet(ax, magnify(images, 96), names[: len(images)])
-    for i, (top, left, bottom, right) in enumerate((result.boxes[:SHEET] * factor).tolist()):
+    size, columns = draw_sheet(ax, magnify(images, 96), unit_image_names(result)[: len(images)])
+    for i in np.flatnonzero(result.fires[:SHEET]).tolist():
+        top, left, bottom, right = (result.boxes[i] * factor).tolist()
         y, x = corner(i, columns, size, _GAP)
         outline(ax, (x + left, y + top, x + right, y + bottom))
     heading(ax, "in the images", "as the network saw them, with their labels or names")
+
+
+def unit_image_names(of: UnitPatches) -> list[str]:
+    """What stands under each image: its label, or else its name."""
+    pairs = zip(of.names, of.labels, strict=True)
+    return [short_name(name, 18) if label is None else short_label(label, 18) for name, label in pairs]
 
 
 def draw_sheet(

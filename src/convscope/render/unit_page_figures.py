@@ -23,12 +23,11 @@ from .style import (
     new_figure,
     plain_axes,
     short_label,
-    short_name,
     show,
     text,
 )
 from .unit_cause_figures import effect_bars, feed_bars
-from .unit_figures import draw_sheet, patch_field, patch_tiles
+from .unit_figures import draw_sheet, patch_field, patch_tiles, unit_image_names, where_silent
 
 TILES, ROW, BARS = 8, 4, 6  # images of the sheets, in a row of them, and bars
 
@@ -64,9 +63,14 @@ def compose_unit_page(result: UnitPage) -> Figure:
 
 def lit_images(result: UnitPage, kind: str, n: int = TILES) -> Array:
     """The first images of "top" or "relevant", dimmed but where the channel fires: (n, H, W, 3) uint8."""
+    of = _images_of(result, kind)
+    return spotlight(of.images[:n], result.firing[kind][:n], result.threshold)
+
+
+def _images_of(result: UnitPage, kind: str) -> UnitPatches:
     of = result.top if kind == "top" else result.relevant
     assert of is not None
-    return spotlight(of.images[:n], result.firing[kind][:n], result.threshold)
+    return of
 
 
 def picture_tile(result: UnitPage) -> Array | None:
@@ -75,12 +79,6 @@ def picture_tile(result: UnitPage) -> Array | None:
         return None
     _, tiles = filter_tiles(result.filters)
     return tile(magnify(tiles, 96), len(tiles), gap=6)
-
-
-def unit_image_names(of: UnitPatches) -> list[str]:
-    """What stands under each image: its label, or else its name."""
-    pairs = zip(of.names, of.labels, strict=True)
-    return [short_name(name, 18) if label is None else short_label(label, 18) for name, label in pairs]
 
 
 def _captions(of: UnitPatches) -> list[str]:
@@ -95,14 +93,12 @@ def _draw_top(ax: Axes, result: UnitPage) -> None:
 
 
 def _draw_lit(ax: Axes, result: UnitPage, kind: str) -> None:
-    of = result.top if kind == "top" else result.relevant
-    assert of is not None
-    draw_sheet(ax, lit_images(result, kind), _captions(of)[:TILES], ROW)
+    draw_sheet(ax, lit_images(result, kind), _captions(_images_of(result, kind))[:TILES], ROW)
 
 
 def _draw_row(ax: Axes, of: UnitPatches, title: str) -> None:
     draw_sheet(ax, magnify(patch_tiles(of)[:ROW], 224), _captions(of)[:ROW], ROW)
-    heading(ax, title)
+    heading(ax, title, where_silent(of))
 
 
 def _draw_relevant(ax: Axes, result: UnitPage) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments import checks_arguments
 from ..outputs import check_output, replace_file
-from ..render import image_uri, lit_images, patch_field, patch_tiles, picture_tile, unit_image_names
+from ..render import image_uri, lit_images, patch_field, patch_tiles, picture_tile, unit_image_names, where_silent
 from ..results import Array, UnitPage, UnitPatches
 from ..texts import counted
 from .templates import template
@@ -116,13 +116,17 @@ def _sheets(page: UnitPage) -> list[View]:
     sheets = [
         _sheet("What excites it most", f"{field}; its peaks below", patch_tiles(page.top), page.top),
         _sheet("In their images", f"lit where it is above {median}", lit_images(page, "top"), page.top),
-        _sheet("Middle images", "as it responds to most", patch_tiles(page.middle)[:FEW], page.middle),
-        _sheet("Lowest images", "as it responds to least", patch_tiles(page.low)[:FEW], page.low),
+        _few("Middle images", "as it responds to most", page.middle),
+        _few("Lowest images", "as it responds to least", page.low),
     ]
     if page.relevant is not None:
         note = "where it carries most of the class score, by LRP; how much, below"
         sheets.append(_sheet("Where the network uses it", note, lit_images(page, "relevant"), page.relevant))
     return sheets
+
+
+def _few(title: str, note: str, of: UnitPatches) -> View:
+    return _sheet(title, "; ".join(filter(None, [note, where_silent(of)])), patch_tiles(of)[:FEW], of)
 
 
 def _sheet(title: str, note: str, tiles: Array, of: UnitPatches) -> View:

@@ -13,8 +13,8 @@ from .training_strips import TrainingStrip
 from .trust_checks import CHANGED, SAME, MaskStudy, SanityCheck, in_units
 from .trust_measures import CONTROLS, Comparison, Evaluation
 from .unit_causes import ClassEffect, Feed, Feeds, Necessity
-from .unit_pages import UnitPage, unit_anchor
-from .unit_scans import ChannelPair, ChannelScore, Patch, UnitPatches, UnitScan, Which
+from .unit_pages import UnitPage, UnitPatches, unit_anchor
+from .unit_scans import ChannelPair, ChannelScore, Patch, UnitScan, Which
 from .visualizations import Atlas, Inversion, Judgment, Visualization
 
 __all__ = [

@@ -1,10 +1,11 @@
-"""Everything about one channel in one place: what excites it, where, what it tells apart, and what is like it."""
+"""What there is to see of one channel: its patches, and everything about it in one place."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,10 +13,51 @@ from ..texts import counted, printable
 from .base import Array, Result
 from .network_views import Filters
 from .unit_causes import Feeds, Necessity
-from .unit_scans import ChannelPair, UnitPatches
+from .unit_scans import ChannelPair, Which
 from .visualizations import Visualization
 
 _SHOWN = 4  # names, labels or channels in a repr
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class UnitPatches(Result):
+    """The K patches of one channel, each around the place where it peaks in an image; highest first.
+
+    ``images`` (K, H, W, 3) uint8 as the network saw them. ``boxes`` (K, 4) int64: (top, left, bottom, right) in
+    pixels of these. ``field`` is "exact", the receptive field, or "effective", where that is the whole image: the
+    rectangle that holds at least 90 % of the sum of the value's |gradient|; where the channel is zero everywhere
+    (see `fires`), the whole image. ``values`` (K,) are the peaks, or the channel's relevance in "relevant" images;
+    ``positions`` (K, 2) the (row, column) of the peaks in the map, or (K, 0) in a vector layer.
+    """
+
+    layer: str
+    channel: int
+    which: Which | Literal["relevant"]
+    field: Literal["exact", "effective"]
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    values: Array
+    positions: Array
+    boxes: Array
+    images: Array
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def fires(self) -> Array:
+        """(K,) bool: False where the channel is zero everywhere in the image, so that no place is its peak."""
+        whole = (0, 0, *self.images.shape[1:3])
+        return np.asarray((self.values != 0) | (self.boxes != whole).any(axis=1))
+
+    @property
+    def pixels(self) -> list[Array]:
+        """What lies in the boxes: arrays (h, w, 3), of different sizes at the border of an image."""
+        cut: Sequence[Array] = [
+            image[top:bottom, left:right]
+            for image, (top, left, bottom, right) in zip(self.images, self.boxes.tolist(), strict=True)
+        ]
+        return list(cut)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

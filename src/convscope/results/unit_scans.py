@@ -1,9 +1,9 @@
-"""What the channels of layers respond to in a collection of images, and the patches of one channel."""
+"""What the channels of layers respond to in a collection of images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -24,7 +24,8 @@ class Patch(NamedTuple):
 
     ``position`` is that of the value in the map, such as (row, column), and () in a vector layer. ``box`` is the
     rectangle of the network's input that the value depends on, such as (top, left, bottom, right) in pixels, the
-    last two without; None where that is the whole image.
+    last two without; None where that is the whole image. Of equal values, such as the zeros of a ReLU that fires
+    nowhere, it is the first.
     """
 
     name: str
@@ -262,38 +263,3 @@ class UnitScan(Result):
         if self.labels:
             lines.append(f"  labels: {listed(self.labels, _SHOWN)}")
         return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class UnitPatches(Result):
-    """The K patches of one channel, each around the place where it peaks in an image; highest first.
-
-    ``images`` (K, H, W, 3) uint8 as the network saw them. ``boxes`` (K, 4) int64: (top, left, bottom, right) in
-    pixels of these. ``field`` is "exact", the receptive field, or "effective", where that is the whole image: the
-    rectangle that holds at least 90 % of the sum of the value's |gradient|. ``values`` (K,) are the peaks, or the
-    channel's relevance in "relevant" images; ``positions`` (K, 2) the (row, column) of the peaks in the map, or
-    (K, 0) in a vector layer.
-    """
-
-    layer: str
-    channel: int
-    which: Which | Literal["relevant"]
-    field: Literal["exact", "effective"]
-    names: tuple[str, ...]
-    labels: tuple[str | None, ...]
-    values: Array
-    positions: Array
-    boxes: Array
-    images: Array
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def pixels(self) -> list[Array]:
-        """What lies in the boxes: arrays (h, w, 3), of different sizes at the border of an image."""
-        cut: Sequence[Array] = [
-            image[top:bottom, left:right]
-            for image, (top, left, bottom, right) in zip(self.images, self.boxes.tolist(), strict=True)
-        ]
-        return list(cut)

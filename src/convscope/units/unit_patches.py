@@ -41,7 +41,8 @@ def unit_patches(
 
     A patch is what the peak depends on: the receptive field. Where that is the whole image, it is the effective
     receptive field: the rectangle with 2.5 % of the sum of |da/dx| beyond each of its four sides, a the peak and x
-    the image, so that at least 90 % of the sum is inside.
+    the image, so that at least 90 % of the sum is inside. Where the channel is zero at all places, as a ReLU that
+    fires nowhere, none of them is its peak, and the patch is the whole image.
 
     Args:
         model: the network that was scanned.
@@ -103,11 +104,13 @@ def cut_patches(
     for batch in model.batches(inputs, backward=not is_exact):
         pixels.append(model.to_pixels(batch.x))  # before the run, which may change them in place
         here = [patches[i] for i in batch.positions]
-        _check_unchanged(model, scan, batch.x, found, channel, here)
+        maps = _maps_as_scanned(model, scan, batch.x, found, channel, here)
+        fires = [bool(one.any()) for one in maps]
         if is_exact:
-            boxes += [patch.box or whole for patch in here]
+            own = [patch.box or whole for patch in here]
         else:
-            boxes += _effective(model, batch.x, found, channel, here, notes)
+            own = _effective(model, batch.x, found, channel, here, fires, notes)
+        boxes += [box if somewhere else whole for box, somewhere in zip(own, fires, strict=True)]
     if inputs.skipped:
         raise ImageError(f"the scan's images cannot be read any more: {inputs.skipped[0]}")
     n_sides = len(found.shape) - 1
@@ -148,31 +151,39 @@ def _check_known(names: Sequence[str], known: Any) -> None:
         raise ImageError(f"{missing[0]!r} was scanned but is not among the given images; give those of the scan")
 
 
-def _check_unchanged(
+def _maps_as_scanned(
     model: Model, scan: UnitScan, x: torch.Tensor, layer: Layer, channel: int, patches: Sequence[Patch]
-) -> None:
-    """`ImageError` unless the channel is in each image what the scan found: it may be another one by now."""
+) -> Array:
+    """The channel's maps (n, *sides); `ImageError` unless they have the peaks that the scan found."""
     with evaluating(model.module):
-        maps = as_maps(run_to(model.module, x.clone(), [layer.name])[layer.name], layer).float().cpu().numpy()
+        maps = as_maps(run_to(model.module, x.clone(), [layer.name])[layer.name], layer)[:, channel]
+    own = maps.float().cpu().numpy()
     every, rows = scan.peaks[layer.name], {name: i for i, name in enumerate(scan.names)}
     share = _ALIKE if model.dtype in (torch.float32, torch.float64) else _ALIKE_IN_HALF
     off = share * np.abs(every[:, channel]).max() + _ROUNDING * np.abs(every).max()
     if strange := [patch.name for patch in patches if patch.name not in rows]:
         raise ImageError(f"{strange[0]!r} was not scanned; give what is of the scan's images")
-    for patch, own in zip(patches, maps, strict=True):
-        now, then = float(own[(channel, *patch.position)]), float(every[rows[patch.name], channel])
+    for patch, one in zip(patches, own, strict=True):
+        now, then = float(one[patch.position]), float(every[rows[patch.name], channel])
         if not abs(now - then) <= off:
             raise ImageError(
                 f"{patch.name}: channel {channel} of layer {layer.name} is {now:.4g} where the scan found "
                 f"{then:.4g}. The image has changed since, or another one has its name: scan again, or give the "
                 "scanned images"
             )
+    return own
 
 
 def _effective(
-    model: Model, x: torch.Tensor, layer: Layer, channel: int, patches: Sequence[Patch], notes: list[str]
+    model: Model,
+    x: torch.Tensor,
+    layer: Layer,
+    channel: int,
+    patches: Sequence[Patch],
+    fires: Sequence[bool],
+    notes: list[str],
 ) -> list[tuple[int, ...]]:
-    """The effective receptive field of each image's peak."""
+    """The effective receptive field of each image's peak; meaningless where the channel does not fire."""
     with differentiable(model.module):
         leaf = x.detach().clone().requires_grad_()
         maps = as_maps(run_to(model.module, leaf.clone(), [layer.name])[layer.name], layer)
@@ -180,7 +191,7 @@ def _effective(
         every = torch.stack([maps[place] for place in places])
         check_differentiable(every, model.name)
         sizes = _sizes(every[:, channel], leaf)
-        if (is_flat := sizes.sum(axis=(1, 2)) == 0).any():
+        if (is_flat := (sizes.sum(axis=(1, 2)) == 0) & np.array(fires)).any():
             # A unit that is at the upper or the lower end of its range has no gradient; others at its place do.
             sizes[is_flat] = _sizes(every.sum(dim=1), leaf)[is_flat]
             notes.append(_FLAT)
