@@ -124,6 +124,18 @@ def test_frames_are_spread_over_the_steps(tiny: Model) -> None:
     assert len(np.unique(found.frames[0])) == 1  # the zero image
 
 
+def test_all_frames_have_one_scale_where_a_network_states_none() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 1, bias=False))
+    net[1].weight.data.copy_(torch.linspace(-1, 1, 48))
+    recipe = replace(
+        PRESETS["plain"], l2=0.0, step_size=1.0
+    )  # Adam's step in every pixel, so that t steps are +-t
+    found = visualize(net, 0, size_px=4, preset=recipe, n_steps=4, n_frames=5)
+    spread = [int(frame.max()) - int(frame.min()) for frame in found.frames]
+    assert spread == pytest.approx([0, 64, 128, 191, 255], abs=1)
+    assert np.array_equal(found.frames[-1], found.image)
+
+
 def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:
     def stop(done: int, total: int) -> None:
         if done == 4:

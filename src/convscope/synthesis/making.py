@@ -180,7 +180,7 @@ def _climbed(setting: Setting, film: Film) -> tuple[Ascent, list[str], list[str]
     for n_left in range(RETRIES, -1, -1):
         generators = [_drawing(setting.asked.seed + i) for i in range(len(setting.targets))]
         free = setting.first(generators)
-        film.frames.clear()
+        film.rewind()
         keep = setting.keep(free)
         ascent = Ascent(
             setting.network, setting.make, free, recipe, setting.sizes, generators, setting.names, keep
@@ -227,8 +227,6 @@ def _result(
     picture, seen = finished.pictures[i : i + 1], finished.seen[i : i + 1]
     scores = [*(float(one[i]) for one in ascent.scores), float(finished.scores[i])]
     rival = rival_of(model, seen, target) if is_one_class(model, target, asked.layer) else None
-    image = model.to_pixels(picture)[0]
-    frames = [*film.frames, image] if asked.n_frames else []
     parameters = {
         "target": describe(target) if not isinstance(target, Objective) else setting.names[i],
         "layer": asked.layer,
@@ -246,10 +244,10 @@ def _result(
     distance = asked.near.distance if asked.near else None
     own = remarks(float(ascent.start[i]), scores, rival, ascent.recipe, distance)
     return Visualization(
-        image=image,
+        image=model.to_pixels(picture)[0],
         input=seen[0].float().cpu().contiguous().numpy(),
         scores=np.array(scores, np.float32),
-        frames=np.stack(frames) if frames else np.zeros((0, *image.shape), np.uint8),
+        frames=film.frames(picture),
         target=setting.names[i],
         provenance=replace(
             origin,

@@ -76,7 +76,7 @@ def visualize(
         l2: lambda, the weight of the penalty, by default the preset's: 1e-5 for "plain", 0 for the others.
         start: "zero", "noise", or an image; by default zero for "plain", and faint noise for the others.
         n_frames: number of pictures to keep on the way, evenly spread over the steps and ending with the finished
-            one; all there are, n_steps + 1, if that is fewer.
+            one; all there are, n_steps + 1, if that is fewer. If mean and std are not known, all have one scale.
         photos: images (see `convscope.load_images`) whose mean color, mixture of colors and, with "maco",
             amplitude of each frequency the picture takes on; by default those of the sample photos. A few dozen
             are enough.
