@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import checks_arguments
 from ..errors import ParameterError
 from ..outputs import check_output, replace_file
+from ..texts import counted, printable
 from .base import Array, Result
 from .films import check_film, film
 
@@ -69,10 +70,24 @@ class Visualization(Result):
     @property
     def trust(self) -> str:
         """The evidence in words; empty without any."""
+        return "; ".join(self._said)
+
+    @property
+    def _said(self) -> list[str]:
         words = [str(judgment) for judgment in self.evidence]
         if not math.isnan(self.agreement):
             words.append(f"seeds agree to {self.agreement:.2f} (cosine)")
-        return "; ".join(words)
+        return words
+
+    def __repr__(self) -> str:
+        frames = f", {counted(len(self.frames), 'frame')}" if len(self.frames) else ""
+        first, *_, last = self.scores.tolist()
+        lines = [
+            f"Visualization({self.target}: {_size(self.image)}, score {first:.4g} to {last:.4g} in "
+            f"{counted(len(self.scores) - 1, 'step')}{frames})",
+            *(f"  {words}" for words in self._said),
+        ]
+        return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
 
     @checks_arguments
     def save_film(self, path: str | Path, *, fps: float = 12.0, overwrite: bool = False) -> Path:
@@ -113,6 +128,12 @@ class Inversion(Result):
     curves: Array
     name: str
 
+    def __repr__(self) -> str:
+        lines = [f"Inversion({self.name} at {counted(len(self.layers), 'layer')}, {_size(self.original)})"]
+        for layer, error, distance in zip(self.layers, self.errors, self.distances, strict=True):
+            lines.append(f"  {layer}: off by {error:.1%} at the layer, {distance:.0%} in pixels")
+        return "\n".join([*map(printable, lines), f"  {self.provenance.caption}"])
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Atlas(Result):
@@ -127,3 +148,14 @@ class Atlas(Result):
     images: Array
     scores: Array
     n_channels: int
+
+    def __repr__(self) -> str:
+        n = f"{len(self.channels)} of {counted(self.n_channels, 'channel')}"
+        scores = f"scores {self.scores.min():.4g} to {self.scores.max():.4g}"
+        line = printable(f"Atlas({self.layer}: {n}, {_size(self.images[0])}, {scores})")
+        return f"{line}\n  {self.provenance.caption}"
+
+
+def _size(image: Array) -> str:
+    """Of a picture (H, W, 3)."""
+    return f"{image.shape[0]}x{image.shape[1]} px"
