@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 
 from ..errors import ImageError, ModelError, ParameterError, TargetError
+from ..execution import weights_digest
+from ..execution.running import network_of
 from ..images import ImageSet, ImageSource, load_images
-from ..models import Model
-from ..models.inputs import Inputs
+from ..models import Inputs, Model
 from ..results import Array, UnitScan
 from ..store import StoredRows
 from ..store.keys import as_key, digest_of, key_of, path_of, stamp_of
@@ -92,10 +94,20 @@ class ScannedImages:
 
 
 def check_scanned(model: Model, scan: UnitScan) -> None:
-    """`ModelError` unless this is the network of the scan."""
-    own = model.provenance("scan", {}, time.perf_counter()).model["weights_sha256"]
-    if own != scan.provenance.model["weights_sha256"]:
-        raise ModelError(f"{model.name} has other weights than the network of this scan; give that one")
+    """`ModelError` unless this is the network of the scan, which sees images as it did then."""
+    made_by = scan.provenance.model
+    if weights_digest(network_of(model.module)) != made_by["weights_sha256"]:
+        raise ModelError(
+            f"{model.name} has other weights than the network of this scan, {made_by['name']}; give that one"
+        )
+    if model.preprocessing is None or made_by["preprocessing"] is None:  # tensors, which are taken as they are
+        return
+    own, then = asdict(model.preprocessing), made_by["preprocessing"]
+    if differ := [name for name in own if json.dumps(own[name]) != json.dumps(then[name])]:  # lists, once saved
+        raise ModelError(
+            f"{model.name} does not see images as it did: its {' and '.join(differ)} differ; give the scan's "
+            + ", ".join(f"{name}={then[name]}" for name in differ)
+        )
 
 
 def classes_of(
