@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from convscope import Concepts, ConceptVector, UnitScan
+from convscope import Concepts, ConceptVector, ModelError, UnitScan
 from convscope.cli.app import app
 
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
@@ -88,6 +89,33 @@ def test_concepts_of_a_label_and_the_vector_of_a_concept_have_commands(place: Pa
     assert "no image has it; there are bright, dark" in invoke(
         "concepts", "photos", "--label", "Bright", "--layer", "1", *OPTIONS
     ).stderr.replace("\n", " ")
+
+
+def test_units_take_the_network_that_the_scan_names_and_no_code_of_ones_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("scan", "photos", "--layer", "1", "--output", "units", *OPTIONS)
+    asked = ("units", "units", "--channel", "1", "--quick")
+    failed = invoke(*asked)
+    assert failed.exit_code == 1
+    assert "this is of the network 'dim:build', which a name alone does not load: give --model" in failed.stderr
+    assert invoke(*asked, *OPTIONS).exit_code == 0
+
+    def loaded(source: str, **options: Any) -> None:
+        raise ModelError(f"{source}, {options}")
+
+    monkeypatch.setattr("convscope.models.load_model", loaded)
+    found = UnitScan.load("units")
+    for name, typed, expected in (
+        ("timm:resnet18", [], "timm:resnet18, {'pretrained': True}"),
+        ("timm:resnet18 (random weights)", [], "timm:resnet18, {'pretrained': False}"),
+        ("timm:resnet18 (dim.py)", ["--weights", "dim.py"], "timm:resnet18, {'pretrained': True, 'weights':"),
+        ("timm:resnet18 (dim.py)", [], "with weights of its own: give dim.py with --weights"),
+        ("timm:resnet18", ["--model", "efficientnet-lite0"], "efficientnet-lite0, {'pretrained': True}"),
+    ):
+        about = replace(found.provenance, model=found.provenance.model | {"name": name})
+        saved = replace(found, provenance=about).save(place / f"{len(list(place.iterdir()))}")
+        assert expected in " ".join(invoke("units", saved, *asked[2:], *typed).stderr.split())
 
 
 def test_mistakes_are_answered_without_a_traceback(place: Path) -> None:

@@ -6,17 +6,20 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
+from ..errors import ModelError
 from ..outputs import check_no_input
 from .console import err, escape
-from .networks import check_network, own_code
+from .networks import RANDOM_WEIGHTS, check_network, is_of_library, own_code
 from .options import parameter, set_parameters
 from .setting_values import KEYS, Key
-from .settings import Settings, settled, shown_path
+from .settings import Setting, Settings, settled, shown_path
 
+_RECORD = "record"  # of a result, as the origin of a setting
 # By key of the settings; in a command, ``output`` is where it writes, and a source is a store.
 _PARAMETERS = {key: key for key in KEYS} | {"source": "model_name", "output": "model_output"}
 
@@ -43,6 +46,17 @@ class Network:
             self._model = self._load()
         return self._model
 
+    def of(self, result: Any) -> Any:
+        """The network that made a result: the one that its record names, unless another was described.
+
+        Code and files of the user's own are not loaded because a record names them.
+        """
+        if self.settings.by_key["source"].origin == "default":
+            has_weights = self.settings["weights"] is not None
+            found = _recorded(str(result.provenance.model["name"]), has_weights=has_weights)
+            self.settings = replace(self.settings, by_key={**self.settings.by_key, **found})
+        return self()
+
     def _load(self) -> Any:
         self._announce()
         given = {key: value for key, (value, _) in self.settings.by_key.items()}
@@ -60,6 +74,23 @@ class Network:
             whose = ", code of your own" if own_code(given["source"]) else ""
             about = f"network: {given['source']}{whose}, as {shown_path(given.file)} describes it"
             err.print(escape(about), highlight=False, soft_wrap=True)
+        elif given.by_key["source"].origin == _RECORD:
+            about = f"network: {given['source']}, as the record names it"
+            err.print(escape(about), highlight=False, soft_wrap=True)
+
+
+def _recorded(name: str, *, has_weights: bool) -> dict[str, Setting]:
+    """What describes the network that a record names, as `convscope.load_model` titles it: "timm:vit (own.pt)"."""
+    source, _, weights = name.removesuffix(")").partition(" (")
+    if not is_of_library(source):
+        raise ModelError(f"this is of the network {name!r}, which a name alone does not load: give --model")
+    check_network(source)
+    found = {"source": Setting(source, _RECORD)}
+    if weights == RANDOM_WEIGHTS:
+        found["random_weights"] = Setting(True, _RECORD)
+    elif weights and not has_weights:
+        raise ModelError(f"this is of the network {source} with weights of its own: give {weights} with --weights")
+    return found
 
 
 def with_network(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,6 +15,7 @@ from ..user_code import Place, check, is_there, place_of
 
 DEFAULT_MODEL: str = declared.value("DEFAULT_MODEL", "convscope.models.architectures")
 PACKAGED = tuple(declared.value("PACKAGED", "convscope.models.architectures"))
+RANDOM_WEIGHTS: str = declared.value("RANDOM_WEIGHTS", "convscope.models.architectures")
 LIBRARIES = ("torchvision", "timm")
 HUGGING_FACE = "hf:"
 SUFFIXES: tuple[str, ...] = declared.value("SUFFIXES", "convscope.models.catalog")
@@ -48,6 +49,11 @@ def check_network(name: str, weights: Path | None = None, folder: Path | None = 
         raise ModelError(f"no network {name!r}{hint}: {where}give {DEFAULT_MODEL!r}, {_OTHER_NAMES}")
     if weights is not None and not weights.exists():
         raise ModelError(f"{weights}: no such file")
+
+
+def is_of_library(name: str) -> bool:
+    """Whether a name is that of a network whose code and weights come with a library."""
+    return name in PACKAGED or name.partition(":")[0] in LIBRARIES
 
 
 def own_code(name: str) -> Place | None:

@@ -100,7 +100,8 @@ def units(
 
     With --channel, a page of each: its images, where it fires, what it tells apart, what is like it, what feeds
     it, and what the network loses without it. Relevance runs all images of the scan again, necessity at most 48 of
-    them for each channel.
+    them for each channel. The network is the one that the scan names; --model, and --weights, are needed for code
+    and files of your own.
     """
     from convscope import UnitScan
 
@@ -150,7 +151,7 @@ def unit_pages(
     from convscope import unit
     from convscope.units.page_parts import MAKERS, shared_parts
 
-    network, given = model(), dict[str, dict[str, Any]]()
+    network, given = model.of(found), dict[str, dict[str, Any]]()
     with staged_progress() as step:
         for name in dict.fromkeys(name for name, _ in units):
             own = [channel for other, channel in units if other == name]

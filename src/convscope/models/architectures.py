@@ -17,6 +17,7 @@ from .preprocessing import Preprocessing, from_timm, from_torchvision
 from .wrappings import classifier, fit_weights, weights_in
 
 DEFAULT_MODEL = "efficientnet-lite0"
+RANDOM_WEIGHTS = "random weights"  # behind the name of a network that has them
 
 # ImageNet weights that come as Python packages: name -> timm's architecture. The package is named after the
 # network; its tensors are in the architecture's order, under other names.
@@ -162,4 +163,4 @@ def _near(name: str, known: Sequence[str]) -> str:
 def _title(name: str, weights: str | Path | None, pretrained: bool) -> str:
     if weights is not None:
         return f"{name} ({Path(weights).name})"
-    return name if pretrained else f"{name} (random weights)"
+    return name if pretrained else f"{name} ({RANDOM_WEIGHTS})"
