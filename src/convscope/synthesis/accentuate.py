@@ -90,13 +90,22 @@ def accentuate(
     """
     started = time.perf_counter()
     model = as_model(model)
-    photo = one_input(model, image, "image")
+    photo = one_input(model, image, "image", "accentuate")
     structure = model.checked(tuple(photo.shape[1:]), gradients=True)
     if target is None and layer is None:
         target = _predicted(model, photo)
     near = Near(structure.find(near_layer).name if near_layer else _early(structure), distance)
     steps = recipe or (replace(ACCENTED, crop=SMALL_CROP) if min(photo.shape[2:]) < SMALL else ACCENTED)
-    asked = Asked(layer, steps, None, n_steps, None, photo, n_frames, None, seed, is_whole=True, near=near)
+    asked = Asked(
+        preset=steps,
+        seed=seed,
+        layer=layer,
+        n_steps=n_steps,
+        start=photo,
+        n_frames=n_frames,
+        is_whole=True,
+        near=near,
+    )
     try:
         (found,) = made(model, [target], asked, watch, progress)
     except Interrupted as error:

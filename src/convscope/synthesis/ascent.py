@@ -17,10 +17,8 @@ from .presets import Recipe
 from .transforms import as_seen, views
 
 LOOK_EVERY = 16  # steps: how often the whole picture is scored, of which the best is kept
-PIXELS_EVERY = (
-    4  # steps: how often pixels are blurred and cleared, so that the ascent can build on them in between
-)
-FINAL_BLUR = 0.5
+PIXELS_EVERY = 4  # steps: how often pixels are blurred and cleared; in between the ascent can build on them
+FINAL_BLUR = 0.5  # pixels
 # The smallest float16 number is 6e-8, and the gradient of a pixel is often smaller. So the score is multiplied by
 # this factor first, or by a smaller one if the gradient then overflows.
 SCALE, LEAST_SCALE = 2.0**10, 2.0**-14
@@ -40,9 +38,11 @@ class Ascent:
     epsilon is zero, and the first step would be 0 / 0.
 
     ``start`` (B,) are the scores of the first pictures, seen whole; ``scores`` those of the views at each step;
-    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores. After each step
-    ``keep`` says which allowed free variables are nearest.
+    ``best`` the free variables of the best whole pictures so far, and ``best_score`` their scores less the
+    penalties. After each step ``keep`` says which allowed free variables are nearest.
     """
+
+    scores: list[torch.Tensor]
 
     def __init__(
         self,
@@ -72,8 +72,6 @@ class Ascent:
         self._last = self._best_value = self.start
         self._shut = torch.zeros(len(free), dtype=torch.bool, device=free.device)  # where a view had no gradient
         self.best, self.best_score, self.best_at = free.detach().clone(), self._penalized(self.start), 0
-
-    scores: list[torch.Tensor]
 
     def pictures(self, free: torch.Tensor | None = None) -> torch.Tensor:
         """The pictures (B, C, H, W) of free variables, by default of the present, as the network takes them."""
@@ -112,7 +110,7 @@ class Ascent:
         self._optimizer.param_groups[0]["lr"] = recipe.rate(progress)
         self._optimizer.step()
         with torch.no_grad():
-            self._keep_to_pixels(progress)
+            self._tidy(progress)
             if len(self.scores) % LOOK_EVERY == 0 or len(self.scores) == recipe.n_steps:
                 self.look()
 
@@ -227,11 +225,12 @@ class Ascent:
             return DivergedError(what)
         if not self.scores and not self._half:
             return ModelError(f"{self._names}: {what} before any step; look for NaN in the network's weights")
-        return ModelError(f"{self._names}: {what}; {advice(self._network.model.dtype)}")
+        return ModelError(f"{self._names}: {what}; {_advice(self._network.model.dtype)}")
 
-    def _keep_to_pixels(self, progress: float) -> None:
+    def _tidy(self, progress: float) -> None:
+        """What is done to the free variables between two steps: blur, clear, and keep within the limits."""
         recipe = self.recipe
-        if (len(self.scores)) % PIXELS_EVERY == 0:
+        if len(self.scores) % PIXELS_EVERY == 0:
             if blur := recipe.blur + (min(recipe.blur, FINAL_BLUR) - recipe.blur) * progress:
                 self.free.copy_(gaussian_blur(self.free, blur))
             if recipe.clear:
@@ -250,7 +249,7 @@ def climb(ascent: Ascent, each: Callable[[Ascent], None]) -> None:
         each(ascent)
 
 
-def advice(dtype: torch.dtype) -> str:
+def _advice(dtype: torch.dtype) -> str:
     """What to try where numbers end."""
     if dtype == torch.float16:
         return (

@@ -71,7 +71,7 @@ def deep_dream(
     """
     started = time.perf_counter()
     model = as_model(model)
-    photo = one_input(model, image, "image")
+    photo = one_input(model, image, "image", "deep_dream")
     stages = model.checked(tuple(photo.shape[1:]), gradients=True).stages
     if layer is None and not stages:
         raise LayerError("no layer was named, and the network has no maps: give the name of a layer")
@@ -82,7 +82,7 @@ def deep_dream(
     parameters = {"layer": name, "n_octaves": n_octaves, "n_steps": recipe.n_steps, "seed": seed}
     for i, size in enumerate(sizes):
         base = _resized(photo, size)
-        asked = Asked(None, recipe, None, None, None, base + _resized(change, size), 0, None, seed, is_whole=True)
+        asked = Asked(preset=recipe, seed=seed, start=base + _resized(change, size), is_whole=True)
         try:
             (found,) = made(model, [whole_layer(name)], asked, None, part_of(progress, i, n_octaves))
         except Interrupted as error:

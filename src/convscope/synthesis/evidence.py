@@ -71,8 +71,7 @@ def _opens(judge: Model) -> bool:
 
 
 def agreement(model: Model, inputs: Sequence[torch.Tensor], layer: str | None) -> float:
-    """The mean cosine between what the network makes of pictures (1, C, H, W) at a layer, by default its
-    features."""
+    """The mean cosine between pictures (1, C, H, W) at a layer of the network, by default that of its features."""
     with evaluating(model.module):
         name = layer or model.feature_layer(tuple(inputs[0].shape[1:])).name
         vectors = [

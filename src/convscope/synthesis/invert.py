@@ -26,8 +26,6 @@ from .presets import PRESETS, Recipe, recipe_of
 INVERTED = replace(
     PRESETS["natural"], contrast=None, n_views=1, crop=(1.0, 1.0), noise=0.0, n_steps=200, total_variation=1e-7
 )
-
-
 HIGH = 0.5  # of the layer's values: above this error a picture says little about the layer
 
 
@@ -83,7 +81,7 @@ def invert(
     """
     started = time.perf_counter()
     model = as_model(model)
-    x = one_input(model, image, "image")
+    x = one_input(model, image, "image", "invert")
     structure = model.checked(tuple(x.shape[1:]), gradients=True)
     names = [layers] if isinstance(layers, str) else layers
     chosen = structure.stages if names is None else [structure.find(name) for name in dict.fromkeys(names)]
@@ -93,9 +91,7 @@ def invert(
     found: list[Visualization] = []
     for i, layer in enumerate(chosen):
         objective = difference(layer.name, _values(model, layer, x))
-        asked = Asked(
-            None, recipe, (x.shape[2], x.shape[3]), None, None, None, 0, None, seed, is_whole=True, opens=True
-        )
+        asked = Asked(preset=recipe, seed=seed, size_px=(x.shape[2], x.shape[3]), is_whole=True, opens=True)
         try:
             found += made(model, [objective], asked, None, part_of(progress, i, len(chosen)))
         except Interrupted as error:

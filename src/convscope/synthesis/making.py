@@ -38,19 +38,19 @@ RETRIES = 2
 N_PHOTOS = 16  # read at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """The options of a call; see `visualize`."""
 
-    layer: str | None
     preset: PresetName | Recipe
-    size_px: int | Pair | None
-    n_steps: int | None
-    l2: float | None
-    start: Any
-    n_frames: int
-    judge: Model | None
     seed: int
+    layer: str | None = None
+    size_px: int | Pair | None = None
+    n_steps: int | None = None
+    l2: float | None = None
+    start: Any = None
+    n_frames: int = 0
+    judge: Model | None = None
     photos: Any = None
     is_whole: bool = False  # whether the picture is the network's input itself, which no preprocessing crops
     near: Near | None = None
@@ -72,7 +72,7 @@ class Setting:
             size = as_pair(asked.size_px, "size_px")
         if size is None and self.sizes is not None:
             size = self.sizes[0]
-        if size is None and given is None and model.known_size is None and model.several is None:
+        if size is None and model.known_size is None and model.several is None:
             raise ParameterError(
                 "the input size of this network is not known: give `size_px`, the side of the picture in pixels, "
                 "or the network's `input_size`"
@@ -159,15 +159,16 @@ def made(
             _result(setting, ascent, finished, film, i, origin, [*stopped, *setting.notes(), *notes])
             for i in range(len(targets))
         ]
-    judges = [model, *([asked.judge] if asked.judge else [])]
-    for i, target in enumerate(targets):
-        if not stopped and is_one_class(model, target, asked.layer):
-            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges))
-        elif not stopped and asked.judge:
-            found[i] = replace(found[i], evidence=judgments(found[i].image, found[i].target, judges[1:]))
     if stopped:
         raise Interrupted(found[0] if len(found) == 1 else found)
-    return found
+    return [_judged(one, model, target, asked) for one, target in zip(found, targets, strict=True)]
+
+
+def _judged(found: Visualization, model: Model, target: Any, asked: Asked) -> Visualization:
+    """A result with what the network itself, if its target is a class, and the judge take the picture for."""
+    judges = [model] if is_one_class(model, target, asked.layer) else []
+    judges += [asked.judge] if asked.judge else []
+    return replace(found, evidence=judgments(found.image, found.target, judges))
 
 
 def _drawing(seed: int) -> torch.Generator:
@@ -281,13 +282,13 @@ def _given(model: Model, asked: Asked) -> torch.Tensor | None:
         raise ParameterError("size_px: a picture that starts from an image has the size of that image")
     if isinstance(start, str) and not os.path.exists(start):
         raise unfit(start, "start", "'zero', 'noise', an image, or the path of one")
-    return one_input(model, start, "start")
+    return one_input(model, start, "start", "visualize")
 
 
-def one_input(model: Model, image: Any, name: str) -> torch.Tensor:
-    """One image as a network takes it, (1, C, H, W) in at least float32."""
+def one_input(model: Model, image: Any, name: str, method: str) -> torch.Tensor:
+    """One image as a network takes it, (1, C, H, W) in at least float32; named as an argument of a method."""
     inputs = model.inputs(image)
-    inputs.need_pictures("visualize")
+    inputs.need_pictures(method)
     if len(inputs) != 1:
         raise ParameterError(f"{name}: {len(inputs)} images; expected one")
     x: torch.Tensor = next(inputs.batches(1)).x

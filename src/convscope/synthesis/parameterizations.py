@@ -1,8 +1,7 @@
 """Parameterizations: from free variables, which the ascent changes, to pictures as the network takes them.
 
-What is free decides which pictures are near, and so which the ascent finds. In pixels, noise is as near as a
-shape.
-In the Fourier domain with amplitudes that fall with the frequency, as they do in photos, a step moves large shapes
+What is free decides which pictures are near, and so which the ascent finds. In pixels, noise is as near as shapes.
+In the Fourier domain, with amplitudes that fall with the frequency as they do in photos, a step moves large shapes
 most; with colors that are mixed as in photos, it moves brightness more than hue.
 
 Sources: Olah, Mordvintsev, Schubert: Feature visualization, Distill 2017, and the library Lucid (Fourier, colors,
@@ -88,8 +87,7 @@ class Canvas:
 
 
 def parameterization(domain: Domain, canvas: Canvas, contrast: float | None) -> Parameterization:
-    """The parameterization of this name; ``contrast``: how far values are held to that of a photo, None for
-    not."""
+    """The parameterization of this name; ``contrast``: the largest spread of the values, None for no limit."""
     return _MAKERS[domain](canvas, contrast)
 
 
@@ -195,8 +193,7 @@ def held(values: torch.Tensor, contrast: float | None) -> torch.Tensor:
 
 
 def _amplitudes(canvas: Canvas, decay: float) -> torch.Tensor:
-    """1 / frequency ** decay, (H, W // 2 + 1), so that noise of variance 1 in each part gives values of about
-    1."""
+    """1 / frequency ** decay, (H, W // 2 + 1), of which noise of variance 1 in each part makes values of 1 or so."""
     _, height, width = canvas.shape
     rows = torch.fft.fftfreq(height, dtype=torch.float32, device=canvas.device)[:, None]
     columns = torch.fft.rfftfreq(width, dtype=torch.float32, device=canvas.device)[None]
