@@ -14,6 +14,7 @@ from torch import nn
 from convscope import Interrupted, LayerError, ModelError, ParameterError, Several, TargetError, visualize
 from convscope.models import Model
 from convscope.synthesis import PRESETS
+from convscope.synthesis.ascent import Ascent
 
 PLAIN = {"preset": "plain"}
 
@@ -134,6 +135,25 @@ def test_all_frames_have_one_scale_where_a_network_states_none() -> None:
     spread = [int(frame.max()) - int(frame.min()) for frame in found.frames]
     assert spread == pytest.approx([0, 64, 128, 191, 255], abs=1)
     assert np.array_equal(found.frames[-1], found.image)
+
+
+def test_interrupting_the_check_of_seeds_returns_the_finished_picture(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, n_done = Ascent.step, 0
+
+    def stopping(self: Ascent) -> None:
+        nonlocal n_done
+        if n_done == 4:  # in the second picture
+            raise KeyboardInterrupt
+        n_done += 1
+        step(self)
+
+    monkeypatch.setattr(Ascent, "step", stopping)
+    with pytest.raises(Interrupted) as caught:
+        visualize(tiny, target=0, n_steps=3, check_seeds=True)
+    monkeypatch.undo()
+    assert np.array_equal(caught.value.result.image, visualize(tiny, target=0, n_steps=3).image)
 
 
 def test_interrupting_returns_the_picture_so_far(tiny: Model) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..arguments import checks_arguments
 from ..checks import Pair, PresetName, shown
-from ..errors import TargetError
+from ..errors import Interrupted, TargetError
 from ..models import Model, as_model, load_model
 from ..progress import Progress
 from ..results import Visualization
@@ -114,7 +114,8 @@ def visualize(
         Fel et al.: MACO, 2023, arXiv 2306.06805.
     """
     model = as_model(model)
-    judge = load_model(judge) if isinstance(judge, str) else None if judge is None else as_model(judge)
+    if judge is not None:
+        judge = load_model(judge) if isinstance(judge, str) else as_model(judge)
     if target is None and layer is None:
         what = "'up' or 'down', a value" if model.regression else "a class"
         raise TargetError(f"nothing to maximize: give {what} (index or label), a callable, or a layer")
@@ -122,16 +123,20 @@ def visualize(
         isinstance(target, Several) or (isinstance(target, Sequence) and not isinstance(target, str))
     ):
         raise TargetError(f"target={describe(target)!r}: one picture has one target; see visualize_each")
-    asked = Asked(layer, preset, size_px, n_steps, l2, start, n_frames, judge, seed, photos)
+    asked = Asked(
+        preset=preset, seed=seed, layer=layer, size_px=size_px, n_steps=n_steps, l2=l2, start=start,
+        n_frames=n_frames, judge=judge, photos=photos,
+    )  # fmt: skip
     (found,) = made(model, [target], asked, watch, progress)
-    if check_seeds:
-        others = [
-            made(model, [target], replace(asked, seed=seed + i, judge=None), None, None)[0]
-            for i in range(1, N_SEEDS)
-        ]
-        inputs = [torch.from_numpy(one.input)[None] for one in (found, *others)]
-        found = replace(found, agreement=agreement(model, inputs, layer))
-    return found
+    if not check_seeds:
+        return found
+    try:
+        seeds = [replace(asked, seed=seed + i, n_frames=0, judge=None) for i in range(1, N_SEEDS)]
+        others = [made(model, [target], one, None, None)[0] for one in seeds]
+    except Interrupted as error:  # of the picture of another seed
+        raise Interrupted(found) from error
+    inputs = [torch.from_numpy(one.input)[None] for one in (found, *others)]
+    return replace(found, agreement=agreement(model, inputs, layer))
 
 
 @checks_arguments
@@ -154,7 +159,7 @@ def visualize_each(
     Cost: that of as many calls, less what each call costs beside its arithmetic: little for deep layers, most of
     it for early ones, whose pictures are small.
     """
-    asked = Asked(layer, preset, size_px, n_steps, None, None, 0, None, seed, photos)
+    asked = Asked(preset=preset, seed=seed, layer=layer, size_px=size_px, n_steps=n_steps, photos=photos)
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets:
         raise TargetError(f"targets={shown(targets)}: expected a list of targets, one a picture")
     return made(as_model(model), targets, asked, None, progress)
