@@ -155,8 +155,8 @@ def unit_pages(
     with staged_progress() as step:
         for name in dict.fromkeys(name for name, _ in units):
             own = [channel for other, channel in units if other == name]
-            quickly = dict.fromkeys(MAKERS, False) | {"picture": False}
-            given[name] = quickly if quick else shared_parts(network, found, name, own, step)
+            none = dict.fromkeys(MAKERS, False)
+            given[name] = none if quick else shared_parts(network, found, name, own, step)
         return [unit(network, name, one, scan=found, progress=step, **given[name]) for name, one in units]
 
 

@@ -193,7 +193,7 @@ def held(values: torch.Tensor, contrast: float | None) -> torch.Tensor:
 
 
 def _amplitudes(canvas: Canvas, decay: float) -> torch.Tensor:
-    """1 / frequency ** decay, (H, W // 2 + 1), of which noise of variance 1 in each part makes values of 1 or so."""
+    """1 / frequency ** decay, (H, W // 2 + 1); noise of variance 1 in each part then gives values of about 1."""
     _, height, width = canvas.shape
     rows = torch.fft.fftfreq(height, dtype=torch.float32, device=canvas.device)[:, None]
     columns = torch.fft.rfftfreq(width, dtype=torch.float32, device=canvas.device)[None]

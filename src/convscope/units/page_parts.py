@@ -1,4 +1,4 @@
-"""What the network is run for on pages of units: relevance, necessity and feeds, of several channels at once."""
+"""What the network is run for on pages of units: relevance, necessity and feeds of several channels, a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..attribution.channel_relevance import channel_relevance
 from ..errors import LayerError, ModelError, NotPicturesError
 from ..models import Model
 from ..progress import Progress, StageProgress
-from ..results import ChannelRelevance, Feeds, Necessity, UnitScan
+from ..results import ChannelRelevance, Feeds, Necessity, UnitScan, Visualization
+from ..synthesis import visualize
 from .feeds import feeds
 from .necessity import necessity
 from .scanned_images import classes_of
@@ -22,6 +23,7 @@ from .wiring import wiring_of
 
 UNFIT = (LayerError, ModelError, NotPicturesError)  # a method does not fit the network
 TRIED = 48  # images for necessity and feeds, at most
+STEPS = 48  # of the picture: fewer than it takes by itself, and enough to know a channel by
 
 
 def relevance_of(
@@ -59,10 +61,22 @@ def feeds_of(
     return feeds(model, source, layer=layer, channel=list(channels), progress=progress)
 
 
+def picture_of(
+    model: Model, scan: UnitScan, layer: str, channels: Sequence[int], _: Any, progress: Progress | None
+) -> Visualization:
+    """A picture made for one channel."""
+    (channel,) = channels
+    height, width = scan.input_shape[1:]
+    size_px = None if model.preprocessing else (height, width)
+    return visualize(model, channel, layer=layer, n_steps=STEPS, size_px=size_px, progress=progress)
+
+
+SHARED = ("relevance", "necessity", "feeds")  # parts that are made for several channels at once
 MAKERS: Mapping[str, Callable[..., Any]] = {
     "relevance": relevance_of,
     "necessity": necessity_of,
     "feeds": feeds_of,
+    "picture": picture_of,
 }
 
 
@@ -71,9 +85,9 @@ def shared_parts(
 ) -> dict[str, Any]:
     """Arguments for `unit` that pages of several channels have in common; True where each is to say why not."""
     found = {}
-    for name, make in MAKERS.items():
+    for name in SHARED:
         step = partial(progress, name) if progress else None
-        found[name] = attempted(partial(make, model, scan, layer, channels, None, step)) or True
+        found[name] = attempted(partial(MAKERS[name], model, scan, layer, channels, None, step)) or True
     return found
 
 

@@ -15,7 +15,7 @@ from ..activations import feature_maps, filters
 from ..arguments import checks_arguments
 from ..errors import LayerError, ParameterError
 from ..models import Model, as_model
-from ..progress import Progress, StageProgress
+from ..progress import StageProgress
 from ..results import (
     Array,
     ChannelPair,
@@ -31,12 +31,10 @@ from ..results import (
     Visualization,
     Which,
 )
-from ..synthesis import visualize
 from .page_parts import MAKERS, attempted, feeds_alone, necessity_alone
 from .unit_patches import check_scan, cut_patches, images_of, unit_patches
 
 NEAREST = 6  # channels
-STEPS = 48  # of the picture: half of a picture's by itself, which shows a channel well enough
 _WHICH: tuple[Which, ...] = ("top", "middle", "low")
 
 
@@ -85,7 +83,7 @@ def unit(
         LayerError: the scan does not have the layer.
 
     Cost: of relevance, two forward passes and one backward pass for each image of the scan; of necessity, at most
-    144 forward passes; of feeds none, or 48 up to the layer; of the picture, 48 steps of 4 views; else those of
+    144 forward passes; of feeds none, or 48 up to the layer; of the picture, 48 steps of 2 views; else those of
     `unit_patches`, and a forward pass for at most 2 k images.
 
     Example:
@@ -161,10 +159,10 @@ def _parts(
     """What is asked for, made where it is True; None where it is False or does not fit, which is then said."""
     parts, left_out = dict[str, Any](), list[str]()
     for name, given in asked.items():
-        make = MAKERS.get(name, _picture)
         step = partial(progress, name) if progress else None
         if given is True:
-            parts[name] = attempted(partial(make, model, scan, layer, [channel], images, step), left_out, name)
+            make = partial(MAKERS[name], model, scan, layer, [channel], images, step)
+            parts[name] = attempted(make, left_out, name)
         else:
             parts[name] = given or None
     return parts, left_out
@@ -200,14 +198,6 @@ def _nearest(scan: UnitScan, layer: str, channel: int) -> tuple[ChannelPair, ...
     order = np.argsort(-np.nan_to_num(np.abs(r)), kind="stable")
     found = [int(i) for i in order if i != channel and not np.isnan(r[i])][:NEAREST]
     return tuple(ChannelPair(channel, i, float(r[i]), float(covariances[i] / covariances[channel])) for i in found)
-
-
-def _picture(
-    model: Model, scan: UnitScan, layer: str, channels: Sequence[int], _images: Any, progress: Progress | None
-) -> Visualization:
-    height, width = scan.input_shape[1:]
-    size_px = None if model.preprocessing else (height, width)
-    return visualize(model, channels[0], layer=layer, n_steps=STEPS, size_px=size_px, progress=progress)
 
 
 def _filter(model: Model, layer: str, channel: int) -> Filters | None:
