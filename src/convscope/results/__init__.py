@@ -2,7 +2,7 @@
 
 from .base import Array, Result
 from .collection_faults import Duplicates, Suspects
-from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring
+from .concept_results import ChannelRelevance, Concepts, ConceptVector, Factoring, Places
 from .image_collections import Clusters, Neighbors, Projection, Retrieval
 from .network_views import Attribution, ChannelOrder, FeatureMaps, Filters
 from .predictions import Normalization, Prediction, Ranked, probabilities
@@ -49,6 +49,7 @@ __all__ = [
     "Neighbors",
     "Normalization",
     "Patch",
+    "Places",
     "Prediction",
     "Projection",
     "Provenance",

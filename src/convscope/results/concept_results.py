@@ -16,6 +16,9 @@ from ..texts import printable
 from .base import Array, Result
 
 Factoring: TypeAlias = Literal["nmf", "semi-nmf", "dictionary"]
+Places: TypeAlias = Literal[
+    "mean", "flat"
+]  # of a map in a vector: the mean over its places, or every value
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -108,7 +111,7 @@ class ConceptVector(Result):
     vector: Array
     offset: float
     layer: str
-    places: str
+    places: Places
     accuracy: float
     random_accuracy: Array
     accuracy_p: float

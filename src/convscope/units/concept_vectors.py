@@ -15,11 +15,11 @@ from ..execution import weights_digest
 from ..execution.running import network_of
 from ..models import Inputs, Layer, Model, as_model
 from ..progress import Progress
-from ..results import Array, ConceptVector
+from ..results import Array, ConceptVector, Places
 from ..targets import Target, describe
 from ..texts import counted
 from .heads import layer_to_cut
-from .layer_values import Places, layer_gradients, layer_values
+from .layer_values import layer_gradients, layer_values
 from .separating import Samples, Separation, permutation_p, separated
 
 VectorMethod: TypeAlias = Literal["mean_difference", "logistic"]
@@ -188,7 +188,7 @@ def _counted(progress: Progress | None, n: int) -> Callable[[int], None]:
 def concept_scores(vector: ConceptVector, images: Any, model: Any) -> Array:
     """What `ConceptVector.score` returns."""
     model, inputs, place = _again(vector, images, model)
-    found = layer_values(model, inputs, place, _places(vector), lambda _: None)
+    found = layer_values(model, inputs, place, vector.places, lambda _: None)
     scores = np.full(len(inputs), np.nan)
     scores[list(found.positions)] = found.values @ vector.vector - vector.offset
     return scores
@@ -197,14 +197,10 @@ def concept_scores(vector: ConceptVector, images: Any, model: Any) -> Array:
 def concept_derivatives(vector: ConceptVector, images: Any, target: Target, model: Any) -> Array:
     """What `ConceptVector.derivative` returns."""
     model, inputs, place = _again(vector, images, model)
-    found = layer_gradients(model, inputs, place, _places(vector), target, vector.vector[None], lambda _: None)
+    found = layer_gradients(model, inputs, place, vector.places, target, vector.vector[None], lambda _: None)
     derivatives = np.full((len(inputs), found.values.shape[1]), np.nan)
     derivatives[list(found.positions)] = found.values[:, :, 0]
     return derivatives
-
-
-def _places(vector: ConceptVector) -> Places:
-    return "flat" if vector.places == "flat" else "mean"
 
 
 def _again(vector: ConceptVector, images: Any, model: Any) -> tuple[Model, Inputs, Layer]:

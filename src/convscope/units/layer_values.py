@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,9 @@ from ..errors import ModelError
 from ..execution import check_differentiable, differentiable, evaluating, kept_leaf, run_to
 from ..models import Inputs, Layer, Model, as_maps, network_and_target
 from ..perturbation import finite
-from ..results import Array
+from ..results import Array, Places
 from ..targets import Target, directed, n_classes_of, resolve
 from .crops import over_places
-
-Places: TypeAlias = Literal["mean", "flat"]
 
 
 @dataclass(frozen=True)
