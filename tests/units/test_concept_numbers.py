@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
 
 from convscope.units.factorization import factorized, nonnegative_coefficients, relative_error, stability
-from convscope.units.importance import designs, total_indices
+from convscope.units.sobol_indices import designs, total_indices
 
 
 def ishigami(x: np.ndarray, a: float = 7, b: float = 0.1) -> np.ndarray:

@@ -14,7 +14,7 @@ from tests.conftest import tiny_network, tiny_transformer
 from torch import nn
 
 from convscope import ConceptVector, LayerError, Model, ModelError, ParameterError, Several, concept_vector
-from convscope.units.separating import Samples, direction, permutation_p
+from convscope.units.separation import Samples, direction, permutation_p
 
 
 def examples(seed: int = 0, n: int = 12) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -16,9 +16,7 @@ from ..texts import printable
 from .base import Array, Result
 
 Factoring: TypeAlias = Literal["nmf", "semi-nmf", "dictionary"]
-Places: TypeAlias = Literal[
-    "mean", "flat"
-]  # of a map in a vector: the mean over its places, or every value
+Places: TypeAlias = Literal["mean", "flat"]  # of a map in a vector: the mean over its places, or every value
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -20,7 +20,7 @@ from ..targets import Target, describe
 from ..texts import counted
 from .heads import layer_to_cut
 from .layer_values import layer_gradients, layer_values
-from .separating import Samples, Separation, permutation_p, separated
+from .separation import Samples, Separation, permutation_p, separated
 
 VectorMethod: TypeAlias = Literal["mean_difference", "logistic"]
 

@@ -17,12 +17,12 @@ from ..progress import Progress
 from ..results import Array, Concepts
 from ..targets import Several, Target, describe, directed
 from ..texts import counted
-from .collected import Collected
+from .collected_concepts import Collected
+from .concept_views import Basis, ConceptView, concept_views, encoded
 from .crops import Crops, best_crops, crop_activations, crop_side
 from .dictionaries import checked_dictionary
 from .factorization import Factors, different, factorized, relative_error
 from .heads import layer_to_cut
-from .looking import Basis, Seen, encoded, looked_at
 from .scanned_images import classes_of, labeled
 
 _BEST = 6  # crops that are kept of each concept
@@ -145,7 +145,7 @@ def concepts(
             return collected.result(factors, place.name, about)
 
         try:
-            for seen in looked_at(model, inputs, place, aim, basis, n_designs, seed):
+            for seen in concept_views(model, inputs, place, aim, basis, n_designs, seed):
                 collected.add(seen)
                 step(len(inputs) + seen.position + 1)
         except KeyboardInterrupt:
@@ -195,7 +195,7 @@ def _atoms(dictionary: Any, encoder: Any, n_channels: int) -> Array | None:
     return checked_dictionary(dictionary, n_channels).T
 
 
-def _notes(factors: Factors, seen: list[Seen], target: Target) -> list[str]:
+def _notes(factors: Factors, seen: list[ConceptView], target: Target) -> list[str]:
     """What the reader of the result should know."""
     notes = [note for one in seen for note in one.notes]
     if factors.kind == "semi-nmf":

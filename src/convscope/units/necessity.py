@@ -19,9 +19,9 @@ from ..perturbation import finite
 from ..progress import Progress
 from ..results import Array, Necessity, Provenance
 from ..targets.classes import class_names, class_scores
+from .effect_sums import EffectSums
 from .heads import Head, layer_to_cut
 from .layer_values import channels_of, mean_values
-from .losses import Losses
 from .scanned_images import ScannedImages, classes_of
 
 By: TypeAlias = Literal["labels", "predictions"]
@@ -95,7 +95,7 @@ def necessity(
         if progress:
             progress(n_done, 2 * len(given))
 
-    def result(sums: Losses, *further: str) -> Necessity:
+    def result(sums: EffectSums, *further: str) -> Necessity:
         about = model.provenance(
             "necessity",
             {"layer": place.name, "channels": [int(channel) for channel in chosen]},
@@ -105,14 +105,14 @@ def necessity(
         )
         return _result(sums, place.name, chosen, means, model.labels, by, about)
 
-    sums: Losses | None = None
+    sums: EffectSums | None = None
     with evaluating(model.module):
         means = mean_values(model, inputs, place.name, lambda tensor: as_maps(tensor, place), step)[chosen]
         rest = _Rest(model, place, given.shape, chosen, means)
         inputs = given.inputs(range(len(given)))
         try:
             for batch in model.batches(inputs):
-                found = rest.losses(batch, codes[list(batch.positions)] if by == "labels" else None)
+                found = rest.effects(batch, codes[list(batch.positions)] if by == "labels" else None)
                 sums = found if sums is None else sums.plus(found)
                 step(len(given) + batch.positions[-1] + 1)
         except KeyboardInterrupt:
@@ -126,7 +126,7 @@ def necessity(
 
 
 def _result(
-    sums: Losses,
+    sums: EffectSums,
     layer: str,
     channels: Array,
     means: Array,
@@ -160,7 +160,7 @@ class _Rest:
         self._means = torch.as_tensor(means, device=model.device).to(model.dtype)
         self._needs_images: bool | None = None
 
-    def losses(self, batch: Batch, codes: Array | None) -> Losses:
+    def effects(self, batch: Batch, codes: Array | None) -> EffectSums:
         """What the images of a batch lose; ``codes`` (n,) are their classes, or -1, by default those predicted."""
         with kept_outputs(self._model.module, [self._place.name]) as found:
             scores = class_scores(self._model.module(batch.x.clone()), len(batch.x))
@@ -170,7 +170,7 @@ class _Rest:
         codes = before.argmax(axis=1) if codes is None else codes
         if codes.max() >= before.shape[1]:
             raise TargetError(f"labels: class {codes.max()}; the network has classes 0 to {before.shape[1] - 1}")
-        losses = Losses.none(batch.names, codes, before, len(self._channels))
+        sums = EffectSums.start(batch.names, codes, before, len(self._channels))
         maps = as_maps(like, self._place)
         held = self._means.reshape(-1, *(1 for _ in maps.shape[2:]))
         counts = torch.as_tensor(codes >= 0, device=maps.device)[:, None]
@@ -187,11 +187,11 @@ class _Rest:
             output = self._head.outputs(own, batch.x[image] if self._needs_images else None)
             after = finite(class_scores(output, len(image)), [batch.names[i] for i in image.tolist()])
             at = image.cpu().numpy()
-            losses.add(row.cpu().numpy(), codes[at], before[at], after.double().cpu().numpy())
+            sums.add(row.cpu().numpy(), codes[at], before[at], after.double().cpu().numpy())
 
         for _ in in_batches(len(pairs), self._head.at_once, run):
             pass
-        return losses
+        return sums
 
     def _look_past(self, like: torch.Tensor, scores: torch.Tensor) -> None:
         """Find out, at the first image, whether something flows past the layer and its images have to be run."""

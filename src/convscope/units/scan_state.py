@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     values: Mapping[tuple[str, str], Array]
 
 
-class Seen(NamedTuple):
+class ScanRow(NamedTuple):
     """An image in the scan: its row, counted over all parts, or -1 with the reason why it could not be read."""
 
     row: int
@@ -62,7 +62,7 @@ class ScanState:
             layer: Moments({split[name][0]: value for name, value in moments.items() if split[name][2] == layer})
             for layer in layers
         }
-        self.images: dict[str, Seen] = {}
+        self.images: dict[str, ScanRow] = {}
         self.n_rows = 0
         for part in self._parts():
             self._count(part["keys"].tolist(), part["stamps"].tolist(), part["errors"].tolist())
@@ -116,7 +116,7 @@ class ScanState:
 
     def _count(self, keys: Sequence[str], stamps: Sequence[str], errors: Sequence[str]) -> None:
         for key, stamp, error in zip(keys, stamps, errors, strict=True):
-            self.images[key] = Seen(-1 if error else self.n_rows, stamp, error)
+            self.images[key] = ScanRow(-1 if error else self.n_rows, stamp, error)
             self.n_rows += not error
 
     def _read(self, name: str, wanted: Sequence[str] | None = None) -> dict[str, Array] | None:

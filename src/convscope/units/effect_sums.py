@@ -1,4 +1,4 @@
-"""What scores and hits some images lose without each of several channels, added up batch by batch."""
+"""How far scores fall and how many images are no longer right without each of several channels, batch by batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..results import Array
 
 
 @dataclass(frozen=True)
-class Losses:
+class EffectSums:
     """Sums over images, for c channels and K classes, each image for its own class.
 
     ``counts`` (K,) are the images of a class, ``right`` (K,) those with this class on top. ``falls`` (c, K) is how
@@ -24,7 +24,7 @@ class Losses:
     lost: Array
 
     @classmethod
-    def none(cls, names: tuple[str, ...], codes: Array, before: Array, n_channels: int) -> Losses:
+    def start(cls, names: tuple[str, ...], codes: Array, before: Array, n_channels: int) -> EffectSums:
         """Of n images with scores ``before`` (n, K) and classes ``codes`` (n,), or -1, with all channels."""
         n_classes = before.shape[1]
         is_right = before.argmax(axis=1) == codes
@@ -39,9 +39,9 @@ class Losses:
         was_right, is_right = (scores.argmax(axis=1) == codes for scores in (before, after))
         np.add.at(self.lost, (rows, codes), was_right.astype(np.int64) - is_right)
 
-    def plus(self, other: Losses) -> Losses:
+    def plus(self, other: EffectSums) -> EffectSums:
         """Together with further images."""
-        return Losses(
+        return EffectSums(
             self.names + other.names,
             self.counts + other.counts,
             self.right + other.right,

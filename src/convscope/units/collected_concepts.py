@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..results import Array, Concepts, Provenance
+from .concept_views import ConceptView
 from .crops import Crops
 from .factorization import Factors
-from .looking import Seen
 
 _SHOWN = 6  # images whose pixels are kept
 
@@ -24,14 +24,14 @@ class Collected:
     """
 
     def __init__(self, crops: Crops, best: list[list[int]], side: int) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[ConceptView] = []
         self._crops, self._best, self._side = crops, best, side
         self._cuts: dict[int, Array] = {}
         self._names: dict[int, str] = {}
         self._wanted = {n for row in best for n in row}
         self._pixels: dict[int, Array] = {}  # by the place of the image among those seen
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: ConceptView) -> None:
         """Take in the next image."""
         for n in np.flatnonzero(self._crops.images == seen.position):
             if int(n) in self._wanted:

@@ -18,7 +18,7 @@ from ..results import Array
 from ..targets import Target, Targets, n_classes_of, resolve
 from .factorization import nonnegative_coefficients
 from .heads import Head
-from .importance import designs, total_indices
+from .sobol_indices import designs, total_indices
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def encoded(activations: Array, every: Array, encoder: Callable[[Array], Any] | 
 
 
 @dataclass(frozen=True)
-class Seen:
+class ConceptView:
     """One image through K concepts: ``maps`` (K, h, w), ``importance`` (K,), ``effect`` (K,).
 
     ``score`` is the image's, ``rebuilt`` that of the concepts put together; ``position`` its number in the call.
@@ -81,9 +81,9 @@ class Seen:
     pixels: Array
 
 
-def looked_at(
+def concept_views(
     model: Model, inputs: Inputs, layer: Layer, target: Target, basis: Basis, n_designs: int, seed: int
-) -> Iterator[Seen]:
+) -> Iterator[ConceptView]:
     """Every image of a call, one by one; the network is in evaluation mode."""
     head, k = Head(model, layer, inputs.shape), basis.n_shown
     ones = np.ones((1, k))
@@ -102,7 +102,7 @@ def looked_at(
         scores = _masked(head, masks, coefficients, basis, places, like, targets)
         finite(torch.cat([scores, torch.tensor([score])]), list(batch.names) * (len(scores) + 1))
         values, whole = scores.numpy(), float(scores[-1 - k])
-        yield Seen(
+        yield ConceptView(
             coefficients[:, :k].T.reshape(k, *(places or (1, 1))).astype(np.float32),
             total_indices(values[: -1 - k], k),
             whole - values[-k:],
