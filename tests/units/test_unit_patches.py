@@ -151,7 +151,7 @@ def test_another_network_and_other_images_are_refused() -> None:
         unit_patches(other, found, "1", 0, images=x)
     seen = Model(detector(), input_size=SIZE, mean=[0.5], std=[0.5])
     darker = Model(seen.network, input_size=SIZE, mean=[0.6], std=[0.5])
-    with pytest.raises(ModelError, match=r"its mean differ; give it the scan's mean=\(0.5,\)"):
+    with pytest.raises(ModelError, match=r"in the scan; give the scan's mean=\(0.5,\)$"):
         unit_patches(darker, scan(seen, photos(3)[0], layers="1"), "1", 0, images=photos(3)[0])
     with pytest.raises(ImageError, match="not among the given images"):
         unit_patches(detector(), found, "1", 0, images=x[:2])

@@ -97,9 +97,9 @@ def patch_tiles(result: UnitPatches) -> Array:
     if fires.any() and not fires.all():
         sheet = magnify(sheet, _WHOLE_PX)
         for i in np.flatnonzero(~fires):
-            small = ImageOps.contain(Image.fromarray(patches[i]), (sheet.shape[2], sheet.shape[1]))
-            top, left = (sheet.shape[1] - small.height) // 2, (sheet.shape[2] - small.width) // 2
-            sheet[i, top : top + small.height, left : left + small.width] = small
+            small = np.asarray(ImageOps.contain(Image.fromarray(patches[i]), (sheet.shape[2], sheet.shape[1])))
+            top, left = ((sheet.shape[1 + axis] - small.shape[axis]) // 2 for axis in (0, 1))
+            sheet[i, top : top + small.shape[0], left : left + small.shape[1]] = small
     return sheet
 
 

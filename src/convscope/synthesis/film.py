@@ -52,5 +52,5 @@ class Film:
         pictures = [*self._pictures, finished.float().cpu()]
         # As one picture, below each other: each alone has a scale of its own if the network's mean and std are not
         # known, and the film would flicker.
-        pixels = self._model.to_pixels(torch.cat(pictures, dim=2))[0]
+        pixels: Array = self._model.to_pixels(torch.cat(pictures, dim=2))[0]
         return pixels.reshape(len(pictures), *finished.shape[2:], 3)

@@ -105,7 +105,7 @@ def check_scanned(model: Model, scan: UnitScan) -> None:
     own, then = asdict(model.preprocessing), made_by["preprocessing"]
     if differ := [name for name in own if json.dumps(own[name]) != json.dumps(then[name])]:  # lists, once saved
         raise ModelError(
-            f"{model.name} does not see images as it did: its {' and '.join(differ)} differ; give the scan's "
+            f"{model.name} does not see images as it did in the scan; give the scan's "
             + ", ".join(f"{name}={then[name]}" for name in differ)
         )
 
