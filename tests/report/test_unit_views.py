@@ -13,6 +13,7 @@ from tests.report.made import Page
 from torch import nn
 
 from convscope import Model, OutputError, UnitPage, scan, unit
+from convscope.render import patch_field, patch_tiles
 from convscope.report import report
 from convscope.report.unit_views import unit_views, write_unit_pages
 from convscope.results import unit_anchor
@@ -87,6 +88,23 @@ def test_what_needs_a_unit_and_what_feeds_it_are_bars_and_sources_with_a_page_ar
     ]
     assert [row["link"] for row in rows] == ["unit-0-1", None]
     assert "Channels that feed it" not in {chart["title"] for chart in before["charts"]}
+
+
+def test_a_sheet_shows_whole_images_where_a_unit_fires_nowhere_and_says_so(pages: list[UnitPage]) -> None:
+    whole, values = [0, 0, 12, 12], np.array([2, 0, 0], np.float32)
+    images = np.repeat(np.array([40, 80, 120], np.uint8), 12 * 12 * 3).reshape(3, 12, 12, 3)
+    some = replace(
+        results.unit_patches(3), values=values, boxes=np.array([[2, 2, 8, 8], whole, whole]), images=images
+    )
+    none = replace(some, values=0 * values, boxes=np.array([whole] * 3))
+    assert [np.unique(tile).tolist() for tile in patch_tiles(some)] == [[40], [80], [120]]
+    assert patch_tiles(some).shape == (3, 96, 96, 3)
+    assert patch_field(some) == "receptive field, 6×6 px; whole images where it fires nowhere"
+    np.testing.assert_array_equal(patch_tiles(none), images)
+    sheets = unit_views(
+        [replace(pages[1], top=some, low=none, firing={"top": np.zeros((3, 0, 0))}, relevant=None)]
+    )
+    assert sheets[0]["sheets"][-1]["note"] == "as it responds to least; whole images: it fires nowhere in them"
 
 
 @pytest.mark.slow

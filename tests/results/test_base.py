@@ -69,6 +69,7 @@ def test_the_html_is_a_picture_with_its_numbers_as_text() -> None:
         target='<script>"',
         provenance=provenance(parameters={"target": '<script>"'}),
     )
+    assert repr(result).splitlines()[0] == 'Visualization(<script>": 4x4 px, score 0 to 2 in 2 steps)'
     html = result._repr_html_()
     assert html.startswith('<figure><img src="data:image/png;base64,')
     assert "<script>" not in html
