@@ -126,6 +126,9 @@ def test_mistakes_are_answered_without_a_traceback(place: Path) -> None:
     assert refused.exit_code == 1
     assert "full" in refused.stderr
     assert "Traceback" not in refused.stderr
+    ignored = invoke("units", "nowhere", "--output", "pages.html")
+    assert ignored.exit_code == 2
+    assert "give --channel" in " ".join(ignored.stderr.split())
 
 
 @pytest.mark.slow

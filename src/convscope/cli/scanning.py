@@ -88,8 +88,14 @@ def units(
     layer: UnitLayer = None,
     channel: Channels = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file for channels; replaces an older one.")
-    ] = Path("out/units.html"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The HTML file for channels; replaces an older one. [default: out/units.html]",
+            show_default=False,
+        ),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Leave out relevance, necessity, feeds and the picture, which take time."),
@@ -105,7 +111,11 @@ def units(
     """
     from convscope import UnitScan
 
-    found = UnitScan.load(place)
+    if not channel and (output is not None or quick):
+        raise typer.BadParameter(
+            "--output and --quick are for the pages of channels: give --channel, or leave them"
+        )
+    found, output = UnitScan.load(place), output or Path("out/units.html")
     if channel:
         check_output(output)  # before the long work
     pages = unit_pages(model, found, layer, channel, quick=quick) if channel else []
