@@ -86,6 +86,8 @@ def test_labels_and_decisions_are_set_all_or_none(store: EmbeddingStore) -> None
         lambda: store.set_labels({"v1": "dog", "absent": "dog"}),
         lambda: store.set_labels({"v1": " "}),
         lambda: store.decide(["v1", "absent"], "drop"),
+        lambda: store.decide(["a.png"], "drop"),  # of two folders
+        lambda: store.decide(["con.pn"], "drop"),
         lambda: store.decide(["v1"], "relabel"),
         lambda: store.decide(["v1"], "drop", label="dog"),
     ):
@@ -98,6 +100,12 @@ def test_labels_and_decisions_are_set_all_or_none(store: EmbeddingStore) -> None
     assert store.by_path("label", "path IN ('v1', 'v2')") == {"v1": "dog", "v2": None}
     assert store.by_path("decided_label", "decided_at > '2026'") == {"v1": "lion"}
     store.decide(["v1"], None)
+    assert store.decide(["x/a.png", "con.png"], "keep") == 2
+    assert sorted(Path(path).name for path in store.by_path("decision", "decision = 'keep'")) == [
+        "a.png",
+        "con.png",
+    ]
+    store.decide(["x/a.png", "con.png"], None)
     assert not store.count("decision IS NOT NULL OR decided_at IS NOT NULL")
 
 

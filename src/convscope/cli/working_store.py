@@ -18,7 +18,10 @@ commands = typer.Typer()
 _USUAL = ("path", "label", "predicted", "probability", "decision", "decided_label", "decided_at", "error", "gone")
 _LABELED = ("path", "label", "predicted", "probability")  # of these, what is listed even where it is empty
 _UNSHOWN = ("binary", "fixed_size_list")  # pictures and vectors
-Names = Annotated[list[str] | None, typer.Argument(help="Paths of images in the store.", show_default=False)]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Paths of images in the store, or their ends, as pages show them.", show_default=False),
+]
 
 
 @commands.command(epilog='Example: convscope ls photos.lance --where "predicted != label" --csv out/errors.csv')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -46,14 +46,38 @@ def decided(paths: Sequence[str], decision: Decision | None, label: str | None) 
 
 
 def paths_named(table: LanceTable, names: Sequence[str]) -> dict[str, str]:
-    """The path of the row of each name of a file; `ParameterError` if any has no row."""
+    """The path of the row of each name: a file, or the end of one path in the store, as pages and maps show names.
+
+    `ParameterError` if any has no row, or several.
+    """
     wanted = {name: (key_of(name), as_key(name)) for name in names}
     known: set[str] = set()
     for part in in_parts(sorted({key for keys in wanted.values() for key in keys})):
         known.update(table.to_arrow(["path"], is_one_of("path", part))["path"].to_pylist())
     found = {name: next((key for key in keys if key in known), None) for name, keys in wanted.items()}
-    if unknown := [shown(name) for name, path in found.items() if path is None]:
+    ends = {as_key(name): list[str]() for name, path in found.items() if path is None}
+    if ends:
+        for path in table.to_arrow(["path"])["path"].to_pylist():
+            for end in _ends_of(path):
+                if end in ends:
+                    ends[end].append(path)
+    if unknown := [shown(name) for name, paths in ends.items() if not paths]:
         raise ParameterError(
-            f"{table.place} has no row of {listed(unknown, _NAMED)}; give paths as `convscope ls` lists them"
+            f"{table.place} has no row of {listed(unknown, _NAMED)}; give paths as `convscope ls` lists them, or "
+            "as pages show them"
         )
-    return {name: path for name, path in found.items() if path is not None}
+    if unclear := [name for name, paths in ends.items() if len(paths) > 1]:
+        paths = [shown(path) for path in ends[unclear[0]]]
+        raise ParameterError(
+            f"{shown(unclear[0])}: {len(paths)} rows have paths that end so, {listed(paths, _NAMED)}; give more "
+            "of the path"
+        )
+    return {name: path if path is not None else ends[as_key(name)][0] for name, path in found.items()}
+
+
+def _ends_of(path: str) -> Iterator[str]:
+    """The ends of a path that start with a folder or the file."""
+    at = path.find("/")
+    while at >= 0:
+        yield path[at + 1 :]
+        at = path.find("/", at + 1)

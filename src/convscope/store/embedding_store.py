@@ -119,10 +119,12 @@ class EmbeddingStore(StoredRows):
     def set_labels(self, labels: Mapping[str, str | None]) -> int:
         """Give rows another label, or none, by their paths, and return their number; files stay where they are.
 
+        The end of a path that no other row has, such as "cup/01.jpg", is enough.
+
         A later run of `embed` keeps these labels; only a table, which states labels, changes them.
 
         Raises:
-            ParameterError: what is no label, or a path that has no row; nothing was changed then.
+            ParameterError: what is no label, or a path that has no row or several; nothing was changed then.
         """
         import pyarrow as pa
 
@@ -141,12 +143,13 @@ class EmbeddingStore(StoredRows):
         on it: files and labels stay as they are. A file with new content loses the decision on the old one.
 
         Args:
-            names: paths of rows.
+            names: paths of rows, or the end of a path that no other row has, such as "cup/01.jpg".
             decision: "keep", "relabel" or "drop"; None takes a decision back.
             label: for "relabel", and only there.
 
         Raises:
-            ParameterError: a label missing or not wanted, or a path that has no row; nothing was changed then.
+            ParameterError: a label missing or not wanted, or a path that has no row or several; nothing was
+                changed then.
         """
         check_decision(decision, label)
         paths = list(dict.fromkeys(paths_named(self.table, names).values()))
