@@ -18,8 +18,9 @@ from ..results import Visualization
 from ..targets import class_scores
 from .closeness import Near, relative_distance, values_at
 from .film import Watching
-from .making import SMALL, SMALL_CROP, Asked, made, one_input
+from .making import made
 from .presets import PRESETS, Recipe
+from .setting import SMALL, SMALL_CROP, Asked, one_input
 from .visualize import VisualizeTarget
 
 # Crops as large as things in photos are, and steps small enough for the limit to be met on the way.

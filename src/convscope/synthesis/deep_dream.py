@@ -15,9 +15,10 @@ from ..errors import Interrupted, LayerError
 from ..models import Model, as_model
 from ..progress import Progress, part_of
 from ..results import Visualization
-from .making import Asked, made, one_input
+from .making import made
 from .objectives import layer as whole_layer
 from .presets import PRESETS, Recipe, recipe_of
+from .setting import Asked, one_input
 
 OCTAVE = 1.4  # from one size to the next
 DREAM = replace(PRESETS["plain"], n_steps=12, step_size=0.02, l2=0.0, jitter=0.05, is_normalized=True)

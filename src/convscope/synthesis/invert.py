@@ -18,9 +18,10 @@ from ..models import Layer, Model, as_maps, as_model
 from ..progress import Progress, part_of
 from ..results import Inversion, Visualization
 from .closeness import relative_distance
-from .making import Asked, made, one_input
+from .making import made
 from .objectives import difference
 from .presets import PRESETS, Recipe, recipe_of
+from .setting import Asked, one_input
 
 # The whole picture in each step, without noise: all of it has to fit.
 INVERTED = replace(

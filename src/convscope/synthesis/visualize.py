@@ -18,9 +18,10 @@ from ..results import Visualization
 from ..targets import Several, Target, describe
 from .evidence import agreement
 from .film import Watching
-from .making import Asked, made
+from .making import made
 from .objectives import Objective
 from .presets import Recipe
+from .setting import Asked
 
 Start: TypeAlias = Literal["zero", "noise"] | Any
 # A class, a callable or an objective without a layer; with one: None, a channel, or (channel, row, column).
