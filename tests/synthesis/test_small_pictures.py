@@ -57,6 +57,12 @@ class OfOneSize(nn.Module):
         return x
 
 
+def test_plain_ascent_has_the_size_of_a_preprocessing_that_a_network_came_with() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
+    stated = Model(net, (8, 8), [0.5] * 3, [0.25] * 3).preprocessing
+    assert visualize(Model(net, preprocessing=stated), 0, n_steps=1, preset="plain").image.shape == (8, 8, 3)
+
+
 def test_a_picture_of_other_than_three_channels_says_what_is_shown() -> None:
     net = nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(72, 1))
     model = Model(net, (8, 8), [0.5] * 4, [0.25] * 4, regression=True)

@@ -82,12 +82,13 @@ class Setting:
         size = None if self.asked.size_px is None else as_pair(self.asked.size_px, "size_px")
         if size is None and self.sizes is not None:
             size = self.sizes[0]
-        if size is None and self.model.known_size is None and self.model.several is None:
+        model = self.model
+        if size is None and (model.preprocessing or model.known_size or model.several) is None:
             raise ParameterError(
                 "the input size of this network is not known: give `size_px`, the side of the picture in pixels, "
                 "or the network's `input_size`"
             )
-        return self.model.input_shape(size)
+        return model.input_shape(size)
 
     def _bound(self, objectives: Sequence[Objective]) -> tuple[Network, list[str]]:
         """The network with the objectives of all targets."""
