@@ -31,7 +31,6 @@ from convscope.cli.app import app
 from convscope.units import page_parts
 
 DETECTOR, COPY = 0, 2
-FIRST = "convolution reads the network's input, not another layer"
 
 
 def detecting() -> Model:
@@ -73,7 +72,7 @@ def test_the_page_of_a_detector_shows_the_patch_its_label_and_its_copy(page: Uni
     assert page.nearest[0].b == COPY
     assert page.nearest[0].r == pytest.approx(1, abs=1e-4)  # from float32 covariances
     assert page.nearest[0].scale == pytest.approx(3, rel=1e-4)
-    assert page.left_out == (f"feeds: layer '1': its {FIRST}",)
+    assert page.left_out == ()
     assert page.visualization is not None
     assert "channel" in page.visualization.target
 
@@ -135,6 +134,24 @@ def test_what_needs_the_channel_and_what_feeds_it_are_of_few_images_of_the_scan(
     assert given.left_out == ()
 
 
+def test_what_reads_the_image_has_its_weights_with_their_norm() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 2, 1))
+    net[1].weight.data[:] = torch.tensor([1.0, -3])
+    net[1].running_var[:] = torch.tensor([1.0, 4])
+    x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = scan(net.eval(), x, layers=["0", "3", "4"])
+    quick = {"scan": found, "images": x, "k": 1, "relevance": False, "necessity": False, "picture": False}
+    for layer, factor in (("0", 1), ("3", -1.5)):
+        page = unit(net, layer, 1, **quick)
+        assert page.filters is not None
+        torch.testing.assert_close(
+            torch.tensor(page.filters.values), factor * net[0].weight.data[1:], rtol=1e-4, atol=0
+        )
+        assert page.feeds is None
+        assert not page.left_out
+    assert unit(net, "4", 1, **quick).filters is None
+
+
 def test_the_first_convolution_has_its_weights_and_a_vector_layer_no_places(
     found: UnitScan, pictures: list[np.ndarray]
 ) -> None:
@@ -143,7 +160,7 @@ def test_the_first_convolution_has_its_weights_and_a_vector_layer_no_places(
     assert first.filters is not None
     np.testing.assert_array_equal(first.filters.values[0, 0], SIGNS.numpy())
     vector = unit(detecting(), "3", DETECTOR, **options)
-    assert vector.filters is None
+    assert vector.filters is not None
     assert vector.firing["top"].shape == (3, 0, 0)
     assert vector.relevant is not None
 
@@ -155,7 +172,7 @@ def test_what_does_not_fit_is_left_out_with_the_reason() -> None:
     page = unit(net, "1", 0, scan=scan(net, x, layers="1"), images=x, picture=False)
     assert page.relevant is None
     none = "relevance: channel 0 adds to the score in none of the images"
-    assert page.left_out == (f"feeds: layer '1': its {FIRST}", none)
+    assert page.left_out == (none,)
     assert page.necessity is not None
     assert page.necessity.by == "predictions", "a tensor has no labels"
 
@@ -168,7 +185,7 @@ def test_a_page_is_saved_with_all_that_is_in_it(page: UnitPage, tmp_path: Path) 
         assert getattr(saved, kind).images.tobytes() == getattr(page, kind).images.tobytes()
         assert saved.firing[kind].tobytes() == page.firing[kind].tobytes()
     assert saved.visualization.evidence == page.visualization.evidence
-    assert saved.filters is None
+    np.testing.assert_array_equal(saved.filters.values, page.filters.values)
 
 
 @pytest.mark.slow

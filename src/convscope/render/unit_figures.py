@@ -30,7 +30,7 @@ from .style import (
 
 LAYERS, NAMED, SHEET = 4, 4, 16  # layers, channels with a name in each, patches
 _GAP = 6  # pixels between tiles
-_EMPTY = 244  # gray behind a patch that the border of its image cuts
+_EMPTY = (158, 172, 194)  # blue-gray behind a patch that the border of its image cuts: no ink, no paper
 _WHOLE_PX = 96  # the least longer side of a tile with a whole image on it
 
 
@@ -83,7 +83,7 @@ def draw_unit_patches(ax: Axes, result: UnitPatches) -> None:
 
 
 def patch_tiles(result: UnitPatches) -> Array:
-    """All patches on tiles of one size, (K, H, W, 3); what the border of an image cuts off is pale gray.
+    """All patches on tiles of one size, (K, H, W, 3); what the border of an image cuts off is blue-gray.
 
     Where the channel fires nowhere, the whole image is on the tile, made smaller.
     """
@@ -103,18 +103,19 @@ def patch_tiles(result: UnitPatches) -> Array:
     return sheet
 
 
-def _patch_size(result: UnitPatches) -> tuple[int, int]:
+def _patch_size(*results: UnitPatches) -> tuple[int, int]:
     """The largest (height, width) of a patch at a place where the channel fires, if there is any."""
-    shapes = np.array([patch.shape[:2] for patch in result.pixels])
-    height, width = (shapes[result.fires] if result.fires.any() else shapes).max(axis=0).tolist()
+    shapes = np.array([patch.shape[:2] for one in results for patch in one.pixels])
+    fires = np.concatenate([one.fires for one in results])
+    height, width = (shapes[fires] if fires.any() else shapes).max(axis=0).tolist()
     return height, width
 
 
-def patch_field(result: UnitPatches) -> str:
-    """What the patches are, and their size."""
+def patch_field(result: UnitPatches, *others: UnitPatches) -> str:
+    """What the patches are, and their size; others of the channel tell it where the border cuts all of these."""
     if not result.fires.any():
         return where_silent(result)
-    height, width = _patch_size(result)
+    height, width = _patch_size(result, *others)
     field = f"{'receptive field' if result.field == 'exact' else '90 % of the gradient'}, {height}×{width} px"
     return "; ".join([field, *filter(None, [where_silent(result)])])
 

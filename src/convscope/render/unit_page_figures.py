@@ -89,7 +89,7 @@ def _captions(of: UnitPatches) -> list[str]:
 def _draw_top(ax: Axes, result: UnitPage) -> None:
     tiles = magnify(patch_tiles(result.top)[:TILES], 224)
     draw_sheet(ax, tiles, _captions(result.top)[:TILES], ROW)
-    heading(ax, "What excites it most", f"{patch_field(result.top)}; peaks below")
+    heading(ax, "What excites it most", f"{patch_field(result.top, result.middle, result.low)}; peaks below")
 
 
 def _draw_lit(ax: Axes, result: UnitPage, kind: str) -> None:

@@ -22,6 +22,13 @@ View = dict[str, Any]
 TILE_PX = 224  # the longer side of a tile; more pixels would only make the file larger
 TILES, FEW = 8, 4  # images of a sheet
 _ROWS = 8
+# What the parts that may be left out are called.
+TITLES = {
+    "relevance": "Where the network uses it",
+    "necessity": "What the network loses without it",
+    "feeds": "Channels that feed it",
+    "picture": "A picture made for it",
+}
 
 
 @checks_arguments
@@ -56,13 +63,13 @@ def _view(page: UnitPage, anchors: dict[tuple[str, int], str]) -> View:
         "sheets": list(_sheets(page)),
         "picture": made
         and {
-            "uri": image_uri(made.image, "jpeg", at_most_px=512),
-            "note": f"mean over its places {number(float(made.scores[-1]), '.2f')}",
+            **_picture(made.image, at_most_px=512),
+            "note": f"by raising its mean over all places, here {number(float(made.scores[-1]), '.2f')}",
         },
         "filter": None if filter_picture is None else image_uri(filter_picture),
         "charts": [chart for chart in _charts(page, anchors) if chart["rows"]],
         "peaks": _peaks(page),
-        "left_out": page.left_out,
+        "left_out": [_left_out(line) for line in page.left_out],
         "caption": caption(page),
     }
 
@@ -71,13 +78,14 @@ def _charts(page: UnitPage, anchors: dict[tuple[str, int], str]) -> Iterator[Vie
     """Bars: labels, nearest channels, what needs the unit, what feeds it."""
     areas = zip(page.labels, page.areas.tolist(), strict=True)
     yield {
-        "title": "Labels by AUROC",
-        "note": "of its peaks; 0.5 is chance, where there is no bar",
-        "rows": [_bar(n, a, max(0.0, 2 * a - 1), ".2f") for n, a in areas if not math.isnan(a)][:_ROWS],
+        "title": "Labels it tells apart",
+        "note": "how often an image of the label has a higher peak than one of another label (AUROC): 1 is "
+        "always, 0.5 is chance; orange: more seldom",
+        "rows": [_bar(n, a, 2 * a - 1, ".2f") for n, a in areas if not math.isnan(a)][:_ROWS],
     }
     yield {
         "title": "Nearest channels",
-        "note": "correlation over places of the images; orange is negative",
+        "note": "that are high at the same places (correlation); orange: where this one is low",
         "rows": [
             _bar(f"channel {pair.b}", pair.r, pair.r, ".2f", anchors.get((page.layer, pair.b)))
             for pair in page.nearest
@@ -87,17 +95,17 @@ def _charts(page: UnitPage, anchors: dict[tuple[str, int], str]) -> Iterator[Vie
         changed = lost.top(page.channel, _ROWS)
         most = max(abs(one.effect) for one in changed) or 1.0
         yield {
-            "title": "What the network loses without it",
-            "note": f"how far the score of a class falls in its own images with this channel at its mean; orange "
-            f"rises. In {counted(len(lost.names), 'image')}: {lost.kept(page.channel)}",
+            "title": TITLES["necessity"],
+            "note": f"how far the score of a class falls in its own images if the channel is its mean everywhere; "
+            f"orange: it rises. In {counted(len(lost.names), 'image')}: {lost.kept(page.channel)}",
             "rows": [_bar(one.label, one.effect, one.effect / most, "+.3g") for one in changed],
         }
     if (fed := page.feeds) is not None:
         sources = fed.top(page.channel, _ROWS)
         most = max((abs(one.contribution) for one in sources), default=1.0)
         yield {
-            "title": "Channels that feed it",
-            "note": f"of {fed.source}: weight × mean activation; orange takes from it",
+            "title": TITLES["feeds"],
+            "note": f"in layer {fed.source}: what each adds on average (weight × mean value); orange takes away",
             "rows": [
                 _bar(
                     f"channel {one.channel}",
@@ -111,17 +119,24 @@ def _charts(page: UnitPage, anchors: dict[tuple[str, int], str]) -> Iterator[Vie
         }
 
 
+def _left_out(line: str) -> View:
+    name, _, reason = line.partition(": ")
+    return {"title": TITLES.get(name, name), "reason": reason}
+
+
 def _sheets(page: UnitPage) -> list[View]:
-    field, median = patch_field(page.top), number(page.threshold)
+    top = page.top
+    field = f"where its peaks come from: {patch_field(top, page.middle, page.low)}"
+    lit = f"lit where it is above {number(page.threshold)}, its median peak"
     sheets = [
-        _sheet("What excites it most", f"{field}; its peaks below", patch_tiles(page.top), page.top),
-        _sheet("In their images", f"lit where it is above {median}", lit_images(page, "top"), page.top),
-        _few("Middle images", "as it responds to most", page.middle),
+        _sheet("What excites it most", field, patch_tiles(top), top),
+        _sheet("In their images", lit, lit_images(page, "top"), top),
+        _few("Middle images", "half of all have a higher peak", page.middle),
         _few("Lowest images", "as it responds to least", page.low),
     ]
     if page.relevant is not None:
-        note = "where it carries most of the class score, by LRP; how much, below"
-        sheets.append(_sheet("Where the network uses it", note, lit_images(page, "relevant"), page.relevant))
+        note = "images in which it adds most to the class score (relevance, by LRP), lit as above"
+        sheets.append(_sheet(TITLES["relevance"], note, lit_images(page, "relevant"), page.relevant))
     return sheets
 
 
@@ -130,22 +145,26 @@ def _few(title: str, note: str, of: UnitPatches) -> View:
 
 
 def _sheet(title: str, note: str, tiles: Array, of: UnitPatches) -> View:
-    small = max(tiles.shape[1:3]) < TILE_PX // 2
-    names = unit_image_names(of)
+    what = "relevance" if of.which == "relevant" else "peak"
     return {
         "title": title,
         "note": note,
-        "is_sharp": small,
         "tiles": [
             {
-                "uri": image_uri(tile, "png" if small else "jpeg", at_most_px=TILE_PX),
+                **_picture(tile),
                 "name": name,
-                "alt": name,
-                "value": number(float(value), "#.3g"),
+                "alt": f"{title}: {name}",
+                "value": f"{what} {number(float(value), '#.3g')}",
             }
-            for tile, name, value in zip(tiles[:TILES], names, of.values.tolist(), strict=False)
+            for tile, name, value in zip(tiles[:TILES], unit_image_names(of), of.values.tolist(), strict=False)
         ],
     }
+
+
+def _picture(pixels: Array, *, at_most_px: int = TILE_PX) -> View:
+    """A picture; the pixels of a small one stay sharp squares where the page enlarges it."""
+    is_sharp = max(pixels.shape[:2]) < TILE_PX // 2
+    return {"uri": image_uri(pixels, "png" if is_sharp else "jpeg", at_most_px=at_most_px), "is_sharp": is_sharp}
 
 
 def _bar(name: str, value: float, length: float, spec: str, link: str | None = None) -> View:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ..activations import feature_maps, filters
+from ..activations import feature_maps
 from ..arguments import checks_arguments
+from ..checks import InputShape
 from ..errors import LayerError, ParameterError
 from ..models import Model, as_model
 from ..progress import StageProgress
@@ -33,6 +33,7 @@ from ..results import (
 )
 from .page_parts import MAKERS, attempted, feeds_alone, necessity_alone
 from .unit_patches import check_scan, cut_patches, images_of, unit_patches
+from .wiring import weights_of_input
 
 NEAREST = 6  # channels
 _WHICH: tuple[Which, ...] = ("top", "middle", "low")
@@ -70,7 +71,7 @@ def unit(
         necessity: of this channel, from `necessity`; True computes it in at most 48 of the images, evenly spaced,
             by the scan's labels if they name classes; False leaves it out.
         feeds: of this channel, from `feeds`; True computes them, from the scan if it has the layer before, else in
-            the same 48 images; False leaves them out. The first convolution has its weights in their place.
+            the same 48 images; False leaves them out. What reads the image has its weights in their place.
         picture: of this channel, from `visualize`; True makes one in 48 steps; False leaves it out.
         progress: called with (stage, done, total); the stages are "relevance", "necessity", "feeds" and "picture".
 
@@ -101,7 +102,7 @@ def unit(
     started = time.perf_counter()
     model = as_model(model)
     check_scan(model, scan)
-    own_filter = _filter(model, layer, channel)
+    own_filter = _filter(model, tuple(scan.input_shape), layer, channel)
     asked = {"relevance": relevance, "necessity": necessity, "feeds": feeds and own_filter is None}
     for name, given in asked.items():
         if isinstance(given, Result) and (found := given.layer) != layer:
@@ -200,10 +201,10 @@ def _nearest(scan: UnitScan, layer: str, channel: int) -> tuple[ChannelPair, ...
     return tuple(ChannelPair(channel, i, float(r[i]), float(covariances[i] / covariances[channel])) for i in found)
 
 
-def _filter(model: Model, layer: str, channel: int) -> Filters | None:
-    """The channel's own filter, if the layer is the first convolution."""
-    try:
-        found = filters(model)
-    except LayerError:
-        return None  # a network without convolutions
-    return replace(found, values=found.values[[channel]]) if found.layer == layer else None
+def _filter(model: Model, shape: InputShape, layer: str, channel: int) -> Filters | None:
+    """The channel's weights in the network's input, with the norm behind them: it may turn their sign around."""
+    own = weights_of_input(model, shape, layer)
+    if own is None:
+        return None
+    origin = model.provenance("filters", {"layer": layer}, time.perf_counter())
+    return Filters(values=own[[channel]].float().numpy(), layer=layer, provenance=origin)

@@ -78,20 +78,9 @@ class Wiring:
 
 def wiring_of(model: Model, shape: InputShape, layer: str) -> Wiring:
     """The convolution behind a layer and what it reads; `LayerError` says why there is none."""
-    structure = model.checked(shape)
-    name = structure.find(layer).name
-    names = [each.name for each in structure.layers]
-    with evaluating(model.module):
-        outputs, inputs = _watched(model, structure.example.clone(), names)
-    if name not in outputs:
-        raise LayerError(f"layer {layer!r} cannot be followed: what it returns is not computed from Python")
-    path = list(outputs[name].path())
+    path, outputs, inputs = _path_to(model, shape, layer)
     convolution = path[-1]
-    if not convolution.is_convolution:
-        raise LayerError(_why_not(layer, convolution, outputs))
-    padded = read = convolution.before[0]
-    while read.name == "pad":  # the border is not the source's
-        read = read.before[0]
+    padded, read = _reads(convolution)
     there = list(read.path())
     if there[-1].name == _INPUT:
         raise LayerError(f"layer {layer!r}: its convolution reads the network's input, not another layer")
@@ -112,6 +101,46 @@ def wiring_of(model: Model, shape: InputShape, layer: str) -> Wiring:
         by_name, sources[0], (*same, *entries)[0], sources, same, weights, biases,
         read is padded and _looks_once(convolution.given),
     )  # fmt: skip
+
+
+def weights_of_input(model: Model, shape: InputShape, layer: str) -> torch.Tensor | None:
+    """The weights (O, I, kH, kW) of a layer's channels in the network's input, norm included, in float64.
+
+    None where another layer is in between, or no convolution makes the layer.
+    """
+    try:
+        path, _, _ = _path_to(model, shape, layer)
+    except LayerError:
+        return None
+    _, read = _reads(path[-1])
+    weight = path[-1].given["weight"].detach().cpu().double()
+    if weight.ndim != 4 or list(read.path())[-1].name != _INPUT:
+        return None
+    scale, _ = _norms(path)
+    return weight * scale.reshape(-1, 1, 1, 1)
+
+
+def _path_to(model: Model, shape: InputShape, layer: str) -> tuple[list[Step], dict[str, Step], dict[str, Step]]:
+    """The steps from a layer back to its convolution, and what made the outputs and inputs of all layers."""
+    structure = model.checked(shape)
+    name = structure.find(layer).name
+    names = [each.name for each in structure.layers]
+    with evaluating(model.module):
+        outputs, inputs = _watched(model, structure.example.clone(), names)
+    if name not in outputs:
+        raise LayerError(f"layer {layer!r} cannot be followed: what it returns is not computed from Python")
+    path = list(outputs[name].path())
+    if not path[-1].is_convolution:
+        raise LayerError(_why_not(layer, path[-1], outputs))
+    return path, outputs, inputs
+
+
+def _reads(convolution: Step) -> tuple[Step, Step]:
+    """What made the tensor that a convolution is given, and the same without its padding."""
+    padded = read = convolution.before[0]
+    while read.name == "pad":  # the border is not the source's
+        read = read.before[0]
+    return padded, read
 
 
 def _looks_once(given: dict[str, Any]) -> bool:
@@ -226,10 +255,18 @@ def _folded(path: list[Step]) -> tuple[torch.Tensor, torch.Tensor]:
         rows = slice(group * n_out // groups, (group + 1) * n_out // groups)
         weights[rows, group * n_in : (group + 1) * n_in] = per_group[rows]
     biases = torch.zeros(n_out, dtype=torch.float64) if bias is None else bias.detach().cpu().double()
+    scale, shift = _norms(path)
+    return weights * scale[:, None], biases * scale + shift
+
+
+def _norms(path: list[Step]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scale and the shift (O,) of the norms right behind the last step of a path."""
+    n_out = len(path[-1].given["weight"])
+    scale, shift = torch.ones(n_out, dtype=torch.float64), torch.zeros(n_out, dtype=torch.float64)
     for step in reversed(path[:-1]):
         if step.norm is None:
             break
         norm: list[Any] = [v.detach().cpu().double() if isinstance(v, torch.Tensor) else v for v in step.norm]
-        scale, shift = scale_and_shift(*norm)
-        weights, biases = weights * scale[:, None], biases * scale + shift
-    return weights, biases
+        own_scale, own_shift = scale_and_shift(*norm)
+        scale, shift = scale * own_scale, shift * own_scale + own_shift
+    return scale, shift
