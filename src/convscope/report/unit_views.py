@@ -131,7 +131,7 @@ def _sheets(page: UnitPage) -> list[View]:
     sheets = [
         _sheet("What excites it most", field, patch_tiles(top), top),
         _sheet("In their images", lit, lit_images(page, "top"), top),
-        _few("Middle images", "half of all have a higher peak", page.middle),
+        _few("Middle images", "in the middle of all, ordered by peak", page.middle),
         _few("Lowest images", "as it responds to least", page.low),
     ]
     if page.relevant is not None:

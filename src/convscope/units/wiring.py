@@ -113,7 +113,7 @@ def weights_of_input(model: Model, shape: InputShape, layer: str) -> torch.Tenso
     except LayerError:
         return None
     _, read = _reads(path[-1])
-    weight = path[-1].given["weight"].detach().cpu().double()
+    weight: torch.Tensor = path[-1].given["weight"].detach().cpu().double()
     if weight.ndim != 4 or list(read.path())[-1].name != _INPUT:
         return None
     scale, _ = _norms(path)
