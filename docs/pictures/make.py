@@ -40,6 +40,7 @@ from convscope import (
     feature_maps,
     filters,
     grad_cam,
+    invert,
     load_model,
     lrp,
     mask_study,
@@ -54,7 +55,8 @@ from convscope import (
 )
 from convscope.attribution import ATTRIBUTIONS
 from convscope.evaluation import CURVES
-from convscope.render import attribution_map, attribution_overlay, channel_tiles, figure, is_grainy, plot
+from convscope.render import attribution_overlay, channel_tiles, figure, plot
+from convscope.render.attribution_panels import attribution_map, is_grainy
 from convscope.results import Array
 
 HERE = Path(__file__).parent
@@ -203,17 +205,20 @@ def draw_mask_study(model: Model) -> Figure:
 
 
 def draw_visualize(model: Model) -> Figure:
-    """Two targets with the defaults, and one of them by plain ascent."""
-    results = [
-        ("espresso", visualize(model, target="espresso")),
-        ("tiger cat", visualize(model, target="tiger cat")),
-        ("espresso · preset plain", visualize(model, target="espresso", preset="plain")),
-    ]
-    drawing = Figure(figsize=(9.6, 3.7), layout="constrained", facecolor="white")
-    for ax, (title, result) in zip(drawing.subplots(1, 3), results, strict=True):
+    """Three targets with the defaults, and one of them by plain ascent."""
+    results = [(target, visualize(model, target)) for target in ("flamingo", "zebra", "volcano")]
+    results.append(("volcano · preset plain", visualize(model, "volcano", preset="plain")))
+    drawing = Figure(figsize=(12.4, 3.6), layout="constrained", facecolor="white")
+    for ax, (title, result) in zip(drawing.subplots(1, 4), results, strict=True):
         plot(result, ax)
         _title(ax, title)
     return drawing
+
+
+def draw_invert(model: Model) -> Figure:
+    """What five layers keep of a photo, in 200 steps each: minutes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return figure(invert(model, write_samples(Path(folder) / "samples") / "photos" / "coffee.png"))
 
 
 def embed_crops(model: Model) -> Embeddings:
@@ -356,6 +361,7 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "saliency": (draw_saliency, 90, "jpg"),
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),
+    "invert": (draw_invert, 128, "jpg"),
     "targets": (draw_targets, 90, "jpg"),
     "transformers": (draw_transformers, 80, "jpg"),
     "detectors": (draw_detectors, 90, "jpg"),
