@@ -215,6 +215,19 @@ def draw_visualize(model: Model) -> Figure:
     return drawing
 
 
+def draw_presets(model: Model) -> Figure:
+    """Five classes by three presets: minutes."""
+    presets = ("natural", "crisp", "maco")
+    targets = ("ibex", "crash helmet", "coho", "sea cucumber", "sulphur butterfly")
+    drawing = Figure(figsize=(11, 7), layout="constrained", facecolor="white")
+    for row, preset in zip(drawing.subplots(len(presets), len(targets)), presets, strict=True):
+        for ax, target in zip(row, targets, strict=True):
+            ax.imshow(visualize(model, target, preset=preset).image)
+            ax.set_axis_off()
+            ax.set_title(f"{target} · {preset}", loc="left", fontsize=9, color=INK)
+    return drawing
+
+
 def draw_invert(model: Model) -> Figure:
     """What five layers keep of a photo, in 200 steps each: minutes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -361,6 +374,7 @@ PICTURES: dict[str, tuple[Callable[[Model], Figure], int, str]] = {
     "saliency": (draw_saliency, 90, "jpg"),
     "occlusion": (draw_occlusion, 100, "jpg"),
     "visualize": (draw_visualize, 100, "jpg"),
+    "presets": (draw_presets, 90, "jpg"),
     "invert": (draw_invert, 128, "jpg"),
     "targets": (draw_targets, 90, "jpg"),
     "transformers": (draw_transformers, 80, "jpg"),
