@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,25 @@ def test_every_question_takes_a_part_of_a_store(store: EmbeddingStore) -> None:
     assert not {"pca_x", "cluster"} & set(store.schema.names), "what is found in a part is not kept"
     with pytest.raises(ParameterError, match="no column 'lable'"):
         store.where("lable = 'cat'")
+
+
+@pytest.mark.parametrize(
+    ("where", "trouble"),
+    [
+        ("label = 'cat' AN label = 'dog'", "cannot be read as a condition, at 'AN'"),
+        ("label = 'cat' LIMIT 1", "at 'LIMIT'"),
+        ("label = 'cat') OR (1 = 1", "the parentheses do not match"),
+        ("label = 'cat' -- or not", "without '--'"),
+        ("label = ?", "without '?'"),
+    ],
+)
+def test_no_question_takes_a_condition_for_a_part_of_it(store: EmbeddingStore, where: str, trouble: str) -> None:
+    """LanceDB takes the first for "label = 'cat'", the third for all rows where another condition follows."""
+    for ask in (store.where, store.count, store.delete, lambda where: list(store.batches(["path"], where))):
+        with pytest.raises(ParameterError, match=re.escape(trouble)):
+            ask(where)
+    assert store.count("label = 'a -- (;?' OR (label IN ('cat'))") == 8
+    assert len(store) == 20
 
 
 def test_labels_and_decisions_are_set_all_or_none(store: EmbeddingStore) -> None:

@@ -13,8 +13,10 @@ _NAMED = 500  # paths in one condition
 _BINARY = ("thumbnail", "vector")  # columns that no condition compares
 # What LanceDB says of a condition that it does not take.
 _UNKNOWN = re.compile(r"No field named \"?(\w+)")
+_UNEXPECTED = re.compile(r"sql parser error: Expected: .*, found: (?!EOF|\))(\S+)\)")
 _OTHER_TYPE = ("could not convert to literal", "common type", "Cast error")
-_FAULTS = ("filter expression", "AggregateFunction")  # it takes no sums over rows
+# It takes no sums over rows, and no counts by its own row numbers.
+_FAULTS = ("filter expression", "AggregateFunction", "count_pushdown")
 
 
 def quoted(text: str) -> str:
@@ -57,8 +59,16 @@ def check_condition(where: object) -> None:
     """Raise `ParameterError` for anything but one condition, before LanceDB sees it."""
     if not isinstance(where, str) or not where.strip():
         raise ParameterError(f"where={where!r}: expected a condition like \"label = 'cat'\", or None")
-    if re.search(r"--|/\*|;", _without_texts(where)):
-        raise ParameterError(f"where={shown(where)}: expected one condition, without comments and without ';'")
+    bare = _without_texts(where)
+    if found := re.search(r"--|/\*|[;?$]", bare):  # the last two stand for values, at which LanceDB panics
+        raise ParameterError(f"where={shown(where)}: expected one condition, without {found[0]!r}")
+    if not _is_closed(bare):
+        raise ParameterError(f"where={shown(where)}: the parentheses do not match")
+
+
+def as_whole(where: str | None) -> str | None:
+    """A condition in parentheses; without them LanceDB ignores what follows a mistyped AND."""
+    return None if where is None else f"({where})"
 
 
 def is_at_fault(error: Exception) -> bool:
@@ -74,7 +84,8 @@ def refused(where: str, columns: Sequence[str], error: Exception) -> ParameterEr
     elif any(sign in str(error) for sign in _OTHER_TYPE):
         trouble = "a column is compared with a value of another type"
     else:
-        trouble = "this cannot be read as a condition"
+        found = _UNEXPECTED.search(str(error))
+        trouble = f"this cannot be read as a condition{f', at {shown(found[1])}' if found else ''}"
     return ParameterError(
         f"where={shown(where)}: {trouble}. A condition compares columns with values, like "
         "\"label = 'cat' AND probability > 0.9\"; texts stand in single quotes. The columns: "
@@ -85,3 +96,13 @@ def refused(where: str, columns: Sequence[str], error: Exception) -> ParameterEr
 def _without_texts(where: str) -> str:
     """A condition without the texts that it compares with."""
     return re.sub(r"'(?:[^']|'')*'", "''", where)
+
+
+def _is_closed(where: str) -> bool:
+    """Whether each parenthesis is opened before it is closed, and closed in the end."""
+    depth = 0
+    for sign in re.findall(r"[()]", where):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            return False
+    return depth == 0

@@ -32,7 +32,7 @@ def check_decision(decision: Decision | None, label: str | None) -> None:
 def check_label(label: str | None) -> None:
     """`ParameterError` for a text that no row can have as its label; None is no label."""
     if label is not None and not (label.strip() and label == as_key(label)):
-        raise unfit(label, "label", "a text in UTF-8 that is not blank, or None for no label")
+        raise unfit(label, "label", "a text in UTF-8 that is not blank, or None")
 
 
 def decided(paths: Sequence[str], decision: Decision | None, label: str | None) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import Metric, shown
 from ..errors import ConvscopeError, ParameterError, StoreError
 from ..results import Array
-from .conditions import check_condition, in_parts, in_use, is_at_fault, is_one_of, refused
+from .conditions import as_whole, check_condition, in_parts, in_use, is_at_fault, is_one_of, refused
 from .lance import (
     KEPT_FOR,
     ROWS,
@@ -127,7 +127,7 @@ class LanceTable:
     def count(self, where: str | None = None) -> int:
         table = self._latest()
         with self._explained(where):
-            return int(table.count_rows(where))
+            return int(table.count_rows(as_whole(where)))
 
     def scan(
         self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
@@ -141,9 +141,9 @@ class LanceTable:
             raise ParameterError(f"no column {shown(unknown[0])}; there are {', '.join(schema.names)}")
         wanted = [*columns, "_rowid"] if row_ids else list(columns)
         is_heavy = any(schema.field(name).type not in _LIGHT for name in columns)
-        with explained(self.place):
+        with self._explained(where):
             query = self._table.search().select(["path"] if is_heavy else list(columns)).with_row_id(True)
-            for batch in (query.where(where) if where else query).to_batches(_SCANNED_ROWS):
+            for batch in (query.where(as_whole(where)) if where else query).to_batches(_SCANNED_ROWS):
                 if not is_heavy:
                     yield batch.select(wanted)
                     continue
@@ -207,9 +207,9 @@ class LanceTable:
     def delete(self, where: str) -> int:
         """Remove rows, and return their number."""
         with self._explained(where), self.writing() as table:
-            n = int(table.count_rows(where))
+            n = int(table.count_rows(as_whole(where)))
             if n:
-                table.delete(where)
+                table.delete(as_whole(where))
         return n
 
     def delete_paths(self, paths: Sequence[str]) -> int:
