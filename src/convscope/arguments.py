@@ -35,6 +35,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # These have errors of their own, where they are looked at with the network at hand.
 _LEFT = {"self", "cls", "model", "module", "images", "image", "source", "target", "targets", "against"}
 _PARTS = {"background": "(red, green, blue)", "shape": "(channels, height, width)"}  # of what has several
+# Classes that are not called as users know them.
+_CLASSES = {"StoredRows": "an EmbeddingStore, as EmbeddingStore.open(place) opens one, or a part of it"}
 # Tuples of several lengths: what each length means.
 _LENGTHS: dict[str, dict[int, str]] = {
     "shape": {n + 1: sides.replace("(", "(channels, ").replace(",)", ")") for n, (sides, _) in SIDES.items()},
@@ -127,7 +129,8 @@ def kind_of(hint: Any, name: str) -> Kind | None:
     if origin is collections.abc.Callable:
         return Kind("a function", lambda value: _such(value, callable(value), name, "a function"))
     if isinstance(hint, type) and origin is None:
-        words = f"{'an' if hint.__name__[0] in 'AEIOU' else 'a'} {hint.__name__}"
+        article = "an" if hint.__name__[0] in "AEIOU" else "a"
+        words = _CLASSES.get(hint.__name__, f"{article} {hint.__name__}")
         return Kind(words, lambda value: _such(value, isinstance(value, hint), name, words))
     return None
 

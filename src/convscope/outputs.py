@@ -67,6 +67,12 @@ def check_output(output: AnyPath, *, inputs: Iterable[AnyPath] = (), overwrite: 
     return place
 
 
+def check_new(output: AnyPath) -> None:
+    """Raise `OutputError` if anything is there, also a file that convscope wrote."""
+    if os.path.lexists(output):
+        raise OutputError(f"{output}: exists already; choose another output or remove it")
+
+
 def check_no_input(output: AnyPath, inputs: Iterable[AnyPath]) -> None:
     """Raise `OutputError` if the output is a file that the same call reads, by whatever name."""
     try:

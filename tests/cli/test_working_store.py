@@ -51,6 +51,13 @@ def test_a_collection_is_listed_labeled_decided_on_and_exported(place: str) -> N
     assert [labels[f"v{i}"] for i in range(3, 9)] == ["dog", "tiger", "tiger", "lion", None, "cat"]
     told = invoke("export", place, "rows.csv", "--where", "label = 'cat' OR label = 'dog'")
     assert told.stdout == "24 images written to rows.csv, 2 dropped, 1 relabeled\n"
+    file = str(Path("a.png").resolve())
+    Path(file).touch()
+    EmbeddingStore.of_vectors("f.lance", np.eye(2), names=[file, "b"], labels=["cat", "dog"])
+    found = json.loads(invoke("export", "f.lance", "links", "--format", "imagefolder", "--json").stdout)
+    assert (found["n_images"], found["left_out"]) == (1, {"without a file": 1})
+    told = invoke("duplicates", place, "--against", "absent")
+    assert "--against absent: 0 of 30 images are in that folder, which does not exist" in told.stderr
     for wrong in (["ls", place, "--columns", "vector"], ["decide", place, "absent", "--drop"]):
         assert invoke(*wrong).exit_code == 2
     for misused in (["decide", place, "v0"], ["set-label", place], ["decide", place, "v0", "--drop", "--keep"]):

@@ -304,5 +304,9 @@ def test_only_pairs_across_two_collections_count(vectors: np.ndarray, tmp_path: 
     )
     inside = duplicates(folders, threshold=0.98, against=tmp_path / "b")
     assert inside.n_pairs == found.n_pairs
-    with pytest.raises(ParameterError, match="0 of 90 images are in that folder"):
+    part = duplicates(folders, threshold=0.98, against=replace(folders, vectors=folders.vectors + 1))
+    assert "90 files of the same path on both sides: each is one file, and no copy." in part.provenance.notes
+    with pytest.raises(ParameterError, match=f"vectors of {vectors.shape[1]} and of 3 values cannot be compared"):
+        duplicates(first, against=embeddings_of(test[:, :3]))
+    with pytest.raises(ParameterError, match="0 of 90 images are in that folder, which does not exist"):
         duplicates(folders, against=tmp_path / "c")

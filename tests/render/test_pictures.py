@@ -99,6 +99,10 @@ def test_unknown_images_channels_layers_and_scales_are_refused() -> None:
         figure(feature_maps(), layer="none")
     with pytest.raises(ParameterError, match="'common' or 'each'"):
         figure(filters(), scale="own")
+    with pytest.raises(ParameterError, match="kind: no option of this picture; that of a FeatureMaps takes n, "):
+        plot(feature_maps(), Figure().subplots(), kind="own")
+    with pytest.raises(ParameterError, match="expected plain axes, not those of a '3d' projection"):
+        plot(filters(), Figure().add_subplot(projection="3d"))
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from convscope import EmbeddingStore, StoreError, cluster, project
+from convscope import EmbeddingStore, StoreError, cluster, export, project
 from convscope.store import lance, lance_table, writing
 
 VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -224,3 +225,67 @@ def test_a_projection_is_written_whole(store: EmbeddingStore, place: Path) -> No
     project(store, n_components=3)
     opened = EmbeddingStore.open(place)
     assert opened.count("pca_x IS NOT NULL AND pca_z IS NOT NULL") == 40
+
+
+# Imports once, and decides in a fork for each moment at which to be killed: LanceDB is loaded there only.
+_DECIDES = """
+import os, signal, sys
+from convscope import EmbeddingStore
+import convscope.store.lance_table
+
+def decide(place, nth):
+    from lancedb.merge import LanceMergeInsertBuilder
+    from lancedb.table import LanceTable
+    commits = 0
+    def dying(commit):
+        def run(*args, **kwargs):
+            nonlocal commits
+            done = commit(*args, **kwargs)
+            commits += 1
+            if commits == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+        return run
+    store = EmbeddingStore.open(place)
+    merge = LanceMergeInsertBuilder
+    for kind, name in [(LanceTable, "add_columns"), (merge, "execute"), (LanceTable, "alter_columns")]:
+        setattr(kind, name, dying(getattr(kind, name)))
+    store.decide(["vector 1", "vector 2"], "relabel", label="new")
+
+for arg in sys.argv[1:]:
+    place, nth = arg.rsplit(":", 1)
+    if (pid := os.fork()) == 0:
+        decide(place, int(nth))
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (arg, status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_decision_is_recorded_whole_or_not_at_all_when_its_process_is_killed(
+    store: EmbeddingStore, place: Path, tmp_path: Path
+) -> None:
+    """The first one adds columns, in three commits; a later one is one commit."""
+    store.decide(["vector 3"], "keep")
+    later = tmp_path / "later-1"
+    shutil.copytree(place, later)
+    EmbeddingStore.of_vectors(tmp_path / "fresh", VECTORS)
+    firsts = [tmp_path / f"first-{n}" for n in (1, 2, 3)]
+    for first in firsts:
+        shutil.copytree(tmp_path / "fresh", first)
+    moments = [f"{first}:{n}" for n, first in enumerate(firsts, 1)] + [f"{later}:1"]
+    done = subprocess.run([sys.executable, "-c", _DECIDES, *moments], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    new = {"vector 1": "new", "vector 2": "new"}
+    found = []
+    for killed in (*firsts, later):
+        opened = EmbeddingStore.open(killed)
+        assert not [name for name in opened.schema.names if name.startswith("_")]
+        is_there = "decision" in opened.schema.names
+        found.append(opened.by_path("decided_label", "decision = 'relabel'") if is_there else {})
+        assert opened.decide(["vector 1"], "drop") == 1, "what was left is no hindrance"
+        assert export(opened, tmp_path / f"{killed.name}.csv").n_dropped == 1
+    assert found == [{}, {}, new, new]
+    assert EmbeddingStore.open(later).by_path("decision", "decision = 'keep'") == {"vector 3": "keep"}

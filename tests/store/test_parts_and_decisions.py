@@ -171,8 +171,13 @@ def test_an_export_carries_out_decisions_inside_of_its_folder(store: EmbeddingSt
         os.path.realpath(links[stem]): None if n is None else told["classes"][n]
         for stem, n in told["labels"].items()
     } == expected
-    with pytest.raises(OutputError, match="exists"):
-        export(store, tmp_path / "fiftyone", format="coco")
+    (tmp_path / "own.html").write_text('<!doctype html><html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="generator" content="convscope 1">')  # fmt: skip
+    for place, kind in (("fiftyone", "coco"), ("rows.csv", "csv"), ("own.html", "parquet")):
+        with pytest.raises(OutputError, match="exists already; choose another output or remove it"):
+            export(store, tmp_path / place, format=kind)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"store='s.lance': expected an EmbeddingStore, as "):
+        export("s.lance", tmp_path / "z.csv")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="no image is left to be linked: 1 without a file"):
         export(store.where("label = 'b'"), tmp_path / "none", format="coco")
     assert not (tmp_path / "none").exists()

@@ -77,9 +77,10 @@ def suspects(
 @reporting
 def duplicates(
     store: Store,
-    against: Annotated[
+    other: Annotated[
         str | None,
         typer.Option(
+            "--against",
             help="Compare only with another store, such as that of the test set, or with the images of the store "
             "in this folder.",
             show_default=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from ..errors import ParameterError
 from ..progress import Progress
 from ..results import Array, Duplicates
 from ..store import Block
+from ..texts import counted
 from .copies import Copies, contents_of, copies_of, numbered
 from .duplicate_groups import grouped
 from .joined import two_sides
@@ -98,7 +100,8 @@ def duplicates(
         found = _found(asked, is_other, threshold, metric, limit, progress)
         made = _described(asked, found, is_other, metric)
     parameters = {"threshold": threshold, "metric": metric, "limit": limit, "against": _named(against)}
-    return replace(made, provenance=provenance_of(asked, "duplicates", parameters, started, notes=_notes(found)))
+    notes = _notes(found, asked.names, is_other)
+    return replace(made, provenance=provenance_of(asked, "duplicates", parameters, started, notes=notes))
 
 
 def _named(against: Any) -> str | None:
@@ -267,8 +270,13 @@ def _described(source: Source, found: _Found, is_other: Array | None, metric: Me
     )
 
 
-def _notes(found: _Found) -> tuple[str, ...]:
+def _notes(found: _Found, names: Sequence[str], is_other: Array | None) -> tuple[str, ...]:
     notes = []
+    if is_other is not None:
+        files = [(name, side) for name, side in zip(names, is_other, strict=True) if os.path.isabs(name)]
+        here, there = ({name for name, at in files if at == side} for side in (False, True))
+        if n := len(here & there):
+            notes.append(f"{counted(n, 'file')} of the same path on both sides: each is one file, and no copy.")
     if found.how:
         notes.append(f"The threshold {found.threshold:.6g} was found: {found.how}.")
     for pairs, n, which in (

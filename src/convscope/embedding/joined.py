@@ -29,6 +29,11 @@ class Joined:
 
     def __init__(self, first: Source, second: Source) -> None:
         second.check_comparable(first.made)
+        if first.n_dims != second.n_dims:  # of the same name, but other vectors
+            raise ParameterError(
+                f"vectors of {first.n_dims} and of {second.n_dims} values cannot be compared: give "
+                "collections of the same network and layer"
+            )
         self._parts = (first, second)
 
     @property
@@ -107,8 +112,9 @@ def two_sides(source: Source, against: object) -> tuple[Any, Array | None]:
     folder = os.path.join(key_of(against), "")
     is_inside = np.array([key_of(name).startswith(folder) for name in source.names], bool)
     if is_inside.all() or not is_inside.any():
-        n = int(is_inside.sum())
+        absent = "" if os.path.exists(folder) else ", which does not exist"
         raise ParameterError(
-            f"against={str(against)!r}: {n} of {len(is_inside)} images are in that folder; expected a part of them"
+            f"against={str(against)!r}: {int(is_inside.sum())} of {len(is_inside)} images are in that folder{absent}; "
+            "expected a folder with a part of them, or another collection"
         )
     return source, is_inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..arguments import checks_arguments
+from ..checks import shown
 from ..errors import ParameterError
 from ..outputs import GENERATOR, check_output, replace_file
 from ..results import (
@@ -129,7 +131,11 @@ def plot(result: Result, ax: Axes | None = None, *, title: str | None = None, **
 
 
 def _draw(result: Result, ax: Axes, title: str | None, options: Mapping[str, Any]) -> None:
-    checks_arguments(_find(result)[0])(ax, result, **options)
+    if ax.name != "rectilinear":
+        raise ParameterError(f"ax={shown(ax)}: expected plain axes, not those of a {ax.name!r} projection")
+    draw, _ = _find(result)
+    _check_options(draw, result, options)
+    checks_arguments(draw)(ax, result, **options)
     if title is not None:
         replace_title(ax, title)
 
@@ -140,6 +146,7 @@ def figure(result: Result, **options: Any) -> Figure:
     Pyplot does not know the figure, so it needs no closing.
     """
     _, compose = _find(result)
+    _check_options(compose, result, options)
     return checks_arguments(compose)(result, **options)
 
 
@@ -183,6 +190,14 @@ def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:
             return PICTURES[kind]
     known = ", ".join(kind.__name__ for kind in PICTURES)
     raise ParameterError(f"a {type(result).__name__} has no picture; these have: {known}")
+
+
+def _check_options(draw: Callable[..., Any], result: Result, options: Mapping[str, Any]) -> None:
+    """`ParameterError` for options that a function lacks; Python's own would name it, and users know only `plot`."""
+    known = [p.name for p in inspect.signature(draw).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if wrong := [name for name in options if name not in known]:
+        few = f"takes {', '.join(known)}" if known else "takes none"
+        raise ParameterError(f"{wrong[0]}: no option of this picture; that of a {type(result).__name__} {few}")
 
 
 def _png(picture: Figure, dpi: int = DPI) -> bytes:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..arguments import checks_arguments
-from ..checks import ExportFormat, unfit
+from ..checks import ExportFormat
 from ..errors import ParameterError
-from ..outputs import GENERATOR, new_directory, new_file, replace_file
+from ..outputs import GENERATOR, check_new, new_directory, new_file, replace_file
 from .decisions import DECIDED_LABEL, DECISION
 from .keys import path_of
 from .link_names import FreeNames
@@ -91,15 +91,13 @@ def export(store: StoredRows, output: str | Path, *, format: ExportFormat = "csv
         >>> export(store, folder + "/rows.csv").n_images
         1
     """
-    if not isinstance(store, StoredRows):
-        raise unfit(store, "store", "an EmbeddingStore, or a part of one")
     with store.reading():
         kept = _Kept(store)
         if not store.count(kept.condition):
             raise ParameterError(f"{store.place}: no image is left to be written")
         left_out, folders = _FORMATS[format](kept, Path(output))
     n_images = kept.n_rows - sum(left_out.values())
-    return Exported(Path(output), n_images, kept.n_dropped, kept.n_relabeled, left_out, folders)
+    return Exported(Path(output), n_images, kept.n_dropped, kept.n_relabeled, dict(left_out), folders)
 
 
 class _Kept:
@@ -140,6 +138,7 @@ _Told: TypeAlias = tuple[Mapping[str, int], Mapping[str, str]]  # rows left out,
 
 
 def _csv(kept: _Kept, output: Path) -> _Told:
+    check_new(output)
     columns = [each.name for each in kept.schema if each.type in _TEXTS]
 
     def pieces() -> Iterator[str]:
@@ -160,6 +159,7 @@ def _parquet(kept: _Kept, output: Path) -> _Told:
     import pyarrow as pa
     from pyarrow import parquet
 
+    check_new(output)
     schema = pa.schema([each.with_nullable(True) for each in kept.schema])
     with new_file(output) as partial, parquet.ParquetWriter(partial, schema) as writer:
         for batch in kept.batches(schema.names):
