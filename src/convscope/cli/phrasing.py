@@ -47,7 +47,7 @@ _SPOKEN = {
     "tensor (N, C, H, W)",
     "pass a preprocessed tensor": "give a .npy file with a preprocessed tensor",
     "input_size=(H, W), mean=[...] and std=[...]": "--input-size, --mean and --std",
-    "prune(confirmed=True)": "--prune --yes",
+    ", or prune(confirmed=True)": "",  # beside --yes
     "summary.text(every=True)": "--all",
     "model.layers() lists all": "`convscope layers` lists all",
     "`convscope index` or convscope.index": "`convscope index`",

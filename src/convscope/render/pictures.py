@@ -193,7 +193,7 @@ def _find(result: Result) -> tuple[Callable[..., None], Callable[..., Figure]]:
 
 
 def _check_options(draw: Callable[..., Any], result: Result, options: Mapping[str, Any]) -> None:
-    """`ParameterError` for options that a function lacks; Python's own would name it, and users know only `plot`."""
+    """`ParameterError` for options that a function lacks; Python's own names it, and users know only `plot`."""
     known = [p.name for p in inspect.signature(draw).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if wrong := [name for name in options if name not in known]:
         few = f"takes {', '.join(known)}" if known else "takes none"
