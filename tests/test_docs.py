@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import skimage.data
 import torch
+from matplotlib import pyplot
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
@@ -92,6 +93,7 @@ def test_an_example_of_your_own_network_runs(name: str, tmp_path: Path, monkeypa
     given: dict[str, object] = {}
     for code in blocks(ROOT / "docs" / f"{name}.md", "python"):
         exec(compile(code, name, "exec"), given)
+    pyplot.close("all")  # of what the reader sees; other tests count open figures
 
 
 def test_the_reader_of_ones_own_detector_reads_it() -> None:
