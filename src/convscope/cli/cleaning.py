@@ -77,10 +77,9 @@ def suspects(
 @reporting
 def duplicates(
     store: Store,
-    other: Annotated[
+    against: Annotated[
         str | None,
         typer.Option(
-            "--against",
             help="Compare only with another store, such as that of the test set, or with the images of the store "
             "in this folder.",
             show_default=False,

@@ -112,9 +112,9 @@ def two_sides(source: Source, against: object) -> tuple[Any, Array | None]:
     folder = os.path.join(key_of(against), "")
     is_inside = np.array([key_of(name).startswith(folder) for name in source.names], bool)
     if is_inside.all() or not is_inside.any():
-        absent = "" if os.path.exists(folder) else ", which does not exist"
+        n, absent = int(is_inside.sum()), "" if os.path.exists(folder) else ", which does not exist"
         raise ParameterError(
-            f"against={str(against)!r}: {int(is_inside.sum())} of {len(is_inside)} images are in that folder{absent}; "
-            "expected a folder with a part of them, or another collection"
+            f"against={str(against)!r}: {n} of {len(is_inside)} images are in that folder{absent}; expected "
+            "a folder with a part of them, or another collection"
         )
     return source, is_inside
