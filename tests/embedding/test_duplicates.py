@@ -310,3 +310,47 @@ def test_only_pairs_across_two_collections_count(vectors: np.ndarray, tmp_path: 
         duplicates(first, against=embeddings_of(test[:, :3]))
     with pytest.raises(ParameterError, match="0 of 90 images are in that folder, which does not exist"):
         duplicates(folders, against=tmp_path / "c")
+
+
+def _pictured() -> tuple[np.ndarray, np.ndarray]:
+    """60 vectors and pictures; of 0 to 9 there are copies (60 to 69) that the network finds rather alike."""
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(0, 256, (60, 16, 16, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    pictures[40:50] = 200 + rng.integers(-2, 3, (10, 64, 64, 3))  # plain ones
+    noise = rng.integers(-9, 10, (10, 64, 64, 3))  # as compression leaves it
+    copies = (0.8 * pictures[:10] + 20 + noise).clip(0, 255)
+    of = rng.normal(size=(60, 30)) + 1
+    vectors = np.concatenate([of, of[:10] + 0.5 * rng.normal(size=(10, 30))])
+    vectors[69] = -of[9]  # nothing is less alike to the network
+    return vectors.astype(np.float32), np.concatenate([pictures, copies]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("rows", [2048, 7])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_same_picture_saved_again_is_found_though_its_vector_is_not_that_near(
+    rows: int, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "_ROWS", rows)
+    monkeypatch.setattr("convscope.embedding.small_pictures._ROWS", 13)
+    vectors, thumbnails = _pictured()
+    every = replace(embeddings_of(vectors), thumbnails=thumbnails)
+    small = thumbnails.reshape(70, 16, 4, 16, 4, 3).mean(axis=(2, 4)).reshape(70, -1)
+    alike = np.argwhere(np.triu(np.corrcoef(small) >= 0.99, 1))
+    assert {tuple(pair) for pair in alike.tolist()} == {(i, 60 + i) for i in range(10)}
+    found = duplicates(every, metric=metric)
+    assert sorted(found.groups) == sorted([f"image {i}", f"image {60 + i}"] for i in range(9))
+    assert (found.n_pairs, found.n_pictures, found.n_near, found.n_equal) == (9, 9, 0, 0)
+    assert "9 pairs are beyond it, but show the same picture" in found.provenance.notes[1]
+    assert "9 of the same picture" in repr(found)
+    of = vectors.astype(float)
+    of /= np.linalg.norm(of, axis=1, keepdims=True) if metric == "cosine" else 1
+    a, b = (np.array([int(found.names[i].split()[1]) for i in side]) for side in found.pairs.T)
+    far = np.linalg.norm(of[a] - of[b], axis=1)
+    np.testing.assert_allclose(found.scores, 1 - far**2 / 2 if metric == "cosine" else far, rtol=1e-5)
+    assert (np.diff(far) > -1e-6).all()
+    assert len(duplicates(every, metric=metric, limit=4)) == 4
+    assert not duplicates(every, metric=metric, threshold=found.threshold).groups
+    sides = (
+        replace(embeddings_of(vectors[part]), thumbnails=thumbnails[part]) for part in (slice(60), slice(60, 70))
+    )
+    assert len(duplicates(next(sides), metric=metric, against=next(sides))) == 9

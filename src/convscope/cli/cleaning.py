@@ -127,11 +127,10 @@ def duplicates(
 def _tell(found: Any) -> None:
     """Print how many groups and pairs there are, and the first groups."""
     n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
-    n_others = n - found.n_equal
     kept = "" if n == len(found) else f"; {len(found)} are kept"
     out.print(
-        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {n_others} {beyond} {found.threshold:.6g} "
-        f"({found.metric}, {which_is_nearer(found.metric)}){kept}",
+        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {found.n_near} {beyond} {found.threshold:.6g} "
+        f"({found.metric}, {which_is_nearer(found.metric)}), {found.n_pictures} of the same picture{kept}",
         highlight=False,
         soft_wrap=True,
     )

@@ -128,7 +128,7 @@ _ROWS: dict[str, Callable[[Any], Rows]] = {
 # What the rows do not tell: single values, and those of a group or a dimension.
 _ABOUT: dict[str, tuple[str, ...]] = {
     "Clusters": ("sizes", "agreement"),
-    "Duplicates": ("n_pairs", "n_equal", "metric", "threshold"),
+    "Duplicates": ("n_pairs", "n_equal", "n_pictures", "metric", "threshold"),
     "Neighbors": ("metric", "space"),
     "Projection": ("explained_variance_ratio", "trustworthiness", "neighbors_kept"),
     "Retrieval": ("k", "metric"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from .copies import Copies, contents_of, copies_of, numbered
 from .duplicate_groups import grouped
 from .joined import two_sides
 from .links import Links
+from .near_pairs import Compared, Criterion, compared
 from .nearest_others import placed_blocks
-from .nearness import as_cost, as_scores, pair_costs
-from .pairs import Pairs, block_pairs, pairs_within
+from .nearness import as_cost, as_scores
+from .pairs import Pairs
+from .small_pictures import SAME, small_pictures
 from .source import MOST_THUMBNAILS, Source, as_source, provenance_of
 from .thresholds import check_known, usual_threshold
 
@@ -42,7 +44,8 @@ def duplicates(
     """Groups of images that are nearly the same to the network, and the pairs that make them, nearest first.
 
     The same picture in two files, or in the training set and the test set, makes a network look better than it
-    is. Near copies do the same, and no checksum finds them.
+    is. Near copies do the same, and no checksum finds them. The network finds those that were cut or turned. A
+    copy that was saved again or scaled is found by its thumbnail, as a network reacts to the noise of compression.
 
     Equal images, by their vectors or by their content, are compared with others once. Of n of them there are
     n - 1 pairs, each with the next, and the first stands for all in the pairs with others. So 50 copies of one
@@ -56,7 +59,9 @@ def duplicates(
         source: `Embeddings`, or an `EmbeddingStore`.
         threshold: pairs with a similarity of at least this ("cosine", in [-1, 1]; "dot", any), or a "euclidean"
             distance of at most this. By default a fifth of the distance at which an image usually has its tenth
-            nearest, which depends on the images; "dot" has no default.
+            nearest, which depends on the images; "dot" has no default. Without a threshold, two images are also a
+            pair if their thumbnails are the same picture (in 16 x 16 pixels a correlation of at least 0.99) and
+            their vectors are nearer than an image's tenth nearest usually is; a threshold of yours stands alone.
         metric: "cosine", "euclidean" or "dot".
         limit: pairs to keep: so many of equal images, and as many of the others, the nearest. All of them are
             counted, and all count for the groups.
@@ -78,7 +83,7 @@ def duplicates(
 
     Cost: N^2 / 2 * D multiplications in float32, and some in float64 to decide; memory for two blocks of 2048
     rows. A store that takes more than a quarter of the free memory is read once for every 65,536 rows. Finding a
-    threshold: 1,000 * N * D more.
+    threshold: 1,000 * N * D more, N^2 / 2 * 768 for the thumbnails, and memory for 768 bytes of each image.
 
     Example:
         >>> import torch
@@ -133,9 +138,8 @@ class _Found:
     equal_to: Array
     groups: Array
     equal: Pairs
-    others: Pairs
+    others: Compared
     n_equal: int
-    n_others: int
     threshold: float
     how: str | None
 
@@ -166,52 +170,22 @@ def _found(
         same = copies.group[a.rows][:, None] == copies.group[b.rows]
         return np.asarray((is_other[a.rows][:, None] != is_other[b.rows]) & ~same)
 
-    how, n = None, len(here.first)
-    if threshold is None:
-        threshold, how = usual_threshold(different, n, metric)
-    links = Links(n_all)
-    others, n_others, to_itself = _compared(different, n, threshold, metric, limit, counts, links, progress)
-    if is_other is None:
-        chained = _chains(copies, ids, to_itself, threshold, metric)
+    how, n, links = None, len(here.first), Links(n_all)
+    if threshold is not None:
+        criterion = Criterion(threshold, metric)
     else:
-        chained = _across(copies, here, is_other, to_itself)
+        threshold, usual, how = usual_threshold(different, n, metric)
+        criterion = Criterion(threshold, metric, usual, small_pictures(source))
+    others = compared(different, n, criterion, limit, counts, links, progress)
+    if is_other is None:
+        chained = _chains(copies, ids, others.to_itself, threshold, metric)
+    else:
+        chained = _across(copies, here, is_other, others.to_itself)
         within = np.flatnonzero(here.first[here.group] != np.arange(n_all))
         links.add(np.column_stack([within, here.first[here.group[within]]]))
     links.add(chained.rows)
     equal = Pairs.none().with_nearest(chained, limit)
-    return _Found(ids, copies.group, links.groups(), equal, others, len(chained), n_others, threshold, how)
-
-
-def _compared(
-    different: Callable[[], Iterator[Block]],
-    n: int,
-    threshold: float,
-    metric: Metric,
-    limit: int,
-    counts: Callable[[Block, Block], Array | None],
-    links: Links,
-    progress: Progress | None,
-) -> tuple[Pairs, int, Array]:
-    """The nearest pairs of n different vectors, how many are within the threshold, and each cost to itself.
-
-    All of those within are added to ``links``.
-    """
-    nearest, n_within, share = Pairs.none(), 0, 0.0
-    to_itself: list[Array] = []
-    for a, b, same in block_pairs(different):
-        counted = counts(a, b)
-        if counted is None or counted.any():
-            worst = float(nearest.costs[-1]) if len(nearest) == limit else np.inf
-            near, within = pairs_within(a, b, same, threshold, metric, limit, worst, counted)
-            nearest, n_within = nearest.with_nearest(near, limit), n_within + len(within)
-            links.add(within)
-        if same:
-            own = np.arange(len(a))
-            to_itself.append(pair_costs(a.vectors, a.vectors, own, own, metric))
-        share += len(a) * len(b) * (1 if same else 2) / n**2
-        if progress:
-            progress(round(share * n), n)
-    return nearest, n_within, np.concatenate(to_itself)
+    return _Found(ids, copies.group, links.groups(), equal, others, len(chained), threshold, how)
 
 
 def _chains(
@@ -240,7 +214,8 @@ def _across(copies: Copies, here: Copies, is_other: Array, to_itself: Array) -> 
 
 def _described(source: Source, found: _Found, is_other: Array | None, metric: Metric) -> Duplicates:
     """The groups and pairs, with names, labels and thumbnails of their images."""
-    kept = found.equal.with_nearest(found.others, len(found.equal) + len(found.others))
+    nearest = found.others.pairs
+    kept = found.equal.with_nearest(nearest, len(found.equal) + len(nearest))
     made = grouped(source, found.groups, kept, is_other)
     place_of = np.full(len(found.ids), -1, np.int64)
     place_of[made.places] = np.arange(len(made.places))
@@ -254,8 +229,9 @@ def _described(source: Source, found: _Found, is_other: Array | None, metric: Me
         scores=as_scores(kept.costs, metric),
         is_copy=np.array([found.ids[a] is not None and found.ids[a] == found.ids[b] for a, b in kept.rows], bool),
         is_equal=found.equal_to[kept.rows[:, 0]] == found.equal_to[kept.rows[:, 1]],
-        n_pairs=found.n_equal + found.n_others,
+        n_pairs=found.n_equal + found.others.n_near + found.others.n_pictures,
         n_equal=found.n_equal,
+        n_pictures=found.others.n_pictures,
         metric=metric,
         threshold=found.threshold,
         names=taken.names,
@@ -279,9 +255,14 @@ def _notes(found: _Found, names: Sequence[str], is_other: Array | None) -> tuple
             notes.append(f"{counted(n, 'file')} of the same path on both sides: each is one file, and no copy.")
     if found.how:
         notes.append(f"The threshold {found.threshold:.6g} was found: {found.how}.")
+    if n_pictures := found.others.n_pictures:
+        notes.append(
+            f"{n_pictures} pairs are beyond it, but show the same picture: thumbnails of 16 x 16 pixels with a "
+            f"correlation of at least {SAME}."
+        )
     for pairs, n, which in (
         (found.equal, found.n_equal, "pairs of equal images, the first"),
-        (found.others, found.n_others, "pairs of others, the nearest"),
+        (found.others.pairs, found.others.n_near + n_pictures, "pairs of others, the nearest"),
     ):
         if n > len(pairs):
             notes.append(f"Of {n} {which} {len(pairs)} are kept.")

@@ -25,8 +25,8 @@ def check_known(metric: Metric) -> None:
         )
 
 
-def usual_threshold(blocks: Callable[[], Iterable[Block]], n: int, metric: Metric) -> tuple[float, str]:
-    """A fifth of the distance at which an image usually has its tenth nearest, and that in words.
+def usual_threshold(blocks: Callable[[], Iterable[Block]], n: int, metric: Metric) -> tuple[float, float, str]:
+    """A fifth of the distance at which an image usually has its tenth nearest, that score itself, and words.
 
     Usually: the median over a thousand images, evenly spread. The tenth nearest is a different image even where
     each is there several times. A cosine s counts as the distance (2 - 2 s)^0.5, so that 1 - s is at most a
@@ -39,11 +39,13 @@ def usual_threshold(blocks: Callable[[], Iterable[Block]], n: int, metric: Metri
     """
     k = min(NEIGHBOR, n - 1)
     if k < 1:
-        return (1.0 if metric == "cosine" else 0.0), "equal vectors only, as there is one vector"
+        same = 1.0 if metric == "cosine" else 0.0
+        return same, same, "equal vectors only, as there is one vector"
     chosen = np.unique(np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64))
     sample = rows_at(blocks(), chosen)
     _, scores = nearest(blocks(), sample.vectors, k, metric, own=sample.rows)
     last = scores[:, -1].astype(np.float64)
-    threshold = np.median(last) / SHARE if metric == "euclidean" else 1 - np.median(1 - last) / SHARE**2
+    usual = float(np.median(last))
+    threshold = usual / SHARE if metric == "euclidean" else 1 - (1 - usual) / SHARE**2
     how = f"a fifth of the median distance to the {k}th nearest image ({len(chosen)} images)"
-    return float(threshold), how
+    return threshold, usual, how

@@ -31,7 +31,8 @@ class Duplicates(Result):
     ``threshold`` is the score from which on a pair counts. ``is_copy`` (P,) bool: both files have the same
     content. ``is_equal`` (P,) bool: both images are equal to the network, as copies are; of a group of equal
     images, each is paired with the next one only. ``n_pairs`` is how many pairs were found, of which P are kept
-    here; ``n_equal`` of those found are pairs of equal images. All of them make the groups.
+    here; of those found, ``n_equal`` are pairs of equal images, and ``n_pictures`` are beyond the threshold, but
+    show the same picture. All of them make the groups.
     """
 
     pairs: Array
@@ -44,6 +45,7 @@ class Duplicates(Result):
     thumbnails: Array
     is_equal: Array = field(default_factory=lambda: np.zeros(0, bool))
     n_equal: int = 0
+    n_pictures: int = 0
     threshold: float = float("nan")
     sizes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     content: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -53,6 +55,11 @@ class Duplicates(Result):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def n_near(self) -> int:
+        """How many pairs were found by their vectors alone: not equal, and within the threshold."""
+        return self.n_pairs - self.n_equal - self.n_pictures
 
     @property
     def starts(self) -> Array:
@@ -85,8 +92,8 @@ class Duplicates(Result):
         n_again = len(self.names) - len(self.sizes)
         lines = [
             f"Duplicates({counted(len(self.sizes), 'group')} of {counted(len(self.names), 'image')}, {n_again} "
-            f"besides those to keep; {self.n_pairs} pairs {beyond} {self.threshold:.6g} ({self.metric}), "
-            f"{self.n_equal} of them of equal images; {len(self)} kept)"
+            f"besides those to keep; {self.n_pairs} pairs: {self.n_equal} of equal images, {self.n_near} {beyond} "
+            f"{self.threshold:.6g} ({self.metric}), {self.n_pictures} of the same picture; {len(self)} kept)"
         ]
         for kept, *others in self.groups[:_SHOWN]:
             lines.append(printable(f"  keep {kept}  like {listed(others, 3)}"))
