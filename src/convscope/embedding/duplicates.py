@@ -44,8 +44,8 @@ def duplicates(
     """Groups of images that are nearly the same to the network, and the pairs that make them, nearest first.
 
     The same picture in two files, or in the training set and the test set, makes a network look better than it
-    is. Near copies do the same, and no checksum finds them. The network finds those that were cut or turned. A
-    copy that was saved again or scaled is found by its thumbnail, as a network reacts to the noise of compression.
+    is. Near copies do the same, and no checksum finds them. One that was saved again or scaled is found by its
+    thumbnail, as to a network, which reacts to the noise of compression, it may be farther away than other images.
 
     Equal images, by their vectors or by their content, are compared with others once. Of n of them there are
     n - 1 pairs, each with the next, and the first stands for all in the pairs with others. So 50 copies of one

@@ -39,8 +39,8 @@ def small_pictures(source: Source) -> Array | None:
 def _small(thumbnails: Array) -> Array:
     """(n, 64, 64, 3) uint8 -> (n, 768) uint8, each pixel the mean of 4 x 4."""
     n, of = len(thumbnails), THUMBNAIL_PX // _SIDE
-    squares = thumbnails.reshape(n, _SIDE, of, _SIDE, of, 3)
-    return np.asarray(np.rint(squares.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8).reshape(n, -1))
+    means = thumbnails.reshape(n, _SIDE, of, _SIDE, of, 3).mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(np.rint(means).astype(np.uint8).reshape(n, _SIDE * _SIDE * 3))
 
 
 def same_pictures(pictures: Array, a: Block, b: Block, same: bool) -> Array:
