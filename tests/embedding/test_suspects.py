@@ -147,6 +147,7 @@ def test_predictions_count_where_the_labels_are_classes(planted: tuple[Embedding
         assert other is not None or label is None
     odd = suspects(replace(made, labels=tuple(label and f"shelf {label}" for label in made.labels)), k=K)
     assert np.isnan(odd.by_network).all()
+    assert "the network says" not in "".join(odd.reasons)  # it has other words than these labels
 
 
 def test_images_far_from_all_others_come_first(planted: tuple[Embeddings, set[str]]) -> None:

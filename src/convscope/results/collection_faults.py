@@ -163,7 +163,9 @@ class Suspects(Result):
             parts.append(f"nearest at a cosine of {self.similarity[i, 0]:.2f}")
         elif labeled and (favored := self.suggested[i]) is not None:
             parts.append(f"{labeled.count(favored)} of its {len(labels)} nearest are {favored}")
-        if self.predicted and (name := self.predicted[i]) is not None and self.kind != "outlier":
+        # Where the labels are no classes of the network, its answer has nothing to do with them.
+        is_evidence = self.kind == "uncertain" or (len(self.by_network) > 0 and np.isfinite(self.by_network[i]))
+        if is_evidence and self.predicted and (name := self.predicted[i]) is not None:
             parts.append(f"the network says {name} ({self.probability[i]:.0%})")
         return ", ".join(parts)
 
