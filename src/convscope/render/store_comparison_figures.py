@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -147,7 +149,7 @@ def _tile(
     """An image with its label and its name below."""
     if result.thumbnails.size:
         draw_tile(ax, *place, thumbnail(result.thumbnails, places[image]), frame)
-    label, name = result.labels[image], short_name(result.names[image], 13)
+    label, name = result.labels[image], short_name(PurePath(result.names[image]).stem, 11)
     write_under(ax, *place, short_label(label, 12) if label else name, name if label else "", color)
 
 
