@@ -80,8 +80,9 @@ def test_vectors_that_were_made_before_tell_what_a_folder_does(
         )
         assert found == those
     # Pixels of a store are those of its JPEG thumbnails.
-    spaces = [re.findall(r">feature space</h4>(.*?)</div>", text, re.DOTALL) for text in (page.raw, made[1])]
-    scores = [[float(s) for s in re.findall(r"\d\.\d{3}", "".join(space))] for space in spaces]
+    space = re.compile(r">as the network sees it</h4>(.*?)</div>", re.DOTALL)
+    spaces = [space.findall(text) for text in (page.raw, made[1])]
+    scores = [[float(s) for s in re.findall(r"\d\.\d{3}", "".join(one))] for one in spaces]
     assert len(scores[0]) == QUERIES * 5
     np.testing.assert_allclose(*scores, atol=0.002)
 

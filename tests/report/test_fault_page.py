@@ -18,7 +18,7 @@ def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
     assert "<b>$bad" not in text, "a name is no markup"
     assert "&lt;b&gt;$bad_0" in text
     assert "http" not in text.replace("http-equiv", "")
-    assert text.count('<div class="fault">') == (1 if kind == "label" else 3)  # one label has another suggested
+    assert text.count('<article class="fault">') == (1 if kind == "label" else 3)
     assert ('<strong class="wrong">b, bee</strong>' in text) == (kind == "label")
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(OutputError):
@@ -28,7 +28,7 @@ def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
 def test_a_page_of_labels_shows_those_for_which_another_one_is_suggested(tmp_path: Path) -> None:
     found = dataclasses.replace(suspects(), labels=("a", "b", "c"), suggested=("a", "dingo", "c"))
     text = fault_page(found, tmp_path / "page.html").read_text()
-    assert text.count('<div class="fault">') == 1
+    assert text.count('<article class="fault">') == 1
     assert "dingo" in text, "though it is not the most doubtful one"
 
 
@@ -38,7 +38,7 @@ def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) 
     hidden = dataclasses.replace(found, names=names, n_pixels=found.n_pixels * 1000)
     text = fault_page(hidden, tmp_path / "page.html").read_text()
     assert "/home/me" not in text
-    assert text.count('<div class="fault">') == 2
+    assert text.count('<article class="fault">') == 2
     assert "2 more are not shown" in text  # of nine, six are shown beside it
     assert text.count("the same file") == 2
     assert "600 MP, 2 kB" in text

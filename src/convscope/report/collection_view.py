@@ -44,6 +44,7 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
         "n_judged": rows.n_judged,
         "n_errors": len(rows.errors),
         "errors": error_cards(collection, errors, limits.n_errors),
+        "errors_are_signed": errors is not None and errors.signed,
         "errors_caption": caption(errors) if errors is not None else (),
         "classes": [_class(one, collection.thumbnails, rows) for one in rows.classes],
         "has_answers": any(one.answers for one in rows.classes),
@@ -129,7 +130,8 @@ def _matrix(rows: LabeledRows) -> View | None:
 
 def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
     """Each query with its nearest images in feature space and in pixel space."""
-    rows = [("feature space", feature, neighbor_rows(feature)), ("pixel space", pixel, neighbor_rows(pixel))]
+    spaces = (("as the network sees it", feature), ("by plain pixels", pixel))
+    rows = [(name, result, neighbor_rows(result)) for name, result in spaces]
     return [
         {
             "name": short(feature.query_names[q]),

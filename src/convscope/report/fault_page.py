@@ -10,6 +10,7 @@ import numpy as np
 from ..outputs import check_output, replace_file
 from ..render.suspect_figures import SUSPECT_TITLES
 from ..results import Duplicates, Suspects
+from .collection_view import chunks
 from .fault_views import thumbnail_uri
 from .short_paths import without_common_folder
 from .templates import template
@@ -20,12 +21,12 @@ ROWS, TILES = 200, 6
 
 _SCORES = {"label": "Doubt", "outlier": "Distance", "uncertain": "Uncertainty"}
 _LEADS = {
-    "label": "Left: the image, its label, and the label that the evidence favors. Right: the images that the "
-    "network finds most alike; an orange one has another label than the image. A doubt of 1 means that nothing "
-    "speaks for the label.",
-    "outlier": "Left: the image, with its mean distance to its nearest. Right: those. An image that lies apart "
-    "may not belong here, or be the only one of its kind, which is then worth keeping.",
-    "uncertain": "Left: the image, and what the network takes it for. Right: the images that it finds most alike.",
+    "label": "Each image with its label, and in orange the label that the evidence favors. Small: the images that "
+    "the network finds most alike; an orange frame means another label than the image's. A doubt of 1 means that "
+    "nothing speaks for the label.",
+    "outlier": "Each image with its mean distance to its nearest, which are the small ones. An image that lies "
+    "apart may not belong here, or be the only one of its kind, which is then worth keeping.",
+    "uncertain": "Each image and what the network takes it for. Small: the images that it finds most alike.",
 }
 
 
@@ -37,7 +38,7 @@ def fault_page(found: Suspects | Duplicates, output: Path) -> Path:
     """
     check_output(output)
     view = _of_suspects(found) if isinstance(found, Suspects) else _of_duplicates(found)
-    replace_file(output, [template("fault_page.html.jinja").render(**view, caption=caption(found))])
+    replace_file(output, [template("fault_page.html.jinja").render(**view, caption=caption(found), chunks=chunks)])
     return output
 
 
@@ -73,7 +74,13 @@ def _of_suspects(found: Suspects) -> View:
         count = f"{found.n_doubted} of {len(found)} images have another label suggested; {len(rows)} are shown."
     else:
         count = f"The first {len(rows)} of {len(found)} images are shown."
-    return {"title": SUSPECT_TITLES[found.kind], "lead": _LEADS[found.kind], "count": count, "rows": rows}
+    return {
+        "title": SUSPECT_TITLES[found.kind],
+        "lead": _LEADS[found.kind],
+        "count": count,
+        "rows": rows,
+        "is_wide": True,
+    }
 
 
 def _of_duplicates(found: Duplicates) -> View:
@@ -106,9 +113,10 @@ def _of_duplicates(found: Duplicates) -> View:
     n_again = len(found.names) - len(found.sizes)
     return {
         "title": "Images that are nearly the same",
-        "lead": "Left: the image to keep, the largest of its group, then the least compressed. Right: the others, "
-        "which could go. The network cannot tell what matters to you: look before you delete.",
+        "lead": "First the image to keep, the largest of its group, then the least compressed; after it the "
+        "others, which could go. The network cannot tell what matters to you: look before you delete.",
         "count": f"{len(found.names)} images in {len(found.sizes)} groups, {n_again} besides those to keep; the "
         f"first {len(rows)} groups are shown.",
         "rows": rows,
+        "is_wide": False,
     }

@@ -43,7 +43,7 @@
   const show = value => {
     root.style.setProperty("--map", Math.min(1, value / 50));
     root.style.setProperty("--photo", Math.min(1, 2 - value / 50));
-    root.style.setProperty("--gray", Math.min(1, value / 20));
+    root.style.setProperty("--gray", Math.min(1, value / 50));
     sliders.forEach(one => { one.value = value; });
   };
   sliders.forEach(one => one.addEventListener("input", () => show(Number(one.value))));
