@@ -58,7 +58,7 @@ def test_all_odd_values_in_all_places(bench: Bench, name: str) -> None:
 def test_every_number_has_bounds_of_its_own() -> None:
     """A new option of whole numbers is bounded by name, as nothing else says how much is too much."""
     names = {p.parameter.name for p in places() if str(p.parameter.annotation) in ("int", "int | None")}
-    places_in_results = {"n", "s", "i", "j", "at", "index", "channel", "n_probes", "n_classes", "at_most"}
+    places_in_results = {"n", "s", "index", "channel", "n_probes", "n_classes", "at_most"}
     assert names - places_in_results <= set(BOUNDS)
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Duplicates
+from ..results.collection_faults import size_of
 from .labeled_tiles import draw_tile, thumbnail
 from .style import ACCENT, BLANK, INK, SOFT, cut_note, drawable, headline, new_figure, pick, short_name, text
 
@@ -63,7 +64,7 @@ def draw_duplicates(ax: Axes, result: Duplicates, *, n: int | Sequence[int] | No
 
 def _note(result: Duplicates, at: int, first: int) -> str:
     """What is said of an image beside its name."""
-    size = result.size_of(at)
+    size = size_of(result, at)
     if at == first:
         return f"keep: {size}" if size else "keep"
     return "the same file" if result.content[at] == result.content[first] else size or "nearly the same"

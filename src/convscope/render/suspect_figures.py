@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..results import Suspects
+from ..results.collection_faults import has_other_label
 from .labeled_tiles import draw_tile, thumbnail
 from .style import (
     ACCENT,
@@ -78,7 +79,7 @@ def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None =
 
 def _draw_neighbor(ax: Axes, result: Suspects, i: int, j: int, left: float, top: float) -> None:
     """A neighbor at 0.7 of the size; an orange frame where its label is not the image's."""
-    label, differs = result.near_labels[j], result.has_other_label(i, j)
+    label, differs = result.near_labels[j], has_other_label(result, i, j)
     draw_tile(ax, left, top, thumbnail(result.near_thumbnails, j), WRONG if differs else None, side=0.7)
     words = short_label(label, 11) if label is not None else short_name(result.near_names[j], 11)
     ax.text(left, top + 0.74, drawable(words), va="top", **text(size=6.5, color=WRONG if differs else SOFT))

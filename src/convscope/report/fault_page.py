@@ -10,6 +10,7 @@ import numpy as np
 from ..outputs import check_output, replace_file
 from ..render.suspect_figures import SUSPECT_TITLES
 from ..results import Duplicates, Suspects
+from ..results.collection_faults import has_other_label, size_of
 from .collection_view import chunks
 from .fault_views import thumbnail_uri
 from .short_paths import without_common_folder
@@ -56,7 +57,7 @@ def _of_suspects(found: Suspects) -> View:
                 "name": found.near_labels[j] or near_names[j],
                 "note": number(float(found.similarity[i, place]), ".2f"),
                 "alt": near_names[j],
-                "is_wrong": found.has_other_label(i, j),
+                "is_wrong": has_other_label(found, i, j),
             }
             for place, j in enumerate(found.near[i, :TILES].tolist())
         ]
@@ -92,14 +93,14 @@ def _of_duplicates(found: Duplicates) -> View:
             {
                 "uri": thumbnail_uri(found.thumbnails, at),
                 "name": names[at],
-                "note": "the same file" if found.content[at] == found.content[start] else found.size_of(at),
+                "note": "the same file" if found.content[at] == found.content[start] else size_of(found, at),
                 "alt": names[at],
                 "is_wrong": False,
             }
             for at in range(start + 1, min(start + 1 + TILES, start + size))
         ]
         left_out = size - 1 - len(tiles)
-        notes = ["Keep this one", found.size_of(start), f"{left_out} more are not shown" if left_out else ""]
+        notes = ["Keep this one", size_of(found, start), f"{left_out} more are not shown" if left_out else ""]
         rows.append(
             {
                 "uri": thumbnail_uri(found.thumbnails, start),

@@ -9,6 +9,7 @@ import numpy as np
 from ..render import image_uri
 from ..render.labeled_tiles import thumbnail
 from ..results import Array, Duplicates, Suspects
+from ..results.collection_faults import has_other_label
 from .wording import caption, short
 
 View = dict[str, Any]
@@ -41,7 +42,7 @@ def _suspect(found: Suspects, i: int) -> View:
             {
                 "name": short(found.near_names[j]),
                 "label": found.near_labels[j],
-                "is_other": found.has_other_label(i, j),
+                "is_other": has_other_label(found, i, j),
                 "uri": thumbnail_uri(found.near_thumbnails, j),
             }
             for j in found.near[i, :NEAR].tolist()

@@ -79,14 +79,6 @@ class Duplicates(Result):
             alike.setdefault(content, []).append(name)
         return [names for names in alike.values() if len(names) > 1]
 
-    def size_of(self, at: int) -> str:
-        """The size of the file at a place in ``names``, such as "12 MP, 3,400 kB"; empty where it is unknown."""
-        if at >= len(self.n_pixels) or not self.n_pixels[at]:
-            return ""
-        megapixels, kilobytes = self.n_pixels[at] / 1e6, self.n_bytes[at] / 1000
-        size = f"{megapixels:,.0f} MP" if megapixels >= 10 else f"{megapixels:.2g} MP"
-        return f"{size}, {kilobytes:,.0f} kB" if kilobytes else size
-
     def __repr__(self) -> str:
         beyond = "up to" if self.metric == "euclidean" else "at or above"
         n_again = len(self.names) - len(self.sizes)
@@ -145,11 +137,6 @@ class Suspects(Result):
         """How many images have a label that the evidence speaks against."""
         return int(self.is_doubted.sum())
 
-    def has_other_label(self, i: int, j: int) -> bool:
-        """Whether image i and the one at j among the near ones have different labels; an unknown one is none."""
-        pair = self.labels[i], self.near_labels[j]
-        return None not in pair and pair[0] != pair[1]
-
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why each of the first L images stands where it does, in words."""
@@ -177,3 +164,18 @@ class Suspects(Result):
             said = (self.labels[i] or "no label") + (f" -> {self.suggested[i]}" if is_doubted[i] else "")
             lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self._reason(i)}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+
+def size_of(found: Duplicates, at: int) -> str:
+    """The size of the file at a place in ``names``, such as "12 MP, 3,400 kB"; empty where it is unknown."""
+    if at >= len(found.n_pixels) or not found.n_pixels[at]:
+        return ""
+    megapixels, kilobytes = found.n_pixels[at] / 1e6, found.n_bytes[at] / 1000
+    size = f"{megapixels:,.0f} MP" if megapixels >= 10 else f"{megapixels:.2g} MP"
+    return f"{size}, {kilobytes:,.0f} kB" if kilobytes else size
+
+
+def has_other_label(found: Suspects, i: int, j: int) -> bool:
+    """Whether image i and the one at j among the near ones have different labels; an unknown one is none."""
+    pair = found.labels[i], found.near_labels[j]
+    return None not in pair and pair[0] != pair[1]
