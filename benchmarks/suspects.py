@@ -9,8 +9,9 @@ region of the same photo. "At n" is the share of wrong labels among the first n,
 is the share of all of them that are among the first 2 n. Beside it: cleanlab (confident learning on probabilities
 of a logistic regression in five folds, on the same vectors), the same probabilities alone, and chance.
 
-A second table has labels that are classes of the network, named after what it sees in the whole photo, where its
-predictions count too.
+A second set has things on shared backgrounds: a round piece of one of 20 regions, pasted somewhere on a view of
+one of four other photos. A third has labels that are classes of the network, named after what it sees in the whole
+photo, where its predictions count too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from convscope import Embeddings, EmbeddingStore, Model, Provenance, embed, load_model, suspects
 from convscope.samples import sample_photos
@@ -73,6 +74,28 @@ def view(region: Image.Image, chance: np.random.Generator) -> Image.Image:
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         made = change(made).enhance(chance.uniform(0.5, 1.5))
     return made.filter(ImageFilter.GaussianBlur(chance.uniform(0, 2)))
+
+
+BACKGROUNDS = ("coins", "galaxies", "temple", "tissue")
+
+
+def write_things(folder: Path, n: int) -> None:
+    """About n images of 20 things on backgrounds that they share, a folder for each thing."""
+    chance = np.random.default_rng(1)
+    photos = {name: Image.fromarray(pixels).convert("RGB") for name, pixels in sample_photos().items()}
+    things = [(name, quarter) for name in photos if name not in BACKGROUNDS for quarter in range(4)][:20]
+    for name, quarter in things:
+        place = folder / f"{name}-{quarter}"
+        place.mkdir(parents=True)
+        for i in range(n // len(things)):
+            ground = view(photos[BACKGROUNDS[chance.integers(len(BACKGROUNDS))]], chance)
+            thing, shape = view(quarter_of(photos[name], quarter), chance), Image.new("L", (256, 256))
+            width, height = chance.integers(90, 125, 2)
+            ImageDraw.Draw(shape).ellipse((128 - width, 128 - height, 128 + width, 128 + height), fill=255)
+            side = int(chance.integers(90, 170))
+            left, top = (int(at) for at in chance.integers(0, 256 - side, 2))
+            ground.paste(thing.resize((side, side)), (left, top), shape.resize((side, side)))
+            ground.save(place / f"{i:03}.jpg", quality=int(chance.integers(60, 95)))
 
 
 def embedded(model: Model, folder: Path, place: Path) -> Planted:
@@ -204,8 +227,12 @@ def main() -> None:
         for whole in (False, True):
             if not (folder / f"views-{whole}").exists():
                 write_views(folder / f"views-{whole}", given.n, whole)
+        if not (folder / "things").exists():
+            write_things(folder / "things", given.n)
         rankings = {
+            "all": by_convscope(),
             "neighbors": by_convscope(by="neighbors"),
+            "linear": by_convscope(by="linear"),
             "cleanlab": by_cleanlab,
             "class probability": by_probability,
         }
@@ -214,9 +241,11 @@ def main() -> None:
             parts = embedded(model, folder / "views-False", folder / f"{name}-parts.lance")
             show(f"{name}, wrong label: any other", parts, rankings, given)
             show(f"{name}, wrong label: another region of the photo", parts, rankings, given, beside=True)
+            things = embedded(model, folder / "things", folder / f"{name}-things.lance")
+            show(f"{name}, things on shared backgrounds, wrong label: any other", things, rankings, given)
             seen = named_as_seen(embedded(model, folder / "views-True", folder / f"{name}-whole.lance"), model)
-            more = {"both": by_convscope(), "network": by_convscope(by="network")}
-            show(f"{name}, labels are its classes", seen, more | rankings, given)
+            more = {"network": by_convscope(by="network")}
+            show(f"{name}, labels are its classes", seen, rankings | more, given)
 
 
 if __name__ == "__main__":

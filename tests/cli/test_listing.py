@@ -35,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
     return EmbeddingStore.of_vectors("s.lance", points, labels=labels)
 
 
-SUSPECT_COLUMNS = ["rank", "path", "label", "suggested", "score", "by_neighbors", "by_network"]
+SUSPECT_COLUMNS = ["rank", "path", "label", "suggested", "score", "by_neighbors", "by_linear", "by_network"]
 SUSPECT_COLUMNS += ["predicted", "probability", "reason", "nearest"]
 COMMANDS = {
     "cluster": (["cluster", "s.lance"], ["path", "label", "cluster"]),

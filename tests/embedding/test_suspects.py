@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from convscope.embedding import Embeddings, nearest_others, suspects
+from convscope.embedding import Embeddings, linear_votes, nearest_others, suspect_ranking, suspects
 from convscope.errors import ParameterError
 from convscope.results import Result
 
@@ -92,7 +93,7 @@ def test_doubts_are_the_votes_of_the_different_images_nearest(
     monkeypatch.setattr(nearest_others, "_QUERIES", queries)
     made, wrong = planted
     steps: list[tuple[int, int]] = []
-    found = suspects(made, k=K, limit=11, progress=lambda done, total: steps.append((done, total)))
+    found = suspects(made, by="neighbors", k=K, limit=11, progress=lambda done, total: steps.append((done, total)))
     expected = expected_doubts(made, K)
     assert set(found.names) == set(expected)
     np.testing.assert_allclose(found.scores, [expected[name][0] for name in found.names], rtol=1e-4, atol=1e-5)
@@ -136,18 +137,82 @@ def test_predictions_count_where_the_labels_are_classes(planted: tuple[Embedding
         assert other == right
     neighbors = suspects(source, by="neighbors", k=K)
     alone = dict(zip(neighbors.names, neighbors.scores.tolist(), strict=True))
-    both = suspects(source, k=K)
-    assert "its predictions count as much as the neighbors" in both.provenance.notes[0]
-    assert f"the network says {both.predicted[0]} (80%)" in both.reasons[0]
-    for name, score, by_neighbors, by_network, label, other in zip(
-        both.names, both.scores, both.by_neighbors, both.by_network, both.labels, both.suggested, strict=True
-    ):
-        assert by_neighbors == pytest.approx(alone[name], abs=1e-6)
-        assert score == pytest.approx((by_neighbors + by_network) / 2, abs=1e-6)
-        assert other is not None or label is None
+    linear = suspects(source, by="linear", k=K)
+    classified = dict(zip(linear.names, linear.scores.tolist(), strict=True))
+    found = suspects(source, k=K)
+    assert "its predictions count as much as the neighbors" in found.provenance.notes[0]
+    assert f"the network says {found.predicted[0]} (80%)" in found.reasons[0]
+    assert f"a classifier trained on the others gives {found.labels[0]} " in found.reasons[0]
+    for i, name in enumerate(found.names):
+        assert found.by_neighbors[i] == pytest.approx(alone[name], abs=1e-6)
+        assert found.by_linear[i] == pytest.approx(classified[name], abs=1e-6)
+        evidence = found.by_neighbors[i], found.by_linear[i], found.by_network[i]
+        assert found.scores[i] == pytest.approx(sum(evidence) / 3, abs=1e-6)
+        assert found.suggested[i] is not None
     odd = suspects(replace(made, labels=tuple(label and f"shelf {label}" for label in made.labels)), k=K)
     assert np.isnan(odd.by_network).all()
     assert "the network says" not in "".join(odd.reasons)  # it has other words than these labels
+
+
+def test_the_linear_classifier_has_not_seen_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    true = np.arange(30) % 3
+    points = np.eye(3, 5)[true] + rng.normal(size=(30, 5)) * 0.6 + 2
+    labels = [f"label {c}" for c in true]
+    points[7], labels[7] = points[4], "label 2"  # a copy with another label: the group holds half of each
+    for penalty in (1e-3, 1e-1):
+        monkeypatch.setattr(linear_votes, "_PENALTIES", (penalty,))
+        found = suspects(make_embeddings(points, tuple(labels)), by="linear", k=3)
+        for name, doubt in zip(found.names, found.by_linear, strict=True):
+            i = int(name.split()[1])
+            expected = refitted(points, labels, i, penalty)
+            assert doubt == pytest.approx(1 - expected.get(labels[i], 0), abs=1e-4), name
+
+
+def refitted(points: np.ndarray, labels: list[str], i: int, penalty: float) -> dict[str, float]:
+    """The shares of the labels by scikit-learn's ridge regression on all images that differ from image i."""
+    unit = points.astype(np.float32).astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    groups: dict[bytes, list[int]] = {}
+    for j in range(len(labels)):
+        groups.setdefault(points[j].tobytes(), []).append(j)
+    known, firsts = sorted(set(labels)), [group[0] for group in groups.values()]
+    shares = [[np.mean([labels[j] == label for j in group]) for label in known] for group in groups.values()]
+    variance = ((unit[firsts] - unit[firsts].mean(axis=0)) ** 2).sum()
+    others = [k for k, group in enumerate(groups.values()) if i not in group]
+    fitted = Ridge(alpha=penalty * variance).fit(unit[firsts][others], np.array(shares)[others])
+    votes = np.maximum(fitted.predict(unit[i : i + 1])[0], 0)
+    votes /= votes.sum()
+    return {label: vote for label, vote in zip(known, votes, strict=True) if vote >= 0.01}
+
+
+def test_the_penalty_is_the_one_that_predicts_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(60) % 2
+    noise = rng.normal(size=(60, 40))  # says nothing of the labels, so that a classifier without penalty does harm
+    apart = 9 * np.eye(2, 40)[labels] + 0.1 * noise
+
+    def scores_of(points: np.ndarray, *penalties: float) -> np.ndarray:
+        monkeypatch.setattr(linear_votes, "_PENALTIES", penalties)
+        made = make_embeddings(points, tuple(f"label {c}" for c in labels))
+        return suspects(made, by="linear", k=3).scores
+
+    np.testing.assert_array_equal(scores_of(noise, 1e-7, 1e3), scores_of(noise, 1e3))
+    np.testing.assert_array_equal(scores_of(apart, 1e-3, 1e3), scores_of(apart, 1e-3))
+
+
+def test_vectors_that_allow_no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_embeddings(np.arange(1, 9)[:, None] * np.ones((1, 4)), ("a", "b") * 4)
+    found = suspects(made, k=2)
+    assert "No linear classifier has a say: the vectors all point the same way." in found.provenance.notes
+    assert np.isnan(found.by_linear).all()
+    np.testing.assert_array_equal(found.scores, found.by_neighbors)
+    with pytest.raises(ParameterError, match="all point the same way; use by='neighbors'"):
+        suspects(made, by="linear", k=2)
+    monkeypatch.setattr(linear_votes, "MOST_DIMS", 3)
+    monkeypatch.setattr(suspect_ranking, "MOST_DIMS", 3)
+    with pytest.raises(ParameterError, match="the vectors have 4 numbers, and it takes at most 3"):
+        suspects(made, by="linear", k=2)
 
 
 def test_images_far_from_all_others_come_first(planted: tuple[Embeddings, set[str]]) -> None:

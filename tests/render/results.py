@@ -110,6 +110,7 @@ def suspects(kind: str = "label", n: int = 3) -> Suspects:
         thumbnails=photos(n),
         near_thumbnails=photos(2),
         by_neighbors=np.linspace(0.9, 0.1, n, dtype=np.float32),
+        by_linear=np.linspace(0.8, 0.2, n, dtype=np.float32),
         by_network=np.full(n, np.nan, np.float32),
         predicted=("tabby", None, "$x_")[:n],
         probability=np.array([0.5, np.nan, 0.25], np.float32)[:n],

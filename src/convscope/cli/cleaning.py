@@ -44,8 +44,11 @@ def suspects(
     ] = "label",
     by: Annotated[
         Evidence,
-        typer.Option(help="Evidence against a label; the network counts where the labels are its classes."),
-    ] = "both",
+        typer.Option(
+            help="Evidence against a label: its neighbors, a linear classifier trained on the other images, the "
+            "network where the labels are its classes, or all of them."
+        ),
+    ] = "all",
     k: Annotated[
         int, typer.Option("--k", "-k", min=1, help="Neighbors that vote, or whose nearness counts.")
     ] = 20,

@@ -67,7 +67,7 @@ def _duplicates(result: Any) -> Rows:
 
 def _suspects(result: Any) -> Rows:
     """All images, the most suspect first; the neighbors of the first of them as one text each."""
-    numbers = (result.scores, result.by_neighbors, result.by_network)
+    numbers = (result.scores, result.by_neighbors, result.by_linear, result.by_network)
     every = [result.names, result.labels, result.suggested, *(values.tolist() for values in numbers)]
     every += [result.predicted, result.probability.tolist()]
     reasons = result.reasons
@@ -75,7 +75,8 @@ def _suspects(result: Any) -> Rows:
     reasons += (None,) * (len(result) - len(near))
     near += [None] * (len(result) - len(near))
     values = [(rank, *row) for rank, row in enumerate(zip(*every, reasons, near, strict=True), 1)]
-    columns = ("path", "label", "suggested", "score", "by_neighbors", "by_network", "predicted", "probability")
+    evidence = ("by_neighbors", "by_linear", "by_network")
+    columns = ("path", "label", "suggested", "score", *evidence, "predicted", "probability")
     return Rows(("rank", *columns, "reason", "nearest"), values)
 
 

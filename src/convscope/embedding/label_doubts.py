@@ -1,16 +1,17 @@
-"""What the neighbors and the network say about the label of an image, as shares of a vote.
+"""What the neighbors, a linear classifier and the network say about the label of an image, as shares of a vote.
 
 With the nearest different images j = 1..K of an image, their labels y_j and cosine similarities s_j,
 
     w_j = exp(-4 (2 - 2 s_j) / h^2),  h^2 the median of 2 - 2 s to the tenth nearest of all images
     V(c) = sum of w_j over the neighbors with label c / sum of all w_j
+    L(c) of a linear classifier that has not seen the image, see `linear_votes`
     N(c) = p, the probability of the predicted class, if c is that class, else 0
-    P(c) = V(c), N(c), or their mean
+    P(c) = the mean of those that have a say
     doubt = 1 - P(own label)
 
 The doubt is 0 if everything speaks for the label, and 1 if nothing does. Among equal doubts, the image comes first
 where most speaks for one other label. On the views of benchmarks/suspects.py a margin to the second label, K = 10
-or equal weights found fewer wrong labels.
+or equal weights of the neighbors found fewer wrong labels.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ _CELLS = 1 << 22  # of a dense table of votes at once: 32 MB
 class Doubts:
     """Of n images: the doubt (n,) in their labels, and the index (n,) of the class with the most votes.
 
-    ``rival`` (n,) are the votes for the strongest other class. ``by_neighbors`` and ``by_network`` are the doubts
-    by either alone, NaN where it says nothing.
+    ``rival`` (n,) are the votes for the strongest other class. ``by_neighbors``, ``by_linear`` and ``by_network``
+    are the doubts by one kind of evidence alone, NaN where it says nothing.
     """
 
     scores: Array
     favored: Array
     rival: Array
     by_neighbors: Array
+    by_linear: Array
     by_network: Array
 
 
@@ -51,13 +53,15 @@ class Ballots:
     """Who votes for what: ``labels`` (C,) first the labels, then classes of the network that are no label.
 
     ``codes`` (N,) is each image's label, -1 without one. ``held`` (G, C) are the labels' shares in each group of
-    copies. ``network`` (N, C) has the probability of the predicted class.
+    copies. ``linear`` (V, C) are the votes of a linear classifier about each voter, None without one. ``network``
+    (N, C) has the probability of the predicted class.
     """
 
     labels: Sequence[str]
     codes: Array
     held: csr_array
     network: csr_array
+    linear: csr_array | None = None
 
 
 def ballots(
@@ -113,7 +117,7 @@ def doubts(given: Ballots, copies: Copies, near: Near, voters: Array, by: Eviden
         copies: which images are copies of each other.
         near: the nearest of each voter, as indices into ``voters``.
         voters: (V,) the groups that have a label, ascending.
-        by: "both", "neighbors" or "network".
+        by: "all", or one kind of evidence.
     """
     images = np.flatnonzero(given.codes >= 0)
     weights = weights_of(near)
@@ -130,22 +134,27 @@ def _doubts(
 ) -> Doubts:
     """The same of some images."""
     codes, group = given.codes[images], copies.group[images]
-    neighbors = _votes_of_neighbors(given, near, voters, weights, np.searchsorted(voters, group))
-    _add_copies(neighbors, given, group, codes, weights[np.searchsorted(voters, group)].sum(axis=1))
-    network = given.network[images].toarray()
-    is_judged = network.sum(axis=1) > 0
-    votes = network if by == "network" else neighbors
-    if by == "both":
-        votes = np.where(is_judged[:, None], (neighbors + network) / 2, neighbors)
-    rows = np.arange(len(codes))
+    at, rows = np.searchsorted(voters, group), np.arange(len(codes))
+    neighbors = _votes_of_neighbors(given, near, voters, weights, at)
+    _add_copies(neighbors, given, group, codes, weights[at].sum(axis=1))
+    every = {"neighbors": neighbors, "network": given.network[images].toarray()}
+    if given.linear is not None:
+        every["linear"] = given.linear[at].toarray()
+    has_say = {name: votes.any(axis=1) for name, votes in every.items()}
+    alone = {name: np.where(has_say[name], 1 - votes[rows, codes], np.nan) for name, votes in every.items()}
+    votes = sum(every.values()) / sum(has_say.values())[:, None] if by == "all" else every[by]
     own = votes[rows, codes]
     others = votes.copy()
     others[rows, codes] = -1
     best = others.argmax(axis=1)
     rival = others[rows, best]
-    by_network = np.where(is_judged, 1 - network[rows, codes], np.nan)
-    scores = by_network if by == "network" else 1 - own
-    return Doubts(scores, np.where(rival > own, best, codes), rival, 1 - neighbors[rows, codes], by_network)
+    silent = np.full(len(codes), np.nan)
+    return Doubts(
+        scores=1 - own if by == "all" else alone[by],
+        favored=np.where(rival > own, best, codes),
+        rival=rival,
+        **{f"by_{name}": alone.get(name, silent) for name in ("neighbors", "linear", "network")},
+    )
 
 
 def _votes_of_neighbors(given: Ballots, near: Near, voters: Array, weights: Array, at: Array) -> Array:

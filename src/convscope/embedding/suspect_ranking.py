@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from ..progress import Progress
 from ..results import Array
 from .copies import Copies, copies_of
 from .label_checks import classes_meant
-from .label_doubts import ballots, doubts
+from .label_doubts import Ballots, ballots, doubts
+from .linear_votes import MOST_DIMS, linear_votes
 from .nearest import nearest
 from .nearest_others import nearest_others, placed_blocks
 from .neighbors import NO_LABELS
@@ -24,14 +25,15 @@ from .source import Source, predictions_of
 class Ranking:
     """Images by how suspect they are: ``places`` (N,) in the source, the most suspect first, and their ``scores``.
 
-    ``suggested`` (N), ``by_neighbors`` and ``by_network`` (N,) are in the same order. ``voters`` are the groups of
-    ``copies`` that count as neighbors.
+    ``suggested`` (N), ``by_neighbors``, ``by_linear`` and ``by_network`` (N,) are in the same order. ``voters``
+    are the groups of ``copies`` that count as neighbors.
     """
 
     places: Array
     scores: Array
     suggested: Sequence[str | None]
     by_neighbors: Array
+    by_linear: Array
     by_network: Array
     copies: Copies
     voters: Array
@@ -40,7 +42,7 @@ class Ranking:
 
 def ranked(source: Source, kind: SuspectKind, by: Evidence, k: int, progress: Progress | None) -> Ranking:
     """All images that can be judged."""
-    if by != "both" and kind != "label":
+    if by != "all" and kind != "label":
         raise ParameterError(f"by={by!r} belongs to kind='label'; leave it out for {kind!r}")
     copies = copies_of((block.vectors for block in source.blocks()), source.ids)
     if kind == "label":
@@ -63,10 +65,14 @@ def _by_label(source: Source, copies: Copies, by: Evidence, k: int, progress: Pr
     meant = classes_meant(labels, predicted)
     if meant is None and by == "network":
         raise ParameterError("by='network': the labels are no classes of the network; use by='neighbors'")
-    given = ballots(labels, copies, predicted, probability, meant if by != "neighbors" else None)
+    given = ballots(labels, copies, predicted, probability, meant if by in ("all", "network") else None)
     voters = np.unique(copies.group[images])
     _check_number(len(voters), "labeled ")
     near = nearest_others(source, copies.first[voters], k, progress)
+    if by in ("all", "linear"):
+        given = replace(given, linear=linear_votes(source, copies.first[voters], given.held[voters]))
+        if given.linear is None and by == "linear":
+            raise ParameterError(f"by='linear': {_why_no_classifier(source)}; use by='neighbors'")
     found = doubts(given, copies, near, voters, by)
     order = np.lexsort((-found.rival, -found.scores))
     order = order[~np.isnan(found.scores[order])]
@@ -75,10 +81,14 @@ def _by_label(source: Source, copies: Copies, by: Evidence, k: int, progress: Pr
         found.scores[order],
         [given.labels[c] for c in found.favored[order]],
         found.by_neighbors[order],
+        found.by_linear[order],
         found.by_network[order],
         copies,
         voters,
-        _notes_on_labels(labels, copies, by, meant is not None, any(name is not None for name in predicted)),
+        (
+            *_notes_on_evidence(source, by, given, meant is not None, any(name is not None for name in predicted)),
+            *_notes_on_images(labels, copies),
+        ),
     )
 
 
@@ -108,7 +118,7 @@ def _without_labels(order: Array, scores: Array, copies: Copies) -> Ranking:
     """A ranking that says nothing of labels."""
     nothing = np.full(len(order), np.nan)
     every = np.arange(len(copies.first))
-    return Ranking(order, scores[order], [None] * len(order), nothing, nothing, copies, every)
+    return Ranking(order, scores[order], [None] * len(order), nothing, nothing, nothing, copies, every)
 
 
 def _check_number(n: int, which: str = "") -> None:
@@ -151,18 +161,28 @@ def _with_copies(
     return places, similarity
 
 
-def _notes_on_labels(
-    labels: Sequence[str | None], copies: Copies, by: Evidence, are_classes: bool, has_predictions: bool
-) -> tuple[str, ...]:
-    notes = []
-    if by == "both":
-        if are_classes:
-            notes.append("The labels are classes of the network: its predictions count as much as the neighbors.")
-        elif has_predictions:
-            notes.append("The labels are no classes of the network: the neighbors alone count.")
+def _notes_on_evidence(
+    source: Source, by: Evidence, given: Ballots, are_classes: bool, has_predictions: bool
+) -> Iterator[str]:
+    if by != "all":
+        return
+    if given.linear is None:
+        yield f"No linear classifier has a say: {_why_no_classifier(source)}."
+    if are_classes:
+        yield "The labels are classes of the network: its predictions count as much as the neighbors."
+    elif has_predictions:
+        yield "The labels are no classes of the network: its predictions do not count."
+
+
+def _why_no_classifier(source: Source) -> str:
+    if source.n_dims > MOST_DIMS:
+        return f"the vectors have {source.n_dims:,} numbers, and it takes at most {MOST_DIMS:,}"
+    return "the vectors all point the same way"
+
+
+def _notes_on_images(labels: Sequence[str | None], copies: Copies) -> Iterator[str]:
     n = sum(label is None for label in labels)
     if n:
-        notes.append(f"{n} of {len(labels)} images have no label and are left out.")
+        yield f"{n} of {len(labels)} images have no label and are left out."
     if copies.n_again:
-        notes.append(f"{copies.n_again} images equal an earlier one; copies count as one neighbor.")
-    return tuple(notes)
+        yield f"{copies.n_again} images equal an earlier one; copies count as one neighbor."

@@ -100,8 +100,9 @@ class Suspects(Result):
     (N,) float32 of each. ``names`` and ``labels`` (N) are the images', and ``suggested`` (N) are the labels that
     the evidence favors: the image's own where it does not speak for another, None without any evidence.
 
-    ``by_neighbors`` and ``by_network`` (N,) float32 in [0, 1] are the two kinds of evidence against a label, NaN
-    where there is none. ``predicted`` (N) is what the network takes the image for, with ``probability`` (N,).
+    ``by_neighbors``, ``by_linear`` and ``by_network`` (N,) float32 in [0, 1] are the kinds of evidence against a
+    label, NaN where there is none. ``predicted`` (N) is what the network takes the image for, with
+    ``probability`` (N,).
 
     The reasons: ``near`` (L, K) int64 points into ``near_names``, ``near_labels`` and ``near_thumbnails``, nearest
     first; ``similarity`` (L, K) float32 is the cosine. ``thumbnails`` are of the first L.
@@ -119,6 +120,7 @@ class Suspects(Result):
     thumbnails: Array
     near_thumbnails: Array
     by_neighbors: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    by_linear: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     by_network: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     predicted: tuple[str | None, ...] = ()
     probability: Array = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -150,6 +152,9 @@ class Suspects(Result):
             parts.append(f"nearest at a cosine of {self.similarity[i, 0]:.2f}")
         elif labeled and (favored := self.suggested[i]) is not None:
             parts.append(f"{labeled.count(favored)} of its {len(labels)} nearest are {favored}")
+            if len(self.by_linear) and np.isfinite(self.by_linear[i]):
+                share = 1 - self.by_linear[i]
+                parts.append(f"a classifier trained on the others gives {self.labels[i]} {share:.0%}")
         # Where the labels are no classes of the network, its answer has nothing to do with them.
         is_evidence = self.kind == "uncertain" or (len(self.by_network) > 0 and np.isfinite(self.by_network[i]))
         if is_evidence and self.predicted and (name := self.predicted[i]) is not None:
