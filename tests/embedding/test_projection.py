@@ -14,6 +14,8 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from convscope.embedding import Embeddings, embed, place, project, quality
+from convscope.embedding.projection import kept_map
+from convscope.embedding.reducing import vectors_in
 from convscope.errors import ParameterError, StoreError
 from convscope.models import Model
 from convscope.render import figure
@@ -229,6 +231,29 @@ def test_maps_that_bend_the_space_keep_groups_apart(method: str) -> None:
     near = NearestNeighbors(n_neighbors=5).fit(found.coordinates).kneighbors(return_distance=False)
     assert (labels[near] == labels[:, None]).mean() > 0.99
     assert np.isnan(found.explained_variance_ratio).all()
+
+
+def test_the_map_that_a_store_keeps_is_told_apart_from_a_new_one(tmp_path: Path) -> None:
+    points = clustered()
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", points)
+    project(store)
+    assert kept_map(store) is None, "principal components are as quickly made as read"
+    found, kept = project(store, method="tsne", seed=3), kept_map(store)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.coordinates, found.coordinates)
+    assert kept.names == found.names
+    assert kept.provenance.parameters == found.provenance.parameters
+    assert kept.trustworthiness == pytest.approx(found.trustworthiness, abs=1e-6)
+    assert kept.neighbors_kept == pytest.approx(found.neighbors_kept, abs=1e-6)
+    part = kept_map(store.where(f"path IN {found.names[:3]}"))
+    assert part is not None
+    np.testing.assert_array_equal(part.coordinates, found.coordinates[:3])
+    rows = store.to_arrow()
+    more = rows.slice(0, 1).set_column(rows.schema.get_field_index("path"), "path", pa.array(["later"]))
+    emptied = more.schema.get_field_index("tsne_x")
+    store.write(more.set_column(emptied, "tsne_x", pa.nulls(1, more.schema.field(emptied).type)))
+    assert kept_map(store) is None, "an image that came later has no place on it"
+    assert kept_map(vectors_in(points)) is None
 
 
 @pytest.mark.parametrize("method", ["pca", pytest.param("tsne", marks=pytest.mark.slow)])

@@ -172,7 +172,7 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
     store = embed(tiny, tmp_path / "all", store=tmp_path / "s")
     (tmp_path / "all" / "b" / "4.png").unlink()
     stages: set[str] = set()
-    folder = project(store).save(tmp_path / "map")
+    folder = project(store, method="tsne").save(tmp_path / "map")
     output = report(
         tiny, output=folder / "r.html", collection=tmp_path / "s", n_errors=4, as_json=True,
         progress=lambda stage, *_: stages.add(stage),
@@ -196,6 +196,8 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
     assert f"label {wrong.label.iloc[0]} network {wrong.predicted.iloc[0]}" in text
     assert {Path(name).name for group in found["duplicates"] for name in group} >= {"0.png", "14.png"}
     assert str(tmp_path) not in page.raw
+    assert f"s, as {tiny.name} sees it" in text
+    assert "The map that t-SNE made of this store." in text, "not another one than the store's"
     assert [one["href"] for one in page.of("a") if one["href"][:1] != "#"] == ["map.html"]
     named = [f"{'abc'[i % 3]}/{i}.png" for i in range(15)]
     assert is_map_of(folder / "map.html", named)

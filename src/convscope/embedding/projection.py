@@ -6,6 +6,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ..checks import ProjectionMethod, Runner, check_address
 from ..errors import ParameterError
 from ..results import Array, Projection
 from ..store.thumbnails import THUMBNAIL_PX
-from .copies import Copies
+from .copies import Copies, copies_of
 from .moments import Moments
 from .placing import keep_map
 from .quality import NEAREST, points_to_check, trust
@@ -116,25 +117,72 @@ def mapped(
     if method == "pca" and is_told:
         ratios = found.components.ratios[:n_components]
     shares = (0.9, 0.95, 0.99) if is_told else ()
-    projection = Projection(
-        coordinates=placed[found.copies.group],
+    projection = _projection(
+        source,
+        {"method": method, "n_components": n_components, "seed": seed},
+        placed[found.copies.group],
+        (trustworthiness, kept),
+        started,
+        ratios=ratios,
+        measured={f"components_for_{share:.0%}": found.components.n_for(share) for share in shares},
+        notes=notes,
+    )
+    return projection, found, placed
+
+
+def kept_map(source: Source) -> Projection | None:
+    """The flat map by "tsne" or "umap" that a store remembers of all these images; None without one.
+
+    How far it can be trusted is measured again, as a store does not keep that.
+    """
+    if not is_stored(source):
+        return None
+    started = time.perf_counter()
+    for method in ("tsne", "umap"):
+        kept, columns = source.recall(f"projection {method}"), [f"{method}_x", f"{method}_y"]
+        if kept is None or not set(columns) <= set(source.schema.names):
+            continue
+        batches = source.batches(columns, source.in_use())
+        values = [[batch[name].to_numpy(zero_copy_only=False) for name in columns] for batch in batches]
+        coordinates = np.concatenate(values, axis=1).T.astype(np.float32)
+        if not np.isfinite(coordinates).all():  # images that came later
+            continue
+        copies = copies_of((block.vectors for block in source.blocks()), source.ids)
+        seed = int(kept[0]["seed"])
+        return _projection(
+            source,
+            {"method": method, "n_components": 2, "seed": seed},
+            coordinates,
+            _trusted(source, copies, coordinates[copies.first], seed),
+            started,
+            ratios=np.full(2, np.nan),
+        )
+    return None
+
+
+def _projection(
+    source: Source,
+    parameters: dict[str, Any],
+    coordinates: Array,
+    trusted: tuple[float, float],
+    started: float,
+    *,
+    ratios: Array,
+    measured: dict[str, int] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Projection:
+    """A map of a source with what is known of its images."""
+    return Projection(
+        coordinates=coordinates,
         explained_variance_ratio=ratios.astype(np.float32),
-        trustworthiness=trustworthiness,
-        neighbors_kept=kept,
+        trustworthiness=trusted[0],
+        neighbors_kept=trusted[1],
         names=tuple(source.names),
         labels=tuple(source.labels),
         thumbnails=_thumbnails(source),
         store=source if is_stored(source) else None,
-        provenance=provenance_of(
-            source,
-            "project",
-            {"method": method, "n_components": n_components, "seed": seed},
-            started,
-            measured={f"components_for_{share:.0%}": found.components.n_for(share) for share in shares},
-            notes=notes,
-        ),
+        provenance=provenance_of(source, "project", parameters, started, notes=notes, measured=measured),
     )
-    return projection, found, placed
 
 
 def _thumbnails(source: Source) -> Array:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from ..embedding import Embeddings, duplicates, embed, neighbors, suspects
 from ..embedding.origins import check_model
-from ..embedding.projection import mapped
+from ..embedding.projection import kept_map, mapped
 from ..embedding.source import Source, is_source, is_stored
 from ..errors import ParameterError
 from ..images import ImageSet, load_images
@@ -35,6 +36,7 @@ MEASURED = 4000  # up to so many images, each is a query for the share of neighb
 class Collection:
     """The nearest images of a few queries, in feature space and in pixel space, and a map of all images.
 
+    ``name`` is that of the store or of the folder, empty where it has none.
     ``nearest`` pairs the neighbors in feature space with those in pixel space: for the images of the report first,
     then for some of the collection's own. ``precision`` is the mean share of neighbors that have the query's
     label, (feature space, pixel space); None without labels. ``rows`` are the labels and predictions of all
@@ -43,6 +45,7 @@ class Collection:
     doubted, ``left_out`` says why that is so where it is not plain.
     """
 
+    name: str
     rows: LabeledRows
     nearest: tuple[tuple[Neighbors, Neighbors], ...]
     projection: Projection
@@ -116,7 +119,15 @@ def vectors_of(model: Model, collection: Any, progress: Any) -> Iterator[Source]
             yield made
 
 
-def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collection:
+def name_of(collection: Any) -> str:
+    """The name of a store without its ending, or of the folder that all images share; empty without one."""
+    if is_source(collection):
+        return PurePath(collection.place).name.removesuffix(".lance") if is_stored(collection) else ""
+    folders = {os.path.dirname(name) for name in getattr(collection, "names", ()) if os.path.isabs(name)}
+    return PurePath(os.path.commonpath(folders)).name if folders else ""
+
+
+def collect(model: Model, source: Source, shown: Any, limits: Limits, name: str = "") -> Collection:
     """Find what is near some of the images of a collection, and near the ``shown`` images, if there are any."""
     nearest = []
     if shown is not None:
@@ -130,7 +141,8 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
     if n <= MEASURED and len(set(labels) - {None}) > 1:
         agree[labeled] = _agreement(source, labeled, "feature")
         precision = (float(agree[labeled].mean()), float(_agreement(source, labeled, "pixel").mean()))
-    projection, _, _ = mapped(source)  # without keeping it: a report changes nothing in a store
+    # A new map is not kept: a report changes nothing in a store.
+    projection = kept_map(source) or mapped(source)[0]
     rows = labeled_rows(source, agree)
     left_out: list[str] = []
     doubted = None
@@ -138,6 +150,7 @@ def collect(model: Model, source: Source, shown: Any, limits: Limits) -> Collect
         doubted = _asked(left_out, suspects, source, limit=limits.n_suspects)
     pictured = [*rows.errors[: limits.n_errors], *(i for one in rows.classes for i in one.examples)]
     return Collection(
+        name=name,
         rows=rows,
         nearest=tuple(nearest),
         projection=projection,

@@ -14,6 +14,7 @@ from .fault_views import duplicate_views, suspect_views
 from .image_views import map_views, photo_uri
 from .labeled_rows import ClassRow, LabeledRows
 from .limits import Limits
+from .projection_facts import kept_of, method_of
 from .wording import caption, number, share, short
 
 View = dict[str, Any]
@@ -38,7 +39,9 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
         "captions": [*caption(feature), *caption(pixel)],
         "projection": data_uri(projection),
         "kept": number(100 * kept, ".1f"),
-        "method": str(projection.provenance.parameters.get("method", "")),
+        "method": method_of(projection),
+        "is_bent": not math.isfinite(kept),
+        "neighbors_kept": kept_of(projection),
         "projection_caption": caption(projection),
         "accuracy": percent(rows.n_right / rows.n_judged) if rows.n_judged else None,
         "n_judged": rows.n_judged,

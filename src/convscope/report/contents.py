@@ -35,7 +35,7 @@ from ..store.keys import path_of
 from ..synthesis import visualize
 from ..synthesis.presets import PRESETS
 from ..targets import Detection, Region, Several, SimilarTo, Target
-from .collection import Collection, collect, vectors_of
+from .collection import Collection, collect, name_of, vectors_of
 from .error_maps import error_maps, readable
 from .labeled_rows import LabeledRows
 from .limits import Limits
@@ -101,7 +101,7 @@ def compose(
         lying, errors = None, None
         if images is None:
             source = stack.enter_context(vectors_of(model, collection, stage("embed")))
-            lying = collect(model, source, None, limits)
+            lying = collect(model, source, None, limits, name_of(collection))
             shown, n_given = examples(lying.rows, limits), 0
         else:
             shown, n_given = _first(images, limits.n_images)
@@ -110,7 +110,7 @@ def compose(
         maps = _feature_maps(model, shown, layer, stage("feature maps"))
         if collection is not None and lying is None:
             source = stack.enter_context(vectors_of(model, collection, stage("embed")))
-            lying = collect(model, source, shown, limits)
+            lying = collect(model, source, shown, limits, name_of(collection))
     if lying is not None:
         wrong = [lying.rows.names[i] for i in lying.rows.errors[: limits.n_errors]]
         errors = error_maps(model, wrong, stage("errors"))

@@ -11,8 +11,17 @@ _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 def title_of(projection: Projection, n_images: int) -> str:
-    method = str(projection.provenance.parameters.get("method"))
-    return f"{n_images:,} images by {_TITLES.get(method, 'a projection')}"
+    return f"{n_images:,} images by {method_of(projection)}"
+
+
+def method_of(projection: Projection) -> str:
+    """The method of a map as people write it, such as t-SNE."""
+    return _TITLES.get(str(projection.provenance.parameters.get("method")), "a projection")
+
+
+def kept_of(projection: Projection) -> str:
+    """The share of an image's nearest that are near on the map, such as "62 %"; empty where it is unknown."""
+    return share(projection.neighbors_kept, ".0%") if np.isfinite(projection.neighbors_kept) else ""
 
 
 def plane(coordinates: Array) -> Array:
@@ -31,7 +40,7 @@ def facts_of(projection: Projection) -> dict[str, str]:
         facts["Variance kept"] = share(float(ratios.sum()), ".1%")
     if np.isfinite(projection.trustworthiness):
         facts[f"Trustworthiness{where}"] = share(projection.trustworthiness, ".2f")
-        facts[f"Neighbors kept{where}"] = share(projection.neighbors_kept, ".0%")
+        facts[f"Neighbors kept{where}"] = kept_of(projection)
     measured = projection.provenance.measured
     if "components_for_90%" in measured:
         facts["Components for 90 %"] = str(measured["components_for_90%"])

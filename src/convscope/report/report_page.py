@@ -34,7 +34,7 @@ def page(contents: Contents, map_file: str | None = None) -> str:
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=_facts(contents),
-        title=f"Inside {contents.prediction.provenance.model.get('name', 'a network')}",
+        title=_title(contents),
         left_out=max(0, contents.n_given - contents.limits.n_images),
         n_given=contents.n_given,
         skipped=_skipped(contents),
@@ -54,6 +54,14 @@ def page(contents: Contents, map_file: str | None = None) -> str:
         map_file=map_file,
         chunks=chunks,
     )
+
+
+def _title(contents: Contents) -> str:
+    """What the page is about: a collection as a network sees it, or the network."""
+    network = contents.prediction.provenance.model.get("name", "a network")
+    if contents.n_given == 0 and contents.collection is not None and contents.collection.name:
+        return f"{contents.collection.name}, as {network} sees it"
+    return f"Inside {network}"
 
 
 def _judged(contents: Contents) -> list[int]:
@@ -82,7 +90,8 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
     n_shown, n_given = len(contents.prediction.names), contents.n_given
     facts.append(("Images", f"{n_shown} shown of {n_given} given" if n_given else f"{n_shown} examples"))
     if contents.collection is not None:
-        facts.append(("Collection", f"{contents.collection.count} images"))
+        name = f"{contents.collection.name}, " if contents.collection.name else ""
+        facts.append(("Collection", f"{name}{contents.collection.count} images"))
     return [
         *facts,
         ("Device", origin.device),
