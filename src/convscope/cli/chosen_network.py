@@ -16,6 +16,7 @@ from ..outputs import check_no_input
 from .console import err, escape
 from .networks import RANDOM_WEIGHTS, check_network, is_of_library, own_code
 from .options import parameter, set_parameters
+from .progress_bars import stage
 from .setting_values import KEYS, Key
 from .settings import Setting, Settings, settled, shown_path
 
@@ -61,9 +62,10 @@ class Network:
         self._announce()
         given = {key: value for key, (value, _) in self.settings.by_key.items()}
         source, random = given.pop("source"), given.pop("random_weights", False)
-        from convscope.models import load_model
+        with stage("load the network"):
+            from convscope.models import load_model
 
-        return load_model(source, pretrained=not random, **given)
+            return load_model(source, pretrained=not random, **given)
 
     def _announce(self) -> None:
         """Say what was not typed, before any of it is run."""

@@ -25,7 +25,7 @@ from .options import (
     check_collection,
     checked,
 )
-from .progress_bars import progress_bar
+from .progress_bars import progress_bar, stage
 
 commands = typer.Typer()
 
@@ -106,7 +106,9 @@ def project(
     )
     from convscope.embedding import project as project_vectors
 
-    projection = project_vectors(source_in(collection, model, where), **options)
+    source = source_in(collection, model, where)
+    with stage("project"):
+        projection = project_vectors(source, **options)
     saved = save(projection, place)
     if tell(projection, saved, as_json, csv):
         show_text(projection)

@@ -26,7 +26,7 @@ from .options import (
     chosen_images,
     opened_store,
 )
-from .progress_bars import progress_bar
+from .progress_bars import progress_bar, stage
 
 commands = typer.Typer()
 
@@ -47,7 +47,8 @@ def index(
     from convscope import EmbeddingStore
     from convscope import index as build
 
-    found = build(EmbeddingStore.open(store), **options)
+    with stage("index"):
+        found = build(EmbeddingStore.open(store), **options)
     if as_json:
         print_json(found)
         return
@@ -78,7 +79,9 @@ def evaluate_retrieval(
     options = checked("evaluate_retrieval", k=k, metric=metric, worst=worst)
     from convscope import evaluate_retrieval as evaluate
 
-    found = evaluate(opened_store(store, where), **options)
+    source = opened_store(store, where)
+    with stage("evaluate-retrieval"):
+        found = evaluate(source, **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv, scores=found.macro, classes=class_rows(found)):
         show_text(found)
@@ -187,7 +190,9 @@ def cluster(
     options = checked("cluster", method=method, n_clusters=n_clusters, seed=seed)
     from convscope import cluster as find
 
-    found = find(opened_store(store, where), **options)
+    source = opened_store(store, where)
+    with stage("cluster"):
+        found = find(source, **options)
     saved = save(found, place)
     if tell(found, saved, as_json, csv):
         show_text(found)
