@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,41 @@ def read_table(table: Path) -> Listing:
     return listing
 
 
+def read_cells(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file, each with the number of its line and its cells by column, as `csv_text` writes them.
+
+    Raises:
+        ImageError: the table cannot be read, or a column occurs twice.
+    """
+    text, _ = _text(table)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+        names = [name.strip() for name in next(rows, [])]
+        if twice := [name for name, n in Counter(names).items() if n > 1 and name]:
+            raise ImageError(f"{table}: the column {twice[0]!r} occurs twice")
+        found = []
+        for cells in rows:
+            if any(cells[len(names) :]):
+                raise ImageError(f"{table}: line {rows.line_num} has {len(cells)} cells for {len(names)} columns")
+            if any(cell.strip() for cell in cells):
+                found.append((rows.line_num, dict(zip(names, map(texts.from_cell, cells), strict=False))))
+    except csv.Error as error:
+        raise ImageError(f"{table}: cannot be read as CSV ({error})") from error
+    return found
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as the text of a CSV file, in which no text is a formula; see `texts.as_cell`."""
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        cells = [texts.as_cell(value) if isinstance(value, str) else value for value in row]
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoted if has_return else plain).writerow(cells)  # the module csv leaves \r without quotes
+    return text.getvalue()
+
+
 def _place(table: Path, number: int, path: Any) -> Path:
     """The place of a file, resolved from the folder of the table."""
     if isinstance(path, bytes):
@@ -82,6 +117,8 @@ def _place(table: Path, number: int, path: Any) -> Path:
     if "\0" in path:
         raise ImageError(f"{table}: row {number} has a NUL byte in its path")
     place = table.parent / path
+    if not os.path.exists(place):
+        place = table.parent / (path := texts.from_cell(path))
     if path != path.strip() and not os.path.exists(place):  # blanks next to a separator
         place = table.parent / path.strip()
     if "\n" in path and not os.path.exists(place):
@@ -95,7 +132,7 @@ def _plain(label: Any) -> str | None:
         return None
     if isinstance(label, float) and label.is_integer():
         label = int(label)
-    return str(label).strip() or None
+    return texts.from_cell(str(label).strip()) or None
 
 
 def _check_places(table: Path, first: Sequence[tuple[Path, Path]]) -> None:
@@ -114,7 +151,7 @@ def _from_csv(table: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
     text, encoding = _text(table)
     if encoding is not None:
         listing.notes.append(f"{table}: not UTF-8, read as {encoding}")
-    separator = _separator(table, text)
+    separator = _separator(text)
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         names = [name.strip() for name in next(rows, [])]
@@ -162,11 +199,11 @@ def _on_disk(folder: Path, path: str) -> str:
     return same_bytes if os.path.exists(folder / same_bytes) else path
 
 
-def _separator(table: Path, text: str) -> str:
-    """The separator of the columns: the one by which the first line has a column ``path``."""
+def _separator(text: str) -> str:
+    """The separator of the columns: the one by which the first line has a column ``path``, or a ``name``."""
     header = text.partition("\n")[0]
     for sign in _SEPARATORS:
-        if "path" in _cells(header, sign):
+        if {"path", "name"} & set(_cells(header, sign)):
             return sign
     return max(_SEPARATORS, key=lambda sign: header.count(sign))
 

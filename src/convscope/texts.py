@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 # Characters that move the cursor, start a line, or turn the writing direction; and what is no character at all.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n]")
+_NEGATIVE = re.compile(r"-\d+(\.\d+)?")
 _HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # last: bytes of no text
 )
@@ -19,6 +21,23 @@ def printable(text: str) -> str:
         a\x1b[2J\nb.jpg
     """
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def as_cell(text: str) -> str:
+    """The text for a cell of a CSV file: with ' before what a spreadsheet would run as a formula.
+
+    `from_cell` is the way back for every text.
+
+    Example:
+        >>> as_cell("=1+1"), as_cell("-1"), from_cell(as_cell("=1+1"))
+        ("'=1+1", '-1', '=1+1')
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NEGATIVE.fullmatch(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text that `as_cell` made a cell of; other cells as they are."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def counted(n: int, noun: str) -> str:

@@ -21,6 +21,7 @@ from convscope import EmbeddingStore, Model, Preprocessing, Watch, concept_vecto
 from convscope.images import ImageSource
 from convscope.render import figure
 from convscope.store.schema import Origin
+from convscope.tables import csv_text
 
 if TYPE_CHECKING:
     from tests.contracts.arguments import Place
@@ -157,6 +158,15 @@ class Bench:
             return convscope.Recipe() if owner is convscope.Recipe else convscope.Objective(())
         return self.results[owner]
 
+    def _table(self, name: str) -> Any:
+        """The table of a store; or a CSV file with a decision on one of its images."""
+        store = self.store(name)
+        if name != "EmbeddingStore.decide_table":
+            return store.table
+        file = self.new(".csv")
+        file.write_text(csv_text([("path", "decision"), (store.names[0], "keep")]))
+        return file
+
     def _valid(self, parameter: str, name: str) -> Any:
         """For a parameter without a default."""
         makers: dict[str, Callable[[], Any]] = {
@@ -197,7 +207,7 @@ class Bench:
             "made": lambda: self.embeddings.made,
             "about": lambda: {"a": 1},
             "database": lambda: self.store(name)._database,
-            "table": lambda: self.store(name).table,
+            "table": lambda: self._table(name),
             "distance": lambda: "cosine",
             "n_probes": lambda: 1,
             "k": lambda: 2,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ import typer
 
 from ..errors import OutputError
 from ..outputs import check_output, replace_file
+from ..tables import csv_text
 from .console import LISTED, escape, out, print_first, print_json
 
 _ALL = "--json and --csv list them all"
@@ -202,12 +201,9 @@ def and_more(n: int, what: str) -> None:
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Write rows into a new file, all or nothing; names that are no UTF-8 with backslashes."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows.columns)
-    writer.writerows([_plain(value) for value in row] for row in rows.values)
-    replace_file(path, [text.getvalue()])
+    """Write rows into a new file, all or nothing; names that are no UTF-8 with backslashes, none a formula."""
+    values = ([_plain(value) for value in row] for row in rows.values)
+    replace_file(path, [csv_text([rows.columns, *values])])
 
 
 def _plain(value: Any) -> Any:

@@ -164,10 +164,23 @@ def decide(
     relabel: Annotated[str | None, typer.Option(help="Their label in every export.", show_default=False)] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the decision on them back.")] = False,
     where: Where = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV file, such as one that --csv wrote, with a column decision (keep, relabel, drop), and for "
+            "relabel the new label in column label; or any, with --drop, --keep or --relabel for all its rows.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Record what is to become of images, with the time; `ls` shows it, and only `export` acts on it."""
     check_store(store)
     told: dict[Decision | None, bool] = {"drop": drop, "keep": keep, "relabel": relabel is not None, None: undo}
+    if table is not None:
+        if names or where or undo:
+            raise typer.BadParameter("--table names the images; leave NAMES and --where out, and --undo")
+        _decide_table(store, table, [one for one, is_told in told.items() if is_told], relabel)
+        return
     if sum(told.values()) != 1:
         raise typer.BadParameter("give one of --drop, --keep, --relabel LABEL and --undo")
     (decision,) = (one for one, is_told in told.items() if is_told)
@@ -176,6 +189,17 @@ def decide(
     opened = EmbeddingStore.open(store)
     n = opened.decide(_chosen(opened, names or [], where), decision, label=relabel)
     out.print(f"{counted(n, 'row')}: {'no decision' if decision is None else decision}", highlight=False)
+
+
+def _decide_table(store: str, table: Path, told: list[Decision | None], label: str | None) -> None:
+    """Record what a table states, or one decision on all of its rows."""
+    if len(told) > 1:
+        raise typer.BadParameter("give one of --drop, --keep and --relabel LABEL, or none with a column decision")
+    from convscope import EmbeddingStore
+
+    found = EmbeddingStore.open(store).decide_table(table, told[0] if told else None, label=label)
+    counts = ", ".join(f"{n} {decision}" for decision, n in sorted(found.items()))
+    out.print(f"{counted(sum(found.values()), 'row')}: {counts}", highlight=False)
 
 
 def _chosen(store: Any, names: list[str], where: str | None) -> list[str]:

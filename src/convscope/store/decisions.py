@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DECISION, DECIDED_LABEL, DECIDED_AT = "decision", "decided_label", "decided_at"  # columns, once there is one
 _NAMED = 3  # unknown paths that an error lists
+_GIVE = "give paths as `convscope ls` lists them, or as pages show them"
 
 
 def check_decision(decision: Decision | None, label: str | None) -> None:
@@ -35,21 +36,38 @@ def check_label(label: str | None) -> None:
         raise unfit(label, "label", "a text in UTF-8 that is not blank, or None")
 
 
-def decided(paths: Sequence[str], decision: Decision | None, label: str | None) -> pa.Table:
-    """The columns of a decision that is made now, by path."""
+def decided(decisions: Mapping[str, tuple[Decision | None, str | None]]) -> pa.Table:
+    """The columns of decisions that are made now: of each path, the decision and the label that belongs to it."""
     import pyarrow as pa
 
-    now = None if decision is None else datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-    columns = {DECISION: decision, DECIDED_LABEL: label, DECIDED_AT: now}
-    values = {name: pa.array([value] * len(paths), pa.string()) for name, value in columns.items()}
-    return pa.table({"path": pa.array(paths, pa.string()), **values})
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    rows = [(path, what, label, what and now) for path, (what, label) in decisions.items()]
+    columns = zip(*rows, strict=True)
+    names = ("path", DECISION, DECIDED_LABEL, DECIDED_AT)
+    return pa.table({name: pa.array(c, pa.string()) for name, c in zip(names, columns, strict=True)})
 
 
 def paths_named(table: LanceTable, names: Sequence[str]) -> dict[str, str]:
-    """The path of the row of each name: a file, or the end of one path in the store, as pages and maps show names.
+    """The path of the row of each name, see `paths_ending`; `ParameterError` if any has no row, or several."""
+    found = paths_ending(table, names)
+    if unknown := [shown(name) for name, paths in found.items() if not paths]:
+        raise ParameterError(f"{table.place} has no row of {listed(unknown, _NAMED)}; {_GIVE}")
+    for name, paths in found.items():
+        check_one(name, paths)
+    return {name: paths[0] for name, paths in found.items()}
 
-    `ParameterError` if any has no row, or several.
-    """
+
+def check_one(name: str, paths: Sequence[str]) -> None:
+    """`ParameterError` for a name of several paths."""
+    if len(paths) > 1:
+        raise ParameterError(
+            f"{shown(name)}: {len(paths)} rows have paths that end so, {listed([*map(shown, paths)], _NAMED)}; "
+            "give more of the path"
+        )
+
+
+def paths_ending(table: LanceTable, names: Sequence[str]) -> dict[str, list[str]]:
+    """The paths of each name: that file, or all whose end it is, as pages and maps show names."""
     wanted = {name: (key_of(name), as_key(name)) for name in names}
     known: set[str] = set()
     for part in in_parts(sorted({key for keys in wanted.values() for key in keys})):
@@ -61,18 +79,7 @@ def paths_named(table: LanceTable, names: Sequence[str]) -> dict[str, str]:
             for end in _ends_of(path):
                 if end in ends:
                     ends[end].append(path)
-    if unknown := [shown(name) for name, paths in ends.items() if not paths]:
-        raise ParameterError(
-            f"{table.place} has no row of {listed(unknown, _NAMED)}; give paths as `convscope ls` lists them, or "
-            "as pages show them"
-        )
-    if unclear := [name for name, paths in ends.items() if len(paths) > 1]:
-        paths = [shown(path) for path in ends[unclear[0]]]
-        raise ParameterError(
-            f"{shown(unclear[0])}: {len(paths)} rows have paths that end so, {listed(paths, _NAMED)}; give more "
-            "of the path"
-        )
-    return {name: path if path is not None else ends[as_key(name)][0] for name, path in found.items()}
+    return {name: [path] if path is not None else ends[as_key(name)] for name, path in found.items()}
 
 
 def _ends_of(path: str) -> Iterator[str]:

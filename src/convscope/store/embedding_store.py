@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..arguments import checks_arguments
 from ..checks import Decision
+from .decision_table import decisions_in
 from .decisions import check_decision, check_label, decided, paths_named
 from .lance_table import LanceTable
 from .own_vectors import own_vectors, tables_of
@@ -154,8 +156,38 @@ class EmbeddingStore(StoredRows):
         check_decision(decision, label)
         paths = list(dict.fromkeys(paths_named(self.table, names).values()))
         if paths:
-            self.add_columns(decided(paths, decision, label))
+            self.add_columns(decided(dict.fromkeys(paths, (decision, label))))
         return len(paths)
+
+    @checks_arguments
+    def decide_table(
+        self, table: str | Path, decision: Decision | None = None, *, label: str | None = None
+    ) -> dict[str, int]:
+        """Record the decisions that a CSV file states, such as one of suspects that was edited in a spreadsheet.
+
+        All are recorded in one write, or none. Columns: ``path`` or ``name``, as for `decide`; ``decision``, which
+        is "keep", "relabel", "drop", or empty for none; and ``label``, for "relabel", the new label.
+
+        Args:
+            table: the file. One of pairs, with the columns ``path``, ``other`` and ``keep`` as
+                ``duplicates --csv`` writes it, takes ``decision="drop"``, which drops all of its images but those
+                to keep.
+            decision: the same decision on every row; then ``decision`` has to be empty, or no column.
+            label: for the decision "relabel", and only there.
+
+        Returns:
+            How many images each decision was made on: {"drop": 12}.
+
+        Raises:
+            ParameterError: a row that fits no image or several, an unknown decision, a relabeling without a new
+                label, two decisions on one image, or no decision; with the line and the value. Nothing was
+                changed then.
+            ImageError: the file cannot be read as CSV.
+        """
+        check_decision(decision, label)
+        decisions = decisions_in(self.table, Path(table), decision, label)
+        self.add_columns(decided(decisions))
+        return dict(Counter(str(what) for what, _ in decisions.values()))
 
     @checks_arguments
     def delete(self, where: str) -> int:

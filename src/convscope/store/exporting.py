@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections import Counter
@@ -16,6 +14,7 @@ from ..arguments import checks_arguments
 from ..checks import ExportFormat
 from ..errors import ParameterError
 from ..outputs import GENERATOR, check_new, new_directory, new_file, replace_file
+from ..tables import csv_text
 from .decisions import DECIDED_LABEL, DECISION
 from .keys import path_of
 from .link_names import FreeNames
@@ -57,7 +56,8 @@ def export(store: StoredRows, output: str | Path, *, format: ExportFormat = "csv
     label. Files and the store stay as they are. Images without a vector, and those whose file is gone, are left
     out. The formats:
 
-    - "csv": a file of all columns but vectors and pictures.
+    - "csv": a file of all columns but vectors and pictures. A text that a spreadsheet would run as a formula has a
+      ' before it, as in "'=1+1".
     - "parquet": a file of all columns, with vectors and thumbnails.
     - "imagefolder": a folder for each label with links to its images, as torchvision's ``ImageFolder`` reads it.
     - "coco": ``data/`` with links and ``labels.json`` with COCO's ``images``, ``categories`` and
@@ -142,14 +142,9 @@ def _csv(kept: _Kept, output: Path) -> _Told:
     columns = [each.name for each in kept.schema if each.type in _TEXTS]
 
     def pieces() -> Iterator[str]:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
+        yield csv_text([columns])
         for batch in kept.batches(columns):
-            writer.writerows(row.values() for row in batch.to_pylist())
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
+            yield csv_text(row.values() for row in batch.to_pylist())
 
     replace_file(output, pieces())
     return {}, {}
