@@ -16,6 +16,7 @@ import timm
 from timm.models import _registry
 from torchvision import models
 
+from convscope import EmbeddingStore
 from convscope.cli import networks
 from convscope.errors import ModelError
 from convscope.models import DEFAULT_MODEL
@@ -153,3 +154,18 @@ def test_files_are_taken_whatever_they_are_called(tmp_path: Path) -> None:
     networks.check_network(DEFAULT_MODEL, network)
     with pytest.raises(ModelError, match="no such file"):
         networks.check_network(DEFAULT_MODEL, tmp_path / "weights.pt")
+
+
+def test_commands_on_the_rows_of_a_store_do_without_torch(tmp_path: Path) -> None:
+    EmbeddingStore.of_vectors(tmp_path / "s.lance", [[1.0, 0], [0, 1]], names=["a", "b"], labels=["x", "y"])
+    (tmp_path / "t.csv").write_text("path,decision\na,keep\n")
+    typed = ["ls s.lance --json", "set-label s.lance a z", "decide s.lance b --drop",
+             "decide s.lance --table t.csv",
+             "export s.lance rows.csv", "export s.lance rows.parquet --format parquet"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TYPE_ALL],
+        input=json.dumps([one.split() for one in typed]),
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert [json.loads(line)[0] for line in done.stdout.splitlines()] == [0] * len(typed), done
+    assert not {"torch", "timm"} & set(json.loads(done.stdout.splitlines()[-1])[2])

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from convscope import EmbeddingStore, ParameterError, StoreError, neighbors
-from convscope.store import own_vectors
+from convscope import EmbeddingStore, ParameterError, StoreError, execution, neighbors
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -75,7 +74,7 @@ def test_a_header_that_claims_more_rows_than_the_file_holds(tmp_path: Path, n: i
 
 
 def test_a_table_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_vectors, "free_memory", lambda _: 4 * 50_000)
+    monkeypatch.setattr(execution, "free_memory", lambda _: 4 * 50_000)
     table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(40_000, np.float32)), 4)})
     parquet.write_table(table, tmp_path / "v.parquet")
     assert (tmp_path / "v.parquet").stat().st_size < 10_000

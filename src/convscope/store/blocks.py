@@ -8,10 +8,8 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from ..checks import as_array, unfit
-from ..execution import free_memory
 from ..results import Array
 from .conditions import in_parts, in_use, is_one_of, names_gone
 from .keys import as_key, has_changed, key_of
@@ -75,6 +73,10 @@ class Blocks:
         if space == "pixel":
             yield from self._thumbnails(chosen)
             return
+        import torch  # here, as listing the rows of a store does not wait for it
+
+        from ..execution import free_memory
+
         is_small = self._table.count() * self._n_dims * 4 <= _SHARE * free_memory(torch.device("cpu"))
         # What is kept is without rows of gone files, which a condition may ask for.
         if names_gone(where) or not (is_small or self._has_kept()):

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..errors import ParameterError
-from ..execution import free_memory
 from ..results import Array
 from .keys import digest_of, stamp_of
 from .schema import padded, vector_column
@@ -57,7 +55,10 @@ def read_vectors(path: Path) -> tuple[Array, list[str] | None, list[str | None] 
 
 def _from_parquet(path: Path) -> tuple[Array, list[str] | None, list[str | None] | None]:
     import pyarrow as pa
+    import torch
     from pyarrow import parquet
+
+    from ..execution import free_memory
 
     room = free_memory(torch.device("cpu")) // 4  # as there will be Python's names and the vectors as one array
     with parquet.ParquetFile(path) as file:
