@@ -169,3 +169,16 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error(photo: Path, command:
     assert done.exit_code == 1
     assert "none of the 1 images could be read" in done.stderr
     assert os.listdir() == ["photos"]
+
+
+def test_ctrl_c_while_commands_are_imported_is_one_word() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'convscope.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from convscope.cli import main; main()"
+    )
+    done = process(code)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,24 @@ def test_images_of_the_training_set_are_dropped_from_the_test_set(store: Embeddi
     assert invoke(*command).exit_code == 0
     assert invoke("decide", "test.lance", "--table", "pairs.csv", "--drop").stdout == "2 rows: 2 drop\n"
     assert decisions(EmbeddingStore.open("test.lance")).keys() == {"/test/0.png", "/test/1.png"}
+
+
+def test_a_read_only_store_says_what_to_do(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    done = invoke("decide", "s.lance", "/photos/2.png", "--drop")
+    assert done.exit_code == 1
+    assert "s.lance: cannot be written (Permission denied); copy the store" in done.stderr
+    assert invoke("project", "s.lance", "--output", "whole").exit_code == 1
+    assert (
+        invoke("project", "s.lance", "--where", "true", "--output", "part").exit_code == 0
+    )  # as the error advises
+    assert (Path("part") / "picture.png").exists()
+
+
+def test_one_labeled_image_has_no_neighbors_that_vote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    EmbeddingStore.of_vectors("one.lance", np.eye(2), labels=["a", None])
+    assert "1 image has a label: the vote of neighbors" in invoke("evaluate-retrieval", "one.lance").stderr

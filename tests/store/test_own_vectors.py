@@ -80,3 +80,9 @@ def test_a_table_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "v.parquet").stat().st_size < 10_000
     with pytest.raises(ParameterError, match="more than fits into the free memory"):
         EmbeddingStore.of_vectors(tmp_path / "s.lance", tmp_path / "v.parquet")
+
+
+def test_what_says_nothing_is_no_label(tmp_path: Path) -> None:
+    given = ["", " ", None, float("nan"), np.float32("nan"), "NaN", 3.0, "=1+1", "🐈", "x" * 500]
+    store = EmbeddingStore.of_vectors(tmp_path / "s.lance", np.eye(len(given)), labels=given)
+    assert store.labels == (*[None] * 5, "NaN", "3.0", "=1+1", "🐈", "x" * 500)

@@ -154,7 +154,7 @@ def _found(
 ) -> _Found:
     n_all = len(source.rows)
     if n_all < 2:
-        raise ParameterError(f"{n_all} vector(s): a pair takes two; embed more images")
+        raise ParameterError(f"{counted(n_all, 'vector')}: a pair takes two; embed more images")
     ids = contents_of(source)
     copies = copies_of((block.vectors for block in source.blocks()), ids)
     here = copies if is_other is None else copies.apart(is_other)

@@ -86,6 +86,8 @@ def evaluate_retrieval(
         images = _labeled(asked)
     n = len(images.names)
     if k >= n:
+        if n < 2:
+            raise ParameterError("1 image has a label: the vote of neighbors takes two or more; label more images")
         raise ParameterError(f"k={k}: there are {n} labeled images, so that k is at most {n - 1}")
     classes, codes = np.unique(images.labels, return_inverse=True)
     if len(classes) == n:

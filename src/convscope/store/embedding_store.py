@@ -84,7 +84,7 @@ class EmbeddingStore(StoredRows):
             place: as for `open`.
             vectors: (N, D) numbers, a .npy file, or a Parquet file with columns ``vector``, ``path``, ``label``.
             names: N different keys of rows; a key that is there already gets the new vector.
-            labels: N labels or None.
+            labels: N labels or None; None, NaN and blank texts in them are no label.
             encoder: what made the vectors; a store holds those of one encoder.
 
         Raises:

@@ -22,6 +22,10 @@ LOCK = ".lock"
 KEPT_FOR = timedelta(minutes=10)  # old versions, which somebody may be reading
 WAIT_SECONDS, TOLD_SECONDS = 600.0, 5.0  # for another writer, and after which it is said who that is
 _FULL = ("No space left on device", f"os error {errno.ENOSPC}", "Disk quota exceeded", f"os error {errno.EDQUOT}")
+_READ_ONLY = (
+    'copy the store to a place of your own; or ask a part of it, by store.where("true") or --where true, of which '
+    "nothing is kept in the store"
+)
 _NO_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # LanceDB takes another place for it, or none
 _log = logging.getLogger(__name__)
 
@@ -139,7 +143,8 @@ def lock(place: str) -> Iterator[None]:
             "process waited; try again when it is done, or end it"
         ) from None
     except OSError as error:
-        raise StoreError(f"{place}: cannot be written ({error.strerror})") from error
+        todo = f"; {_READ_ONLY}" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else ""
+        raise StoreError(f"{place}: cannot be written ({error.strerror}){todo}") from error
     try:
         yield
     finally:

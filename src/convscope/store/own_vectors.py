@@ -105,9 +105,7 @@ def check_vectors(
     if names is not None and any(name is None for name in names):
         raise ParameterError("some names are missing; a name is the key of its row")
     given = [f"vector {i}" for i in range(n)] if names is None else [str(name) for name in names]
-    marks: list[str | None] = (
-        [None] * n if labels is None else [None if label is None else str(label) for label in labels]
-    )
+    marks: list[str | None] = [None] * n if labels is None else [_mark(label) for label in labels]
     try:
         "".join([*given, *(mark for mark in marks if mark)]).encode()
     except UnicodeEncodeError:
@@ -115,6 +113,13 @@ def check_vectors(
     if len(set(given)) != n:
         raise ParameterError("some names occur more than once; a name is the key of its row")
     return array, given, marks
+
+
+def _mark(label: Any) -> str | None:
+    """A label as text; None for none, for NaN, as pandas has it in an empty cell, and for blanks."""
+    if label is None or (isinstance(label, float | np.floating) and np.isnan(label)):
+        return None
+    return text if (text := str(label)).strip() else None
 
 
 def tables_of(vectors: Array, names: list[str], labels: list[str | None], schema: pa.Schema) -> Iterator[pa.Table]:
