@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,53 +10,27 @@ from ..embedding.label_checks import NOT_JUDGED, RIGHT, disagreement, verdicts
 from ..render.colors import CLASS_COLORS, OTHER, by_frequency, class_colors
 from ..render.style import PALE, WRONG
 from ..results import Array
-from .map_data import MapData
+from .map_data import Column, MapData
 
 NO_CLUSTER, CAME_LATER = -1, -2
 MOSTLY, PARTLY = "#e69f00", "#d9c98f"  # between `WRONG` and `PALE`
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One column: (N,) ``numbers``, or (N,) ``codes`` of ``values``, -1 for none, with a color for each.
-
-    A color is None where the value belongs to the others of the legend. ``quiet`` values are drawn below the rest.
-    """
-
-    id: str
-    title: str
-    codes: Array | None = None
-    values: tuple[str, ...] = ()
-    colors: tuple[str | None, ...] = ()
-    quiet: tuple[int, ...] = ()
-    none: str = "no value"
-    is_searched: bool = False
-    numbers: Array | None = None
-
-    def about(self) -> dict[str, object]:
-        """All but the numbers, as the page's script reads it."""
-        found: dict[str, object] = {"id": self.id, "title": self.title, "none": self.none}
-        if self.codes is not None:
-            found |= {
-                "values": self.values,
-                "colors": self.colors,
-                "quiet": self.quiet,
-                "isSearched": self.is_searched,
-            }
-        return found
-
-
 def columns_of(points: MapData) -> Iterator[Column]:
-    """The columns in the order in which the page offers them; those without any value are left out."""
+    """The columns in the order in which the page offers them; those without any value are left out.
+
+    What the nearest say of a label is told where there is one map: of two, those who made them know more.
+    """
     colors = class_colors(points.labels, points.predicted)
     if any(label is not None for label in points.labels):
         yield _texts("label", "Label", points.labels, colors, none="no label")
+    yield from points.made
     if any(name is not None for name in points.predicted):
         yield _texts("predicted", "Prediction", points.predicted, colors, none="no prediction")
     judged = verdicts(points.labels, points.predicted) if points.predicted else None
     if judged is not None:
         yield _error(points, judged)
-    shares = disagreement(points.labels, points.neighbors)
+    shares = disagreement(points.labels, points.neighbors) if points.second is None else None
     if shares is not None:
         yield _suspects(shares)
     if points.clusters is not None and (points.clusters > NO_CLUSTER).any():

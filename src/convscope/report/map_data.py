@@ -13,6 +13,44 @@ from ..results import Array
 
 
 @dataclass(frozen=True, eq=False)
+class Column:
+    """One column: (N,) ``numbers``, or (N,) ``codes`` of ``values``, -1 for none, with a color for each.
+
+    A color is None where the value belongs to the others of the legend. ``quiet`` values are drawn below the rest.
+    """
+
+    id: str
+    title: str
+    codes: Array | None = None
+    values: tuple[str, ...] = ()
+    colors: tuple[str | None, ...] = ()
+    quiet: tuple[int, ...] = ()
+    none: str = "no value"
+    is_searched: bool = False
+    numbers: Array | None = None
+
+    def about(self) -> dict[str, object]:
+        """All but the numbers, as the page's script reads it."""
+        found: dict[str, object] = {"id": self.id, "title": self.title, "none": self.none}
+        if self.codes is not None:
+            found |= {
+                "values": self.values,
+                "colors": self.colors,
+                "quiet": self.quiet,
+                "isSearched": self.is_searched,
+            }
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class SecondMap:
+    """Another map of the same N points: (N, 2) coordinates, and the (N, K) nearest in the vectors behind it."""
+
+    coordinates: Array
+    neighbors: Array
+
+
+@dataclass(frozen=True, eq=False)
 class MapData:
     """What a map shows of N points, each with K neighbors.
 
@@ -27,12 +65,14 @@ class MapData:
         representatives: (G,) int rows whose thumbnails stand for their clusters at every zoom; or None.
         columns: title -> what else is known of the N images: numbers, NaN for none, or texts, None for none. The
             page colors and filters by them.
+        made: columns with colors of their own, which the page offers after the labels.
         thumbnails: N JPEG files as bytes (about 64 x 64 pixels, 2 KB), None for an image without one; or empty.
         pictures: N larger JPEG files, for the image that a reader opens; or empty, which shows thumbnails.
         neighbors: (N, K) int rows of the nearest points in the vectors, nearest first, negative where there are
             fewer; or None. A point that is its own neighbor is not shown as one.
         scores: (N, K) float: the similarity or distance of each neighbor; or None.
         metric: what the scores are.
+        second: another map of the same images, which is shown beside the first, as B beside A, and linked to it.
         title, subtitle: the header.
         facts: name -> text, such as {"Trustworthiness": "0.93"}; shown above the map.
         meanings: name of a fact -> an explanation in plain words; known facts have one already.
@@ -46,11 +86,13 @@ class MapData:
     clusters: Array | None = None
     representatives: Array | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
+    made: Sequence[Column] = ()
     thumbnails: Sequence[bytes | None] = ()
     pictures: Sequence[bytes | None] = ()
     neighbors: Array | None = None
     scores: Array | None = None
     metric: Metric = "cosine"
+    second: SecondMap | None = None
     title: str = "Map of the images"
     subtitle: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -62,12 +104,7 @@ def check_map(points: MapData) -> None:
     n = len(points.names)
     if n == 0:
         raise ParameterError("a map needs at least one point, but there are no names")
-    shape = np.shape(points.coordinates)
-    if shape != (n, 2):
-        raise ParameterError(f"coordinates must have the shape ({n}, 2) for {n} names; they have {shape}")
-    n_lost = int((~np.isfinite(points.coordinates)).any(axis=1).sum())
-    if n_lost:
-        raise ParameterError(f"{n_lost} of {n} points have coordinates that are not finite; leave them out")
+    _check_places(points.coordinates, n)
     if len(points.labels) != n:
         raise ParameterError(f"there are {n} names and {len(points.labels)} labels; use None for no label")
     optional = {"predicted": points.predicted, "thumbnails": points.thumbnails, "pictures": points.pictures}
@@ -88,18 +125,32 @@ def check_map(points: MapData) -> None:
     taken = sorted(reserved & set(points.columns))
     if taken:
         raise ParameterError(f"the page has columns {', '.join(taken)} of its own; give these another title")
-    _check_neighbors(points, n)
+    if points.second is not None:
+        _check_places(points.second.coordinates, n)
+        _check_neighbors(points.second.neighbors, n)
+    if points.neighbors is not None:
+        _check_neighbors(points.neighbors, n)
+        shape = np.shape(points.neighbors)
+        if points.scores is not None and np.shape(points.scores) != shape:
+            raise ParameterError(
+                f"scores must have the neighbors' shape {shape}; they have {np.shape(points.scores)}"
+            )
+    elif points.scores is not None:
+        raise ParameterError("there are scores but no neighbors; give both")
 
 
-def _check_neighbors(points: MapData, n: int) -> None:
-    if points.neighbors is None:
-        if points.scores is not None:
-            raise ParameterError("there are scores but no neighbors; give both")
-        return
-    shape = np.shape(points.neighbors)
+def _check_places(coordinates: Array, n: int) -> None:
+    shape = np.shape(coordinates)
+    if shape != (n, 2):
+        raise ParameterError(f"coordinates must have the shape ({n}, 2) for {n} names; they have {shape}")
+    n_lost = int((~np.isfinite(coordinates)).any(axis=1).sum())
+    if n_lost:
+        raise ParameterError(f"{n_lost} of {n} points have coordinates that are not finite; leave them out")
+
+
+def _check_neighbors(neighbors: Array, n: int) -> None:
+    shape = np.shape(neighbors)
     if len(shape) != 2 or shape[0] != n:
         raise ParameterError(f"neighbors must have the shape ({n}, K); they have {shape}")
-    if points.neighbors.size and int(points.neighbors.max()) >= n:
-        raise ParameterError(f"neighbors are rows from 0 to {n - 1}; the largest is {int(points.neighbors.max())}")
-    if points.scores is not None and np.shape(points.scores) != shape:
-        raise ParameterError(f"scores must have the neighbors' shape {shape}; they have {np.shape(points.scores)}")
+    if neighbors.size and int(neighbors.max()) >= n:
+        raise ParameterError(f"neighbors are rows from 0 to {n - 1}; the largest is {int(neighbors.max())}")

@@ -13,15 +13,21 @@ export interface Column {
   numbers?: Float32Array; // (N,), NaN for none
 }
 
-export interface MapData {
-  count: number;
-  names: string[];
+/** One map of the points: their places, and the nearest of each in the vectors that it was made from. */
+export interface Side {
+  title: string; // empty where there is one map
   coordinates: Float32Array; // (N, 2); only relative distances matter
-  columns: Column[]; // in the order in which they are offered; "label", "predicted", "error" and "cluster" have a role
-  representatives: Int32Array | null; // points whose thumbnails stand for their clusters at every zoom
   neighbors: Int32Array | null; // (N, k) points, nearest first, negative where there are fewer
   scores: Float32Array | null; // (N, k)
   k: number;
+}
+
+export interface MapData {
+  count: number;
+  names: string[];
+  sides: Side[]; // one map, or two of the same points
+  columns: Column[]; // in the order in which they are offered; "label", "predicted", "error" and "cluster" have a role
+  representatives: Int32Array | null; // points whose thumbnails stand for their clusters at every zoom
   measure: string; // what the scores are
   ramp: string[]; // colors of numbers, from low to high
   other: string; // the color of the others
@@ -54,15 +60,22 @@ export const shortName = (name: string): string => name.split(/[\\/]/).filter(Bo
 export const folderOf = (name: string): string =>
   name.slice(0, name.length - shortName(name).length).replace(/[\\/]+$/, "");
 
-export interface Near { row: number; score: number | null }
+export interface Near { row: number; score: number | null; isInBoth?: boolean }
 
-/** The neighbors of a point in the vectors, nearest first, without itself. */
-export function neighborsOf(data: MapData, i: number): Near[] {
+/** The neighbors of a point in the vectors of each side, nearest first, without itself. */
+export function neighborsOf({ sides }: MapData, i: number): Near[][] {
+  const found = sides.map((side) => nearIn(side, i));
+  if (found.length < 2) return found;
+  const isIn = found.map((list) => new Set(list.map(({ row }) => row)));
+  return found.map((list) => list.map((one) => ({ ...one, isInBoth: isIn.every((rows) => rows.has(one.row)) })));
+}
+
+function nearIn({ neighbors, scores, k }: Side, i: number): Near[] {
   const found: Near[] = [];
-  if (i < 0 || !data.neighbors) return found;
-  for (let j = i * data.k; j < (i + 1) * data.k; j++) {
-    const row = data.neighbors[j];
-    if (row >= 0 && row !== i) found.push({ row, score: data.scores ? data.scores[j] : null });
+  if (i < 0 || !neighbors) return found;
+  for (let j = i * k; j < (i + 1) * k; j++) {
+    const row = neighbors[j];
+    if (row >= 0 && row !== i) found.push({ row, score: scores ? scores[j] : null });
   }
   return found;
 }

@@ -16,9 +16,10 @@ export function csvOf(data: MapData, rows: readonly number[]): string {
     const number = column.numbers![i];
     return Number.isNaN(number) ? "" : String(number);
   };
-  const lines = [["name", "x", "y", ...data.columns.map(({ id }) => id)]];
+  const axes = data.sides.flatMap((_, side) => (side ? ["x_b", "y_b"] : ["x", "y"]));
+  const lines = [["name", ...axes, ...data.columns.map(({ id }) => id)]];
   for (const i of rows) {
-    const place = [data.coordinates[2 * i], data.coordinates[2 * i + 1]].map(String);
+    const place = data.sides.flatMap(({ coordinates }) => [coordinates[2 * i], coordinates[2 * i + 1]].map(String));
     lines.push([data.names[i], ...place, ...data.columns.map((column) => value(column, i))]);
   }
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";

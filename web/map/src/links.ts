@@ -19,11 +19,11 @@ export function renderLinks(svg: SVGElement, view: View, places: Float32Array, c
     }
     // Its rank where there is room, a dot where it would cover a nearer one's; what is pointed at always has it.
     const spots = [[x, y]];
-    const marks = found.map(({ row }, rank) => {
+    const marks = found.map(({ row, isInBoth }, rank) => {
       const [u, v] = at(row);
       const hasRoom = row === pointed || spots.every(([a, b]) => Math.hypot(a - u, b - v) > 17);
       if (hasRoom) spots.push([u, v]);
-      return { u, v, rank, hasRoom, kind: row === pointed ? "near is-pointed" : "near" };
+      return { u, v, rank, hasRoom, kind: `near${isInBoth ? " is-in-both" : ""}${row === pointed ? " is-pointed" : ""}` };
     });
     for (const { u, v, kind } of marks.filter(({ hasRoom }) => !hasRoom)) draw("circle", { cx: u, cy: v, r: 4, class: kind });
     for (const { u, v, rank, kind } of marks.filter(({ hasRoom }) => hasRoom)) {

@@ -28,24 +28,27 @@ function pictures(offsets: Uint32Array | null, text: string | null): (i: number)
 }
 
 function readPage(): MapData {
-  const { names, columns, ...rest } = JSON.parse(take("texts")!);
-  const neighbors = array("neighbors", Int32Array);
+  const { names, columns, titles, ...rest } = JSON.parse(take("texts")!);
+  const sides = ["", "-b"].filter((end) => document.getElementById(`data-coordinates${end}`)).map((end, i) => {
+    const neighbors = array(`neighbors${end}`, Int32Array);
+    return {
+      title: titles[i] ?? "", coordinates: array(`coordinates${end}`, Float32Array)!, neighbors,
+      k: neighbors ? neighbors.length / names.length : 0, scores: array(`scores${end}`, Float32Array),
+    };
+  });
   const offsets = array("offsets", Uint32Array);
   return {
     ...rest,
     notes: JSON.parse(take("notes")!),
     names,
     count: names.length,
-    coordinates: array("coordinates", Float32Array)!,
+    sides,
     columns: columns.map((column: Column, i: number) => ({
       ...column,
       codes: column.values && array(`column-${i}`, Int32Array)!,
       numbers: column.values ? undefined : array(`column-${i}`, Float32Array)!,
     })),
     representatives: array("representatives", Int32Array),
-    neighbors,
-    k: neighbors ? neighbors.length / names.length : 0,
-    scores: array("scores", Float32Array),
     hasThumbnails: offsets !== null,
     thumbnail: pictures(offsets, take("pictures")),
     picture: pictures(array("larger-offsets", Uint32Array), take("larger")),
@@ -56,10 +59,12 @@ const root = document.documentElement;
 
 function start(): void {
   const data = readPage();
+  const place = document.getElementById("map")!;
   const map = mount(PointMap, {
-    target: document.getElementById("map")!,
+    target: place.shadowRoot ?? place, // in a page with a style of its own, the map has one apart
     props: {
       data,
+      isInPage: place.shadowRoot !== null,
       title: document.title,
       onchoose: (i: number) => { root.dataset.chosen = String(i); },
       onready: (drawn: number) => {
@@ -72,7 +77,15 @@ function start(): void {
   // For scripts and tests.
   flushSync();
   Object.assign(window, { convscopeMap: { ...map.api(), choose: map.choose, select: map.select } });
-  addEventListener("hashchange", fromAddress);
+  const follow = () => {
+    fromAddress();
+    if (place.shadowRoot) place.scrollIntoView();
+  };
+  addEventListener("hashchange", follow);
+  addEventListener("click", ({ target }) => { // a link to where the address is already
+    const link = (target as Element).closest("a");
+    if (link?.hash && link.hash === location.hash) follow();
+  });
 
   /** map.html#point=17 opens with that point chosen, #color=error with those colors, #find=cat with a search. */
   function fromAddress(): void {

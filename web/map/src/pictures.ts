@@ -22,6 +22,7 @@ export interface Drawn {
 export function createPictures(canvas: HTMLCanvasElement, data: MapData, places: Float32Array, redraw: () => void) {
   const cache = new Map<number, HTMLImageElement | null>();
   const context = canvas.getContext("2d")!;
+  let isSelected: { of: readonly number[]; rows: Set<number> } = { of: [], rows: new Set() };
 
   function image(i: number): HTMLImageElement | null {
     let found = cache.get(i);
@@ -91,6 +92,7 @@ export function createPictures(canvas: HTMLCanvasElement, data: MapData, places:
       if (isInView(i) && ++count <= most) inView.push(i);
     }
     markSelected(view, selected, ink);
+    if (isSelected.of !== selected) isSelected = { of: selected, rows: new Set(selected) };
     if (!isOn) return { count, isTooMany: false };
     const isTooMany = count > most;
     const inViewFirst = new Set([...always.filter(isInView), ...(isTooMany ? [] : [...first.filter(isInView), ...inView])]);
@@ -113,6 +115,10 @@ export function createPictures(canvas: HTMLCanvasElement, data: MapData, places:
       if (!one) continue;
       taken.set(`${cx},${cy}`, [sx, sy]);
       if (!one.complete || !one.naturalWidth) continue;
+      if (isSelected.rows.has(i)) {
+        context.fillStyle = ink;
+        context.fillRect(sx - SIZE / 2 - 6, sy - SIZE / 2 - 6, SIZE + 12, SIZE + 12);
+      }
       context.fillStyle = context.strokeStyle = colorOf(i);
       if (lifted.has(i)) {
         context.lineWidth = 2;

@@ -31,7 +31,7 @@ export class MapState {
 
   legend = $derived.by(() => this.legendOf(this.column));
   matches = $derived.by(() => this.#search(this.query));
-  near = $derived.by(() => neighborsOf(this.data, this.chosen));
+  near = $derived.by(() => neighborsOf(this.data, this.chosen)); // a list for each side
 
   /** Which points pass the search and all filters, how many, and how many in each group of the legend. */
   shown = $derived.by(() => {

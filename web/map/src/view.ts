@@ -21,6 +21,7 @@ interface Callbacks {
   onChange: () => void;
   onHover: (px: number, py: number) => void; // negative for nowhere
   onClick: (px: number, py: number, kind: PointerKind, isAdding: boolean) => void;
+  isWheelFree: () => boolean; // whether the wheel scrolls the page, unless the map has the focus or Ctrl is held
   isLassoing: () => boolean; // whether a drag draws a line around points
   onLine: (line: Place[]) => void; // while it is drawn
   onLasso: (line: Place[], isAdding: boolean) => void;
@@ -45,7 +46,7 @@ export function unitPlaces(coordinates: Float32Array): { places: Float32Array; e
 }
 
 export function createView(surface: HTMLElement, extent: Place, calls: Callbacks): View {
-  const { onChange, onHover, onClick, isLassoing, onLine, onLasso, onArrow } = calls;
+  const { onChange, onHover, onClick, isWheelFree, isLassoing, onLine, onLasso, onArrow } = calls;
   const state: ViewState = { x: 0, y: 0, zoom: 1, width: 1, height: 1, base: 1 };
   const pointers = new Map<number, Place>();
   let travel = 0;
@@ -165,6 +166,7 @@ export function createView(surface: HTMLElement, extent: Place, calls: Callbacks
   surface.addEventListener("pointercancel", release);
   surface.addEventListener("pointerleave", () => { moved = null; onHover(-1, -1); });
   surface.addEventListener("wheel", (event) => {
+    if (isWheelFree() && !event.ctrlKey && !surface.matches(":focus")) return;
     event.preventDefault();
     cancelAnimationFrame(animation);
     const lines = event.deltaMode === 1 ? 16 : 1;
