@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from ..checks import Evidence, SuspectKind, which_is_nearer
 from ..texts import counted
 from .chosen_network import Network, with_network
-from .console import escape, free_output, notes, out, reporting, save, show_place, show_text
+from .console import free_output, notes, out, reporting, save, show_page, show_text
 from .embedding import source_in
 from .listing import AsCsv, free_csv, print_lines, tell
 from .options import (
@@ -72,7 +71,7 @@ def suspects(
     page = fault_page(found, saved / "suspects.html")
     if tell(found, saved, as_json, csv, n_doubted=found.n_doubted):
         show_text(found)
-        _show_page(saved, page)
+        show_page(saved, page)
     notes(found.provenance)
 
 
@@ -123,7 +122,7 @@ def duplicates(
     saved = save(found, place)
     page = fault_page(found, saved / "duplicates.html")
     if tell(found, saved, as_json, csv, groups=found.groups, copies=found.copies):
-        _show_page(saved, page)
+        show_page(saved, page)
     notes(found.provenance)
 
 
@@ -153,8 +152,3 @@ def _tell(found: Any) -> None:
             f"keep {first}  like {others[0]}{f' and {len(others) - 1} more' if len(others) > 1 else ''}{files}"
         )
     print_lines(lines, "groups")
-
-
-def _show_page(saved: Path, page: Path) -> None:
-    show_place(saved)
-    out.print(f"open {escape(str(page))} in a browser", highlight=False, soft_wrap=True)

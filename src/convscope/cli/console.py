@@ -150,6 +150,12 @@ def show_place(saved: Path) -> None:
     out.print(f"written to {escape(str(saved))} ({files})", highlight=False, soft_wrap=True)
 
 
+def show_page(saved: Path, page: Path) -> None:
+    """The same, and which of the files is for a browser."""
+    show_place(saved)
+    out.print(f"open {escape(str(page))} in a browser", highlight=False, soft_wrap=True)
+
+
 def notes(provenance: Any) -> None:
     """What was measured, remarks and skipped images, on standard error."""
     if provenance.measured and not Quiet.is_on:

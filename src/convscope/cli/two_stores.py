@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..checks import ProjectionMethod
-from .console import free_output, notes, reporting, save, show_place, show_text
+from .console import free_output, notes, reporting, save, show_page, show_text
 from .listing import AsCsv, free_csv, tell
 from .options import AsJson, Output, Seed, WhatIsNear, Where, check_store, checked, opened_store
 from .progress_bars import progress_bar
@@ -37,12 +37,14 @@ def compare_stores(
     place, csv = free_output(output, "compare-stores", csv), free_csv(csv)
     options = checked("compare_stores", k=k, metric=metric, method=method, worst=worst, seed=seed)
     from convscope import compare_stores as compare
+    from convscope.report.comparison_page import comparison_page
 
     stores = [opened_store(store, where) for store in (a, b)]
     with progress_bar("compare-stores") as step:
         found = compare(*stores, progress=step, **options)
     saved = save(found, place)
+    page = comparison_page(found, saved / "compare.html", stores)
     if tell(found, saved, as_json, csv, k=found.neighbors_a.shape[1]):
         show_text(found)
-        show_place(saved)
+        show_page(saved, page)
     notes(found.provenance)

@@ -84,7 +84,7 @@ def _page(store: StoredRows, projection: Projection) -> MapData:
         representatives=_representatives(store, rows["path"], clusters),
         columns={name: _values(rows[name]) for name in more},
         thumbnails=rows["thumbnail"],
-        pictures=_larger(rows),
+        pictures=larger_pictures(rows),
         neighbors=neighbors,
         scores=scores,
         title=title_of(projection, len(coordinates)),
@@ -109,8 +109,12 @@ def _values(values: list[Any]) -> Array:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _larger(rows: dict[str, list[Any]]) -> list[bytes | None]:
-    """Pictures of at most 256 pixels, where the files are there; empty where reading them would take long."""
+def larger_pictures(rows: dict[str, list[Any]]) -> list[bytes | None]:
+    """Pictures of at most 256 pixels, where the files are there; empty where reading them would take long.
+
+    Args:
+        rows: path, width and height of each.
+    """
     n_pixels = sum(
         (width or 0) * (height or 0) for width, height in zip(rows["width"], rows["height"], strict=True)
     )
