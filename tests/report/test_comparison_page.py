@@ -13,9 +13,10 @@ import pytest
 from tests.render.results import photos, store_comparison
 from tests.report import made, test_map_page
 from tests.report.test_map_page import EVIL, ODD, some_points
+from torch import nn
 from typer.testing import CliRunner
 
-from convscope import EmbeddingStore, ParameterError, StoreComparison
+from convscope import EmbeddingStore, Model, ParameterError, StoreComparison, compare_stores, embed
 from convscope.cli.app import app
 from convscope.errors import OutputError
 from convscope.report.comparison_page import comparison_page
@@ -152,6 +153,27 @@ def test_only_a_page_of_our_own_is_replaced(tmp_path: Path) -> None:
 def test_a_second_map_of_other_points_is_refused(second: SecondMap, message: str, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=message):
         map_page(some_points(second=second), tmp_path / "map.html")
+
+
+def test_pictures_of_all_images_come_from_the_stores(tmp_path: Path) -> None:
+    files = [made.write_photo(tmp_path / "img" / f"{i}.png", i) for i in range(9)]
+    net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.Flatten(), nn.Linear(64, 5))
+    model = Model(net, input_size=(32, 32), mean=[0.0] * 3, std=[1.0] * 3)
+    embed(model, files, layer="0", store=tmp_path / "a.lance")
+    a = EmbeddingStore.open(tmp_path / "a.lance")
+    vectors = np.random.default_rng(0).normal(size=(9, 4))
+    bare = EmbeddingStore.of_vectors(tmp_path / "b.lance", vectors, names=a.names)
+    found = compare_stores(bare, a, k=2, worst=1)
+    assert len(found.shown) < 9
+
+    def n_pictures(page: Path, name: str) -> int:
+        return int((np.diff(test_map_page.Page(page).array(name, "<u4").astype(int)) > 0).sum())
+
+    page = comparison_page(found, tmp_path / "with.html", (bare, a))  # the first has none
+    assert n_pictures(page, "offsets") == n_pictures(page, "larger-offsets") == 9
+    page = comparison_page(found, tmp_path / "without.html")
+    assert n_pictures(page, "offsets") == len(found.shown)
+    assert 'id="data-larger' not in page.read_text(encoding="utf-8")
 
 
 def test_the_command_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

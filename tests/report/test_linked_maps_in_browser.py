@@ -123,9 +123,10 @@ def test_a_lasso_on_one_selects_on_both(browser: Chromium, page: Path) -> None:
     expected = np.flatnonzero(places[:, 0] < middle).tolist()
     assert all_of(browser, ".gallery button", "+one.dataset.row") == expected
     assert 5 < len(expected) < N - 5
-    # Rings and frames are drawn on both maps: with nothing selected, these are fewer dark pixels.
+    # Rings are drawn around them on both maps: without a selection there are fewer dark pixels.
     ink = "(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data)(one.querySelectorAll('canvas')[1])"
-    dark = f"(d => {{ let n = 0; for (let i = 0; i < d.length; i += 4) n += d[i + 3] > 200 && d[i] < 40; return n }})({ink})"
+    is_dark = "data[i + 3] > 200 && data[i] < 40"
+    dark = f"(data => {{ let n = 0; for (let i = 0; i < data.length; i += 4) n += {is_dark}; return n }})({ink})"
     browser.run(f"[...{MAP}.querySelectorAll('.tools button')].filter(b => b.innerText === 'Pictures')[0].click()")
     browser.settle()
     selected = all_of(browser, ".stage", dark)
