@@ -99,6 +99,8 @@ def test_of_many_images_only_some_were_compared(tmp_path: Path) -> None:
     assert shared is not None
     assert np.isnan(np.delete(shared, some)).all()
     assert "#point=16" in page.raw, "the fifth query"
+    assert "15 images, drawn at random, were compared with all" in page.raw
+    assert "drawn at random" not in comparison_page(found, tmp_path / "whole.html").read_text(encoding="utf-8")
 
 
 def test_texts_from_outside_stay_texts_and_nothing_is_loaded(tmp_path: Path) -> None:

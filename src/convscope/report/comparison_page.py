@@ -28,23 +28,15 @@ from .wording import caption
 _ONLY_B = "#009e73"  # Okabe and Ito's green, beside the accent for A
 
 
-def comparison_page(
-    found: StoreComparison,
-    output: Path,
-    stores: Sequence[StoredRows] = (),
-    *,
-    byte_budget: int = BYTE_BUDGET,
-    seed: int = 0,
-) -> Path:
+def comparison_page(found: StoreComparison, output: Path, stores: Sequence[StoredRows] = ()) -> Path:
     """Write one self-contained HTML file, with names relative to the folder that all images share.
 
     Args:
         found: the comparison.
         output: path of the HTML file; a page that convscope wrote there is replaced.
         stores: the stores that were compared; they have the pictures of all images. Without them, only images
-            that changed and their neighbors have one.
-        byte_budget: about how large the maps may get. Above it, pictures of randomly chosen points are left out.
-        seed: of that choice.
+            that changed and their neighbors have one. Pictures of some are left out where the file would become
+            larger than about 100 MB.
 
     Raises:
         OutputError: the file cannot be written.
@@ -59,7 +51,7 @@ def comparison_page(
         "changed": changed_views(found, names),
         "classes": class_views(found),
         "confusions": confusion_views(found),
-        "blocks": map_blocks(points, byte_budget, seed),
+        "blocks": map_blocks(points, BYTE_BUDGET, seed=0),
         "caption": caption(found),
         "chunks": chunks,
     }

@@ -24,8 +24,10 @@ def summary_view(found: StoreComparison) -> View:
     mean = float(found.shared.mean())
     view: View = {
         "n_images": f"{n:,}",
+        "n_compared": "" if len(found.queries) == n else f"{len(found.queries):,}",
         "encoders": list(zip("AB", found.encoders, strict=True)),
         "k": k,
+        "n_tiles": min(k, TILES),
         "n_same": number(mean * k, ".1f"),
         "n_by_chance": number(found.chance * k, ".1f"),
         "same": share(mean, ".0%"),
