@@ -24,6 +24,7 @@ from .attribution import score_cam as score_cam
 from .attribution import smoothgrad as smoothgrad
 from .attribution import vargrad as vargrad
 from .datasets import attribute_dataset as attribute_dataset
+from .datasets import suspect_maps as suspect_maps
 from .embedding import Embeddings as Embeddings
 from .embedding import cluster as cluster
 from .embedding import compare_stores as compare_stores

@@ -6,6 +6,7 @@ import inspect
 import shutil
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,7 @@ class Bench:
             "notes": lambda: ["a note"],
             "box": lambda: (0, 0, 8, 8),
             "output": lambda: self._output(name),
+            "found": self._suspects,
             "source": lambda: self.photos if name == "load_images" else self.embeddings,
             "sources": lambda: [ImageSource("image", np.zeros((4, 4, 3), np.uint8))],
             "store": lambda: self.store(name),
@@ -252,6 +254,9 @@ class Bench:
         if parameter not in makers:
             raise AssertionError(f"{name}: write a valid {parameter} into {__file__}")
         return makers[parameter]()
+
+    def _suspects(self) -> convscope.Suspects:
+        return replace(found := convscope.suspects(self.embeddings), suggested=("c",) * len(found))
 
     def _output(self, name: str) -> Any:
         if name in ("report", "export"):

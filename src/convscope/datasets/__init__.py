@@ -1,5 +1,6 @@
-"""Data sets: a method for every image of a store, with what it finds written into the rows."""
+"""Data sets: a method for every image of a store, or for those that look wrong."""
 
 from .attribute_dataset import attribute_dataset
+from .suspect_maps import suspect_maps
 
-__all__ = ["attribute_dataset"]
+__all__ = ["attribute_dataset", "suspect_maps"]

@@ -85,7 +85,7 @@ def suspects(
     with asked.reading():
         ranking = ranked(asked, kind, by, k, progress)
         made = _described(asked, ranking, kind, k, limit)
-    parameters = {"kind": kind, "by": by, "k": k, "limit": limit}
+    parameters = {"kind": kind, "by": by, "k": k, "limit": limit, "layer": asked.made.parameters["layer"]}
     return replace(made, provenance=provenance_of(asked, "suspects", parameters, started, notes=ranking.notes))
 
 

@@ -27,7 +27,7 @@ from .layers import CONVOLUTIONS, NO_LAYERS, PASSING, Layer, Structure, as_maps,
 from .model import Model
 from .preprocessing import Preprocessing, blurred, gaussian_blur
 from .several_inputs import Packing, are_tensors
-from .similarity import network_and_target
+from .similarity import network_and_target, toward
 from .tokens import lie_in_place
 
 __all__ = [
@@ -56,4 +56,5 @@ __all__ = [
     "network_and_target",
     "of_last_kind",
     "opened",
+    "toward",
 ]

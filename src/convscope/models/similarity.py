@@ -1,9 +1,9 @@
-"""A network cut at its feature vector, to explain why an image is similar to another, or to a vector."""
+"""A network cut at its feature vector, to explain why an image is similar to others, or to a vector."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from ..errors import TargetError
 from ..execution.capture import watch
 from ..execution.hooking import hooks
 from ..execution.running import evaluating, stands_for
+from ..results import Array
 from ..targets.similar import SimilarTo
-from .layers import Structure, of_last_kind
+from .layers import Layer, Structure, as_maps, of_last_kind
 from .model import Model
 
 
@@ -38,19 +39,44 @@ class _UpTo(nn.Module):
         with hooks() as attached:
             attached.append(watch(self.network, self.layer, keep))
             self.network(x)
-        return kept[0].flatten(1)
+        return self._vectors(kept[0])
+
+    def _vectors(self, output: torch.Tensor) -> torch.Tensor:
+        return output.flatten(1)
 
     def get_submodule(self, target: str) -> nn.Module:
         """Layers keep the names that they have in the network."""
         return self.network.get_submodule(target)
 
 
-class _ModelUpTo(Model):
-    """A model whose output is one layer of another; its layers keep their names."""
+class _Toward(_UpTo):
+    """A network whose output is how similar one of its layers is to some vectors (R, D): cosines (N, R).
 
-    def __init__(self, whole: Model, layer: str) -> None:
-        super().__init__(_UpTo(whole.module, layer), preprocessing=whole.preprocessing, name=whole.name)
-        self._whole, self._layer = whole, layer
+    As vectors of a map are compared, its channels' means are. The length of the layer's vector f counts as a
+    constant where gradients are taken, so that S = f . v / (|f| |v|) is linear in f: where f is the mean over the
+    places of a map, Grad-CAM divides S among them. The gradient of the cosine itself would not do: it is
+    perpendicular to f, so that such a map adds up to 0, whatever the two images have in common.
+    """
+
+    def __init__(self, network: nn.Module, layer: Layer, vectors: torch.Tensor) -> None:
+        super().__init__(network, layer.name)
+        self.described, self.directions = layer, nn.functional.normalize(vectors, dim=1)
+
+    def _vectors(self, output: torch.Tensor) -> torch.Tensor:
+        values = as_maps(output, self.described).flatten(1 if len(self.described.shape) == 1 else 2)
+        vectors = values if values.ndim == 2 else values.mean(dim=2)
+        directions = self.directions.to(vectors.device, vectors.dtype)
+        length: torch.Tensor = vectors.norm(dim=1, keepdim=True).detach()
+        return vectors @ directions.T / length
+
+
+class _ModelUpTo(Model):
+    """A model whose output is made of one layer of another; its layers keep their names."""
+
+    def __init__(self, whole: Model, network: _UpTo, labels: Sequence[str] | None = None) -> None:
+        about: Any = {"preprocessing": whole.preprocessing, "name": whole.name}
+        super().__init__(network, labels=labels, regression=labels is not None, **about)
+        self._whole, self._layer = whole, network.layer
 
     def structure(self, shape: InputShape | None = None) -> Structure:
         """The structure of the whole network up to the layer."""
@@ -82,16 +108,26 @@ def network_and_target(model: Model, target: Any, shape: InputShape) -> tuple[Mo
         layer = target.layer or _layer_of_length(len(target.vector), model, shape)
         layer = model.checked(shape).find(layer).name
         reference = torch.from_numpy(target.vector)[None]
-        return _ModelUpTo(model, layer), _similarity(reference, target.name, "give a vector of that layer")
+        features_of = _ModelUpTo(model, _UpTo(model.module, layer))
+        return features_of, _similarity(reference, target.name, "give a vector of that layer")
     inputs = model.inputs(target.image)
     if len(inputs) != 1:
         raise TargetError(f"SimilarTo: {len(inputs)} images; expected one")
     layer = target.layer or model.feature_layer(inputs.shape).name
     layer = model.checked(inputs.shape).find(layer).name
-    features_of = _ModelUpTo(model, layer)
+    features_of = _ModelUpTo(model, _UpTo(model.module, layer))
     with evaluating(features_of.module):
         reference = features_of.module(next(features_of.batches(inputs, size=1)).x)
     return features_of, _similarity(reference, target.name, "give images of the same size")
+
+
+def toward(model: Model, layer: Layer, vectors: Array, names: Sequence[str]) -> Model:
+    """A model whose values are the similarities (N, R) of images to R vectors of one of its layers, with names.
+
+    As a target, an index says to which one.
+    """
+    network = _Toward(model.module, layer, torch.from_numpy(vectors))
+    return _ModelUpTo(model, network, [f"similarity to {name}" for name in names])
 
 
 def _layer_of_length(length: int, model: Model, shape: InputShape) -> str:

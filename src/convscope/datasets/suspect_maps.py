@@ -1,0 +1,194 @@
+"""`suspect_maps`: what the network looked at in images whose labels are doubtful, or that it cannot decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ..arguments import checks_arguments
+from ..embedding import embed
+from ..errors import ImageError, ParameterError, StoreError
+from ..images import load_images
+from ..models import Model, as_model, toward
+from ..progress import Progress
+from ..results import Attribution, Suspects
+from ..store import Origin
+from ..store.keys import path_of
+from ..targets import Contrast
+from ..targets.classes import by_name
+from ..texts import counted
+from .quick_maps import maps_of_files, readable
+
+_DEVIATION = 0.05  # of a map's sum from the similarity, up to which it divides it; enlarging a map changes its sum
+
+
+@checks_arguments
+def suspect_maps(
+    model: Model | nn.Module, found: Suspects, *, limit: int = 24, progress: Progress | None = None
+) -> Attribution:
+    """Why the network doubts a label: a map of each of the first suspects.
+
+    Red speaks for the suggested label, blue against it. Where the labels of all these images are classes of the
+    network, S_c being the score of class c,
+
+        S = S_suggested - S_label
+
+    Elsewhere S is the similarity to the nearest image with the suggested label, by the vectors f that found it:
+
+        S = f(image) . f(nearest) / (|f(image)| |f(nearest)|)
+
+    The method is the first that fits the network: Grad-CAM, with its sign; for classes, input times gradient; or
+    occlusion. Of a similarity, Grad-CAM holds |f(image)| constant, so that its map divides S among the places of
+    the image; where it does not add up to S, as behind a layer that is more than a mean over places, occlusion is
+    taken.
+
+    Args:
+        model: the network that made the vectors.
+        found: suspects of the kind "label", of which those with another label suggested are explained; or of the
+            kind "uncertain", whose maps are for the predicted class, as positive as the method's default is. What
+            makes an outlier, its distance from all others, is in no place of the image.
+        limit: images to explain, from the first on. Their files are read again, as they are now.
+        progress: called with (images done, images in all).
+
+    Returns:
+        `Attribution` of the images whose files are there, under their names and in the order of the suspects; its
+        notes count those that are left out.
+
+    Raises:
+        ParameterError: suspects of the kind "outlier"; no label is doubted; the images came as arrays.
+        StoreError: another network, or none, made the vectors.
+        ImageError: no file is there any more.
+
+    Cost: a forward and a backward pass an image; for similarities, another forward pass for each of the nearest.
+        Occlusion takes some 170 forward passes an image.
+
+    Example:
+        >>> from convscope import EmbeddingStore, load_model, suspects
+        >>> suspect_maps(load_model(), suspects(EmbeddingStore.open("crops.lance")))  # doctest: +SKIP
+
+    References: Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391. Stylianou, Souvenir and Pless, Visualizing Deep
+    Similarity Networks, 2019, arXiv:1901.00536 (a similarity divided among places).
+    """
+    model = as_model(model)
+    layer = _checked_layer(model, found)
+    chosen = _chosen(found)[:limit]
+    there = [i for i in chosen if readable([found.names[i]])]
+    _check_files([found.names[i] for i in chosen], len(there))
+    if found.kind == "uncertain":
+        made = maps_of_files(model, _files(found, there), progress=progress)
+        notes = ["Each map is for the predicted class."]
+    elif (targets := _contrasts(model, found, there)) is not None:
+        made = maps_of_files(model, _files(found, there), target=targets, with_sign=True, progress=progress)
+        notes = ["Positive values speak for the suggested class, negative ones for the label."]
+    else:
+        there, made = _similarities(model, found, there, layer, progress)
+        notes = ["Positive values are what the image has in common with its nearest of the suggested label."]
+    if made is None:
+        raise ImageError(f"none of the files of these {counted(len(there), 'suspect')} can be read")
+    if n_gone := len(chosen) - len(made.values):
+        notes.append(f"{n_gone} of {counted(len(chosen), 'suspect')} left out: a file is gone or cannot be read.")
+    keys = {path_of(found.names[i]): found.names[i] for i in chosen}
+    about = replace(made.provenance, notes=(*made.provenance.notes, *notes))
+    return replace(made, names=tuple(keys[name] for name in made.names), provenance=about)
+
+
+def _checked_layer(model: Model, found: Suspects) -> str:
+    """The layer whose vectors found the suspects, if this network made them."""
+    if found.kind == "outlier":
+        raise ParameterError(
+            "suspects(kind='outlier'): what makes an outlier is in no place of the image, so there is nothing to "
+            "map; expected suspects of the kind 'label' or 'uncertain'"
+        )
+    layer = found.provenance.parameters.get("layer")
+    if not layer:
+        raise StoreError("no network is known to have made these vectors, so there is nothing to look into")
+    mine, given = found.provenance.model, model.provenance("suspect_maps", {}, 0.0).model
+    Origin(mine, layer).check(Origin(given, layer), "the collection of these suspects")
+    return str(layer)
+
+
+def _chosen(found: Suspects) -> list[int]:
+    if found.kind == "uncertain":
+        return list(range(len(found)))
+    doubted = [int(i) for i in np.flatnonzero(found.is_doubted[: len(found.near)])]
+    if not doubted:
+        raise ParameterError("no label is doubted: no other one is suggested for any of these images")
+    return doubted
+
+
+def _check_files(names: Sequence[str], n_there: int) -> None:
+    if n_there:
+        return
+    if not any(Path(path_of(name)).is_absolute() for name in names):
+        raise ParameterError(
+            f"{names[0]!r} is no absolute path: maps read the images again, and need suspects of files, as those "
+            "of a store that was embedded from a folder"
+        )
+    raise ImageError(f"none of the files of these {counted(len(names), 'suspect')} is there any more")
+
+
+def _files(found: Suspects, places: Sequence[int]) -> list[Path]:
+    return [Path(path_of(found.names[i])) for i in places]
+
+
+def _contrasts(model: Model, found: Suspects, places: Sequence[int]) -> list[Contrast] | None:
+    """Suggested class rather than label for each image; None unless all of these are classes of the network.
+
+    Labels may be called like classes by chance: the network must have been taken for a witness as well.
+    """
+    index = by_name(model.labels or ())
+    pairs = [
+        [index.get(str(one).strip().casefold(), []) for one in (found.suggested[i], found.labels[i])]
+        for i in places
+    ]
+    is_witness = bool(np.isfinite(found.by_network).any())
+    if not is_witness or any(len(classes) != 1 for pair in pairs for classes in pair):
+        return None
+    return [Contrast(suggested[0], label[0]) for suggested, label in pairs]
+
+
+def _similarities(
+    model: Model, found: Suspects, places: list[int], layer: str, progress: Progress | None
+) -> tuple[list[int], Attribution | None]:
+    """The places of images with a neighbor of the suggested label whose file is there, and their maps."""
+    nearest = {i: file for i in places if (file := _nearest_suggested(found, i)) is not None}
+    if not nearest:
+        return places, None
+    others = embed(model, load_images(list(dict.fromkeys(nearest.values())), on_error="skip"), layer=layer)
+    row = {name: at for at, name in enumerate(others.names)}
+    places = [i for i in nearest if str(nearest[i]) in row]
+    shape = model.inputs(str(nearest[places[0]])).shape
+    structure = model.checked(shape)
+    names = [Path(name).name for name in others.names]
+    similar = toward(model, structure.find(layer), others.vectors, names)
+    targets, files = [row[str(nearest[i])] for i in places], _files(found, places)
+    made = maps_of_files(
+        similar,
+        files,
+        target=targets,
+        with_sign=True,
+        methods=("grad_cam", "occlusion"),
+        progress=progress,
+    )
+    if made is not None and made.provenance.method == "grad_cam":
+        n_places = math.prod(structure.find(made.provenance.parameters["layer"]).shape[1:])
+        sums = made.values.mean(axis=(1, 2), dtype=np.float64) * n_places
+        if not np.allclose(sums, made.scores, rtol=_DEVIATION, atol=1e-3):
+            made = maps_of_files(similar, files, target=targets, methods=("occlusion",), progress=progress)
+    if made is None:
+        return places, None
+    unit = made.unit.replace("unit of the output", "similarity")
+    parameters = {**made.provenance.parameters, "target": made.targets}
+    del parameters["score"]  # which is of classes
+    return places, replace(made, unit=unit, provenance=replace(made.provenance, parameters=parameters))
+
+
+def _nearest_suggested(found: Suspects, i: int) -> Path | None:
+    """The file of the nearest image with the suggested label, among those that are there."""
+    same = [found.near_names[j] for j in found.near[i] if found.near_labels[j] == found.suggested[i]]
+    return next(iter(readable(same)), None)
