@@ -108,7 +108,7 @@ def plot(result: Result, ax: Axes | None = None, *, title: str | None = None, **
         ax: matplotlib axes to draw into.
         title: in place of the one that says what is drawn.
         **options: ``n``, the image (attributions, feature maps, predictions, strips), the images (suspects), the
-            queries (neighbors) or the groups (duplicates);
+            queries (neighbors) or the groups (duplicates); ``maps`` (suspects);
             ``as_video`` (attributions of volumes: frames in place of planes); ``cmap``, ``alpha`` (attributions);
             ``layer`` (feature maps, scans); ``by``, ``channels``, ``channel`` (feature maps); ``scale``,
             ``tiles`` (filters); ``k`` (predictions); ``thumbnails`` (projections).

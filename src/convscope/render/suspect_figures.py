@@ -1,4 +1,4 @@
-"""Suspects: a contact sheet of images with their label, the suggested one, and the nearest others."""
+"""Suspects: a contact sheet of images with their label, the suggested one, the nearest others, and a map."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import Suspects
+from ..results import Attribution, Suspects
 from ..results.collection_faults import has_other_label
+from .attribution_panels import attribution_overlay
 from .labeled_tiles import draw_tile, thumbnail
 from .style import (
     ACCENT,
@@ -31,6 +32,7 @@ COLUMNS = 3
 NEAREST = 3
 _GAP = 0.25  # between an image and its neighbors
 _WIDTH = 1 + _GAP + 0.76 * NEAREST + 0.35
+_FOR_MAP = 1.08
 _HEIGHT = 1.55
 SUSPECT_TITLES = {
     "label": "Labels to look at",
@@ -48,12 +50,24 @@ def _chosen(result: Suspects, n: int | Sequence[int] | None) -> list[int]:
     return pick(n, len(result.near), IMAGES if result.kind != "label" else COLUMNS)[:MOST]
 
 
-def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None = None) -> None:
-    """Each image with two lines below it, and smaller its nearest others with their labels."""
+def _columns(chosen: Sequence[int], maps: Attribution | None) -> tuple[int, float]:
+    """How many images stand side by side, and how wide each is with what is beside it."""
+    width, most = (_WIDTH, COLUMNS) if maps is None else (_WIDTH + _FOR_MAP, COLUMNS - 1)
+    return min(most, max(1, len(chosen))), width
+
+
+def draw_suspects(
+    ax: Axes, result: Suspects, *, n: int | Sequence[int] | None = None, maps: Attribution | None = None
+) -> None:
+    """Each image with two lines below it, and smaller its nearest others with their labels.
+
+    ``maps`` are those of `convscope.suspect_maps`; each stands beside its image.
+    """
     chosen = _chosen(result, n)
-    columns = min(COLUMNS, max(1, len(chosen)))
+    columns, width = _columns(chosen, maps)
+    map_of = {} if maps is None else {name: at for at, name in enumerate(maps.names)}
     for place, i in enumerate(chosen):
-        left, top = (place % columns) * _WIDTH, (place // columns) * _HEIGHT
+        left, top = (place % columns) * width, (place // columns) * _HEIGHT
         draw_tile(ax, left, top, thumbnail(result.thumbnails, i))
         for line, (words, color, weight) in enumerate(_said(result, i)):
             ax.text(
@@ -63,13 +77,17 @@ def draw_suspects(ax: Axes, result: Suspects, *, n: int | Sequence[int] | None =
                 va="top",
                 **text(size=7.5, color=color, weight=weight),
             )
+        if maps is not None:
+            at = map_of.get(result.names[i])
+            left += _FOR_MAP
+            draw_tile(ax, left, top, None if at is None else attribution_overlay(maps, at))
         for rank, j in enumerate(result.near[i, :NEAREST]):
             _draw_neighbor(ax, result, i, int(j), left + 1 + _GAP + 0.76 * rank, top)
         name = drawable(short_name(result.names[i], 34))
         ax.text(left + 1 + _GAP, top + 1.06, name, va="top", **text(size=6.5, color=SOFT))
     rows = -(-len(chosen) // columns)
     ax.set(
-        xlim=(-0.05, columns * _WIDTH - 0.3),
+        xlim=(-0.05, columns * width - 0.3),
         ylim=(max(rows, 1) * _HEIGHT - 0.05, -0.05),
         aspect="equal",
         anchor="NW",
@@ -101,14 +119,25 @@ def _said(result: Suspects, i: int) -> list[tuple[str, str, str]]:
     return lines
 
 
-def compose_suspects(result: Suspects, *, n: int | Sequence[int] | None = None) -> Figure:
+def what_maps_show(maps: Attribution, kind: str) -> str:
+    """What the maps of `convscope.suspect_maps` show, as the end of a sentence."""
+    if kind != "label":
+        return "what speaks for the predicted class"
+    if all(" rather than " in target for target in maps.targets):
+        return "what speaks for the suggested class (red), and for the label (blue)"
+    return "what it has in common with its nearest of the suggested label (red)"
+
+
+def compose_suspects(
+    result: Suspects, *, n: int | Sequence[int] | None = None, maps: Attribution | None = None
+) -> Figure:
     """The sheet with its headline."""
     chosen = _chosen(result, n)
-    columns = min(COLUMNS, max(1, len(chosen)))
+    columns, width = _columns(chosen, maps)
     rows = max(1, -(-len(chosen) // columns))
-    figure = new_figure(max(6.0, 1.02 * columns * _WIDTH + 0.2), 1.1 + 1.02 * rows * _HEIGHT)
-    draw_suspects(figure.subplots(), result, n=n)
-    notes = []
+    figure = new_figure(max(6.0, 1.02 * columns * width + 0.2), 1.1 + 1.02 * rows * _HEIGHT)
+    draw_suspects(figure.subplots(), result, n=n, maps=maps)
+    notes = [] if maps is None else [f"Beside each image: {what_maps_show(maps, result.kind)}."]
     if result.kind == "label":
         notes.append("Below each image: its label, and the label that the evidence favors.")
     notes.append(f"Smaller: its {NEAREST} nearest; orange: their label is not the image's.")

@@ -57,8 +57,9 @@ class Result:
             **options: of an `Attribution` ``n``, the image, ``cmap``, a color map of matplotlib, ``alpha``, how
                 opaque the map is, in [0, 1], and ``as_video``, a volume as frames; of `FeatureMaps` ``n``,
                 ``layer``, ``by``, ``channels``, ``channel``; of `Filters` ``scale`` and ``tiles``; of a
-                `Prediction` ``n`` and ``k``; of `Neighbors` ``n``, the queries; of a `Projection` ``thumbnails``;
-                of a `UnitScan` ``layer``; of `Necessity` and `Feeds` ``channel``.
+                `Prediction` ``n`` and ``k``; of `Neighbors` ``n``, the queries; of `Suspects` ``maps``, those of
+                `convscope.suspect_maps`; of a `Projection` ``thumbnails``; of a `UnitScan` ``layer``; of
+                `Necessity` and `Feeds` ``channel``.
 
         Returns:
             The axes.
