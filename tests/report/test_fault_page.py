@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.render.results import duplicates, suspects
+from tests.render.results import attribution, duplicates, suspects
+from tests.report.made import Page
 
+from convscope import Attribution
 from convscope.errors import OutputError
 from convscope.report.fault_page import fault_page
 
@@ -42,3 +47,26 @@ def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) 
     assert "2 more are not shown" in text  # of nine, six are shown beside it
     assert text.count("the same file") == 2
     assert "600 MP, 2 kB" in text
+
+
+def _maps(names: tuple[str, ...]) -> Attribution:
+    given = attribution(np.linspace(-1, 1, len(names) * 144).reshape(-1, 12, 12))
+    return dataclasses.replace(given, names=names, targets=("a rather than <b>",) * len(names))
+
+
+def test_maps_lie_over_their_images_and_a_slider_leads_from_the_photo_to_the_map(tmp_path: Path) -> None:
+    found = suspects("uncertain")
+    text = fault_page(found, tmp_path / "page.html", _maps(found.names[:2])).read_text()
+    page = Page(text)
+    assert len([img for img in page.of("img") if img.get("class") == "heat"]) == 2
+    assert len([img for img in page.of("img") if img.get("class") == "photo"]) == 2
+    assert text.count('<article class="fault">') == 3, "one has no map"
+    assert len([one for one in page.of("input") if one.get("class") == "strength"]) == 1
+    (script,) = page.script
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(meta["content"] for meta in page.of("meta") if meta.get("http-equiv"))
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy, "or a browser does not run it"
+    assert "http" not in text.replace("http-equiv", "")
+    assert "for the predicted class" in text
+    assert not Page(fault_page(found, tmp_path / "without.html").read_text()).of("script")

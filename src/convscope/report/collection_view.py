@@ -10,8 +10,7 @@ from ..render import data_uri, image_uri, neighbor_rows, query_label
 from ..results import Array, Attribution, Neighbors
 from ..store.keys import path_of
 from .collection import Collection
-from .fault_views import duplicate_views, suspect_views
-from .image_views import map_views, photo_uri
+from .fault_views import duplicate_views, over_photo, suspect_views
 from .labeled_rows import ClassRow, LabeledRows
 from .limits import Limits
 from .projection_facts import kept_of, method_of
@@ -23,8 +22,10 @@ MOST_IN_MATRIX = 20  # labels; of more the most frequent confusions alone are to
 CONFUSIONS = 12
 
 
-def collection_view(collection: Collection, errors: Attribution | None, limits: Limits) -> View:
-    """Everything that the sections on a collection show."""
+def collection_view(
+    collection: Collection, errors: Attribution | None, suspects: Attribution | None, limits: Limits
+) -> View:
+    """Everything that the sections on a collection show; ``errors`` and ``suspects`` are maps of these."""
     feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
@@ -56,7 +57,7 @@ def collection_view(collection: Collection, errors: Attribution | None, limits: 
         "n_confusions": len(rows.confusions),
         "matrix": _matrix(rows),
         "left_out": collection.left_out,
-        **suspect_views(collection.suspects, limits.n_suspects),
+        **suspect_views(collection.suspects, limits.n_suspects, suspects),
         **duplicate_views(collection.duplicates, limits.n_duplicates),
     }
 
@@ -69,22 +70,20 @@ def percent(value: float) -> str:
 def error_cards(collection: Collection, errors: Attribution | None, n: int) -> list[View]:
     """Each error with its label, its prediction, and where there is one a map of what speaks for it."""
     rows = collection.rows
-    place = {} if errors is None else {name: i for i, name in enumerate(errors.names)}
+    over = over_photo(errors)
     cards = []
     for i in rows.errors[:n]:
         name = rows.names[i]
-        at = place.get(path_of(name))
         cards.append(
             {
                 "name": short(name),
                 "label": rows.labels[i],
                 "predicted": rows.predicted[i],
                 "percent": number(100 * float(rows.probability[i]), ".0f"),
-                "photo": photo_uri(errors, at) if errors is not None and at is not None
-                else _thumbnail(collection.thumbnails, name),
-                "maps": map_views(errors, at) if errors is not None and at is not None else [],
+                "photo": _thumbnail(collection.thumbnails, name),
+                **over(path_of(name)),
             }
-        )  # fmt: skip
+        )
     return cards
 
 

@@ -16,6 +16,8 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..checks import InputShape
+from ..datasets import suspect_maps
+from ..datasets.quick_maps import maps_of_files, readable
 from ..errors import ImageError, LayerError, ModelError, NotPicturesError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
@@ -36,7 +38,6 @@ from ..synthesis import visualize
 from ..synthesis.presets import PRESETS
 from ..targets import Detection, Region, Several, SimilarTo, Target
 from .collection import Collection, collect, name_of, vectors_of
-from .error_maps import error_maps, readable
 from .labeled_rows import LabeledRows
 from .limits import Limits
 
@@ -56,7 +57,7 @@ class Contents:
     ``n_given`` images were given; those beyond ``limits`` are left out. Where none were, ``prediction`` is of
     examples from the collection. ``labels`` are those of the images, by name. ``evidence`` measures the
     attributions, each under the name of its method. ``left_out`` are the methods that do not fit the network, and
-    why. ``errors`` are maps of wrong predictions in the collection.
+    why. ``errors`` are maps of wrong predictions in the collection, ``suspects`` of doubted labels.
     """
 
     prediction: Prediction
@@ -70,6 +71,7 @@ class Contents:
     n_targets: int
     collection: Collection | None
     errors: Attribution | None
+    suspects: Attribution | None
     n_given: int
     limits: Limits
     seconds: float
@@ -98,7 +100,7 @@ def compose(
     if isinstance(target, Several):
         raise ParameterError("a report explains one target per image: make a report for each target of Several")
     with ExitStack() as stack:
-        lying, errors = None, None
+        lying, errors, suspects = None, None, None
         if images is None:
             source = stack.enter_context(vectors_of(model, collection, stage("embed")))
             lying = collect(model, source, None, limits, name_of(collection))
@@ -113,7 +115,8 @@ def compose(
             lying = collect(model, source, shown, limits, name_of(collection))
     if lying is not None:
         wrong = [lying.rows.names[i] for i in lying.rows.errors[: limits.n_errors]]
-        errors = error_maps(model, wrong, stage("errors"))
+        suspects = _suspects(model, lying, limits, stage("suspects"))
+        errors = maps_of_files(model, readable(wrong), progress=stage("errors"))
     explained, left_out = _explain(model, shown, names, target, stage)
     evidence = _evidence(model, shown, explained, target, stage("evaluate"))
     liked, n_targets = _liked(model, shown, target, prediction, stage)
@@ -129,10 +132,21 @@ def compose(
         n_targets=n_targets,
         collection=lying,
         errors=errors,
+        suspects=suspects,
         n_given=n_given,
         limits=limits,
         seconds=time.perf_counter() - started,
     )
+
+
+def _suspects(model: Model, lying: Collection, limits: Limits, progress: Any) -> Attribution | None:
+    """A map of each doubted label that is shown; None where none is doubted, or there are no files to read."""
+    if lying.suspects is None:
+        return None
+    try:
+        return suspect_maps(model, lying.suspects, limit=limits.n_suspects, progress=progress)
+    except (ImageError, ParameterError):
+        return None
 
 
 def _labels(shown: Any, lying: Collection | None) -> dict[str, str | None]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from ..outputs import check_output, replace_file
-from ..render.suspect_figures import SUSPECT_TITLES
-from ..results import Duplicates, Suspects
+from ..render.suspect_figures import SUSPECT_TITLES, what_maps_show
+from ..results import Attribution, Duplicates, Suspects
 from ..results.collection_faults import has_other_label, size_of
 from .collection_view import chunks
-from .fault_views import thumbnail_uri
+from .fault_views import over_photo, thumbnail_uri
 from .short_paths import without_common_folder
 from .templates import template
 from .wording import caption, number
@@ -31,25 +34,34 @@ _LEADS = {
 }
 
 
-def fault_page(found: Suspects | Duplicates, output: Path) -> Path:
+def fault_page(found: Suspects | Duplicates, output: Path, maps: Attribution | None = None) -> Path:
     """Write one self-contained HTML file, with names relative to the folder that all images share.
+
+    ``maps`` are those of `convscope.suspect_maps`, which are laid over their images.
 
     Raises:
         OutputError: the output cannot be written.
     """
     check_output(output)
-    view = _of_suspects(found) if isinstance(found, Suspects) else _of_duplicates(found)
-    replace_file(output, [template("fault_page.html.jinja").render(**view, caption=caption(found), chunks=chunks)])
+    view = _of_suspects(found, maps) if isinstance(found, Suspects) else _of_duplicates(found)
+    script = "" if maps is None else (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
+    view |= {
+        "caption": [*caption(found), *(caption(maps) if maps is not None else ())],
+        "script": Markup(script),
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    replace_file(output, [template("fault_page.html.jinja").render(**view, chunks=chunks)])
     return output
 
 
-def _of_suspects(found: Suspects) -> View:
+def _of_suspects(found: Suspects, maps: Attribution | None) -> View:
     shown, is_doubted = np.arange(len(found.near)), found.is_doubted
     if found.kind == "label":  # images with little for any label stand between those with more for another one
         shown = shown[is_doubted[: len(shown)]]
     names = without_common_folder([*found.names, *found.near_names])
     near_names = names[len(found.names) :]
     rows, reasons = [], found.reasons
+    over = over_photo(maps)
     for i in shown[:ROWS].tolist():
         tiles = [
             {
@@ -69,6 +81,7 @@ def _of_suspects(found: Suspects) -> View:
                 "other": found.suggested[i] if is_doubted[i] else "",
                 "note": f"{_SCORES[found.kind]} {number(float(found.scores[i]), '.2f')}. {reasons[i]}",
                 "tiles": tiles,
+                **over(found.names[i]),
             }
         )
     if found.kind == "label":
@@ -77,11 +90,16 @@ def _of_suspects(found: Suspects) -> View:
         count = f"The first {len(rows)} of {len(found)} images are shown."
     return {
         "title": SUSPECT_TITLES[found.kind],
-        "lead": _LEADS[found.kind],
+        "lead": _LEADS[found.kind] + ("" if maps is None else f" {_on_maps(found, maps)}"),
         "count": count,
         "rows": rows,
         "is_wide": True,
     }
+
+
+def _on_maps(found: Suspects, maps: Attribution) -> str:
+    shown = what_maps_show(maps, found.kind)
+    return f"The colors over an image show {shown}; the slider goes from the photo to the map."
 
 
 def _of_duplicates(found: Duplicates) -> View:
@@ -109,6 +127,7 @@ def _of_duplicates(found: Duplicates) -> View:
                 "other": "",
                 "note": "".join(f"{note}. " for note in notes if note).rstrip(),
                 "tiles": tiles,
+                "maps": (),
             }
         )
     n_again = len(found.names) - len(found.sizes)

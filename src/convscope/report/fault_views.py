@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..render import image_uri
 from ..render.labeled_tiles import thumbnail
-from ..results import Array, Duplicates, Suspects
+from ..render.suspect_figures import what_maps_show
+from ..results import Array, Attribution, Duplicates, Suspects
 from ..results.collection_faults import has_other_label
+from .image_views import map_views, photo_uri
 from .wording import caption, short
 
 View = dict[str, Any]
@@ -18,16 +21,31 @@ NEAR = 5  # of the nearest images of each suspect
 COPIES = 6  # of each group of duplicates
 
 
-def suspect_views(found: Suspects | None, limit: int) -> View:
+def over_photo(maps: Attribution | None) -> Callable[[str], View]:
+    """From the name of an image to its map, and the photo that it lies over; neither where there is no map."""
+    places = {} if maps is None else {name: at for at, name in enumerate(maps.names)}
+
+    def over(name: str) -> View:
+        at = places.get(name)
+        if maps is None or at is None:
+            return {"maps": ()}
+        return {"photo": photo_uri(maps, at), "maps": map_views(maps, at)}
+
+    return over
+
+
+def suspect_views(found: Suspects | None, limit: int, maps: Attribution | None) -> View:
     """The images whose label is doubted, at most ``limit``, and how many there are; none without an answer."""
     if found is None:
         return {"suspects": ()}
+    over = over_photo(maps)
     doubted = np.flatnonzero(found.is_doubted[: len(found.near)])[:limit].tolist()
     return {
-        "suspects": [_suspect(found, i) for i in doubted],
+        "suspects": [_suspect(found, i) | over(found.names[i]) for i in doubted],
+        "suspect_maps": None if maps is None else what_maps_show(maps, found.kind),
         "n_doubted": found.n_doubted,
         "n_ranked": len(found),
-        "suspects_caption": caption(found),
+        "suspects_caption": [*caption(found), *(caption(maps) if maps is not None else ())],
     }
 
 

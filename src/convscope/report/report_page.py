@@ -50,7 +50,9 @@ def page(contents: Contents, map_file: str | None = None) -> str:
         is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
-        collection=collection_view(collection, contents.errors, contents.limits) if collection else None,
+        collection=collection_view(collection, contents.errors, contents.suspects, contents.limits)
+        if collection
+        else None,
         map_file=map_file,
         chunks=chunks,
     )
