@@ -9,7 +9,7 @@ import typer
 from ..checks import Evidence, SuspectKind, which_is_nearer
 from ..texts import counted
 from .chosen_network import Network, with_network
-from .console import free_output, notes, out, reporting, save, show_page, show_text
+from .console import err, free_output, notes, out, reporting, save, show_page, show_text
 from .embedding import source_in
 from .listing import AsCsv, free_csv, print_lines, tell
 from .options import (
@@ -29,7 +29,7 @@ from .progress_bars import progress_bar
 commands = typer.Typer()
 
 
-@commands.command(epilog="Example: convscope suspects photos.lance --csv suspects.csv")
+@commands.command(epilog="Example: convscope suspects photos.lance --maps 24 --csv suspects.csv")
 @reporting
 @with_network
 def suspects(
@@ -52,6 +52,15 @@ def suspects(
         int, typer.Option("--k", "-k", min=1, help="Neighbors that vote, or whose nearness counts.")
     ] = 20,
     limit: Annotated[int, typer.Option(min=1, help="Images to keep with their neighbors and pictures.")] = 200,
+    maps: Annotated[
+        int | None,
+        typer.Option(
+            "--maps",
+            min=1,
+            help="Show what the network looked at in so many of the first: a map over each image.",
+            show_default=False,
+        ),
+    ] = None,
     where: Where = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -61,6 +70,8 @@ def suspects(
     place, csv = free_output(output, "suspects", csv), free_csv(csv)
     check_collection(collection)
     options = checked("suspects", kind=kind, by=by, k=k, limit=limit)
+    if maps is not None and kind == "outlier":
+        raise typer.BadParameter("--maps: what makes an outlier is in no place of the image; leave it out")
     from convscope import suspects as find
     from convscope.report.fault_page import fault_page
 
@@ -69,10 +80,39 @@ def suspects(
         found = find(source, progress=step, **options)
     saved = save(found, place)
     page = fault_page(found, saved / "suspects.html")
-    if tell(found, saved, as_json, csv, n_doubted=found.n_doubted):
+    made = None if maps is None else _with_maps(model, found, maps, page)
+    if tell(found, saved, as_json, csv, n_doubted=found.n_doubted, maps=_map_rows(made, saved)):
         show_text(found)
         show_page(saved, page)
     notes(found.provenance)
+    if made is not None:
+        notes(made.provenance)
+
+
+def _with_maps(model: Network, found: Any, limit: int, page: Path) -> Any:
+    """Maps of the first suspects, saved beside them, and laid over the images on the page and in the picture."""
+    if found.kind == "label" and not found.is_doubted[: len(found.near)].any():
+        err.print("note: no label is doubted, so there is nothing to map", highlight=False)
+        return None
+    from convscope import suspect_maps
+    from convscope.render import save_png
+    from convscope.report.fault_page import fault_page
+
+    with progress_bar("maps") as step:
+        made = suspect_maps(model.of(found), found, limit=limit, progress=step)
+    made.save(page.with_name("maps"))
+    save_png(found, page.with_name("picture.png"), overwrite=True, maps=made)
+    fault_page(found, page, made)
+    return made
+
+
+def _map_rows(made: Any, saved: Path) -> dict[str, Any] | None:
+    """What --json says of the maps: where they are, by which method, and what each is about."""
+    if made is None:
+        return None
+    rows = zip(made.names, made.targets, made.scores.tolist(), strict=True)
+    about = [{"path": name, "target": target, "score": score} for name, target, score in rows]
+    return {"output": str(saved / "maps"), "method": made.provenance.method, "rows": about}
 
 
 @commands.command(epilog="Example: convscope duplicates train.lance --against test.lance --csv pairs.csv")
