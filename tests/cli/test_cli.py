@@ -590,6 +590,27 @@ def test_a_store_is_projected_clustered_and_evaluated(here: Path, method: str) -
     assert found["rows"][0]["is_copy"] is False
 
 
+def test_suspects_are_shown_with_what_the_network_looked_at(photos: Path, here: Path) -> None:
+    Image.open(photos / "cat" / "one.jpg").rotate(2).save(photos / "cup" / "tilted.png")
+    invoke("embed", photos, "--store", "s.lance")
+    done = invoke("suspects", "s.lance", "--k", 2, "--maps", 1, "-o", "s", "--json")
+    told = json.loads(done.stdout)["maps"]
+    assert [row["path"] for row in told["rows"]] == [json.loads(done.stdout)["rows"][0]["path"]]
+    assert told["output"] == str(Path("s") / "maps")
+    maps = Attribution.load(told["output"])
+    assert list(maps.names) == [row["path"] for row in told["rows"]]
+    page = (here / "s" / "suspects.html").read_text()
+    assert page.count('class="heat"') == 1
+    assert "network: efficientnet-lite0, as the record names it" in done.stderr
+    refused = invoke("suspects", "s.lance", "--kind", "outlier", "--maps", 1, "-o", "p")
+    assert (refused.exit_code, (here / "p").exists()) == (2, False)
+    points = np.random.default_rng(0).normal(size=(8, 6))
+    EmbeddingStore.of_vectors("v.lance", points, labels=["a", "b"] * 4)
+    refused = invoke("suspects", "v.lance", "--maps", 1, "-o", "p")
+    assert (refused.exit_code, (here / "p").exists()) == (2, False)
+    assert "no network made these vectors" in words(refused.stderr)
+
+
 # What to type after each command that takes a store and a network.
 WITH_A_NETWORK = {
     "attribute-dataset": ["s.lance"],
@@ -597,7 +618,7 @@ WITH_A_NETWORK = {
     "neighbors": ["s.lance", "new.jpg"],
     "place": ["s.lance", "new.jpg"],
     "project": None,  # of a store it runs no network
-    "suspects": None,  # neither does this
+    "suspects": None,  # neither does this, but for --maps
     "report": None,  # takes a folder of images, and no store
 }
 

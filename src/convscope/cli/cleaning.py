@@ -76,6 +76,8 @@ def suspects(
     from convscope.report.fault_page import fault_page
 
     source = source_in(collection, model, where)
+    if maps is not None and not source.made.parameters["layer"]:
+        raise typer.BadParameter("--maps: no network made these vectors; they were brought along")
     with progress_bar("suspects") as step:
         found = find(source, progress=step, **options)
     saved = save(found, place)
