@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from tests.render.results import duplicates as some_duplicates
 from tests.report.made import EVIL, Page, write_photo
 
@@ -208,3 +209,18 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
 def test_a_report_of_nothing_is_refused(tiny: Model, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="needs images, or a collection"):
         report(tiny, output=tmp_path / "r.html")
+
+
+def test_a_suspect_label_has_a_map_of_what_the_network_looked_at(model: Model, tmp_path: Path) -> None:
+    for i in range(8):
+        kind, pixels = "xy"[i % 2], np.random.default_rng(i).integers(0, 40, (32, 32, 3), dtype=np.uint8)
+        pixels[8:24, 8:24, 2 * (i % 2)] = 200
+        place = tmp_path / "all" / ("x" if i == 7 else kind) / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    output = report(model, output=tmp_path / "r.html", collection=tmp_path / "all", methods="saliency", n_images=1)
+    page = Page(output.read_text(encoding="utf-8"))
+    alts = [img["alt"] for img in page.of("img") if img.get("class") == "heat" and "similarity" in str(img["alt"])]
+    assert [str(alt).split(" for ")[0] for alt in alts] == ["grad_cam map of 7.png"]
+    assert "in common with its nearest of the suggested label" in "".join(page.text)
+    assert len(page.of("input")) >= 1, "a slider from the photo to the map"

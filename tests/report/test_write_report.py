@@ -184,7 +184,8 @@ def test_unreadable_images_are_listed(made: tuple[Path, str, Any]) -> None:
 
 
 def test_progress_names_the_stages(made: tuple[Path, str, Any]) -> None:
-    stages = list(dict.fromkeys(stage for stage, _, _ in made[2]))
+    # Which labels of noise are suspect is a matter of rounding.
+    stages = list(dict.fromkeys(stage for stage, _, _ in made[2] if stage != "suspects"))
     assert stages[:4] == ["predict", "feature maps", "embed", "occlusion"]
     assert stages[4:7] == ["grad_cam", "saliency", "evaluate"]
     assert all(0 < done <= total for _, done, total in made[2])
