@@ -68,8 +68,21 @@ def suspect_maps(
         Occlusion takes some 170 forward passes an image.
 
     Example:
-        >>> from convscope import EmbeddingStore, load_model, suspects
-        >>> suspect_maps(load_model(), suspects(EmbeddingStore.open("crops.lance")))  # doctest: +SKIP
+        >>> import tempfile
+        >>> import torch
+        >>> from convscope import suspects
+        >>> from PIL import Image
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> for i in range(6):
+        ...     image = Image.new("RGB", (8, 8), (0, i * i, 200) if i % 2 else (200, i * i, 0))
+        ...     image.save(Path(folder.name) / f"{i}.png")
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> model = Model(net, input_size=(8, 8), mean=[0.5] * 3, std=[0.5] * 3)
+        >>> made = replace(embed(model, folder.name), labels=("red", "blue", "red", "blue", "red", "red"))
+        >>> suspect_maps(model, suspects(made, k=2)).targets
+        ('similarity to 3.png',)
+        >>> folder.cleanup()
 
     References: Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391. Stylianou, Souvenir and Pless, Visualizing Deep
     Similarity Networks, 2019, arXiv:1901.00536 (a similarity divided among places).
@@ -91,8 +104,11 @@ def suspect_maps(
     if made is None:
         raise ImageError(f"none of the files of these {counted(len(there), 'suspect')} can be read")
     if n_gone := len(chosen) - len(made.values):
-        notes.append(f"{n_gone} of {counted(len(chosen), 'suspect')} left out: a file is gone or cannot be read.")
-    keys = {path_of(found.names[i]): found.names[i] for i in chosen}
+        notes.append(
+            f"{n_gone} of {counted(len(chosen), 'suspect')} left out: their file, or that of each near image "
+            "with the suggested label, is gone or cannot be read."
+        )
+    keys = {str(file): found.names[i] for i, file in zip(chosen, _files(found, chosen), strict=True)}
     about = replace(made.provenance, notes=(*made.provenance.notes, *notes))
     return replace(made, names=tuple(keys[name] for name in made.names), provenance=about)
 
@@ -158,10 +174,12 @@ def _similarities(
     """The places of images with a neighbor of the suggested label whose file is there, and their maps."""
     nearest = {i: file for i in places if (file := _nearest_suggested(found, i)) is not None}
     if not nearest:
-        return places, None
+        raise ImageError("no file is there of the near images that have the suggested labels, to compare with")
     others = embed(model, load_images(list(dict.fromkeys(nearest.values())), on_error="skip"), layer=layer)
     row = {name: at for at, name in enumerate(others.names)}
     places = [i for i in nearest if str(nearest[i]) in row]
+    if not places:
+        return list(nearest), None
     shape = model.inputs(str(nearest[places[0]])).shape
     structure = model.checked(shape)
     names = [Path(name).name for name in others.names]
