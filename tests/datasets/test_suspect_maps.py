@@ -26,6 +26,7 @@ from convscope import (
     suspect_maps,
     suspects,
 )
+from convscope.datasets.suspect_maps import maps_of_suspects
 from convscope.results import Array
 
 COLORS = ("red", "green", "blue")
@@ -122,6 +123,8 @@ def test_where_vectors_are_no_means_over_places_windows_are_hidden(tmp_path: Pat
     nearest = next(found.near_names[j] for j in found.near[i] if found.near_labels[j] == found.suggested[i])
     expected = occlusion(model, made.names[0], target=SimilarTo(nearest))
     np.testing.assert_allclose(made.values, expected.values, atol=1e-5)
+    with pytest.raises(ImageError, match="no map"):
+        maps_of_suspects(model, found, 1, None, occludes=False)
 
 
 def test_vectors_of_a_map_are_compared_by_its_means(model: Model, tmp_path: Path) -> None:

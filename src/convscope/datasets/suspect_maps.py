@@ -87,7 +87,13 @@ def suspect_maps(
     References: Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391. Stylianou, Souvenir and Pless, Visualizing Deep
     Similarity Networks, 2019, arXiv:1901.00536 (a similarity divided among places).
     """
-    model = as_model(model)
+    return maps_of_suspects(as_model(model), found, limit, progress)
+
+
+def maps_of_suspects(
+    model: Model, found: Suspects, limit: int, progress: Progress | None, *, occludes: bool = True
+) -> Attribution:
+    """The same; unless it ``occludes``, an `ImageError` where a similarity would take many passes an image."""
     layer = _checked_layer(model, found)
     chosen = _chosen(found)[:limit]
     there = [i for i in chosen if readable([found.names[i]])]
@@ -99,10 +105,10 @@ def suspect_maps(
         made = maps_of_files(model, _files(found, there), target=targets, with_sign=True, progress=progress)
         notes = ["Positive values speak for the suggested class, negative ones for the label."]
     else:
-        there, made = _similarities(model, found, there, layer, progress)
+        there, made = _similarities(model, found, there, layer, progress, occludes)
         notes = ["Positive values are what the image has in common with its nearest of the suggested label."]
     if made is None:
-        raise ImageError(f"none of the files of these {counted(len(there), 'suspect')} can be read")
+        raise ImageError(f"no map: none of the files of these {counted(len(there), 'suspect')} can be read")
     if n_gone := len(chosen) - len(made.values):
         notes.append(
             f"{n_gone} of {counted(len(chosen), 'suspect')} left out: their file, or that of each near image "
@@ -169,7 +175,7 @@ def _contrasts(model: Model, found: Suspects, places: Sequence[int]) -> list[Con
 
 
 def _similarities(
-    model: Model, found: Suspects, places: list[int], layer: str, progress: Progress | None
+    model: Model, found: Suspects, places: list[int], layer: str, progress: Progress | None, occludes: bool
 ) -> tuple[list[int], Attribution | None]:
     """The places of images with a neighbor of the suggested label whose file is there, and their maps."""
     nearest = {i: file for i in places if (file := _nearest_suggested(found, i)) is not None}
@@ -185,19 +191,15 @@ def _similarities(
     names = [Path(name).name for name in others.names]
     similar = toward(model, structure.find(layer), others.vectors, names)
     targets, files = [row[str(nearest[i])] for i in places], _files(found, places)
+    slow = ("occlusion",) if occludes else ()
     made = maps_of_files(
-        similar,
-        files,
-        target=targets,
-        with_sign=True,
-        methods=("grad_cam", "occlusion"),
-        progress=progress,
+        similar, files, target=targets, with_sign=True, methods=("grad_cam", *slow), progress=progress
     )
     if made is not None and made.provenance.method == "grad_cam":
         n_places = math.prod(structure.find(made.provenance.parameters["layer"]).shape[1:])
         sums = made.values.mean(axis=(1, 2), dtype=np.float64) * n_places
         if not np.allclose(sums, made.scores, rtol=_DEVIATION, atol=1e-3):
-            made = maps_of_files(similar, files, target=targets, methods=("occlusion",), progress=progress)
+            made = maps_of_files(similar, files, target=targets, methods=slow, progress=progress)
     if made is None:
         return places, None
     unit = made.unit.replace("unit of the output", "similarity")

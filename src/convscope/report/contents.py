@@ -16,8 +16,8 @@ import torch
 from ..activations import feature_maps, filters
 from ..attribution import ATTRIBUTIONS
 from ..checks import InputShape
-from ..datasets import suspect_maps
 from ..datasets.quick_maps import maps_of_files, readable
+from ..datasets.suspect_maps import maps_of_suspects
 from ..errors import ImageError, LayerError, ModelError, NotPicturesError, ParameterError
 from ..evaluation import CURVES, evaluate
 from ..images import load_images
@@ -140,12 +140,12 @@ def compose(
 
 
 def _suspects(model: Model, lying: Collection, limits: Limits, progress: Any) -> Attribution | None:
-    """A map of each doubted label that is shown; None where none is doubted, or there are no files to read."""
+    """A map of each doubted label that is shown; None where none is doubted, without files, or if it took long."""
     if lying.suspects is None:
         return None
     try:
-        return suspect_maps(model, lying.suspects, limit=limits.n_suspects, progress=progress)
-    except (ImageError, ParameterError):
+        return maps_of_suspects(model, lying.suspects, limits.n_suspects, progress, occludes=False)
+    except (ImageError, LayerError, ModelError, ParameterError):
         return None
 
 

@@ -99,8 +99,9 @@ def report(
         ImageError, LayerError, TargetError: raised by the methods.
 
     Cost: an image takes about 169 forward passes for occlusion and 150 to measure its maps, a class 32 forward and
-        backward passes of 2 views for its picture, an error one forward and one backward pass. A folder of images
-        is embedded, one forward pass an image; vectors that are there already are not computed again.
+        backward passes of 2 views for its picture, an error or a doubted label one forward and one backward pass.
+        A folder of images is embedded, one forward pass an image; vectors that are there already are not computed
+        again.
     """
     output = Path(output)
     model = as_model(model)
