@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..results import Array
 
 SAMPLED = 64  # places of a map, at most, whose values go into the covariances
 _SUMS = ("n", "gram", "sums")
+_SUMMED = 256  # values added up in float32
 
 
 class Reading(NamedTuple):
@@ -66,7 +68,11 @@ class Moments:
         shift = self._state.get("shift")
         shift = samples.mean(dim=0).cpu().numpy() if shift is None else shift
         centered = samples - torch.from_numpy(shift).to(samples.device)
-        gram, sums = (centered.T @ centered).double().cpu().numpy(), centered.double().sum(dim=0).cpu().numpy()
+        # Some processors add up a product of matrices one by one in float32, where small values beside a large one
+        # are lost: of long columns the sums would be off by more than a ten-thousandth.
+        grams = ((part.T @ part).double() for part in torch.split(centered, _SUMMED))
+        gram = reduce(torch.add, grams).cpu().numpy()
+        sums = centered.double().sum(dim=0).cpu().numpy()
         return Moments({"shift": shift, "n": np.array(len(samples)), "gram": gram, "sums": sums})
 
     def plus(self, others: Moments) -> Moments:
