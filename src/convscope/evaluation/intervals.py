@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import stdtrit  # Student's t at a share, as `scipy.stats.t.ppf`, which takes a second to import
 
 from ..results import Array
 
 
 def mean_and_margin(values: Array) -> tuple[Array, Array]:
     """The mean over the last axis, ignoring NaN, and half of its 95 % interval (Student's t), NaN below two."""
-    from scipy.stats import t
-
     real = np.isfinite(values)
     n = real.sum(axis=-1)
     filled = np.where(real, values, 0.0)
     mean = np.where(n > 0, filled.sum(axis=-1) / np.maximum(n, 1), np.nan)
     squares = np.where(real, (values - mean[..., None]) ** 2, 0.0).sum(axis=-1)
     deviation = np.sqrt(squares / np.maximum(n - 1, 1) / np.maximum(n, 1))
-    return mean, np.where(n > 1, t.ppf(0.975, np.maximum(n - 1, 1)) * deviation, np.nan)
+    return mean, np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.975) * deviation, np.nan)
 
 
 def is_better(one: Array, other: Array, n_questions: int) -> bool:
@@ -25,11 +24,9 @@ def is_better(one: Array, other: Array, n_questions: int) -> bool:
 
     95 % hold for all questions together (Bonferroni). Images where a value is NaN do not count.
     """
-    from scipy.stats import t
-
     difference = (one - other)[np.isfinite(one - other)]
     n = len(difference)
     if n < 2:
         return False
-    margin = t.ppf(1 - 0.025 / max(n_questions, 1), n - 1) * difference.std(ddof=1) / np.sqrt(n)
+    margin = stdtrit(n - 1, 1 - 0.025 / max(n_questions, 1)) * difference.std(ddof=1) / np.sqrt(n)
     return bool(difference.mean() > margin)
