@@ -27,6 +27,11 @@ def test_the_caption_leaves_out_options_that_were_not_given() -> None:
     assert provenance().caption == "occlusion(window=(8, 8)) on net, 1.23 s"
 
 
+def test_the_caption_shortens_a_target_for_each_of_many_images() -> None:
+    made = provenance(parameters={"target": tuple(f"class {i}" for i in range(24)), "layer": ["a"] * 4})
+    assert made.caption == "occlusion(target=['class 0' and 23 more], layer=['a', 'a', 'a', 'a']) on net, 1.23 s"
+
+
 def test_a_result_shows_shapes_and_ranges_in_one_line_and_its_caption_in_another() -> None:
     text = repr(Filters(values=np.array([[[[-1.0, 2.5]]]], np.float32), layer="conv1", provenance=provenance()))
     assert (

@@ -185,4 +185,5 @@ def _notes_on_images(labels: Sequence[str | None], copies: Copies) -> Iterator[s
     if n:
         yield f"{n} of {len(labels)} images have no label and are left out."
     if copies.n_again:
-        yield f"{copies.n_again} images equal an earlier one; copies count as one neighbor."
+        many = "1 image equals" if copies.n_again == 1 else f"{copies.n_again} images equal"
+        yield f"{many} an earlier one; copies count as one neighbor."

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..texts import printable
 
+_LISTED = 4  # values of an option that a caption shows; of more, the first
 _PACKAGES = ("convscope", "torch", "torchvision", "timm", "pillow", "numpy")
 
 
@@ -37,10 +38,18 @@ class Provenance:
     @property
     def caption(self) -> str:
         """The call, the network and the time in one line, shown under every figure."""
-        options = ", ".join(f"{name}={value}" for name, value in self.parameters.items() if value is not None)
+        given = {name: value for name, value in self.parameters.items() if value is not None}
+        options = ", ".join(f"{name}={_shortened(value)}" for name, value in given.items())
         return printable(
             f"{self.method}({options}) on {self.model.get('name', 'a network')}, {self.seconds:.2f} s"
         )
+
+
+def _shortened(value: Any) -> Any:
+    """A value for a line of text: of a long list, such as a target for each of many images, only the first."""
+    if isinstance(value, list | tuple) and len(value) > _LISTED:
+        return f"[{value[0]!r} and {len(value) - 1} more]"
+    return value
 
 
 class Remark:
