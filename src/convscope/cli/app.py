@@ -13,15 +13,25 @@ import typer
 from typer.core import TyperGroup
 
 from ..texts import printable
-from . import cleaning, depicting, embedding, explore, scanning, stores, trust, two_stores, working_store
+from . import (
+    atlas_command,
+    cleaning,
+    compare_stores_command,
+    embedding,
+    explore,
+    row_commands,
+    scanning,
+    stores,
+    trust,
+)
 from .chosen_network import Network, with_network
 from .console import escape, notes, out, print_json, reporting, table
 from .inspecting import as_data, print_origins, print_summary
 from .methods import ATTRIBUTIONS, LOOKS, build, command_name, example
 from .options import AsJson, Images, checked, chosen_images
-from .page_command import report as write_report
 from .progress_bars import progress_bar
 from .ranking_text import table_of
+from .report_command import report as write_report
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's, in whichever package typer has it
 
@@ -211,14 +221,14 @@ for functions, panel in ((LOOKS, LOOK), (ATTRIBUTIONS, PIXELS)):
 
 for group, panel in (
     (trust, TRUST),
-    (depicting, LOOK),
+    (atlas_command, LOOK),
     (scanning, COLLECTIONS),
     (embedding, COLLECTIONS),
     (explore, COLLECTIONS),
     (cleaning, COLLECTIONS),
     (stores, COLLECTIONS),
-    (two_stores, COLLECTIONS),
-    (working_store, COLLECTIONS),
+    (compare_stores_command, COLLECTIONS),
+    (row_commands, COLLECTIONS),
 ):
     for command in group.commands.registered_commands:
         command.rich_help_panel = panel
