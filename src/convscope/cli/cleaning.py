@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..checks import Evidence, SuspectKind, which_is_nearer
-from ..texts import counted
+from ..checks import Evidence, SuspectKind
 from .chosen_network import Network, with_network
 from .console import err, free_output, notes, out, reporting, save, show_page, show_text
 from .embedding import source_in
@@ -171,21 +170,10 @@ def duplicates(
 
 def _tell(found: Any) -> None:
     """Print how many groups and pairs there are, and the first groups."""
-    n, beyond = found.n_pairs, "up to" if found.metric == "euclidean" else "at or above"
-    kept = "" if n == len(found) else f"; {len(found)} are kept"
-    out.print(
-        f"{counted(n, 'pair')}: {found.n_equal} of equal images, {found.n_near} {beyond} {found.threshold:.6g} "
-        f"({found.metric}, {which_is_nearer(found.metric)}), {found.n_pictures} of the same picture{kept}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    n_again = len(found.names) - len(found.sizes)
-    out.print(
-        f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}; "
-        f"{n_again} besides those to keep",
-        highlight=False,
-        soft_wrap=True,
-    )
+    from convscope.results.collection_faults import groups_in_words, pairs_in_words
+
+    for line in (pairs_in_words(found), groups_in_words(found)):
+        out.print(line, highlight=False, soft_wrap=True)
     contents = dict(zip(found.names, found.content.tolist(), strict=True))
     lines = []
     for first, *others in found.groups:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ..outputs import check_output, replace_file
 from ..render.suspect_figures import SUSPECT_TITLES, what_maps_show
 from ..results import Attribution, Duplicates, Suspects
-from ..results.collection_faults import has_other_label, size_of
+from ..results.collection_faults import groups_in_words, has_other_label, size_of
 from .collection_view import chunks
 from .fault_views import over_photo, thumbnail_uri
 from .short_paths import without_common_folder
@@ -130,13 +130,11 @@ def _of_duplicates(found: Duplicates) -> View:
                 "maps": (),
             }
         )
-    n_again = len(found.names) - len(found.sizes)
     return {
         "title": "Images that are nearly the same",
         "lead": "First the image to keep, the largest of its group, then the least compressed; after it the "
         "others, which could go. The network cannot tell what matters to you: look before you delete.",
-        "count": f"{len(found.names)} images in {len(found.sizes)} groups, {n_again} besides those to keep; the "
-        f"first {len(rows)} groups are shown.",
+        "count": f"{groups_in_words(found)}.{f' The first {ROWS} groups are shown.' if len(sizes) > ROWS else ''}",
         "rows": rows,
         "is_wide": False,
     }

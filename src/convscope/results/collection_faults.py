@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..checks import which_is_nearer
 from ..texts import counted, listed, printable
 from .base import Array, Result
 
@@ -80,13 +81,7 @@ class Duplicates(Result):
         return [names for names in alike.values() if len(names) > 1]
 
     def __repr__(self) -> str:
-        beyond = "up to" if self.metric == "euclidean" else "at or above"
-        n_again = len(self.names) - len(self.sizes)
-        lines = [
-            f"Duplicates({counted(len(self.sizes), 'group')} of {counted(len(self.names), 'image')}, {n_again} "
-            f"besides those to keep; {self.n_pairs} pairs: {self.n_equal} of equal images, {self.n_near} {beyond} "
-            f"{self.threshold:.6g} ({self.metric}), {self.n_pictures} of the same picture; {len(self)} kept)"
-        ]
+        lines = [f"Duplicates({groups_in_words(self)}; {pairs_in_words(self)})"]
         for kept, *others in self.groups[:_SHOWN]:
             lines.append(printable(f"  keep {kept}  like {listed(others, 3)}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
@@ -169,6 +164,24 @@ class Suspects(Result):
             said = (self.labels[i] or "no label") + (f" -> {self.suggested[i]}" if is_doubted[i] else "")
             lines.append(printable(f"  {self.scores[i]:.3f}  {self.names[i]}  {said}: {self._reason(i)}"))
         return "\n".join([*lines, f"  {self.provenance.caption}"])
+
+
+def groups_in_words(found: Duplicates) -> str:
+    """How many groups there are, and how many images could go."""
+    n_again = len(found.names) - len(found.sizes)
+    groups = f"{counted(len(found.sizes), 'group')} of {counted(len(found.names), 'image')}"
+    return f"{groups}, {n_again} besides those to keep"
+
+
+def pairs_in_words(found: Duplicates) -> str:
+    """How many pairs there are of each kind, and how many of them are kept."""
+    beyond = "up to" if found.metric == "euclidean" else "at or above"
+    kept = "" if found.n_pairs == len(found) else f"; {len(found)} are kept"
+    return (
+        f"{counted(found.n_pairs, 'pair')}: {found.n_equal} of equal images, {found.n_near} {beyond} "
+        f"{found.threshold:.6g} ({found.metric}, {which_is_nearer(found.metric)}), "
+        f"{found.n_pictures} of the same picture{kept}"
+    )
 
 
 def size_of(found: Duplicates, at: int) -> str:
