@@ -198,6 +198,10 @@ def test_a_store_alone_shows_where_the_network_is_wrong(tiny: Model, tmp_path: P
     assert {Path(name).name for group in found["duplicates"] for name in group} >= {"0.png", "14.png"}
     assert str(tmp_path) not in page.raw
     assert f"s, as {tiny.name} sees it" in text
+    assert str(Path(wrong.path.iloc[0]).relative_to(tmp_path / "all")) in text, "names of different folders differ"
+    assert "a a/0.png" in text, "also in a group of duplicates"
+    assert "c c/14.png" in text
+    assert {"query a/0.png", "a/0.png, label a"} <= {img["alt"] for img in page.of("img")}
     assert "The map that t-SNE made of this store." in text, "not another one than the store's"
     assert [one["href"] for one in page.of("a") if one["href"][:1] != "#"] == ["map.html"]
     named = [f"{'abc'[i % 3]}/{i}.png" for i in range(15)]
@@ -221,6 +225,6 @@ def test_a_suspect_label_has_a_map_of_what_the_network_looked_at(model: Model, t
     output = report(model, output=tmp_path / "r.html", collection=tmp_path / "all", methods="saliency", n_images=1)
     page = Page(output.read_text(encoding="utf-8"))
     alts = [img["alt"] for img in page.of("img") if img.get("class") == "heat" and "similarity" in str(img["alt"])]
-    assert [str(alt).split(" for ")[0] for alt in alts] == ["grad_cam map of 7.png"]
+    assert [str(alt).split(" for ")[0] for alt in alts] == ["grad_cam map of x/7.png"]
     assert "in common with its nearest of the suggested label" in "".join(page.text)
     assert len(page.of("input")) >= 1, "a slider from the photo to the map"

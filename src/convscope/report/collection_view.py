@@ -14,7 +14,7 @@ from .fault_views import duplicate_views, over_photo, suspect_views
 from .labeled_rows import ClassRow, LabeledRows
 from .limits import Limits
 from .projection_facts import kept_of, method_of
-from .wording import caption, number, share, short
+from .wording import caption, number, share
 
 View = dict[str, Any]
 
@@ -23,9 +23,16 @@ CONFUSIONS = 12
 
 
 def collection_view(
-    collection: Collection, errors: Attribution | None, suspects: Attribution | None, limits: Limits
+    collection: Collection,
+    errors: Attribution | None,
+    suspects: Attribution | None,
+    limits: Limits,
+    names: Mapping[str, str],
 ) -> View:
-    """Everything that the sections on a collection show; ``errors`` and ``suspects`` are maps of these."""
+    """Everything that the sections on a collection show.
+
+    ``errors`` and ``suspects`` are maps of these; ``names`` are those that the page shows.
+    """
     feature, pixel = collection.nearest[-1]
     projection = collection.projection
     kept = float(projection.explained_variance_ratio[:2].sum())
@@ -36,7 +43,7 @@ def collection_view(
         "has_labels": rows.has_labels,
         "metric": feature.metric,
         "precision": [percent(one) for one in collection.precision or ()],
-        "queries": [query for pair in collection.nearest for query in _queries(*pair)],
+        "queries": [query for pair in collection.nearest for query in _queries(*pair, names)],
         "captions": [*caption(feature), *caption(pixel)],
         "projection": data_uri(projection),
         "kept": number(100 * kept, ".1f"),
@@ -47,18 +54,18 @@ def collection_view(
         "accuracy": percent(rows.n_right / rows.n_judged) if rows.n_judged else None,
         "n_judged": rows.n_judged,
         "n_errors": len(rows.errors),
-        "errors": error_cards(collection, errors, limits.n_errors),
+        "errors": _error_cards(collection, errors, limits.n_errors, names),
         "errors_are_signed": errors is not None and errors.signed,
         "errors_caption": caption(errors) if errors is not None else (),
-        "classes": [_class(one, collection.thumbnails, rows) for one in rows.classes],
+        "classes": [_class(one, collection, names) for one in rows.classes],
         "has_answers": any(one.answers for one in rows.classes),
         "has_agreement": any(math.isfinite(one.neighbors_agree) for one in rows.classes),
         "confusions": [{"label": a, "predicted": b, "count": n} for a, b, n in rows.confusions[:CONFUSIONS]],
         "n_confusions": len(rows.confusions),
         "matrix": _matrix(rows),
         "left_out": collection.left_out,
-        **suspect_views(collection.suspects, limits.n_suspects, suspects),
-        **duplicate_views(collection.duplicates, limits.n_duplicates),
+        **suspect_views(collection.suspects, limits.n_suspects, suspects, names),
+        **duplicate_views(collection.duplicates, limits.n_duplicates, names),
     }
 
 
@@ -67,7 +74,9 @@ def percent(value: float) -> str:
     return share(value, ".0%").replace("%", " %")
 
 
-def error_cards(collection: Collection, errors: Attribution | None, n: int) -> list[View]:
+def _error_cards(
+    collection: Collection, errors: Attribution | None, n: int, names: Mapping[str, str]
+) -> list[View]:
     """Each error with its label, its prediction, and where there is one a map of what speaks for it."""
     rows = collection.rows
     over = over_photo(errors)
@@ -76,7 +85,7 @@ def error_cards(collection: Collection, errors: Attribution | None, n: int) -> l
         name = rows.names[i]
         cards.append(
             {
-                "name": short(name),
+                "name": names[name],
                 "label": rows.labels[i],
                 "predicted": rows.predicted[i],
                 "percent": number(100 * float(rows.probability[i]), ".0f"),
@@ -87,8 +96,9 @@ def error_cards(collection: Collection, errors: Attribution | None, n: int) -> l
     return cards
 
 
-def _class(one: ClassRow, thumbnails: Mapping[str, Array], rows: LabeledRows) -> View:
-    pictures = [(short(rows.names[i]), _thumbnail(thumbnails, rows.names[i])) for i in one.examples]
+def _class(one: ClassRow, collection: Collection, names: Mapping[str, str]) -> View:
+    examples = [collection.rows.names[i] for i in one.examples]
+    pictures = [(names[name], _thumbnail(collection.thumbnails, name)) for name in examples]
     return {
         "label": one.label,
         "count": one.count,
@@ -130,17 +140,17 @@ def _matrix(rows: LabeledRows) -> View | None:
     }
 
 
-def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
+def _queries(feature: Neighbors, pixel: Neighbors, names: Mapping[str, str]) -> list[View]:
     """Each query with its nearest images in feature space and in pixel space."""
     spaces = (("as the network sees it", feature), ("by plain pixels", pixel))
     rows = [(name, result, neighbor_rows(result)) for name, result in spaces]
     return [
         {
-            "name": short(feature.query_names[q]),
+            "name": names[feature.query_names[q]],
             "label": query_label(feature, q) or "",
             "uri": image_uri(feature.query_thumbnails[q], "jpeg"),
             "spaces": [
-                {"name": name, "neighbors": [_neighbor(result, one) for one in found[q]]}
+                {"name": name, "neighbors": [_neighbor(result, one, names[one.name]) for one in found[q]]}
                 for name, result, found in rows
             ],
         }
@@ -148,13 +158,13 @@ def _queries(feature: Neighbors, pixel: Neighbors) -> list[View]:
     ]
 
 
-def _neighbor(result: Neighbors, one: Any) -> View:
+def _neighbor(result: Neighbors, one: Any, name: str) -> View:
     return {
-        "name": one.label or short(one.name),
+        "name": one.label or name,
         "score": number(one.score, ".3f"),
         "is_wrong": one.is_wrong,
         "uri": image_uri(result.thumbnails[one.row], "jpeg"),
-        "alt": f"{short(one.name)}{', label ' + one.label if one.label else ''}",
+        "alt": f"{name}{', label ' + one.label if one.label else ''}",
     }
 
 

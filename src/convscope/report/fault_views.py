@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..render.suspect_figures import what_maps_show
 from ..results import Array, Attribution, Duplicates, Suspects
 from ..results.collection_faults import has_other_label
 from .image_views import map_views, photo_uri
-from .wording import caption, short
+from .wording import caption
 
 View = dict[str, Any]
 
@@ -34,14 +34,17 @@ def over_photo(maps: Attribution | None) -> Callable[[str], View]:
     return over
 
 
-def suspect_views(found: Suspects | None, limit: int, maps: Attribution | None) -> View:
-    """The images whose label is doubted, at most ``limit``, and how many there are; none without an answer."""
+def suspect_views(found: Suspects | None, limit: int, maps: Attribution | None, names: Mapping[str, str]) -> View:
+    """The images whose label is doubted, at most ``limit``, and how many there are; none without an answer.
+
+    ``names`` are those that the page shows.
+    """
     if found is None:
         return {"suspects": ()}
     over = over_photo(maps)
     doubted = np.flatnonzero(found.is_doubted[: len(found.near)])[:limit].tolist()
     return {
-        "suspects": [_suspect(found, i) | over(found.names[i]) for i in doubted],
+        "suspects": [_suspect(found, i, names) | over(found.names[i]) for i in doubted],
         "suspect_maps": None if maps is None else what_maps_show(maps, found.kind),
         "n_doubted": found.n_doubted,
         "n_ranked": len(found),
@@ -49,16 +52,16 @@ def suspect_views(found: Suspects | None, limit: int, maps: Attribution | None) 
     }
 
 
-def _suspect(found: Suspects, i: int) -> View:
+def _suspect(found: Suspects, i: int, names: Mapping[str, str]) -> View:
     return {
-        "name": short(found.names[i]),
+        "name": names[found.names[i]],
         "label": found.labels[i],
         "suggested": found.suggested[i],
         "reason": found.reasons[i],
         "uri": thumbnail_uri(found.thumbnails, i),
         "near": [
             {
-                "name": short(found.near_names[j]),
+                "name": names[found.near_names[j]],
                 "label": found.near_labels[j],
                 "is_other": has_other_label(found, i, j),
                 "uri": thumbnail_uri(found.near_thumbnails, j),
@@ -68,25 +71,28 @@ def _suspect(found: Suspects, i: int) -> View:
     }
 
 
-def duplicate_views(found: Duplicates | None, limit: int) -> View:
-    """The largest groups, at most ``limit``, the image to keep first in each; none without an answer."""
+def duplicate_views(found: Duplicates | None, limit: int, names: Mapping[str, str]) -> View:
+    """The largest groups, at most ``limit``, the image to keep first in each; none without an answer.
+
+    ``names`` are those that the page shows.
+    """
     if found is None:
         return {"duplicates": ()}
     groups = list(zip(found.starts.tolist(), found.sizes.tolist(), strict=True))
     return {
-        "duplicates": [_group(found, at, n) for at, n in groups[:limit]],
+        "duplicates": [_group(found, at, n, names) for at, n in groups[:limit]],
         "n_groups": len(groups),
         "duplicates_caption": caption(found),
     }
 
 
-def _group(found: Duplicates, at: int, n: int) -> View:
+def _group(found: Duplicates, at: int, n: int, names: Mapping[str, str]) -> View:
     shown = range(at, at + min(n, COPIES))
     labels = set(found.labels[at : at + n]) - {None}
     return {
         "images": [
             {
-                "name": short(found.names[i]),
+                "name": names[found.names[i]],
                 "label": found.labels[i],
                 "uri": thumbnail_uri(found.thumbnails, i),
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from ..results import Visualization
 from .collection_view import chunks, collection_view
 from .contents import Contents
 from .image_views import badge, kind_of, layer_views, map_views, method_view, photo_uri
-from .short_paths import without_folders
+from .short_paths import without_common_folder, without_folders
 from .templates import template
 from .unit_views import unit_views
-from .wording import caption, number, short
+from .wording import caption, number
 
 View = dict[str, Any]
 
@@ -28,7 +29,7 @@ View = dict[str, Any]
 def page(contents: Contents, map_file: str | None = None) -> str:
     """The whole page, as HTML; ``map_file`` is the name of a file beside it with the collection's map."""
     script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
-    shown, judged = contents.prediction.names, _judged(contents)
+    names, judged = _names(contents), _judged(contents)
     collection = contents.collection
     return template("report.html.jinja").render(
         script=Markup(script),
@@ -38,7 +39,7 @@ def page(contents: Contents, map_file: str | None = None) -> str:
         left_out=max(0, contents.n_given - contents.limits.n_images),
         n_given=contents.n_given,
         skipped=_skipped(contents),
-        images=[_image(contents, n, judged) for n in range(len(shown))],
+        images=[_image(contents, n, judged, names) for n in range(len(contents.prediction.names))],
         are_examples=contents.n_given == 0,
         of_values=contents.prediction.are_values,
         prediction_caption=caption(contents.prediction),
@@ -50,7 +51,7 @@ def page(contents: Contents, map_file: str | None = None) -> str:
         is_alone=False,
         methods=[method_view(result) for result in contents.attributions],
         left_out_methods=contents.left_out,
-        collection=collection_view(collection, contents.errors, contents.suspects, contents.limits)
+        collection=collection_view(collection, contents.errors, contents.suspects, contents.limits, names)
         if collection
         else None,
         map_file=map_file,
@@ -64,6 +65,17 @@ def _title(contents: Contents) -> str:
     if contents.n_given == 0 and contents.collection is not None and contents.collection.name:
         return f"{contents.collection.name}, as {network} sees it"
     return f"Inside {network}"
+
+
+def _names(contents: Contents) -> dict[str, str]:
+    """How the page names each image: seen from the folder of the collection, or from that of the given images."""
+    names, collection = set(contents.prediction.names), contents.collection
+    known: dict[str, str] = {}
+    if collection is not None:
+        known = dict(zip(collection.projection.names, collection.map_names, strict=True))
+        names |= {name for found, _ in collection.nearest for name in found.query_names}
+    others = sorted(names - known.keys())
+    return known | dict(zip(others, without_common_folder(others), strict=True))
 
 
 def _judged(contents: Contents) -> list[int]:
@@ -122,7 +134,7 @@ def _skipped(contents: Contents) -> list[str]:
     return without_folders(dict.fromkeys(found))
 
 
-def _image(contents: Contents, n: int, judged: list[int]) -> View:
+def _image(contents: Contents, n: int, judged: list[int], names: Mapping[str, str]) -> View:
     name = contents.prediction.names[n]
     are_values = contents.prediction.are_values
     top = [
@@ -135,7 +147,7 @@ def _image(contents: Contents, n: int, judged: list[int]) -> View:
         for entry in contents.prediction.top(5)[n]
     ]
     return {
-        "name": short(name),
+        "name": names[name],
         "label": contents.labels.get(name),
         "verdict": {RIGHT: "right", WRONG: "wrong"}.get(judged[n], ""),
         "photo": photo_uri(contents.attributions[0], n),

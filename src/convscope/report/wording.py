@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import PurePath
 
 from ..results import Result
 
@@ -25,8 +24,3 @@ def share(value: float, spec: str) -> str:
     """A share, of which 1 means "always"; one that only rounds to 1 is "almost" that."""
     text = format(value, spec)
     return f"almost {text}" if text == format(1.0, spec) and value < 1 - 1e-6 else text
-
-
-def short(name: str) -> str:
-    """The name of a file without its folders."""
-    return PurePath(name).name or name
