@@ -122,8 +122,10 @@ def test_without_predictions_to_judge_by_there_are_the_neighbors(tmp_path: Path)
     page = Page(map_page(some_points(predicted=("desk",) * 8), tmp_path / "map.html"))
     assert page.column("error") is None
     np.testing.assert_array_equal(page.column("neighbors"), np.full(8, 1), "two of three have another label")
+    assert "counts the labels of the 3 nearest" in page.scripts["data-notes"]
     page = Page(map_page(some_points(predicted=(), labels=(None,) * 8), tmp_path / "map.html"))
     assert page.column("error") is page.column("neighbors") is None
+    assert "counts the labels" not in page.scripts["data-notes"]
 
 
 def test_a_page_without_neighbors_promises_none(tmp_path: Path) -> None:

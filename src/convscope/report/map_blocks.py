@@ -15,8 +15,8 @@ from markupsafe import Markup
 from ..checks import which_is_nearer
 from ..render.colors import ACTIVATION, OTHER, Scale
 from ..results import Array
-from .map_columns import columns_of
-from .map_data import MapData
+from .map_columns import SUSPECT, SUSPECT_TITLE, columns_of
+from .map_data import Column, MapData
 
 _HERE = Path(__file__).parent
 SCRIPT, STYLE = _HERE / "assets" / "map.js", _HERE / "assets" / "map.css"
@@ -40,7 +40,8 @@ def map_blocks(points: MapData, byte_budget: int, seed: int) -> dict[str, Markup
         byte_budget: about how large the page may get.
         seed: of the choice of pictures, where there is not room for all.
     """
-    blocks = dict(_blocks(points))
+    columns = list(columns_of(points))
+    blocks = dict(_blocks(points, columns))
     fixed = sum(path.stat().st_size for path in (SCRIPT, STYLE)) + 20_000  # for the rest of the page
     room = byte_budget - sum(map(len, blocks.values())) - fixed
     n_left_out = []
@@ -53,11 +54,11 @@ def map_blocks(points: MapData, byte_budget: int, seed: int) -> dict[str, Markup
         if text:
             blocks |= {name: text, offsets: _base64(starts, "<u4")}
             room -= len(text) + len(blocks[offsets])
-    blocks["notes"] = _json(list(_notes(points, n_left_out[0], byte_budget, seed)))
+    blocks["notes"] = _json(list(_notes(points, columns, n_left_out[0], byte_budget, seed)))
     return {name: Markup(text) for name, text in blocks.items()}
 
 
-def _notes(points: MapData, n_left_out: int, budget: int, seed: int) -> Iterator[str]:
+def _notes(points: MapData, columns: Sequence[Column], n_left_out: int, budget: int, seed: int) -> Iterator[str]:
     """What the page says below its legend."""
     if points.second is not None:
         nearest = "Click a point to see its nearest images in A and in B, wherever they lie here."
@@ -66,6 +67,12 @@ def _notes(points: MapData, n_left_out: int, budget: int, seed: int) -> Iterator
     else:
         nearest = "Which images are nearest in the vectors is not in this file."
     yield f"A map flattens the vectors and distorts them. {nearest}"
+    if points.neighbors is not None and any(column.id == SUSPECT for column in columns):
+        yield (
+            f"“{SUSPECT_TITLE}” counts the labels of the {points.neighbors.shape[1]} nearest, each as much as the "
+            "others. The command suspects weighs more of them by how near they are, asks a classifier, too, and "
+            "may rank images differently."
+        )
     if n_left_out:
         n_pictured = sum(one is not None for one in points.thumbnails) - n_left_out
         yield (
@@ -74,9 +81,8 @@ def _notes(points: MapData, n_left_out: int, budget: int, seed: int) -> Iterator
         )
 
 
-def _blocks(points: MapData) -> Iterator[tuple[str, str]]:
+def _blocks(points: MapData, columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
     """The data as text of `<script>` elements: JSON without `<`, `>`, `&`, and little-endian arrays in base64."""
-    columns = list(columns_of(points))
     texts = {
         "names": points.names,
         "columns": [column.about() for column in columns],

@@ -13,6 +13,7 @@ from ..results import Array
 from .map_data import Column, MapData
 
 NO_CLUSTER, CAME_LATER = -1, -2
+SUSPECT, SUSPECT_TITLE = "neighbors", "Suspect: neighbors disagree"
 MOSTLY, PARTLY = "#e69f00", "#d9c98f"  # between `WRONG` and `PALE`
 
 
@@ -76,7 +77,7 @@ def _suspects(shares: Array) -> Column:
     """By how many of the nearest have another label: a wrong label stands alone among its neighbors."""
     codes = np.select([np.isnan(shares), shares == 1, shares > 0.5, shares > 0], [-1, 0, 1, 2], 3)
     return Column(
-        "neighbors", "Suspect: neighbors disagree", codes,
+        SUSPECT, SUSPECT_TITLE, codes,
         ("all nearest have another label", "most nearest have another label", "some nearest have another label",
          "all nearest have its label"),
         (WRONG, MOSTLY, PARTLY, PALE), quiet=(2, 3), none="no label, or none among the nearest",
