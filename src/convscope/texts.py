@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# Characters that move the cursor, start a line, or turn the writing direction; and what is no character at all.
+# What spreadsheets take for the start of a formula, also behind ' that `as_cell` wrote; and what they do not.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n]")
 _NEGATIVE = re.compile(r"-\d+(\.\d+)?")
+# Characters that move the cursor, start a line, or turn the writing direction; and what is no character at all.
 _HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # last: bytes of no text
 )
