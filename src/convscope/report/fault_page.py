@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from ..outputs import check_output, replace_file
 from ..render.suspect_figures import SUSPECT_TITLES, what_maps_show
@@ -17,7 +14,7 @@ from ..results.collection_faults import groups_in_words, has_other_label, size_o
 from .collection_view import chunks
 from .fault_views import over_photo, thumbnail_uri
 from .short_paths import without_common_folder
-from .templates import template
+from .templates import REPORT_SCRIPT, template, with_script
 from .wording import caption, number
 
 View = dict[str, Any]
@@ -44,11 +41,9 @@ def fault_page(found: Suspects | Duplicates, output: Path, maps: Attribution | N
     """
     check_output(output)
     view = _of_suspects(found, maps) if isinstance(found, Suspects) else _of_duplicates(found)
-    script = "" if maps is None else (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
     view |= {
         "caption": [*caption(found), *(caption(maps) if maps is not None else ())],
-        "script": Markup(script),
-        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **({"script": ""} if maps is None else with_script(REPORT_SCRIPT)),
     }
     replace_file(output, [template("fault_page.html.jinja").render(**view, chunks=chunks)])
     return output

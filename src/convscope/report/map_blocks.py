@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,15 @@ from ..render.colors import ACTIVATION, OTHER, Scale
 from ..results import Array
 from .map_columns import SUSPECT, SUSPECT_TITLE, columns_of
 from .map_data import Column, MapData
+from .templates import with_script
 
 _HERE = Path(__file__).parent
 SCRIPT, STYLE = _HERE / "assets" / "map.js", _HERE / "assets" / "map.css"
 
 
 def script_and_style() -> dict[str, Markup | str]:
-    """What a template with a map needs: not escaped, as it is ours.
-
-    The page's policy lets only the script with this hash run.
-    """
-    script = SCRIPT.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return {"script": Markup(script), "digest": digest, "style": Markup(STYLE.read_text(encoding="utf-8"))}
+    """What a template with a map needs."""
+    return {**with_script(SCRIPT), "style": Markup(STYLE.read_text(encoding="utf-8"))}
 
 
 def map_blocks(points: MapData, byte_budget: int, seed: int) -> dict[str, Markup]:

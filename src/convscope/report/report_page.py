@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from ..embedding.label_checks import NOT_JUDGED, RIGHT, WRONG, verdicts
 from ..render import filter_summary, filter_tiles, image_uri, is_faint
@@ -19,7 +14,7 @@ from .collection_view import chunks, collection_view
 from .contents import Contents
 from .image_views import badge, kind_of, layer_views, map_views, method_view, photo_uri
 from .short_paths import without_common_folder, without_folders
-from .templates import template
+from .templates import REPORT_SCRIPT, template, with_script
 from .unit_views import unit_views
 from .wording import caption, number
 
@@ -28,12 +23,10 @@ View = dict[str, Any]
 
 def page(contents: Contents, map_file: str | None = None) -> str:
     """The whole page, as HTML; ``map_file`` is the name of a file beside it with the collection's map."""
-    script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
     names, judged = _names(contents), _judged(contents)
     collection = contents.collection
     return template("report.html.jinja").render(
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **with_script(REPORT_SCRIPT),
         facts=_facts(contents),
         title=_title(contents),
         left_out=max(0, contents.n_given - contents.limits.n_images),
