@@ -142,7 +142,7 @@ def test_predictions_count_where_the_labels_are_classes(planted: tuple[Embedding
     found = suspects(source, k=K)
     assert "its predictions count as much as the neighbors" in found.provenance.notes[0]
     assert f"the network says {found.predicted[0]} (80%)" in found.reasons[0]
-    assert f"a classifier trained on the others gives {found.labels[0]} " in found.reasons[0]
+    assert f"a classifier trained on all other images gives {found.labels[0]} " in found.reasons[0]
     for i, name in enumerate(found.names):
         assert found.by_neighbors[i] == pytest.approx(alone[name], abs=1e-6)
         assert found.by_linear[i] == pytest.approx(classified[name], abs=1e-6)

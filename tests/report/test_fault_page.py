@@ -24,7 +24,7 @@ def test_a_page_of_suspects(kind: str, tmp_path: Path) -> None:
     assert "&lt;b&gt;$bad_0" in text
     assert "http" not in text.replace("http-equiv", "")
     assert text.count('<article class="fault">') == (1 if kind == "label" else 3)
-    assert ('<strong class="wrong">b, bee</strong>' in text) == (kind == "label")
+    assert ('<strong class="suggested">b, bee</strong>' in text) == (kind == "label")
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(OutputError):
         fault_page(suspects(kind), tmp_path / "mine.html")
@@ -47,6 +47,8 @@ def test_a_page_of_near_copies_hides_the_folders_of_the_machine(tmp_path: Path) 
     assert "2 more are not shown" in text  # of nine, six are shown beside it
     assert text.count("the same file") == 2
     assert "600 MP, 2 kB" in text
+    small = fault_page(dataclasses.replace(found, n_pixels=found.n_pixels * 0 + 65_536), tmp_path / "small.html")
+    assert "65,536 pixels, 2 kB" in small.read_text()
 
 
 def _maps(names: tuple[str, ...]) -> Attribution:

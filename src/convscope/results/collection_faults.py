@@ -149,7 +149,7 @@ class Suspects(Result):
             parts.append(f"{labeled.count(favored)} of its {len(labels)} nearest are {favored}")
             if len(self.by_linear) and np.isfinite(self.by_linear[i]):
                 share = 1 - self.by_linear[i]
-                parts.append(f"a classifier trained on the others gives {self.labels[i]} {share:.0%}")
+                parts.append(f"a classifier trained on all other images gives {self.labels[i]} {share:.0%}")
         # Where the labels are no classes of the network, its answer has nothing to do with them.
         is_evidence = self.kind == "uncertain" or (len(self.by_network) > 0 and np.isfinite(self.by_network[i]))
         if is_evidence and self.predicted and (name := self.predicted[i]) is not None:
@@ -185,11 +185,16 @@ def pairs_in_words(found: Duplicates) -> str:
 
 
 def size_of(found: Duplicates, at: int) -> str:
-    """The size of the file at a place in ``names``, such as "12 MP, 3,400 kB"; empty where it is unknown."""
+    """The size of the file at a place in ``names``, such as "12 MP, 3,400 kB"; empty where it is unknown.
+
+    Less than a megapixel is counted in pixels: few people know what 0.066 MP are.
+    """
     if at >= len(found.n_pixels) or not found.n_pixels[at]:
         return ""
     megapixels, kilobytes = found.n_pixels[at] / 1e6, found.n_bytes[at] / 1000
-    size = f"{megapixels:,.0f} MP" if megapixels >= 10 else f"{megapixels:.2g} MP"
+    size = f"{megapixels:,.0f} MP" if megapixels >= 10 else f"{megapixels:.1f} MP"
+    if megapixels < 1:
+        size = f"{found.n_pixels[at]:,} pixels"
     return f"{size}, {kilobytes:,.0f} kB" if kilobytes else size
 
 
