@@ -23,8 +23,8 @@ ROWS, TILES = 200, 6
 _SCORES = {"label": "Doubt", "outlier": "Distance", "uncertain": "Uncertainty"}
 _LEADS = {
     "label": "Each image with its label and, in blue, the label that the evidence favors. Small: the images that "
-    "the network finds most alike, and how alike (1: equal); an orange frame means another label than the image's. "
-    "A doubt of 1 means that nothing speaks for the label.",
+    "the network finds most alike, and how alike (1: equal); an orange frame means another label than the "
+    "image's. A doubt of 1 means that nothing speaks for the label.",
     "outlier": "Each image with its mean distance to its nearest, which are the small ones. An image that lies "
     "apart may not belong here, or be the only one of its kind, which is then worth keeping.",
     "uncertain": "Each image and what the network takes it for. Small: the images that it finds most alike.",
@@ -127,8 +127,8 @@ def _of_duplicates(found: Duplicates) -> View:
         )
     return {
         "title": "Images that are nearly the same",
-        "lead": "First the image to keep: the one with the most pixels or, if those are equal, the least compressed. "
-        "The others could go. The network cannot tell what matters to you: look before you delete.",
+        "lead": "First the image to keep: the one with the most pixels or, if those are equal, the least "
+        "compressed. The others could go. The network cannot tell what matters to you: look before you delete.",
         "count": f"{groups_in_words(found)}.{f' The first {ROWS} groups are shown.' if len(sizes) > ROWS else ''}",
         "rows": rows,
         "is_wide": False,
