@@ -18,6 +18,8 @@ def test_names_are_cut_and_made_drawable() -> None:
     assert len(short_name("x" * 100)) <= 30
     assert short_label("tabby, tabby cat") == "tabby"
     assert short_label(", odd")
+    assert short_label("photographer", 11) == "photograph…", "not the dots alone"
+    assert short_label("sea anemone fish", 13) == "sea anemone…"
     assert drawable("猫\x07a") == "\ufffd\ufffda"
 
 

@@ -210,7 +210,9 @@ def short_label(label: str, width: int = 34) -> str:
     first = " rather than ".join(name.split(",")[0] for name in names)
     if place and first and not place["box"] and len(first + place[0]) <= width:
         return first + place[0]
-    return textwrap.shorten(first or label, width, placeholder="…") or label[:width]
+    whole = first or label
+    cut = textwrap.shorten(whole, width, placeholder="…") or label[:width]
+    return cut if cut != "…" else f"{whole.strip()[: width - 1]}…"  # a first word that is too long is cut itself
 
 
 # Names that take more than replacing underscores.
