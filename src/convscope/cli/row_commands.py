@@ -169,7 +169,7 @@ def decide(
         typer.Option(
             help="A CSV file, such as one that --csv wrote, with a column decision (keep, relabel, drop), and for "
             "relabel the new label in column label; or any, with --drop, --keep or --relabel for all its rows. "
-            "With a table of duplicates, --drop leaves out those in its column keep.",
+            "With a table of duplicates, --drop spares those in its column keep.",
             show_default=False,
         ),
     ] = None,
