@@ -16,6 +16,7 @@ from .errors import ImageError, UnavailableError
 
 KINDS = (".csv", ".tsv", ".parquet")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_GUESSED = "Latin-1"  # of bytes that are no Unicode: it fits any
 _TRIED = 10  # paths that show which folder they are relative to
 _NAMED = 5  # paths named in a note
 # Names that people give these columns, to suggest the right ones.
@@ -75,9 +76,11 @@ def read_cells(table: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file, each with the number of its line and its cells by column, as `csv_text` writes them.
 
     Raises:
-        ImageError: the table cannot be read, or a column occurs twice.
+        ImageError: the table cannot be read, is in no Unicode, or a column occurs twice.
     """
-    text, _ = _text(table)
+    text, guessed = _text(table)
+    if guessed == _GUESSED:  # a label in the code page of Windows, or of another country, would be another text
+        raise ImageError(f"{table}: neither UTF-8 nor UTF-16, so its letters are unknown; save it as CSV UTF-8")
     try:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
         names = [name.strip() for name in next(rows, [])]
@@ -88,6 +91,7 @@ def read_cells(table: Path) -> list[tuple[int, dict[str, str]]]:
             if any(cells[len(names) :]):
                 raise ImageError(f"{table}: line {rows.line_num} has {len(cells)} cells for {len(names)} columns")
             if any(cell.strip() for cell in cells):
+                cells += [""] * (len(names) - len(cells))
                 found.append((rows.line_num, dict(zip(names, map(texts.from_cell, cells), strict=False))))
     except csv.Error as error:
         raise ImageError(f"{table}: cannot be read as CSV ({error})") from error
@@ -187,7 +191,7 @@ def _text(table: Path) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         if error.encoding == "utf-16":
             raise ImageError(f"{table}: cannot be read as CSV (neither UTF-8 nor UTF-16)") from error
-    return data.decode("latin-1"), "Latin-1"
+    return data.decode("latin-1"), _GUESSED
 
 
 def _on_disk(folder: Path, path: str) -> str:

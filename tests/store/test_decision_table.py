@@ -118,6 +118,39 @@ def test_all_copies_but_the_one_to_keep_are_dropped_by_one_command(store: Embedd
     assert "lists pairs" in invoke("decide", "s.lance", "--table", "pairs.csv", "--keep").stderr
 
 
+PAIRS = "path,other,group,keep\n/photos/3.png,/photos/4.png,0,{0}\n/photos/4.png,/photos/5.png,0,{0}\n"
+
+
+@pytest.mark.parametrize("keep", ["3.png", " /photos/3.png", "photos/3.png "])
+def test_what_to_keep_may_be_written_like_any_other_name(store: EmbeddingStore, keep: str) -> None:
+    Path("t.csv").write_text(PAIRS.format(keep))
+    assert store.decide_table("t.csv", "drop") == {"drop": 2}
+    assert decisions(store).keys() == {"4.png", "5.png"}
+
+
+@pytest.mark.parametrize(
+    ("keep", "trouble"),
+    [
+        ("", "line 2: the column keep is empty"),
+        ("/photos/3.jpg", "line 2: s.lance has no row of '/photos/3.jpg'"),
+        ("a.png", "line 2: 'a.png': 2 rows have paths that end so"),
+    ],
+)
+def test_a_group_of_copies_is_never_dropped_as_a_whole(store: EmbeddingStore, keep: str, trouble: str) -> None:
+    Path("t.csv").write_text(PAIRS.format(keep))
+    with pytest.raises(ParameterError, match=trouble):
+        store.decide_table("t.csv", "drop")
+    assert decisions(store) == {}
+
+
+def test_copies_of_an_image_that_was_dropped_before_are_not_dropped_too(store: EmbeddingStore) -> None:
+    store.decide(["/photos/3.png"], "drop")
+    Path("t.csv").write_text(PAIRS.format("/photos/3.png"))
+    with pytest.raises(ParameterError, match=r"line 2: keeps '/photos/3.png', which an earlier decision drops"):
+        store.decide_table("t.csv", "drop")
+    assert decisions(store).keys() == {"3.png"}
+
+
 @pytest.mark.parametrize(
     ("text", "trouble"),
     [
@@ -199,6 +232,29 @@ def test_images_of_the_training_set_are_dropped_from_the_test_set(store: Embeddi
     assert invoke(*command).exit_code == 0
     assert invoke("decide", "test.lance", "--table", "pairs.csv", "--drop").stdout == "2 rows: 2 drop\n"
     assert decisions(EmbeddingStore.open("test.lance")).keys() == {"/test/0.png", "/test/1.png"}
+
+
+def test_pairs_of_two_stores_drop_images_of_the_second_alone(store: EmbeddingStore) -> None:
+    vectors = store.vectors_of(store.rows)
+    test = EmbeddingStore.of_vectors(
+        "test.lance", vectors[:3], names=["/test/0.png", "/test/1.png", "/test/2.png"]
+    )
+    Path("t.csv").write_text(
+        "path,other,keep\n/photos/3.png,/test/0.png,/photos/3.png\n/photos/4.png,/test/0.png,/photos/3.png\n"
+        "/photos/2.png,/test/1.png,/test/1.png\n"
+    )
+    assert test.decide_table("t.csv", "drop") == {"drop": 1}
+    assert decisions(test).keys() == {"/test/0.png"}
+    with pytest.raises(ParameterError, match=r"s\.lance has no row of '/test/"):
+        store.decide_table("t.csv", "drop")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1250", "latin-1"])
+def test_letters_of_an_unknown_encoding_are_not_guessed(store: EmbeddingStore, encoding: str) -> None:
+    Path("t.csv").write_bytes("path,decision,label\n2.png,relabel,caf\u00e9\n".encode(encoding))
+    with pytest.raises(ImageError, match=r"t\.csv: neither UTF-8 nor UTF-16.*; save it as CSV UTF-8"):
+        store.decide_table("t.csv")
+    assert decisions(store) == {}
 
 
 def test_a_read_only_store_says_what_to_do(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:

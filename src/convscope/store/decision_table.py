@@ -10,7 +10,7 @@ from ..checks import Decision, choices_in_words, shown
 from ..errors import ParameterError
 from ..tables import read_cells
 from .conditions import in_parts, is_one_of
-from .decisions import check_label, check_one, paths_ending
+from .decisions import DECISION, check_label, check_one, paths_ending
 from .lance_table import LanceTable
 
 _PAIRED, _KEPT = "other", "keep"  # columns of a table of pairs
@@ -36,7 +36,7 @@ def decisions_in(
     if decision is None and "decision" not in columns:
         raise ParameterError(f"{table}: no column decision; add one, or give one decision for all rows")
     if _PAIRED in columns:
-        rows = [*_of_pairs(table, cells, named, decision)]
+        rows = [*_of_pairs(store, table, cells, named, decision)]
     elif decision is None:
         rows = [*_of_column(table, cells, named)]
     else:
@@ -67,20 +67,47 @@ def _of_column(table: Path, cells: list[tuple[int, dict[str, str]]], named: str)
 
 
 def _of_pairs(
-    table: Path, cells: list[tuple[int, dict[str, str]]], named: str, decision: Decision | None
+    store: LanceTable, table: Path, cells: list[tuple[int, dict[str, str]]], named: str, decision: Decision | None
 ) -> Iterator[_Row]:
-    """A row for each image of a pair that is not to be kept."""
+    """A row for each image of a pair that is not to be kept; of pairs of two stores, of the second store alone."""
     if decision != "drop" or not all(_KEPT in row for _, row in cells):
         raise ParameterError(
             f"{table}: lists pairs, which have no decision of their own; give drop for all, which drops all "
             "images but those in the column keep, or a table with one image a row"
         )
     _check_empty(table, cells)
-    kept = {row[_KEPT] for _, row in cells}
+    found = _found(store, [row[name] for _, row in cells for name in (named, _PAIRED, _KEPT)])
+    firsts = {row[named] for _, row in cells}
+    if any(found[name] for name in firsts):
+        sides, elsewhere = (named, _PAIRED), set[str]()
+    else:
+        sides, elsewhere = (_PAIRED,), firsts
+    kept: dict[str, int] = {}
     for line, row in cells:
-        for name in (row.get(named, ""), row.get(_PAIRED, "")):
-            if name not in kept:
+        if not row[_KEPT].strip():
+            raise ParameterError(
+                f"{table}: line {line}: the column keep is empty; write what to keep, or delete the row"
+            )
+        if row[_KEPT] not in elsewhere:
+            kept.setdefault(_path_of(store, table, line, row[_KEPT], found), line)
+    _check_kept(store, table, kept)
+    for line, row in cells:
+        for name in (row[side] for side in sides):
+            if _path_of(store, table, line, name, found) not in kept:
                 yield _Row(line, name, (decision, None))
+
+
+def _check_kept(store: LanceTable, table: Path, kept: dict[str, int]) -> None:
+    """`ParameterError` for an image to keep that was dropped before: nothing would be left of its group."""
+    if DECISION not in store.schema.names:
+        return
+    for part in in_parts([*kept]):
+        chosen = f"{DECISION} = 'drop' AND {is_one_of('path', part)}"
+        for path in sorted(store.to_arrow(["path"], chosen)["path"].to_pylist()):
+            raise ParameterError(
+                f"{table}: line {kept[path]}: keeps {shown(path)}, which an earlier decision drops; take "
+                "that back, or write another image of the group into the column keep"
+            )
 
 
 def _check_empty(table: Path, cells: list[tuple[int, dict[str, str]]]) -> None:
@@ -94,24 +121,37 @@ def _check_empty(table: Path, cells: list[tuple[int, dict[str, str]]]) -> None:
 
 def _by_path(store: LanceTable, table: Path, rows: list[_Row], *, one_for_all: bool) -> dict[str, Decided]:
     """The decisions by the paths that are in the store."""
-    found = paths_ending(store, list({name: None for row in rows for name in (row.name, row.name.strip())}))
+    found = _found(store, [row.name for row in rows])
     decisions, lines = dict[str, Decided](), dict[str, int]()
     for line, name, decided in rows:
-        if not name.strip():
-            raise ParameterError(f"{table}: line {line}: names no image")
-        paths = found[name] or found[name.strip()]
-        if not paths:
-            raise ParameterError(f"{table}: line {line}: {store.place} has no row of {shown(name)}")
+        path = _path_of(store, table, line, name, found)
         try:
-            check_one(name, paths)
             check_label(decided[1])
         except ParameterError as error:
             raise ParameterError(f"{table}: line {line}: {error}") from None
-        path = paths[0]
         if decisions.setdefault(path, decided) != decided:
             raise ParameterError(f"{table}: lines {lines[path]} and {line} decide differently on {shown(name)}")
         lines.setdefault(path, line)
     return decisions if one_for_all else _checked(store, table, decisions, lines)
+
+
+def _found(store: LanceTable, names: list[str]) -> dict[str, list[str]]:
+    """The paths of each name, with the blanks around it or else without."""
+    found = paths_ending(store, list({each: None for name in names for each in (name, name.strip())}))
+    return {name: found[name] or found[name.strip()] for name in names}
+
+
+def _path_of(store: LanceTable, table: Path, line: int, name: str, found: dict[str, list[str]]) -> str:
+    """The one path of a name."""
+    if not name.strip():
+        raise ParameterError(f"{table}: line {line}: names no image")
+    if not found[name]:
+        raise ParameterError(f"{table}: line {line}: {store.place} has no row of {shown(name)}")
+    try:
+        check_one(name, found[name])
+    except ParameterError as error:
+        raise ParameterError(f"{table}: line {line}: {error}") from None
+    return found[name][0]
 
 
 def _checked(

@@ -171,7 +171,7 @@ class EmbeddingStore(StoredRows):
         Args:
             table: the file. One of pairs, with the columns ``path``, ``other`` and ``keep`` as
                 ``duplicates --csv`` writes it, takes ``decision="drop"``, which drops all of its images but those
-                to keep.
+                to keep; of pairs of two stores those of the second, if this is the second.
             decision: the same decision on every row; then ``decision`` has to be empty, or no column.
             label: for the decision "relabel", and only there.
 
@@ -180,9 +180,9 @@ class EmbeddingStore(StoredRows):
 
         Raises:
             ParameterError: a row that fits no image or several, an unknown decision, a relabeling without a new
-                label, two decisions on one image, or no decision; with the line and the value. Nothing was
-                changed then.
-            ImageError: the file cannot be read as CSV.
+                label, two decisions on one image, nothing to keep of a pair, or no decision; with the line and the
+                value. Nothing was changed then.
+            ImageError: the file cannot be read as CSV in UTF-8 or UTF-16.
         """
         check_decision(decision, label)
         decisions = decisions_in(self.table, Path(table), decision, label)
