@@ -215,6 +215,16 @@ def test_vectors_that_allow_no_classifier(monkeypatch: pytest.MonkeyPatch) -> No
         suspects(made, by="linear", k=2)
 
 
+def test_every_image_is_judged_where_no_label_has_one_in_a_hundred_votes() -> None:
+    rng = np.random.default_rng(0)
+    labels = tuple(f"label {i % 300}" for i in range(900))
+    made = make_embeddings(rng.normal(size=(900, 8)), labels)
+    for by in ("linear", "all"):
+        found = suspects(made, by=by, k=3, limit=1)  # type: ignore[arg-type]
+        assert len(found) == 900
+        assert np.isfinite(found.by_linear).all()
+
+
 def test_images_far_from_all_others_come_first(planted: tuple[Embeddings, set[str]]) -> None:
     made, _ = planted
     vectors = made.vectors.copy()

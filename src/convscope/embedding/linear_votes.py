@@ -31,7 +31,7 @@ from .source import Source
 MOST_DIMS = 4096  # of a vector: the axes take a time that grows with its third power
 _PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)  # shares of all variance
 _JUDGED = 2000  # images at most that a penalty is judged by
-_LEAST = 0.01  # a smaller share of a vote is dropped, so that the table stays small with many labels
+_LEAST = 0.01  # smaller shares but the largest are dropped, so that the table stays small with many labels
 _CELLS = 1 << 22  # of a dense table of votes at once: 32 MB
 
 
@@ -44,8 +44,8 @@ def linear_votes(source: Source, places: Array, shares: csr_array) -> csr_array 
         shares: (G, C) the shares of the labels in each.
 
     Returns:
-        Rows that sum to 1, shares below 0.01 left out; None where there can be no classifier: the vectors are all
-        equal, or have more than `MOST_DIMS` numbers.
+        Rows that sum to 1, shares below 0.01 left out unless they are the largest of their row; None where there
+        can be no classifier: the vectors are all equal, or have more than `MOST_DIMS` numbers.
 
     Cost: 2 G * D^2 + D^3 + 2 G * D * C multiplications, and four readings of the vectors; memory for D^2 numbers
     and a sparse table.
@@ -101,4 +101,5 @@ def _as_votes(found: Array) -> csr_array:
     """Predictions as shares of a vote."""
     votes = np.maximum(found, 0)
     votes /= votes.sum(axis=1, keepdims=True)
-    return csr_array(np.where(votes < _LEAST, 0, votes))
+    least = np.minimum(_LEAST, votes.max(axis=1, keepdims=True))  # an image with no share left would not be judged
+    return csr_array(np.where(votes < least, 0, votes))

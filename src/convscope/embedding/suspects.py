@@ -48,7 +48,7 @@ def suspects(
         by: the evidence against a label: the votes of the "neighbors", the "linear" classifier, the prediction of
             the "network", or the mean of "all". The network has a say about labels that are its classes, the
             classifier where vectors have at most 4,096 numbers. Negative parts of its prediction count as 0, and
-            shares below 0.01, too.
+            shares below 0.01, too, but for the largest.
         k: neighbors that vote, or whose similarity counts; fewer where there are fewer.
         limit: images, the most suspect, whose neighbors and thumbnails are kept as reasons. All are ranked.
         progress: called with (vectors compared, all).
