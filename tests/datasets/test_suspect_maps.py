@@ -114,6 +114,24 @@ def test_of_other_labels_the_patch_that_the_nearest_has_is_lit(model: Model, tmp
         assert made.targets[i] == f"similarity to {Path(nearest).name}"
 
 
+@pytest.mark.parametrize("names", [COLORS, ("x", "y", "z")])
+def test_files_that_were_replaced_since_are_named(model: Model, tmp_path: Path, names: tuple[str, ...]) -> None:
+    found = found_in(model, tmp_path, names)
+    assert not any("changed since" in note for note in suspect_maps(model, found).provenance.notes)
+    first, second = (Path(name) for name in suspect_maps(model, found).names)
+    old = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    (note,) = [note for note in suspect_maps(model, found).provenance.notes if "changed since" in note]
+    assert "1 file changed" in note
+    assert first.name in note
+    first.write_bytes(old)
+    if names != COLORS:
+        near = Path(found.near_names[found.near[0, 0]])
+        write(near, np.full((32, 32, 3), 128))
+        (note,) = [note for note in suspect_maps(model, found).provenance.notes if "changed since" in note]
+        assert near.name in note
+
+
 def test_where_vectors_are_no_means_over_places_windows_are_hidden(tmp_path: Path) -> None:
     model = network()
     found = found_in(model, tmp_path)

@@ -11,19 +11,22 @@ import numpy as np
 from torch import nn
 
 from ..arguments import checks_arguments
+from ..checks import shown
 from ..embedding import embed
 from ..errors import ImageError, ParameterError, StoreError
 from ..images import load_images
 from ..models import Model, as_model, toward
 from ..progress import Progress
-from ..results import Attribution, Suspects
+from ..results import Array, Attribution, Suspects
 from ..store import Origin
 from ..store.keys import path_of
+from ..store.thumbnails import thumbnail_of
 from ..targets import Contrast
 from ..targets.classes import by_name
-from ..texts import counted
+from ..texts import counted, listed
 from .quick_maps import maps_of_files, readable
 
+_CHANGED = 8.0  # gray levels on average between two thumbnails; JPEG and another decoder make 1 or 2
 _DEVIATION = 0.05  # of a map's sum from the similarity, up to which it divides it; enlarging a map changes its sum
 
 
@@ -52,7 +55,8 @@ def suspect_maps(
         found: suspects of the kind "label", of which those with another label suggested are explained; or of the
             kind "uncertain", whose maps are for the predicted class, as positive as the method's default is. What
             makes an outlier, its distance from all others, is in no place of the image.
-        limit: images to explain, from the first on. Their files are read again, as they are now.
+        limit: images to explain, from the first on. Their files are read again, as they are now; a note names
+            those that show another picture.
         progress: called with (images done, images in all).
 
     Returns:
@@ -114,9 +118,27 @@ def maps_of_suspects(
             f"{n_gone} of {counted(len(chosen), 'suspect')} left out: their file, or that of each near image "
             "with the suggested label, is gone or cannot be read."
         )
-    keys = {str(file): found.names[i] for i, file in zip(chosen, _files(found, chosen), strict=True)}
+    place = {str(file): i for i, file in zip(chosen, _files(found, chosen), strict=True)}
+    names = [found.names[place[name]] for name in made.names]
+    seen = [at for at, name in enumerate(made.names) if place[name] < len(found.thumbnails)]
+    then = found.thumbnails[[place[made.names[at]] for at in seen]]
+    notes += _on_changed([names[at] for at in seen], made.images[seen], then)
     about = replace(made.provenance, notes=(*made.provenance.notes, *notes))
-    return replace(made, names=tuple(keys[name] for name in made.names), provenance=about)
+    return replace(made, names=tuple(names), provenance=about)
+
+
+def _on_changed(names: Sequence[str], now: Array, then: Array) -> list[str]:
+    """A note on images (n, H, W, 3) that are not what their thumbnails (n, 64, 64, 3) from back then show."""
+    if now.ndim != 4 or not then.size:  # volumes, or vectors that were brought along
+        return []
+    apart = [np.abs(thumbnail_of(a) - b.astype(np.float32)).mean() for a, b in zip(now, then, strict=True)]
+    changed = [shown(Path(name).name) for name, levels in zip(names, apart, strict=True) if levels > _CHANGED]
+    if not changed:
+        return []
+    return [
+        f"{counted(len(changed), 'file')} changed since the images were embedded, and the maps are of what they "
+        f"show now: {listed(changed, 3)}; embed them again."
+    ]
 
 
 def _checked_layer(model: Model, found: Suspects) -> str:
@@ -178,11 +200,16 @@ def _similarities(
     model: Model, found: Suspects, places: list[int], layer: str, progress: Progress | None, occludes: bool
 ) -> tuple[list[int], Attribution | None]:
     """The places of images with a neighbor of the suggested label whose file is there, and their maps."""
-    nearest = {i: file for i in places if (file := _nearest_suggested(found, i)) is not None}
+    near = {i: j for i in places if (j := _nearest_suggested(found, i)) is not None}
+    nearest = {i: Path(path_of(found.near_names[j])) for i, j in near.items()}
     if not nearest:
         raise ImageError("no file is there of the near images that have the suggested labels, to compare with")
     others = embed(model, load_images(list(dict.fromkeys(nearest.values())), on_error="skip"), layer=layer)
     row = {name: at for at, name in enumerate(others.names)}
+    at = {str(nearest[i]): j for i, j in near.items()}
+    notes = _on_changed(
+        others.names, others.thumbnails, found.near_thumbnails[[at[name] for name in others.names]]
+    )
     places = [i for i in nearest if str(nearest[i]) in row]
     if not places:
         return list(nearest), None
@@ -205,10 +232,11 @@ def _similarities(
     unit = made.unit.replace("unit of the output", "similarity")
     parameters = {**made.provenance.parameters, "target": made.targets}
     del parameters["score"]  # which is of classes
-    return places, replace(made, unit=unit, provenance=replace(made.provenance, parameters=parameters))
+    about = replace(made.provenance, parameters=parameters, notes=(*made.provenance.notes, *notes))
+    return places, replace(made, unit=unit, provenance=about)
 
 
-def _nearest_suggested(found: Suspects, i: int) -> Path | None:
-    """The file of the nearest image with the suggested label, among those that are there."""
-    same = [found.near_names[j] for j in found.near[i] if found.near_labels[j] == found.suggested[i]]
-    return next(iter(readable(same)), None)
+def _nearest_suggested(found: Suspects, i: int) -> int | None:
+    """The nearest image with the suggested label, as in ``near``, among those whose files are there."""
+    same = (int(j) for j in found.near[i] if found.near_labels[j] == found.suggested[i])
+    return next((j for j in same if readable([found.near_names[j]])), None)
