@@ -79,7 +79,8 @@ def _of_pairs(
     found = _found(store, [row[name] for _, row in cells for name in (named, _PAIRED, _KEPT)])
     firsts = {row[named] for _, row in cells}
     if any(found[name] for name in firsts):
-        sides, elsewhere = (named, _PAIRED), set[str]()
+        sides: tuple[str, ...] = (named, _PAIRED)
+        elsewhere: set[str] = set()
     else:
         sides, elsewhere = (_PAIRED,), firsts
     kept: dict[str, int] = {}
