@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from torch import nn
 from torchvision.datasets import ImageFolder
 
 from convscope import (
     EmbeddingStore,
+    Model,
     OutputError,
     ParameterError,
     cluster,
     compare_stores,
     duplicates,
+    embed,
     evaluate_retrieval,
     export,
     neighbors,
@@ -127,6 +130,16 @@ def test_labels_and_decisions_are_set_all_or_none(store: EmbeddingStore) -> None
     ]
     store.decide(["x/a.png", "con.png"], None)
     assert not store.count("decision IS NOT NULL OR decided_at IS NOT NULL")
+
+
+def test_an_export_counts_the_files_that_could_not_be_read(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    model = Model(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), input_size=(4, 4), mean=[0.5] * 3, std=[0.5] * 3)
+    made = embed(model, tmp_path, layer="0", store=tmp_path / "s.lance")
+    found = export(made, tmp_path / "rows.csv")
+    assert (found.n_images, found.left_out) == (2, {"that could not be read": 1})
 
 
 def test_an_export_carries_out_decisions_inside_of_its_folder(store: EmbeddingStore, tmp_path: Path) -> None:

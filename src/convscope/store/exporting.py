@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _TEXTS = ("string", "float", "double", "int32", "int64", "bool")  # types of columns that a CSV file has
-_NO_LABEL, _NO_FILE = "without a label", "without a file"
+_NO_LABEL, _NO_FILE, _UNREAD = "without a label", "without a file", "that could not be read"
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,11 @@ def export(store: StoredRows, output: str | Path, *, format: ExportFormat = "csv
         kept = _Kept(store)
         if not store.count(kept.condition):
             raise ParameterError(f"{store.place}: no image is left to be written")
+        n_unread = len(store.unread())
         left_out, folders = _FORMATS[format](kept, Path(output))
     n_images = kept.n_rows - sum(left_out.values())
-    return Exported(Path(output), n_images, kept.n_dropped, kept.n_relabeled, dict(left_out), folders)
+    told = dict(left_out) | ({_UNREAD: n_unread} if n_unread else {})
+    return Exported(Path(output), n_images, kept.n_dropped, kept.n_relabeled, told, folders)
 
 
 class _Kept:
