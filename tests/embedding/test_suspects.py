@@ -103,6 +103,9 @@ def test_doubts_are_the_votes_of_the_different_images_nearest(
     assert steps[-1][0] == steps[-1][1]
     assert found.near.shape == (11, K)
     assert len(found.thumbnails) == 11
+    for i, reason in enumerate(found.reasons):
+        n = [found.near_labels[j] for j in found.near[i, :5]].count(found.suggested[i])
+        assert reason.startswith(f"{'all 5' if n == 5 else f'{n} of its 5'} nearest are {found.suggested[i]}")
     copy = found.names.index("image 60")
     assert found.near_names[found.near[copy, 0]] in {"image 0", "image 30", "image 90"}, (
         "a copy with another label"

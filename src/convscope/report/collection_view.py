@@ -106,7 +106,7 @@ def _class(one: ClassRow, collection: Collection, names: Mapping[str, str]) -> V
         "n_judged": one.n_judged,
         "right": percent(one.n_right / one.n_judged) if one.n_judged else None,
         "width": f"{100 * one.n_right / one.n_judged:.1f}" if one.n_judged else "0",
-        "answers": [{"name": name, "count": count} for name, count in one.answers],
+        "answers": [{"name": name.partition(",")[0], "count": count} for name, count in one.answers],
         "agree": percent(one.neighbors_agree) if math.isfinite(one.neighbors_agree) else None,
         "agree_width": f"{100 * one.neighbors_agree:.1f}" if math.isfinite(one.neighbors_agree) else "0",
     }

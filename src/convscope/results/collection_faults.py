@@ -146,7 +146,9 @@ class Suspects(Result):
         if self.kind == "outlier":
             parts.append(f"nearest at a cosine of {self.similarity[i, 0]:.2f}")
         elif labeled and (favored := self.suggested[i]) is not None:
-            parts.append(f"{labeled.count(favored)} of its {len(labels)} nearest are {favored}")
+            n = labeled.count(favored)
+            which = f"all {n}" if n == len(labels) > 1 else f"{n} of its {len(labels)}"
+            parts.append(f"{which} nearest are {favored}")
             if len(self.by_linear) and np.isfinite(self.by_linear[i]):
                 share = 1 - self.by_linear[i]
                 parts.append(f"a classifier trained on all other images gives {self.labels[i]} {share:.0%}")
