@@ -61,7 +61,8 @@ def duplicates(
             distance of at most this. By default a fifth of the distance at which an image usually has its tenth
             nearest, which depends on the images; "dot" has no default. Without a threshold, two images are also a
             pair if their thumbnails are the same picture (in 16 x 16 pixels a correlation of at least 0.99) and
-            their vectors are nearer than an image's tenth nearest usually is; a threshold of yours stands alone.
+            their vectors are within 1.2 times the usual distance to the tenth nearest; a threshold of yours stands
+            alone.
         metric: "cosine", "euclidean" or "dot".
         limit: pairs to keep: so many of equal images, and as many of the others, the nearest. All of them are
             counted, and all count for the groups.
@@ -174,8 +175,8 @@ def _found(
     if threshold is not None:
         criterion = Criterion(threshold, metric)
     else:
-        threshold, usual, how = usual_threshold(different, n, metric)
-        criterion = Criterion(threshold, metric, usual, small_pictures(source))
+        threshold, of_kind, how = usual_threshold(different, n, metric)
+        criterion = Criterion(threshold, metric, of_kind, small_pictures(source))
     others = compared(different, n, criterion, limit, counts, links, progress)
     if is_other is None:
         chained = _chains(copies, ids, others.to_itself, threshold, metric)

@@ -21,13 +21,13 @@ from .small_pictures import same_pictures
 class Criterion:
     """When two images are nearly the same: a score within ``threshold``.
 
-    With ``pictures`` (see `small_pictures`) the same picture counts too, where the score is within ``usual``: the
-    network has to find them more alike than an image usually finds its tenth nearest.
+    With ``pictures`` (see `small_pictures`) the same picture counts too, where the score is within ``of_kind``:
+    the network has to take them for one kind of thing, about as an image and its tenth nearest.
     """
 
     threshold: float
     metric: Metric
-    usual: float | None = None
+    of_kind: float | None = None
     pictures: Array | None = None
 
 
@@ -87,7 +87,7 @@ def _of_pictures(
     a: Block, b: Block, same: bool, criterion: Criterion, limit: int, counted: Array | None, within: Array
 ) -> tuple[Pairs, Array]:
     """Pairs of the same picture that are not ``within`` (P, 2) already: the nearest, and the rows of all."""
-    if criterion.pictures is None or criterion.usual is None:
+    if criterion.pictures is None or criterion.of_kind is None:
         return Pairs.none(), np.zeros((0, 2), np.int64)
     found = same_pictures(criterion.pictures, a, b, same)
     if counted is not None:
@@ -98,4 +98,4 @@ def _of_pictures(
         return Pairs.none(), np.zeros((0, 2), np.int64)
     some, others = Block(a.rows[i], a.vectors[i]), Block(b.rows[j], b.vectors[j])
     metric, which = criterion.metric, found[np.ix_(i, j)]
-    return pairs_within(some, others, False, criterion.usual, metric, limit, np.inf, which)
+    return pairs_within(some, others, False, criterion.of_kind, metric, limit, np.inf, which)

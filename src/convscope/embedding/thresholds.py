@@ -13,6 +13,8 @@ from .nearest import nearest
 from .source import rows_at
 
 NEIGHBOR, SHARE = 10, 5  # a fifth of the distance to the tenth nearest
+# Copies that were saved small and badly lie up to 1.1 times as far apart; see docs/duplicates.md.
+_SAME_KIND = 1.2
 _SAMPLE = 1000  # images whose neighbors are looked for
 
 
@@ -26,7 +28,9 @@ def check_known(metric: Metric) -> None:
 
 
 def usual_threshold(blocks: Callable[[], Iterable[Block]], n: int, metric: Metric) -> tuple[float, float, str]:
-    """A fifth of the distance at which an image usually has its tenth nearest, that score itself, and words.
+    """The scores at a fifth and at 1.2 times the usual distance from an image to its tenth nearest, and words.
+
+    Nearer than the first, two images are nearly the same; nearer than the second, they are of one kind.
 
     Usually: the median over a thousand images, evenly spread. The tenth nearest is a different image even where
     each is there several times. A cosine s counts as the distance (2 - 2 s)^0.5, so that 1 - s is at most a
@@ -46,6 +50,7 @@ def usual_threshold(blocks: Callable[[], Iterable[Block]], n: int, metric: Metri
     _, scores = nearest(blocks(), sample.vectors, k, metric, own=sample.rows)
     last = scores[:, -1].astype(np.float64)
     usual = float(np.median(last))
-    threshold = usual / SHARE if metric == "euclidean" else 1 - (1 - usual) / SHARE**2
     how = f"a fifth of the median distance to the {k}th nearest image ({len(chosen)} images)"
-    return threshold, usual, how
+    if metric == "euclidean":
+        return usual / SHARE, usual * _SAME_KIND, how
+    return 1 - (1 - usual) / SHARE**2, 1 - (1 - usual) * _SAME_KIND**2, how
