@@ -44,8 +44,9 @@ def linear_votes(source: Source, places: Array, shares: csr_array) -> csr_array 
         shares: (G, C) the shares of the labels in each.
 
     Returns:
-        Rows that sum to 1, shares below 0.01 left out unless they are the largest of their row; None where there
-        can be no classifier: the vectors are all equal, or have more than `MOST_DIMS` numbers.
+        The shares in each row, which sum to 1 but for those below 0.01, which are left out unless they are the
+        largest; None where there can be no classifier: the vectors are all equal, or have more than `MOST_DIMS`
+        numbers.
 
     Cost: 2 G * D^2 + D^3 + 2 G * D * C multiplications, and four readings of the vectors; memory for D^2 numbers
     and a sparse table.
